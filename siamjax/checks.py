@@ -1,0 +1,33 @@
+"""Argument checks: each says what was asked, what is there, and what to do."""
+
+import jax.numpy as jnp
+
+from siamjax.types import UsageError
+
+
+def require(condition, message):
+    """Raises `UsageError(message)` unless condition holds (a Python bool, never
+    traced)."""
+    if not condition:
+        raise UsageError(message)
+
+
+def rows(embeddings, labels, where=None):
+    """Checks `[B, E]`, `[B]`, `[B]` and gives `where` as a `[B]` bool array, all by
+    default."""
+    if embeddings.ndim != 2:
+        raise UsageError(f"embeddings must be [B, E], not {list(embeddings.shape)}")
+    if labels.shape != embeddings.shape[:1]:
+        raise UsageError(
+            f"labels must be [{embeddings.shape[0]}], one for each embedding, "
+            f"not {list(labels.shape)}"
+        )
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        raise UsageError(
+            f"labels must be integers, not {labels.dtype}: they would merge"
+        )
+    if where is None:
+        return jnp.ones(labels.shape, bool)
+    if where.shape != labels.shape:
+        raise UsageError(f"where must be {list(labels.shape)}, not {list(where.shape)}")
+    return where.astype(bool)

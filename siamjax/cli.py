@@ -1,0 +1,120 @@
+"""The one wrapper of absl's `app.run`: exit codes, one-line errors, and the import
+path.
+
+Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 the
+audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM with the state saved.
+"""
+
+import logging
+import os
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from tqdm import tqdm
+
+from siamjax.types import Interrupted, SiamjaxError, UsageError
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def no_arguments(argv):
+    """Refuses what is no flag: a mistyped `-config` or a stray word is not ignored."""
+    if len(argv) > 1:
+        raise UsageError(
+            f"unexpected argument {argv[1]!r}: flags are written --name=value"
+        )
+
+
+def run(main, config=None):
+    """Runs `main(argv)` under absl and exits with the code of the module's docstring.
+
+    Args:
+      main: gets the arguments that are no flags.
+      config: the file that --config names where it is not given. It is no default of
+        the flag, for absl reads that on import, where no error can be caught.
+    """
+    _extend_path(sys.argv)
+    _log_to_stderr()
+    if config and not any(_is_config(argument) for argument in sys.argv[1:]):
+        sys.argv.insert(1, f"--config={config}")
+    app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+
+
+def _is_config(argument):
+    return argument.lstrip("-").partition("=")[0] == "config"
+
+
+class _Lines(logging.Handler):
+    """Lines on stderr that do not tear a progress bar."""
+
+    def emit(self, record):
+        mark = (
+            "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        )
+        tqdm.write(mark + record.getMessage(), file=sys.stderr)
+
+
+def _log_to_stderr():
+    """What siamjax says from `info` on; of the libraries, which say much, warnings."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    log = logging.getLogger("siamjax")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(_Lines())
+
+
+def _guarded(main, argv):
+    try:
+        return main(argv) or 0
+    except UsageError as error:
+        return _say(error, 2)
+    except Interrupted as error:
+        return _say(error, error.code)
+    except (SiamjaxError, OSError) as error:
+        return _say(error, 1)
+    except KeyboardInterrupt:
+        return _say(KeyboardInterrupt("interrupted"), 130)
+
+
+def _say(error, code):
+    if flags.FLAGS.is_parsed() and _DEBUG.value:
+        raise error
+    print(f"{_program()}: {_line(error)}", file=sys.stderr)
+    return code
+
+
+def _parse(argv):
+    """absl's parser, but wrong usage is one line and 2, and help is no failure."""
+    try:
+        rest = flags.FLAGS(argv)
+        if "config" in flags.FLAGS:
+            flags.FLAGS.config.to_dict()  # a file that is not there shows here
+        return rest
+    except SystemExit:  # --help and its kin print, then exit with absl's 1
+        sys.exit(0)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        sys.exit(_say(error, 2))
+    except (OSError, ImportError, SyntaxError, NameError) as error:
+        sys.exit(_say(f"the config cannot be read: {_line(error)}", 2))
+
+
+def _line(error):
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split())
+
+
+def _program():
+    name = os.path.basename(sys.argv[0])
+    return name.removesuffix(".py")
+
+
+def _extend_path(argv):
+    """A console script finds `configs` and one's own modules as `python -m` does."""
+    folders = [os.getcwd()]
+    for flag, value in zip(argv, [*argv[1:], ""]):
+        name, _, inline = flag.lstrip("-").partition("=")
+        if flag.startswith("-") and name == "config":
+            path = (inline or value).split(":")[0]
+            folders.append(os.path.dirname(os.path.dirname(os.path.abspath(path))))
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]

@@ -1,0 +1,70 @@
+"""The table of allowed arrows between the parts, and what losses may not load."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent / "siamjax"
+# Each may import those before it in the list; mains (files at the top) may import all.
+ORDER = [
+    "types", "checks", "capture", "data", "models", "losses", "evaluation", "reports",
+    "training", "auditing", "identification", "comparison",
+]  # fmt: skip
+ONLY = {
+    "types": set(),
+    "checks": {"types"},
+    "losses": {"types", "checks"},
+    "models": {"types", "checks"},
+    "evaluation": {"types", "checks"},
+}
+# A tool at the end of a part that is itself a command.
+COMMANDS = {"losses/check.py": {"cli"}}
+
+
+def part(path):
+    relative = path.relative_to(ROOT)
+    return relative.parts[0].removesuffix(".py")
+
+
+def arrows(path):
+    """Parts of siamjax that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").split(".")[0] == "siamjax"
+        ):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("siamjax.")}
+    return found & {p.name.removesuffix(".py") for p in ROOT.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_imports_go_down_the_list_only(path):
+    name = part(path)
+    if name not in ORDER:  # a main, or the package itself
+        return
+    allowed = ONLY.get(name, set(ORDER[: ORDER.index(name)])) | {name}
+    allowed |= COMMANDS.get(str(path.relative_to(ROOT)), set())
+    assert arrows(path) <= allowed
+
+
+def test_losses_load_no_reader_no_checkpoints_no_tensorboard():
+    code = (
+        "import sys, siamjax.losses; "
+        "print(*{m.split('.')[0] for m in sys.modules} & "
+        "{'dpkt', 'orbax', 'tensorboard', 'tensorboardX', 'matplotlib'})"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == ""
