@@ -1,0 +1,106 @@
+"""The cleaning report: what a capture held, and by cause what was wrong with it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Causes in the order in which they are shown, and what each counts.
+CAUSES = {
+    "truncated": "files cut inside a record: what stands before the cut is used",
+    "damaged": "records, headers or messages that make no sense",
+    "misdated": "packets more than a day away from the others, not used",
+    "untimed": "packets without a time, not used",
+    "unknown_link": "packets of a link type that is not read",
+    "not_ip": "frames without IP",
+    "pppoe": "frames of PPPoE, not read",
+    "fragment": "fragments of IP packets: the first is read, the others are not",
+    "snapped": "packets cut by the snap length: fine where the headers are there",
+    "cut_short": "packets cut before what names their transaction",
+    "reordered": "packets earlier than the one before: sorted",
+    "duplicated": "packets captured twice: used once",
+    "tcp": "packets of TCP, not read",
+    "sctp": "packets of SCTP, not read",
+    "tunnel": "packets in tunnels, not read",
+    "udp": "UDP without SIP",
+    "icmp_other": "ICMP that reports no error",
+    "other_ip": "other IP packets",
+}
+# How the server is known; absent: it was given, but takes part in nothing.
+FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
+
+_GAP_S, _GAP_SPACINGS = 2.0, 10
+
+
+class Report(NamedTuple):
+    """What was found in one capture, or in all. No address, no Call-ID."""
+
+    name: str
+    packets: int
+    messages: int  # of SIP; packets captured twice count once
+    retransmitted: int  # messages that repeat one
+    span_s: float  # first packet to last
+    server: str  # found, given, absent or unclear
+    causes: dict[str, int]  # of CAUSES, those that occurred
+    gaps: list[list[float]]  # [start_s, length_s]: long silence
+
+
+def gaps(times_ns):
+    """Stretches without packets that are far longer than usual, `[[start_s,
+    length_s]]`.
+
+    Args:
+      times_ns: `[N]` int64 in order, since the first packet.
+    """
+    spacing_s = np.diff(times_ns) / 1e9
+    if not len(spacing_s):
+        return []
+    long = (spacing_s > _GAP_S) & (spacing_s > _GAP_SPACINGS * np.median(spacing_s))
+    starts_s = times_ns[:-1] / 1e9
+    return np.stack([starts_s, spacing_s], 1)[long].tolist()
+
+
+def total(reports):
+    """One `Report` of all captures; the gaps stand with the captures."""
+    counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
+    unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
+    return Report(
+        name="all",
+        packets=sum(report.packets for report in reports),
+        messages=sum(report.messages for report in reports),
+        retransmitted=sum(report.retransmitted for report in reports),
+        span_s=sum(report.span_s for report in reports),
+        server=f"{unclear} {UNCLEAR}" if unclear else FOUND,
+        causes={cause: count for cause, count in counts.items() if count},
+        gaps=[],
+    )
+
+
+def table(reports):
+    """The reports as text: a line each, the total, and what the causes mean."""
+    everything = total(reports)
+    causes = list(everything.causes)
+    head = "capture packets messages repeated span_s messages/s server gaps".split()
+    lines = [head + causes]
+    lines += [_cells(report, len(report.gaps), causes) for report in reports]
+    lines += [_cells(everything, sum(len(report.gaps) for report in reports), causes)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    ]
+    return "\n".join([*text, *(f"{cause}: {CAUSES[cause]}" for cause in causes)])
+
+
+def _cells(report, gaps_found, causes):
+    rate = report.messages / report.span_s if report.span_s else 0.0
+    return [
+        report.name,
+        str(report.packets),
+        str(report.messages),
+        str(report.retransmitted),
+        f"{report.span_s:.1f}",
+        f"{rate:.1f}",
+        report.server,
+        str(gaps_found),
+        *(str(report.causes.get(cause, 0)) for cause in causes),
+    ]

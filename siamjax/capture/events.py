@@ -1,0 +1,111 @@
+"""A capture -> events: one a signalling message, and a report of everything else."""
+
+from pathlib import Path
+
+import numpy as np
+
+from siamjax.capture import cleaning, rows, server
+from siamjax.types import Events, SiamjaxError
+
+# Packets this far from all others come from a wrong clock, or from another recording.
+_APART_NS = 86_400_000_000_000
+
+
+def read(path, server_address=None):
+    """The events of a capture, in order of time; no address and no Call-ID is in them.
+
+    Args:
+      path: of the capture file.
+      server_address: bytes of the server's IP address; by default it is found.
+    Returns:
+      `types.Events`; the names of their kinds, sorted; a `cleaning.Report`.
+    Raises:
+      SiamjaxError: the file is empty, not a capture, or without a packet.
+    """
+    found = rows.read(path)
+    if not len(found.packet_ns):
+        raise SiamjaxError(f"{path}: a capture without a packet")
+    first_ns, last_ns = _one_recording(found.packet_ns)
+    packet_ns = found.packet_ns
+    packet_ns = packet_ns[(packet_ns >= first_ns) & (packet_ns <= last_ns)]
+    found.counts["misdated"] = len(found.packet_ns) - len(packet_ns)
+    found.counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
+    ordered = _in_order(found.rows, first_ns, last_ns)
+    number, state = server.find(ordered, found.addresses, server_address)
+    events, kinds = _events(ordered, first_ns, number, found.kinds)
+    return (
+        events,
+        kinds,
+        cleaning.Report(
+            name=Path(path).name,
+            packets=len(found.packet_ns),
+            messages=int((ordered.says != rows.SILENT).sum()),
+            retransmitted=int(events.retransmitted.sum()),
+            span_s=(last_ns - first_ns) / 1e9,
+            server=state,
+            causes={c: found.counts[c] for c in cleaning.CAUSES if found.counts[c]},
+            gaps=cleaning.gaps(np.sort(packet_ns) - first_ns),
+        ),
+    )
+
+
+def _one_recording(packet_ns):
+    """First and last time of the largest part of a capture without a gap of a day."""
+    times = np.sort(packet_ns)
+    part = np.concatenate([[0], np.cumsum(np.diff(times) > _APART_NS)])
+    times = times[part == np.argmax(np.bincount(part))]
+    return int(times[0]), int(times[-1])
+
+
+def _in_order(table, first_ns, last_ns):
+    inside = (table.time_ns >= first_ns) & (table.time_ns <= last_ns)
+    table = table.take(inside)
+    return table.take(np.argsort(table.time_ns, kind="stable"))
+
+
+def _events(table, first_ns, server_number, kinds):
+    """`Events` and their kinds, sorted by name, of rows in order of time."""
+    used = sorted({kinds[kind] for kind in np.unique(table.kind)})
+    place = {name: i for i, name in enumerate(used)}
+    new_number = np.array([place.get(name, 0) for name in kinds], np.int32)
+    retransmitted = _retransmitted(table)
+    return Events(
+        time_ns=table.time_ns - first_ns,
+        direction=server.directions(table, server_number),
+        kind=new_number[table.kind],
+        retransmitted=retransmitted,
+        latency_ns=_latency(table, retransmitted),
+    ), tuple(used)
+
+
+def _retransmitted(table):
+    """`[N]` bool: this message of its transaction was sent before, from the same side.
+
+    A transaction is Call-ID, number and method of CSeq, and the branch: a message that
+    is seen before and behind a proxy does not repeat itself. ACK has the number of its
+    INVITE but its own method; its branch does not count, and it repeats with each
+    repeated 200. A second answer with the same status counts as repeated whatever else
+    it says, such as a 183 with other media.
+    """
+    known = np.flatnonzero(table.transaction != rows.NONE)
+    of = table.take(known)
+    sides, kinds = of.source.max(initial=0) + 1, of.kind.max(initial=0) + 1
+    name = (of.transaction * kinds + of.kind) * sides + of.source
+    out = np.zeros(len(table.kind), bool)
+    out[known] = True
+    out[known[np.unique(name, return_index=True)[1]]] = False
+    return out
+
+
+def _latency(table, retransmitted):
+    """`[N]` int64: ns of a first answer since its first request; -1: no such."""
+    out = np.full(len(table.kind), -1, np.int64)
+    known = table.transaction != rows.NONE
+    asked = np.flatnonzero(known & (table.says >= rows.REQUEST))
+    answers = np.flatnonzero(known & (table.says == rows.ANSWER) & ~retransmitted)
+    asked_ns = np.full(table.transaction.max(initial=0) + 1, np.iinfo(np.int64).max)
+    # Backwards, so that the first request of a transaction is written last and stays.
+    asked_ns[table.transaction[asked[::-1]]] = table.time_ns[asked[::-1]]
+    waited = table.time_ns[answers] - asked_ns[table.transaction[answers]]
+    out[answers] = np.where(waited >= 0, waited, -1)
+    return out

@@ -1,0 +1,185 @@
+"""Packets of a capture file: pcap or pcapng, plain or gzip, xz, zstd.
+
+dpkt's readers give times as floats, hide how long a packet was before it was cut, and
+know one interface a file. So the numbers that make up the formats are dpkt's, and the
+records are read here, with times as exact integers.
+"""
+
+import lzma
+import struct
+import zlib
+
+import zstandard
+from dpkt import pcap, pcapng
+
+from siamjax.types import SiamjaxError
+
+_CHUNK = 1 << 14  # what a broken compression costs at most
+# The largest snap length that libpcap writes; a longer record is none. Blocks of pcapng
+# that are no packets (names, secrets) may be longer.
+_LONGEST, _LONGEST_BLOCK = 1 << 18, 1 << 24
+_LAST_NS = 1 << 62  # the year 2116: no time is later, and differences fit 64 bits
+
+_COMPRESSIONS = {
+    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
+    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
+    b"\x28\xb5\x2f\xfd": lambda: zstandard.ZstdDecompressor().decompressobj(),
+}
+_BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError)
+
+# Magic number: nanoseconds in a unit of the fraction, bytes of a record's header.
+_PCAP = {
+    pcap.TCPDUMP_MAGIC: (1000, 16),
+    pcap.TCPDUMP_MAGIC_NANO: (1, 16),
+    pcap.MODPCAP_MAGIC: (1000, 24),
+}
+# Blocks with a time begin: interface (dropped), time high and low, captured, original
+# length.
+_TIMED = {pcapng.PCAPNG_BT_EPB: "IIIII", pcapng.PCAPNG_BT_PB: "HHIIII"}
+
+
+def read(path, counts):
+    """Yields `(time_ns, link type, frame, original length)` of each packet of a file.
+
+    Of a file that is cut, what stands before the cut is read, and `counts["truncated"]`
+    is 1. Where a record makes no sense the rest cannot be found: `counts["damaged"]`
+    goes up.
+
+    Args:
+      path: of the file; its name does not matter.
+      counts: a `collections.Counter` that takes what was wrong.
+    Raises:
+      SiamjaxError: the file is empty, or not a capture.
+    """
+    with open(path, "rb") as file:
+        chunks = _guarded(_chunks(file), counts)
+        head = b""
+        while len(head) < 24 and (chunk := next(chunks, b"")):
+            head += chunk
+        if not head:
+            what = "damaged or cut at its beginning" if counts else "an empty file"
+            raise SiamjaxError(f"{path}: {what}")
+        yield from _reader(head, path)(head, chunks, counts)
+
+
+def _chunks(file):
+    """The bytes of a file in pieces, decompressed."""
+    raw = file.read(_CHUNK)
+    new = next((_COMPRESSIONS[m] for m in _COMPRESSIONS if raw.startswith(m)), None)
+    while raw and new is None:
+        yield raw
+        raw = file.read(_CHUNK)
+    while raw:  # compressed streams may follow each other, with zeros between them
+        stream = new()
+        while raw and not stream.eof:
+            yield stream.decompress(raw)
+            raw = b"" if stream.eof else file.read(_CHUNK)
+        if not stream.eof:
+            raise EOFError
+        raw = stream.unused_data.lstrip(b"\0")
+        while not raw and (more := file.read(_CHUNK)):
+            raw = more.lstrip(b"\0")
+
+
+def _guarded(chunks, counts):
+    """Ends where a compressed stream is broken, and says so in counts."""
+    try:
+        yield from filter(None, chunks)
+    except EOFError:
+        counts["truncated"] = 1
+    except _BROKEN:
+        counts["damaged"] += 1
+
+
+def _reader(head, path):
+    for order in "<>":
+        magic = struct.unpack(f"{order}I", head[:4].ljust(4, b"\0"))[0]
+        if magic in _PCAP and len(head) >= 24:
+            return lambda *arguments: _pcap(order, *_PCAP[magic], *arguments)
+        if magic == pcapng.PCAPNG_BT_SHB and len(head) >= 12:
+            return _pcapng
+    raise SiamjaxError(f"{path}: not a capture, neither pcap nor pcapng")
+
+
+def _pcap(order, unit_ns, size, head, chunks, counts):
+    link = struct.unpack_from(f"{order}I", head, 20)[0] & 0xFFFF
+    unpack = struct.Struct(f"{order}IIII").unpack_from
+    data, at = head, 24
+    while True:
+        end = len(data)
+        while end - at >= size:
+            seconds, fraction, captured, length = unpack(data, at)
+            if captured > _LONGEST:
+                counts["damaged"] += 1
+                return
+            stop = at + size + captured
+            if stop > end:
+                break
+            time_ns = seconds * 1_000_000_000 + fraction * unit_ns
+            yield time_ns, link, data[at + size : stop], length
+            at = stop
+        chunk = next(chunks, b"")
+        if not chunk:
+            break
+        data, at = data[at:] + chunk, 0
+    if at < len(data):
+        counts["truncated"] = 1
+
+
+def _pcapng(head, chunks, counts):
+    data, at, order, interfaces = head, 0, "<", []
+    while True:
+        while len(data) - at >= 12:
+            kind, size = struct.unpack_from(f"{order}II", data, at)
+            if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both orders
+                little = data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a"
+                order, interfaces = "<" if little else ">", []
+                size = struct.unpack_from(f"{order}I", data, at + 4)[0]
+            if size < 12 or size % 4 or size > _LONGEST_BLOCK:
+                counts["damaged"] += 1
+                return
+            if at + size > len(data):
+                break
+            body = data[at + 8 : at + size - 4]
+            at += size
+            try:
+                if kind == pcapng.PCAPNG_BT_IDB:
+                    interfaces.append(_interface(order, body))
+                elif kind in _TIMED:
+                    yield _timed(order, _TIMED[kind], body, interfaces)
+                elif kind == pcapng.PCAPNG_BT_SPB:
+                    counts["untimed"] += 1
+            except (struct.error, IndexError):
+                counts["damaged"] += 1
+        chunk = next(chunks, b"")
+        if not chunk:
+            break
+        data, at = data[at:] + chunk, 0
+    if at < len(data):
+        counts["truncated"] = 1
+
+
+def _timed(order, layout, body, interfaces):
+    head = struct.Struct(order + layout)
+    interface, *_, high, low, captured, length = head.unpack_from(body)
+    link, to_ns = interfaces[interface]
+    time_ns = to_ns(high << 32 | low)
+    start = head.size
+    if captured > len(body) - start or not 0 <= time_ns < _LAST_NS:
+        raise IndexError
+    return time_ns, link, body[start : start + captured], length
+
+
+def _interface(order, body):
+    """Link type, and the function from ticks to nanoseconds."""
+    link = struct.unpack_from(f"{order}H", body)[0]
+    resolution, offset_s, at = 6, 0, 8
+    while at + 4 <= len(body):
+        code, size = struct.unpack_from(f"{order}HH", body, at)
+        if code == pcapng.PCAPNG_OPT_IF_TSRESOL:
+            resolution = body[at + 4]
+        elif code == pcapng.PCAPNG_OPT_IF_TSOFFSET:
+            offset_s = struct.unpack_from(f"{order}q", body, at + 4)[0]
+        at += 4 + (size + 3) // 4 * 4
+    per_second = (2 if resolution & 0x80 else 10) ** (resolution & 0x7F)
+    return link, lambda ticks: ticks * 10**9 // per_second + offset_s * 10**9

@@ -1,0 +1,184 @@
+"""Packets -> rows of numbers: what the events of a capture are made of.
+
+Names (addresses, Call-IDs, branches) become small numbers here, in the order in which
+they appear, and stay here: only whether two are the same is known from then on.
+"""
+
+import contextlib
+import gc
+from array import array
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import layers, packets, sip
+
+ICMP, OTHER = "icmp", "other"
+NONE = -1
+
+# What a row says: nothing of SIP, an answer, a request, one that can begin a dialog.
+SILENT, ANSWER, REQUEST, CREATES = range(4)
+_CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE"))
+
+# A packet seen again so soon is the same packet at another port or hop: SIP itself
+# waits 500 ms (T1 of RFC 3261) before it repeats a message.
+TWICE_NS = 5_000_000
+
+_NO_ROW = frozenset(
+    (layers.NOT_IP, layers.PPPOE, layers.UNKNOWN_LINK, layers.FRAGMENT, layers.DAMAGED)
+)
+
+
+class Rows(NamedTuple):
+    """Columns, one row a message or other IP packet."""
+
+    time_ns: np.ndarray  # [N] int64, since 1970
+    kind: np.ndarray  # [N] int64, index into kinds
+    source: np.ndarray  # [N] int64, number of the address
+    target: np.ndarray  # [N] int64
+    transaction: np.ndarray  # [N] int64; NONE: unknown
+    dialog: np.ndarray  # [N] int64, number of the Call-ID; NONE: unknown
+    says: np.ndarray  # [N] int64, SILENT to CREATES
+
+    def take(self, chosen):
+        return Rows(*(column[chosen] for column in self))
+
+
+class Found(NamedTuple):
+    """What `read` finds in a capture."""
+
+    packet_ns: np.ndarray  # [packets] int64, of all packets, in the file's order
+    rows: Rows
+    kinds: list[str]
+    addresses: dict[bytes, int]
+    counts: Counter  # by cause of `cleaning.CAUSES`
+
+
+def read(path):
+    """Everything of a capture, `Found`; errors as of `packets.read`."""
+    numbering = _Numbering()
+    with _no_garbage_collection():
+        for time_ns, link, frame, length in packets.read(path, numbering.counts):
+            numbering.add(time_ns, link, frame, length)
+    # [N, columns] -> contiguous columns
+    flat = np.array(numbering.rows, np.int64).reshape(-1, len(Rows._fields))
+    return Found(
+        packet_ns=np.array(numbering.packet_ns, np.int64),
+        rows=Rows(*np.ascontiguousarray(flat.T)),
+        kinds=[_kind_name(kind) for kind in numbering.kinds],
+        addresses=numbering.addresses,
+        counts=numbering.counts,
+    )
+
+
+@contextlib.contextmanager
+def _no_garbage_collection():
+    """Names are kept by the million, never in circles: looking for these costs 7 %."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Numbering:
+    """Rows that grow packet by packet, and the numbers given to names so far.
+
+    Of Call-IDs and transactions only a hash of 64 bits is remembered: of ten million
+    two are taken for one with a chance of 3 in a million.
+    """
+
+    def __init__(self):
+        self.packet_ns, self.rows = array("q"), array("q")
+        self.kinds, self.addresses = {}, {}
+        self.counts = Counter()
+        self._dialogs, self._transactions = {}, {}
+        self._lately, self._before, self._since_ns = {}, {}, 0
+
+    def add(self, time_ns, link, frame, length):
+        """Takes one packet: a row, or a count of what it was, or both."""
+        self.packet_ns.append(time_ns)
+        packet = layers.walk(link, frame)
+        what, source, target, _, payload, first_fragment, tunnel_port = packet
+        counts, kinds, addresses = self.counts, self.kinds, self.addresses
+        cut = length > len(frame)
+        if cut:
+            counts["snapped"] += 1
+        if what in _NO_ROW:
+            counts["cut_short" if cut and what == layers.DAMAGED else what] += 1
+            return
+        if first_fragment:
+            counts[layers.FRAGMENT] += 1
+            cut = True
+        if self._twice(time_ns, packet):
+            counts["duplicated"] += 1
+            return
+        message = sip.parse(payload, cut) if what == layers.UDP else None
+        if message:
+            kind, transaction, dialog, says = self._number(message, cut)
+        else:
+            what = layers.TUNNEL if tunnel_port else what
+            kind, transaction, dialog, says = self._count(what)
+        kind = kinds.setdefault(kind, len(kinds))
+        source = addresses.setdefault(source, len(addresses))
+        target = addresses.setdefault(target, len(addresses))
+        self.rows.extend((time_ns, kind, source, target, transaction, dialog, says))
+
+    def _number(self, message, cut):
+        """Kind, transaction, dialog and what it says, of a message."""
+        method, status, call_id, number, branch = message
+        dialogs, transactions = self._dialogs, self._transactions
+        dialog = transaction = NONE
+        if call_id:
+            dialog = dialogs.setdefault(hash(call_id), len(dialogs))
+        if dialog != NONE and number:
+            # Some clients give the ACK of each repeated 200 a new branch.
+            name = hash((dialog, number, method, None if method == b"ACK" else branch))
+            transaction = transactions.setdefault(name, len(transactions))
+        else:
+            self.counts["cut_short" if cut else layers.DAMAGED] += 1
+        if status is None:
+            says = CREATES if method in _CREATING else REQUEST
+        else:
+            says = ANSWER
+        # Of an answer without CSeq nobody knows what it answers.
+        return (method, status) if method else OTHER, transaction, dialog, says
+
+    def _count(self, what):
+        """The same of what is no message."""
+        if what == layers.ICMP_ERROR:
+            return ICMP, NONE, NONE, SILENT
+        self.counts[what] += 1
+        return OTHER, NONE, NONE, SILENT
+
+    def _twice(self, time_ns, packet):
+        """Whether this very packet was seen just now, at whatever port or hop.
+
+        Two maps take turns, so that what is remembered does not grow with the capture.
+        """
+        what, source, target, ident, payload, _, _ = packet
+        if ident > b"\0\0":
+            name = hash((source, target, ident, len(payload)))
+        elif what == layers.UDP:
+            name = hash((source, target, payload))
+        else:
+            return False  # equal acknowledgements of TCP are no copies
+        if abs(time_ns - self._since_ns) > TWICE_NS:
+            self._before, self._lately = self._lately, {}
+            self._since_ns = time_ns
+        seen = self._lately.get(name) or self._before.get(name)
+        self._lately[name] = time_ns, payload
+        if seen is None:
+            return False
+        # Frame and time to live differ from hop to hop: they do not count.
+        seen_ns, seen_payload = seen
+        return seen_payload == payload and abs(time_ns - seen_ns) <= TWICE_NS
+
+
+def _kind_name(kind):
+    if isinstance(kind, str):
+        return kind
+    return "/".join(part.decode() for part in kind if part is not None)

@@ -1,0 +1,103 @@
+"""SIP messages (RFC 3261): the first line, and the headers that name a transaction."""
+
+import re
+from typing import NamedTuple
+
+_ANSWER = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?!\d)")
+_REQUEST = re.compile(rb"([A-Z]+) [^ \r\n]+ SIP/2\.0\r?\n")
+# A snap length may end a packet inside a long first line.
+_CUT_REQUEST = re.compile(rb"([A-Z]+) (?:sips?|tel|urn):[^ \r\n]*(?: [SIP/2.0]*\r?)?\Z")
+# The line must end: half a Call-ID would name another dialog.
+_HEADER = re.compile(
+    rb"""\n(?:(cseq)|(call-id|i)|(?:via|v))[ \t]*:
+    (?:[ \t]|\r?\n[ \t])*    # a value may begin on the next line
+    ([^\r\n]*)(?=[\r\n])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_CSEQ = re.compile(rb"(\d+)[ \t]+([A-Z]+)")
+_BRANCH = re.compile(rb"[^,]*;[ \t]*branch[ \t]*=[ \t]*([^;, \t]+)", re.IGNORECASE)
+
+# Nearly all messages are spelt like this, and one match reads them in half the time.
+# What is skipped is never tried again (*+), so that no message can make it slow; that a
+# line could hold a bare line feed is not looked for.
+_USUAL = re.compile(
+    rb"""(?:SIP/2\.0\ ([1-6]\d\d)\ [^\r\n]*|([A-Z]+)\ [^ \r\n]+\ SIP/2\.0)\r\n
+    Via:\ [^\r\n,;]*;branch=([^\r\n,;\ \t]+)[^\r\n,]*\r\n
+    (?:(?!C(?:Seq|all-ID):\ )[^\r]+\r\n)*+
+    (?:
+        CSeq:\ (\d+)\ ([A-Z]+)\r\n
+        (?:(?!Call-ID:\ )[^\r]+\r\n)*+
+        Call-ID:\ ([^\r\n\ \t]+)\r
+    |
+        Call-ID:\ ([^\r\n\ \t]+)\r\n
+        (?:(?!CSeq:\ )[^\r]+\r\n)*+
+        CSeq:\ (\d+)\ ([A-Z]+)\r
+    )""",
+    re.VERBOSE,
+).match
+
+
+class Message(NamedTuple):
+    """What a message says about itself; None where it does not, or was cut off."""
+
+    method: bytes | None  # of the request, or the CSeq of an answer
+    status: bytes | None  # None: a request
+    call_id: bytes | None
+    number: bytes | None  # of CSeq
+    branch: bytes | None  # of the topmost Via
+
+
+_new = tuple.__new__  # half the time of the class, for what is made a million times
+
+
+def parse(payload, cut=False):
+    """The `Message` of a datagram, on whatever port, or None where it is no SIP.
+
+    Args:
+      payload: bytes.
+      cut: they end before the datagram did.
+    """
+    usual = _USUAL(payload)
+    if usual is None:
+        return _parse(payload, cut)
+    status, method, branch, number, of, call_id, call_id_first, number_last, of_last = (
+        usual.groups()
+    )
+    if call_id is None:
+        call_id, number, of = call_id_first, number_last, of_last
+    return _new(Message, (method or of, status, call_id, number, branch))
+
+
+def _parse(payload, cut):
+    """The same for any spelling that RFC 3261 allows."""
+    payload = payload.lstrip(b"\r\n")  # RFC 3261, 7.5
+    method = status = None
+    if payload.startswith(b"SIP/2.0 "):
+        first = _ANSWER.match(payload)
+        status = first and first[1]
+    else:
+        first = _REQUEST.match(payload) or (cut and _CUT_REQUEST.match(payload))
+        method = first and first[1]
+    if not first:
+        return None
+    via, cseq, call_id = _headers(payload, first.end() - 1)
+    branch = via and _BRANCH.match(via)
+    named = cseq and _CSEQ.match(cseq)
+    number, of = named.groups() if named else (None, None)
+    return Message(method or of, status, call_id, number, branch[1] if branch else None)
+
+
+def _headers(payload, start):
+    """Top Via, CSeq and Call-ID; None for each that is not there, or not whole."""
+    via = cseq = call_id = None
+    for header in _HEADER.finditer(payload, start):
+        is_cseq, is_call_id, value = header.groups()
+        if is_cseq:
+            cseq = cseq or value
+        elif is_call_id:
+            call_id = call_id or value.strip(b" \t") or None
+        else:
+            via = via or value
+        if via and cseq and call_id:
+            break
+    return via, cseq, call_id

@@ -1,0 +1,400 @@
+"""Captures to events: repetition, latency, direction, dirt, the packaged captures."""
+
+import lzma
+import pathlib
+from collections import Counter
+
+import dpkt
+import numpy as np
+import pytest
+
+from siamjax.capture import cleaning, events
+from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, SiamjaxError
+from tests import packet_builder as build
+
+CAPTURES = pathlib.Path(__file__).parent.parent / "data/testbed/captures"
+MS = 1_000_000
+
+
+def read(path, records, *, make=build.pcap, server=None, **options):
+    path.write_bytes(make(records, **options))
+    got, kinds, report = events.read(path, server)
+    return got, [kinds[kind] for kind in got.kind], report
+
+
+def at(ms, message, *, up=True, **options):
+    """A record ms after the start, from client to server or back."""
+    ends = (build.CLIENT, build.SERVER) if up else (build.SERVER, build.CLIENT)
+    return build.START_NS + ms * MS, build.sip_frame(message, *ends, **options)
+
+
+def test_a_call_by_hand(tmp_path):
+    got, kinds, report = read(tmp_path / "a.pcap", build.call())
+    assert kinds == [
+        "INVITE", "INVITE/100", "INVITE/180", "INVITE/200", "ACK", "BYE", "BYE/200",
+    ]  # fmt: skip
+    assert (got.time_ns // MS).tolist() == [0, 5, 250, 700, 710, 1990, 2000]
+    assert got.latency_ns.tolist() == [-1, 5 * MS, 250 * MS, 700 * MS, -1, -1, 10 * MS]
+    up = [TO_SERVER, FROM_SERVER, FROM_SERVER, FROM_SERVER, TO_SERVER, TO_SERVER]
+    assert got.direction.tolist() == [*up, FROM_SERVER]
+    assert not got.retransmitted.any()
+    assert report == cleaning.Report("a.pcap", 7, 7, 0, 2.0, cleaning.FOUND, {}, [])
+    types = (np.int64, np.int8, np.int32, np.bool_, np.int64)
+    assert tuple(column.dtype.type for column in got) == types
+
+
+@pytest.mark.parametrize(
+    "make, options",
+    [
+        (build.pcap, {"nano": True}),
+        (build.pcap, {"order": ">"}),
+        (build.pcapng, {}),
+        (build.pcapng, {"resolution": 9, "order": ">"}),
+    ],
+)
+def test_every_format_gives_the_same_events(tmp_path, make, options):
+    want, kinds, _ = read(tmp_path / "a", build.call())
+    got, same_kinds, _ = read(tmp_path / "b", build.call(), make=make, **options)
+    assert kinds == same_kinds
+    for one, two in zip(want, got):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_requests_repeat_and_their_answers_count_from_the_first(tmp_path):
+    ask, ring = build.request(), build.answer(180)
+    records = [
+        at(0, ask, ident=1),
+        at(500, ask, ident=2),
+        at(600, ring, up=False, ident=3),
+        at(1500, ask, ident=4),
+        at(1600, ring, up=False, ident=5),
+        at(1700, build.answer(200), up=False, ident=6),
+    ]
+    got, _, report = read(tmp_path / "a", records)
+    assert got.retransmitted.tolist() == [False, True, False, True, True, False]
+    assert got.latency_ns.tolist() == [-1, -1, 600 * MS, -1, -1, 1700 * MS]
+    assert report.retransmitted == 3
+
+
+def test_what_shares_a_name_but_is_no_repetition(tmp_path):
+    """Another method, number, branch, status or call: each is a message of its own."""
+    records = [
+        at(0, build.request("INVITE", branch="z9hG4bK-1")),
+        at(1, build.request("CANCEL", branch="z9hG4bK-1")),  # has all of its INVITE
+        at(2, build.answer(200, "CANCEL", branch="z9hG4bK-1"), up=False),
+        at(3, build.answer(487, "INVITE", branch="z9hG4bK-1"), up=False),
+        at(4, build.request("ACK", branch="z9hG4bK-1")),
+        at(5, build.request("INVITE", number=2, branch="z9hG4bK-2")),
+        at(6, build.request("INVITE", number=2, branch="z9hG4bK-3")),  # at another hop
+        at(7, build.request("INVITE", call="call-2", branch="z9hG4bK-1")),
+        at(8, build.answer(180, "INVITE", number=2, branch="z9hG4bK-3"), up=False),
+        at(9, build.answer(183, "INVITE", number=2, branch="z9hG4bK-3"), up=False),
+    ]
+    got, _, _ = read(tmp_path / "a", records)
+    assert not got.retransmitted.any()
+    latency_ms = [-1, -1, 1 * MS, 3 * MS, -1, -1, -1, -1, 2 * MS, 3 * MS]
+    assert got.latency_ns.tolist() == latency_ms
+
+
+def test_the_ack_of_a_repeated_200_repeats_whatever_its_branch(tmp_path):
+    records = [
+        at(0, build.request("ACK", branch="z9hG4bK-1")),
+        at(500, build.request("ACK", branch="z9hG4bK-2")),
+        at(600, build.request("ACK", branch="z9hG4bK-2"), up=False),  # relayed
+    ]
+    got, _, _ = read(tmp_path / "a", records)
+    assert got.retransmitted.tolist() == [False, True, False]
+
+
+def test_an_answer_without_its_request_has_no_latency(tmp_path):
+    records = [at(0, build.answer(200), up=False), at(9, build.request())]
+    got, _, _ = read(tmp_path / "a", records)
+    assert got.latency_ns.tolist() == [-1, -1]
+
+
+def test_an_answers_request_is_found_again_by_its_time(tmp_path):
+    records = [
+        record for i in range(9) for record in build.call(str(i), i * 333_333_333)
+    ]
+    got, kinds, _ = read(tmp_path / "a", records, nano=True, make=build.pcap)
+    asked = set(got.time_ns[["/" not in kind for kind in kinds]].tolist())
+    answered = got.latency_ns >= 0
+    assert answered.sum() == 9 * 4
+    assert set((got.time_ns - got.latency_ns)[answered].tolist()) <= asked
+
+
+def test_a_packet_captured_twice_is_one_and_a_repeated_message_is_two(tmp_path):
+    ask = build.request()
+    copies = [
+        at(0, ask, ident=7),
+        at(1, ask, ident=7, ttl=63),  # at the next hop
+        (build.START_NS + 2 * MS, build.ethernet(  # at a mirror port with VLAN
+            build.ipv4(build.udp(ask), ident=7), tags=(0x8100,))),
+        at(3, ask, ident=8),  # sent again at once
+        at(500, ask, ident=7),
+    ]  # fmt: skip
+    got, _, report = read(tmp_path / "a", copies)
+    assert report.causes == {"duplicated": 2}
+    assert (got.time_ns // MS).tolist() == [0, 3, 500]
+    assert got.retransmitted.tolist() == [False, True, True]
+    assert report.messages == 3 and report.packets == 5
+
+
+def test_a_whole_capture_captured_twice_gives_the_same_events(tmp_path):
+    records = [record for i in range(50) for record in build.call(str(i), i * 37 * MS)]
+    late = [(time + 2 * MS, frame) for time, frame in records]
+    want, kinds, _ = read(tmp_path / "a", sorted(records))
+    got, same, report = read(tmp_path / "b", sorted(records + late))
+    assert kinds == same
+    for one, two in zip(want, got):
+        np.testing.assert_array_equal(one, two)
+    assert report.causes == {"duplicated": len(records)}
+
+
+def test_packets_out_of_order_are_counted_and_sorted(tmp_path):
+    want, kinds, _ = read(tmp_path / "a", build.call())
+    shuffled = [build.call()[i] for i in (1, 0, 2, 4, 3, 6, 5)]
+    got, same, report = read(tmp_path / "b", shuffled)
+    assert kinds == same
+    for one, two in zip(want, got):
+        np.testing.assert_array_equal(one, two)
+    assert report.causes == {"reordered": 3}
+
+
+def test_a_packet_from_a_wrong_clock_does_not_stretch_the_capture(tmp_path):
+    ask = build.sip_frame(build.request("OPTIONS", "x"))
+    records = [(0, ask), *build.call(), (build.START_NS + 10**17, ask)]
+    got, _, report = read(tmp_path / "a", records)
+    assert report.span_s == 2.0 and len(got.time_ns) == 7
+    assert report.causes == {"misdated": 2}
+
+
+def test_other_traffic_is_counted_by_cause(tmp_path):
+    frames = [
+        build.ethernet(b"\0" * 28, kind=0x0806),
+        build.ethernet(build.ipv4(b"\0" * 20, protocol=6, ident=2)),
+        build.ethernet(build.ipv4(build.udp(b"\x80\0" * 90, 6000, 6002), ident=3)),
+        build.ethernet(build.ipv4(build.udp(b"\x30\xff", 2152, 2152), ident=4)),
+        build.ethernet(build.ipv4(b"\3\3" + b"\0" * 34, protocol=1, ident=5)),
+        build.ethernet(build.ipv4(b"\0" * 8, protocol=1, ident=6)),
+        build.ethernet(build.ipv4(b"\0" * 64, ident=7, fragment=25)),
+        b"\1\2\3",
+    ]
+    times = range(build.START_NS, build.START_NS + 8 * MS, MS)
+    got, kinds, report = read(tmp_path / "a", list(zip(times, frames)))
+    assert kinds == ["other", "other", "other", "icmp", "other"]
+    assert set(got.direction) == {UNCLEAR}
+    assert (got.latency_ns == -1).all() and not got.retransmitted.any()
+    assert report.causes == dict.fromkeys(
+        "damaged not_ip fragment tcp tunnel udp icmp_other".split(), 1
+    )
+    assert report.server == cleaning.UNCLEAR and report.messages == 0
+
+
+def test_a_message_in_fragments_is_read_from_the_first(tmp_path):
+    whole = build.udp(build.request())
+    first = build.ethernet(build.ipv4(whole[:200], fragment=0x2000))
+    rest = build.ethernet(build.ipv4(whole[200:], fragment=25))
+    _, kinds, report = read(tmp_path / "a", [(0, first), (MS, rest)])
+    assert kinds == ["INVITE"]
+    assert report.causes == {"fragment": 2}
+
+
+def test_a_snap_length_costs_only_what_it_cuts(tmp_path):
+    want, kinds, _ = read(tmp_path / "a", build.call())
+    enough = max(len(f) for _, f in build.call()) - 60  # within From and To
+    got, same, report = read(tmp_path / "b", build.call(), snap=enough)
+    assert kinds == same
+    for one, two in zip(want, got):
+        np.testing.assert_array_equal(one, two)
+    assert report.causes == {"snapped": 7}
+    # Down to the first line: requests keep their kind, nothing else is known.
+    got, kinds, report = read(tmp_path / "c", build.call(), snap=42 + 45)
+    assert Counter(kinds) == {"INVITE": 1, "ACK": 1, "BYE": 1, "other": 4}
+    assert report.causes == {"snapped": 7, "cut_short": 7}
+    assert report.messages == 7 and report.server == cleaning.UNCLEAR
+
+
+def test_compact_headers_and_ipv6(tmp_path):
+    def frame(message, *ends):
+        return build.ethernet(build.ipv6(build.udp(message, 40000, 40001), *ends))
+
+    ask = frame(build.request(spelling="compact"))
+    ends = "2001:db8::2", "2001:db8::1"
+    reply = frame(build.answer(486, spelling="compact"), *ends)
+    got, kinds, report = read(tmp_path / "a", [(0, ask), (MS, reply)])
+    assert kinds == ["INVITE", "INVITE/486"]
+    assert got.latency_ns.tolist() == [-1, MS]
+    assert got.direction.tolist() == [TO_SERVER, FROM_SERVER]
+    assert report.causes == {}
+
+
+def many_calls(count, client, server, start=0):
+    return [
+        record
+        for i in range(start, start + count)
+        for record in build.call(
+            f"{client}-{i}", build.START_NS + i * 7 * MS, client, server
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        many_calls(3, build.OTHER, build.SERVER),  # a second client
+        many_calls(1, build.CLIENT, build.OTHER),  # the client's stray call elsewhere
+    ],
+)
+def test_the_server_is_who_is_asked_by_most(tmp_path, others):
+    records = sorted(many_calls(30, build.CLIENT, build.SERVER) + others)
+    _, _, report = read(tmp_path / "a", records)
+    got, _, same = read(tmp_path / "b", records, server=b"\xc0\0\2\2")
+    assert (report.server, same.server) == (cleaning.FOUND, cleaning.GIVEN)
+    found, _, _ = read(tmp_path / "a", records)
+    np.testing.assert_array_equal(found.direction, got.direction)
+
+
+def test_a_server_that_hangs_up_and_pings_is_still_the_server(tmp_path):
+    records = many_calls(5, build.CLIENT, build.SERVER)
+    for i in range(20):
+        ping = build.request("OPTIONS", f"ping-{i}", 1, f"z9hG4bK-{i}")
+        records.append(at(i, ping, up=False, ident=99 + i))
+    got, kinds, _ = read(tmp_path / "a", sorted(records))
+    pings = [d for d, kind in zip(got.direction, kinds) if kind == "OPTIONS"]
+    assert set(pings) == {FROM_SERVER}
+
+
+def test_between_peers_no_server_is_clear(tmp_path):
+    there = many_calls(10, build.CLIENT, build.SERVER)
+    back = many_calls(9, build.SERVER, build.CLIENT, start=50)
+    got, _, report = read(tmp_path / "a", there + back)
+    assert report.server == cleaning.UNCLEAR
+    assert set(got.direction) == {UNCLEAR}
+
+
+def test_a_given_server_that_is_not_there_is_said(tmp_path):
+    got, _, report = read(tmp_path / "a", build.call(), server=b"\1\2\3\4")
+    assert report.server == cleaning.ABSENT
+    assert set(got.direction) == {UNCLEAR}
+
+
+@pytest.mark.parametrize("name", ["invite_flood_001", "blocked_005"])
+def test_renumbering_all_addresses_changes_no_event(tmp_path, name):
+    """Not even where it turns their order around."""
+    with lzma.open(CAPTURES / f"{name}.pcap.xz") as file:
+        data = file.read()
+    head, frames = data[:24], []
+    at = 24
+    while at < len(data):
+        size = int.from_bytes(data[at + 8 : at + 12], "little")
+        frame = bytearray(data[at : at + 16 + size])
+        if frame[16 + 12 : 16 + 14] == b"\x08\0":
+            flipped = bytes(255 - byte for byte in frame[16 + 26 : 16 + 34])
+            frame[16 + 26 : 16 + 34] = flipped
+        frames.append(bytes(frame))
+        at += 16 + size
+    (tmp_path / "a").write_bytes(data)
+    (tmp_path / "b").write_bytes(head + b"".join(frames))
+    want, kinds, report = events.read(tmp_path / "a")
+    got, same, renumbered = events.read(tmp_path / "b")
+    assert kinds == same and report.server == cleaning.FOUND
+    for one, two in zip(want, got):
+        np.testing.assert_array_equal(one, two)
+    assert report._replace(name="b") == renumbered
+
+
+# xz -dc NAME.pcap.xz | tshark -n -r - -Y "sip && !icmp" -T fields -e sip.Method
+#   -e sip.Status-Code | sort | uniq -c
+# of tshark 4.0.17, which reads no header of a message that the snap length cut.
+TSHARK = {
+    "normal_013": {
+        "ACK": 687, "BYE": 681, "INVITE": 691, "REGISTER": 470,
+        100: 691, 180: 690, 200: 1603, 401: 235,
+    },
+    "blocked_005": {
+        "ACK": 486, "BYE": 541, "INVITE": 1579, "REGISTER": 1154,
+        100: 485, 180: 485, 200: 1229, 401: 257,
+    },
+    "invite_flood_001": {
+        "ACK": 1511, "BYE": 1479, "INVITE": 3340, "REGISTER": 366,
+        100: 1506, 180: 1507, 200: 3172, 401: 183, 404: 7152,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TSHARK)
+def test_packaged_captures_hold_the_messages_that_tshark_finds(name):
+    got, kinds, report = events.read(CAPTURES / f"{name}.pcap.xz")
+    counts = Counter()
+    for kind, count in zip(kinds, np.bincount(got.kind)):
+        method, _, status = kind.partition("/")
+        counts[int(status) if status else method] += int(count)
+    counts.pop("icmp", None)
+    assert counts == TSHARK[name]
+    assert report.messages == sum(TSHARK[name].values())
+    assert report.server == cleaning.FOUND and report.gaps == []
+
+
+@pytest.mark.parametrize("name", ["delay_003", "packet_loss_003"])
+def test_packaged_captures_against_a_slow_reading(name):
+    """dpkt decodes the layers and plain dictionaries match the messages."""
+    path = CAPTURES / f"{name}.pcap.xz"
+    got, kinds, _ = events.read(path)
+    first_ns, rows, asked, seen = None, [], {}, set()
+    with lzma.open(path) as file:
+        for time, frame in dpkt.pcap.Reader(file):
+            time_ns = round(time * 1e6) * 1000
+            first_ns = time_ns if first_ns is None else first_ns
+            ip = dpkt.ethernet.Ethernet(frame).data
+            if not isinstance(ip, dpkt.ip.IP) or not isinstance(ip.data, dpkt.udp.UDP):
+                continue
+            first, *lines = bytes(ip.data.data).decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines[:-1] if ": " in line)
+            number, method = headers["CSeq"].split()
+            branch = headers["Via"].split("branch=")[1]
+            transaction = headers["Call-ID"], number, method, branch
+            if method == "ACK":
+                transaction = transaction[:3]
+            word = first.split(" ")
+            answer = word[0] == "SIP/2.0"
+            kind = f"{method}/{word[1]}" if answer else word[0]
+            again = (transaction, kind, ip.src) in seen
+            seen.add((transaction, kind, ip.src))
+            latency = -1
+            if not answer:
+                asked.setdefault(transaction, time_ns)
+            elif not again and transaction in asked:
+                latency = time_ns - asked[transaction]
+            down = ip.src == b"\x0a\1\0\1"
+            rows.append((time_ns - first_ns, int(down), kind, again, latency))
+    assert len(rows) == len(got.time_ns) > 4000
+    for row, *columns in zip(sorted(rows, key=lambda row: row[0]), *got):
+        columns[2] = kinds[columns[2]]
+        assert row == tuple(columns)
+
+
+def test_a_capture_without_a_packet_is_refused(tmp_path):
+    with pytest.raises(SiamjaxError, match="without a packet"):
+        read(tmp_path / "a.pcap", [])
+
+
+def test_one_packet_is_a_capture(tmp_path):
+    _, kinds, report = read(tmp_path / "a", build.call()[:1])
+    assert kinds == ["INVITE"] and report.span_s == 0.0 and report.gaps == []
+
+
+def test_silence_is_a_gap(tmp_path):
+    records = many_calls(20, build.CLIENT, build.SERVER)
+    later = [(time + 30 * 10**9, frame) for time, frame in build.call("late")]
+    _, _, report = read(tmp_path / "a", sorted(records + later))
+    last_s = (max(time for time, _ in records) - build.START_NS) / 1e9
+    assert report.gaps == [[pytest.approx(last_s), pytest.approx(30 - last_s)]]
+
+
+def test_nothing_that_names_anyone_is_kept(tmp_path):
+    records = many_calls(3, build.CLIENT, build.SERVER)
+    got, kinds, report = read(tmp_path / "a", records)
+    kept = repr((kinds, report)) + repr([column.tolist() for column in got])
+    assert "192.0.2" not in kept and "bob" not in kept and "call" not in kept

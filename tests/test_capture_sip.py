@@ -1,0 +1,118 @@
+"""SIP messages: spellings, cuts, and what is none."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siamjax.capture import sip
+from tests import packet_builder as build
+
+
+@pytest.mark.parametrize("spelling", ["usual", "compact"])
+def test_both_spellings_of_headers_say_the_same(spelling):
+    got = sip.parse(build.request("BYE", "a@b", 42, "z9hG4bK-x", spelling=spelling))
+    assert got == (b"BYE", None, b"a@b", b"42", b"z9hG4bK-x")
+    got = sip.parse(
+        build.answer(486, "INVITE", "a@b", 42, "z9hG4bK-x", spelling=spelling)
+    )
+    assert got == (b"INVITE", b"486", b"a@b", b"42", b"z9hG4bK-x")
+
+
+def test_the_top_via_and_the_headers_count_not_the_body():
+    body = (
+        b"SIP/2.0 100 Trying\r\nCall-ID: body\r\nCSeq: 9 BYE\r\nVia: x;branch=body\r\n"
+    )
+    text = (
+        b"NOTIFY sip:a@b SIP/2.0\r\ni: head\r\nCSeq: 7 NOTIFY\r\n"
+        b"v: SIP/2.0/UDP a;branch=one\r\nVia: SIP/2.0/UDP b;branch=two\r\n\r\n"
+    )
+    assert sip.parse(text + body) == (b"NOTIFY", None, b"head", b"7", b"one")
+    assert sip.parse(text) == sip.parse(text + body)
+
+
+def test_a_branch_is_of_the_top_via_even_if_several_share_a_line():
+    text = b"BYE sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a, SIP/2.0/UDP b;branch=two\r\n"
+    rest = b"CSeq: 1 BYE\r\nCall-ID: c\r\n\r\n"
+    assert sip.parse(text + rest).branch is None
+    assert sip.parse(text.replace(b"a,", b"a;branch=one,") + rest).branch == b"one"
+
+
+def test_an_empty_header_does_not_take_the_next_line():
+    text = (
+        b"BYE sip:a SIP/2.0\r\nCall-ID:\r\nCSeq: 1 BYE\r\nVia:\r\n  a;branch=b\r\n\r\n"
+    )
+    assert sip.parse(text) == (b"BYE", None, None, b"1", b"b")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"\0\0\0\0",
+        b"SIP/2.0 99 No\r\n\r\n",
+        b"SIP/2.0 2000 No\r\n\r\n",
+        b"SIP/2.0 OK\r\n\r\n",
+        b"NOTIFY * HTTP/1.1\r\nHost: 239.255.255.250:1900\r\n\r\n",
+        b"OPTIONS rtsp://a/b RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+        b"HELLO sip:a@b\r\n\r\n",
+        b"INVITE sip:bob@exa",  # no cut was said
+        b"\x80\x08SIP/2.0 200 OK\r\n",
+    ],
+)
+def test_what_is_no_sip(payload):
+    assert sip.parse(payload) is None
+
+
+def test_empty_lines_before_a_message_do_not_matter():
+    assert sip.parse(b"\r\n\r\n" + build.answer(200)) == sip.parse(build.answer(200))
+
+
+@pytest.mark.parametrize("spelling", ["usual", "compact"])
+def test_a_cut_message_says_nothing_false(spelling):
+    """At any snap length each part is what it is in the whole message, or missing."""
+    for whole in (
+        build.request("INVITE", "call-123", 45, "z9hG4bK-67", spelling=spelling),
+        build.answer(180, "INVITE", "call-123", 45, "z9hG4bK-67", spelling=spelling),
+    ):
+        full, known = sip.parse(whole), 0
+        for size in range(len(whole)):
+            got = sip.parse(whole[:size], cut=True)
+            if got is None:
+                assert size < whole.index(b"\r\n")
+                continue
+            assert all(part in (None, says) for part, says in zip(got, full))
+            assert sum(part is not None for part in got) >= known
+            known = sum(part is not None for part in got)
+        assert got == full
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=40), st.booleans())
+def test_no_payload_is_fatal(tail, cut):
+    for head in (
+        b"",
+        b"SIP/2.0 200 OK\r\n",
+        b"INVITE sip:a SIP/2.0\r\nCSeq:",
+        b"BYE sip:",
+    ):
+        sip.parse(head + tail, cut)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.permutations(range(7)),
+    st.text("abc;=, \t0", max_size=12),
+    st.integers(0, 9**9),
+    st.data(),
+)
+def test_the_usual_way_is_only_faster(order, call, number, data):
+    """Headers in any order, cut anywhere, any byte changed: both ways say the same."""
+    make = data.draw(st.sampled_from([build.request, lambda *a: build.answer(200, *a)]))
+    first, *lines = make("BYE", call, number).decode().split("\r\n")[:-2]
+    text = "\r\n".join([first, *(lines[i] for i in order), "", ""]).encode()
+    text = bytearray(text[: data.draw(st.integers(40, len(text)))])
+    for _ in range(data.draw(st.integers(0, 2))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(11, 126))
+    text = bytes(text)
+    assert sip.parse(text, True) == sip._parse(text, True)
