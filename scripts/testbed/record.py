@@ -1,0 +1,176 @@
+"""Record one labelled packet capture of SIP signalling from the test bed.
+
+    python record.py --condition blocked --seed 7 --out captures --duration 100
+
+Builds a test bed (see testbed.py), runs calls and registrations through it,
+captures at the proxy's access side, and makes the fault (see faults.py) begin
+at a random onset and, in most captures, end at a random time. Writes
+OUT/CONDITION_SEED.pcap.xz and prints the capture's label as JSON. All that is
+random here comes from the seed; sipp's and the kernel's own draws do not.
+Needs root, sipp, kamailio, tcpdump, nft, ip and tc.
+"""
+
+import argparse
+import json
+import lzma
+import random
+import sched
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from faults import CONDITIONS
+from testbed import Testbed
+
+LABEL_COLUMNS = [
+    "file",
+    "condition",
+    "onset_s",
+    "clear_s",
+    "seed",
+    "rate_cps",
+    "hold_s",
+    "severity",
+    "notes",
+]
+LOAD_PATTERNS = ["constant", "ramp", "bursty"]
+
+
+def poisson(rng, mean):
+    """How many arrivals of a Poisson process fall into one unit of time."""
+    count, elapsed = 0, rng.expovariate(1.0)
+    while elapsed < mean:
+        count += 1
+        elapsed += rng.expovariate(1.0)
+    return count
+
+
+def load_curve(rng, pattern, rate, seconds):
+    """Mean calls per second for each second, around the base rate."""
+    if pattern == "constant":
+        return [rate] * seconds
+    if pattern == "ramp":
+        first = rng.uniform(0.4, 1.6)
+        last = 2 - first
+        return [
+            rate * (first + (last - first) * second / seconds)
+            for second in range(seconds)
+        ]
+    curve = []
+    while len(curve) < seconds:
+        curve += [rate * rng.uniform(0.4, 0.8)] * rng.randint(4, 12)
+        curve += [rate * rng.uniform(1.4, 2.2)] * rng.randint(2, 6)
+    return curve[:seconds]
+
+
+def compress(pcap, target):
+    with open(pcap, "rb") as source, lzma.open(target, "wb", preset=9) as sink:
+        shutil.copyfileobj(source, sink)
+
+
+def record(condition, seed, out_dir, duration, slot):
+    """Record one capture; returns its label."""
+    rng = random.Random(f"{condition}/{seed}")
+    rate, hold_s = rng.uniform(5, 30), rng.uniform(0.5, 5)
+    register_rate = rng.uniform(2, 6)
+    base_delay_s = rng.uniform(0.005, 0.04)
+    weights = [1, 1, 1] if condition == "normal" else [2, 1, 1]
+    pattern = rng.choices(LOAD_PATTERNS, weights)[0]
+    onset = rng.uniform(0.3, 0.5) * duration
+    clear = rng.uniform(0.65, 0.9) * duration if rng.random() < 0.6 else None
+
+    warm_up = round(4 + 1.5 * hold_s)
+    seconds = warm_up + duration
+    calls = [poisson(rng, mean) for mean in load_curve(rng, pattern, rate, seconds)]
+    registers = [poisson(rng, register_rate) for _ in range(seconds)]
+
+    name = f"{condition}_{seed:03d}"
+    measured = {}  # when the fault's actions really were done, by planned time
+
+    with tempfile.TemporaryDirectory(prefix=f"testbed{slot}_") as run_dir:
+        pcap = Path(run_dir) / "capture.pcap"
+        with Testbed(slot, run_dir, hold_s, base_delay_s) as bed:
+            fault = CONDITIONS[condition](bed, rng, rate, onset, clear)
+            schedule = sched.scheduler(time.time, time.sleep)
+
+            def set_load(second):
+                bed.set_call_rate(calls[second])
+                bed.set_register_rate(registers[second])
+
+            begin = time.time()
+            for second in range(warm_up):
+                schedule.enterabs(begin + second, 1, set_load, (second,))
+            schedule.run()
+
+            start = bed.start_capture(pcap)
+
+            def act(planned, action):
+                action()
+                measured[planned] = time.time() - start
+
+            for second in range(duration):
+                schedule.enterabs(start + second, 1, set_load, (warm_up + second,))
+            for planned, action in fault.actions:
+                if planned < duration:
+                    schedule.enterabs(start + planned, 0, act, (planned, action))
+            schedule.enterabs(start + duration, 2, bed.stop_capture)
+            schedule.run()
+        compress(pcap, out_dir / f"{name}.pcap.xz")
+
+    faulty = condition != "normal"
+    notes = (
+        f"load={pattern};register_rps={register_rate:.2f};"
+        f"base_delay_s={base_delay_s:.3f};start_epoch={start:.6f}"
+    )
+    return dict(
+        zip(
+            LABEL_COLUMNS,
+            [
+                f"{name}.pcap.xz",
+                condition,
+                f"{measured[onset]:.3f}" if faulty else "",
+                f"{measured[clear]:.3f}" if faulty and clear is not None else "",
+                seed,
+                f"{rate:.2f}",
+                f"{hold_s:.2f}",
+                f"{fault.severity:.3f}",
+                ";".join(filter(None, [fault.notes, notes])),
+            ],
+        )
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--condition", required=True, choices=list(CONDITIONS))
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument(
+        "--out", required=True, type=Path, help="folder for the capture"
+    )
+    parser.add_argument(
+        "--duration", type=int, default=100, help="seconds (default 100)"
+    )
+    parser.add_argument(
+        "--slot",
+        type=int,
+        default=0,
+        help="number of this test bed; beds that run at the same time need their own",
+    )
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(
+        json.dumps(
+            record(
+                options.condition,
+                options.seed,
+                options.out,
+                options.duration,
+                options.slot,
+            )
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
