@@ -1,0 +1,114 @@
+"""Events or counters of a session -> counts per bin and column, `[bins, F]`."""
+
+import numpy as np
+
+from siamjax.data import columns
+
+# RFC 3261, timers B and F: after 64 * T1 the client itself gives a transaction up.
+GIVEN_UP_NS = 32_000_000_000
+
+
+def of_session(session, kinds, bin_s):
+    """Counts `[bins, F]` float32 of the full bins of a session; NaN: nothing was
+    measured.
+
+    Args:
+      session: `types.Session` with events or a series.
+      kinds: names of the events' kinds.
+      bin_s: length of a bin in seconds.
+    """
+    if session.series is not None:
+        return of_series(session.series, bin_s)
+    return of_events(session.events, kinds, session.span_s, bin_s)
+
+
+def of_events(events, kinds, span_s, bin_s):
+    """Counts `[bins, len(columns.SIP)]` of events; the last, partial bin is left
+    out."""
+    bins, bin_ns = int(span_s / bin_s), round(bin_s * 1e9)
+    inside = events.time_ns < bins * bin_ns
+    events = type(events)(*(column[inside] for column in events))
+    bin_of, index = events.time_ns // bin_ns, _index()
+    answer = np.array(["/" in kind for kind in kinds], bool)[events.kind]
+
+    out = _histogram(bin_of, events.kind, bins, len(kinds)) @ _kind_columns(kinds)
+    again = events.retransmitted
+    for name, chosen in (("requests", again & ~answer), ("answers", again & answer)):
+        out[:, index[f"retransmitted {name}"]] = np.bincount(
+            bin_of[chosen], minlength=bins
+        )
+    for method, end in columns.WAITS:
+        asked_ns, closed_ns, latency_ns, answered_bin = _waits(
+            events, kinds, method, end, bin_of
+        )
+        with np.errstate(
+            invalid="ignore"
+        ):  # 0/0 where nothing was answered: NaN on purpose
+            out[:, index[f"{method} to {end} ms"]] = np.bincount(
+                answered_bin, latency_ns / 1e6, minlength=bins
+            ) / np.bincount(answered_bin, minlength=bins)
+        change = np.bincount(asked_ns // bin_ns, minlength=bins + 1)[: bins + 1].astype(
+            float
+        )
+        closed_bin = np.minimum(closed_ns // bin_ns, bins)
+        change -= np.bincount(closed_bin, minlength=bins + 1)
+        out[:, index[f"{method} without {end}"]] = np.cumsum(change)[:bins]
+    return out.astype(np.float32)
+
+
+def of_series(series, bin_s):
+    """Counters are rows already: `[N, F]`, whose step must be the bin."""
+    del bin_s
+    return series.values.astype(np.float32)
+
+
+def _index():
+    return {column.name: i for i, column in enumerate(columns.SIP)}
+
+
+def _kind_columns(kinds):
+    """`[kinds, F]` float: 1 where an event of a kind counts in a column."""
+    out, index = np.zeros((len(kinds), len(columns.SIP))), _index()
+    for i, kind in enumerate(kinds):
+        out[i, [index[name] for name in columns.of_kind(kind)]] = 1
+    return out
+
+
+def _histogram(bin_of, kind, bins, kinds):
+    flat = np.bincount(bin_of * kinds + kind, minlength=bins * kinds)
+    return flat.reshape(bins, kinds).astype(float)
+
+
+def _waits(events, kinds, method, end, bin_of):
+    """Requests of a method with the moment their wait ends, and the latencies that
+    ended it.
+
+    Returns:
+      `asked_ns [R]`, `closed_ns [R]` (given up after 32 s), and of the answers that
+      were first to end a wait `latency_ns [A]`, `bin [A]`.
+    """
+    request = np.array([kind == method for kind in kinds], bool)[events.kind]
+    ends = np.array([_ends(kind, method, end) for kind in kinds], bool)[events.kind]
+    answered = ends & (events.latency_ns >= 0) & ~events.retransmitted
+    asked_ns = np.unique(events.time_ns[request & ~events.retransmitted])
+    # Events are in order of time, so the first of each request is the one that ended
+    # it.
+    request_ns, first = np.unique(
+        (events.time_ns - events.latency_ns)[answered], return_index=True
+    )
+    rows = np.flatnonzero(answered)[first]
+    closed_ns = asked_ns + GIVEN_UP_NS
+    place = np.searchsorted(asked_ns, request_ns)
+    known = np.flatnonzero(place < len(asked_ns))
+    known = known[asked_ns[place[known]] == request_ns[known]]
+    closed_ns[place[known]] = np.minimum(
+        closed_ns[place[known]], events.time_ns[rows[known]]
+    )
+    return asked_ns, closed_ns, events.latency_ns[rows], bin_of[rows]
+
+
+def _ends(kind, method, end):
+    of, _, status = kind.partition("/")
+    if of != method or not status.isdigit():
+        return False
+    return int(status) >= 200 or (end == "ringing" and int(status) > 100)

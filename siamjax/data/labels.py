@@ -1,0 +1,131 @@
+"""labels.csv: which condition each capture was in, and when."""
+
+import csv
+import itertools
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from siamjax.types import NORMAL, Label, UsageError
+
+COLUMNS = ("file", "condition", "onset_s", "clear_s")
+# What a recorder may note besides; of no use here.
+_NOTES = frozenset(("seed", "rate_cps", "hold_s", "severity", "notes"))
+_TOO_MANY = "more fields than columns"
+
+
+class Table(NamedTuple):
+    """A table of labels, as far as it can be used."""
+
+    labels: dict[str, tuple[Label, ...]]  # by file; none: normal throughout
+    wrong: dict[str, str]  # file -> why it cannot be used
+    problems: list[str]  # a line each, of what does no harm
+
+
+def read(path):
+    """The `Table` in a CSV file.
+
+    A file with a row that cannot be used is in `wrong`: without that row its fault
+    would pass for normal traffic.
+
+    Raises:
+      UsageError: there is no such table, or a column is missing.
+    """
+    name = Path(path).name
+    columns, rows = _rows(path)
+    if missing := ", ".join(c for c in COLUMNS if c not in columns):
+        there = ", ".join(columns) or "none"
+        raise UsageError(f"{path} has no column {missing}; it has {there}")
+    found, wrong, problems = {}, {}, []
+    if unknown := ", ".join(c for c in columns if c not in COLUMNS and c not in _NOTES):
+        problems.append(f"{name}: unknown column {unknown}, ignored")
+    for number, row in enumerate(rows, start=2):
+        file = row["file"].strip()
+        labels = found.setdefault(file, [])
+        try:
+            label = _label(row)
+        except ValueError as error:
+            wrong.setdefault(file, f"{name}, row {number}: {error}")
+            continue
+        if label in labels:
+            problems.append(f"{name}, row {number}: {file} is there twice, used once")
+        else:
+            labels.append(label)
+    for file, labels in found.items():
+        if problem := _contradiction(labels):
+            wrong.setdefault(file, f"{name}: {problem}")
+    return Table(
+        {file: _faults(labels) for file, labels in found.items() if file not in wrong},
+        wrong,
+        problems,
+    )
+
+
+def outside(labels, span_s):
+    """What is wrong with the labels of a session of this length; empty: nothing."""
+    for label in labels:
+        if label.onset_s >= span_s:
+            return (
+                f"the onset of {label.condition} at {label.onset_s:g} s is after the "
+                f"capture's end at {span_s:.1f} s"
+            )
+    return ""
+
+
+def _rows(path):
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="", restkey=_TOO_MANY)
+            return tuple(reader.fieldnames or ()), list(reader)
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is not a table of text: {error}") from None
+
+
+def _label(row):
+    """The `Label` of a row, None for normal; ValueError says what is wrong."""
+    if _TOO_MANY in row:
+        raise ValueError(_TOO_MANY)
+    if not row["file"].strip():
+        raise ValueError("no file")
+    condition = row["condition"].strip()
+    if not condition:
+        raise ValueError("no condition")
+    onset, clear = row["onset_s"].strip(), row["clear_s"].strip()
+    if condition == NORMAL:
+        if onset or clear:
+            raise ValueError("normal has neither onset_s nor clear_s: label the faults")
+        return None
+    if not onset:
+        raise ValueError(f"{condition} has no onset_s")
+    onset_s, clear_s = _seconds("onset_s", onset), _seconds("clear_s", clear or "inf")
+    if math.isinf(onset_s) or onset_s < 0:
+        raise ValueError(f"onset_s {onset} is outside the capture")
+    if clear_s <= onset_s:
+        raise ValueError(f"clear_s {clear} is not after onset_s {onset}")
+    return Label(condition, onset_s, clear_s)
+
+
+def _seconds(name, text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise ValueError(f"{name} {text!r} is not a number of seconds")
+    return value
+
+
+def _faults(labels):
+    return tuple(sorted(filter(None, labels), key=lambda label: label.onset_s))
+
+
+def _contradiction(labels):
+    faults = _faults(labels)
+    if None in labels and faults:
+        return f"both normal and {faults[0].condition}: leave out the row of normal"
+    for one, two in itertools.pairwise(faults):
+        if two.onset_s < one.clear_s:
+            return f"{one.condition} and {two.condition} overlap"
+    return ""

@@ -1,0 +1,193 @@
+"""A folder of captures and a table of labels -> a prepared data set."""
+
+import concurrent.futures
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import siamjax
+from siamjax.capture import cleaning, events
+from siamjax.data import labels, prepared
+from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
+
+
+class Source(NamedTuple):
+    """A capture that is to be read."""
+
+    name: str  # of its session
+    file: str  # as the table of labels has it
+    path: Path
+    labels: tuple[Label, ...]
+
+
+def prepare(
+    captures, labels_path, out, *, server_address=None, workers=None, say=print
+):
+    """Reads captures and writes the prepared data set.
+
+    What cannot be used is left out, with a line that says why. A prepared data set of
+    the very same input stays as it is.
+
+    Args:
+      captures: a folder of captures, or one capture.
+      labels_path: the table of labels.
+      out: the folder to write.
+      server_address: bytes of the server's address; by default found in each capture.
+      workers: processes; by default one a core.
+      say: takes the lines of the report.
+    Raises:
+      UsageError: an input is not there, or out holds something else.
+      SiamjaxError: no capture can be used.
+    """
+    prepared.check_replaceable(out)
+    sources, problems = find(captures, labels_path)
+    for line in problems:
+        say(line)
+    meta = _meta(sources, labels_path, server_address)
+    if _is_made_of(out, meta):
+        say(f"{out} is up to date")
+        return
+    found = _read_all(sources, server_address, workers or len(os.sched_getaffinity(0)))
+    usable, left_out = _usable(sources, found)
+    for line in left_out:
+        say(line)
+    if not usable:
+        raise SiamjaxError(f"none of {len(found)} captures of {captures} can be used")
+    reports = [report for *_, report in usable]
+    say(cleaning.table(reports))
+    report = {
+        "problems": problems + left_out,
+        "total": cleaning.total(reports)._asdict(),
+        "captures": [report._asdict() for report in reports],
+    }
+    prepared.write(out, _data_set(usable, meta), report)
+    say(f"{out}: {len(usable)} sessions: {_conditions(usable)}")
+
+
+def find(captures, labels_path):
+    """The `Source`s with usable labels in a folder, and lines about everything else."""
+    captures = Path(captures)
+    if not captures.exists():
+        raise UsageError(f"there is no {captures}")
+    by_file, wrong, problems = labels.read(labels_path)
+    files = _files(captures, Path(labels_path))
+    problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
+    missing = [file for file in by_file if file not in files]
+    problems += [f"{file} has a label but is not there" for file in missing]
+    unlabelled = [file for file in files if file not in by_file and file not in wrong]
+    if unlabelled:
+        some = ", ".join(unlabelled[:5]) + ", ..." * (len(unlabelled) > 5)
+        problems.append(f"{len(unlabelled)} files without a label are left out: {some}")
+    chosen = [file for file in files if file in by_file]
+    names = _names(chosen)
+    return [Source(names[f], f, files[f], by_file[f]) for f in chosen], problems
+
+
+def _files(captures, labels_path):
+    """Files below a folder, by their path in it, sorted; hidden ones do not count."""
+    if captures.is_file():
+        return {captures.name: captures}
+    paths = {p.relative_to(captures).as_posix(): p for p in captures.rglob("*")}
+    return {
+        file: path
+        for file, path in sorted(paths.items())
+        if path.is_file()
+        and not any(part.startswith(".") for part in Path(file).parts)
+        and not path.samefile(labels_path)
+    }
+
+
+def _names(files):
+    """Session names: of the file, or of its whole path where two would share one."""
+    short = {file: prepared.session_name(file) for file in files}
+    times = Counter(short.values())
+    return {
+        file: name if times[name] == 1 else file.replace("/", "__")
+        for file, name in short.items()
+    }
+
+
+def _meta(sources, labels_path, server_address):
+    server = cleaning.FOUND if server_address is None else cleaning.GIVEN
+    return {
+        "version": siamjax.__version__,
+        "options": {"format": "packets", "server": server},
+        "labels_sha256": _sha256(labels_path),
+        "captures_sha256": {source.file: _sha256(source.path) for source in sources},
+    }
+
+
+def _is_made_of(out, meta):
+    # Which server was given is an address, which is not kept: then it is made again.
+    old = prepared.read_meta(out)
+    if old is None or meta["options"]["server"] == cleaning.GIVEN:
+        return False
+    return all(old.get(key) == value for key, value in meta.items())
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_all(sources, server_address, workers):
+    """For each source, in order, what `events.read` gives, or the line of its error."""
+    tasks = [(source.file, source.path, server_address) for source in sources]
+    bar = {"total": len(tasks), "unit": " captures", "disable": None}
+    if min(workers, len(tasks)) <= 1:
+        return [_read(task) for task in tqdm(tasks, **bar)]
+    # Fresh processes: a forked one could inherit a lock without the thread that holds
+    # it.
+    context = multiprocessing.get_context("spawn")
+    ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this one
+    with concurrent.futures.ProcessPoolExecutor(workers, context, *ignore) as pool:
+        return list(tqdm(pool.map(_read, tasks), **bar))
+
+
+def _read(task):
+    file, path, server_address = task
+    try:
+        return events.read(path, server_address)
+    except (SiamjaxError, OSError) as error:
+        return str(error).replace(str(path), file)
+
+
+def _usable(sources, found):
+    """`(source, events, kinds, report)` of what can be used; lines about the rest."""
+    usable, lines = [], []
+    for source, result in zip(sources, found):
+        if isinstance(result, str):
+            lines.append(f"{result}, left out")
+        elif problem := labels.outside(source.labels, result[-1].span_s):
+            lines.append(f"{source.file}: {problem}, left out")
+        else:
+            *rest, report = result
+            usable.append((source, *rest, report._replace(name=source.file)))
+    return usable, lines
+
+
+def _data_set(usable, meta):
+    kinds = sorted({kind for _, _, names, _ in usable for kind in names})
+    place = {kind: i for i, kind in enumerate(kinds)}
+    sessions = []
+    for source, rows, names, report in usable:
+        number = np.array([place[name] for name in names], np.int32)
+        rows = rows._replace(kind=number[rows.kind])
+        sessions.append(Session(source.name, report.span_s, source.labels, rows, None))
+    return DataSet(tuple(sessions), tuple(kinds), meta)
+
+
+def _conditions(usable):
+    counts = Counter(
+        condition
+        for source, *_ in usable
+        for condition in {label.condition for label in source.labels} or {NORMAL}
+    )
+    return ", ".join(f"{counts[condition]} {condition}" for condition in sorted(counts))

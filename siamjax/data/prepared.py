@@ -1,0 +1,172 @@
+"""The prepared data set: a folder with the events of each session, and its labels.
+
+sessions/NAME.npz   columns of `types.Events`, or of `types.Series`
+labels.csv          file (NAME), condition, onset_s, clear_s; without times: normal
+meta.json           kinds, spans, hashes of the input, options, version
+cleaning.json       what the captures held, by cause
+
+The same input gives the same bytes, and nothing in it is an address or a Call-ID.
+"""
+
+import csv
+import json
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from siamjax.capture import events
+from siamjax.types import NORMAL, DataSet, Events, Label, Series, Session, UsageError
+
+FORMAT = 1
+
+_SUFFIXES = frozenset(
+    (".pcap", ".pcapng", ".cap", ".gz", ".xz", ".zst", ".csv", ".parquet")
+)
+
+
+def session_name(path):
+    """The name of a capture's session: that of the file, without folder and endings."""
+    path = Path(path)
+    while path.suffix.lower() in _SUFFIXES and path.stem:
+        path = path.with_suffix("")
+    return path.name
+
+
+def session_from_capture(path, server_address=None):
+    """A bare capture as `Session` without labels, its kinds, the cleaning report."""
+    found, kinds, report = events.read(path, server_address)
+    return Session(session_name(path), report.span_s, (), found, None), kinds, report
+
+
+def read(folder):
+    """The `DataSet` of a folder that `write` made.
+
+    Raises:
+      UsageError: there is none, or it was made by another version of the format.
+    """
+    folder = Path(folder)
+    meta = read_meta(folder)
+    if meta is None:
+        raise UsageError(
+            f"{folder} is not a prepared data set; to make it: python -m "
+            f"siamjax.ingest --captures=DIR --labels=FILE --out={folder}"
+        )
+    if meta.get("format") != FORMAT:
+        raise UsageError(
+            f"{folder} has format {meta.get('format')}, this version reads {FORMAT}: "
+            "run siamjax.ingest again"
+        )
+    labels = _read_labels(folder / "labels.csv")
+    sessions = [
+        _read_session(folder, name, span_s, labels.get(name, ()))
+        for name, span_s in meta["span_s"].items()
+    ]
+    return DataSet(tuple(sessions), tuple(meta["kinds"]), meta)
+
+
+def read_meta(folder):
+    """meta.json as a dict, or None where the folder is no prepared data set."""
+    try:
+        return json.loads((Path(folder) / "meta.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write(folder, data_set, cleaning):
+    """Writes a data set as a whole or not at all: a killed run leaves the old one.
+
+    Args:
+      folder: replaced where it is a prepared data set or empty.
+      data_set: `types.DataSet`; its meta goes into meta.json beside kinds and spans.
+      cleaning: what goes into cleaning.json.
+    Raises:
+      UsageError: the folder holds something else.
+    """
+    folder = Path(folder)
+    check_replaceable(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _fill(made, data_set, cleaning)
+        made.chmod(0o777 & ~_umask())
+        _replace(folder, made)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def check_replaceable(folder):
+    """Raises `UsageError` where a folder holds what is no prepared data set."""
+    folder = Path(folder)
+    if not folder.exists() or read_meta(folder) is not None:
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise UsageError(f"{folder} is there, but no prepared data set: name another")
+
+
+def _fill(folder, data_set, cleaning):
+    sessions = folder / "sessions"
+    sessions.mkdir()
+    for session in data_set.sessions:
+        columns = session.events if session.series is None else session.series
+        np.savez_compressed(sessions / f"{session.name}.npz", **columns._asdict())
+    meta = {
+        **data_set.meta,
+        "format": FORMAT,
+        "kinds": list(data_set.kinds),
+        "span_s": {session.name: session.span_s for session in data_set.sessions},
+    }
+    _write_labels(folder / "labels.csv", data_set.sessions)
+    for name, content in (("meta.json", meta), ("cleaning.json", cleaning)):
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def _replace(folder, made):
+    old = None
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        os.replace(folder, old / "old")
+    os.replace(made, folder)
+    if old:
+        shutil.rmtree(old)
+
+
+def _umask():
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _read_session(folder, name, span_s, labels):
+    with np.load(folder / "sessions" / f"{name}.npz", allow_pickle=False) as file:
+        columns = dict(file)
+    events = Events(**columns) if "kind" in columns else None
+    series = None if events else Series(**columns)
+    return Session(name, span_s, labels, events, series)
+
+
+def _write_labels(path, sessions):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", *Label._fields))
+        for session in sessions:
+            if not session.labels:
+                writer.writerow((session.name, NORMAL, "", ""))
+            for condition, onset_s, clear_s in session.labels:
+                clear = "" if math.isinf(clear_s) else repr(clear_s)
+                writer.writerow((session.name, condition, repr(onset_s), clear))
+
+
+def _read_labels(path):
+    labels = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["condition"] != NORMAL:
+                times = float(row["onset_s"]), float(row["clear_s"] or "inf")
+                label = Label(row["condition"], *times)
+                labels.setdefault(row["file"], []).append(label)
+    return {name: tuple(found) for name, found in labels.items()}

@@ -1,0 +1,170 @@
+"""A prepared data set -> counts, baselines and labelled windows, split by capture.
+
+Splits are by capture, never by window. Conditions are known, novel for validation (they
+choose checkpoints and settings) or novel for test: three disjoint sets. No column,
+baseline or scale depends on which captures train.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from siamjax import checks
+from siamjax.data import columns, counts, features, prepared, windows
+from siamjax.types import (
+    NORMAL,
+    TEST,
+    TRAIN,
+    VALID,
+    Baseline,
+    Scaler,
+    SiamjaxError,
+    UsageError,
+)
+
+
+class Splits(NamedTuple):
+    """All that training and evaluation read of a data set. S sessions, C conditions."""
+
+    columns: tuple
+    sessions: tuple  # names
+    role: np.ndarray  # [S] of TRAIN, VALID, TEST
+    conditions: tuple  # names: known ones first, normal the first of all
+    known: int  # how many of them are known
+    novel_valid: tuple  # names
+    novel: tuple  # names
+    labels: tuple  # of each session its types.Labels
+    bins: np.ndarray  # [S] int, how many are real
+    counts: np.ndarray  # [S, bins, F] float32, padded with 0
+    baseline: Baseline  # [S, F]
+    scaler: Scaler
+    windows: Any  # types.Windows of all sessions
+    left_out: tuple  # a line for each capture that is not used, and why
+
+    def inside(self, role, conditions=None):
+        """`[N]` bool: windows of a role and of these conditions (names), or all."""
+        names = self.conditions if conditions is None else conditions
+        wanted = [self.conditions.index(name) for name in names]
+        of_role = self.role[self.windows.session] == role
+        return of_role & np.isin(self.windows.condition, wanted)
+
+    def of(self, role, conditions=None):
+        """The windows that `inside` says."""
+        return windows.take(self.windows, self.inside(role, conditions))
+
+
+def open_splits(config):
+    """Reads `config.data` (see configs/default.py) and gives `Splits`."""
+    dataset = prepared.read(config.dir)
+    sessions, left_out = usable(dataset.sessions, config)
+    if not sessions:
+        raise SiamjaxError(
+            f"{config.dir} has no usable capture: {'; '.join(left_out[:3])}"
+        )
+    conditions, known = order(sessions, config)
+    table = columns.SIP
+    scaler = features.scaler(table, floor=config.floor, clip=config.clip)
+    first = round(config.baseline_s / config.bin_s)
+    all_counts = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
+    baselines = [features.baseline(c[:first], scaler) for c in all_counts]
+    parts = []
+    for i, (session, count) in enumerate(zip(sessions, all_counts)):
+        x = features.features(
+            count[None], Baseline(*(b[None] for b in baselines[i])), scaler
+        )
+        parts.append(
+            windows.of_session(
+                i, np.asarray(x[0]), session.labels, conditions,
+                length=config.bins, hop=round(config.hop_s / config.bin_s), first=first,
+                bin_s=config.bin_s,
+            )
+        )  # fmt: skip
+    return Splits(
+        columns=table,
+        sessions=tuple(session.name for session in sessions),
+        role=roles(sessions, config),
+        conditions=conditions,
+        known=known,
+        novel_valid=tuple(config.novel_valid),
+        novel=tuple(config.novel),
+        labels=tuple(session.labels for session in sessions),
+        bins=np.array([len(count) for count in all_counts]),
+        counts=_stack(all_counts),
+        baseline=Baseline(
+            *(np.stack([np.asarray(x) for x in b]) for b in zip(*baselines))
+        ),
+        scaler=scaler,
+        windows=windows.join(parts),
+        left_out=left_out,
+    )
+
+
+def usable(sessions, config):
+    """Sessions that are long enough and whose baseline holds no fault; and why others
+    not."""
+    needed_s = config.baseline_s + config.bins * config.bin_s
+    good, left_out = [], []
+    for session in sessions:
+        early = [x for x in session.labels if x.onset_s < config.baseline_s]
+        if session.span_s < needed_s:
+            left_out.append(
+                f"{session.name}: {session.span_s:.1f} s is too short for a baseline "
+                f"and one window ({needed_s:g} s)"
+            )
+        elif early:
+            left_out.append(
+                f"{session.name}: {early[0].condition} begins at "
+                f"{early[0].onset_s:.1f} s, inside the baseline of "
+                f"{config.baseline_s:g} s"
+            )
+        else:
+            good.append(session)
+    return good, tuple(left_out)
+
+
+def order(sessions, config):
+    """Condition names, the known first with normal at 0, and how many are known."""
+    found = {label.condition for session in sessions for label in session.labels}
+    found = (found | {NORMAL}) - {""}
+    novel, novel_valid = set(config.novel), set(config.novel_valid)
+    for field, names in (("novel", novel), ("novel_valid", novel_valid)):
+        checks.require(NORMAL not in names, f"config.data.{field} cannot hold 'normal'")
+        checks.require(
+            names <= found,
+            f"config.data.{field} names {sorted(names - found)}, "
+            f"{config.dir} has {sorted(found)}",
+        )
+    both = sorted(novel & novel_valid)
+    checks.require(not both, f"{both} stand in both config.data.novel and novel_valid")
+    known = [NORMAL, *sorted(found - novel - novel_valid - {NORMAL})]
+    return (*known, *sorted(novel_valid), *sorted(novel)), len(known)
+
+
+def roles(sessions, config):
+    """`[S]` roles: the captures of each condition are dealt in turn into the folds.
+
+    All captures of a novel condition are for the test, of one in `novel_valid` for
+    validation: nothing of them is trained on, not even their normal windows.
+    """
+    if max(config.test_fold, config.valid_fold) >= config.folds or (
+        config.test_fold == config.valid_fold
+    ):
+        raise UsageError(
+            f"config.data.test_fold {config.test_fold} and valid_fold "
+            f"{config.valid_fold} must be two different folds below folds "
+            f"{config.folds}"
+        )
+    dealt, out = {}, {}
+    for session in sorted(sessions, key=lambda s: s.name):
+        kind = session.labels[0].condition if session.labels else NORMAL
+        fold = dealt[kind] = (dealt.get(kind, -1) + 1) % config.folds
+        role = {config.test_fold: TEST, config.valid_fold: VALID}.get(fold, TRAIN)
+        role = VALID if kind in config.novel_valid else role
+        out[session.name] = TEST if kind in config.novel else role
+    return np.array([out[session.name] for session in sessions])
+
+
+def _stack(arrays):
+    """`[S, bins, F]` of arrays of different lengths, padded with 0."""
+    longest = max(len(a) for a in arrays)
+    return np.stack([np.pad(a, ((0, longest - len(a)), (0, 0))) for a in arrays])

@@ -1,0 +1,76 @@
+"""Windows of sessions, as views (session, first bin), and what each of them is
+labelled."""
+
+import numpy as np
+
+from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Windows
+
+# A window after a fault counts as recovered when its mean absolute feature is within
+# this factor of the largest of the session's own normal windows.
+RECOVERED = 1.2
+
+
+def starts(bins, *, length, hop, first):
+    """First bins `[N]` of the windows of `length` bins that fit into `bins`, every
+    `hop`."""
+    return np.arange(first, bins - length + 1, hop, dtype=np.int32)
+
+
+def of_session(index, features, labels, conditions, *, length, hop, first, bin_s):
+    """Labelled windows of one session, none of which touches the baseline's bins.
+
+    A window is a fault's where it lies wholly inside it and normal where it lies before
+    the first. One that straddles a change is TRANSITIONAL; after a fault has cleared
+    its echo goes on, and windows are RECOVERING until they are as quiet as the normal
+    ones.
+
+    Args:
+      index: the session's number.
+      features: `[bins, F]` of the session.
+      labels: its `types.Label`s in order of onset.
+      conditions: names of all conditions; the index into it is the class.
+      length, hop, first: of a window, between windows, and of the first, in bins.
+      bin_s: seconds of a bin.
+    """
+    begin = starts(len(features), length=length, hop=hop, first=first)
+    begin_s, end_s = begin * bin_s, (begin + length) * bin_s
+    condition = np.full(len(begin), conditions.index(NORMAL), np.int32)
+    for label in labels:
+        condition[end_s > label.onset_s] = TRANSITIONAL
+        condition[(begin_s >= label.onset_s) & (end_s <= label.clear_s)] = (
+            conditions.index(label.condition)
+        )
+        condition[begin_s >= label.clear_s] = RECOVERING
+    if labels and (condition == RECOVERING).any():
+        quiet = quietness(features, begin, length)
+        calm = np.arange(0, first - length + 1, max(hop // 2, 1))
+        calm = quietness(
+            features, np.concatenate([calm, begin[condition == 0]]), length
+        )
+        limit = RECOVERED * calm.max(initial=0.0)
+        condition[(condition == RECOVERING) & _for_good(quiet <= limit)] = (
+            conditions.index(NORMAL)
+        )
+    return Windows(np.full(len(begin), index, np.int32), begin, condition)
+
+
+def quietness(features, begin, length):
+    """Mean absolute feature `[N]` of each window: 0 where all is as in the baseline."""
+    total = np.concatenate([[0.0], np.cumsum(np.abs(features).mean(-1))])
+    begin = np.asarray(begin, int)
+    return (total[begin + length] - total[begin]) / length
+
+
+def join(parts):
+    """One `Windows` of many."""
+    return Windows(*(np.concatenate(columns) for columns in zip(*parts)))
+
+
+def take(windows, chosen):
+    """The windows at these rows (indices or mask)."""
+    return Windows(*(column[chosen] for column in windows))
+
+
+def _for_good(calm):
+    """True from where `calm [N]` holds to the end."""
+    return np.flip(np.minimum.accumulate(np.flip(calm.astype(bool))))

@@ -1,0 +1,54 @@
+"""Captures and their labels -> a prepared data set and a cleaning report.
+
+python -m siamjax.ingest --captures=DIR --labels=labels.csv --out=DIR
+"""
+
+import ipaddress
+
+from absl import flags
+
+from siamjax import cli
+from siamjax.data import prepare
+from siamjax.types import UsageError
+
+_CAPTURES = flags.DEFINE_string(
+    "captures", None, "Folder of captures, or one capture.", required=True
+)
+_LABELS = flags.DEFINE_string(
+    "labels", None, "CSV of file, condition, onset_s, clear_s.", required=True
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "Folder of the prepared data set.", required=True
+)
+_SERVER = flags.DEFINE_string(
+    "server", None, "IP address of the server; by default found in each capture."
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers", None, "Processes; by default one a core.", lower_bound=1
+)
+
+
+def main(argv):
+    cli.no_arguments(argv)
+    prepare.prepare(
+        _CAPTURES.value,
+        _LABELS.value,
+        _OUT.value,
+        server_address=_address(_SERVER.value),
+        workers=_WORKERS.value,
+    )
+
+
+def _address(text):
+    try:
+        return text and ipaddress.ip_address(text).packed
+    except ValueError:
+        raise UsageError(f"--server={text} is not an IP address") from None
+
+
+def run():
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

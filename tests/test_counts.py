@@ -1,0 +1,123 @@
+"""Events to counts: every number worked out by hand."""
+
+import numpy as np
+
+from siamjax.data import columns, counts
+from siamjax.types import Events, Series, Session
+
+KINDS = (
+    "INVITE",
+    "INVITE/100",
+    "INVITE/180",
+    "INVITE/200",
+    "BYE",
+    "icmp",
+    "FOO",
+    "OPTIONS/299",
+)
+
+
+def events(*rows):
+    """Rows (ms, kind, retransmitted, latency in ms or None)."""
+    rows = sorted(rows)
+    return Events(
+        time_ns=np.array([r[0] for r in rows], np.int64) * 1_000_000,
+        direction=np.zeros(len(rows), np.int8),
+        kind=np.array([KINDS.index(r[1]) for r in rows], np.int32),
+        retransmitted=np.array([r[2] for r in rows], bool),
+        latency_ns=np.array(
+            [-1 if r[3] is None else r[3] * 1_000_000 for r in rows], np.int64
+        ),
+    )
+
+
+def column(out, name):
+    return out[:, [c.name for c in columns.SIP].index(name)]
+
+
+def test_a_call_counts_in_its_columns_and_bins():
+    out = counts.of_events(
+        events(
+            (100, "INVITE", False, None),
+            (150, "INVITE/100", False, 50),
+            (700, "INVITE", True, None),
+            (1200, "INVITE/180", False, 1100),
+            (1900, "INVITE/200", False, 1800),
+            (1950, "INVITE/200", True, -1),
+            (1960, "icmp", False, None),
+            (1970, "FOO", False, None),
+            (1980, "OPTIONS/299", False, None),
+        ),
+        KINDS, 2.6, 0.5,
+    )  # fmt: skip
+    assert out.shape == (5, len(columns.SIP)) and out.dtype == np.float32
+    np.testing.assert_array_equal(column(out, "INVITE"), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(column(out, "INVITE/1xx"), [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(column(out, "INVITE/2xx"), [0, 0, 0, 2, 0])
+    np.testing.assert_array_equal(column(out, "100"), [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(column(out, "180"), [0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(column(out, "200"), [0, 0, 0, 2, 0])
+    np.testing.assert_array_equal(column(out, "rest/2xx"), [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(
+        column(out, "retransmitted requests"), [0, 1, 0, 0, 0]
+    )
+    np.testing.assert_array_equal(column(out, "retransmitted answers"), [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(column(out, "icmp"), [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(column(out, "other"), [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(
+        column(out, "INVITE to ringing ms"), [np.nan, np.nan, 1100, np.nan, np.nan]
+    )
+    np.testing.assert_array_equal(
+        column(out, "INVITE to final ms"), [np.nan, np.nan, np.nan, 1800, np.nan]
+    )
+    np.testing.assert_array_equal(
+        column(out, "INVITE without ringing"), [1, 1, 0, 0, 0]
+    )
+    np.testing.assert_array_equal(column(out, "INVITE without final"), [1, 1, 1, 0, 0])
+    np.testing.assert_array_equal(column(out, "BYE without final"), [0, 0, 0, 0, 0])
+
+
+def test_a_request_without_answer_stays_open_for_32_seconds():
+    out = counts.of_events(events((0, "BYE", False, None)), KINDS, 40.0, 1.0)
+    assert column(out, "BYE without final").sum() == 32
+
+
+def test_latency_is_the_mean_of_a_bin():
+    out = counts.of_events(
+        events(
+            (0, "INVITE", False, None), (10, "INVITE", False, None),
+            (100, "INVITE/200", False, 100), (210, "INVITE/200", False, 200),
+        ),
+        KINDS, 1.0, 1.0,
+    )  # fmt: skip
+    np.testing.assert_allclose(column(out, "INVITE to final ms"), [150])
+
+
+def test_no_event_at_all():
+    out = counts.of_events(events(), KINDS, 3.0, 0.5)
+    assert out.shape == (6, len(columns.SIP)) and np.nansum(out) == 0
+
+
+def test_columns_of_a_kind_exist_and_do_not_depend_on_the_data():
+    names = {column.name for column in columns.SIP}
+    assert len(names) == len(columns.SIP)
+    for kind in (
+        "INVITE/503",
+        "REGISTER/401",
+        "BYE/481",
+        "SUBSCRIBE/489",
+        "X/999",
+        "Y",
+        "icmp",
+    ):
+        assert set(columns.of_kind(kind)) <= names
+    assert columns.of_kind("INVITE/503") == ["INVITE/5xx", "503"]
+    assert columns.of_kind("SUBSCRIBE/489") == ["rest/4xx"]
+    assert columns.of_kind("X/999") == ["other"]
+
+
+def test_counters_are_rows_already():
+    series = Series(np.arange(3) * 10**9, np.ones((3, 2), np.float64))
+    session = Session("a", 3.0, (), None, series)
+    out = counts.of_session(session, ("x", "y"), 1.0)
+    assert out.shape == (3, 2) and out.dtype == np.float32

@@ -1,0 +1,194 @@
+"""Folders of captures to prepared data sets: every bad input has its line."""
+
+import hashlib
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from siamjax.data import prepare, prepared
+from siamjax.types import SiamjaxError, UsageError
+from tests import packet_builder as build
+
+HEAD = "file,condition,onset_s,clear_s\n"
+TESTBED = pathlib.Path(__file__).parent.parent / "data/testbed"
+
+
+def lay_out(folder, files, rows):
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "labels.csv").write_text(HEAD + "".join(row + "\n" for row in rows))
+    return folder
+
+
+def run(folder, out, **options):
+    lines = []
+    options = {"workers": 1, **options}
+    prepare.prepare(folder, folder / "labels.csv", out, say=lines.append, **options)
+    return "\n".join(lines)
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def good(index=0):
+    return build.pcap(build.call(f"call-{index}", build.START_NS + index))
+
+
+def test_good_captures(tmp_path):
+    files = {
+        "a.pcap": good(),
+        "b.pcapng.xz": build.PACK["xz"](build.pcapng(build.call())),
+    }
+    folder = lay_out(
+        tmp_path / "in", files, ["a.pcap,normal,,", "b.pcapng.xz,delay,1,"]
+    )
+    said = run(folder, tmp_path / "out")
+    data_set = prepared.read(tmp_path / "out")
+    assert [session.name for session in data_set.sessions] == ["a", "b"]
+    assert [len(session.labels) for session in data_set.sessions] == [0, 1]
+    assert data_set.kinds == tuple(sorted(data_set.kinds))
+    kinds = [data_set.kinds[kind] for kind in data_set.sessions[1].events.kind]
+    assert kinds[:3] == ["INVITE", "INVITE/100", "INVITE/180"]
+    assert "2 sessions: 1 delay, 1 normal" in said
+    assert re.search(r"^all +14 +14 ", said, re.MULTILINE)
+    kept = "".join(path.read_text() for path in (tmp_path / "out").glob("*.*"))
+    assert "192.0.2" not in kept and str(tmp_path) not in kept
+
+
+# One kind of dirt each, beside two good captures: name, data, row, line, still used.
+DIRT = [
+    ("x.pcap", b"", "x.pcap,delay,1,", "x.pcap: an empty file", False),
+    ("x.txt", b"notes", "x.txt,delay,1,", "x.txt: not a capture", False),
+    (
+        "x.pcap",
+        build.pcap([]),
+        "x.pcap,delay,1,",
+        "x.pcap: a capture without a packet",
+        False,
+    ),
+    ("x.pcap", good()[:-9], "x.pcap,delay,1,", "truncated: files cut inside", True),
+    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap has a label but is not there", False),
+    ("x.pcap", good(), None, "1 files without a label are left out: x.pcap", False),
+    ("x.pcap", good(), "x.pcap,delay,2,", "onset of delay at 2 s is after", False),
+    ("x.pcap", good(), "x.pcap,delay,soon,", "row 4: onset_s 'soon' is not", False),
+    ("x.pcap", good(), "x.pcap,delay,1,0.5", "row 4: clear_s 0.5 is not after", False),
+    (
+        "x.pcap",
+        good(),
+        "x.pcap,delay,1,\nx.pcap,delay,1,",
+        "row 5: x.pcap is there twice",
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize("name, data, row, line, used", DIRT)
+def test_dirt_has_a_clear_line_and_harms_nothing_else(
+    tmp_path, name, data, row, line, used
+):
+    files = {"a.pcap": good(1), "b.pcap": good(2)}
+    rows = ["a.pcap,normal,,", "b.pcap,delay,1,"]
+    clean = lay_out(tmp_path / "clean", files, rows)
+    run(clean, tmp_path / "want")
+    files |= {name: data} if data is not None else {}
+    dirty = lay_out(tmp_path / "in", files, rows + ([row] if row else []))
+    assert line in run(dirty, tmp_path / "out")
+    got = prepared.read(tmp_path / "out").sessions
+    assert [session.name for session in got] == ["a", "b"] + ["x"] * used
+    for session in "ab":
+        path = f"sessions/{session}.npz"
+        assert (tmp_path / "out" / path).read_bytes() == (
+            tmp_path / "want" / path
+        ).read_bytes()
+
+
+def test_where_nothing_is_left_one_line_says_so(tmp_path):
+    folder = lay_out(tmp_path / "in", {"x.pcap": b""}, ["x.pcap,normal,,"])
+    with pytest.raises(SiamjaxError, match=r"none of 1 captures of .* can be used"):
+        run(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    folder = lay_out(tmp_path / "none", {}, [])
+    with pytest.raises(SiamjaxError, match="none of 0 captures"):
+        run(folder, tmp_path / "out")
+
+
+def test_inputs_that_are_not_there(tmp_path):
+    with pytest.raises(UsageError, match=r"there is no .*nowhere"):
+        run(tmp_path / "nowhere", tmp_path / "out")
+    folder = lay_out(tmp_path / "in", {}, [])
+    with pytest.raises(UsageError, match=r"there is no .*other\.csv"):
+        prepare.prepare(folder, folder / "other.csv", tmp_path / "out")
+
+
+def test_files_of_one_name_keep_apart(tmp_path):
+    names = ["mon/a.pcap", "tue/a.pcap", "b.pcap", "b.pcapng"]
+    folder = lay_out(
+        tmp_path / "in",
+        {name: good(i) for i, name in enumerate(names)} | {".hidden/c.pcap": good()},
+        [f"{name},normal,," for name in names],
+    )
+    said = run(folder, tmp_path / "out")
+    got = [session.name for session in prepared.read(tmp_path / "out").sessions]
+    assert got == ["b.pcap", "b.pcapng", "mon__a.pcap", "tue__a.pcap"]
+    assert "left out" not in said
+
+
+def test_the_same_input_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
+    names = [f"{i}.pcap" for i in range(5)]
+    files = {name: good(i) for i, name in enumerate(names)}
+    folder = lay_out(tmp_path / "in", files, [f"{name},normal,," for name in names])
+    run(folder, tmp_path / "one", workers=1)
+    run(folder, tmp_path / "two", workers=2)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_a_set_is_made_again_only_of_other_input(tmp_path):
+    folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
+    run(folder, tmp_path / "out")
+    made = (tmp_path / "out/meta.json").stat().st_ino
+    assert "is up to date" in run(folder, tmp_path / "out")
+    assert (tmp_path / "out/meta.json").stat().st_ino == made
+    (folder / "a.pcap").write_bytes(good(1))
+    assert "up to date" not in run(folder, tmp_path / "out")
+    (folder / "labels.csv").write_text(HEAD + "a.pcap,delay,1,\n")
+    assert "up to date" not in run(folder, tmp_path / "out")
+    assert prepared.read(tmp_path / "out").sessions[0].labels[0].condition == "delay"
+
+
+def command(*flags):
+    result = subprocess.run(
+        [sys.executable, "-m", "siamjax.ingest", *flags], capture_output=True, text=True
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_the_command(tmp_path):
+    folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
+    inputs = [f"--captures={folder}", f"--labels={folder}/labels.csv"]
+    code, said, errors = command(*inputs, f"--out={tmp_path}/out", "--server=192.0.2.2")
+    assert code == 0 and "given" in said and errors.count("\n") <= 1
+    assert "192.0.2" not in (tmp_path / "out/meta.json").read_text()
+
+    code, _, errors = command(*inputs, f"--out={tmp_path}/o", "--server=somewhere")
+    assert code == 2 and "--server=somewhere is not an IP address" in errors
+    (folder / "a.pcap").write_bytes(b"")
+    code, _, errors = command(*inputs, f"--out={tmp_path}/o")
+    assert code == 1 and errors.count("\n") == 1 and "can be used" in errors
+
+
+def test_the_packaged_captures_have_their_labels():
+    sources, problems = prepare.find(TESTBED / "captures", TESTBED / "labels.csv")
+    assert problems == [] and len(sources) == 102
+    conditions = {label.condition for source in sources for label in source.labels}
+    assert len(conditions) == 11
+    assert sum(not source.labels for source in sources) == 14

@@ -1,0 +1,118 @@
+"""The table of labels: what can be used is used, and every flaw has its line."""
+
+import math
+
+import pytest
+
+from siamjax.data import labels
+from siamjax.types import Label, UsageError
+
+HEAD = "file,condition,onset_s,clear_s\n"
+
+
+def read(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_text(text, encoding="utf-8")
+    return labels.read(path)
+
+
+def test_a_good_table(tmp_path):
+    table = read(
+        tmp_path,
+        HEAD + "a,normal,,\nb,blocked,36.5,90\nc,delay,60,\nc,blocked,30.25,41\n",
+    )
+    assert table.labels == {
+        "a": (),
+        "b": (Label("blocked", 36.5, 90.0),),
+        "c": (Label("blocked", 30.25, 41.0), Label("delay", 60.0, math.inf)),
+    }
+    assert table.wrong == {} and table.problems == []
+
+
+def test_the_recorders_columns_are_known_in_any_order(tmp_path):
+    text = "notes,clear_s,seed,onset_s,condition,file\nx=1;y=2,,7,3,delay,a\n"
+    table = read(tmp_path, "\ufeff" + text.replace("\n", "\r\n"))
+    assert table == ({"a": (Label("delay", 3.0, math.inf),)}, {}, [])
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        ("bad,delay,soon,", "onset_s 'soon' is not a number of seconds"),
+        ("bad,delay,nan,", "onset_s 'nan' is not a number of seconds"),
+        ("bad,delay,3,never", "clear_s 'never' is not a number of seconds"),
+        ("bad,delay,-3,", "onset_s -3 is outside the capture"),
+        ("bad,delay,inf,", "onset_s inf is outside the capture"),
+        ("bad,delay,,", "delay has no onset_s"),
+        ("bad,delay", "delay has no onset_s"),
+        ("bad,delay,40,30", "clear_s 30 is not after onset_s 40"),
+        ("bad,delay,40,40", "clear_s 40 is not after onset_s 40"),
+        ("bad,,40,50", "no condition"),
+        ("bad,normal,4,", "normal has neither onset_s nor clear_s"),
+        ("bad,delay,4,5,6", "more fields than columns"),
+    ],
+)
+def test_a_row_that_cannot_be_used_takes_its_file_along(tmp_path, row, reason):
+    """Also the good row of that file: without the bad one its fault would be normal."""
+    table = read(tmp_path, HEAD + f"good,normal,,\n{row}\nbad,blocked,70,80\n")
+    assert table.labels == {"good": ()}
+    assert list(table.wrong) == ["bad"]
+    assert table.wrong["bad"].startswith(f"labels.csv, row 3: {reason}")
+
+
+@pytest.mark.parametrize(
+    "rows, reason",
+    [
+        ("a,normal,,\na,delay,3,4\n", "both normal and delay"),
+        ("a,delay,3,9\na,blocked,8,12\n", "delay and blocked overlap"),
+        ("a,delay,3,\na,blocked,8,12\n", "delay and blocked overlap"),
+    ],
+)
+def test_rows_that_contradict_each_other(tmp_path, rows, reason):
+    table = read(tmp_path, HEAD + rows)
+    assert table.labels == {} and reason in table.wrong["a"]
+
+
+def test_a_row_without_a_file_harms_no_other(tmp_path):
+    table = read(tmp_path, HEAD + ",delay,3,4\na,normal,,\n")
+    assert table.labels == {"a": ()} and "no file" in table.wrong[""]
+
+
+def test_a_duplicate_row_and_an_unknown_column_are_said_and_harmless(tmp_path):
+    table = read(
+        tmp_path,
+        "file,condition,onset_s,clear_s,wether\na,delay,3,4,rain\na,delay,3,4,sun\n",
+    )
+    assert table.labels == {"a": (Label("delay", 3.0, 4.0),)}
+    assert table.problems == [
+        "labels.csv: unknown column wether, ignored",
+        "labels.csv, row 3: a is there twice, used once",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("", "has no column file, condition, onset_s, clear_s; it has none"),
+        ("file;condition;onset_s;clear_s\n", "has no column file, condition"),
+        ("file,condition,onset_s\na,normal,\n", "has no column clear_s; it has file"),
+    ],
+)
+def test_a_table_without_its_columns_is_refused(tmp_path, text, reason):
+    with pytest.raises(UsageError, match=reason):
+        read(tmp_path, text)
+
+
+def test_what_is_no_table_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="there is no"):
+        labels.read(tmp_path / "none.csv")
+    (tmp_path / "binary").write_bytes(b"\xd4\xc3\xb2\xa1\xff\0\0")
+    with pytest.raises(UsageError, match="not a table of text"):
+        labels.read(tmp_path / "binary")
+
+
+def test_an_onset_must_lie_in_the_capture():
+    label = Label("delay", 99.0, math.inf)
+    assert labels.outside((label,), 100.0) == ""
+    assert "onset of delay at 99 s is after" in labels.outside((label,), 99.0)
+    assert labels.outside((), 0.0) == ""

@@ -1,0 +1,152 @@
+"""Made-up conditions: properties that training and the compiled step rely on."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from configs import default
+from siamjax.data import made_up
+from siamjax.types import Column, UsageError
+
+TABLE = (
+    *(Column(str(status), "code", "", status) for status in (200, 486, 503)),
+    *(
+        Column(method, "request", method)
+        for method in ("INVITE", "ACK", "BYE", "OPTIONS")
+    ),
+    Column("ms", "latency_final", "INVITE", empty=np.nan),
+)
+HOW = made_up.build(default.get_config().made_up, TABLE)
+EVERYTHING = HOW._replace(kinds=tuple(made_up.KINDS), ramp=0.25, mixed=0.5)
+
+
+@functools.partial(jax.jit, static_argnames="every")
+def change(key, x, groups, every=False):
+    unit = np.ones((x.shape[0], x.shape[2]), np.float32)
+    return made_up.made_up(key, x, groups, unit, EVERYTHING if every else HOW)
+
+
+def counts(groups=5, windows=4, bins=32):
+    """`[groups * windows, bins, 8]` and the group of each."""
+    x = np.random.default_rng(0).poisson(4, (groups * windows, bins, 8))
+    x = x.astype(np.float32)
+    x[..., 7] = np.where(x[..., 7] > 5, np.nan, x[..., 7])
+    return x, np.repeat(np.arange(groups), windows)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_counts_stay_counts_and_keep_their_shape(every):
+    x, groups = counts()
+    for seed in range(20):
+        out = np.asarray(change(jax.random.key(seed), x, groups, every))
+        assert out.shape == x.shape
+        assert (np.nan_to_num(out) >= 0).all() and np.isfinite(np.nan_to_num(out)).all()
+
+
+def test_every_group_is_changed_and_its_windows_alike():
+    x, groups = counts(groups=40)
+    out = np.asarray(change(jax.random.key(1), x, groups))
+    differs = ~np.isclose(out, x, equal_nan=True).reshape(40, 4, 32, 8)  # [G, K, T, F]
+    assert differs.any((1, 2, 3)).mean() > 0.9
+    for touched in differs.any(2):  # [K, F]
+        # A column changes in all windows of a group, unless it had nothing to change.
+        assert (touched.all(0) | ~touched.any(0)).mean() > 0.8
+
+
+def test_recorded_windows_stay_as_they_are():
+    x, groups = counts()
+    out = change(jax.random.key(1), x, np.where(groups < 2, -1, groups))
+    np.testing.assert_array_equal(out[:8], x[:8])
+    assert not np.allclose(np.nan_to_num(out[8:]), np.nan_to_num(x[8:]))
+
+
+def test_it_depends_on_the_key_and_the_group_alone():
+    (x, groups), key = counts(), jax.random.key(2)
+    once = change(key, x, groups)
+    np.testing.assert_array_equal(once, change(key, x, groups))
+    others = change(key, x, np.where(groups == 3, 3, -1))
+    np.testing.assert_array_equal(others[12:16], once[12:16])
+    other = change(jax.random.key(3), x, groups)
+    assert not np.allclose(np.nan_to_num(once), np.nan_to_num(other))
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_the_number_of_devices_does_not_matter(devices):
+    (x, groups), key = counts(groups=8), jax.random.key(4)
+    split = NamedSharding(
+        Mesh(np.array(jax.devices()[:devices]), ("data",)), PartitionSpec("data")
+    )
+    placed = jax.device_put(x, split), jax.device_put(groups, split)
+    np.testing.assert_allclose(change(key, *placed), change(key, x, groups), rtol=1e-6)
+
+
+def test_no_window_at_all():
+    x, groups = counts(groups=0)
+    assert change(jax.random.key(0), x, groups).shape == x.shape
+
+
+def alone(kind, x, share=(1.0, 1.0), **others):
+    """Every column of every window changed by one kind."""
+    how = HOW._replace(kinds=(kind,), share=share, on_off=0.0, **others)
+    unit = np.ones((x.shape[0], x.shape[2]), np.float32)
+    return np.asarray(
+        made_up.made_up(jax.random.key(0), x, np.zeros(len(x), int), unit, how)
+    )
+
+
+def test_each_kind_does_what_its_name_says():
+    x = np.full((1, 6, 8), 8.0, np.float32)
+    np.testing.assert_array_equal(alone("silenced", x)[0, :, :7], 0)
+    assert np.isnan(alone("silenced", x)[0, :, 7]).all()
+    ratio = alone("multiplied", x)[0] / 8
+    np.testing.assert_allclose(
+        ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5
+    )
+    assert (alone("added", x) >= 8).all()
+    assert (alone("capped", x) <= 8).all() and (alone("thinned", x) <= 8).all()
+    np.testing.assert_array_equal(alone("thinned", x), np.round(alone("thinned", x)))
+    stormed = alone("stormed", x)[0]
+    assert (stormed[:, 0] > 11).all() and (stormed[:, 1:] == 8).all()
+
+
+def test_an_echo_comes_later_and_is_no_louder():
+    x = np.zeros((1, 12, 8), np.float32)
+    x[:, 2] = 5.0
+    out = alone("echoed", x)[0]
+    assert (out[2] == 5).all() and (out[:2] == 0).all()
+    late = out[3:]
+    assert (np.count_nonzero(late, 0) <= 1).all() and late.max() > 0 and late.max() <= 5
+
+
+def test_answers_turn_into_others_and_none_is_lost():
+    x = np.zeros((1, 4, 8), np.float32)
+    x[..., 0], x[..., 3] = 10.0, 7.0
+    out = alone("turned", x)[0]
+    np.testing.assert_allclose(out[:, :3].sum(1), 10, rtol=1e-6)
+    assert (out[:, 0] < 10).all()
+    np.testing.assert_array_equal(out[:, 3:], x[0, :, 3:])
+
+
+def test_what_is_no_count_is_shifted_by_its_own_deviation():
+    how = made_up.build(
+        default.get_config().made_up, [Column("cpu", "counter", heavy=False)] * 2
+    )._replace(share=(1.0, 1.0), on_off=0.0, strength=1.0)
+    x = np.full((200, 3, 2), 50.0, np.float32)
+    unit = np.tile(np.array([[1.0, 10.0]], np.float32), (200, 1))
+    out = np.asarray(made_up.made_up(jax.random.key(0), x, np.arange(200), unit, how))
+    np.testing.assert_allclose((out - 50).std((0, 1)), [1.0, 10.0], rtol=0.25)
+
+
+def test_a_ramp_grows():
+    out = alone("added", np.zeros((1, 16, 8), np.float32), ramp=1.0)[0]
+    assert (np.diff(out, axis=0) >= 0).all() and (out[-1] > out[0]).any()
+
+
+def test_a_kind_that_is_not_there_is_refused():
+    config = default.get_config().made_up
+    config.kinds = ("silenced", "sung")
+    with pytest.raises(UsageError, match="sung"):
+        made_up.build(config, TABLE)

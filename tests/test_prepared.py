@@ -1,0 +1,136 @@
+"""The prepared data set as a folder: back as it was, whole or not at all."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from siamjax.data import prepared
+from siamjax.types import DataSet, Events, Label, Series, Session, UsageError
+from tests import packet_builder as build
+
+
+def events(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return Events(
+        np.sort(rng.integers(0, 10**11, count)),
+        rng.integers(0, 3, count).astype(np.int8),
+        rng.integers(0, 2, count).astype(np.int32),
+        rng.integers(0, 2, count).astype(bool),
+        rng.integers(-1, 10**9, count),
+    )
+
+
+def data_set():
+    labels = (Label("blocked", 0.1 + 0.2, 40.0), Label("delay", 1 / 3 + 50, math.inf))
+    sessions = (
+        Session("a", 99.926005, labels, events(50), None),
+        Session("b", 10.0, (), events(0), None),
+    )
+    return DataSet(sessions, ("INVITE", "INVITE/200"), {"version": "1", "options": {}})
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def assert_same(one, two):
+    assert one.kinds == two.kinds
+    for a, b in zip(one.sessions, two.sessions, strict=True):
+        assert (a.name, a.span_s, a.labels) == (b.name, b.span_s, b.labels)
+        columns = zip(a.events or a.series, b.events or b.series, strict=True)
+        for x, y in columns:
+            np.testing.assert_array_equal(x, y)
+            assert x.dtype == y.dtype
+
+
+def test_what_was_written_is_read(tmp_path):
+    prepared.write(tmp_path / "new/set", data_set(), {"total": 1})
+    got = prepared.read(tmp_path / "new/set")
+    assert_same(got, data_set())
+    assert got.meta["version"] == "1"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["set"]
+
+
+def test_counters_are_read_as_series(tmp_path):
+    values = np.array([[1.5, np.nan], [2.5, 3.5]], np.float32)
+    series = Series(np.array([0, 60 * 10**9]), values)
+    one = DataSet((Session("day", 60.0, (), None, series),), ("cpu", "rx"), {})
+    prepared.write(tmp_path / "set", one, {})
+    got = prepared.read(tmp_path / "set")
+    assert got.sessions[0].events is None
+    assert_same(got, one)
+
+
+def test_the_same_set_has_the_same_bytes(tmp_path):
+    prepared.write(tmp_path / "one", data_set(), {"x": 1})
+    prepared.write(tmp_path / "two", data_set(), {"x": 1})
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+def test_a_write_that_fails_leaves_the_old_set(tmp_path):
+    prepared.write(tmp_path / "set", data_set(), {})
+    before = digests(tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        prepared.write(tmp_path / "set", data_set(), {"rate": math.nan})
+    assert digests(tmp_path) == before
+
+
+def test_a_set_is_replaced_and_what_else_stands_there_is_not(tmp_path):
+    prepared.write(tmp_path / "set", data_set(), {})
+    fewer = data_set()._replace(sessions=data_set().sessions[:1])
+    prepared.write(tmp_path / "set", fewer, {})
+    assert_same(prepared.read(tmp_path / "set"), fewer)
+
+    (tmp_path / "empty").mkdir()
+    prepared.write(tmp_path / "empty", fewer, {})
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("years of work")
+    (tmp_path / "file").write_text("also")
+    for name in ("mine", "file"):
+        with pytest.raises(UsageError, match="no prepared data set"):
+            prepared.write(tmp_path / name, fewer, {})
+    assert (tmp_path / "mine/notes.txt").read_text() == "years of work"
+
+
+def test_reading_says_how_a_missing_set_is_made(tmp_path):
+    with pytest.raises(UsageError, match=r"siamjax.ingest --captures=DIR"):
+        prepared.read(tmp_path / "none")
+
+
+def test_another_format_is_refused(tmp_path):
+    prepared.write(tmp_path / "set", data_set(), {})
+    meta = tmp_path / "set/meta.json"
+    meta.write_text(meta.read_text().replace('"format": 1', '"format": 0'))
+    with pytest.raises(UsageError, match="format 0, this version reads 1"):
+        prepared.read(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    "path, name",
+    [
+        ("a/b/blocked_001.pcap.xz", "blocked_001"),
+        ("x.PCAPNG", "x"),
+        ("2026-01-02.csv.gz", "2026-01-02"),
+        ("trace.pcap.3", "trace.pcap.3"),
+        ("v1.2", "v1.2"),
+        (".pcap", ".pcap"),
+    ],
+)
+def test_a_session_has_the_name_of_its_file(path, name):
+    assert prepared.session_name(path) == name
+
+
+def test_a_bare_capture_is_a_session(tmp_path):
+    path = tmp_path / "some.pcap"
+    path.write_bytes(build.pcap(build.call()))
+    session, kinds, report = prepared.session_from_capture(path)
+    assert (session.name, session.span_s, session.labels) == ("some", 2.0, ())
+    assert len(session.events.time_ns) == 7 and "INVITE/200" in kinds
+    assert report.messages == 7
