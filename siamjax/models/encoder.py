@@ -1,0 +1,156 @@
+"""The encoder: windows of traffic to points, one trunk with several heads."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from siamjax import checks
+from siamjax.models import lstm, norm, pooling
+
+POOLINGS = ("mean_max", "last", "attention")
+HEAD_NORMS = ("unit", "sigmoid", "none")
+HEAD_FEATURES = ("live", "stopped")
+
+
+class Encoder(NamedTuple):
+    """Pure functions; weights and statistics are arguments and results."""
+
+    init: Callable  # key -> (params, TrainStats)
+    apply: Callable  # see `build`
+    finalise: Callable  # TrainStats -> FinalStats
+
+
+class Head(NamedTuple):
+    """What one head makes of the trunk's summary."""
+
+    dim: int  # E
+    norm: str  # of the point: unit, sigmoid or none
+    stopped: bool  # its loss does not reach the trunk
+
+
+def build(config, heads, *, features, steps=0):
+    """The `Encoder` of a config.
+
+    Its `apply(params, windows, lengths, stats, *, group=None, train)` takes windows
+    `[B, T, F]`, their lengths `[B]` (int, 1..T; what lies behind is padding and never
+    matters), and `group` `[B]` int, the sessions they are from or their branches, for
+    statistics by group. With `train=True` it takes `norm.TrainStats` and gives
+    `(points, TrainStats)`, with `train=False` it takes `norm.FinalStats` and gives
+    `points`, which are a dict of head -> `[B, E]`.
+
+    Args:
+      config: `hidden`, `bidirectional`, `pooling`, `norm`, `momentum`, as in
+        configs/default.py.
+      heads: name -> mapping with `dim`, `norm` and `features`.
+      features: F.
+      steps: of the training, for `norm="frozen"`, which stops after `frozen_share` of
+        them.
+    Raises:
+      UsageError: a value of the config that is none of those allowed; from `apply`:
+        statistics of the wrong type, or windows of the wrong shape.
+    """
+    hidden = tuple(config.hidden)
+    checks.require(
+        hidden and all(width > 0 for width in hidden),
+        f"config.encoder.hidden is {hidden}: it needs the width of a layer or more",
+    )
+    _one_of("config.encoder.pooling", config.pooling, POOLINGS)
+    checks.require(heads, "config.heads is empty: the encoder needs a head")
+    network = Network(
+        hidden=hidden,
+        bidirectional=config.bidirectional,
+        pooling=config.pooling,
+        heads=tuple((name, _head(name, head)) for name, head in heads.items()),
+    )
+    frozen_after = round(config.frozen_share * steps) if config.norm == "frozen" else 0
+    normalise = norm.resolve(
+        config.norm, features, momentum=config.momentum, frozen_after=frozen_after
+    )
+
+    def init(key):
+        x, lengths = jnp.zeros((1, 1, features)), jnp.ones(1, jnp.int32)
+        return network.init(key, x, lengths)["params"], normalise.init()
+
+    def apply(params, windows, lengths, stats, *, group=None, train):
+        norm.expect(stats, train)
+        checks.require(
+            windows.ndim == 3 and windows.shape[2] == features,
+            f"windows must be [B, T, {features}], not {list(windows.shape)}",
+        )
+        real = jnp.arange(windows.shape[1])[None] < lengths[:, None]  # [B, T]
+        windows = jnp.where(real[:, :, None], windows, 0)
+        if not train:
+            x = normalise.predict(windows, real, stats, group)
+            return network.apply({"params": params}, x, lengths)
+        x, stats = normalise.train(windows, real, stats, group)
+        return network.apply({"params": params}, x, lengths), stats
+
+    return Encoder(init, apply, normalise.finalise)
+
+
+class Network(nn.Module):
+    """Normalised windows `[B, T, F]` of lengths `[B]` in 1..T -> head -> `[B, E]`."""
+
+    hidden: tuple[int, ...]
+    bidirectional: bool
+    pooling: str
+    heads: tuple[tuple[str, Head], ...]
+
+    @nn.compact
+    def __call__(self, x, lengths):
+        real = jnp.arange(x.shape[1])[:, None] < lengths[None]  # [T, B]
+        h = x.transpose(1, 0, 2)  # [T, B, F]
+        for i, width in enumerate(self.hidden):
+            ahead = lstm.LSTM(width, name=f"lstm_{i}")(h)  # [T, B, H]
+            if self.bidirectional:
+                back = lstm.LSTM(width, name=f"lstm_{i}_back")(lstm.reverse(h, lengths))
+                h = jnp.concatenate([ahead, lstm.reverse(back, lengths)], -1)
+            else:
+                h = ahead
+        summary = self.pool(h, lengths, real)
+        return {name: self.point(name, head, summary) for name, head in self.heads}
+
+    def pool(self, h, lengths, real):
+        """One summary `[B, ...]` of the states of all bins."""
+        if self.pooling == "mean_max":
+            return pooling.mean_and_max(h, real)
+        if self.pooling == "attention":
+            scores = nn.Dense(1, name="attention")(h)[:, :, 0]  # [T, B]
+            return pooling.attention(h, scores, real)
+        if not self.bidirectional:
+            return pooling.last(h, lengths)
+        # The pass from the end has seen the whole window at the first bin.
+        ahead, back = jnp.split(h, 2, -1)
+        return jnp.concatenate([pooling.last(ahead, lengths), back[0]], -1)
+
+    def point(self, name, head, summary):
+        """The point `[B, E]` of one head."""
+        if head.stopped:
+            summary = jax.lax.stop_gradient(summary)
+        x = nn.Dense(head.dim, name=name)(summary)
+        return {"unit": unit, "sigmoid": nn.sigmoid, "none": lambda x: x}[head.norm](x)
+
+
+def unit(x):
+    """Rows of length 1; a row shorter than 1e-12 becomes 0, with gradient 0."""
+    square = (x * x).sum(-1, keepdims=True)
+    some = square > 1e-24
+    return jnp.where(some, x * jax.lax.rsqrt(jnp.where(some, square, 1)), 0)
+
+
+def _head(name, head):
+    field = f"config.heads.{name}"
+    dim = head["dim"]
+    checks.require(dim > 0, f"{field}.dim is {dim}: it must be 1 or more")
+    _one_of(f"{field}.norm", head["norm"], HEAD_NORMS)
+    features = head.get("features", "live")
+    _one_of(f"{field}.features", features, HEAD_FEATURES)
+    return Head(dim, head["norm"], features == "stopped")
+
+
+def _one_of(field, value, allowed):
+    choices = ", ".join(allowed)
+    checks.require(value in allowed, f"{field} is {value!r}: it is one of {choices}")

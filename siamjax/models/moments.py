@@ -1,0 +1,87 @@
+"""Means and variances of windows: of a batch, of its groups, and over batches.
+
+Two passes: the squares are of what is left without the mean, and the mean is corrected
+by the mean of what it leaves, so that a large level costs no digits. Under jit the sums
+run over the batch of all devices.
+"""
+
+from functools import partial
+
+import jax.numpy as jnp
+
+from siamjax.types import UsageError
+
+
+def of_batch(x, real, group=None):
+    """Mean and variance of each feature over the real bins of the whole batch.
+
+    Args:
+      x: `[B, T, F]`, anything in padding.
+      real: `[B, T]` bool.
+      group: not read.
+    Returns:
+      Mean `[F]` and (biased) variance `[F]`; 0 and 0 where nothing is real.
+    """
+    real = real[:, :, None]
+    count = jnp.maximum(real.sum(), 1)
+    return _two_passes(x, lambda v: jnp.where(real, v, 0).sum((0, 1)) / count)
+
+
+def of_groups(x, real, group):
+    """As `of_batch`, of the rows of each row's group: `[B, F]` twice.
+
+    Args:
+      x: `[B, T, F]`, anything in padding.
+      real: `[B, T]` bool.
+      group: `[B]` int.
+    Raises:
+      UsageError: no group was given.
+    """
+    if group is None:
+        raise UsageError("normalisation by group: encoder.apply needs group=[B]")
+    same = (group[:, None] == group[None, :]).astype(x.dtype)  # [B, B]
+    total = partial(jnp.matmul, same, precision="highest")
+    count = jnp.maximum(total(real.sum(1, keepdims=True).astype(x.dtype)), 1)
+    real = real[:, :, None]
+    return _two_passes(x, lambda v: total(jnp.where(real, v, 0).sum(1)) / count)
+
+
+def pooled(old, new, updates):
+    """Moments of all batches so far, each weighing the same, with what lies between.
+
+    By the law of total variance: the mean of the variances plus the variance of the
+    means. `old` of `updates - 1` batches and `new` are dicts of mean and variance.
+    """
+    share = 1 / updates
+    apart = new["mean"] - old["mean"]
+    between = share * (1 - share) * apart**2
+    wider = share * (new["variance"] - old["variance"])
+    return dict(
+        mean=old["mean"] + share * apart, variance=old["variance"] + wider + between
+    )
+
+
+def rate(updates, momentum):
+    """Weight of the newest of `updates` batches in a bias-corrected moving average.
+
+      (1 - m) / (1 - m ** n)
+
+    The average that moves by it, `a += rate * (new - a)`, is at every n the plain
+    moving average divided by `1 - m ** n` (Kingma, Ba, ICLR 2015, section 3): the start
+    value has no share in it, not even after one update.
+    """
+    log = jnp.log(momentum)
+    return jnp.expm1(log) / jnp.expm1(updates * log)
+
+
+def wide(moment):
+    """`[F]` or `[B, F]` to stand beside `[B, T, F]`."""
+    return moment[None, None] if moment.ndim == 1 else moment[:, None]
+
+
+def _two_passes(x, mean):
+    """Mean and variance, by a `mean` that reduces `[B, T, F]` to `[F]` or `[B, F]`."""
+    rough = mean(x)
+    rest = x - wide(rough)
+    correction = mean(rest)
+    return rough + correction, mean((rest - wide(correction)) ** 2)
