@@ -1,0 +1,139 @@
+"""Losses that classify, by weights of each class, on the way to an embedding."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from siamjax.losses import distances, reductions
+from siamjax.losses.logs import lse
+from siamjax.losses.registry import Stateful
+from siamjax.losses.tuples import known_rows
+from siamjax.losses.weighting import cos_and_sin
+
+
+def normalized_softmax(*, temperature=0.05, reduce="all"):
+    """Cross-entropy over the cosines to one weight vector for each class.
+
+      term = -log softmax(cos(x, w) / temperature)_y
+
+    Args:
+      temperature: a cosine.
+      reduce: see `reductions`.
+    Returns:
+      `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row of a known
+      class, and with one class.
+    Reference: Zhai, Wu, BMVC 2019 (NormSoftmax).
+    """
+    return _softmax(1 / temperature, lambda cos, sin: cos, reduce)
+
+
+def cosface(*, margin=0.35, scale=64.0, reduce="all"):
+    """Cross-entropy over cosines, with a margin taken from the own one.
+
+      term = -log softmax(scale * (cos(x, w) - margin at y))_y
+
+    Args:
+      margin: a cosine.
+      scale: one over a cosine.
+      reduce: see `reductions`.
+    Returns:
+      `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row of a known
+      class, and with one class.
+    Reference: Wang et al., CVPR 2018, eq. 4.
+    """
+    return _softmax(scale, lambda cos, sin: cos - margin, reduce)
+
+
+def arcface(*, margin=28.6, scale=64.0, centers=1, reduce="all"):
+    """Cross-entropy over cosines, the own angle made wider.
+
+      term = -log softmax(scale * (cos(theta + margin) at y, cos(theta) elsewhere))_y
+
+    Where theta + margin passes 180 degrees, cos(theta) - margin * sin(margin) takes
+    over. With several centers a class has the one nearest to the row.
+
+    Args:
+      margin: degrees.
+      scale: one over a cosine.
+      centers: of each class (sub-center ArcFace from 2 on).
+      reduce: see `reductions`.
+    Returns:
+      `Stateful`, with params `weights` `[C * centers, E]`, class by class. The loss is
+      0 without a row of a known class, and with one class.
+    Reference: Deng et al., CVPR 2019, eq. 3; Deng et al., ECCV 2020 (sub-centers).
+    """
+    m = math.radians(margin)
+
+    def widen(cos, sin):
+        turned = cos * math.cos(m) - sin * math.sin(m)
+        return jnp.where(cos >= -math.cos(m), turned, cos - m * math.sin(m))
+
+    return _softmax(scale, widen, reduce, centers)
+
+
+def _softmax(scale, own, reduce, centers=1):
+    """Cross-entropy of scale * cosines, `own(cos, sin)` in place of that at the
+    label."""
+
+    def apply(state, embeddings, labels, *, where=None):
+        weights = state["params"]["weights"]
+        classes = len(weights) // centers
+        x, valid = known_rows(embeddings, labels, where, classes)
+        x, w = distances.unit(x), distances.unit(weights.astype(x.dtype))
+        s = distances.dot(x, w).reshape(len(x), classes, centers).max(2)
+        mine = labels[:, None] == jnp.arange(classes)[None]
+        near = own(*cos_and_sin(_chord(x, w, labels, classes, centers)))
+        cost = jax.nn.softplus(lse(scale * s, ~mine) - scale * near)
+        return reductions.reduce(reductions.terms(cost, valid), reduce, labels), state
+
+    return Stateful(functools.partial(_init, centers), apply)
+
+
+def _chord(x, w, labels, classes, centers):
+    """`[B]`: the distance of each unit row from the nearest center of its class."""
+    w = w.reshape(classes, centers, -1)[jnp.clip(labels, 0, classes - 1)]
+    far = jax.vmap(distances.euclidean)(x[:, None], w)[:, 0]
+    return far.min(1)
+
+
+def _init(centers, key, classes, dim):
+    weights = jax.random.normal(key, (classes * centers, dim)) / jnp.sqrt(dim)
+    return dict(params=dict(weights=weights), memory={})
+
+
+def center(*, rate=0.5):
+    """Draws rows to the center of their class, which follows them.
+
+      loss = 1/2 * mean of |x - center_y|²
+
+    After each step a center moves by rate * sum(x - center) / (1 + number) over its
+    rows: it is memory, no weight. To be added to a loss that separates:
+    `cosface+0.01*center`.
+
+    Args:
+      rate: of the centers, in [0, 1].
+    Returns:
+      `Stateful`, with memory `centers` `[C, E]`, 0 at the start. The loss is 0 without
+      a row of a known class.
+    Reference: Wen et al., ECCV 2016, eq. 2 to 4.
+    """
+
+    def start(key, classes, dim):
+        return dict(params={}, memory=dict(centers=jnp.zeros((classes, dim))))
+
+    def apply(state, embeddings, labels, *, where=None):
+        centers = state["memory"]["centers"]
+        x, valid = known_rows(embeddings, labels, where, len(centers))
+        row = jnp.clip(labels, 0, len(centers) - 1)
+        gap = x - centers.astype(x.dtype)[row]
+        loss = reductions.mean(jnp.sum(gap * gap, 1) / 2, valid)
+        mine = (labels[:, None] == jnp.arange(len(centers))[None]) & valid[:, None]
+        mine = mine.astype(x.dtype)
+        pull = jnp.matmul(mine.T, jax.lax.stop_gradient(gap), precision="highest")
+        step = rate * pull / (1 + mine.sum(0))[:, None]
+        moved = centers + step.astype(centers.dtype)
+        return loss, {**state, "memory": dict(centers=moved)}
+
+    return Stateful(start, apply)

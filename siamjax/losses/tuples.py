@@ -1,0 +1,117 @@
+"""Which rows form pairs and triplets: static masks, or explicit index arrays."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from siamjax import checks
+from siamjax.losses.loops import index_of
+from siamjax.losses.precision import single
+from siamjax.types import UsageError
+
+
+class References(NamedTuple):
+    """Rows that anchors are compared with, where they are not the batch itself."""
+
+    embeddings: jnp.ndarray  # [R, E]
+    labels: jnp.ndarray  # [R] int
+    where: jnp.ndarray | None = None  # [R] bool, the rows that count
+    allowed: jnp.ndarray | None = None  # [B, R] bool, the pairs that count
+    own: jnp.ndarray | None = None  # [B] int, the anchor's own column; -1
+
+
+class Pairs(NamedTuple):
+    """All pairs of anchor and reference, A = B anchors and R references."""
+
+    x: jnp.ndarray  # [A, E] anchors, at least float32; 0 where not counted
+    y: jnp.ndarray  # [R, E] references; x itself without references
+    pos: jnp.ndarray  # [A, R] bool, one class, not the anchor itself
+    neg: jnp.ndarray  # [A, R] bool, two classes
+
+
+def pairs(embeddings, labels, where=None, references=None):
+    """Checks a batch and gives its `Pairs`.
+
+    Args:
+      embeddings: `[B, E]` float.
+      labels: `[B]` int.
+      where: `[B]` bool, the rows that count; all by default.
+      references: `References` to compare with; the batch itself by default.
+    Raises:
+      UsageError: shapes or types do not fit.
+    """
+    counts = checks.rows(embeddings, labels, where)
+    x = keep(embeddings, counts)
+    if references is None:
+        return Pairs(x, x, *masks(labels, labels, counts, counts, None))
+    if references.embeddings.shape[1:] != embeddings.shape[1:]:
+        raise UsageError(
+            f"references are {list(references.embeddings.shape)}, embeddings "
+            f"{list(embeddings.shape)}: they must have the same dimension"
+        )
+    others = checks.rows(references.embeddings, references.labels, references.where)
+    own = references.own
+    own = jnp.full(labels.shape, -1) if own is None else own
+    y = keep(references.embeddings, others).astype(x.dtype)
+    pos, neg = masks(labels, references.labels, counts, others, own)
+    if references.allowed is not None:
+        pos, neg = pos & references.allowed, neg & references.allowed
+    return Pairs(x, y, pos, neg)
+
+
+def keep(embeddings, where):
+    """Rows that count, in float32 at least; 0 elsewhere, whatever stood there."""
+    x = single(embeddings)
+    return jnp.where(where[:, None], x, jnp.zeros_like(x))
+
+
+def masks(labels, others, where, others_where, own):
+    """`pos, neg`, each `[A, R]` bool; `own` is None where references are the
+    anchors."""
+    same = labels[:, None] == others[None]
+    column = jnp.arange(len(others))
+    own = column if own is None else own
+    counts = where[:, None] & others_where[None]
+    return counts & same & (own[:, None] != column[None]), counts & ~same
+
+
+def counting(labels, where):
+    """`[B]` bool: the rows that count, all by default."""
+    return jnp.ones(labels.shape, bool) if where is None else where.astype(bool)
+
+
+def known_rows(embeddings, labels, where, classes):
+    """Rows `[B, E]` in float32 at least, 0 where they do not count, and which do `[B]`:
+    those of a class from 0 to classes - 1."""
+    valid = checks.rows(embeddings, labels, where)
+    valid = valid & (labels >= 0) & (labels < classes)
+    return keep(embeddings, valid), valid
+
+
+def first_pairs(labels, where):
+    """`[B, 2]` int: the first two rows of each class; -1, -1 for every other row."""
+    alike = (labels[:, None] == labels[None]) & where[:, None] & where[None]
+    first = where & ~jnp.tril(alike, -1).any(1)
+    later = jnp.triu(alike, 1)
+    valid = first & later.any(1)
+    rows = jnp.stack([jnp.arange(len(labels)), index_of(later)], 1)
+    return jnp.where(valid[:, None], rows, -1)
+
+
+def take(embeddings, labels, where, index, kind):
+    """Rows of explicit pairs or triplets.
+
+    Args:
+      index: `[N, 2]` or `[N, 3]` int; a tuple with a negative index is padding.
+    Returns:
+      A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
+      count.
+    """
+    counts = checks.rows(embeddings, labels, where)
+    size = {"pairs": 2, "triplets": 3}[kind]
+    if index.ndim != 2 or index.shape[1] != size:
+        raise UsageError(f"{kind} must be [N, {size}], not {list(index.shape)}")
+    x, labels = keep(embeddings, counts), jnp.asarray(labels)
+    columns = [jnp.maximum(i, 0) for i in index.T]
+    valid = jnp.all(index >= 0, 1) & jnp.all(jnp.stack([counts[i] for i in columns]), 0)
+    return [x[i] for i in columns], [labels[i] for i in columns], valid

@@ -1,0 +1,250 @@
+"""Writes what pytorch-metric-learning says of our losses: values and gradients.
+
+  python tests/make_oracle_values.py tests/oracle_values.npz
+
+Needs torch and pytorch-metric-learning 2.9, which the tests do not: they read the file.
+Nothing of siamjax is imported. Each entry of `CASES` has our text on the left and on
+the right the same loss there, which is where the conventions are mapped:
+
+- it normalises embeddings by default; here a distance that should, says so (cosine);
+- its `AvgNonZeroReducer` is our `reduce=active`, its `MeanReducer` our `reduce=all`;
+- its contrastive loss is linear: `power=1`; a similarity takes the margins (1, 0);
+- its smooth triplet loss keeps the margin inside: 0 there is `margin=soft`;
+- it keeps the own proxy in ProxyNCA's denominator: `own=True`;
+- its SmoothAP counts the anchor as its own hit, and is right for as many classes as
+  rows in each only: `count_self=True`, batch `even`;
+- its SoftTriple takes one over our gamma, and its weights stand in columns;
+- its angular loss leaves negatives at their length: embeddings of length 1 here, and of
+  its gradient the part along the sphere.
+"""
+
+import sys
+
+import numpy as np
+import pytorch_metric_learning
+import torch
+from pytorch_metric_learning import distances, losses, miners, reducers
+
+MEAN = reducers.MeanReducer
+CLASSES, E = 4, 6
+
+
+def euclid(**kwargs):
+    return distances.LpDistance(normalize_embeddings=False, **kwargs)
+
+
+def batches():
+    """Name -> embeddings [B, E], labels [B]: unsorted and unbalanced, even,
+    singletons."""
+    rng = np.random.default_rng(2024)
+    uneven = np.array([0, 1, 2, 0, 3, 1, 2, 0, 1, 3, 0, 1, 2, 0, 2, 1, 0, 2, 1, 0])
+    even = np.repeat(np.arange(4), 4)
+    alone = np.array([0, 1, 2, 0, 1, 0, 1, 3, 0, 1, 0, 1])
+    return {
+        name: (0.7 * rng.normal(size=(len(y), E)), y)
+        for name, y in (("uneven", uneven), ("even", even), ("singletons", alone))
+    }
+
+
+def triplet(miner=None, reducer=None, distance=None, **kwargs):
+    loss = losses.TripletMarginLoss(
+        distance=distance or euclid(), reducer=reducer, **kwargs
+    )
+    return lambda x, y: loss(x, y, miner(x, y) if miner else None)
+
+
+def contrastive(distance=None, **kwargs):
+    return losses.ContrastiveLoss(distance=distance or euclid(), **kwargs)
+
+
+def multi_similarity(x, y):
+    pairs = miners.MultiSimilarityMiner(epsilon=0.1)(x, y)
+    return losses.MultiSimilarityLoss()(x, y, pairs)
+
+
+def vicreg(variance, covariance):
+    loss = losses.VICRegLoss(0, variance, covariance)
+    return lambda x, y: loss(x, ref_emb=x)
+
+
+def easy(negative):
+    return miners.BatchEasyHardMiner(
+        pos_strategy="easy", neg_strategy=negative, distance=euclid()
+    )
+
+
+def with_weights(loss, name):
+    """A loss with weights, from a seed; the weights are returned with it."""
+
+    def make():
+        torch.manual_seed(7)
+        made = loss()
+        weights = getattr(made, name)
+        weights.data = torch.randn(weights.shape, dtype=torch.float64)
+        return made, weights
+
+    return make
+
+
+CASES = {
+    "triplet:margin=0.2": triplet(margin=0.2),
+    "triplet:margin=0.2,reduce=all": triplet(margin=0.2, reducer=MEAN()),
+    "triplet:margin=1.5,distance=squared": triplet(
+        margin=1.5, distance=euclid(power=2)
+    ),
+    "triplet:margin=0.1,distance=cosine": triplet(
+        margin=0.1, distance=distances.CosineSimilarity()
+    ),
+    "triplet:margin=0.2,distance=l1": triplet(margin=0.2, distance=euclid(p=1)),
+    "triplet:margin=soft,reduce=all": triplet(
+        margin=0, smooth_loss=True, reducer=MEAN()
+    ),
+    "triplet:margin=0.2,swap=True": triplet(margin=0.2, swap=True),
+    "triplet:margin=0.2,mining=hard,reduce=all": triplet(
+        miners.BatchHardMiner(distance=euclid()), MEAN(), margin=0.2
+    ),
+    "triplet:margin=0.4,mining=semihard_set": triplet(
+        miners.TripletMarginMiner(0.4, "semihard", distance=euclid()), margin=0.4
+    ),
+    "triplet:margin=0.2,mining=easy_positive,reduce=all": triplet(
+        easy("hard"), MEAN(), margin=0.2
+    ),
+    "contrastive:power=1,reduce=active": contrastive(),
+    "contrastive:power=1,reduce=active,distance=cosine,pos_margin=1,neg_margin=0": (
+        contrastive(distances.CosineSimilarity(), pos_margin=1, neg_margin=0)
+    ),
+    "snr:reduce=active": losses.SignalToNoiseRatioContrastiveLoss(
+        distance=distances.SNRDistance(normalize_embeddings=False)
+    ),
+    "intra_pair_variance": losses.IntraPairVarianceLoss(),
+    "ntxent:temperature=0.07": losses.NTXentLoss(),
+    "supcon": losses.SupConLoss(),
+    "npairs": losses.NPairsLoss(
+        distance=distances.DotProductSimilarity(normalize_embeddings=False)
+    ),
+    "nca": losses.NCALoss(distance=euclid(power=2)),
+    "multi_similarity:epsilon=None": losses.MultiSimilarityLoss(),
+    "multi_similarity": multi_similarity,
+    "circle": losses.CircleLoss(),
+    "lifted": losses.LiftedStructureLoss(distance=euclid()),
+    "generalized_lifted": losses.GeneralizedLiftedStructureLoss(distance=euclid()),
+    "tuplet_margin": losses.TupletMarginLoss(),
+    "angular": losses.AngularLoss(),
+    "fastap": losses.FastAPLoss(),
+    "smooth_ap:count_self=True": losses.SmoothAPLoss(),
+    "histogram": losses.HistogramLoss(n_bins=100),
+    "ranked_list": losses.RankedListLoss(margin=0.4, Tn=10, distance=euclid()),
+    "variance": vicreg(1, 0),
+    "covariance": vicreg(0, 0.5),
+}
+WEIGHTED = {
+    "margin:boundary=1.0,nu=0.1": with_weights(
+        lambda: losses.MarginLoss(nu=0.1, beta=1.0, learn_beta=True, distance=euclid()),
+        "beta",
+    ),
+    "proxy_nca:own=True": with_weights(
+        lambda: losses.ProxyNCALoss(CLASSES, E), "proxies"
+    ),
+    "proxy_anchor": with_weights(lambda: losses.ProxyAnchorLoss(CLASSES, E), "proxies"),
+    "soft_triple:centers=3,tau=0.0": with_weights(
+        lambda: losses.SoftTripleLoss(CLASSES, E, centers_per_class=3), "fc"
+    ),
+    "normalized_softmax": with_weights(
+        lambda: losses.NormalizedSoftmaxLoss(CLASSES, E), "W"
+    ),
+    "cosface": with_weights(lambda: losses.CosFaceLoss(CLASSES, E), "W"),
+    "arcface": with_weights(lambda: losses.ArcFaceLoss(CLASSES, E), "W"),
+    "arcface:centers=3": with_weights(
+        lambda: losses.SubCenterArcFaceLoss(num_classes=CLASSES, embedding_size=E), "W"
+    ),
+}
+# Losses that the library gets wrong or refuses on a batch; see the tests by name.
+NOT_ON = {
+    "smooth_ap:count_self=True": ("uneven", "singletons"),
+    "supcon": ("singletons",),
+    "histogram": ("singletons",),
+    "generalized_lifted": ("singletons",),
+    "circle": ("singletons",),
+    "nca": ("singletons",),
+    "fastap": (),
+}
+
+
+def run(loss, x, y, weights=None):
+    """Value, gradient, and gradient of the weights, as float64 arrays."""
+    x = torch.tensor(x, requires_grad=True)
+    if weights is not None:
+        weights.grad = None
+    value = loss(x, torch.tensor(y))
+    value.backward()
+    slope = np.zeros(tuple(x.shape)) if x.grad is None else x.grad.numpy()
+    return value.item(), slope, None if weights is None else weights.grad.numpy()
+
+
+def memory(x, y):
+    """A memory of 16 rows that batches of 6, 6, 6 and 2 pass: its values."""
+    loss = losses.CrossBatchMemory(contrastive(), E, memory_size=16)
+    cuts = [slice(0, 6), slice(6, 12), slice(12, 18), slice(18, 20)]
+    return [loss(torch.tensor(x[c]), torch.tensor(y[c])).item() for c in cuts]
+
+
+def wrong():
+    """Values that are wrong there, for tests that say by how much."""
+    rng = np.random.default_rng(5)
+    x = 0.7 * rng.normal(size=(8, E))
+    y = np.repeat(np.arange(4), 2)
+    singles = np.arange(8)
+    far = 100 + 0.01 * rng.normal(size=(40, E))
+    close = np.array([[1.0, 0.0], [0.0, 1.0], [0.99, np.sqrt(1 - 0.99**2)]])
+    pair_labels = np.array([0, 0, 1])
+    out = {
+        "smooth_ap of 4 x 2": run(losses.SmoothAPLoss(), x, y)[0],
+        "generalized_lifted of singletons": run(
+            losses.GeneralizedLiftedStructureLoss(distance=euclid()), x, singles
+        )[0],
+        "distance far from the origin": distances.LpDistance(
+            normalize_embeddings=False
+        )(torch.tensor(far, dtype=torch.float32))[0, 1].item(),
+    }
+    for t in (0.05, 0.02, 0.01):
+        loss = losses.NTXentLoss(temperature=t)
+        narrow = torch.tensor(close, dtype=torch.float32)
+        out[f"ntxent at {t}"] = loss(narrow, torch.tensor(pair_labels)).item()
+    return out, dict(x=x, y=y, far=far, close=close, close_labels=pair_labels)
+
+
+# Losses whose weights stand in columns there.
+COLUMNS = ("soft_triple", "normalized_softmax", "cosface", "arcface")
+
+
+def main(path):
+    torch.set_default_dtype(torch.float64)
+    out = {
+        "versions": f"torch {torch.__version__}, pytorch-metric-learning "
+        f"{pytorch_metric_learning.__version__}"
+    }
+    for name, (x, y) in batches().items():
+        out[f"{name}/x"], out[f"{name}/y"] = x, y
+        made = {spec: (loss, None) for spec, loss in CASES.items()}
+        made |= {spec: make() for spec, make in WEIGHTED.items()}
+        for spec, (loss, weights) in made.items():
+            if name in NOT_ON.get(spec, ()):
+                continue
+            size = np.linalg.norm(x, axis=1, keepdims=True) if spec == "angular" else 1
+            value, slope, of_weights = run(loss, x / size, y, weights)
+            out[f"{name}/{spec}/value"], out[f"{name}/{spec}/slope"] = value, slope
+            if weights is not None:
+                columns = spec.split(":")[0] in COLUMNS
+                weights = weights.detach().numpy()
+                out[f"{name}/{spec}/weights"] = weights.T if columns else weights
+                slope = of_weights.T if columns else of_weights
+                out[f"{name}/{spec}/weights_slope"] = slope
+    out["memory"] = memory(*batches()["uneven"])
+    values, data = wrong()
+    out |= {f"wrong/{k}": v for k, v in values.items()}
+    out |= {f"wrong/{k}": v for k, v in data.items()}
+    np.savez_compressed(path, **out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

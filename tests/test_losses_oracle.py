@@ -1,0 +1,139 @@
+"""Values and gradients of pytorch-metric-learning 2.9, as `make_oracle_values` stored
+them; and where it is wrong, by how much."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from siamjax.losses import LOSSES, distances, resolve
+from siamjax.losses.precision import wide
+from tests import reference
+
+HERE = pathlib.Path(__file__).parent
+STORED = np.load(HERE / "oracle_values.npz")
+ROWS, CLASSES, E = 20, 4, 6
+SPECS = sorted({key.split("/")[1] for key in STORED.files if key.endswith("/value")})
+# It adds 1e-5 to each of B weights, so that its weighted means are that much too small.
+TOLERANCE = {"ranked_list": 1e-4}
+
+
+def test_the_versions():
+    assert str(STORED["versions"]).endswith("pytorch-metric-learning 2.9.0")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_value_and_gradient(spec):
+    """All batches at one shape, filled up with rows that do not count."""
+    loss, within = resolve(spec), TOLERANCE.get(spec, 1e-9)
+    with wide(True):
+        state = loss.init(jax.random.key(0), CLASSES, E)
+        state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
+        weight = next(iter(state.get("params", {})), None)
+
+        @jax.jit
+        def run(x, labels, where, weights):
+            def value(x, weights):
+                own = {**state, "params": {weight: weights}} if weight else state
+                return loss.apply(own, x, labels, where=where)[0]
+
+            return jax.value_and_grad(value, (0, 1))(x, weights)
+
+        for batch in ("uneven", "even", "singletons"):
+            at = f"{batch}/{spec}"
+            if f"{at}/value" not in STORED:
+                continue
+            x, labels = STORED[f"{batch}/x"], STORED[f"{batch}/y"]
+            slope, number = STORED[f"{at}/slope"], len(labels)
+            if spec == "angular":
+                # Its negatives keep their length: without the radial part of the slope.
+                x = x / np.linalg.norm(x, axis=1, keepdims=True)
+                slope = slope - np.sum(slope * x, 1, keepdims=True) * x
+            full = np.full((ROWS, E), np.nan)
+            full[:number] = x
+            labels = np.resize(labels, ROWS)
+            weights = STORED[f"{at}/weights"] if weight else 0.0
+            value, (found, of_weights) = run(
+                full, labels, np.arange(ROWS) < number, weights
+            )
+            assert value == pytest.approx(float(STORED[f"{at}/value"]), rel=within)
+            close(found[:number], slope, within)
+            if weight:
+                close(of_weights, STORED[f"{at}/weights_slope"], within)
+
+
+def close(got, wanted, within):
+    error = np.linalg.norm(np.asarray(got) - wanted)
+    assert error <= max(within, 1e-8) * np.linalg.norm(wanted)
+
+
+def test_p6_smooth_ap_has_no_layout():
+    """The oracle is right for as many classes as rows of each only: 4 x 2 is not."""
+    x, y = STORED["wrong/x"], STORED["wrong/y"]
+    wanted = reference.smooth_ap(x, y.tolist(), count_self=True)
+    shuffled = np.random.default_rng(0).permutation(8)
+    for order in (np.arange(8), shuffled):
+        got = LOSSES["smooth_ap"](
+            np.float32(x[order]), y[order].astype(np.int32), count_self=True
+        )
+        assert float(got) == pytest.approx(wanted, rel=1e-5)
+    wrong = float(STORED["wrong/smooth_ap of 4 x 2"])
+    assert abs(wrong - wanted) > 0.01
+
+
+def test_p3_generalized_lifted_has_no_phantoms():
+    """Of a batch of singletons the oracle takes 0 for the missing positives: 0.98."""
+    x = np.float32(STORED["wrong/x"])
+    assert float(LOSSES["generalized_lifted"](x, np.arange(8))) == 0
+    assert float(STORED["wrong/generalized_lifted of singletons"]) > 0.9
+
+
+def test_p4_ntxent_does_not_saturate():
+    """At temperature 0.01 the oracle loses a violated pair to its constant."""
+    x, y = STORED["wrong/close"], STORED["wrong/close_labels"]
+    for t, right in ((0.05, True), (0.02, True), (0.01, False)):
+        wanted = reference.ntxent(x, y.tolist(), temperature=t)
+        got = LOSSES["ntxent"](np.float32(x), y.astype(np.int32), temperature=t)
+        assert float(got) == pytest.approx(wanted, rel=1e-4)
+        oracle = float(STORED[f"wrong/ntxent at {t}"])
+        assert bool(abs(oracle - wanted) < 1e-2 * wanted) == right
+
+
+def test_p9_distances_far_from_the_origin():
+    """Rows near 100 that are 0.01 apart: the oracle is off by a factor."""
+    far = STORED["wrong/far"].astype(np.float32)
+    exact = np.linalg.norm(np.float64(far[0]) - np.float64(far[1]))
+    got = float(distances.euclidean(jnp.asarray(far), jnp.asarray(far))[0, 1])
+    assert got == pytest.approx(exact, rel=1e-5)
+    assert abs(float(STORED["wrong/distance far from the origin"]) / exact - 1) > 0.5
+
+
+def test_p25_the_memory_passes_its_end():
+    """Batches of 6, 6, 6 and 2 rows through a ring of 16."""
+    loss = resolve("memory:loss=(contrastive:power=1,reduce=active),size=16")
+    x, y = np.float32(STORED["uneven/x"]), STORED["uneven/y"].astype(np.int32)
+    state = loss.init(jax.random.key(0), CLASSES, E)
+    apply = jax.jit(loss.apply)
+    for cut, wanted in zip(
+        (slice(0, 6), slice(6, 12), slice(12, 18), slice(18, 20)), STORED["memory"]
+    ):
+        value, state = apply(state, x[cut], y[cut])
+        assert float(value) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not importlib.util.find_spec("pytorch_metric_learning"), reason="no torch here"
+)
+def test_the_stored_values_are_what_the_script_writes(tmp_path):
+    path = tmp_path / "again.npz"
+    subprocess.run([sys.executable, HERE / "make_oracle_values.py", path], check=True)
+    again = np.load(path)
+    assert again.files == STORED.files
+    for key in set(again.files) - {"versions"}:
+        np.testing.assert_allclose(again[key], STORED[key], rtol=1e-9, atol=1e-12)
