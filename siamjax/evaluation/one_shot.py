@@ -1,0 +1,177 @@
+"""One-shot recognition: each window is named by its nearest example.
+
+Draws of examples depend on conditions, captures and seed alone, so that all methods and
+all representations are judged on the same examples and can be compared in pairs.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.checks import require
+
+# Squared distances closer than this share of the largest squared norm count as equal:
+# above the rounding of float64 sums, far below what float32 points can tell apart.
+_TIE = 1e-12
+
+# Distances in memory at once.
+_BLOCK = 2**21
+
+
+class OneShot(NamedTuple):
+    """D draws, N windows, C classes, P pairs of (condition, capture) that have windows.
+
+    A hit is 1 where the right condition alone is nearest, 1/k where it ties with k - 1
+    others, 0 else; NaN where the window was not judged.
+    """
+
+    classes: np.ndarray  # [C] int, the conditions that are told apart, ascending
+    hits: np.ndarray  # [D, N]
+    recall: np.ndarray  # [C], of judged windows over all draws; NaN: never judged
+    mean: float  # of recall, over the conditions that were judged
+    confusion: np.ndarray  # [C, C], share of row's windows named as column
+    capture_hits: np.ndarray  # [D, P], of the majority of the windows of a pair
+    capture_recall: np.ndarray  # [C], of them
+    pair_condition: np.ndarray  # [P] int
+    pair_capture: np.ndarray  # [P] int
+    examples: np.ndarray  # [C] int, fewest examples of a draw: shots, where there are
+
+
+def one_shot(points, conditions, captures, *, shots=1, draws=100, seed=0, classes=None):
+    """Recall per condition with `shots` examples each, over many draws of the examples.
+
+    Of each condition, captures are drawn first and then windows inside them, in turn
+    over as many captures as there are shots; one capture of a condition is always left
+    to be judged. A window is judged in a draw unless its capture gave an example of any
+    condition. It gets the condition whose examples have the nearest mean (the prototype
+    of Snell et al., 2017; with one shot, the example itself).
+
+    Args:
+      points: `[N, E]` finite floats.
+      conditions: `[N]` int; windows outside `classes` take no part.
+      captures: `[N]` int.
+      shots: examples of each condition; fewer where a condition's captures have fewer.
+      draws: how often examples are drawn.
+      seed: of the draws.
+      classes: conditions that are told apart; by default all that are not negative.
+    Returns:
+      `OneShot`. Collapsed points score 1/C whatever their order.
+    """
+    points, conditions, captures = _checked(points, conditions, captures)
+    classes = np.unique(conditions[conditions >= 0] if classes is None else classes)
+    require(
+        len(classes) and draws > 0, "there is no condition, or no draw, to judge by"
+    )
+    sets = examples(conditions, captures, classes, shots=shots, draws=draws, seed=seed)
+    label = np.searchsorted(classes, conditions).clip(max=len(classes) - 1)
+    takes_part = np.isin(conditions, classes)
+    pairs, pair_of = np.unique(
+        np.stack([conditions, captures], 1)[takes_part], axis=0, return_inverse=True
+    )
+    pair_label = np.searchsorted(classes, pairs[:, 0])
+    hits = np.full((draws, len(points)), np.nan)
+    capture_hits = np.full((draws, len(pairs)), np.nan)
+    confusion = np.zeros((len(classes), len(classes)))
+    member = np.zeros((len(pairs), len(points)))
+    member[pair_of.reshape(-1), np.flatnonzero(takes_part)] = 1.0
+    for draw, votes in enumerate(_all_named(points, sets)):
+        judged = takes_part & ~np.isin(captures, captures[np.concatenate(sets[draw])])
+        votes = votes * judged[:, None]  # [N, C]
+        hits[draw, judged] = votes[judged, label[judged]]
+        np.add.at(confusion, label[judged], votes[judged])
+        of_pair = member @ votes  # [P, C]
+        seen = member @ judged > 0
+        majority = _shared(
+            of_pair >= of_pair.max(-1, keepdims=True, initial=0.0) - 1e-9
+        )
+        capture_hits[draw, seen] = majority[seen, pair_label[seen]]
+    recall = _recall(hits[:, takes_part], label[takes_part], len(classes))
+    return OneShot(
+        classes=classes,
+        hits=hits,
+        recall=recall,
+        mean=float(np.nanmean(recall)) if np.isfinite(recall).any() else float("nan"),
+        confusion=_share(confusion, confusion.sum(1, keepdims=True)),
+        capture_hits=capture_hits,
+        capture_recall=_recall(capture_hits, pair_label, len(classes)),
+        pair_condition=pairs[:, 0],
+        pair_capture=pairs[:, 1],
+        examples=np.array([[len(rows) for rows in chosen] for chosen in sets]).min(0),
+    )
+
+
+def recognised(result):
+    """`[N]` share of the draws in which each window was right; NaN: never judged."""
+    judged = np.isfinite(result.hits)
+    return _share(np.where(judged, result.hits, 0.0).sum(0), judged.sum(0))
+
+
+def examples(conditions, captures, classes, *, shots, draws, seed):
+    """`draws` lists with, for each class, the rows `[<= shots]` of its examples."""
+    rng, by_class = np.random.default_rng(seed), []
+    for c in classes:
+        rows = np.flatnonzero(conditions == c)
+        require(len(rows), f"condition {c} has no window to draw an example from")
+        by_class.append([rows[captures[rows] == s] for s in np.unique(captures[rows])])
+    return [[_draw(rng, groups, shots) for groups in by_class] for _ in range(draws)]
+
+
+def _all_named(points, sets):
+    """Yields for each draw `[N, C]`: 1 for the nearest mean of examples, 1/k if k tie.
+
+    Args:
+      points: `[N, E]`.
+      sets: for each draw, for each class, the rows of its examples.
+    """
+    x = points - points.mean(0)  # centred: no digits are lost to a common offset
+    squares, tie = (x * x).sum(-1), _TIE * (points**2).sum(-1).max()
+    many = max(1, _BLOCK // (len(x) * len(sets[0])))
+    for i in range(0, len(sets), many):
+        some = sets[i : i + many]
+        means = np.stack([x[rows].mean(0) for chosen in some for rows in chosen])
+        d2 = (means * means).sum(-1) - 2 * (x @ means.T) + squares[:, None]
+        d2 = d2.reshape(len(x), len(some), -1)  # [N, D, C]
+        nearest = d2 <= d2.min(-1, keepdims=True) + tie
+        yield from _shared(nearest).swapaxes(0, 1)
+
+
+def _draw(rng, groups, shots):
+    """Rows of one condition, `groups` its rows by capture; one capture stays behind."""
+    many = min(shots, max(1, len(groups) - 1))
+    order = rng.permutation(len(groups))[:many]
+    turns = itertools.zip_longest(*(rng.permutation(groups[i]) for i in order))
+    rows = [row for turn in turns for row in turn if row is not None]
+    return np.array(rows[:shots], int)
+
+
+def _checked(points, conditions, captures):
+    points = np.asarray(points, np.float64)
+    conditions, captures = np.asarray(conditions), np.asarray(captures)
+    require(points.ndim == 2, f"points must be [N, E], not {list(points.shape)}")
+    for name, values in (("conditions", conditions), ("captures", captures)):
+        require(
+            values.shape == points.shape[:1] and values.dtype.kind in "iu",
+            f"{name} must be [{len(points)}] integers, not {values.dtype} "
+            f"{list(values.shape)}",
+        )
+    bad = int((~np.isfinite(points)).any(-1).sum())
+    require(not bad, f"{bad} of {len(points)} points are not finite")
+    return points, conditions, captures
+
+
+def _shared(nearest):
+    """`[..., C]` bool -> 1/k for each of the k that are true."""
+    return nearest / np.maximum(nearest.sum(-1, keepdims=True), 1)
+
+
+def _recall(hits, label, classes):
+    """`[C]` mean of hits `[D, N]` that were judged, by label `[N]`."""
+    judged = np.isfinite(hits)
+    count = np.bincount(label, judged.sum(0), minlength=classes)
+    right = np.bincount(label, np.where(judged, hits, 0.0).sum(0), minlength=classes)
+    return _share(right, count)
+
+
+def _share(part, whole):
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

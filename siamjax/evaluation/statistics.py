@@ -1,0 +1,148 @@
+"""Intervals over captures: a result is repeated with a new capture, not a new window.
+
+Windows of one capture are no independent witnesses, nor are draws of examples:
+intervals from them come out many times too narrow. Here whole captures are drawn again.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+REPLICATES = 2000
+
+
+class Interval(NamedTuple):
+    """An estimate and its interval of 95 %, from so many captures."""
+
+    value: float
+    low: float
+    high: float
+    captures: int
+
+
+class Table(NamedTuple):
+    """Hits per capture and condition, K captures x C conditions."""
+
+    right: np.ndarray  # [K, C], sum of the hits of judged windows over all draws
+    judged: np.ndarray  # [K, C], how many they are
+
+
+def table(hits, conditions, captures, classes):
+    """Sums hits `[D, N]` (NaN: not judged) by capture and condition: `Table`.
+
+    Args:
+      hits: `[D, N]`, of windows or of (condition, capture) pairs.
+      conditions: `[N]` int.
+      captures: `[N]` int.
+      classes: `[C]`, the conditions whose recalls are averaged.
+    """
+    judged = np.isfinite(hits)
+    count, right = judged.sum(0), np.where(judged, hits, 0.0).sum(0)
+    names, row = np.unique(captures, return_inverse=True)
+    of = (conditions[:, None] == np.asarray(classes)[None]).astype(float)  # [N, C]
+    out = np.zeros((2, len(names), len(classes)))
+    np.add.at(out[0], row.reshape(-1), right[:, None] * of)
+    np.add.at(out[1], row.reshape(-1), count[:, None] * of)
+    kept = out[1].any(1)
+    return Table(out[0][kept], out[1][kept])
+
+
+def recall(counts):
+    """The mean over conditions of the recall of each, from a `Table`; NaN for none."""
+    return float(_means(counts.right.sum(0)[None], counts.judged.sum(0)[None])[0])
+
+
+def interval(counts, *, seed=0, level=0.95):
+    """The mean recall over conditions with its interval over captures.
+
+    Captures are drawn again whole, within strata of captures that hold the same
+    conditions: n - 1 of the n captures of a stratum, weighted n / (n - 1), which makes
+    the variance unbiased down to n = 2 (Rao and Wu, 1988). The half width is the
+    deviation of the replicates times the quantile of Student's t with captures less
+    strata degrees of freedom; percentiles of the replicates cover too little below some
+    twenty captures. A stratum of one capture cannot be drawn again: such captures form
+    one stratum together.
+
+    Where less than half a capture in all is wrong (or right), the variance says little:
+    one capture that fails was just not met yet. Then the half width is at least that of
+    Clopper and Pearson where none of so many captures fails.
+
+    The examples' captures are held fixed: the interval speaks of captures to be
+    recognised.
+
+    Args:
+      counts: a `Table`.
+      seed: of the bootstrap.
+      level: of confidence.
+    """
+    value, captures = recall(counts), len(counts.right)
+    if captures < 2 or not np.isfinite(value):
+        return Interval(value, 0.0, 1.0, captures)
+    half = _half_width([counts], seed, level)
+    mean = counts.right.sum(1) / counts.judged.sum(1)
+    if min(mean.sum(), (1 - mean).sum()) < 0.5:
+        half = max(half, _unseen(captures, level))
+    return Interval(value, max(0.0, value - half), min(1.0, value + half), captures)
+
+
+def difference(first, second, *, seed=0, level=0.95):
+    """Recall of `first` less that of `second`, on the same captures drawn together.
+
+    Args:
+      first: `Table` of one method.
+      second: `Table` of another on the same windows and draws.
+    """
+    value, captures = recall(first) - recall(second), len(first.right)
+    if captures < 2 or not np.isfinite(value):
+        return Interval(value, -1.0, 1.0, captures)
+    half = _half_width([first, second], seed, level)
+    apart = (first.right.sum(1) - second.right.sum(1)) / first.judged.sum(1)
+    if np.abs(apart).sum() < 0.5:
+        half = max(half, _unseen(captures, level))
+    return Interval(value, max(-1.0, value - half), min(1.0, value + half), captures)
+
+
+def _unseen(captures, level):
+    """The largest share of captures that may fail where none of so many does."""
+    return 1 - ((1 - level) / 2) ** (1 / captures)
+
+
+def _half_width(tables, seed, level):
+    """Half the interval of the first table's recall, less that of the second if any."""
+    from scipy import special  # slow to import, and training starts without it
+
+    stratum = _strata(tables[0].judged > 0)
+    weights = _weights(stratum, np.random.default_rng(seed))  # [R, K]
+    drawn = [
+        _means(weights @ counts.right, weights @ counts.judged) for counts in tables
+    ]
+    replicates = drawn[0] - drawn[1] if len(drawn) == 2 else drawn[0]
+    freedom = max(1, len(stratum) - len(np.unique(stratum)))
+    return float(special.stdtrit(freedom, 0.5 + level / 2) * np.nanstd(replicates))
+
+
+def _weights(stratum, rng):
+    """`[REPLICATES, K]`, how often each capture counts."""
+    out = np.empty((REPLICATES, len(stratum)))
+    for s in np.unique(stratum):
+        rows = np.flatnonzero(stratum == s)
+        n = len(rows)
+        drawn = rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), size=REPLICATES)
+        out[:, rows] = drawn * (n / max(n - 1, 1))
+    return out
+
+
+def _strata(holds):
+    """`[K]` stratum of each capture, from the conditions `[K, C]` that it holds."""
+    _, stratum, size = np.unique(holds, axis=0, return_inverse=True, return_counts=True)
+    stratum = stratum.reshape(-1)
+    return np.where(size[stratum] == 1, -1, stratum)
+
+
+def _means(right, judged):
+    """`[R]` means over judged conditions of their recalls, from sums `[R, C]`."""
+    each = np.divide(right, judged, out=np.zeros(right.shape), where=judged > 0)
+    known = (judged > 0).sum(-1)
+    return np.divide(
+        each.sum(-1), known, out=np.full(len(each), np.nan), where=known > 0
+    )

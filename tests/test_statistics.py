@@ -1,0 +1,135 @@
+"""Intervals over captures: their coverage where the truth is known, and their edges."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from siamjax.evaluation import statistics
+from siamjax.evaluation.statistics import Table
+
+
+def bed(rng, conditions, captures, *, effect=0.0):
+    """Two methods' `Table`s of a simulated bed and the truth of the first one's recall.
+
+    Each capture holds normal windows and those of one fault, and has a difficulty
+    that all its windows share: they are no independent witnesses. `effect` is how much
+    better the second method is.
+    """
+    fault = 1 + np.arange(captures) % (conditions - 1)
+    difficulty = rng.normal(size=captures)
+    judged = np.zeros((captures, conditions))
+    judged[:, 0] = rng.integers(10, 20, captures)
+    judged[np.arange(captures), fault] = rng.integers(10, 30, captures)
+    truth = 0.6 + 0.1 * np.cos(np.arange(conditions))
+    chance = truth + 0.1 * difficulty[:, None]
+
+    def right(shift):
+        own = chance + shift + 0.03 * rng.normal(size=(captures, 1))
+        return rng.binomial(judged.astype(int), own.clip(0, 1))
+
+    return Table(right(0.0), judged), Table(right(effect), judged), truth.mean()
+
+
+def coverage(conditions, captures, simulations, interval=statistics.interval):
+    inside = 0
+    for seed in range(simulations):
+        first, _, truth = bed(np.random.default_rng(seed), conditions, captures)
+        got = interval(first)
+        inside += got.low <= truth <= got.high
+    return inside / simulations
+
+
+def naive(counts):
+    """The usual formula, which takes every window for an independent witness."""
+    n, p = counts.judged.sum(), statistics.recall(counts)
+    half = 1.96 * np.sqrt(p * (1 - p) / n) / np.sqrt(100)  # over 100 draws
+    return statistics.Interval(p, p - half, p + half, 0)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(statistics, "REPLICATES", 200)
+
+
+@pytest.mark.parametrize("conditions, captures", [(4, 12), (7, 40)])
+def test_coverage(quick, conditions, captures):
+    assert 0.92 <= coverage(conditions, captures, 300) <= 0.985
+    assert coverage(conditions, captures, 300, naive) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conditions, captures", [(2, 12), (4, 12), (7, 40), (12, 24)])
+def test_coverage_in_full(quick, conditions, captures):
+    assert 0.925 <= coverage(conditions, captures, 2000) <= 0.975
+
+
+def found(conditions, captures, effect, simulations):
+    count = 0
+    for seed in range(simulations):
+        first, second, _ = bed(
+            np.random.default_rng(seed), conditions, captures, effect=effect
+        )
+        got = statistics.difference(second, first)
+        count += got.low > 0 or got.high < 0
+    return count / simulations
+
+
+def test_a_planted_difference_is_found_and_a_planted_null_is_not(quick):
+    assert found(5, 24, 0.15, 60) > 0.95
+    assert found(5, 24, 0.0, 300) <= 0.09
+
+
+@pytest.mark.slow
+def test_a_planted_null_in_full(quick):
+    assert found(5, 24, 0.0, 2000) <= 0.065
+
+
+def test_one_condition_is_the_t_interval():
+    means = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6, 0.75, 0.65])[:, None]
+    got = statistics.interval(Table(10 * means, np.full((8, 1), 10)))
+    low, high = stats.t.interval(0.95, 7, means.mean(), means.std(ddof=1) / np.sqrt(8))
+    assert got.value == pytest.approx(means.mean())
+    np.testing.assert_allclose([got.low, got.high], [low, high], atol=0.01)
+
+
+def test_pairs_are_narrower_than_their_parts():
+    rng = np.random.default_rng(0)
+    first, second, _ = bed(rng, 5, 24)
+    one, two = statistics.interval(first), statistics.interval(second)
+    both = statistics.difference(first, second)
+    assert both.high - both.low < np.hypot(one.high - one.low, two.high - two.low)
+
+
+def test_identical_methods_do_not_differ():
+    first, _, _ = bed(np.random.default_rng(0), 5, 24)
+    got = statistics.difference(first, first)
+    assert got.value == 0.0 and got.low < 0.0 < got.high
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.3])
+def test_nearly_all_right_is_not_certain(wrong):
+    right = np.full((20, 1), 5.0)
+    right[0] -= 5 * wrong
+    got = statistics.interval(Table(right, np.full((20, 1), 5.0)))
+    exact = stats.binomtest(20, 20).proportion_ci(method="exact")
+    assert got.value == pytest.approx(1 - wrong / 20)
+    np.testing.assert_allclose([got.low, got.high], [exact.low - wrong / 20, 1.0])
+    none = statistics.interval(Table(5 - right, np.full((20, 1), 5.0)))
+    np.testing.assert_allclose([none.low, none.high], [0.0, 1 - got.low], atol=1e-12)
+
+
+def test_one_capture_says_nothing():
+    got = statistics.interval(Table(np.array([[3.0]]), np.array([[4.0]])))
+    assert got == (0.75, 0.0, 1.0, 1)
+
+
+def test_nothing_judged_is_no_number():
+    got = statistics.interval(Table(np.zeros((0, 2)), np.zeros((0, 2))))
+    assert np.isnan(got.value) and got.captures == 0
+
+
+def test_table_sums_judged_hits():
+    hits = np.array([[1.0, 0.5, np.nan, 0.0], [np.nan, 1.0, np.nan, 1.0]])
+    got = statistics.table(hits, np.array([0, 1, 1, 1]), np.array([7, 7, 8, 9]), [0, 1])
+    np.testing.assert_array_equal(got.right, [[1.0, 1.5], [0.0, 1.0]])
+    np.testing.assert_array_equal(got.judged, [[1, 2], [0, 2]])
