@@ -1,0 +1,54 @@
+"""Devices: the platform asked for, the mesh, and JAX's compilation cache on disk."""
+
+import logging
+import os
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from siamjax.types import UsageError
+
+_LOG = logging.getLogger(__name__)
+
+# Programs that compile faster than this are not worth a file.
+CACHE_FROM_S = 0.3
+
+
+def prepare(platform=""):
+    """Turns the persistent compilation cache on and gives the devices of the platform.
+
+    Args:
+      platform: `cpu`, `gpu`, `tpu`, or empty for the best there is.
+    Raises:
+      UsageError: the platform is not there; never a silent run on another one.
+    """
+    home = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", f"{home}/siamjax/xla")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHE_FROM_S)
+    try:
+        devices = jax.devices(platform or None)
+    except RuntimeError as error:
+        raise UsageError(
+            f"config.platform is {platform!r}, but JAX finds no such device "
+            f"(it has {jax.default_backend()!r}): install siamjax[cuda] or "
+            "siamjax[tpu], or set config.platform=''"
+        ) from error
+    _LOG.info("%s: %d x %s", devices[0].platform, len(devices), devices[0].device_kind)
+    return devices
+
+
+def mesh(devices):
+    """A mesh with one axis, `data`, over which batches are split."""
+    return Mesh(np.asarray(devices), ("data",))
+
+
+def split(mesh):
+    """The sharding of an array whose first axis is the batch."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def whole(mesh):
+    """The sharding of an array that every device holds."""
+    return NamedSharding(mesh, PartitionSpec())

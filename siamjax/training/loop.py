@@ -1,0 +1,295 @@
+"""Training: the compiled steps, and what happens between them."""
+
+import contextlib
+import json
+import logging
+import math
+import pathlib
+import signal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+import siamjax
+from siamjax.data import sampler
+from siamjax.data.splits import open_splits
+from siamjax.evaluation import one_shot
+from siamjax.reports import scalars, trace
+from siamjax.training import checkpoints, devices, embed, state, step, tracer
+from siamjax.types import TRAIN, VALID, Baseline, Interrupted, SiamjaxError, UsageError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Pause(NamedTuple):
+    """Where the compiled steps stop, and what for."""
+
+    step: int
+    log: bool
+    evaluate: bool
+    trace: bool
+
+
+def rhythm(config, first):
+    """The pauses after step `first`; they do not depend on it, so a cut run is the
+    same."""
+    traced = set(trace.rhythm(config.steps, config.trace_frames))
+    for at in range(first + 1, config.steps + 1):
+        last = at == config.steps
+        log = last or at % config.log_every == 0
+        evaluate = last or at % config.evaluate_every == 0
+        if log or evaluate or at in traced:
+            yield Pause(at, log, evaluate, at in traced)
+
+
+def train(config, workdir):
+    """Runs to `config.steps`, going on from the last checkpoint of workdir.
+
+    Args:
+      config: see configs/default.py.
+      workdir: gets config.json, checkpoints, scalars.csv and TensorBoard's events.
+    Raises:
+      UsageError: workdir belongs to another config; the config does not fit the data.
+      Interrupted: SIGTERM or Ctrl-C, after saving.
+    """
+    found = devices.prepare(config.platform)
+    splits = open_splits(config.data)
+    for line in splits.left_out:
+        _LOG.warning("left out: %s", line)
+    mesh = devices.mesh(found)
+    parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
+    data = place(splits, config.batch.batch_from, parts, config.seed)
+    same_config(workdir, config)
+    _describe(config, splits, parts)
+    run, validate = step.compile_run(parts), validator(splits, parts, config)
+    with checkpoints.manager(workdir) as saved, _signals() as caught:
+        now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
+        best = None
+        if (
+            last := saved.restore(checkpoints.LAST, checkpoints.template(now))
+        ) is not None:
+            now, best = last.state, last.meta["best"]
+            _LOG.info("going on from step %d", last.step)
+        at = int(now.step)
+        with (
+            scalars.writer(workdir, at) as write,
+            tracer.tracer(workdir, at, splits, parts, config) as (see, flush),
+            _progress(config.steps, at) as bar,
+        ):
+            if at == 0 and config.trace_frames:
+                see(now, at)
+            for pause in rhythm(config, at):
+                now, metrics = run(now, pause.step - at, data)
+                at = pause.step
+                logged = _checked(jax.device_get(metrics), at) if pause.log else {}
+                if pause.evaluate:
+                    scores = validate(now)
+                    logged |= {f"valid/{name}": value for name, value in scores.items()}
+                    better = best is None or scores["score"] > best["score"]
+                    if better:
+                        best = dict(step=at, score=scores["score"])
+                        saved.save(
+                            checkpoints.BEST, now, describe(config, splits, best)
+                        )
+                if pause.trace:
+                    see(now, at)
+                write.add(at, logged)
+                bar.show(at, logged)
+                if pause.evaluate or caught:
+                    write.flush()
+                    flush()
+                    saved.save(checkpoints.LAST, now, describe(config, splits, best))
+                if caught:
+                    raise Interrupted(
+                        f"stopped at step {at}, state saved: the same command goes on",
+                        128 + caught[0],
+                    )
+    return now
+
+
+def place(splits, batch_from, parts, seed):
+    """`step.Data` of the training split, on every device of the mesh."""
+    chosen = splits.inside(TRAIN, splits.conditions[: splits.known])
+    table = sampler.table(
+        splits.windows, chosen, conditions=len(splits.conditions), batch_from=batch_from
+    )
+    sampler.check(table, parts.shape, parts.mesh.size)
+    data = step.Data(
+        jnp.asarray(seed, jnp.int32), splits.counts, splits.baseline, splits.scaler,
+        splits.windows, table,
+    )  # fmt: skip
+    return jax.device_put(data, devices.whole(parts.mesh))
+
+
+def validator(splits, parts, config):
+    """`validate(state) -> {name: score}` on the validation captures.
+
+    `known` and `novel` are mean one-shot recalls per condition among known and
+    `novel_valid` conditions; `score`, which chooses the best checkpoint, is `novel`
+    where there is one.
+    """
+    names = splits.conditions[: splits.known + len(splits.novel_valid)]
+    windows = splits.of(VALID, names)
+    counts = embed.cut(splits.counts, windows, parts.length)
+    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
+    embed_windows = embed.embedder(parts.encoder, splits.scaler)
+
+    def validate(now):
+        final = parts.encoder.finalise(now.batch_stats)
+        points = embed_windows(now.params["encoder"], final, counts, baseline)
+        result = one_shot.one_shot(
+            points[parts.decide_with],
+            windows.condition,
+            windows.session,
+            draws=config.draws,
+        )
+        recall = dict(zip(result.classes.tolist(), result.recall.tolist()))
+        known = [r for c, r in recall.items() if c < splits.known]
+        novel = [r for c, r in recall.items() if c >= splits.known]
+        scores = dict(known=_mean(known), novel=_mean(novel))
+        return dict(scores, score=scores["novel" if novel else "known"])
+
+    return validate
+
+
+def same_config(workdir, config):
+    """Writes config.json, or refuses a workdir that was made with another config."""
+    path, now = (
+        pathlib.Path(workdir) / "config.json",
+        json.loads(_json(config.to_dict())),
+    )
+    if path.exists():
+        before, now = _flat(json.loads(path.read_text())), _flat(now)
+        differ = sorted(
+            f"config.{name} was {before.get(name)!r} and is {now.get(name)!r}"
+            for name in before.keys() | now.keys()
+            if before.get(name) != now.get(name)
+        )
+        if differ:
+            raise UsageError(
+                f"{workdir} belongs to another config: {'; '.join(differ[:3])}; "
+                "give another --workdir or the same config"
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_json(config.to_dict()) + "\n")
+
+
+def describe(config, splits, best):
+    """What a checkpoint says beside the state, as JSON: enough to use it without the
+    data."""
+    train = splits.role == TRAIN
+    return json.loads(
+        _json(
+            dict(
+                version=siamjax.__version__,
+                config=config.to_dict(),
+                columns=[column._asdict() for column in splits.columns],
+                scaler={
+                    k: np.asarray(v).tolist()
+                    for k, v in splits.scaler._asdict().items()
+                },
+                conditions=splits.conditions,
+                known=splits.known,
+                normal_mean=np.asarray(splits.baseline.mean)[train].tolist(),
+                best=best,
+            )
+        )
+    )
+
+
+def _json(value):
+    return json.dumps(value, indent=1, default=list, allow_nan=True)
+
+
+def _flat(tree, prefix=""):
+    if not isinstance(tree, dict):
+        return {prefix.rstrip("."): tree}
+    return {
+        k: v
+        for key, sub in tree.items()
+        for k, v in _flat(sub, f"{prefix}{key}.").items()
+    }
+
+
+def _mean(values):
+    return float(np.mean(values)) if values else math.nan
+
+
+def _describe(config, splits, parts):
+    _LOG.info(
+        "%d captures, %d features, known: %s; novel: %s", len(splits.sessions),
+        len(splits.columns), ", ".join(splits.conditions[: splits.known]),
+        ", ".join(splits.conditions[splits.known :]) or "none",
+    )  # fmt: skip
+    for name, (loss, dim) in parts.losses.items():
+        hyper = ", ".join(f"{k}={v}" for k, v in loss.hyper.items())
+        _LOG.info("head %s, %d dimensions: %s (%s)", name, dim, loss.name, hyper)
+
+
+def _checked(metrics, at):
+    """Metrics as floats; stops a run whose loss is no number, names one that
+    collapsed."""
+    metrics = {name: float(value) for name, value in metrics.items()}
+    if not math.isfinite(metrics["loss"]):
+        raise SiamjaxError(
+            f"the loss is {metrics['loss']} at step {at}: lower "
+            "config.optimizer.learning_rate or clip_norm"
+        )
+    for name, value in metrics.items():
+        if name.endswith("/collapsed") and value:
+            _LOG.warning("step %d: %s: all points have become one", at, name)
+    return metrics
+
+
+@contextlib.contextmanager
+def _signals():
+    """A list that SIGTERM and the first Ctrl-C append to; a second Ctrl-C
+    interrupts."""
+    caught, before = [], {}
+
+    def remember(number, _):
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, remember)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Bar:
+    """A progress bar on a terminal, plain lines in a log."""
+
+    def __init__(self, bar):
+        self._bar = bar
+
+    def show(self, at, logged):
+        self._bar.update(at - self._bar.n)
+        shown = {
+            k: v
+            for k, v in logged.items()
+            if k in ("loss", "valid/known", "valid/novel")
+        }
+        if not shown:
+            return
+        if self._bar.disable:
+            _LOG.info(
+                "step %d: %s", at, ", ".join(f"{k} {v:.3f}" for k, v in shown.items())
+            )
+        else:
+            self._bar.set_postfix(
+                {k: f"{v:.3f}" for k, v in shown.items()}, refresh=False
+            )
+
+
+@contextlib.contextmanager
+def _progress(total, initial):
+    with tqdm(total=total, initial=initial, unit="step", disable=None) as bar:
+        yield _Bar(bar)

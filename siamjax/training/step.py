@@ -1,0 +1,215 @@
+"""One optimiser step as a pure function, and the compiled loop of many."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from siamjax import checks, losses
+from siamjax.data import features, made_up, sampler
+from siamjax.models import encoder as encoders
+from siamjax.training import devices
+from siamjax.training.state import TrainState
+from siamjax.types import Baseline, Scaler, Windows
+
+
+class Data(NamedTuple):
+    """What batches are cut from; lives on the devices once."""
+
+    seed: jax.Array  # [] int32, of the batches; no constant of the program
+    counts: jax.Array  # [S, bins, F]
+    baseline: Baseline  # [S, F]
+    scaler: Scaler
+    windows: Windows  # of the data set
+    table: sampler.Table
+
+
+class Parts(NamedTuple):
+    """The variants that a config picks, once, so that no step has an if for them."""
+
+    length: int  # T
+    classes: int  # known conditions, for losses with weights per class
+    shape: sampler.Shape
+    made_up: made_up.MadeUp
+    tuples: Any  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
+    encoder: encoders.Encoder
+    by_branch: bool  # statistics by group are of branches, not of sessions
+    losses: dict  # head -> (losses.Loss, dim)
+    weights: dict  # head -> weight of its loss in the total
+    norms: dict  # head -> norm of its embedding
+    decide_with: str
+    optimizer: optax.GradientTransformation
+    mesh: Any
+
+
+def build(config, *, columns, classes, mesh):
+    """`Parts` of a config.
+
+    Args:
+      config: see configs/default.py.
+      columns: `types.Column`s, F of them.
+      classes: number of known conditions.
+      mesh: with the axis `data`.
+    """
+    heads = {name: head for name, head in config.heads.items() if head}
+    checks.require(
+        config.decide_with in heads,
+        f"config.decide_with is {config.decide_with!r}, heads are {sorted(heads)}",
+    )
+    batch = config.batch
+    return Parts(
+        length=config.data.bins,
+        classes=classes,
+        shape=sampler.Shape(batch.conditions, batch.made_up, batch.per_condition),
+        made_up=made_up.build(config.made_up, columns),
+        tuples=_tuples(batch),
+        encoder=encoders.build(
+            config.encoder, heads, features=len(columns), steps=config.steps
+        ),
+        by_branch=config.encoder.norm == "branch",
+        losses={
+            name: (losses.resolve(head.loss), head.dim) for name, head in heads.items()
+        },
+        weights={name: head.weight for name, head in heads.items()},
+        norms={name: head.norm for name, head in heads.items()},
+        decide_with=config.decide_with,
+        optimizer=optimizer(config.optimizer, config.steps),
+        mesh=mesh,
+    )
+
+
+def optimizer(config, steps):
+    """AdamW with a warm-up and a cosine decay over the run, behind gradient
+    clipping."""
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, config.warmup, max(steps, config.warmup + 1),
+        config.learning_rate * config.final,
+    )  # fmt: skip
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(rate, weight_decay=config.weight_decay),
+    )
+
+
+def batch(step, data, parts):
+    """Features `[B, T, F]`, labels and group `[B]` of batch `step`.
+
+    Labels below 0 are made up; the group is what statistics by group go by.
+    """
+    rows, labels = sampler.rows(data.seed, step, data.table, parts.shape)
+    split = devices.split(parts.mesh)
+    rows = jax.lax.with_sharding_constraint(rows, split)
+    session = data.windows.session[rows]
+    baseline = Baseline(data.baseline.mean[session], data.baseline.deviation[session])
+    counts = sampler.gather(data.counts, data.windows, rows, parts.length)
+    if parts.shape.made_up:
+        key = jax.random.fold_in(jax.random.key(data.seed ^ 0x5EED), step)
+        unit = baseline.deviation + data.scaler.floor
+        counts = made_up.made_up(key, counts, -1 - labels, unit, parts.made_up)
+    x = features.features(counts, baseline, data.scaler)
+    group = sampler.branches(labels) if parts.by_branch else session
+    return jax.lax.with_sharding_constraint(x, split), labels, group
+
+
+def objective(params, state, windows, labels, group, key, parts):
+    """The total loss, and what it was made of: stats, loss states, embeddings,
+    terms."""
+    lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
+    heads, stats = parts.encoder.apply(
+        params["encoder"], windows, lengths, state.batch_stats, group=group, train=True
+    )
+    chosen = parts.tuples(key, labels)
+    terms, memory = {}, {}
+    for name, (loss, _) in parts.losses.items():
+        loss_state = dict(state.loss_state[name], params=params["losses"][name])
+        where = labels >= 0 if loss.per_class else jnp.ones_like(labels, bool)
+        terms[name], loss_state = loss.apply(
+            loss_state, heads[name], labels, where=where, key=key, **chosen
+        )
+        memory[name] = {k: v for k, v in loss_state.items() if k != "params"}
+    total = sum(parts.weights[name] * term for name, term in terms.items())
+    return total, (stats, memory, heads, terms)
+
+
+def train_step(state, data, parts):
+    """One step: `(state, (total, terms, heads, labels, gradients))`."""
+    windows, labels, group = batch(state.step, data, parts)
+    grad = jax.value_and_grad(objective, has_aux=True)
+    key = jax.random.fold_in(jax.random.key(data.seed ^ 0x7091), state.step)
+    (total, (stats, memory, heads, terms)), gradients = grad(
+        state.params, state, windows, labels, group, key, parts
+    )
+    updates, opt_state = parts.optimizer.update(
+        gradients, state.opt_state, state.params
+    )
+    new = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=stats,
+        loss_state=memory,
+        opt_state=opt_state,
+    )
+    return new, (total, terms, heads, labels, gradients)
+
+
+def metrics(total, terms, heads, labels, gradients, parts):
+    """What is logged of a step, alike for all losses: `{name: scalar}`."""
+    out = {"loss": total, "gradient_norm": optax.global_norm(gradients)}
+    for name, term in terms.items():
+        margin = parts.losses[name][0].hyper.get("margin")
+        counted = {"margin": margin} if isinstance(margin, float) else {}
+        sigmoid = parts.norms[name] == "sigmoid"
+        health = losses.health(heads[name], labels, sigmoid=sigmoid, **counted)
+        out[f"{name}/loss"] = term
+        out.update({f"{name}/{key}": value for key, value in health.items()})
+    return out
+
+
+def compile_run(parts):
+    """`run(state, steps, data) -> (state, metrics of the last step)`, compiled once.
+
+    The number of steps is traced: one program serves every rhythm of logging and
+    saving, so a run that was cut stays bit-identical to one that was not.
+    """
+
+    def step(state, data, last):
+        state, details = train_step(state, data, parts)
+        measured = jax.eval_shape(lambda: metrics(*details, parts))
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), measured)
+        return state, jax.lax.cond(
+            last, lambda: metrics(*details, parts), lambda: nothing
+        )
+
+    def run(state, steps, data):
+        measured = jax.eval_shape(partial(step, last=True), state, data)[1]
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), measured)
+
+        def body(i, carry):
+            return step(carry[0], data, i == steps - 1)
+
+        return jax.lax.fori_loop(0, steps, body, (state, nothing))
+
+    whole = devices.whole(parts.mesh)
+    return jax.jit(run, donate_argnums=0, in_shardings=whole, out_shardings=whole)
+
+
+def _tuples(batch):
+    makers = dict(
+        all=lambda key, labels: {},
+        pairs=lambda key, labels: dict(
+            pairs=sampler.pairs(key, labels, labels.shape[0], similar=batch.similar)
+        ),
+        triplets=lambda key, labels: dict(
+            triplets=sampler.triplets(key, labels, labels.shape[0])
+        ),
+        branches=lambda key, labels: dict(
+            triplets=sampler.branch_triplets(key, labels, labels.shape[0])
+        ),
+    )
+    checks.require(
+        batch.tuples in makers,
+        f"config.batch.tuples is {batch.tuples!r}: it is one of {sorted(makers)}",
+    )
+    return makers[batch.tuples]
