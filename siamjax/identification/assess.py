@@ -1,0 +1,139 @@
+"""Evaluates a run: results, the rule for identification, projector files, a picture."""
+
+import json
+import logging
+import pathlib
+
+import numpy as np
+
+from siamjax.data import features
+from siamjax.data.splits import open_splits
+from siamjax.evaluation import baselines, one_shot, results
+from siamjax.identification import decide, enrol, examples
+from siamjax.reports import plots, projector
+from siamjax.training import restored
+from siamjax.types import NORMAL, TEST
+
+_LOG = logging.getLogger(__name__)
+
+# An onset this near to the label's counts as found.
+ONSET_WITHIN_S = 8.0
+
+
+def evaluate(workdir):
+    """Judges the best checkpoint on the test captures of its data set.
+
+    Writes results.json, results.csv, rule.json, examples.npz and examples.csv, the
+    projector's files and embedding.png into workdir, and prints the table.
+    """
+    workdir = pathlib.Path(workdir)
+    run = restored.open_run(workdir)
+    splits = open_splits(run.config.data)
+    windows = splits.of(TEST)
+    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
+    x = np.asarray(features.features(counts, baseline, run.scaler))
+    points = run.embed(counts, baseline)
+    decided = run.config.decide_with
+    heads = {
+        f"{head} head": points[head] for head in sorted(points, key=decided.__ne__)
+    }
+    simple = {name: point(x) for name, point in baselines.BASELINES.items()}
+    simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
+    found = results.build(
+        heads, simple, windows.condition, windows.session, splits.conditions,
+        groups(splits), draws=run.config.draws, seed=0,
+    )  # fmt: skip
+    chosen, rule = enrol.enrol(run, splits)
+    named = identified(run, splits, chosen, rule)
+    found |= dict(
+        step=run.step, version=run.version, rule=rule._asdict(), identification=named
+    )
+    text = json.dumps(found, indent=1, allow_nan=False)
+    (workdir / "results.json").write_text(text + "\n")
+    results.write_csv(found, workdir / "results.csv")
+    examples.write_csv(workdir / "examples.csv", chosen)
+    draw(workdir, run, splits, windows, points)
+    print(results.table(found))
+    right = sum(row["right"] for row in named)
+    print(
+        f"identification with the default examples: {right} of {len(named)} test "
+        "captures of known conditions named right with the onset within "
+        f"{ONSET_WITHIN_S:g} s"
+    )
+    return found
+
+
+def groups(splits):
+    """`{group: names of conditions}`."""
+    return dict(
+        known=splits.conditions[: splits.known],
+        novel_valid=splits.novel_valid,
+        novel=splits.novel,
+    )
+
+
+def identified(run, splits, chosen, rule):
+    """A row for each test capture of a known condition: what `identify` says of it.
+
+    A fault is right when the longest stretch that is not normal has its name and begins
+    within `ONSET_WITHIN_S` of the label; a normal capture when all of it is normal.
+    """
+    rows = []
+    for i in np.flatnonzero(splits.role == TEST):
+        labels = splits.labels[i]
+        truth = labels[0].condition if labels else NORMAL
+        if truth not in splits.conditions[: splits.known]:
+            continue
+        seen, order = enrol.session_evidence(run, splits, i, chosen)
+        spans = decide.timeline(seen, order, None, rule)
+        odd = [
+            span
+            for span in spans
+            if span.condition in order and span.condition != NORMAL
+        ]
+        longest = max(odd, key=lambda span: span.end_s - span.start_s, default=None)
+        error_s = longest.start_s - labels[0].onset_s if longest and labels else None
+        if labels:
+            right = longest is not None and longest.condition == truth
+            right = right and abs(error_s) <= ONSET_WITHIN_S
+        else:
+            right = all(span.condition == NORMAL for span in spans)
+        rows.append(
+            dict(
+                capture=splits.sessions[i],
+                condition=truth,
+                named=longest.condition if longest else NORMAL,
+                onset_error_s=error_s,
+                right=right,
+            )
+        )
+    return rows
+
+
+def draw(workdir, run, splits, windows, points):
+    """Projector files of each head, and the picture of the view head."""
+    names = [splits.conditions[c] for c in windows.condition]
+    novel = splits.novel_valid + splits.novel
+    for head, x in points.items():
+        judged = one_shot.one_shot(
+            x, windows.condition, windows.session, draws=run.config.draws
+        )
+        projector.write(
+            workdir / "projector" / head,
+            x,
+            conditions=names,
+            captures=[splits.sessions[s] for s in windows.session],
+            times=windows.start * run.config.data.bin_s,
+            roles=[TEST] * len(x),
+            right=one_shot.recognised(judged),
+            novel=novel,
+        )
+    if "view" not in points:
+        return
+    try:
+        plots.cube(
+            workdir / "embedding.png", points["view"], names, novel=novel,
+            title="Windows of test captures, as the view head places them",
+        )  # fmt: skip
+    except ImportError:
+        _LOG.info("no picture: install siamjax[viz] for matplotlib")

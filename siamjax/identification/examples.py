@@ -1,0 +1,119 @@
+"""Examples: the labelled windows that identification compares with."""
+
+import csv
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.types import Baseline, UsageError
+
+COLUMNS = ("condition", "capture", "start")
+
+
+class Place(NamedTuple):
+    """Where an example lies: a window of a capture."""
+
+    condition: str
+    capture: str
+    start_s: float  # after the capture's first packet
+
+
+class Examples(NamedTuple):
+    """N examples, as counts: they are encoded anew with whatever run reads them."""
+
+    places: tuple  # of Place
+    counts: np.ndarray  # [N, T, F]
+    baseline: Baseline  # [N, F]
+
+    @property
+    def names(self):
+        return tuple(place.condition for place in self.places)
+
+
+def join(*parts):
+    """One `Examples` of many."""
+    return Examples(
+        sum((part.places for part in parts), ()),
+        np.concatenate([part.counts for part in parts]),
+        Baseline(*(np.concatenate(x) for x in zip(*(part.baseline for part in parts)))),
+    )
+
+
+def save(path, examples):
+    """Writes an npz that `load` reads."""
+    np.savez_compressed(
+        path,
+        condition=np.array([p.condition for p in examples.places]),
+        capture=np.array([p.capture for p in examples.places]),
+        start_s=np.array([p.start_s for p in examples.places]),
+        counts=examples.counts,
+        mean=examples.baseline.mean,
+        deviation=examples.baseline.deviation,
+    )
+
+
+def load(path):
+    """Reads what `save` wrote."""
+    with np.load(path) as saved:
+        rows = zip(
+            saved["condition"].tolist(), saved["capture"].tolist(), saved["start_s"]
+        )
+        places = tuple(
+            Place(name, capture, float(start)) for name, capture, start in rows
+        )
+        return Examples(
+            places, saved["counts"], Baseline(saved["mean"], saved["deviation"])
+        )
+
+
+def parse_flag(text):
+    """`NAME=CAPTURE@SECONDS` -> Place."""
+    name, _, rest = text.partition("=")
+    capture, _, start = rest.rpartition("@")
+    return _place(name, capture, start, f"--example {text!r}", "NAME=CAPTURE@SECONDS")
+
+
+def read_csv(path):
+    """Places of a CSV with the columns condition, capture, start.
+
+    A capture that is no absolute path is looked for beside the CSV, then from here.
+    """
+    path = pathlib.Path(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise UsageError(f"{path} lacks the column {', '.join(missing)}: {COLUMNS}")
+        places = [
+            _place(
+                row["condition"], _beside(path, row["capture"]), row["start"],
+                f"{path}, line {number}", "condition,capture,start",
+            )
+            for number, row in enumerate(rows, 2)
+        ]  # fmt: skip
+    if not places:
+        raise UsageError(f"{path} has no example")
+    return places
+
+
+def write_csv(path, examples):
+    """Writes the places of examples, in the form that `read_csv` reads."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([COLUMNS, *examples.places])
+
+
+def _beside(path, capture):
+    beside = path.parent / (capture or "")
+    return str(beside) if capture and beside.exists() else capture
+
+
+def _place(name, capture, start, where, form):
+    try:
+        start_s = float(start)
+    except (TypeError, ValueError):
+        start_s = -1.0
+    if not (name and capture) or not 0 <= start_s < float("inf"):
+        raise UsageError(f"{where} is not of the form {form}, with seconds from 0")
+    return Place(name.strip(), capture, start_s)

@@ -1,0 +1,49 @@
+"""Distances of a session's windows to the examples -> when which condition held."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+UNKNOWN, RECOVERING = "unknown", "recovering"
+
+
+class Span(NamedTuple):
+    """One stretch of a session in one condition."""
+
+    start_s: float  # estimated change, in seconds after the first packet
+    end_s: float  # of the next change, or of the last window
+    condition: str  # a name, `unknown` or `recovering`
+    distance: float  # median of its windows to the nearest example
+    margin: float  # by which the nearest other condition is farther; NaN: none
+    example: str  # the nearest example, where there is one
+
+
+def decode(costs, penalty):
+    """The cheapest sequence `[N]` of states for costs `[N, K]`, a change costing
+    `penalty`.
+
+    Dynamic programming (Viterbi, IEEE Trans. Inf. Theory 1967); of equal ones the lower
+    state.
+    """
+    n, states = costs.shape
+    if n == 0:
+        return np.zeros(0, int)
+    total, back = costs[0].astype(float), np.zeros((n, states), int)
+    for i in range(1, n):
+        best = total.argmin()
+        stay = total <= total[best] + penalty
+        back[i] = np.where(stay, np.arange(states), best)
+        total = np.where(stay, total, total[best] + penalty) + costs[i]
+    path = np.empty(n, int)
+    path[-1] = total.argmin()
+    for i in range(n - 1, 0, -1):
+        path[i - 1] = back[i, path[i]]
+    return path
+
+
+def runs(path):
+    """First and end index of each stretch of equal values: `[(first, end), ...]`."""
+    if len(path) == 0:
+        return []
+    change = np.flatnonzero(np.diff(path)) + 1
+    return list(zip([0, *change], [*change, len(path)]))

@@ -1,0 +1,53 @@
+"""Names what happens in captures: siamjax-identify --workdir=runs/first CAPTURE"""
+
+from absl import flags
+
+from siamjax import cli
+from siamjax.types import UsageError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.", required=True)
+_EXAMPLES = flags.DEFINE_string(
+    "examples", None, "CSV (condition,capture,start) instead of the run's own examples."
+)
+_EXAMPLE = flags.DEFINE_multi_string(
+    "example", [], "NAME=CAPTURE@SECONDS: a condition to know beside the others."
+)
+_BASELINE = flags.DEFINE_float(
+    "baseline", None, "Seconds at the beginning that are normal; as in training."
+)
+_BASELINE_CAPTURE = flags.DEFINE_string(
+    "baseline_capture", None, "A normal capture of the same session to compare with."
+)
+_JSON = flags.DEFINE_bool("json", False, "JSON lines.")
+_PLOT = flags.DEFINE_string(
+    "plot", None, "Also draws the timelines: a file that ends in .html, .png or .svg."
+)
+
+
+def main(argv):
+    if len(argv) < 2:
+        raise UsageError(
+            "name one capture or more: siamjax-identify --workdir DIR CAPTURE"
+        )
+    if _BASELINE.value is not None and _BASELINE_CAPTURE.value:
+        raise UsageError("give --baseline or --baseline_capture, not both")
+    from siamjax.identification import examples, identify
+
+    identify.identify(
+        _WORKDIR.value,
+        argv[1:],
+        places=tuple(examples.parse_flag(text) for text in _EXAMPLE.value),
+        examples_csv=_EXAMPLES.value,
+        baseline_s=_BASELINE.value,
+        baseline_capture=_BASELINE_CAPTURE.value,
+        as_json=_JSON.value,
+        plot=_PLOT.value,
+    )
+
+
+def run():
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,174 @@
+"""The commands as a user types them: cut by signals, resumed, judged, used."""
+
+import itertools
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from siamjax.training import checkpoints
+from tests import small_data
+
+ROOT = pathlib.Path(__file__).parent.parent
+CAPTURES = ROOT / "data" / "testbed" / "captures"
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "prepared"
+    small_data.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def quiet(folder, tmp_path_factory):
+    """A run that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("quiet")
+    got = start(folder, workdir)
+    out, err = got.communicate()
+    assert got.returncode == 0, err
+    return workdir, out
+
+
+def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
+    environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(folder.parent / "xla"))
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "siamjax.train", f"--workdir={workdir}",
+            f"--config={ROOT}/configs/default.py",
+            *small_data.overrides(folder, steps), *more,
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        env=environment,
+    )  # fmt: skip
+
+
+def saved(workdir, which):
+    """Files of a checkpoint's arrays as read back, and its step and score."""
+    from orbax.checkpoint import StandardCheckpointer
+
+    manager = workdir / "checkpoints" / which
+    (step,) = sorted(int(p.name) for p in manager.iterdir() if p.name.isdigit())[-1:]
+    with StandardCheckpointer() as reader:
+        state = reader.restore((manager / str(step) / "state").absolute())
+    with checkpoints.manager(workdir) as found:
+        return step, found.meta(which)["best"], state
+
+
+def flat(tree):
+    if isinstance(tree, dict):
+        return [x for key in sorted(tree) for x in flat(tree[key])]
+    if isinstance(tree, list | tuple):
+        return [x for sub in tree for x in flat(sub)]
+    return [np.asarray(tree)]
+
+
+def same_run(one, other):
+    for which in (checkpoints.LAST, checkpoints.BEST):
+        step, best, state = saved(one, which)
+        step_other, best_other, state_other = saved(other, which)
+        assert (step, best) == (step_other, best_other)
+        for a, b in zip(flat(state), flat(state_other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert (one / "scalars.csv").read_bytes() == (other / "scalars.csv").read_bytes()
+    results = [json.loads((w / "results.json").read_text()) for w in (one, other)]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    "kills", [1, pytest.param(5, marks=pytest.mark.slow)], ids=["once", "five times"]
+)
+def test_a_killed_run_ends_as_a_quiet_one(folder, quiet, tmp_path, kills):
+    chance = random.Random(kills)
+    for _ in range(kills):
+        process = start(folder, tmp_path)
+        deadline = time.time() + chance.uniform(0.5, 2.0)
+        seen = tmp_path / "checkpoints" / "last"
+        while process.poll() is None and not (seen.exists() and any(seen.iterdir())):
+            time.sleep(0.02)
+        while process.poll() is None and time.time() < deadline:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+    process = start(folder, tmp_path)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    same_run(quiet[0], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_first(folder, tmp_path, number, code):
+    process = start(folder, tmp_path, steps=100_000)
+    while process.poll() is None and not (tmp_path / "scalars.csv").exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code, err
+    assert "state saved" in err and "Traceback" not in err
+    assert saved(tmp_path, checkpoints.LAST)[0] > 0
+
+
+def test_the_table_and_the_files_of_a_run(quiet):
+    workdir, out = quiet
+    assert "mean and deviation (baseline)" in out and "untrained encoder" in out
+    results = json.loads((workdir / "results.json").read_text())
+    assert set(results["shots"]) == {"1", "5"}
+    assert results["conditions"]["busy"]["group"] == "novel"
+    for name in ("rule.json", "examples.npz", "examples.csv", "results.csv"):
+        assert (workdir / name).stat().st_size > 0
+    for head in ("match", "view"):
+        assert (workdir / "projector" / head / "tensors.bytes").stat().st_size > 0
+
+
+def command(name, *arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", f"siamjax.{name}", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd,
+    )  # fmt: skip
+
+
+def test_identify_knows_stored_and_given_examples(quiet):
+    workdir, _ = quiet
+    capture = CAPTURES / "blocked_005.pcap.xz"
+    got = command(
+        "identify", f"--workdir={workdir}", "--json", capture,
+        f"--example=mine={capture}@45",
+    )  # fmt: skip
+    assert got.returncode == 0, got.stderr
+    rows = [json.loads(line) for line in got.stdout.splitlines()]
+    assert "mine" in [row["condition"] for row in rows]
+    assert rows[0]["start_s"] == 0 and all(
+        a["end_s"] == b["start_s"] for a, b in itertools.pairwise(rows)
+    )
+    missing = command("identify", f"--workdir={workdir}", CAPTURES / "none.pcap")
+    assert missing.returncode == 1 and "none.pcap" in missing.stderr
+    late = command(
+        "identify", f"--workdir={workdir}", capture, f"--example=mine={capture}@99"
+    )
+    assert late.returncode == 2 and "the last begins at" in late.stderr
+
+
+def test_a_loss_of_ones_own_trains_from_another_folder(folder, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import jax.numpy as jnp\n"
+        "def spread(embeddings, labels, *, where=None, weight=1.0):\n"
+        "    return -weight * jnp.var(embeddings)\n"
+    )
+    process = start(
+        folder, tmp_path / "run", "--config.heads.match.loss=mine.spread:weight=2",
+        cwd=tmp_path, steps=2,
+    )  # fmt: skip
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "weight=2" in err

@@ -1,0 +1,102 @@
+"""From a finished run to all there is to see of it."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from siamjax.identification import assess, gallery
+from siamjax.reports import page, trace
+from siamjax.training import loop
+from siamjax.types import SiamjaxError
+from tests import small_data
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A small run: trained, then evaluated."""
+    folder = tmp_path
+    small_data.write(folder / "prepared")
+    config = small_data.config(folder / "prepared")
+    config.trace_windows = 40
+    loop.train(config, folder / "run")
+    assess.evaluate(folder / "run")
+    return folder / "run"
+
+
+def test_a_finished_run(run, tmp_path):
+    # One test, for two workers would train the run twice.
+    written(run)
+    what_the_page_says(run)
+    what_is_traced(run)
+    following(run, tmp_path)
+
+
+def written(run):
+    gallery.visualize(run, frames=3)
+    names = ("curves", "confusion", "timelines", "embedding")
+    assert {p.name for p in (run / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "svg")
+    }
+    assert (run / "film" / "film.mp4").stat().st_size > 1000
+    assert any((run / "board").glob("events.out.tfevents.*"))
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def what_the_page_says(run):
+    """As the run's own files."""
+    data = gallery.gather(run)
+    results = json.loads((run / "results.json").read_text())
+    assert data["results"] == results
+    right = {row["capture"]: row["right"] for row in results["identification"]}
+    shown = {row["capture"]: row["right"] for row in data["timelines"]}
+    assert {name: shown[name] for name in right} == right
+    assert set(page.novel_conditions(data)) == {"busy", "slow"}
+    pictured = [window["condition"] for window in data["pictures"]]
+    assert set(pictured) == {"normal", "blocked", "overload", "busy"}
+    count = len(data["columns"])
+    assert all(window["traffic"]["shape"][1] == count for window in data["pictures"])
+
+
+def what_is_traced(run):
+    got = trace.read(run)
+    assert got.steps[0] == 0 and got.steps[-1] == 8
+    assert set(got.about["roles"]) == {"train", "valid", "test"}
+    roles = zip(got.about["conditions"], got.about["roles"])
+    assert {condition for condition, role in roles if role == "test"} == {"busy"}
+    assert np.abs(got.points[-1] - got.points[0]).max() > 0
+
+
+def following(run, tmp_path):
+    """A run that is still in training has a page that goes on until its results."""
+    early = tmp_path / "early"
+    early.mkdir()
+    for name in ("config.json", "scalars.csv", trace.ABOUT, trace.FILE):
+        (early / name).write_bytes((run / name).read_bytes())
+    follower = threading.Thread(target=gallery.follow, args=(early, 0.05))
+    follower.start()
+    for _ in range(200):
+        follower.join(0.05)
+        if (early / gallery.REPORT).exists():
+            break
+    assert follower.is_alive()
+    assert '"follow": 0.05' in (early / gallery.REPORT).read_text(encoding="utf-8")
+    (early / "results.json").write_bytes((run / "results.json").read_bytes())
+    follower.join(10)
+    assert not follower.is_alive()
+
+
+def test_worst_mistakes_come_first_and_once_per_capture():
+    gap = np.array(
+        [[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [2.0, 2.0], [0.9, 0.3], [2.0, 2.0]]
+    )
+    names = ["a", "a", "a", "b", "new", "new"]
+    got = gallery.worst(gap, names, [0, 1, 1, 2, 3, 3], ["a", "b"], unknown=1.0)
+    assert got == [(3, "unknown"), (1, "b"), (4, "b")]
+
+
+def test_no_run_is_a_clear_line(tmp_path):
+    with pytest.raises(SiamjaxError, match="holds no run"):
+        gallery.gather(tmp_path)

@@ -1,0 +1,163 @@
+"""From points to a timeline: against brute force, and worked out by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siamjax.identification import decide, examples, sessions, timeline
+from siamjax.types import Baseline, Label, UsageError
+
+RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
+
+
+def cost_of(path, costs, penalty):
+    changes = sum(a != b for a, b in itertools.pairwise(path))
+    return sum(costs[i][s] for i, s in enumerate(path)) + penalty * changes
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(0, 3), min_size=3, max_size=3), min_size=1, max_size=6),
+    st.floats(0, 2),
+)
+def test_decode_finds_the_cheapest_sequence(costs, penalty):
+    found = timeline.decode(np.array(costs), penalty)
+    best = min(
+        cost_of(path, costs, penalty)
+        for path in itertools.product(range(3), repeat=len(costs))
+    )
+    assert cost_of(found.tolist(), costs, penalty) == pytest.approx(best, abs=1e-9)
+
+
+def test_decode_of_nothing_and_of_equal_costs():
+    assert timeline.decode(np.zeros((0, 3)), 1.0).tolist() == []
+    assert timeline.decode(np.ones((4, 3)), 1.0).tolist() == [0, 0, 0, 0]
+
+
+def evidence(rows, deviation):
+    """Windows a second apart; rows of distances to (normal, blocked)."""
+    rows = np.array(rows, float)
+    n = len(rows)
+    return decide.Evidence(
+        np.arange(n, dtype=float), n + 15.0, rows,
+        np.tile([0, 1], (n, 1)), np.array(deviation, float),
+    )  # fmt: skip
+
+
+def names(spans):
+    return [span.condition for span in spans]
+
+
+def test_a_fault_begins_where_its_first_window_says():
+    seen = evidence([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10, [0.1] * 10 + [1.0] * 10)
+    first, second = decide.timeline(seen, ("normal", "blocked"), ["a@1", "b@2"], RULE)
+    assert names([first, second]) == ["normal", "blocked"]
+    assert (first.start_s, first.end_s) == (0.0, 12.0)
+    assert (second.start_s, second.end_s) == (12.0, 35.0)
+    assert second.distance == pytest.approx(0.3) and second.example == "b@2"
+    assert second.margin == pytest.approx(1.7)
+
+
+def test_one_odd_window_changes_nothing_and_a_far_one_is_unknown():
+    rows = [[0.2, 2.0]] * 6 + [[2.0, 0.3]] + [[0.2, 2.0]] * 6
+    seen = evidence(rows, [0.1] * 13)
+    assert names(decide.timeline(seen, ("normal", "blocked"), None, RULE)) == ["normal"]
+    rows = [[0.2, 2.0]] * 6 + [[3.0, 3.0]] * 6
+    seen = evidence(rows, [0.1] * 6 + [1.0] * 6)
+    got = names(decide.timeline(seen, ("normal", "blocked"), None, RULE))
+    assert got == ["normal", "unknown"]
+
+
+def test_the_fading_echo_of_a_fault_is_recovering():
+    rows = [[0.2, 2.0]] * 5 + [[2.0, 0.3]] * 6 + [[3.0, 3.0]] * 6 + [[0.2, 2.0]] * 6
+    loud = evidence(rows, [0.1] * 5 + [1.0] * 6 + [1.0] * 6 + [0.1] * 6)
+    fading = evidence(rows, [0.1] * 5 + [1.0] * 6 + [0.3] * 6 + [0.1] * 6)
+    order = ("normal", "blocked")
+    assert names(decide.timeline(loud, order, None, RULE)) == [
+        "normal", "blocked", "unknown", "normal",
+    ]  # fmt: skip
+    assert names(decide.timeline(fading, order, None, RULE)) == [
+        "normal", "blocked", "recovering", "normal",
+    ]  # fmt: skip
+
+
+def test_a_session_too_short_for_a_window_has_no_timeline():
+    seen = evidence(np.zeros((0, 2)), [])
+    assert decide.timeline(seen, ("normal", "blocked"), None, RULE) == []
+
+
+def test_the_rule_learns_threshold_and_offsets():
+    rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10 + [[0.2, 2.0]] * 10
+    seen = evidence(rows, [0.1] * 30)
+    label = Label("blocked", 14.0, 25.0)
+    rule = decide.fit(
+        [(seen, ("normal", "blocked"), (label,))], np.linspace(0.1, 0.5, 9), [1.5, 1.6]
+    )
+    assert 0.5 <= rule.unknown <= 1.5
+    assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
+    spans = decide.timeline(seen, ("normal", "blocked"), None, rule)
+    assert [(s.start_s, s.condition) for s in spans] == [
+        (0.0, "normal"), (14.0, "blocked"), (25.0, "normal"),
+    ]  # fmt: skip
+
+
+def test_the_nearest_example_of_a_name_counts():
+    points = np.array([[0.0, 0.0], [1.0, 0.0]])
+    found, order = decide.evidence(
+        points, np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.5]]), ("a", "b", "a"),
+        np.arange(2.0), 2.0, np.zeros(2),
+    )  # fmt: skip
+    assert order == ("a", "b")
+    np.testing.assert_allclose(found.distances[0], [0.5, 1.0])
+    np.testing.assert_array_equal(found.nearest[0], [2, 1])
+
+
+def test_examples_are_read_from_flags_and_csv(tmp_path):
+    assert examples.parse_flag("slow=a=b@c.pcap@12.5") == ("slow", "a=b@c.pcap", 12.5)
+    (tmp_path / "x.pcap").touch()
+    path = tmp_path / "examples.csv"
+    path.write_text("condition,capture,start\nslow,x.pcap,3\nodd,/y.pcap,4.5\n")
+    first, second = examples.read_csv(path)
+    assert first == ("slow", str(tmp_path / "x.pcap"), 3.0)
+    assert second == ("odd", "/y.pcap", 4.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("condition,capture\na,b\n", "lacks the column start"),
+        ("condition,capture,start\n", "no example"),
+        ("condition,capture,start\na,b,late\n", "line 2"),
+        ("condition,capture,start\n,b,1\n", "line 2"),
+        ("condition,capture,start\na,b,nan\n", "line 2"),
+    ],
+)
+def test_a_bad_csv_of_examples_says_where(tmp_path, text, says):
+    path = tmp_path / "examples.csv"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        examples.read_csv(path)
+
+
+def test_examples_are_saved_and_joined(tmp_path):
+    rng = np.random.default_rng(0)
+    part = examples.Examples(
+        (examples.Place("a", "c", 1.0),), rng.normal(size=(1, 4, 2)),
+        Baseline(np.ones((1, 2)), np.zeros((1, 2))),
+    )  # fmt: skip
+    both = examples.join(part, part)
+    examples.save(tmp_path / "e.npz", both)
+    got = examples.load(tmp_path / "e.npz")
+    assert got.places == both.places and got.names == ("a", "a")
+    np.testing.assert_array_equal(got.counts, both.counts)
+
+
+def test_a_baseline_unlike_all_of_training_is_far():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(20, 5))
+    assert not sessions.is_far(normal[3] + 0.01, normal)
+    assert sessions.is_far(normal[3] + 10.0, normal)
+    assert not sessions.is_far(normal[0], normal[:1])
