@@ -1,0 +1,73 @@
+"""Makes the pictures of README and docs: python scripts/pictures.py runs/first docs
+
+Needs the extra `test` (selenium) and Chromium with its driver for page and projector.
+"""
+
+import io
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+from PIL import Image
+from selenium import webdriver
+
+from siamjax.identification import gallery
+
+WIDTH, HEIGHT = 1280, 1130
+TENSORBOARD_S = 20  # until its projector has drawn the points
+
+
+def main(workdir, docs):
+    workdir, docs = pathlib.Path(workdir), pathlib.Path(docs)
+    gallery.visualize(workdir)
+    shutil.copy(workdir / "embedding.png", docs / "embedding.png")
+    shutil.copy(workdir / "film" / "film.gif", docs / "film.gif")
+    with _chromium() as browser:
+        browser.get((workdir / gallery.REPORT).resolve().as_uri())
+        time.sleep(1)
+        _shoot(browser, docs / "page.png")
+        browser.execute_script("document.getElementById('mistakes').scrollIntoView()")
+        time.sleep(1)
+        _shoot(browser, docs / "mistakes.png")
+        _projector(browser, workdir, docs / "projector.png")
+
+
+def _projector(browser, workdir, path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(workdir)]
+    server = subprocess.Popen([*command, "--port", port], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(TENSORBOARD_S / 2)
+        browser.get(f"http://localhost:{port}/#projector")
+        time.sleep(TENSORBOARD_S)
+        _shoot(browser, path)
+    finally:
+        server.terminate()
+
+
+def _chromium():
+    options = webdriver.ChromeOptions()
+    for argument in (
+        "headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scrollbars",
+        "use-angle=swiftshader", "enable-unsafe-swiftshader",
+        f"window-size={WIDTH},{HEIGHT}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    # Named, so that selenium does not look for one in the network.
+    options.binary_location = shutil.which("chromium")
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    return webdriver.Chrome(options=options, service=service)
+
+
+def _shoot(browser, path):
+    image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+    image.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

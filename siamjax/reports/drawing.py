@@ -1,0 +1,133 @@
+"""What pictures and film share: the cube, the points in it, and their legend.
+
+matplotlib comes with the extra `viz`; it is imported when something is drawn.
+"""
+
+import numpy as np
+
+from siamjax.checks import require
+from siamjax.reports import colours
+
+INK, PALE, LINE, CURVE = "#333333", "#666666", "#d5d5d5", "#0072b2"
+_MARKERS = dict(circle="o", square="s", triangle="^", down="v", diamond="D")
+IN_TRAINING, NOT_SEEN = "in training", "never seen in training"
+
+
+def figure(width, height):
+    """An empty figure of so many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), facecolor="white")
+
+
+def as_text(drawn):
+    """Makes every name in a figure plain text: one with two $ is no formula."""
+    from matplotlib.text import Text
+
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)
+
+
+def three(points, like=None):
+    """Points `[..., E]` -> `[..., 3]`: as they are, padded with 0, or their main axes.
+
+    Args:
+      points: finite floats.
+      like: `[N, E]`, whose main axes are taken; the points themselves by default.
+    """
+    points = np.asarray(points, np.float64)
+    like = points if like is None else np.asarray(like, np.float64)
+    require(
+        points.ndim >= 2 and np.isfinite(points).all(),
+        f"points must be finite and [N, E], not {list(points.shape)}",
+    )
+    if points.shape[-1] > 3:
+        middle = like.mean(0)
+        _, _, axes = np.linalg.svd(like - middle, full_matrices=False)
+        points = (points - middle) @ axes[:3].T
+    return np.pad(points, [(0, 0)] * (points.ndim - 1) + [(0, 3 - points.shape[-1])])
+
+
+def limits(xyz):
+    """Corners of the cube shown: the unit cube, or one that holds all `[..., 3]`."""
+    xyz = xyz.reshape(-1, 3)
+    if not len(xyz) or (xyz.min() >= 0 and xyz.max() <= 1):
+        return np.zeros(3), np.ones(3)
+    middle = (xyz.max(0) + xyz.min(0)) / 2
+    half = 1.04 * max(np.ptp(xyz, axis=0).max() / 2, 1e-6)
+    return middle - half, middle + half
+
+
+def room(drawn, rectangle, low, high):
+    """Three-dimensional axes: the cube's three far walls, few ticks, nothing else."""
+    axes = drawn.add_axes(rectangle, projection="3d")
+    unit = not low.any() and (high == 1).all()
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color((0.975, 0.978, 0.985, 1.0))
+        axis.line.set_color("#b0b0b0")
+        axis._axinfo["grid"].update(color=LINE, linewidth=0.6)
+        if unit:
+            axis.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+    axes.tick_params(labelsize=8, labelcolor=PALE, pad=-1)
+    axes.set_box_aspect((1, 1, 1), zoom=1.04)
+    axes.view_init(elev=20, azim=-57)
+    return axes
+
+
+def in_order(names, novel):
+    """Each name once: normal first, then the known, then the novel ones."""
+    return sorted(set(names), key=lambda n: (n in novel, n != "normal", n))
+
+
+def scatter(axes, xyz, names, novel):
+    """Draws points `[N, 3]`, one artist a condition: {name: (artist, number)}."""
+    names, out = np.asarray(names), {}
+    for name, look in _looks(in_order(names.tolist(), novel), novel).items():
+        some = xyz[names == name]
+        artist = axes.scatter(*some.T, s=26, alpha=0.9, depthshade=False, **look)
+        out[name] = artist, len(some)
+    return out
+
+
+def samples(counts, novel):
+    """{name: (artist, number)} of {name: number}, for a legend without points."""
+    from matplotlib.axes import Axes
+
+    axes = Axes(figure(1, 1), (0, 0, 1, 1))
+    return {
+        name: (axes.scatter([0], [0], s=32, **look), counts[name])
+        for name, look in _looks(list(counts), novel).items()
+    }
+
+
+def legend(drawn, scattered, novel, left, top):
+    """Conditions with their numbers of points, the known apart from the novel ones."""
+    size = 9 * min(1.0, 22 / max(1, len(scattered)))
+    inches = drawn.get_size_inches()[1]
+    for heading, inside in ((IN_TRAINING, False), (NOT_SEEN, True)):
+        some = {n: v for n, v in scattered.items() if (n in novel) == inside}
+        if some:
+            box = drawn.legend(
+                [artist for artist, _ in some.values()],
+                [f"{name}  ({number})" for name, (_, number) in some.items()],
+                title=heading, loc="upper left", bbox_to_anchor=(left, top),
+                frameon=False, fontsize=size, labelcolor=INK,
+            )  # fmt: skip
+            box.set_alignment("left")
+            box.get_title().set(fontsize=size, fontweight="bold", color=INK)
+            top -= (len(some) + 2) * size * 0.0212 / inches
+
+
+def _looks(order, novel):
+    """{name: how matplotlib draws its points}."""
+    of, shape = colours.of(order), colours.shapes(order, novel)
+    return {
+        name: dict(
+            c=of[name],
+            marker=_MARKERS[shape[name]],
+            edgecolors=INK if name in novel else "white",
+            linewidths=0.7 if name in novel else 0.35,
+        )
+        for name in order
+    }

@@ -1,0 +1,226 @@
+"""The film of training: points that start as one clutter and part into the corners.
+
+Traced steps are equally far apart in time; between them the points glide.
+"""
+
+import contextlib
+import subprocess
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from scipy import interpolate
+from tqdm import tqdm
+
+from siamjax.checks import require
+from siamjax.reports import camera, colours, drawing
+from siamjax.reports.drawing import INK, LINE, PALE
+from siamjax.types import SiamjaxError
+
+WIDTH, HEIGHT, DPI, FPS = 1280, 720, 100, 30
+# The GIF is half as wide and has every third frame.
+GIF_STEP = 3
+# The camera turns by so many degrees over the film; its last second stands still.
+AZIMUTH, TURN, STILL = -50, 40, FPS
+CURSOR = "#d62728"
+
+
+class Frames(NamedTuple):
+    """What each of M frames shows."""
+
+    steps: np.ndarray  # [M] float, steps of training
+    points: np.ndarray  # [M, N, 3]
+
+
+def frames(trace, count):
+    """`Frames` between the K traced steps, smooth and without overshoot (PCHIP)."""
+    xyz = drawing.three(trace.points, like=trace.points[-1])
+    if len(xyz) == 1:
+        return Frames(np.repeat(trace.steps.astype(float), count), xyz.repeat(count, 0))
+    at = np.arange(len(xyz))
+    moving = np.linspace(0, at[-1], max(2, count - STILL)) if count > 1 else at[-1:]
+    when = np.append(moving, np.full(max(0, count - len(moving)), at[-1]))[-count:]
+    steps = np.interp(when, at, trace.steps)
+    return Frames(steps, interpolate.PchipInterpolator(at, xyz, axis=0)(when))
+
+
+def write(folder, trace, scalars, *, count=300):
+    """Writes film.mp4 and film.gif into a folder; returns their paths.
+
+    Args:
+      folder: is made.
+      trace: `trace.Trace`.
+      scalars: {name: (steps, values)}, for the curves beside.
+      count: frames, at 30 a second.
+    Raises:
+      SiamjaxError: ffmpeg is not installed.
+    """
+    require(count > 0, f"a film needs frames, not {count}")
+    folder.mkdir(parents=True, exist_ok=True)
+    shown, small = frames(trace, count), []
+    scene = _Scene(trace, shown, scalars)
+    with _encoder(folder / "film.mp4") as send:
+        for i in tqdm(range(count), desc="film", unit="frame", disable=None):
+            pixels = scene.draw(i)
+            send(pixels)
+            if i % GIF_STEP == 0 or i == count - 1:
+                image = Image.fromarray(pixels)
+                small.append(image.resize((WIDTH // 2, HEIGHT // 2), Image.LANCZOS))
+    palette = _palette(trace.about["conditions"])
+    small = [
+        image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small
+    ]
+    small[0].save(
+        folder / "film.gif",
+        save_all=True,
+        append_images=small[1:],
+        duration=1000 * GIF_STEP // FPS,
+        loop=0,
+        optimize=False,
+    )
+    return folder / "film.mp4", folder / "film.gif"
+
+
+def _palette(names):
+    """An image with the colours of the film, each also towards white and towards ink.
+
+    Chosen, not counted: few pixels are a condition's, and its colour must not drift.
+    """
+    main = [*colours.of(names).values(), CURSOR, drawing.CURVE, camera.WALL, INK]
+    shades = [
+        tuple(round(a + (b - a) * share) for a, b in zip(*map(ImageColor.getrgb, pair)))
+        for colour in dict.fromkeys(main)
+        for pair, shares in (
+            ((colour, "#ffffff"), (0, 0.3, 0.6, 0.85)),
+            ((colour, INK), (0.5,)),
+        )
+        for share in shares
+    ]
+    greys = [(level,) * 3 for level in range(60, 256, 13)]
+    chosen = [*greys, (255, 255, 255), *dict.fromkeys(shades)][:256]
+    image = Image.new("P", (1, 1))
+    image.putpalette([level for rgb in chosen for level in rgb])
+    return image
+
+
+class _Scene:
+    """What stands still, drawn once, and what moves, drawn for each frame."""
+
+    def __init__(self, trace, shown, scalars):
+        novel, names = trace.about["novel"], trace.about["conditions"]
+        of, shape = colours.of(names), colours.shapes(names, novel)
+        low, high = drawing.limits(shown.points)
+        self._looks = [(of[name], shape[name]) for name in names]
+        self._points, self._steps = (shown.points - low) / (high - low), shown.steps
+        self._still, self._font, cursors = _still(
+            names, novel, scalars, shown.steps[-1]
+        )
+        self._cursors = [(at(shown.steps), top, bottom) for at, top, bottom in cursors]
+
+    def draw(self, i):
+        """Frame i as `[HEIGHT, WIDTH, 3]` uint8."""
+        share = i / max(1, len(self._steps) - 1)
+        view = camera.View(AZIMUTH + TURN * (share - 0.5), 20)
+        picture = self._still.copy()
+        picture.paste(camera.image(self._points[i], self._looks, view, HEIGHT), (40, 0))
+        draw = ImageDraw.Draw(picture)
+        draw.text((36, 28), f"step {self._steps[i]:.0f}", font=self._font, fill=INK)
+        for x, top, bottom in self._cursors:
+            draw.line((x[i], top, x[i], bottom), fill=CURSOR, width=2)
+        return np.asarray(picture)
+
+
+def _still(names, novel, scalars, last):
+    """Legend and curves as an image, a font, a (steps -> x, top, bottom) per panel."""
+    from matplotlib import font_manager
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    drawn = drawing.figure(WIDTH / DPI, HEIGHT / DPI)
+    drawn.set_dpi(DPI)
+    canvas = FigureCanvasAgg(drawn)
+    counts = {name: names.count(name) for name in drawing.in_order(names, novel)}
+    drawing.legend(drawn, drawing.samples(counts, novel), novel, 0.66, 0.97)
+    panels = [
+        _curves(drawn, rectangle, curves, last, title)
+        for rectangle, curves, title in _panels(scalars)
+    ]
+    drawing.as_text(drawn)
+    canvas.draw()
+    cursors = []
+    for axes in panels:
+        box = axes.get_window_extent()
+
+        def at(steps, axes=axes):
+            return axes.transData.transform(np.stack([steps, 0 * steps], 1))[:, 0]
+
+        cursors.append((at, HEIGHT - box.y1, HEIGHT - box.y0))
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 26)
+    return (
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"),
+        font,
+        cursors,
+    )
+
+
+def _panels(scalars):
+    """Rectangle, {label: (steps, values)} and title of each small panel there is."""
+    recall = {
+        label: scalars[name]
+        for name, label in (("valid/known", "known"), ("valid/novel", "novel"))
+        if name in scalars
+    }
+    loss = {"loss": scalars["loss"]} if "loss" in scalars else {}
+    found = [(loss, "loss"), (recall, "one-shot recall, validation")]
+    found = [(curves, title) for curves, title in found if curves]
+    return [
+        ((0.68, 0.08 + 0.22 * (len(found) - 1 - i), 0.29, 0.13), curves, title)
+        for i, (curves, title) in enumerate(found)
+    ]
+
+
+def _curves(drawn, rectangle, curves, last, title):
+    """Draws curves over the steps."""
+    axes = drawn.add_axes(rectangle)
+    # Traced steps lie like squares: over their root the cursor moves evenly.
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.abs(x)), np.square))
+    for (label, (steps, values)), style in zip(curves.items(), ("-", "--")):
+        axes.plot(steps, values, style, color=drawing.CURVE, linewidth=1.3, label=label)
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
+    axes.set_xlim(0, max(last, 1))
+    ticks = [round(last * share) for share in (0, 0.06, 0.25, 0.56, 1)]
+    axes.set_xticks(ticks, ticks)
+    axes.tick_params(labelsize=7, labelcolor=PALE, color=LINE, length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(LINE)
+    axes.grid(color=LINE, linewidth=0.4)
+    if len(curves) > 1:
+        axes.set_ylim(-0.02, 1.02)
+        axes.legend(fontsize=7, frameon=False, loc="lower right", labelcolor=INK)
+    return axes
+
+
+@contextlib.contextmanager
+def _encoder(path):
+    """`send(pixels)` into an MP4 that every browser plays."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError as error:
+        raise SiamjaxError("the film needs ffmpeg: install siamjax[viz]") from error
+    # Called without imageio_ffmpeg's own writer, which forks: JAX's threads forbid it.
+    process = subprocess.Popen(
+        [
+            get_ffmpeg_exe(), "-y", "-loglevel", "error",
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
+            "-r", str(FPS), "-i", "-",
+            "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-threads", "2",
+            "-movflags", "+faststart", str(path),
+        ],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield lambda pixels: process.stdin.write(pixels.tobytes())
+    finally:
+        _, said = process.communicate()
+    if process.returncode:
+        raise SiamjaxError(f"ffmpeg failed: {said.decode(errors='replace').strip()}")

@@ -1,0 +1,167 @@
+"""One page to look at: a single file that asks no network for anything.
+
+Its data, all parts optional but the title:
+  title, subtitle, facts    text, text, {name: text}
+  trace                     `trace_data`
+  curves                    {name: (steps, values)}, as `scalars.read` gives
+  results, results_text     see `evaluation.results`
+  timelines                 a list of `timeline`
+  pictures, mistakes        windows of traffic, see `identification.gallery`
+  columns, clip, bin_s      of that traffic: names, largest feature, seconds of a bin
+  config                    the run's fields
+"""
+
+import base64
+import json
+import math
+import os
+import pathlib
+
+import numpy as np
+
+from siamjax.reports import colours, drawing
+
+_ASSETS = pathlib.Path(__file__).parent / "assets"
+_SCRIPTS = "base cube curves results timelines traffic start".split()
+
+
+def write(path, data, *, follow=0):
+    """Writes the page, atomically.
+
+    Args:
+      path: of the HTML file.
+      data: see this module's docstring.
+      follow: seconds after which an open page loads itself again; 0: never.
+    """
+    path = pathlib.Path(path)
+    novel = novel_conditions(data)
+    names = drawing.in_order(condition_names(data), novel)
+    of, shape = colours.of(names), colours.shapes(names, novel)
+    described = [
+        dict(name=n, colour=of[n], shape=shape[n], novel=n in novel) for n in names
+    ]
+    text = _json(_finite(dict(data, conditions=described, follow=follow)))
+    html = (_ASSETS / "page.html").read_text(encoding="utf-8")
+    script = "\n".join(
+        (_ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS
+    )
+    for mark, part in (
+        ("/*STYLE*/", (_ASSETS / "page.css").read_text(encoding="utf-8")),
+        ("/*SCRIPT*/", script),
+        ("/*DATA*/", text),
+    ):
+        html = html.replace(mark, part, 1)
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(html, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def trace_data(trace):
+    """A `trace.Trace` as the page reads it: 16 bits a coordinate, names once.
+
+    100 000 points (steps times windows) are 0.8 MB.
+    """
+    xyz = drawing.three(trace.points, like=trace.points[-1])
+    low, high = drawing.limits(xyz)
+    scaled = np.round((xyz - low) / (high - low) * 65535).clip(0, 65535).astype("<u2")
+    about, windows = trace.about, {}
+    names = {}
+    for part, key in (
+        ("conditions", "condition"),
+        ("captures", "capture"),
+        ("roles", "role"),
+    ):
+        names[part] = list(dict.fromkeys(about[part]))
+        place = {name: i for i, name in enumerate(names[part])}
+        windows[key] = [place[name] for name in about[part]]
+    return dict(
+        names,
+        windows=dict(windows, time=about["times"]),
+        novel=about["novel"],
+        steps=trace.steps.tolist(),
+        low=low.tolist(),
+        high=high.tolist(),
+        points=base64.b64encode(scaled.tobytes()).decode(),
+    )
+
+
+def timeline(capture, spans, labels, *, end_s, right=None, warning=""):
+    """A capture's truth and what was found, for the page.
+
+    Args:
+      capture: its name.
+      spans: `identification.timeline.Span`s.
+      labels: its true `types.Label`s in order; empty: normal; None: not known.
+      end_s: of the capture.
+      right: whether what was found counts as right; None: not judged.
+      warning: what is odd about the capture.
+    """
+    truth, at = [], 0.0
+    if labels is not None and not labels:
+        truth = [("normal", 0.0, end_s)]
+    for label in labels or ():
+        until = min(label.clear_s, end_s)
+        truth += [
+            ("normal", at, label.onset_s),
+            (label.condition, label.onset_s, until),
+        ]
+        at = until
+    return dict(
+        capture=capture,
+        end_s=end_s,
+        right=right,
+        warning=warning,
+        truth=[
+            dict(condition=name, start_s=start, end_s=end)
+            for name, start, end in truth
+            if end > start
+        ],
+        found=[
+            dict(
+                condition=span.condition,
+                start_s=span.start_s,
+                end_s=span.end_s,
+                distance=span.distance,
+                example=span.example,
+            )
+            for span in spans
+        ],
+    )
+
+
+def condition_names(data):
+    """All conditions that a page shows."""
+    names = list(data.get("trace", {}).get("conditions", []))
+    names += list(data.get("results", {}).get("conditions", []))
+    for row in data.get("timelines", []):
+        names += [span["condition"] for span in (*row["truth"], *row["found"])]
+    names += [window["condition"] for window in data.get("pictures", [])]
+    return list(dict.fromkeys(names))
+
+
+def novel_conditions(data):
+    """Those of them that training never saw."""
+    groups = data.get("results", {}).get("conditions", {})
+    found = {name for name, about in groups.items() if about["group"] != "known"}
+    return found | set(data.get("trace", {}).get("novel", []))
+
+
+def _json(value):
+    """JSON that no string in it can break out of its script element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return (
+        text.replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
+
+
+def _finite(value):
+    """NaN and infinities as None, which is JSON's null."""
+    if isinstance(value, dict):
+        return {key: _finite(sub) for key, sub in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(sub) for sub in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

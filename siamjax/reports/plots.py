@@ -1,0 +1,182 @@
+"""Still pictures: the points in their cube, and who is taken for whom.
+
+matplotlib comes with the extra `viz`; it is imported when a picture is drawn.
+"""
+
+import numpy as np
+
+from siamjax.checks import require
+from siamjax.reports import colours, drawing
+from siamjax.reports.drawing import INK
+
+DPI = 160
+_STYLES = (
+    dict(color=drawing.CURVE),
+    dict(color="#b5179e", linestyle="--"),
+    dict(color="#8c564b", linestyle=":"),
+    dict(color="#332288", linestyle="-."),
+)
+
+
+def cube(path, points, conditions, *, novel=(), title=""):
+    """Draws points in the unit cube, coloured by condition.
+
+    Args:
+      path: of the file; its suffix chooses PNG, SVG or PDF.
+      points: `[N, E]`; of more than three dimensions the three main axes are drawn.
+      conditions: N names.
+      novel: names that training never saw, drawn as diamonds with a dark edge.
+      title: a line above.
+    """
+    xyz = drawing.three(points)
+    require(
+        len(xyz) == len(conditions),
+        f"{len(xyz)} points do not have {len(conditions)} conditions",
+    )
+    drawn = drawing.figure(8.6, 6.4)
+    axes = drawing.room(drawn, (0.0, 0.0, 0.76, 0.97), *drawing.limits(xyz))
+    drawing.legend(
+        drawn, drawing.scatter(axes, xyz, conditions, novel), novel, 0.74, 0.93
+    )
+    if title:
+        drawn.text(0.03, 0.955, title, fontsize=11, color=INK)
+    _save(drawn, path)
+
+
+def confusion(path, shares, conditions, *, novel=(), title=""):
+    """Draws `[C, C]` shares of a row's windows named as the column; NaN or None: none.
+
+    Args:
+      path: of the file.
+      shares: `[C, C]`.
+      conditions: C names.
+      novel: names that training never saw, marked with a star.
+      title: a line above.
+    """
+    shares = np.array(shares, float)
+    count = len(conditions)
+    require(
+        shares.shape == (count, count),
+        f"shares are {shares.shape}, not [{count}, {count}]",
+    )
+    side = 2.6 + 0.46 * count
+    drawn = drawing.figure(side + 0.4, side)
+    axes = drawn.add_subplot()
+    axes.imshow(np.nan_to_num(shares), cmap=_blues(), vmin=0, vmax=1, aspect="equal")
+    for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005):
+        value = shares[row, column]
+        axes.text(
+            column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8,
+            color="white" if value > 0.55 else INK,
+        )  # fmt: skip
+    texts = [f"{name} *" if name in novel else name for name in conditions]
+    axes.set_xticks(
+        range(count), texts, rotation=45, ha="right", rotation_mode="anchor"
+    )
+    axes.set_yticks(range(count), texts)
+    of, beside = colours.of(conditions), np.full(count, -0.6)
+    patch = dict(c=[of[name] for name in conditions], marker="s", s=28, clip_on=False)
+    axes.scatter(beside, range(count), **patch)
+    axes.scatter(range(count), count - 1 - beside, **patch)
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
+    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.tick_params(which="both", length=0, pad=9, labelsize=9, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("named as", color=INK)
+    axes.set_ylabel("true condition", color=INK)
+    below = "% of a row's windows" + (", * never seen in training" if novel else "")
+    axes.set_title("\n".join(filter(None, [title, below])), fontsize=9, color=INK)
+    _save(drawn, path, bbox_inches="tight")
+
+
+def curves(path, scalars):
+    """Draws the loss, the heads' losses and the validation recall over the steps.
+
+    Args:
+      path: of the file.
+      scalars: {name: (steps, values)}.
+    """
+    groups = (
+        (
+            "loss",
+            [name for name in scalars if name == "loss" or name.endswith("/loss")],
+        ),
+        ("one-shot recall, validation", ["valid/known", "valid/novel"]),
+    )
+    drawn = drawing.figure(8.6, 3.2)
+    for i, (title, names) in enumerate(groups):
+        axes = drawn.add_subplot(1, 2, i + 1)
+        for name, style in zip([n for n in names if n in scalars], _STYLES):
+            axes.plot(*scalars[name], **style, linewidth=1.5, label=name)
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+        axes.set_xlabel("step", fontsize=9, color=INK)
+        axes.tick_params(labelsize=8, labelcolor=drawing.PALE, color=drawing.LINE)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(drawing.LINE)
+        axes.grid(color=drawing.LINE, linewidth=0.5)
+        if i:
+            axes.set_ylim(-0.02, 1.02)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+    drawn.tight_layout()
+    _save(drawn, path)
+
+
+def timelines(path, rows, novel=()):
+    """Draws for each capture what was recorded above what was identified.
+
+    Args:
+      path: of the file.
+      rows: a list of `page.timeline`.
+      novel: names that training never saw, drawn with a dark edge.
+    """
+    names = {s["condition"] for row in rows for s in (*row["truth"], *row["found"])}
+    of = colours.of(names)
+    drawn = drawing.figure(9.5, 0.9 + 0.36 * len(rows))
+    axes = drawn.add_subplot()
+    for y, row in enumerate(rows):
+        below = 0.2 if row["truth"] else 0.0
+        for spans, shift in ((row["truth"], -0.2), (row["found"], below)):
+            for span in spans:
+                name, wide = span["condition"], span["end_s"] - span["start_s"]
+                axes.barh(
+                    y + shift, wide, left=span["start_s"], height=0.36, color=of[name],
+                    alpha=0.45 if name == "normal" else 1.0, linewidth=0.8,
+                    edgecolor=INK if name in novel else "white",
+                )  # fmt: skip
+    marks = {True: "✓ ", False: "✗ ", None: ""}
+    texts = [f"{marks[row['right']]}{_short(row['capture'])}" for row in rows]
+    axes.set_yticks(range(len(rows)), texts, fontsize=8, color=INK)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, max([row["end_s"] for row in rows], default=1))
+    both = any(row["truth"] for row in rows)
+    axes.set_xlabel(
+        "seconds after the first packet"
+        + ("; above recorded, below identified" if both else "")
+    )
+    axes.xaxis.label.set(fontsize=8, color=INK)
+    axes.tick_params(labelsize=8, length=0)
+    axes.spines[:].set_visible(False)
+    handles = [axes.barh([0], [0], color=of[name]) for name in sorted(names)]
+    axes.legend(
+        handles, sorted(names), loc="upper left", bbox_to_anchor=(1.0, 1.0),
+        frameon=False, fontsize=8, labelcolor=INK,
+    )  # fmt: skip
+    _save(drawn, path, bbox_inches="tight")
+
+
+def _short(name, most=40):
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _save(drawn, path, **how):
+    drawing.as_text(drawn)
+    drawn.savefig(path, dpi=DPI, **how)
+
+
+def _blues():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("blues", ["#f4f6f9", "#8fb3d9", "#123f72"])

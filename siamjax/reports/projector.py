@@ -1,0 +1,167 @@
+"""Files for TensorBoard's embedding projector, written without TensorFlow.
+
+A folder holds tensors.bytes, metadata.tsv, sprite.png (each point's disc in its
+condition's colour), bookmarks.json, projector_config.pbtxt and an event file, without
+which TensorBoard does not look into it. Three-dimensional points have a bookmark that
+shows the true axes instead of the main ones.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+
+from siamjax.checks import require
+from siamjax.reports import colours
+
+# TensorBoard's largest sprite sheet is 8192 pixels a side.
+SHEET = 8192
+TILE, SMALL_TILE = 32, 16
+
+
+def write(
+    folder, points, *, conditions, captures, times, roles=None, right=None, novel=()
+):
+    """Writes a folder that `tensorboard --logdir` shows in its projector tab.
+
+    Args:
+      folder: is made; what an earlier call wrote there is replaced.
+      points: `[N, E]` finite floats, N > 0.
+      conditions: N names.
+      captures: N names.
+      times: `[N]` seconds after the capture's first packet.
+      roles: N words, such as `test`.
+      right: `[N]`, the share of draws in which a window was recognised; NaN: not
+        judged.
+      novel: names of conditions that training never saw, drawn as diamonds.
+    """
+    from tensorboard.plugins.projector import ProjectorConfig, visualize_embeddings
+
+    points = np.ascontiguousarray(points, "<f4")
+    require(
+        points.ndim == 2 and len(points) > 0 and np.isfinite(points).all(),
+        f"the projector needs finite points [N, E], not {list(points.shape)}",
+    )
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tensors.bytes").write_bytes(points.tobytes())
+    columns = {
+        "condition": conditions,
+        "capture": captures,
+        "time_s": [f"{t:g}" for t in times],
+    }
+    if roles is not None:
+        columns["role"] = roles
+    if right is not None:
+        columns["recognised"] = [_recognised(share) for share in right]
+    _metadata(folder / "metadata.tsv", columns, len(points))
+    config = ProjectorConfig()
+    embedding = config.embeddings.add(
+        tensor_name=folder.name,
+        tensor_path="tensors.bytes",
+        tensor_shape=points.shape,
+        metadata_path="metadata.tsv",
+    )
+    if tile := sprite(folder / "sprite.png", conditions, novel):
+        embedding.sprite.image_path = "sprite.png"
+        embedding.sprite.single_image_dim.extend([tile, tile])
+    if points.shape[1] == 3:
+        text = json.dumps([true_axes(points)])
+        (folder / "bookmarks.json").write_text(text, encoding="utf-8")
+        embedding.bookmarks_path = "bookmarks.json"
+    visualize_embeddings(str(folder), config)
+    _event_file(folder)
+
+
+def sprite(path, conditions, novel=()):
+    """Draws a sheet of one shape per point, row by row; returns its tile's side.
+
+    0, and no sheet, for more points than TensorBoard's largest sheet holds.
+    """
+    from PIL import Image
+
+    from siamjax.reports import discs
+
+    count = len(conditions)
+    across = int(np.ceil(np.sqrt(count)))
+    tile = next((side for side in (TILE, SMALL_TILE) if across * side <= SHEET), 0)
+    if not tile:
+        return 0
+    names = list(dict.fromkeys(conditions))
+    of, shape = colours.of(names), colours.shapes(names, novel)
+    tiles = {name: discs.disc(tile, of[name], shape[name]) for name in names}
+    # TensorBoard divides by the tiles per column to find a row: only a square is right.
+    sheet = Image.new("RGBA", (across * tile, across * tile))
+    for i, name in enumerate(conditions):
+        sheet.paste(tiles[name], (i % across * tile, i // across * tile))
+    sheet.save(path)
+    return tile
+
+
+def true_axes(points):
+    """A bookmark whose three axes are those of the points `[N, 3]`.
+
+    TensorBoard skips its own main axes when a state brings coordinates under their
+    names; a state that lacks any field leaves an empty plot.
+    """
+    xyz = points.astype(float).round(5).tolist()
+    custom = {
+        f"custom{axis}{end}": value
+        for axis in ("XLeft", "XRight", "YUp", "YDown")
+        for end, value in (("Text", ""), ("Regex", False))
+    }
+    return dict(
+        label="true axes of the cube",
+        isSelected=True,
+        selectedProjection="pca",
+        pcaComponentDimensions=[0, 1, 2],
+        projections=[{f"pca-{k}": x for k, x in enumerate(p)} for p in xyz],
+        dataSetDimensions=list(points.shape),
+        shuffledDataIndices=list(range(len(points))),
+        tSNEIteration=0,
+        tSNEPerplexity=8,
+        tSNELearningRate=10,
+        tSNEis3d=True,
+        umapIs3d=True,
+        umapNeighbors=15,
+        umapMinDist=0.1,
+        selectedPoints=[],
+        selectedColorOptionName="",
+        forceCategoricalColoring=False,
+        selectedLabelOption="condition",
+        customSelectedSearchByMetadataOption="condition",
+        cameraDef=dict(
+            orthographic=False, position=[1.6, 0.9, 1.6], target=[0, 0, 0], zoom=1
+        ),
+        **custom,
+    )
+
+
+def _metadata(path, columns, count):
+    """Tab-separated, a row a point; a name cannot break out of its field."""
+    for name, values in columns.items():
+        require(len(values) == count, f"{len(values)} values of {name}, {count} points")
+    rows = [columns, *zip(*columns.values())]
+    lines = ["\t".join(_safe(value) for value in row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _safe(value):
+    """One line without control characters; an empty field would shift the columns."""
+    text = "".join(c if c.isprintable() else " " for c in str(value))
+    return " ".join(text.split()) or "-"
+
+
+def _recognised(share):
+    """In words, so that the projector can colour by it."""
+    if np.isnan(share):
+        return "not judged"
+    return "yes" if share > 0.5 else "no"
+
+
+def _event_file(folder):
+    """An event file without events, unless there is one."""
+    from tensorboardX import SummaryWriter
+
+    if not any(folder.glob("events.out.tfevents.*")):
+        SummaryWriter(str(folder)).close()

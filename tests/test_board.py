@@ -1,0 +1,65 @@
+"""What TensorBoard reads of the pictures, histograms, config and results."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from siamjax.reports import board
+from siamjax.reports.trace import Trace
+
+CONFIG = {"seed": 3, "data": {"novel": ["a", "b"], "bin_s": 0.5}, "platform": ""}
+RESULTS = dict(
+    main="match",
+    step=40,
+    shots={"1": {"recall": {"match": {
+        "known": {"window": [0.75, 0.5, 1.0]}, "novel": {"window": [None, 0.0, 1.0]},
+    }}}},
+)  # fmt: skip
+
+
+def traced(steps=30):
+    points = np.random.default_rng(0).uniform(size=(steps, 8, 3)).astype(np.float32)
+    about = dict(
+        head="view", dim=3, conditions=["normal", "delay"] * 4, novel=["delay"]
+    )
+    return Trace(about, np.arange(steps), points)
+
+
+def test_all_of_it_is_there_once(tmp_path):
+    Image.new("RGB", (30, 20), "#d62728").save(tmp_path / "confusion.png")
+    for _ in range(2):
+        board.write(
+            tmp_path / "board", config=CONFIG, traced=traced(), results=RESULTS,
+            text="a  table", pictures=[tmp_path / "confusion.png"],
+        )  # fmt: skip
+    found = event_accumulator.EventAccumulator(
+        str(tmp_path / "board"), {"images": 0, "histograms": 0}
+    )
+    found.Reload()
+    tags = found.Tags()
+    assert set(tags["images"]) == {"embedding", "confusion"}
+    steps = [image.step for image in found.Images("embedding")]
+    assert len(steps) == 10 and steps[0] == 0 and steps[-1] == 29
+    assert len(found.Histograms("view/coordinates")) == 30
+    image = Image.open(io.BytesIO(found.Images("confusion")[0].encoded_image_string))
+    assert image.size == (30, 20) and image.getpixel((3, 3)) == (214, 39, 40)
+    text = found.Tensors("results/text_summary")[0].tensor_proto.string_val[0]
+    assert text == b"    a  table"
+    assert [(e.step, e.value) for e in found.Scalars("one_shot/known")] == [(40, 0.75)]
+    assert "one_shot/novel" not in tags["scalars"]
+    content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert start.hparams["seed"].number_value == 3
+    assert start.hparams["data.bin_s"].number_value == 0.5
+    assert start.hparams["data.novel"].string_value == '["a", "b"]'
+
+
+def test_a_run_that_has_only_a_config(tmp_path):
+    board.write(tmp_path / "board", config=CONFIG)
+    found = event_accumulator.EventAccumulator(str(tmp_path / "board"))
+    found.Reload()
+    assert found.Tags()["images"] == []
+    assert found.Tags()["tensors"] == ["config/text_summary"]

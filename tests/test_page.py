@@ -1,0 +1,298 @@
+"""The page in a real browser: no error, no request, the right numbers, plain names."""
+
+import base64
+import json
+import time
+
+import numpy as np
+import pytest
+
+from siamjax.evaluation import results
+from siamjax.identification.timeline import Span
+from siamjax.reports import colours, page, scalars
+from siamjax.reports.trace import Trace
+from siamjax.types import Label
+from tests.browser import chromium, size
+
+HOSTILE = [
+    "<script>window.hacked = 1</script>",
+    "</script><script>window.hacked = 2</script>",
+    "<img src=x onerror='window.hacked = 3'>",
+    "\"quotes' & \\ ${1} \u2028 \u202e back",
+    "very long " * 30,
+    "Störung 障害 🔥",
+]
+NAMES = ["normal", "blocked", "capacity_limit", "delay", *HOSTILE]
+
+
+def traced(windows=60, steps=6):
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(size=(len(NAMES), 3))[np.arange(windows) % len(NAMES)]
+    share = np.linspace(0, 1, steps)[:, None, None]
+    noise = 0.03 * rng.normal(size=(windows, 3))
+    points = ((1 - share) * 0.5 + share * corner + noise).clip(0, 1)
+    names = [NAMES[i % len(NAMES)] for i in range(windows)]
+    about = dict(
+        head="view", dim=3, conditions=names, captures=names,
+        times=[4.0 * i for i in range(windows)],
+        roles=["train", "test"] * (windows // 2),
+        novel=["delay", HOSTILE[0]],
+    )  # fmt: skip
+    return Trace(about, np.arange(steps) ** 2, points.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
+    with scalars.writer(folder, 0) as write:
+        for step in range(1, 20):
+            write.add(step, {"loss": 1 / step, "view/loss": np.nan, "valid/known": 0.5})
+    condition = np.repeat(np.arange(len(NAMES)), 12)
+    points = np.eye(len(NAMES))[condition] + 0.4 * rng.normal(size=(120, len(NAMES)))
+    found = results.build(
+        {HOSTILE[0]: points}, {"whole windows": points + 0.1, "zero": 0 * points},
+        condition, np.arange(120) // 3, NAMES,
+        dict(known=NAMES[:3], novel=NAMES[3:]), draws=20,
+    )  # fmt: skip
+    spans = [
+        Span(0.0, 30.0, "normal", 0.1, 1.0, HOSTILE[2]),
+        Span(30.0, 90.0, HOSTILE[1], 0.2, 1.0, HOSTILE[2]),
+    ]
+    window = dict(
+        condition=HOSTILE[2], capture=HOSTILE[0], start_s=4.0,
+        traffic=dict(largest=2.0, shape=[4, 3], data="AAECAwQFBgcICQoL"),
+    )  # fmt: skip
+    other = dict(window, condition="normal")
+    return dict(
+        title=HOSTILE[1],
+        trace=page.trace_data(traced()),
+        curves=scalars.read(folder),
+        results=found,
+        results_text=results.table(found),
+        timelines=[
+            page.timeline(
+                name, spans, [Label("delay", 31.0, 80.0)], end_s=95.0, right=right
+            )
+            for name, right in zip(HOSTILE, [True, False, None, None, True, True])
+        ],
+        pictures=[window, other],
+        mistakes=[dict(window=window, named="normal", distance=0.5, example=other)],
+        columns=["INVITE", HOSTILE[0], "BYE"],
+        clip=3.0,
+        bin_s=0.5,
+        config={"seed": 0, "data": {"dir": HOSTILE[0]}, "heads": {"view": {"dim": 3}}},
+        facts={"data": HOSTILE[3]},
+    )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def path(data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    page.write(path, data)
+    return path
+
+
+@pytest.fixture
+def opened(browser, path):
+    size(browser, 1200, 900)
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    settle(browser)
+    return browser
+
+
+def settle(browser):
+    """Waits for two frames: what was asked to be drawn is drawn."""
+    browser.execute_async_script(
+        "const frame = requestAnimationFrame; frame(() => frame(arguments[0]))"
+    )
+
+
+def picture(browser):
+    """What the cube shows. The first reading makes Chromium draw it in another way."""
+    settle(browser)
+    return browser.execute_script("""
+        const canvas = document.querySelector('canvas');
+        canvas.toDataURL();
+        document.dispatchEvent(new CustomEvent('theme'));
+        return canvas.toDataURL()""")
+
+
+def test_no_error_and_no_request(opened, path):
+    assert [x for x in opened.get_log("browser") if x["level"] == "SEVERE"] == []
+    events = [
+        json.loads(x["message"])["message"] for x in opened.get_log("performance")
+    ]
+    asked = {
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    }
+    assert asked <= {path.as_uri()}
+
+
+def test_hostile_names_are_text(opened):
+    assert opened.execute_script("return window.hacked") is None
+    assert opened.execute_script("return document.scripts.length") == 2
+    assert opened.execute_script("return document.images.length") == 0
+    shown = opened.execute_script("return document.body.textContent")
+    assert all(name in shown for name in HOSTILE)
+    assert opened.title.startswith(HOSTILE[1])
+
+
+def test_slider_moves_the_points_and_the_cursor(opened):
+    end = picture(opened)
+    cursor = "return document.querySelector('#curves .cursor').getAttribute('x1')"
+    before = opened.execute_script(cursor)
+    move = """
+        const slider = document.querySelector('input[type=range]');
+        slider.value = arguments[0];
+        slider.dispatchEvent(new Event('input'));
+        return document.querySelector('output').textContent"""
+    assert opened.execute_script(move, 0) == "step 0"
+    start = picture(opened)
+    assert start != end and opened.execute_script(cursor) != before
+    assert opened.execute_script(move, 10**6) == "step 25"
+    assert picture(opened) == end
+
+
+def test_toggles_hide_what_they_name(opened):
+    count = """
+        const {width, height} = document.querySelector('canvas');
+        const context = document.querySelector('canvas').getContext('2d');
+        const p = context.getImageData(0, 0, width, height).data;
+        let n = 0;
+        for (let i = 0; i < p.length; i += 4)
+          n += Math.abs(p[i] - arguments[0]) + Math.abs(p[i + 1] - arguments[1]) +
+               Math.abs(p[i + 2] - arguments[2]) < 12;
+        return n"""
+    rgb = [int(colours.BLOCKED[i : i + 2], 16) for i in (1, 3, 5)]
+    press = "document.querySelector('.legend button[title=\"blocked\"]').click()"
+    settle(opened)
+    assert opened.execute_script(count, *rgb) > 100
+    opened.execute_script(press)
+    assert opened.execute_script(count, *rgb) == 0
+    opened.execute_script(press)
+    assert opened.execute_script(count, *rgb) > 100
+
+
+def test_playing_ends_at_the_end(opened):
+    start = "document.querySelector('.player button').click()"
+    opened.execute_script(start)
+    settle(opened)
+    shown = opened.execute_script("return document.querySelector('output').textContent")
+    assert shown != "step 25"
+    opened.execute_script(start)
+
+
+def test_pointing_at_a_point_says_what_it_is(opened):
+    found = opened.execute_script("""
+        const canvas = document.querySelector('canvas');
+        const box = canvas.getBoundingClientRect();
+        for (let y = box.top; y < box.bottom; y += 8)
+          for (let x = box.left; x < box.right; x += 8) {
+            const place = {clientX: x, clientY: y};
+            canvas.dispatchEvent(new PointerEvent('pointermove', place));
+            const tip = document.getElementById('tip');
+            if (!tip.hidden) return tip.textContent;
+          }""")
+    assert any(found.startswith(name) for name in NAMES)
+    assert " s\nfor t" in found
+
+
+def test_numbers_are_those_of_the_results(opened, data):
+    for shots, part in data["results"]["shots"].items():
+        rows = opened.execute_script(
+            "return [...document.querySelectorAll('#recall-' + arguments[0] + ' tr')]"
+            ".slice(1).map(row => [...row.cells].map(cell => cell.textContent.trim()))",
+            shots,
+        )
+        for cells, method in zip(rows, data["results"]["methods"], strict=True):
+            want = [
+                part["recall"][method][group][unit]
+                for group in ("known", "novel")
+                for unit in ("window", "capture")
+            ]
+            assert cells[0].startswith(method.strip())
+            for cell, (value, low, high) in zip(cells[1:], want, strict=True):
+                assert cell.startswith(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+    shares = opened.execute_script(
+        "return [...document.querySelectorAll('table.confusion tr')].slice(1)"
+        ".map(row => [...row.querySelectorAll('td')].map(cell => +cell.textContent))"
+    )
+    want = 100 * np.array(data["results"]["shots"]["1"]["confusion"])
+    np.testing.assert_allclose(shares, want, atol=0.51)
+
+
+def test_only_the_wrong_captures(opened):
+    rows = "return document.querySelectorAll('#timelines svg').length"
+    press = "document.querySelector('#timelines button').click()"
+    assert opened.execute_script(rows) == len(HOSTILE)
+    opened.execute_script(press)
+    assert opened.execute_script(rows) == 1
+
+
+@pytest.mark.parametrize("width", [360, 768, 1600])
+def test_nothing_sticks_out(opened, width):
+    size(opened, width, 800)
+    settle(opened)
+    wide = opened.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width
+
+
+def test_dark_changes_the_cube_too(opened):
+    before = picture(opened)
+    opened.execute_script("document.getElementById('theme').click()")
+    assert picture(opened) != before
+    opened.execute_script("document.getElementById('theme').click()")
+    assert picture(opened) == before
+
+
+def test_a_hundred_thousand_points_open(browser, tmp_path):
+    trace = traced(windows=1000, steps=100)
+    path = tmp_path / "large.html"
+    page.write(path, dict(title="large", trace=page.trace_data(trace)))
+    assert path.stat().st_size < 2e6
+    browser.get(path.as_uri())
+    settle(browser)
+    assert browser.execute_script("return document.querySelector('output').textContent")
+    assert [x for x in browser.get_log("browser") if x["level"] == "SEVERE"] == []
+
+
+def test_a_followed_page_loads_itself_again(browser, tmp_path):
+    path = tmp_path / "follow.html"
+    page.write(path, dict(title="early"), follow=0.3)
+    browser.get(path.as_uri())
+    page.write(path, dict(title="late"))
+    for _ in range(100):
+        if browser.title.startswith("late"):
+            break
+        time.sleep(0.1)
+    assert browser.title.startswith("late")
+
+
+def test_trace_survives_its_16_bits():
+    trace = traced()
+    got = page.trace_data(trace)
+    raw = np.frombuffer(base64.b64decode(got["points"]), "<u2")
+    np.testing.assert_allclose(raw / 65535, trace.points.ravel(), atol=1e-5)
+    names = [got["conditions"][i] for i in got["windows"]["condition"]]
+    assert names == trace.about["conditions"]
+
+
+def test_timeline_has_what_was_and_what_was_found():
+    spans = [Span(0.0, 50.0, "normal", 0.1, np.nan, "a@4")]
+    row = page.timeline("x", spans, [Label("delay", 20.0, np.inf)], end_s=50.0)
+    assert [(s["condition"], s["start_s"], s["end_s"]) for s in row["truth"]] == [
+        ("normal", 0.0, 20.0), ("delay", 20.0, 50.0),
+    ]  # fmt: skip
+    assert (
+        page.timeline("x", spans, [], end_s=50.0)["truth"][0]["condition"] == "normal"
+    )
+    assert page.timeline("x", spans, None, end_s=50.0)["truth"] == []

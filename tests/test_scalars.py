@@ -1,0 +1,66 @@
+"""Scalars of a run that was cut are those of a quiet one, in both places."""
+
+import math
+
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+
+from siamjax.reports import scalars
+
+
+def write(workdir, first, last, *, tag=0.0, killed=False):
+    with scalars.writer(workdir, first) as out:
+        for step in range(first + 1, last + 1):
+            out.add(step, {"loss": 1 / step + tag, "valid/known": step / 3 + tag})
+        out.flush()
+        if killed:  # no close, a half-written last row
+            with open(workdir / scalars.FILE, "a") as file:
+                file.write("99,lo")
+
+
+def tensorboard(workdir):
+    found = event_accumulator.EventAccumulator(str(workdir))
+    found.Reload()
+    return {
+        name: [(event.step, event.value) for event in found.Scalars(name)]
+        for name in found.Tags()["scalars"]
+    }
+
+
+def test_a_cut_run_has_the_scalars_of_a_quiet_one(tmp_path):
+    write(tmp_path / "quiet", 0, 9)
+    write(tmp_path / "cut", 0, 6, killed=True)  # the checkpoint was at step 4
+    write(tmp_path / "cut", 4, 9)
+    quiet, cut = tmp_path / "quiet", tmp_path / "cut"
+    assert (quiet / scalars.FILE).read_bytes() == (cut / scalars.FILE).read_bytes()
+    assert tensorboard(quiet) == tensorboard(cut)
+    assert [step for step, _ in tensorboard(cut)["loss"]] == list(range(1, 10))
+
+
+def test_killed_before_the_first_checkpoint(tmp_path):
+    write(tmp_path, 0, 5, tag=7.0, killed=True)
+    write(tmp_path, 0, 3)
+    assert scalars.read(tmp_path)["loss"][0] == [1, 2, 3]
+    got = [value for _, value in tensorboard(tmp_path)["loss"]]
+    assert got == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+def test_values_come_back_as_they_were(tmp_path):
+    values = [0.1, 1e-300, math.inf, math.nan, 3]
+    with scalars.writer(tmp_path, 0) as out:
+        for step, value in enumerate(values):
+            out.add(step, {'odd, "name"': value})
+    steps, got = scalars.read(tmp_path)['odd, "name"']
+    assert steps == [0, 1, 2, 3, 4]
+    assert got[:3] == values[:3] and math.isnan(got[3]) and got[4] == 3.0
+
+
+def test_an_error_in_training_keeps_what_was_written(tmp_path):
+    with pytest.raises(RuntimeError), scalars.writer(tmp_path, 0) as out:
+        out.add(1, {"loss": 2.0})
+        raise RuntimeError
+    assert scalars.read(tmp_path) == {"loss": ([1], [2.0])}
+
+
+def test_no_run_has_no_scalars(tmp_path):
+    assert scalars.read(tmp_path / "none") == {}
