@@ -1,0 +1,56 @@
+"""The whole audit of a subject: every probe, and the verdict."""
+
+from typing import NamedTuple
+
+from siamjax.auditing import gap, probes, statistics, verdict
+from siamjax.auditing import subject as subjects
+
+
+class Report(NamedTuple):
+    """An audit, as plain numbers and texts."""
+
+    norm: str
+    gaps: dict  # name of statistics -> gap.Gap; `moving` is the run's own
+    probes: dict  # name -> number or dict
+    verdict: verdict.Verdict
+
+    def plain(self):
+        """As JSON takes it."""
+        return dict(
+            norm=self.norm,
+            verdict=self.verdict._asdict(),
+            gaps={name: g._asdict() for name, g in self.gaps.items()},
+            probes=self.probes,
+        )
+
+
+def examine(subject, batches, *, steps=None, reloaded=None):
+    """`Report` of an encoder on batches of its training.
+
+    Args:
+      subject: `subject.Subject`.
+      batches: `subject.Batches`.
+      steps: of the training; the statistics' own count by default.
+      reloaded: `TrainStats` read again from disk, to be compared.
+    """
+    train = subjects.look(subject, batches)
+    stateless = subject.norm in verdict.STATELESS
+    made = {"moving": statistics.Candidate(subject.final, None)}
+    if not stateless:
+        made = statistics.candidates(subject, batches)
+    gaps = {
+        name: gap.gap(train, subjects.look(subject, batches, *candidate))
+        for name, candidate in made.items()
+    }
+    steps = int(subject.stats.updates) if steps is None else steps
+    found = dict(
+        population=probes.population(batches),
+        leak=0.0 if stateless else probes.leak(subject, batches),
+        padding=probes.padding(batches),
+        numerics=probes.numerics(batches, subject.columns),
+        hygiene=probes.hygiene(subject, steps, reloaded),
+    )
+    if not stateless:
+        found["lag"] = probes.lag(subject, batches)
+        found["devices"] = probes.devices(subject, batches)
+    return Report(subject.norm, gaps, found, verdict.decide(subject.norm, gaps))

@@ -1,0 +1,164 @@
+"""What an audit measures beside the gap, each probe one question with numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from siamjax.auditing import statistics
+from siamjax.auditing import subject as subjects
+
+# A channel counts as constant below this deviation.
+CONSTANT = 1e-6
+
+
+def lag(subject, batches):
+    """Has the moving average arrived? z: its distance from the pooled moments.
+
+    Returns:
+      updates, momentum, share of the start value, z per column in pooled deviations,
+      ratio of variances, the worst columns by name.
+    """
+    mean, variance = _pooled(batches)
+    kept = {k: np.asarray(v, np.float64) for k, v in subject.final.moments.items()}
+    if kept["mean"].ndim == 2:
+        kept = {name: value.mean(0) for name, value in kept.items()}
+    z = np.abs(kept["mean"] - mean) / np.sqrt(variance + 1e-12)
+    worst = np.argsort(-z)[:5]
+    return dict(
+        updates=int(subject.stats.updates),
+        momentum=subject.momentum,
+        start_share=statistics.start_share(subject),
+        z=z.tolist(),
+        variance_ratio=(kept["variance"] / (variance + 1e-12)).tolist(),
+        worst={subject.columns[i]: float(z[i]) for i in worst},
+    )
+
+
+def population(batches):
+    """Are the batches fair draws of the data?
+
+    Returns:
+      design effect: variance of the batch means over what independent windows would
+      give, median over columns; 1 is a fair draw. And the share of the variance of
+      window means that lies between sessions, between classes, between branches.
+    """
+    real = subjects.real(batches)[..., None]
+    count = np.maximum(real.sum(2), 1)
+    level = np.where(real, batches.windows, 0).sum(2) / count  # [N, B, F]
+    flat = level.reshape(-1, level.shape[-1])
+    varying = flat.std(0) > CONSTANT
+    between = level.mean(1).var(0, ddof=1)[varying]
+    fair = flat.var(0)[varying] / level.shape[1]
+    shares = {
+        name: _between(flat[:, varying], np.asarray(group).ravel())
+        for name, group in (
+            ("session", batches.session),
+            ("class", batches.labels),
+            ("branch", batches.group),
+        )
+    }
+    per_batch = [len(np.unique(row)) for row in np.asarray(batches.session)]
+    return dict(
+        design_effect=float(np.median(between / fair)) if varying.any() else 1.0,
+        sessions_per_batch=float(np.mean(per_batch)),
+        share_between=shares,
+    )
+
+
+def leak(subject, batches):
+    """How far one batch-mate moves the points of the others, in training mode.
+
+    One row of a batch gives its place to a row of the next batch; the unit is the mean
+    distance between points. In prediction mode it is 0 by construction.
+    """
+    if len(batches.windows) < 2:
+        return 0.0
+    first = jax.tree.map(lambda a: a[:1], batches)
+    changed = first._replace(
+        windows=jnp.asarray(first.windows).at[0, 0].set(batches.windows[1, 0]),
+        lengths=jnp.asarray(first.lengths).at[0, 0].set(batches.lengths[1, 0]),
+    )
+    before, after = (subjects.look(subject, b).points[0] for b in (first, changed))
+    way = np.linalg.norm(after[1:] - before[1:], axis=-1).mean()
+    between = np.linalg.norm(before[:, None] - before[None], axis=-1).mean()
+    return float(way / max(between, 1e-12))
+
+
+def numerics(batches, columns):
+    """Where float32 could fail: level over deviation, and the one-pass variance."""
+    x, real = np.asarray(batches.windows), subjects.real(batches)
+    mean, variance = _pooled(batches)
+    kept = x[real].astype(np.float32)
+    fast = np.maximum((kept**2).mean(0) - kept.mean(0) ** 2, 0)
+    constant = np.sqrt(variance) < CONSTANT
+    safe = np.where(constant, 1, variance)
+    error = np.where(constant, 0, np.abs(fast - variance) / safe)
+    ratio = np.where(constant, 0, np.abs(mean) / np.sqrt(safe))
+    return dict(
+        level_over_deviation=float(ratio.max()),
+        one_pass_error=float(error.max()),
+        constant=[columns[i] for i in np.flatnonzero(constant)],
+    )
+
+
+def padding(batches):
+    """Share of bins that are padding; statistics leave them out."""
+    return float(1 - subjects.real(batches).mean())
+
+
+def devices(subject, batches):
+    """Largest difference of the new statistics on one device and on all of them."""
+    first = jax.tree.map(lambda a: a[0], batches)
+    found = jax.devices()
+    count = max(n for n in range(1, len(found) + 1) if len(first.labels) % n == 0)
+
+    def moved(batch):
+        _, stats = subject.encoder.apply(
+            subject.params, batch.windows, batch.lengths, subject.stats,
+            group=batch.group, train=True,
+        )  # fmt: skip
+        return stats.moments
+
+    step, split = jax.jit(moved), PartitionSpec("data")
+    spread = NamedSharding(Mesh(np.array(found[:count]), ("data",)), split)
+    parts = {"windows", "lengths", "group"}
+    shared = first._replace(
+        **{name: jax.device_put(getattr(first, name), spread) for name in parts}
+    )
+    one, many = jax.device_get((step(first), step(shared)))
+    apart = [np.abs(a - b).max() for a, b in zip(one.values(), many.values())]
+    return dict(devices=count, difference=float(max(apart, default=0.0)))
+
+
+def hygiene(subject, steps, reloaded=None):
+    """Did the statistics move once a step, are they sound, are they what was saved?"""
+    kept = jax.device_get(subject.stats.moments)
+    finite = all(np.isfinite(v).all() for v in kept.values())
+    return dict(
+        updates=int(subject.stats.updates),
+        steps=int(steps),
+        kept=int(subject.stats.updates) == int(steps),
+        finite=bool(finite),
+        zero_variance=int((kept.get("variance", np.ones(1)) <= 0).sum()),
+        same_after_reload=reloaded is None
+        or all(np.array_equal(kept[k], np.asarray(reloaded.moments[k])) for k in kept),
+    )
+
+
+def _pooled(batches):
+    x = np.asarray(batches.windows, np.float64)
+    return statistics.moments(x, subjects.real(batches))
+
+
+def _between(values, group):
+    """Share of the variance of `[N, F]` between groups, less what chance gives."""
+    names, index = np.unique(group, return_inverse=True)
+    count = np.bincount(index)[:, None]
+    means = np.stack([np.bincount(index, v) for v in values.T], 1) / count
+    n, k = len(values), len(names)
+    if k < 2 or k == n or not values.size:
+        return 0.0
+    total = values.var(0)
+    inside = ((values - means[index]) ** 2).sum(0) / (n - k)
+    return float(np.median(np.clip(1 - inside / (total * n / (n - 1)), 0, 1)))

@@ -1,0 +1,87 @@
+"""The statistics that prediction could use instead: what each would change is the key
+to the cause."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.auditing import subject as subjects
+from siamjax.models.norm import FinalStats
+
+
+class Candidate(NamedTuple):
+    """Statistics for prediction, and by what they are read."""
+
+    final: FinalStats
+    group: np.ndarray | None  # [N, B] of the batches, where they are by group
+
+
+def candidates(subject, batches):
+    """name -> `Candidate`: every way to make statistics for the same weights.
+
+    * `moving`: as predictions read them now.
+    * `debiased`: the moving average without the share of its start value.
+    * `precise`: the mean over batches of their means and variances.
+    * `pooled`: the same with the variance between batches (law of total variance).
+    * `per-session`: of each session's own windows.
+    * `batch`: of each batch's own windows, in one pass.
+    * `per-branch`: of each branch of each batch; where training went by branches.
+    """
+    x, real = np.asarray(batches.windows, np.float64), subjects.real(batches)
+    means, variances = zip(*(moments(x[n], real[n]) for n in range(len(x))))
+    whole = moments(x, real)
+    session, by_session = by_group(x, real, batches.session)
+    out = {
+        "moving": Candidate(subject.final, None),
+        "debiased": Candidate(debiased(subject), None),
+        "precise": _candidate(np.mean(means, 0), np.mean(variances, 0)),
+        "pooled": _candidate(*whole),
+        "per-session": _candidate(*by_session, session),
+    }
+    number = np.broadcast_to(np.arange(len(x))[:, None], np.shape(session))
+    out["batch"] = _candidate(*by_group(x, real, number)[1], number)
+    if subject.norm == "branch":
+        branches = np.asarray(batches.group).max() + 1
+        branch, by_branch = by_group(x, real, number * branches + batches.group)
+        out["per-branch"] = _candidate(*by_branch, branch)
+    return out
+
+
+def debiased(subject):
+    """`FinalStats` of the moving average without its start value (mean 0, variance 1).
+
+    Only `lag` keeps one that has a share of it; the others come as they are.
+    """
+    if subject.norm != "lag":
+        return subject.encoder.finalise(subject.stats)
+    left = start_share(subject)
+    kept = {k: np.asarray(v, np.float64) for k, v in subject.stats.moments.items()}
+    mean = kept["mean"] / (1 - left)
+    variance = np.maximum(kept["variance"] - left, 0) / (1 - left)
+    return _candidate(mean, variance).final
+
+
+def start_share(subject):
+    """Share that the start value still has in the statistics of prediction, 0 to 1."""
+    if subject.norm != "lag":
+        return 0.0
+    return float(subject.momentum ** int(subject.stats.updates))
+
+
+def moments(x, real):
+    """Mean and variance `[F]` in double precision over real bins of `[..., T, F]`."""
+    kept = x[real]
+    return kept.mean(0), kept.var(0)
+
+
+def by_group(x, real, group):
+    """`group` as 0..G-1 in its shape, and mean and variance `[G, F]` of each."""
+    names, index = np.unique(np.asarray(group), return_inverse=True)
+    index = index.reshape(np.shape(group))
+    found = [moments(x[index == g], real[index == g]) for g in range(len(names))]
+    return index.astype(np.int32), tuple(np.stack(part) for part in zip(*found))
+
+
+def _candidate(mean, variance, group=None):
+    kept = dict(mean=mean.astype(np.float32), variance=variance.astype(np.float32))
+    return Candidate(FinalStats(kept), group)

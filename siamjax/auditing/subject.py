@@ -1,0 +1,99 @@
+"""What an audit looks at: a trained encoder, and batches as its training saw them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from siamjax.models.encoder import Encoder
+from siamjax.models.norm import FinalStats, TrainStats
+
+
+class Subject(NamedTuple):
+    """A trained encoder with its loss."""
+
+    encoder: Encoder
+    params: Any
+    stats: TrainStats
+    final: FinalStats  # what its predictions read
+    loss: Callable  # (points: head -> [B, E], labels [B], key) -> scalar
+    head: str  # that decisions use
+    norm: str  # config.encoder.norm
+    momentum: float
+    columns: tuple  # F names
+
+
+class Batches(NamedTuple):
+    """N batches of training, stacked."""
+
+    windows: jax.Array  # [N, B, T, F] features
+    lengths: jax.Array  # [N, B]
+    labels: jax.Array  # [N, B]
+    session: jax.Array  # [N, B] int
+    group: jax.Array  # [N, B] int, what statistics by group went by in training
+    keys: jax.Array  # [N] of the loss
+
+
+class Seen(NamedTuple):
+    """What came out of one mode, batch by batch."""
+
+    points: jax.Array  # [N, B, E] of the deciding head
+    loss: jax.Array  # [N]
+    chance: jax.Array  # [N] loss when the labels are dealt at random
+    hits: jax.Array  # [N] share of rows whose nearest other row has their label
+
+
+def look(subject, batches, final=None, group=None):
+    """Encodes the batches: in training mode, or in prediction mode with `final`.
+
+    Args:
+      subject: `Subject`.
+      batches: `Batches`.
+      final: the statistics of prediction; training mode without them.
+      group: `[N, B]`, for statistics by group in prediction.
+    Returns:
+      `Seen`. Nothing is written: statistics that training mode returns are dropped.
+    """
+    group = jnp.zeros_like(batches.group) if group is None else jnp.asarray(group)
+    stats = subject.stats if final is None else final
+    seen = _look(
+        subject.params, jax.tree.map(jnp.asarray, stats), batches, group,
+        apply=subject.encoder.apply, loss=subject.loss, head=subject.head,
+        train=final is None,
+    )  # fmt: skip
+    return jax.device_get(seen)
+
+
+@partial(jax.jit, static_argnames=("apply", "loss", "head", "train"))
+def _look(params, stats, batches, by, *, apply, loss, head, train):
+    def one(inputs):
+        batch, group = inputs
+        group = batch.group if train else group
+        out = apply(
+            params, batch.windows, batch.lengths, stats, group=group, train=train
+        )
+        points = out[0] if train else out
+        dealt = jax.random.permutation(jax.random.fold_in(batch.keys, 1), batch.labels)
+        return Seen(
+            points[head],
+            loss(points, batch.labels, batch.keys),
+            loss(points, dealt, batch.keys),
+            _hits(points[head], batch.labels),
+        )
+
+    return jax.lax.map(one, (batches, by))
+
+
+def real(batches):
+    """Which bins are no padding, `[N, B, T]` bool."""
+    bins = np.arange(batches.windows.shape[2])
+    return bins[None, None] < np.asarray(batches.lengths)[:, :, None]
+
+
+def _hits(points, labels):
+    d2 = ((points[:, None] - points[None]) ** 2).sum(-1)
+    d2 = jnp.where(jnp.eye(len(labels), dtype=bool), jnp.inf, d2)
+    return (labels[d2.argmin(1)] == labels).mean()

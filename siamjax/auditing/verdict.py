@@ -1,0 +1,116 @@
+"""From the numbers of an audit to a cause and a cure, by a fixed rule.
+
+The rule asks which other statistics close the gap, with the same weights:
+
+1. a normalisation without statistics: nothing to normalise;
+2. the lower end of the gap's interval is at most `TOLERATED`: no gap;
+3. else the first of these that leaves at most `LEFT` of the gap (or `TOLERATED`):
+   `debiased`: the average had not arrived (lag); `pooled`: the statistics kept are not
+   those of the data (lost, overwritten); `per-session`: batches of one session;
+   `batch`: the batches differ otherwise than by session (composition); `per-branch`:
+   one pass per branch;
+4. none: the cause is not among those known.
+"""
+
+from typing import NamedTuple
+
+# Shares of the way from training's loss to chance.
+TOLERATED, LEFT = 0.05, 0.25
+STATELESS = ("none", "layer")
+
+
+class Verdict(NamedTuple):
+    """What is wrong, in words."""
+
+    cause: str  # healthy, nothing, unknown, or one of those of `decide`
+    cure: str  # name for --cure, or empty
+    text: str
+
+    @property
+    def gap(self):
+        """Whether training and prediction differ."""
+        return self.cause not in ("healthy", "nothing")
+
+
+def decide(norm, gaps):
+    """`Verdict` of a run.
+
+    Args:
+      norm: config.encoder.norm.
+      gaps: name of `statistics.candidates` -> `gap.Gap`; `moving` is the run's own.
+    """
+    own = gaps["moving"]
+    if norm in STATELESS:
+        return Verdict("nothing", "", _TEXTS["nothing"])
+    if own.low <= TOLERATED:
+        return Verdict("healthy", "", _TEXTS["healthy"].format(share=own.share))
+
+    def closes(name):
+        return name in gaps and gaps[name].share <= max(TOLERATED, LEFT * own.share)
+
+    for cause, cure in (
+        ("lag", "debiased"),
+        ("lost", "pooled"),
+        ("session", "per-session"),
+        ("composition", "batch"),
+        ("branch", "per-branch"),
+    ):
+        if closes(cure):
+            name = _CURES.get(cause, "")
+            return Verdict(cause, name, _TEXTS[cause].format(**own._asdict()))
+    return Verdict("unknown", "", _TEXTS["unknown"].format(**own._asdict()))
+
+
+_CURES = dict(lag="debias", lost="pooled", session="per-session")
+_GAP = (
+    "The same weights on the same batches have a loss of {train_loss:.3f} in training "
+    "mode and {predict_loss:.3f} in prediction mode. "
+)
+_TEXTS = dict(
+    nothing=(
+        "Nothing to normalise: this encoder keeps no statistics, training and "
+        "prediction compute the same."
+    ),
+    healthy=(
+        "No gap: training and prediction agree (gap {share:.3f} of the way to chance)."
+    ),
+    lag=_GAP
+    + (
+        "The moving average has not arrived: it still holds part of the value it "
+        "started from, which no data has. Cure: --cure debias takes that part out, no "
+        "training is needed. In a new run: config.encoder.norm='batch', whose average "
+        "has no start value."
+    ),
+    lost=_GAP
+    + (
+        "The statistics kept are not those of the training data, and measuring them "
+        "again closes the gap: they were lost or overwritten. Cure: --cure pooled."
+    ),
+    branch=_GAP
+    + (
+        "Anchors, positives and negatives went through the network in passes of their "
+        "own, and each pass was centred on itself: training compared points that no "
+        "prediction can see. No statistics cure this. Cure: one pass over the whole "
+        "batch (config.encoder.norm='batch', config.batch.tuples='all') and training "
+        "again."
+    ),
+    session=_GAP
+    + (
+        "Each batch came from one session, so training never saw a session's level: it "
+        "was taken out with the batch's mean. Prediction with one average for all "
+        "sessions leaves it in. Cure: --cure per-session reads each session against "
+        "its own statistics. In a new run: the session baseline of the features, or "
+        "config.batch.batch_from='all'."
+    ),
+    composition=_GAP
+    + (
+        "Each batch's own statistics close the gap and no average does: the batches "
+        "differ in what they are made of, but not by session. Cure: more conditions in "
+        "a batch, or config.encoder.norm='frozen' or 'renorm', and training again."
+    ),
+    unknown=_GAP
+    + (
+        "None of the other statistics closes the gap: the cause is not lag, not "
+        "sessions, not branches. A run with config.encoder.norm='none' has no gap."
+    ),
+)
