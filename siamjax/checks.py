@@ -6,15 +6,13 @@ from siamjax.types import UsageError
 
 
 def require(condition, message):
-    """Raises `UsageError(message)` unless condition holds (a Python bool, never
-    traced)."""
+    """Raises `UsageError(message)` unless condition, a Python bool, holds."""
     if not condition:
         raise UsageError(message)
 
 
 def rows(embeddings, labels, where=None):
-    """Checks `[B, E]`, `[B]`, `[B]` and gives `where` as a `[B]` bool array, all by
-    default."""
+    """Checks `[B, E]`, `[B]`, `[B]`; gives `where` `[B]` bool, all by default."""
     if embeddings.ndim != 2:
         raise UsageError(f"embeddings must be [B, E], not {list(embeddings.shape)}")
     if labels.shape != embeddings.shape[:1]:

@@ -1,5 +1,4 @@
-"""The one wrapper of absl's `app.run`: exit codes, one-line errors, and the import
-path.
+"""The one wrapper of absl's `app.run`: exit codes, one-line errors, import path.
 
 Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 the
 audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM with the state saved.

@@ -1,5 +1,4 @@
-"""Evaluates the best checkpoint of a run: python -m siamjax.evaluate
---workdir=runs/first"""
+"""Evaluates a run's best checkpoint: siamjax-evaluate --workdir=runs/first"""
 
 from absl import flags
 

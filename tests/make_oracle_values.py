@@ -34,8 +34,7 @@ def euclid(**kwargs):
 
 
 def batches():
-    """Name -> embeddings [B, E], labels [B]: unsorted and unbalanced, even,
-    singletons."""
+    """Name -> embeddings [B, E], labels [B]: unsorted, unbalanced, even, singletons."""
     rng = np.random.default_rng(2024)
     uneven = np.array([0, 1, 2, 0, 3, 1, 2, 0, 1, 3, 0, 1, 2, 0, 2, 1, 0, 2, 1, 0])
     even = np.repeat(np.arange(4), 4)

@@ -1,5 +1,4 @@
-"""Values and gradients of pytorch-metric-learning 2.9, as `make_oracle_values` stored
-them; and where it is wrong, by how much."""
+"""Values and gradients of pytorch-metric-learning 2.9; where it is wrong, how much."""
 
 import importlib.util
 import pathlib

@@ -1,5 +1,4 @@
-"""Batches: a function of (seed, step), balanced, and the same on any number of
-devices."""
+"""Batches: a function of (seed, step), balanced, the same on any number of devices."""
 
 import jax
 import numpy as np
@@ -12,8 +11,7 @@ from siamjax.types import RECOVERING, TRANSITIONAL, UsageError, Windows
 
 
 def make_windows():
-    """Sessions 0-3 normal (5, 1, 1, 1 windows), 4-5 condition 1, 6 conditions 0 and
-    2."""
+    """Sessions 0-3 normal (5, 1, 1, 1 windows), 4-5 condition 1, 6 has 0 and 2."""
     session = [0] * 5 + [1, 2, 3] + [4] * 3 + [5] * 2 + [6] * 4
     condition = [0] * 8 + [1] * 5 + [0, 2, 2, TRANSITIONAL]
     start = np.arange(len(session), dtype=np.int32)

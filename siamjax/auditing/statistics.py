@@ -1,5 +1,4 @@
-"""The statistics that prediction could use instead: what each would change is the key
-to the cause."""
+"""Statistics that prediction could use instead: what each changes names the cause."""
 
 from typing import NamedTuple
 

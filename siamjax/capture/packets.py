@@ -33,8 +33,7 @@ _PCAP = {
     pcap.TCPDUMP_MAGIC_NANO: (1, 16),
     pcap.MODPCAP_MAGIC: (1000, 24),
 }
-# Blocks with a time begin: interface (dropped), time high and low, captured, original
-# length.
+# Blocks with a time begin: interface (dropped), time high and low, both lengths.
 _TIMED = {pcapng.PCAPNG_BT_EPB: "IIIII", pcapng.PCAPNG_BT_PB: "HHIIII"}
 
 

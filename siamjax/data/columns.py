@@ -1,5 +1,4 @@
-"""The columns of the counts: a fixed table, so that a new fault's new messages have a
-place.
+"""The columns of the counts: a fixed table, with a place for a new fault's messages.
 
 They do not depend on the training captures. Requests per method; answers per class for
 the methods that calls and registrations are made of; answers per common code whatever

@@ -9,8 +9,7 @@ GIVEN_UP_NS = 32_000_000_000
 
 
 def of_session(session, kinds, bin_s):
-    """Counts `[bins, F]` float32 of the full bins of a session; NaN: nothing was
-    measured.
+    """Counts `[bins, F]` float32 of a session's full bins; NaN: nothing was measured.
 
     Args:
       session: `types.Session` with events or a series.
@@ -23,8 +22,7 @@ def of_session(session, kinds, bin_s):
 
 
 def of_events(events, kinds, span_s, bin_s):
-    """Counts `[bins, len(columns.SIP)]` of events; the last, partial bin is left
-    out."""
+    """Counts `[bins, len(columns.SIP)]` of events, without the last, partial bin."""
     bins, bin_ns = int(span_s / bin_s), round(bin_s * 1e9)
     inside = events.time_ns < bins * bin_ns
     events = type(events)(*(column[inside] for column in events))
@@ -80,8 +78,7 @@ def _histogram(bin_of, kind, bins, kinds):
 
 
 def _waits(events, kinds, method, end, bin_of):
-    """Requests of a method with the moment their wait ends, and the latencies that
-    ended it.
+    """Requests of a method, when their waits end, and the latencies that end them.
 
     Returns:
       `asked_ns [R]`, `closed_ns [R]` (given up after 32 s), and of the answers that
@@ -91,8 +88,7 @@ def _waits(events, kinds, method, end, bin_of):
     ends = np.array([_ends(kind, method, end) for kind in kinds], bool)[events.kind]
     answered = ends & (events.latency_ns >= 0) & ~events.retransmitted
     asked_ns = np.unique(events.time_ns[request & ~events.retransmitted])
-    # Events are in order of time, so the first of each request is the one that ended
-    # it.
+    # Events are in order of time: the first of each request is the one that ended it.
     request_ns, first = np.unique(
         (events.time_ns - events.latency_ns)[answered], return_index=True
     )

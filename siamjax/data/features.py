@@ -1,5 +1,4 @@
-"""Counts -> features: one pure function for training, evaluation, identification and
-live.
+"""Counts -> features: one pure function for training, evaluation, identify and live.
 
 A column that is a heavy-tailed count takes log1p; then it is read against the session's
 own normal bins, clipped and scaled. Nothing here knows a label or a model.
@@ -17,8 +16,7 @@ def scaler(columns, *, floor, clip):
     Args:
       columns: `types.Column`s, F of them.
       floor: added to every deviation of a baseline, in log counts: it keeps a column
-        that
-        was silent in normal times from making much of its first message.
+        that was silent in normal times from making much of its first message.
       clip: the largest absolute feature, in deviations.
     """
     return Scaler(
@@ -50,8 +48,7 @@ def baseline(counts, scaler):
 
 
 def features(counts, baseline, scaler):
-    """Counts `[B, T, F]` and baselines `[B, F]` -> features `[B, T, F]` within the
-    clip.
+    """Counts `[B, T, F]`, baselines `[B, F]` -> features `[B, T, F]` within the clip.
 
     Where nothing was measured (NaN) a feature is 0: as in the session's normal times.
     """

@@ -13,8 +13,7 @@ import numpy as np
 
 from siamjax import checks
 
-# Share of the made-up groups that start from normal windows; the others from any
-# condition.
+# Share of the made-up groups that start from normal windows, not from any.
 FROM_NORMAL = 0.7
 
 
@@ -90,8 +89,7 @@ def table(windows, chosen, *, conditions, normal=0, batch_from="all"):
 
 
 def check(table, shape, devices=1):
-    """Raises where the batch asked for cannot be drawn from the table, or not be
-    divided."""
+    """Raises where the batch cannot be drawn from the table, or not be divided."""
     fewest = int((np.asarray(table.classes) >= 0).sum(1).min(initial=10**9))
     checks.require(
         fewest > 0,
@@ -236,7 +234,6 @@ def _not_self(rows, labels):
 
 
 def _any_of(key, mask, fallback):
-    """One True column `[N]` of each row of `mask [N, B]` at random, else the
-    fallback."""
+    """A random True column `[N]` of each row of `mask [N, B]`, else the fallback."""
     chance = jnp.where(mask, jax.random.uniform(key, mask.shape), -1.0)
     return jnp.where(mask.any(1), chance.argmax(1), fallback).astype(jnp.int32)

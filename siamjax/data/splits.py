@@ -100,8 +100,7 @@ def open_splits(config):
 
 
 def usable(sessions, config):
-    """Sessions that are long enough and whose baseline holds no fault; and why others
-    not."""
+    """Sessions long enough, with no fault in their baseline; and why others are not."""
     needed_s = config.baseline_s + config.bins * config.bin_s
     good, left_out = [], []
     for session in sessions:

@@ -1,5 +1,4 @@
-"""Windows of sessions, as views (session, first bin), and what each of them is
-labelled."""
+"""Windows of sessions, as views (session, first bin), and the label of each."""
 
 import numpy as np
 
@@ -11,8 +10,7 @@ RECOVERED = 1.2
 
 
 def starts(bins, *, length, hop, first):
-    """First bins `[N]` of the windows of `length` bins that fit into `bins`, every
-    `hop`."""
+    """First bins `[N]` of windows of `length` that fit into `bins`, every `hop`."""
     return np.arange(first, bins - length + 1, hop, dtype=np.int32)
 
 

@@ -55,8 +55,7 @@ def auroc(known, unknown):
 
 
 def false_positive_rate(known, unknown, *, found=0.95):
-    """The share of known windows called unknown when at least `found` of the unknown
-    are.
+    """The share of known windows called unknown when `found` of the unknown ones are.
 
     NaN where either is empty.
     """

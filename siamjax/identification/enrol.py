@@ -78,8 +78,7 @@ def medoids(run, splits, names):
 
 
 def gaps(run, splits, known, draws=100):
-    """Distances of validation windows to the nearest of one example of each known
-    condition.
+    """Distances of validation windows to the nearest example, one a known condition.
 
     Examples are drawn anew many times and never judge a window of their own capture,
     for the default examples are themselves validation windows.

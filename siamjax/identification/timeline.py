@@ -19,8 +19,7 @@ class Span(NamedTuple):
 
 
 def decode(costs, penalty):
-    """The cheapest sequence `[N]` of states for costs `[N, K]`, a change costing
-    `penalty`.
+    """The cheapest states `[N]` for costs `[N, K]`, where a change costs `penalty`.
 
     Dynamic programming (Viterbi, IEEE Trans. Inf. Theory 1967); of equal ones the lower
     state.

@@ -1,5 +1,4 @@
-"""The batches that break losses, all of one shape, so that one compilation serves
-all."""
+"""The batches that break losses, all of one shape: one compilation serves all."""
 
 from typing import NamedTuple
 

@@ -106,8 +106,7 @@ def measure(spec, cube=None):
 
 
 def _shapes(given):
-    """The rows that count of a batch, by themselves; then batches of 0, 1 and 2
-    rows."""
+    """The rows that count of a batch, alone; then batches of 0, 1 and 2 rows."""
     some = np.flatnonzero(given[LEFT_OUT].where)
     parts = [(LEFT_OUT, some), *(("base", np.arange(n)) for n in (0, 1, 2))]
     out = [batches.Batch(*(a[rows] for a in given[name])) for name, rows in parts]
@@ -177,8 +176,7 @@ def finite(m):
 
 
 def nothing(m):
-    """Without a row that counts, the gradient is 0, and so is a loss without
-    weights."""
+    """Without a row that counts the gradient is 0, and so is a loss without weights."""
     name = "no row counts"
     bad = ["gradient" if np.any(m.slope[name] != 0) else ""]
     if not m.state.get("params"):
@@ -224,8 +222,7 @@ def slopes(m):
 
 
 def invariances(m):
-    """What the loss does not notice: permutation, renaming, rotation, translation,
-    scale."""
+    """What it does not notice: permutation, renaming, rotation, translation, scale."""
     base, holds = m.value64["base"], ""
     for letter, name in CHANGES.items():
         same = np.isclose(m.value64[name], base, rtol=1e-6, atol=1e-12)
@@ -246,8 +243,7 @@ def collapse(m):
 
 
 def half(m, dtypes=("bfloat16", "float16")):
-    """Half-precision embeddings: as the same numbers in float32, its gradient
-    rounded."""
+    """Half-precision embeddings: as the same numbers in float32, gradient rounded."""
     bad = []
     for dtype in dtypes:
         x = jnp.asarray(m.given["base"].x, dtype)
@@ -282,8 +278,7 @@ def _error(got, wanted):
 
 
 def _apart(what, got, wanted, within):
-    """Empty where two agree to a share of the wanted norm, or to 1e-6 where it is
-    small."""
+    """Empty where two agree to a share of the wanted norm, or 1e-6 of a small one."""
     error = np.linalg.norm(np.asarray(got, np.float64) - np.asarray(wanted, np.float64))
     if error <= max(within * np.linalg.norm(wanted), 1e-6 * min(1, within * 1e5)):
         return ""

@@ -74,8 +74,7 @@ def arcface(*, margin=28.6, scale=64.0, centers=1, reduce="all"):
 
 
 def _softmax(scale, own, reduce, centers=1):
-    """Cross-entropy of scale * cosines, `own(cos, sin)` in place of that at the
-    label."""
+    """Cross-entropy of scale * cosines, with `own(cos, sin)` at the label."""
 
     def apply(state, embeddings, labels, *, where=None):
         weights = state["params"]["weights"]

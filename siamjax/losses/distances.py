@@ -85,8 +85,7 @@ def minkowski(p):
 
 
 def distance(name):
-    """The `Distance` of a name: euclidean, squared, cosine, dot, snr, l1, l1.5,
-    linf, ..."""
+    """The `Distance` of a name: euclidean, squared, cosine, dot, snr, l1, linf, ..."""
     if name in KINDS:
         return KINDS[name]
     power = re.fullmatch(r"l(\d+\.?\d*|inf)", str(name))
@@ -106,8 +105,7 @@ def _share(part, whole):
 
 
 def bounded(x):
-    """What float overflows to, held at a bound whose sums are finite, with gradient
-    0."""
+    """An overflow, held at a bound whose sums are finite, with gradient 0."""
     bound = jnp.asarray(jnp.finfo(x.dtype).max / 8, x.dtype)
     over = jnp.where(x > 0, bound, jnp.where(x < 0, -bound, 0))
     return jnp.where(jnp.abs(x) < bound, x, over)

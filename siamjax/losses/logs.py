@@ -20,8 +20,7 @@ def lse(values, mask, axis=1):
 
 
 def log1p_sum_exp(values, mask, axis=1):
-    """log(1 + the sum of exp(values) where mask), along axis; 0 where the mask is
-    empty."""
+    """log(1 + sum of exp(values) where mask), along axis; 0 where the mask is empty."""
     return jax.nn.softplus(lse(values, mask, axis))
 
 

@@ -67,8 +67,7 @@ _sum.defvjp(_forward, _backward)
 
 
 def _ranks(pos):
-    """`[A, R]` int32, of a positive its place among those of its anchor, else -1;
-    the most."""
+    """`[A, R]` int32, a positive's place among its anchor's, else -1; and the most."""
     place = jnp.cumsum(pos, 1, dtype=jnp.int32)
     return jnp.where(pos, place - 1, -1), jnp.max(place, initial=0)
 

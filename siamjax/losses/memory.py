@@ -1,5 +1,4 @@
-"""Losses about a loss: anchors against a memory of past batches, or mined pairs
-alone."""
+"""Losses about a loss: against a memory of past batches, or of mined pairs alone."""
 
 import jax
 import jax.numpy as jnp

@@ -17,20 +17,17 @@ from siamjax.types import UsageError
 
 
 def hardest_positive(cost, pos):
-    """`[A]`: the cost of the farthest positive; undefined (finite) where there is
-    none."""
+    """`[A]`: the cost of the farthest positive; undefined (finite) without one."""
     return jnp.max(jnp.where(pos, cost, -_far(cost)), 1, initial=-_far(cost))
 
 
 def easiest_positive(cost, pos):
-    """`[A]`: the cost of the nearest positive; undefined (finite) where there is
-    none."""
+    """`[A]`: the cost of the nearest positive; undefined (finite) without one."""
     return jnp.min(jnp.where(pos, cost, _far(cost)), 1, initial=_far(cost))
 
 
 def hardest_negative(cost, neg):
-    """`[A]`: the cost of the nearest negative; undefined (finite) where there is
-    none."""
+    """`[A]`: the cost of the nearest negative; undefined (finite) without one."""
     return easiest_positive(cost, neg)
 
 

@@ -12,6 +12,5 @@ __all__ = ["single", "wide"]
 
 
 def single(x):
-    """Half precision becomes float32; float32 and float64 stay. Integers are an
-    error."""
+    """Half precision becomes float32; float32 and float64 stay; no integers."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -93,8 +93,7 @@ def proxy_anchor(*, scale=32.0, margin=0.1):
 
 
 def soft_triple(*, centers=10, scale=20.0, gamma=10.0, margin=0.01, tau=0.2):
-    """A softmax over classes that each have several centers, those alike drawn
-    together.
+    """A softmax over classes with several centers each, like ones drawn together.
 
     With s_k the cosines to the K centers of class c:
 

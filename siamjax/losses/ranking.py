@@ -111,8 +111,7 @@ def fastap(
 
 
 def histogram(embeddings, labels, *, where=None, references=None, bins=100):
-    """The chance that a random negative pair is more similar than a random positive
-    one.
+    """The chance that a random negative pair is more similar than a positive one.
 
     On the cosines of all pairs, put into soft bins of [-1, 1]:
 
@@ -170,8 +169,7 @@ def ranked_list(
     distance="euclidean",
     reduce="all",
 ):
-    """Keeps positives inside a ball about the anchor and negatives outside a larger
-    one.
+    """Keeps positives inside a ball about the anchor, negatives outside a larger one.
 
     Over anchors, with W the weighted mean over pairs that break their bound:
 

@@ -20,8 +20,7 @@ DATA = ("where", "references", "pairs", "triplets", "key")
 
 
 class Stateful(NamedTuple):
-    """What a loss with weights or memory is: made by a function of its
-    hyper-parameters.
+    """A loss with weights or memory, made by a function of its hyper-parameters.
 
     `init(key, classes, dim)` gives `dict(params=..., memory=...)`, of which the
     optimiser trains `params`. `apply(state, embeddings, labels, *, where)` gives the
@@ -201,8 +200,7 @@ def _hyper(name, function, given):
 
 
 def _check_type(name, parameter, value):
-    """A value must be of the annotated type, or of the default's; None leaves it
-    open."""
+    """A value must be of the annotated type, or of the default's where it has one."""
     wanted = parameter.annotation
     if wanted is parameter.empty:
         default = parameter.default

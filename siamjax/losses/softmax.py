@@ -248,7 +248,6 @@ def _paired(embeddings, labels, where, pairs, distance, temperature):
 
 
 def _means(mask, x):
-    """`[B, E]`: the mean of the rows of each row's mask `[B, B]`; 0 where there is
-    none."""
+    """`[B, E]`: the mean of the rows of each row's mask `[B, B]`; 0 without one."""
     share = mask.astype(x.dtype) / jnp.maximum(mask.sum(1), 1).astype(x.dtype)[:, None]
     return jnp.matmul(share, x, precision="highest")

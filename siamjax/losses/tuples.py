@@ -66,8 +66,7 @@ def keep(embeddings, where):
 
 
 def masks(labels, others, where, others_where, own):
-    """`pos, neg`, each `[A, R]` bool; `own` is None where references are the
-    anchors."""
+    """`pos, neg` `[A, R]` bool; `own` is None where references are the anchors."""
     same = labels[:, None] == others[None]
     column = jnp.arange(len(others))
     own = column if own is None else own

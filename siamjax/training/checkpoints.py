@@ -43,8 +43,7 @@ class Checkpoints:
         }
 
     def save(self, which, state, meta):
-        """Writes one; an older one of the same step, left by a killed run, is
-        replaced."""
+        """Writes one, in place of one of the same step that a killed run left."""
         manager, step = self._managers[which], int(state.step)
         if step in manager.all_steps():
             manager.delete(step)

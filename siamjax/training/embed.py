@@ -1,5 +1,4 @@
-"""Windows -> points with finished weights, in chunks of one shape: one program for
-all."""
+"""Windows -> points with finished weights, in chunks of one shape: one program."""
 
 import jax
 import jax.numpy as jnp

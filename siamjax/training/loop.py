@@ -34,8 +34,7 @@ class Pause(NamedTuple):
 
 
 def rhythm(config, first):
-    """The pauses after step `first`; they do not depend on it, so a cut run is the
-    same."""
+    """The pauses after step `first`, the same as those of a run that was not cut."""
     traced = set(trace.rhythm(config.steps, config.trace_frames))
     for at in range(first + 1, config.steps + 1):
         last = at == config.steps
@@ -179,8 +178,7 @@ def same_config(workdir, config):
 
 
 def describe(config, splits, best):
-    """What a checkpoint says beside the state, as JSON: enough to use it without the
-    data."""
+    """What a checkpoint says beside the state: enough to use it without the data."""
     train = splits.role == TRAIN
     return json.loads(
         _json(
@@ -231,8 +229,7 @@ def _describe(config, splits, parts):
 
 
 def _checked(metrics, at):
-    """Metrics as floats; stops a run whose loss is no number, names one that
-    collapsed."""
+    """Metrics as floats; stops a run whose loss is no number, names a collapse."""
     metrics = {name: float(value) for name, value in metrics.items()}
     if not math.isfinite(metrics["loss"]):
         raise SiamjaxError(
@@ -247,8 +244,7 @@ def _checked(metrics, at):
 
 @contextlib.contextmanager
 def _signals():
-    """A list that SIGTERM and the first Ctrl-C append to; a second Ctrl-C
-    interrupts."""
+    """A list that SIGTERM and the first Ctrl-C append to; the second interrupts."""
     caught, before = [], {}
 
     def remember(number, _):

@@ -1,5 +1,4 @@
-"""A finished run, opened for use: encoder with its weights, scaler, columns,
-conditions."""
+"""A finished run, opened for use: encoder, weights, scaler, columns, conditions."""
 
 import json
 import pathlib
@@ -14,8 +13,7 @@ from siamjax.types import Column, Scaler, SiamjaxError
 
 
 class Run(NamedTuple):
-    """What evaluation and identification need of a run; no data set is needed for
-    it."""
+    """What evaluation and identification need of a run, without its data set."""
 
     workdir: pathlib.Path
     config: ConfigDict

@@ -81,8 +81,7 @@ def build(config, *, columns, classes, mesh):
 
 
 def optimizer(config, steps):
-    """AdamW with a warm-up and a cosine decay over the run, behind gradient
-    clipping."""
+    """AdamW behind gradient clipping, with a warm-up and a cosine decay."""
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup, max(steps, config.warmup + 1),
         config.learning_rate * config.final,
@@ -114,8 +113,7 @@ def batch(step, data, parts):
 
 
 def objective(params, state, windows, labels, group, key, parts):
-    """The total loss, and what it was made of: stats, loss states, embeddings,
-    terms."""
+    """The total loss, and (stats, loss states, embeddings, terms) it was made of."""
     lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
     heads, stats = parts.encoder.apply(
         params["encoder"], windows, lengths, state.batch_stats, group=group, train=True
