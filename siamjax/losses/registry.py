@@ -55,28 +55,46 @@ def resolve(spec):
     Raises:
       UsageError: no such loss or hyper-parameter, or a value of the wrong type.
     """
-    parts = _split(spec, "+")
-    weights, losses = zip(*(_weighted(part) for part in parts))
+    each = parts(spec)
+    losses = [_one(part) for part in each]
+    weights = [part.weight for part in each]
     if len(losses) == 1 and weights[0] == 1:
         return _refusing(losses[0])
     return _refusing(_sum(spec, weights, losses))
 
 
-def _weighted(part):
-    head, star, rest = part.partition("*")
+class Part(NamedTuple):
+    """One loss of a text, as it is written."""
+
+    weight: float
+    text: str  # without the weight
+    name: str
+    given: dict[str, Any]  # the hyper-parameters that it sets
+
+
+def parts(spec):
+    """The losses of a text, in order: a list of `Part`."""
+    return [_part(text) for text in _split(spec, "+")]
+
+
+def _part(text):
+    head, star, rest = text.partition("*")
     if not star or ":" in head:
-        return 1.0, _one(part.strip())
+        head, rest = "1", text
     try:
-        return float(head), _one(rest.strip())
+        weight = float(head)
     except ValueError:
-        raise UsageError(f"loss {part}: {head!r} before * is not a number") from None
-
-
-def _one(text):
-    name, _, arguments = text.partition(":")
-    function = _find(name)
+        raise UsageError(f"loss {text}: {head!r} before * is not a number") from None
+    rest = rest.strip()
+    name, _, arguments = rest.partition(":")
     given = dict(_argument(name, a) for a in _split(arguments, ",") if a.strip())
-    hyper = _hyper(name, function, given)
+    return Part(weight, rest, name, given)
+
+
+def _one(part):
+    name, text = part.name, part.text
+    function = find(name)
+    hyper = _hyper(name, function, part.given)
     if _is_plain(function):
         uses = frozenset(DATA) & set(inspect.signature(function).parameters)
         apply = functools.partial(_apply_plain, function, hyper)
@@ -145,7 +163,8 @@ def _sum(spec, weights, losses):
     return Loss("sum", spec, hyper, init, apply, per_class, uses)
 
 
-def _find(name):
+def find(name):
+    """The function of a name or an import path."""
     if name in LOSSES:
         return LOSSES[name]
     module, dot, attribute = name.rpartition(".")

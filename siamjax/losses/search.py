@@ -1,0 +1,126 @@
+"""Where to look for the settings of each loss.
+
+Ranges are for rows of unit norm or in the unit cube, and hold the tuned optima of the
+Reality Check (Musgrave et al., ECCV 2020, on three image sets) where it has the loss:
+they lie far apart and rarely near a default. Any combination is a valid loss. A
+contrastive `pos_margin` below 0, one of those optima, is 0 with `power=1`.
+
+One's own loss declares them as an attribute: `my_loss.search = dict(beta=Range(1, 9))`.
+"""
+
+from typing import NamedTuple
+
+from siamjax.losses import registry
+
+
+class Range(NamedTuple):
+    """From low to high, both included; whole numbers where both are int."""
+
+    low: float
+    high: float
+    log: bool = False  # even over the logarithm
+
+
+def _log(low, high):
+    return Range(low, high, log=True)
+
+
+_TEMPERATURE = dict(temperature=_log(1e-4, 0.5))
+_PROXY_SCALE = _log(4.0, 256.0)
+
+# Name, with settings that change what is left to choose -> hyper-parameter -> its
+# `Range`, or the tuple of its choices. Losses that only stand beside others are not here.
+SEARCH = {
+    "triplet": dict(margin=_log(0.01, 1.0), mining=("all", "hard", "semihard")),
+    "triplet:margin=soft": dict(
+        scale=_log(1.0, 50.0), mining=("all", "hard", "semihard")
+    ),
+    "contrastive": dict(
+        pos_margin=Range(0.0, 0.3), neg_margin=Range(0.31, 1.5), power=(1, 2)
+    ),
+    "snr": dict(
+        pos_margin=Range(0.0, 0.3),
+        neg_margin=Range(0.31, 1.5),
+        regulariser=Range(0.0, 0.1),
+    ),
+    "intra_pair_variance": dict(
+        pos_epsilon=Range(0.0, 0.2), neg_epsilon=Range(0.0, 0.2)
+    ),
+    "manhattan_lstm": dict(),
+    "weighted_l1": dict(),
+    "lossless": dict(epsilon=_log(1e-7, 0.1)),
+    "margin": dict(margin=_log(0.02, 0.6), boundary=Range(0.3, 1.6)),
+    "sigmoid_pairs": dict(scale=_log(1.0, 100.0), bias=Range(-20.0, 0.0)),
+    "ntxent": _TEMPERATURE,
+    "supcon": _TEMPERATURE,
+    "infonce": _TEMPERATURE,
+    "npairs": dict(),
+    "nca": dict(scale=_log(0.3, 100.0)),
+    "prototypical": dict(shots=(0, 1, 2), distance=("squared", "euclidean")),
+    "multi_similarity": dict(
+        alpha=_log(0.005, 50.0), beta=_log(1.0, 100.0), base=Range(0.0, 1.0)
+    ),
+    "circle": dict(margin=Range(0.05, 0.7), scale=_log(8.0, 256.0)),
+    "lifted": dict(margin=Range(0.1, 2.0)),
+    "generalized_lifted": dict(margin=Range(0.1, 2.0)),
+    "tuplet_margin": dict(margin=Range(0.0, 30.0), scale=_log(8.0, 128.0)),
+    "angular": dict(angle=Range(20.0, 60.0)),
+    "smooth_ap": dict(temperature=_log(1e-3, 0.3)),
+    "fastap": dict(bins=Range(5, 40)),
+    "histogram": dict(bins=Range(10, 200)),
+    "ranked_list": dict(margin=Range(0.05, 0.8), neg_scale=_log(1.0, 30.0)),
+    "proxy_nca": dict(scale=_log(0.5, 50.0)),
+    "proxy_nca_pp": dict(temperature=_log(0.01, 1.0)),
+    "proxy_anchor": dict(scale=_PROXY_SCALE, margin=Range(0.0, 0.5)),
+    "soft_triple": dict(
+        centers=Range(1, 10),
+        scale=_PROXY_SCALE,
+        gamma=_log(1.0, 50.0),
+        margin=Range(0.0, 0.5),
+    ),
+    "normalized_softmax": dict(temperature=_log(0.004, 0.5)),
+    "cosface": dict(margin=Range(0.0, 0.7), scale=_PROXY_SCALE),
+    "arcface": dict(margin=Range(0.0, 50.0), scale=_PROXY_SCALE),
+}
+
+
+def free(spec):
+    """What there is to choose for the loss of a text: hyper-parameter -> `Range` or
+    tuple of choices, without those that the text sets. In a sum it is `0.margin` of the
+    first loss, and so on."""
+    parts = registry.parts(spec)
+    return {
+        f"{i}.{key}" if len(parts) > 1 else key: found
+        for i, part in enumerate(parts)
+        for key, found in _space(part).items()
+        if key not in part.given
+    }
+
+
+def filled(spec, values):
+    """The text of a loss with values for what is `free` in it."""
+    parts = registry.parts(spec)
+    if len(parts) == 1:
+        return _set(parts[0], values)
+    own = [{} for _ in parts]
+    for key, value in values.items():
+        at, _, name = key.partition(".")
+        own[int(at)][name] = value
+    return "+".join(
+        f"{part.weight}*{_set(part, some)}" for part, some in zip(parts, own)
+    )
+
+
+def _space(part):
+    """The entry of the loss whose settings the text has, else its own attribute."""
+    for key in reversed(SEARCH):
+        entry = registry.parts(key)[0]
+        if entry.name == part.name and entry.given.items() <= part.given.items():
+            return SEARCH[key]
+    return getattr(registry.find(part.name), "search", {})
+
+
+def _set(part, values):
+    settings = ",".join(f"{key}={value}" for key, value in values.items())
+    head = part.text + ("," if part.given else ":") if settings else part.text
+    return head + settings
