@@ -29,7 +29,7 @@ _TEMPERATURE = dict(temperature=_log(1e-4, 0.5))
 _PROXY_SCALE = _log(4.0, 256.0)
 
 # Name, with settings that change what is left to choose -> hyper-parameter -> its
-# `Range`, or the tuple of its choices. Losses that only stand beside others are not here.
+# `Range`, or the tuple of its choices. Losses that stand beside another are not here.
 SEARCH = {
     "triplet": dict(margin=_log(0.01, 1.0), mining=("all", "hard", "semihard")),
     "triplet:margin=soft": dict(
