@@ -38,3 +38,15 @@ def size(browser, width, height):
         "Emulation.setDeviceMetricsOverride",
         dict(width=width, height=height, deviceScaleFactor=1, mobile=False),
     )
+
+
+def settle(browser):
+    """Waits for two frames: what was asked to be drawn is drawn."""
+    browser.execute_async_script(
+        "const frame = requestAnimationFrame; frame(() => frame(arguments[0]))"
+    )
+
+
+def severe(browser):
+    """Errors that the page has logged since the last call."""
+    return [x for x in browser.get_log("browser") if x["level"] == "SEVERE"]

@@ -12,7 +12,7 @@ from siamjax.identification.timeline import Span
 from siamjax.reports import colours, page, scalars
 from siamjax.reports.trace import Trace
 from siamjax.types import Label
-from tests.browser import chromium, size
+from tests.browser import chromium, settle, severe, size
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -107,13 +107,6 @@ def opened(browser, path):
     return browser
 
 
-def settle(browser):
-    """Waits for two frames: what was asked to be drawn is drawn."""
-    browser.execute_async_script(
-        "const frame = requestAnimationFrame; frame(() => frame(arguments[0]))"
-    )
-
-
 def picture(browser):
     """What the cube shows. The first reading makes Chromium draw it in another way."""
     settle(browser)
@@ -125,7 +118,7 @@ def picture(browser):
 
 
 def test_no_error_and_no_request(opened, path):
-    assert [x for x in opened.get_log("browser") if x["level"] == "SEVERE"] == []
+    assert severe(opened) == []
     events = [
         json.loads(x["message"])["message"] for x in opened.get_log("performance")
     ]
@@ -262,7 +255,7 @@ def test_a_hundred_thousand_points_open(browser, tmp_path):
     browser.get(path.as_uri())
     settle(browser)
     assert browser.execute_script("return document.querySelector('output').textContent")
-    assert [x for x in browser.get_log("browser") if x["level"] == "SEVERE"] == []
+    assert severe(browser) == []
 
 
 def test_a_followed_page_loads_itself_again(browser, tmp_path):

@@ -1,14 +1,14 @@
 """One page to look at: a single file that asks no network for anything.
 
-Its data, all parts optional but the title:
-  title, subtitle, facts    text, text, {name: text}
-  trace                     `trace_data`
-  curves                    {name: (steps, values)}, as `scalars.read` gives
-  results, results_text     see `evaluation.results`
-  timelines                 a list of `timeline`
-  pictures, mistakes        windows of traffic, see `identification.gallery`
-  columns, clip, bin_s      of that traffic: names, largest feature, seconds of a bin
-  config                    the run's fields
+`write` makes the page of a run. `build` puts other pages together from the same parts,
+the scripts in assets/, each of which defines what its head comment says:
+  base.js       el, svg, section, key (a condition's icon and name), tipped, memory
+  scene.js      scene: one cube of points
+  cube.js       cube: one or several runs with slider, player and legend; after scene
+  curves.js     curves, chart: lines over the steps, with the cube's step as a cursor
+  tables.js     table (a click on a heading sorts), value, interval
+  results.js timelines.js traffic.js      parts of the page of a run
+  report.js     the page of a run itself
 """
 
 import base64
@@ -22,38 +22,70 @@ import numpy as np
 from siamjax.reports import colours, drawing
 
 _ASSETS = pathlib.Path(__file__).parent / "assets"
-_SCRIPTS = "base cube curves results timelines traffic start".split()
+_REPORT = (
+    "scene.js", "cube.js", "curves.js", "tables.js", "results.js", "timelines.js",
+    "traffic.js", "report.js",
+)  # fmt: skip
 
 
 def write(path, data, *, follow=0):
-    """Writes the page, atomically.
+    """Writes the page of a run, atomically.
 
     Args:
       path: of the HTML file.
-      data: see this module's docstring.
+      data: all parts optional but the title:
+        title, subtitle, facts    text, text, {name: text}
+        trace                     `trace_data`
+        curves                    {name: (steps, values)}, as `scalars.read` gives
+        results, results_text     see `evaluation.results`
+        timelines                 a list of `timeline`
+        pictures, mistakes        windows of traffic, see `identification.gallery`
+        columns, clip, bin_s      of that traffic: names, largest feature, seconds of
+                                  a bin
+        config                    the run's fields
       follow: seconds after which an open page loads itself again; 0: never.
     """
-    path = pathlib.Path(path)
-    novel = novel_conditions(data)
-    names = drawing.in_order(condition_names(data), novel)
+    names, novel = condition_names(data), novel_conditions(data)
+    build(path, data, _REPORT, conditions=names, novel=novel, follow=follow)
+
+
+def build(path, data, scripts, *, conditions=(), novel=(), follow=0):
+    """Writes a page of one's own, atomically: head, style and base.js are shared.
+
+    The last script puts the parts together, for several runs beside one another
+    `cube([{name: "a loss", trace: data.traces[0]}, ...], "title", "text")` and
+    `section("id", "title", "text").append(table(["loss", ...], rows))`. Text given to
+    `el` is never read as markup; the page's policy lets nothing load.
+
+    Args:
+      path: of the HTML file.
+      data: plain values, `title` and perhaps `subtitle` among them; the scripts read
+        them as the constant `data`, NaN as null.
+      scripts: in order, without base.js: names of assets, or absolute paths.
+      conditions: names that the page shows, for their colours and shapes.
+      novel: those of them that training never saw.
+      follow: seconds after which an open page loads itself again; 0: never.
+    """
+    path, names = pathlib.Path(path), drawing.in_order(conditions, novel)
     of, shape = colours.of(names), colours.shapes(names, novel)
     described = [
         dict(name=n, colour=of[n], shape=shape[n], novel=n in novel) for n in names
     ]
     text = _json(_finite(dict(data, conditions=described, follow=follow)))
-    html = (_ASSETS / "page.html").read_text(encoding="utf-8")
-    script = "\n".join(
-        (_ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS
-    )
+    html = _asset("page.html")
     for mark, part in (
-        ("/*STYLE*/", (_ASSETS / "page.css").read_text(encoding="utf-8")),
-        ("/*SCRIPT*/", script),
+        ("/*STYLE*/", _asset("page.css")),
+        ("/*SCRIPT*/", "\n".join(map(_asset, ("base.js", *scripts)))),
         ("/*DATA*/", text),
     ):
         html = html.replace(mark, part, 1)
     beside = path.with_name(path.name + ".new")
     beside.write_text(html, encoding="utf-8")
     os.replace(beside, path)
+
+
+def _asset(name):
+    return (_ASSETS / name).read_text(encoding="utf-8")
 
 
 def trace_data(trace):

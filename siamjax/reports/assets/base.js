@@ -1,4 +1,4 @@
-// Elements, numbers, colours and the tooltip: what all parts of the page use.
+// Elements, numbers, colours, the tooltip, the head of the page: what all parts use.
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -86,16 +86,17 @@ function tipped(node, text) {
 
 // What a refresh of a growing page should not forget.
 const memory = {
+  key: (name) => `siamjax${location.pathname}/${name}`,
   get(name, otherwise) {
     try {
-      return JSON.parse(sessionStorage.getItem("siamjax/" + name)) ?? otherwise;
+      return JSON.parse(sessionStorage.getItem(memory.key(name))) ?? otherwise;
     } catch {
       return otherwise;
     }
   },
   set(name, value) {
     try {
-      sessionStorage.setItem("siamjax/" + name, JSON.stringify(value));
+      sessionStorage.setItem(memory.key(name), JSON.stringify(value));
     } catch {
       // A browser may keep nothing for a local file: then a refresh starts anew.
     }
@@ -104,3 +105,25 @@ const memory = {
 
 // Parts that draw with colours of the theme listen to "theme"; the cursor to "step".
 const signal = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
+
+function theme(dark) {
+  document.documentElement.classList.toggle("dark", dark);
+  memory.set("dark", dark);
+  signal("theme");
+}
+
+document.title = data.title + " – siamjax";
+document.getElementById("title").textContent = data.title;
+document.getElementById("subtitle").textContent = data.subtitle || "";
+document.getElementById("theme").addEventListener("click", () => theme(!document.documentElement.classList.contains("dark")));
+theme(memory.get("dark", matchMedia("(prefers-color-scheme: dark)").matches));
+
+// A page that grows loads itself again, and stays where it was.
+if (data.follow)
+  addEventListener("load", () => {
+    scrollTo(0, memory.get("scroll", 0));
+    setTimeout(() => {
+      memory.set("scroll", scrollY);
+      location.reload();
+    }, 1000 * data.follow);
+  });

@@ -8,37 +8,25 @@ function results() {
     "Brackets and bars: 95 % over captures. ▲ marks a baseline that is better.");
   for (const [shots, part] of Object.entries(found.shots)) {
     root.append(el("h3", {}, `${shots} example${shots === "1" ? "" : "s"} of each condition, chance ${number(part.chance)}`));
-    const head = el("tr", {}, el("th", {}, ""), ...groups.flatMap((group) => ["window", "capture"].map((unit) =>
-      el("th", {}, `${group}, per ${unit}`))));
+    const head = groups.flatMap((group) => ["window", "capture"].map((unit) => `${group}, per ${unit}`));
     const rows = Object.entries(found.methods).map(([method, baseline]) => {
       const cells = groups.flatMap((group) => ["window", "capture"].map((unit) => {
-        const [value, low, high] = part.recall[method][group][unit];
+        const [mean, low, high] = part.recall[method][group][unit];
         const first = part.recall[found.main][group][unit][0];
-        const better = baseline && value !== null && (first === null || value > first);
-        return el("td", { class: better ? "better" : null }, interval(value, low, high),
-          ` ${number(value)} `, el("small", {}, `[${number(low)}, ${number(high)}]`), better ? " ▲" : "");
+        const better = baseline && mean !== null && (first === null || mean > first);
+        return value(mean, { class: better ? "better" : null }, interval(mean, low, high),
+          ` ${number(mean)} `, el("small", {}, `[${number(low)}, ${number(high)}]`), better ? " ▲" : "");
       }));
       const name = method + (baseline ? " (baseline)" : "");
       return el("tr", { class: method === found.main ? "main" : null }, el("td", {}, name), ...cells);
     });
-    root.append(el("div", { class: "scroll" }, el("table", { id: "recall-" + shots }, head, ...rows)));
+    root.append(table(["", ...head], rows, { id: "recall-" + shots }));
     for (const [group, d] of Object.entries(part.difference))
       root.append(el("p", {}, `${found.main} less its best baseline (${d.baseline}), ${group}: ` +
         `${number(d.value)} [${number(d.low)}, ${number(d.high)}] over ${part.captures[group]} captures`));
     for (const line of part.notes) root.append(el("p", {}, "Note: " + line));
   }
   confusion(found);
-}
-
-function interval(value, low, high) {
-  const [width, x] = [80, (v) => 5 + 70 * v];
-  const picture = svg("svg", { class: "bar", width, height: 12, viewBox: `0 0 ${width} 12`, "aria-hidden": "true" },
-    svg("line", { class: "axis", x1: x(0), x2: x(1), y1: 6, y2: 6 }));
-  if (value !== null)
-    picture.append(
-      svg("line", { x1: x(low), x2: x(high), y1: 6, y2: 6, stroke: "var(--accent)", "stroke-width": 2.5 }),
-      svg("circle", { cx: x(value), cy: 6, r: 3.6, fill: "var(--accent)" }));
-  return picture;
 }
 
 function confusion(found) {

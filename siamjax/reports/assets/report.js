@@ -1,4 +1,4 @@
-// Puts the parts together, as far as there is data for them.
+// The page of one run: its parts, as far as there is data for them.
 function flat(tree, prefix = "") {
   return Object.entries(tree).flatMap(([name, value]) =>
     value && typeof value === "object" && !Array.isArray(value)
@@ -16,27 +16,12 @@ function about() {
   if (data.results_text) root.append(el("details", {}, el("summary", {}, "results as text"), el("pre", {}, data.results_text)));
 }
 
-function theme(dark) {
-  document.documentElement.classList.toggle("dark", dark);
-  memory.set("dark", dark);
-  signal("theme");
-}
-
-document.title = data.title + " – siamjax";
-document.getElementById("title").textContent = data.title;
-document.getElementById("subtitle").textContent = data.subtitle || "";
-document.getElementById("theme").addEventListener("click", () => theme(!document.documentElement.classList.contains("dark")));
-theme(memory.get("dark", matchMedia("(prefers-color-scheme: dark)").matches));
-if (data.trace) cube();
+if (data.trace)
+  cube([{ trace: data.trace }], "Windows of traffic as points",
+    "Each point is a window of a capture, as the view head sees it. Drag to turn, scroll to " +
+    "zoom, point at one for its origin and its way through training.");
 if (data.curves) curves();
 if (data.results) results();
 if (data.timelines) timelines();
 if (data.pictures) traffic();
 if (data.config) about();
-if (data.follow) {
-  scrollTo(0, memory.get("scroll", 0));
-  setTimeout(() => {
-    memory.set("scroll", scrollY);
-    location.reload();
-  }, 1000 * data.follow);
-}
