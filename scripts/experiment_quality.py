@@ -10,6 +10,7 @@ done again.
 
 import ast
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -34,6 +35,10 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of one thread.")
 _STEPS = flags.DEFINE_list("at", [], "Also judge after so many steps.")
 _VALID = flags.DEFINE_bool("valid", True, "Judge on validation; else on test captures.")
+
+CELLS = "cells.jsonl"
+# What is no Siamese network.
+SIMPLE = ("whole windows", "mean and deviation", "untrained match", "untrained view")
 
 # Three faults a choice; over the six each of the eleven is novel once or twice.
 CHOICES = (
@@ -71,14 +76,14 @@ def main(argv):
             range(_FOLDS.value),
         )
     ]  # fmt: skip
-    path = workdir / "cells.jsonl"
+    path = workdir / CELLS
     done = _read(path)
     todo = [cell for cell in cells if _key(cell) not in done]
     print(
         f"{len(cells)} cells, {len(todo)} to do with {_WORKERS.value} workers",
         flush=True,
     )
-    _run(todo, path)
+    _run(todo, workdir)
     done = _read(path)
     table = [summary(setting, [done[_key(c)] for c in cells if c["setting"] == setting])
              for setting in _SETTINGS.value]  # fmt: skip
@@ -86,16 +91,16 @@ def main(argv):
         print(line)
 
 
-def _run(todo, path):
+def _run(todo, workdir):
     """Does the cells, `_WORKERS` at a time, and appends each result to the file."""
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "")
-        + " --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    ).replace(" intra_op_parallelism_threads=1", "")
+    flags_now = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags_now} --xla_cpu_multi_thread_eigen=false"
     os.environ["OMP_NUM_THREADS"] = "1"
     start = time.time()
-    with ProcessPoolExecutor(_WORKERS.value) as pool, path.open("a") as file:
-        jobs = [pool.submit(run_cell, cell) for cell in todo]
+    with ProcessPoolExecutor(_WORKERS.value) as pool, (
+        workdir / CELLS
+    ).open("a") as file:
+        jobs = [pool.submit(run_cell, cell, workdir) for cell in todo]
         for i, job in enumerate(as_completed(jobs), 1):
             file.write(json.dumps(job.result()) + "\n")
             file.flush()
@@ -105,8 +110,9 @@ def _run(todo, path):
             )
 
 
-def run_cell(cell):
-    """Trains one cell; rows (step, method, condition, capture, role, recall)."""
+def run_cell(cell, workdir):
+    """Trains one cell, keeps its weights and judges it: the cell with its rows."""
+    import flax
     import jax
 
     from siamjax.training import devices, loop, state
@@ -118,12 +124,18 @@ def run_cell(cell):
     )
     data = loop.place(splits, config.batch.batch_from, parts, config.seed)
     now = jax.device_put(state.create(config.seed, parts), devices.whole(parts.mesh))
-    rows, at = [], 0
     role = "valid" if cell["valid"] else "test"
+    first = judge(now, splits, role, 0, config)
+    rows = [row._replace(method=f"untrained {row.method}") for row in first]
+    at = 0
     for stop in sorted({*cell["at"], config.steps}):
         now, _ = run(now, stop - at, data)
         at = stop
         rows += judge(now, splits, role, at, config)
+    weights = dict(params=now.params["encoder"], stats=now.batch_stats)
+    path = workdir / "weights" / f"{digest(cell)}.msgpack"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(flax.serialization.to_bytes(jax.device_get(weights)))
     return dict(cell, rows=rows)
 
 
@@ -183,61 +195,117 @@ def _programs(frozen, config, splits):
 
 
 def _judge(parts, embedder, now, splits, role, at, config):
+    """Rows of all heads; after the last step also of other readings and baselines."""
     import numpy as np
 
     from siamjax.data import features
-    from siamjax.evaluation import baselines, one_shot
+    from siamjax.evaluation import baselines, cross_fit, one_shot
     from siamjax.identification import enrol
 
     novel = splits.novel_valid if role == "valid" else splits.novel
     windows = splits.of(role, splits.conditions[: splits.known] + novel)
     counts, baseline = enrol.inputs(splits, windows, config.data.bins)
     final = parts.encoder.finalise(now.batch_stats)
-    points = dict(embedder(now.params["encoder"], final, counts, baseline))
+    embed = functools.partial(embedder, now.params["encoder"], final)
+    points, shots = dict(embed(counts, baseline)), (1,)
     if at == config.steps:
         x = np.asarray(features.features(counts, baseline, splits.scaler))
-        points |= {name: point(x) for name, point in baselines.BASELINES.items()}
-    rows = []
-    for method, of in points.items():
-        judged = one_shot.one_shot(
-            of, windows.condition, windows.session, draws=config.draws
+        simple = {name: point(x) for name, point in baselines.BASELINES.items()}
+        main = points[config.decide_with]
+        points["beside moments"] = _beside(main, simple["mean and deviation"])
+        points["from normal"] = main - _normal(splits, windows, embed, config)
+        points, shots = points | simple, (1, 5)
+    return [
+        row
+        for many in shots
+        for method, of in points.items()
+        for row in cross_fit.rows(
+            one_shot.one_shot(
+                of, windows.condition, windows.session, draws=config.draws, shots=many
+            ),
+            windows=windows, names=splits.conditions, sessions=splits.sessions,
+            novel=novel, step=at, shots=many, method=method,
         )
-        for c in np.unique(windows.condition):
-            for s in np.unique(windows.session[windows.condition == c]):
-                hits = judged.hits[:, (windows.condition == c) & (windows.session == s)]
-                if not np.isnan(hits).all():
-                    name = splits.conditions[c]
-                    rows.append([at, method, name, splits.sessions[s],
-                                 "novel" if name in novel else "known",
-                                 round(float(np.nanmean(hits)), 5)])  # fmt: skip
-    return rows
+    ]  # fmt: skip
+
+
+def _beside(points, moments, weight=0.5):
+    """The learnt point with the simple one beside it, both of about length 1."""
+    import numpy as np
+
+    length = np.sqrt((moments**2).sum(-1).mean())
+    return np.concatenate([points, weight * moments / length], -1)
+
+
+def _normal(splits, windows, embed, config):
+    """`[N, E]` where each window's session lies in its own normal time."""
+    import numpy as np
+
+    from siamjax.identification import enrol
+    from siamjax.types import Windows
+
+    first = round(config.data.baseline_s / config.data.bin_s)
+    starts = np.arange(0, first - config.data.bins + 1, 4)
+    own, place = np.unique(windows.session, return_inverse=True)
+    early = Windows(np.repeat(own, len(starts)), np.tile(starts, len(own)), None)
+    points = embed(*enrol.inputs(splits, early, config.data.bins))[config.decide_with]
+    return points.reshape(len(own), len(starts), -1).mean(1)[place.reshape(-1)]
 
 
 def summary(setting, cells):
-    """Lines: mean recall as known and as novel of each method, and each condition."""
-    import numpy as np
+    """Lines: recall as known and as novel of each method, beside each baseline."""
+    from siamjax.evaluation import cross_fit, statistics
 
-    by = {}
-    for cell in cells:
-        for at, method, condition, capture, role, recall in cell["rows"]:
-            of = by.setdefault((at, method, role), {}).setdefault(condition, {})
-            of.setdefault(capture, []).append(recall)
     yield f"{setting} ({len(cells)} cells)"
-    for (at, method, role), of in sorted(by.items(), key=str):
-        means = {
-            c: np.mean([np.mean(v) for v in captures.values()])
-            for c, captures in of.items()
-        }
-        each = " ".join(
-            f"{c} {m:.2f}" for c, m in sorted(means.items(), key=lambda x: x[1])
-        )
-        mean = np.mean(list(means.values()))
-        yield f"  {at:5d} {method:20s} {role}: {mean:.3f}  {each}"
+    rows = [cross_fit.Row(*row) for cell in cells for row in cell["rows"]]
+    last = max(row.step for row in rows)
+    for step, shots in sorted({(row.step, row.shots) for row in rows}):
+        if step == 0:
+            continue
+        # What is judged at the end alone, and untrained at the start alone, stands
+        # beside the end.
+        here = [
+            row for row in rows
+            if row.shots == shots and (row.step == step or row.step == 0)
+        ]  # fmt: skip
+        yield f" after {step} steps, {shots} examples of each condition"
+        for role, of in cross_fit.tables(here).items():
+            names = sorted({row.condition for row in here if row.role == role})
+            for method, table in of.items():
+                value, low, high, captures = statistics.interval(table)
+                each = cross_fit.by_condition(table)
+                told = " ".join(
+                    f"{n} {r:.2f}" for r, n in sorted(zip(each, names)) if r < 0.98
+                )
+                yield (
+                    f"  {role} {method:20s} {value:.3f} [{low:.3f}, {high:.3f}]"
+                    f"  {told}"
+                )
+            if step == last:
+                yield from _differences(role, of)
+
+
+def _differences(role, of):
+    from siamjax.evaluation import cross_fit
+
+    simple = [name for name in of if name in SIMPLE]
+    for method in (name for name in of if name not in SIMPLE):
+        for baseline in simple:
+            d = cross_fit.less(of[method], of[baseline])
+            yield (
+                f"   {role} {method} less {baseline}: "
+                f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+            )
 
 
 def _frozen(config, without=()):
     value = {k: v for k, v in config.to_dict().items() if k not in without}
     return json.dumps(value, sort_keys=True, default=list)
+
+
+def digest(cell):
+    """Names the weights of a cell."""
+    return hashlib.sha1(_key(cell).encode()).hexdigest()[:16]
 
 
 def _key(cell):
