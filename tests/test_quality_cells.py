@@ -1,0 +1,66 @@
+"""The grid of the experiment on quality: who is novel, who chooses, who is trained."""
+
+import collections
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "scripts"))
+import quality_cells
+
+
+def cell(**changed):
+    return dict(
+        setting="default", base="default", fold=3, choice=0, seed=5, valid=False,
+        at=[], conditions=quality_cells.ALL,
+    ) | changed  # fmt: skip
+
+
+def test_every_fault_is_novel_once_or_twice_and_chooses_once_or_twice():
+    novel = collections.Counter(f for choice in quality_cells.CHOICES for f in choice)
+    chose = collections.Counter(f for choice in quality_cells.VALID for f in choice)
+    assert set(novel) == set(chose) == set(quality_cells.FAULTS)
+    assert set(novel.values()) | set(chose.values()) <= {1, 2}
+    for one, other in zip(quality_cells.CHOICES, quality_cells.VALID, strict=True):
+        assert not set(one) & set(other)
+
+
+@pytest.mark.parametrize("choice", range(6))
+def test_what_chose_is_trained_on_for_the_test(choice):
+    held_out = set(quality_cells.CHOICES[choice])
+    final = quality_cells.configure(cell(choice=choice)).data
+    assert set(final.novel) == held_out and not final.novel_valid
+    chooses = quality_cells.configure(cell(choice=choice, valid=True)).data
+    assert set(chooses.novel) == held_out
+    assert set(chooses.novel_valid) == set(quality_cells.VALID[choice])
+    assert (final.test_fold, final.valid_fold) == (3, 0)
+
+
+@pytest.mark.parametrize("conditions", [3, 5, 7, 9])
+def test_as_many_conditions_are_trained_on_as_asked(conditions):
+    of = cell(choice=1, conditions=conditions)
+    left_out, config = quality_cells.spare(of), quality_cells.configure(of)
+    assert not set(left_out) & set(quality_cells.CHOICES[1])
+    assert len(config.data.novel) == 12 - conditions
+    assert config.batch.conditions <= conditions
+    fewer = quality_cells.spare(cell(choice=1, conditions=conditions - 1))
+    assert set(left_out) < set(fewer)
+
+
+def test_a_setting_changes_fields_and_may_add_heads():
+    head = dict(dim=8, norm="unit", loss="triplet", weight=1.0, features="stopped")
+    text = f"mine:steps=7;heads.more={head};heads.match.loss=supcon:temperature=0.2"
+    config = quality_cells.configure(cell(setting=text))
+    assert (
+        config.steps == 7 and config.heads.more.to_dict() == head and config.seed == 5
+    )
+    assert config.heads.match.loss == "supcon:temperature=0.2"
+    with pytest.raises(KeyError, match=r"encoder\.depth"):
+        quality_cells.configure(cell(setting="mine:encoder.depth=3"))
+
+
+def test_a_cell_is_named_without_its_rows(tmp_path):
+    names = {quality_cells.weights_of(c, tmp_path) for c in (cell(), cell(rows=[1]))}
+    assert len(names) == 1
+    assert quality_cells.weights_of(cell(seed=6), tmp_path) not in names
