@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from siamjax.identification import assess, gallery
+from siamjax.identification import assess, gallery, pictures
 from siamjax.reports import page, trace
 from siamjax.training import loop
 from siamjax.types import SiamjaxError
@@ -88,13 +88,21 @@ def following(run, tmp_path):
     assert not follower.is_alive()
 
 
-def test_worst_mistakes_come_first_and_once_per_capture():
+def test_worst_mistakes_come_first_and_few_of_a_kind():
     gap = np.array(
-        [[0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [2.0, 2.0], [0.9, 0.3], [2.0, 2.0]]
-    )
-    names = ["a", "a", "a", "b", "new", "new"]
-    got = gallery.worst(gap, names, [0, 1, 1, 2, 3, 3], ["a", "b"], unknown=1.0)
-    assert got == [(3, "unknown"), (1, "b"), (4, "b")]
+        [
+            [0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [2.0, 2.0], [0.9, 0.3], [2.0, 2.0],
+            [0.9, 0.15], [0.9, 0.18],
+        ]
+    )  # fmt: skip
+    names = ["a", "a", "a", "b", "new", "new", "a", "a"]
+    found = pictures.wrong(gap, names, ["a", "b"], unknown=1.0)
+    assert found == [(3, "unknown"), (1, "b"), (6, "b"), (7, "b"), (4, "b"), (2, "b")]
+    sessions = [0, 1, 1, 2, 3, 3, 1, 4]
+    assert pictures.worst(found, names, sessions) == [
+        (3, "unknown", [3]), (1, "b", [1, 6, 7, 2]), (7, "b", [1, 6, 7, 2]),
+        (4, "b", [4]),
+    ]  # fmt: skip
 
 
 def test_no_run_is_a_clear_line(tmp_path):

@@ -76,7 +76,20 @@ def data(tmp_path_factory):
             for name, right in zip(HOSTILE, [True, False, None, None, True, True])
         ],
         pictures=[window, other],
-        mistakes=[dict(window=window, named="normal", distance=0.5, example=other)],
+        mistakes=[
+            dict(
+                window=window,
+                named="normal",
+                distance=0.5,
+                example=other,
+                own=own,
+                own_distance=own and 0.7,
+                windows=1,
+                captures=1,
+            )
+            for own in (None, window)
+        ],
+        unknown=0.6,
         columns=["INVITE", HOSTILE[0], "BYE"],
         clip=3.0,
         bin_s=0.5,
@@ -224,7 +237,7 @@ def test_numbers_are_those_of_the_results(opened, data):
 
 
 def test_only_the_wrong_captures(opened):
-    rows = "return document.querySelectorAll('#timelines svg').length"
+    rows = "return document.querySelectorAll('#timelines .spans').length"
     press = "document.querySelector('#timelines button').click()"
     assert opened.execute_script(rows) == len(HOSTILE)
     opened.execute_script(press)

@@ -1,25 +1,20 @@
 """Gathers what there is to see of a run, as plain data for `reports.page`."""
 
-import base64
 import json
 import pathlib
 import time
 
 import numpy as np
 
-from siamjax.data import features
+from siamjax.data import prepared
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import results as evaluation_results
-from siamjax.identification import decide, enrol
-from siamjax.identification.timeline import UNKNOWN
+from siamjax.identification import decide, enrol, pictures
 from siamjax.reports import board, film, page, plots, scalars, trace
 from siamjax.training import checkpoints, restored
 from siamjax.types import TEST, SiamjaxError
 
 REPORT = "report.html"
-
-# Mistakes shown, the worst first.
-MISTAKES = 12
 
 
 def visualize(workdir, *, frames=300):
@@ -125,8 +120,28 @@ def gather(workdir):
         data["results"] = found
         data["results_text"] = evaluation_results.table(found)
         data |= look(workdir, found)
-    data["facts"] = facts(data)
+    data["facts"], data["subtitle"] = facts(data), subtitle(data)
     return data
+
+
+def subtitle(data):
+    """How far the run is, and its main result, in a line."""
+    steps = data["config"]["steps"]
+    if "results" not in data:
+        done = max((at[-1] for at, _ in data["curves"].values()), default=0)
+        return f"step {done} of {steps}"
+    found = data["results"]
+    shots, part = next(iter(found["shots"].items()))
+    groups = [
+        f"{group} conditions {mean:.2f} [{low:.2f}, {high:.2f}]"
+        for group, units in part["recall"][found["main"]].items()
+        for mean, low, high in (units["window"],)
+        if mean is not None
+    ]
+    return (
+        f"{steps} steps; recall per window from {shots} example of each condition: "
+        f"{', '.join(groups)}; chance {part['chance']:.2f}"
+    )
 
 
 def facts(data):
@@ -137,6 +152,9 @@ def facts(data):
         out["best checkpoint"] = f"step {found['step']}"
         out["test"] = f"{found['windows']} windows of {found['captures']} captures"
     out["data"] = config["data"]["dir"]
+    if made := prepared.read_meta(config["data"]["dir"]):
+        out["data prepared by"] = f"siamjax {made.get('version', '?')}"
+        out["SHA-256 of its labels"] = made.get("labels_sha256", "")
     out["seed"] = config["seed"]
     for name, head in config["heads"].items():
         if head:
@@ -152,7 +170,7 @@ def look(workdir, found):
     right = {row["capture"]: row["right"] for row in found["identification"]}
     return dict(
         timelines=timelines(run, splits, chosen, rule, right),
-        **pictures(run, splits, chosen, rule),
+        **pictures.pictures(run, splits, chosen, rule),
     )
 
 
@@ -171,93 +189,3 @@ def timelines(run, splits, chosen, rule, right):
             )
         )  # fmt: skip
     return out
-
-
-def pictures(run, splits, chosen, rule):
-    """Traffic of each condition, and of the worst mistakes beside their examples."""
-    windows = splits.of(TEST)
-    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
-    points = run.embed(counts, baseline)[run.config.decide_with]
-    z = np.asarray(features.features(counts, baseline, run.scaler))
-    of_examples = run.embed(chosen.counts, chosen.baseline)[run.config.decide_with]
-    z_examples = np.asarray(
-        features.features(chosen.counts, chosen.baseline, run.scaler)
-    )
-    gap = np.sqrt(((points[:, None] - of_examples[None]) ** 2).sum(-1))  # [N, X]
-    names = [splits.conditions[c] for c in windows.condition]
-
-    def window(i):
-        return dict(
-            condition=names[i],
-            capture=splits.sessions[windows.session[i]],
-            start_s=float(windows.start[i] * run.config.data.bin_s),
-            traffic=_bytes(z[i]),
-        )
-
-    def example(j):
-        place = chosen.places[j]
-        return dict(place._asdict(), traffic=_bytes(z_examples[j]))
-
-    shown = [example(j) for j in range(len(chosen.places))]
-    for name in dict.fromkeys(names):
-        if name not in chosen.names:  # novel: its most typical window
-            rows = np.flatnonzero(np.array(names) == name)
-            among = np.linalg.norm(points[rows][:, None] - points[rows], axis=-1)
-            shown.append(window(rows[among.sum(1).argmin()]))
-    mistakes = [
-        dict(
-            window=window(i),
-            named=named,
-            distance=float(gap[i].min()),
-            example=example(int(gap[i].argmin())),
-        )
-        for i, named in worst(gap, names, windows.session, chosen.names, rule.unknown)
-    ]
-    return dict(
-        columns=[column.name for column in splits.columns],
-        clip=float(run.scaler.clip),
-        bin_s=float(run.config.data.bin_s),
-        pictures=shown,
-        mistakes=mistakes,
-    )
-
-
-def worst(gap, names, sessions, of_examples, unknown):
-    """`[(window, what it was named)]` of wrong decisions, the most confident first.
-
-    Of one session and one wrong name only the worst is given.
-
-    A window of a condition with an example is wrong when it is named otherwise, one of
-    another condition when it is not named unknown.
-
-    Args:
-      gap: `[N, X]` distances of windows to examples.
-      names: N true conditions.
-      sessions: `[N]` int.
-      of_examples: X conditions.
-      unknown: the distance beyond which a window is named unknown.
-    """
-    found = []
-    for i, row in enumerate(gap):
-        nearest = row.min()
-        named = of_examples[int(row.argmin())] if nearest <= unknown else UNKNOWN
-        true = names[i] if names[i] in of_examples else UNKNOWN
-        if named != true:
-            own = [d for d, name in zip(row, of_examples) if name == true] or [unknown]
-            margin = min(*own, np.inf) - min(nearest, unknown)
-            found.append((-float(margin), i, named))
-    first = {}
-    for _, i, named in sorted(found):
-        first.setdefault((sessions[i], named), (i, named))
-    return list(first.values())[:MISTAKES]
-
-
-def _bytes(z):
-    """Features `[T, F]` of at most some deviations as signed bytes, 127 the largest."""
-    largest = max(float(np.abs(z).max()), 1e-9)
-    scaled = np.round(z / largest * 127).astype(np.int8)
-    return dict(
-        largest=largest,
-        shape=list(z.shape),
-        data=base64.b64encode(scaled.tobytes()).decode(),
-    )

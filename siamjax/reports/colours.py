@@ -1,7 +1,7 @@
 """The colour and the shape of each condition, the same in every picture."""
 
 NORMAL, BLOCKED, CAPACITY_LIMIT = "#2ca02c", "#d62728", "#ff7f0e"
-GREY = "#8c8c8c"
+GREY, PALE = "#8c8c8c", "#c3c8d0"
 NOVEL_SHAPE = "diamond"
 
 # Three colours have a meaning since the project's first picture. Shapes tell them apart
@@ -12,8 +12,8 @@ _FIXED = {
     "blocked": (BLOCKED, "square"),
     "capacity_limit": (CAPACITY_LIMIT, "triangle"),
     "unknown": (GREY, "circle"),
-    "recovering": (GREY, "square"),
-    "transitional": (GREY, "triangle"),
+    "recovering": (PALE, "square"),
+    "transitional": (PALE, "triangle"),
     "auth_failure": ("#0072b2", "circle"),
     "busy_reject": ("#b5179e", "square"),
     "callee_down": ("#17becf", "triangle"),

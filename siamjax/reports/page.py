@@ -39,9 +39,10 @@ def write(path, data, *, follow=0):
         curves                    {name: (steps, values)}, as `scalars.read` gives
         results, results_text     see `evaluation.results`
         timelines                 a list of `timeline`
-        pictures, mistakes        windows of traffic, see `identification.gallery`
+        pictures, mistakes        windows of traffic, see `identification.pictures`
         columns, clip, bin_s      of that traffic: names, largest feature, seconds of
                                   a bin
+        unknown                   the distance from which no example counts
         config                    the run's fields
       follow: seconds after which an open page loads itself again; 0: never.
     """
@@ -128,16 +129,12 @@ def timeline(capture, spans, labels, *, end_s, right=None, warning=""):
       right: whether what was found counts as right; None: not judged.
       warning: what is odd about the capture.
     """
-    truth, at = [], 0.0
+    truth = []
     if labels is not None and not labels:
         truth = [("normal", 0.0, end_s)]
-    for label in labels or ():
-        until = min(label.clear_s, end_s)
-        truth += [
-            ("normal", at, label.onset_s),
-            (label.condition, label.onset_s, until),
-        ]
-        at = until
+    if labels:  # after a fault the traffic may still be recovering: not normal yet
+        truth = [("normal", 0.0, labels[0].onset_s)]
+        truth += [(x.condition, x.onset_s, min(x.clear_s, end_s)) for x in labels]
     return dict(
         capture=capture,
         end_s=end_s,

@@ -29,13 +29,15 @@ function results() {
   confusion(found);
 }
 
+const many = ({ windows, captures }) => el("th", { class: "many" }, `${windows} windows, ${captures} captures`);
+
 function confusion(found) {
   const names = Object.keys(found.conditions);
   const shots = Object.keys(found.shots)[0];
   const root = section("confusion", "Who is taken for whom",
     `${found.main}, ${shots} example of each: % of a row's windows that are named as the column.`);
   const top = el("tr", {}, el("th", {}, ""), ...names.map((name) =>
-    el("th", { class: "top", title: name }, el("div", {}, el("span", {}, name)))));
+    el("th", { class: "top", title: name }, el("div", {}, el("span", {}, name)))), el("th", {}, ""));
   const rows = found.shots[shots].confusion.map((row, i) => el("tr", {},
     el("th", { class: "side", title: names[i] }, key(names[i])),
     ...row.map((share, j) => {
@@ -43,6 +45,6 @@ function confusion(found) {
       const cell = el("td", { style: `background: rgba(var(--shade), ${(0.04 + 0.9 * value).toFixed(3)});` +
         (value > 0.55 ? "color: var(--card)" : "") }, value >= 0.005 ? (100 * value).toFixed(0) : "");
       return tipped(cell, `${names[i]} named ${names[j]}: ${number(share === null ? null : 100 * share, 1)} %`);
-    })));
+    }), many(found.conditions[names[i]])));
   root.append(el("div", { class: "scroll" }, el("table", { class: "confusion" }, top, ...rows)));
 }

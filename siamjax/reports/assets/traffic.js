@@ -2,23 +2,35 @@
 function traffic() {
   if (data.pictures && data.pictures.length) {
     const root = section("traffic", "What the conditions look like",
-      "One window of each: columns that deviate from the session's normal time, blue for less, red for more.");
+      "One window of each, with the columns that deviate most from the session's normal time.");
     const grid = el("div", { class: "pictures" });
-    root.append(grid);
+    root.append(scale(), grid);
     for (const window of data.pictures) grid.append(heat(window, rowsOf([window])));
   }
   if (!data.mistakes) return;
   const root = section("mistakes", "The worst mistakes, and why",
-    "Test windows that were named wrong, each beside the example it was taken for; both show the same columns.");
+    "Test windows that were named wrong, the most confident first, each beside the example it was " +
+    "compared with and, where there is one, the example it should have been nearest to. All show the same columns.");
   if (!data.mistakes.length) root.append(el("p", {}, "No test window was named wrong."));
+  else root.append(scale());
   for (const mistake of data.mistakes) {
-    const rows = rowsOf([mistake.window, mistake.example]);
-    root.append(el("div", { class: "pair" },
-      el("p", {}, key(mistake.window.condition), " was named ", key(mistake.named),
-        `, ${number(mistake.distance)} from this example of `, key(mistake.example.condition),
-        look(mistake.window.condition).novel ? ": it has no example and should be unknown" : ""),
-      heat(mistake.window, rows), heat(mistake.example, rows)));
+    const shown = [mistake.window, mistake.example, mistake.own].filter((window) => window);
+    const rows = rowsOf(shown);
+    root.append(el("div", { class: "pair" }, el("p", {}, ...reason(mistake)), ...shown.map((window) => heat(window, rows))));
   }
+}
+
+function reason({ window, named, distance, example, own, own_distance, windows, captures }) {
+  const many = `${windows} window${windows > 1 ? "s" : ""} of ${captures} capture${captures > 1 ? "s" : ""}`;
+  const should = own_distance === null ? "it has no example and should be unknown"
+    : own ? `its own example is ${number(own_distance)} away` : "that is its own";
+  return [key(window.condition), " was named ", key(named), ` (${many}): the nearest example, of `, key(example.condition),
+    `, is ${number(distance)} away, ${should}. Beyond ${number(data.unknown)} is unknown.`];
+}
+
+// What the colours mean.
+function scale() {
+  return el("div", { class: "scale" }, `${-data.clip}`, el("i", {}), `+${data.clip} deviations from the session's normal time`);
 }
 
 function values(window) {
@@ -44,18 +56,19 @@ function rowsOf(windows, most = 14) {
 
 function heat(window, rows) {
   const [bins] = window.traffic.shape;
-  const [left, cell, tall] = [150, 6.4, 13];
-  const [width, height] = [left + bins * cell + 4, rows.length * tall + 18];
+  const [left, width, tall] = [150, 360, 13];
+  const [cell, height] = [(width - left - 4) / bins, rows.length * tall + 18];
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": window.condition });
   rows.forEach((f, r) => {
-    picture.append(svg("text", { x: left - 6, y: r * tall + 10, "text-anchor": "end" }, data.columns[f]));
+    const name = data.columns[f], label = name.length > 22 ? name.slice(0, 21) + "…" : name;
+    picture.append(tipped(svg("text", { x: left - 6, y: r * tall + 10, "text-anchor": "end" }, label), name));
     picture.append(svg("rect", { x: left, y: r * tall, width: bins * cell, height: tall - 1, fill: "var(--wall)" }));
     for (let t = 0; t < bins; t++) {
       const value = values(window)(t, f), share = Math.min(1, Math.abs(value) / data.clip);
       if (share < 0.04) continue;
       const box = svg("rect", { x: left + t * cell, y: r * tall, width: cell - 0.4, height: tall - 1,
         fill: value < 0 ? "var(--less)" : "var(--more)", "fill-opacity": share.toFixed(2) });
-      picture.append(tipped(box, `${data.columns[f]}\n${number(t * data.bin_s, 1)} s: ${value > 0 ? "+" : ""}${number(value, 1)} deviations`));
+      picture.append(tipped(box, `${name}\n${number(t * data.bin_s, 1)} s: ${value > 0 ? "+" : ""}${number(value, 1)} deviations`));
     }
   });
   const seconds = bins * data.bin_s;
