@@ -17,10 +17,12 @@ def get_config():
             dir="runs/testbed",  # a prepared data set, relative to the current folder
             bin_s=0.5,
             bins=32,  # of a window: 16 s
-            hop_s=4.0,  # between the starts of windows
-            baseline_s=24.0,  # the session's normal time, at its beginning
+            hop_s=4.0,  # between windows; 0: one at the end of each labelled stretch
+            baseline_s=24.0,  # normal, at its beginning; 0: training's normal bins
             floor=0.3,  # added to a baseline's deviation, in log counts
             clip=3.0,  # largest feature, in deviations
+            test_captures=(),  # patterns of names; empty: folds decide
+            valid_captures=(),  # beside test_captures
             folds=4,  # captures of each condition are dealt into so many
             test_fold=0,
             valid_fold=1,

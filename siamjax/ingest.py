@@ -1,25 +1,32 @@
 """Captures and their labels -> a prepared data set and a cleaning report.
 
 python -m siamjax.ingest --captures=DIR --labels=labels.csv --out=DIR
+python -m siamjax.ingest --format=counters --captures=DIR --labels=labels.csv --out=DIR
 """
 
 import ipaddress
 
 from absl import flags
 
-from siamjax import cli
-from siamjax.data import prepare
+from siamjax import checks, cli
+from siamjax.data import prepare, prepare_counters
 from siamjax.types import UsageError
 
 _CAPTURES = flags.DEFINE_string(
     "captures", None, "Folder of captures, or one capture.", required=True
 )
 _LABELS = flags.DEFINE_string(
-    "labels", None, "CSV of file, condition, onset_s, clear_s.", required=True
-)
+    "labels", None,
+    "CSV of file, condition, onset_s, clear_s; of counters: file, start, end, "
+    "condition.", required=True,
+)  # fmt: skip
 _OUT = flags.DEFINE_string(
     "out", None, "Folder of the prepared data set.", required=True
 )
+_FORMAT = flags.DEFINE_enum(
+    "format", "packets", ["packets", "counters"],
+    "Packet captures, or tables of counters (CSV, Parquet).",
+)  # fmt: skip
 _SERVER = flags.DEFINE_string(
     "server", None, "IP address of the server; by default found in each capture."
 )
@@ -30,6 +37,12 @@ _WORKERS = flags.DEFINE_integer(
 
 def main(argv):
     cli.no_arguments(argv)
+    if _FORMAT.value == "counters":
+        checks.require(_SERVER.value is None, "--server is for packets, not counters")
+        prepare_counters.prepare_counters(
+            _CAPTURES.value, _LABELS.value, _OUT.value, workers=_WORKERS.value
+        )
+        return
     prepare.prepare(
         _CAPTURES.value,
         _LABELS.value,

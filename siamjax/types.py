@@ -58,10 +58,14 @@ class Series(NamedTuple):
 
 
 class Label(NamedTuple):
-    """One stretch of a session: [onset_s, clear_s) seconds after its first packet."""
+    """One stretch of a session: [onset_s, clear_s) seconds after its first packet.
+
+    Where a session has stretches of `normal`, what is outside of all its stretches has
+    no condition; where it has none, all before its first fault is normal.
+    """
 
     condition: str
-    onset_s: float  # 0 for `normal`
+    onset_s: float
     clear_s: float  # inf: to the end
 
 
@@ -70,7 +74,7 @@ class Session(NamedTuple):
 
     name: str
     span_s: float  # first packet to last
-    labels: tuple[Label, ...]  # the faults, in order of onset; none: normal throughout
+    labels: tuple[Label, ...]  # in order of onset; none: normal throughout
     events: Events | None  # either events ...
     series: Series | None  # ... or counters
 
@@ -106,7 +110,7 @@ class Scaler(NamedTuple):
 
     heavy: Any  # [F] bool, columns that take log1p
     empty: Any  # [F] float, of a bin that saw nothing
-    floor: Any  # [] added to a baseline's deviation
+    floor: Any  # [F] added to a baseline's deviation
     clip: Any  # [] largest absolute feature, in deviations
     scale: Any  # [F] factor after clipping
 

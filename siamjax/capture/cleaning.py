@@ -83,12 +83,18 @@ def table(reports):
     lines = [head + causes]
     lines += [_cells(report, len(report.gaps), causes) for report in reports]
     lines += [_cells(everything, sum(len(report.gaps) for report in reports), causes)]
+    return "\n".join(
+        [*aligned(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
+    )
+
+
+def aligned(lines):
+    """Lines of cells as lines of text: the first cell to the left, the others right."""
     widths = [max(map(len, column)) for column in zip(*lines)]
-    text = [
+    return [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
         for line in lines
     ]
-    return "\n".join([*text, *(f"{cause}: {CAUSES[cause]}" for cause in causes)])
 
 
 def _cells(report, gaps_found, causes):

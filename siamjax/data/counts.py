@@ -55,9 +55,26 @@ def of_events(events, kinds, span_s, bin_s):
 
 
 def of_series(series, bin_s):
-    """Counters are rows already: `[N, F]`, whose step must be the bin."""
-    del bin_s
-    return series.values.astype(np.float32)
+    """Counters `[bins, F]`: the mean of the measured rows of each bin.
+
+    A step that is longer than a bin is refused: see `step_s`.
+    """
+    bin_of = (series.time_ns / (bin_s * 1e9) + 1e-6).astype(int)
+    if (np.diff(bin_of) == 1).all():
+        return series.values.astype(np.float32)
+    bins = round(len(series.time_ns) * step_s(series) // bin_s)
+    inside = bin_of < bins
+    values, bin_of = series.values[inside].astype(float), bin_of[inside]
+    measured = ~np.isnan(values)
+    total, many = np.zeros((2, bins, values.shape[1]))
+    np.add.at(total, bin_of, np.where(measured, values, 0.0))
+    np.add.at(many, bin_of, measured)
+    return np.where(many > 0, total / np.maximum(many, 1), np.nan).astype(np.float32)
+
+
+def step_s(series):
+    """Seconds from one row of a series to the next."""
+    return float(series.time_ns[1] - series.time_ns[0]) / 1e9
 
 
 def _index():

@@ -9,23 +9,68 @@ import numpy as np
 
 from siamjax.types import Baseline, Scaler
 
+# Of a count whose gaps follow no rhythm (exponential) the deviation is the mean.
+HEAVY_TAILED = 1.0
+# What never goes this high is a flag or a level, not a count.
+FEW = 10
+# The least unit of a column, as a share of its mean: what never changes has no
+# deviation.
+LEAST_UNIT = 0.01
+
 
 def scaler(columns, *, floor, clip):
     """The `Scaler` of a table of columns.
 
     Args:
       columns: `types.Column`s, F of them.
-      floor: added to every deviation of a baseline, in log counts: it keeps a column
-        that was silent in normal times from making much of its first message.
+      floor: added to every deviation of a baseline, in log counts, or `[F]`: it keeps a
+        column that was silent in normal times from making much of its first message.
       clip: the largest absolute feature, in deviations.
     """
     return Scaler(
         heavy=np.array([column.heavy for column in columns]),
         empty=np.array([column.empty for column in columns], np.float32),
-        floor=np.float32(floor),
+        floor=np.broadcast_to(np.float32(floor), (len(columns),)),
         clip=np.float32(clip),
         scale=np.ones(len(columns), np.float32),
     )
+
+
+def heavy_tailed(normal):
+    """`[F]` bool: columns of counters that are counts with a heavy tail.
+
+    Their deviation in normal bins `[N, F]` of training is above their mean. log1p of
+    other columns only blurs them.
+    """
+    mean, deviation = _moments(normal)
+    least, most = _extremes(normal)
+    return (least >= 0) & (most >= FEW) & (deviation > HEAVY_TAILED * mean)
+
+
+def units(normal, heavy):
+    """`[F]` what counts as much in each column of counters: 1 in log counts.
+
+    For the others their deviation in normal bins `[N, F]` of training, at least a
+    hundredth of their mean; 1 where they were always 0.
+    """
+    mean, deviation = _moments(normal)
+    unit = np.maximum(deviation, LEAST_UNIT * np.abs(mean))
+    return np.where(heavy | (unit == 0), 1.0, unit).astype(np.float32)
+
+
+def _moments(x):
+    """Mean and deviation `[F]` of what is measured in `[N, F]`; 0 where nothing is."""
+    measured = ~np.isnan(x)
+    n = np.maximum(measured.sum(0), 1)
+    mean = np.where(measured, x, 0.0).sum(0, dtype=float) / n
+    squares = np.where(measured, x - mean, 0.0) ** 2
+    return mean, np.sqrt(squares.sum(0) / n)
+
+
+def _extremes(x):
+    measured = ~np.isnan(x)
+    least = np.where(measured, x, np.inf).min(0, initial=np.inf)
+    return least, np.where(measured, x, -np.inf).max(0, initial=-np.inf)
 
 
 def logs(counts, scaler):
@@ -53,7 +98,8 @@ def features(counts, baseline, scaler):
     Where nothing was measured (NaN) a feature is 0: as in the session's normal times.
     """
     mean, deviation = baseline.mean[..., None, :], baseline.deviation[..., None, :]
-    z = (logs(counts, scaler) - mean) / (deviation + scaler.floor)
+    unit = deviation + jnp.broadcast_to(scaler.floor, deviation.shape)
+    z = (logs(counts, scaler) - mean) / unit
     z = jnp.clip(jnp.nan_to_num(z), -scaler.clip, scaler.clip)
     return z * jnp.broadcast_to(scaler.scale, z.shape)
 

@@ -11,7 +11,7 @@ from siamjax.types import NORMAL, Label, UsageError
 COLUMNS = ("file", "condition", "onset_s", "clear_s")
 # What a recorder may note besides; of no use here.
 _NOTES = frozenset(("seed", "rate_cps", "hold_s", "severity", "notes"))
-_TOO_MANY = "more fields than columns"
+TOO_MANY = "more fields than columns"
 
 
 class Table(NamedTuple):
@@ -32,23 +32,18 @@ def read(path):
       UsageError: there is no such table, or a column is missing.
     """
     name = Path(path).name
-    columns, rows = _rows(path)
-    if missing := ", ".join(c for c in COLUMNS if c not in columns):
-        there = ", ".join(columns) or "none"
-        raise UsageError(f"{path} has no column {missing}; it has {there}")
-    found, wrong, problems = {}, {}, []
-    if unknown := ", ".join(c for c in columns if c not in COLUMNS and c not in _NOTES):
-        problems.append(f"{name}: unknown column {unknown}, ignored")
-    for number, row in enumerate(rows, start=2):
+    numbered, problems = rows(path, COLUMNS)
+    found, wrong = {}, {}
+    for where, row in numbered:
         file = row["file"].strip()
         labels = found.setdefault(file, [])
         try:
             label = _label(row)
         except ValueError as error:
-            wrong.setdefault(file, f"{name}, row {number}: {error}")
+            wrong.setdefault(file, f"{where}: {error}")
             continue
         if label in labels:
-            problems.append(f"{name}, row {number}: {file} is there twice, used once")
+            problems.append(f"{where}: {file} is there twice, used once")
         else:
             labels.append(label)
     for file, labels in found.items():
@@ -72,10 +67,27 @@ def outside(labels, span_s):
     return ""
 
 
+def rows(path, columns):
+    """Rows of a table of labels as `(where, {column: text})`, and lines about it.
+
+    Raises:
+      UsageError: there is no such table, or a column is missing.
+    """
+    there, found = _rows(path)
+    if missing := ", ".join(c for c in columns if c not in there):
+        raise UsageError(
+            f"{path} has no column {missing}; it has {', '.join(there) or 'none'}"
+        )
+    name, problems = Path(path).name, []
+    if unknown := ", ".join(c for c in there if c not in columns and c not in _NOTES):
+        problems.append(f"{name}: unknown column {unknown}, ignored")
+    return [(f"{name}, row {i}", row) for i, row in enumerate(found, start=2)], problems
+
+
 def _rows(path):
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="", restkey=_TOO_MANY)
+            reader = csv.DictReader(file, restval="", restkey=TOO_MANY)
             return tuple(reader.fieldnames or ()), list(reader)
     except FileNotFoundError:
         raise UsageError(f"there is no {path}") from None
@@ -85,8 +97,8 @@ def _rows(path):
 
 def _label(row):
     """The `Label` of a row, None for normal; ValueError says what is wrong."""
-    if _TOO_MANY in row:
-        raise ValueError(_TOO_MANY)
+    if TOO_MANY in row:
+        raise ValueError(TOO_MANY)
     if not row["file"].strip():
         raise ValueError("no file")
     condition = row["condition"].strip()

@@ -17,6 +17,9 @@ from siamjax.capture import cleaning, events
 from siamjax.data import labels, prepared
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
+# So many conditions fit into one line of a summary.
+SHOWN = 16
+
 
 class Source(NamedTuple):
     """A capture that is to be read."""
@@ -50,11 +53,13 @@ def prepare(
     sources, problems = find(captures, labels_path)
     for line in problems:
         say(line)
-    meta = _meta(sources, labels_path, server_address)
-    if _is_made_of(out, meta):
+    server = cleaning.FOUND if server_address is None else cleaning.GIVEN
+    meta = provenance(sources, labels_path, {"format": "packets", "server": server})
+    # Which server was given is an address, which is not kept: then it is made again.
+    if server == cleaning.FOUND and is_made_of(out, meta):
         say(f"{out} is up to date")
         return
-    found = _read_all(sources, server_address, workers or len(os.sched_getaffinity(0)))
+    found = read_all(sources, _read, server_address, workers)
     usable, left_out = _usable(sources, found)
     for line in left_out:
         say(line)
@@ -68,15 +73,21 @@ def prepare(
         "captures": [report._asdict() for report in reports],
     }
     prepared.write(out, _data_set(usable, meta), report)
-    say(f"{out}: {len(usable)} sessions: {_conditions(usable)}")
+    say(summary(out, (source.labels for source, *_ in usable)))
 
 
-def find(captures, labels_path):
-    """The `Source`s with usable labels in a folder, and lines about everything else."""
+def find(captures, labels_path, read=labels.read):
+    """The `Source`s with usable labels in a folder, and lines about everything else.
+
+    Args:
+      captures: a folder of captures, or one capture.
+      labels_path: the table of labels.
+      read: gives the `labels.Table` in it.
+    """
     captures = Path(captures)
     if not captures.exists():
         raise UsageError(f"there is no {captures}")
-    by_file, wrong, problems = labels.read(labels_path)
+    by_file, wrong, problems = read(labels_path)
     files = _files(captures, Path(labels_path))
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
@@ -114,22 +125,20 @@ def _names(files):
     }
 
 
-def _meta(sources, labels_path, server_address):
-    server = cleaning.FOUND if server_address is None else cleaning.GIVEN
+def provenance(sources, labels_path, options):
+    """What meta.json says of where a data set comes from."""
     return {
         "version": siamjax.__version__,
-        "options": {"format": "packets", "server": server},
+        "options": options,
         "labels_sha256": _sha256(labels_path),
         "captures_sha256": {source.file: _sha256(source.path) for source in sources},
     }
 
 
-def _is_made_of(out, meta):
-    # Which server was given is an address, which is not kept: then it is made again.
+def is_made_of(out, meta):
+    """Whether a folder holds a data set of the very same input and options."""
     old = prepared.read_meta(out)
-    if old is None or meta["options"]["server"] == cleaning.GIVEN:
-        return False
-    return all(old.get(key) == value for key, value in meta.items())
+    return old is not None and all(old.get(key) == meta[key] for key in meta)
 
 
 def _sha256(path):
@@ -137,21 +146,30 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_all(sources, server_address, workers):
-    """For each source, in order, what `events.read` gives, or the line of its error."""
-    tasks = [(source.file, source.path, server_address) for source in sources]
+def read_all(sources, read, option, workers=None):
+    """For each source, in order, what `read((file, path, option))` gives.
+
+    Args:
+      sources: `Source`s.
+      read: a function of a module, for other processes to find.
+      option: passed on.
+      workers: processes; by default one a core.
+    """
+    tasks = [(source.file, source.path, option) for source in sources]
+    workers = workers or len(os.sched_getaffinity(0))
     bar = {"total": len(tasks), "unit": " captures", "disable": None}
     if min(workers, len(tasks)) <= 1:
-        return [_read(task) for task in tqdm(tasks, **bar)]
+        return [read(task) for task in tqdm(tasks, **bar)]
     # Fresh processes: a forked one could inherit a lock without the thread that holds
     # it.
     context = multiprocessing.get_context("spawn")
     ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this one
     with concurrent.futures.ProcessPoolExecutor(workers, context, *ignore) as pool:
-        return list(tqdm(pool.map(_read, tasks), **bar))
+        return list(tqdm(pool.map(read, tasks), **bar))
 
 
 def _read(task):
+    """What `events.read` gives, or the line of its error."""
     file, path, server_address = task
     try:
         return events.read(path, server_address)
@@ -184,10 +202,11 @@ def _data_set(usable, meta):
     return DataSet(tuple(sessions), tuple(kinds), meta)
 
 
-def _conditions(usable):
-    counts = Counter(
-        condition
-        for source, *_ in usable
-        for condition in {label.condition for label in source.labels} or {NORMAL}
-    )
-    return ", ".join(f"{counts[condition]} {condition}" for condition in sorted(counts))
+def summary(out, labels_of_sessions):
+    """One line: how many sessions have each condition."""
+    found = [{x.condition for x in some} or {NORMAL} for some in labels_of_sessions]
+    counts = Counter(condition for some in found for condition in some)
+    shown = [f"{counts[condition]} {condition}" for condition in sorted(counts)]
+    if len(shown) > SHOWN:
+        shown = [f"{len(shown)} conditions", *shown[:SHOWN], "..."]
+    return f"{out}: {len(found)} sessions: {', '.join(shown)}"

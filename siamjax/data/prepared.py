@@ -165,7 +165,7 @@ def _read_labels(path):
     labels = {}
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["condition"] != NORMAL:
+            if row["onset_s"]:
                 times = float(row["onset_s"]), float(row["clear_s"] or "inf")
                 label = Label(row["condition"], *times)
                 labels.setdefault(row["file"], []).append(label)

@@ -1,10 +1,12 @@
 """A prepared data set -> counts, baselines and labelled windows, split by capture.
 
 Splits are by capture, never by window. Conditions are known, novel for validation (they
-choose checkpoints and settings) or novel for test: three disjoint sets. No column,
-baseline or scale depends on which captures train.
+choose checkpoints and settings) or novel for test: three disjoint sets. Of events no
+column, baseline or scale depends on which captures train; of counters the normal bins
+of the training captures say which columns take log1p, and their units.
 """
 
+import fnmatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,27 +64,26 @@ def open_splits(config):
             f"{config.dir} has no usable capture: {'; '.join(left_out[:3])}"
         )
     conditions, known = order(sessions, config)
-    table = columns.SIP
-    scaler = features.scaler(table, floor=config.floor, clip=config.clip)
+    role = roles(sessions, config)
     first = round(config.baseline_s / config.bin_s)
     all_counts = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
-    baselines = [features.baseline(c[:first], scaler) for c in all_counts]
-    parts = []
-    for i, (session, count) in enumerate(zip(sessions, all_counts)):
-        x = features.features(
-            count[None], Baseline(*(b[None] for b in baselines[i])), scaler
-        )
-        parts.append(
-            windows.of_session(
-                i, np.asarray(x[0]), session.labels, conditions,
-                length=config.bins, hop=round(config.hop_s / config.bin_s), first=first,
-                bin_s=config.bin_s,
-            )
-        )  # fmt: skip
+    normal = _normal(sessions, all_counts, role, config)
+    table, scaler = _scaling(
+        dataset.kinds, sessions[0].series is not None, normal, config
+    )
+    if first:
+        baselines = [features.baseline(c[:first], scaler) for c in all_counts]
+    else:
+        baselines = [features.baseline(normal, scaler)] * len(sessions)
+    baselines = [Baseline(*map(np.asarray, baseline)) for baseline in baselines]
+    parts = [
+        _windows(i, session, all_counts[i], baselines[i], scaler, conditions, config)
+        for i, session in enumerate(sessions)
+    ]
     return Splits(
         columns=table,
         sessions=tuple(session.name for session in sessions),
-        role=roles(sessions, config),
+        role=role,
         conditions=conditions,
         known=known,
         novel_valid=tuple(config.novel_valid),
@@ -90,13 +91,56 @@ def open_splits(config):
         labels=tuple(session.labels for session in sessions),
         bins=np.array([len(count) for count in all_counts]),
         counts=_stack(all_counts),
-        baseline=Baseline(
-            *(np.stack([np.asarray(x) for x in b]) for b in zip(*baselines))
-        ),
+        baseline=Baseline(*map(np.stack, zip(*baselines))),
         scaler=scaler,
         windows=windows.join(parts),
         left_out=left_out,
     )
+
+
+def _normal(sessions, all_counts, role, config):
+    """Normal bins `[N, F]` of the training captures; all of theirs if none is normal.
+
+    They give the baseline of all sessions where `config.baseline_s` is 0, and the units
+    of counters.
+    """
+    train = [i for i in range(len(sessions)) if role[i] == TRAIN]
+    found = [
+        all_counts[i][
+            windows.normal_bins(sessions[i].labels, len(all_counts[i]), config.bin_s)
+        ]
+        for i in train
+    ]
+    if not any(map(len, found)):
+        found = [all_counts[i] for i in train]
+    return np.concatenate(found) if found else all_counts[0][:0]
+
+
+def _scaling(kinds, counters, normal, config):
+    """Columns and `Scaler`; those of events do not depend on the data."""
+    if not counters:
+        return columns.SIP, features.scaler(
+            columns.SIP, floor=config.floor, clip=config.clip
+        )
+    heavy = features.heavy_tailed(normal)
+    floor = config.floor * features.units(normal, heavy)
+    table = columns.of_counters(kinds, heavy)
+    return table, features.scaler(table, floor=floor, clip=config.clip)
+
+
+def _windows(index, session, count, baseline, scaler, conditions, config):
+    """`types.Windows` of one session."""
+    first = round(config.baseline_s / config.bin_s)
+    if not config.hop_s:
+        return windows.at_ends(
+            index, len(count), session.labels, conditions, length=config.bins,
+            first=first, bin_s=config.bin_s,
+        )  # fmt: skip
+    x = features.features(count[None], Baseline(*(b[None] for b in baseline)), scaler)
+    return windows.of_session(
+        index, np.asarray(x[0]), session.labels, conditions, length=config.bins,
+        hop=round(config.hop_s / config.bin_s), first=first, bin_s=config.bin_s,
+    )  # fmt: skip
 
 
 def usable(sessions, config):
@@ -104,11 +148,20 @@ def usable(sessions, config):
     needed_s = config.baseline_s + config.bins * config.bin_s
     good, left_out = [], []
     for session in sessions:
-        early = [x for x in session.labels if x.onset_s < config.baseline_s]
+        early = [
+            label
+            for label in session.labels
+            if label.onset_s < config.baseline_s and label.condition != NORMAL
+        ]
         if session.span_s < needed_s:
             left_out.append(
                 f"{session.name}: {session.span_s:.1f} s is too short for a baseline "
                 f"and one window ({needed_s:g} s)"
+            )
+        elif session.series and counts.step_s(session.series) > 1.001 * config.bin_s:
+            left_out.append(
+                f"{session.name}: its rows are {counts.step_s(session.series):g} s "
+                f"apart, longer than config.data.bin_s of {config.bin_s:g} s"
             )
         elif early:
             left_out.append(
@@ -144,7 +197,14 @@ def roles(sessions, config):
 
     All captures of a novel condition are for the test, of one in `novel_valid` for
     validation: nothing of them is trained on, not even their normal windows.
+
+    Where `config.test_captures` names captures, it and `valid_captures` decide alone:
+    patterns of names, as of files.
     """
+    if config.get("test_captures"):  # a run of an older version has none
+        patterns = {VALID: config.valid_captures, TEST: config.test_captures}
+        out = [_role(session.name, patterns) for session in sessions]
+        return np.array(out)
     if max(config.test_fold, config.valid_fold) >= config.folds or (
         config.test_fold == config.valid_fold
     ):
@@ -161,6 +221,20 @@ def roles(sessions, config):
         role = VALID if kind in config.novel_valid else role
         out[session.name] = TEST if kind in config.novel else role
     return np.array([out[session.name] for session in sessions])
+
+
+def _role(name, patterns):
+    """The role of a capture by patterns of names; UsageError if it has two."""
+    found = [
+        role
+        for role, some in patterns.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in some)
+    ]
+    checks.require(
+        len(found) < 2,
+        f"{name} is in both config.data.valid_captures and test_captures",
+    )
+    return found[0] if found else TRAIN
 
 
 def _stack(arrays):

@@ -20,7 +20,8 @@ def of_session(index, features, labels, conditions, *, length, hop, first, bin_s
     A window is a fault's where it lies wholly inside it and normal where it lies before
     the first. One that straddles a change is TRANSITIONAL; after a fault has cleared
     its echo goes on, and windows are RECOVERING until they are as quiet as the normal
-    ones.
+    ones. Where stretches of normal are labelled, windows inside them are normal and
+    those outside of all stretches TRANSITIONAL.
 
     Args:
       index: the session's number.
@@ -32,6 +33,12 @@ def of_session(index, features, labels, conditions, *, length, hop, first, bin_s
     """
     begin = starts(len(features), length=length, hop=hop, first=first)
     begin_s, end_s = begin * bin_s, (begin + length) * bin_s
+    if any(label.condition == NORMAL for label in labels):
+        condition = np.full(len(begin), TRANSITIONAL, np.int32)
+        for label in labels:
+            inside = (begin_s >= label.onset_s) & (end_s <= label.clear_s)
+            condition[inside] = conditions.index(label.condition)
+        return Windows(np.full(len(begin), index, np.int32), begin, condition)
     condition = np.full(len(begin), conditions.index(NORMAL), np.int32)
     for label in labels:
         condition[end_s > label.onset_s] = TRANSITIONAL
@@ -50,6 +57,39 @@ def of_session(index, features, labels, conditions, *, length, hop, first, bin_s
             conditions.index(NORMAL)
         )
     return Windows(np.full(len(begin), index, np.int32), begin, condition)
+
+
+def at_ends(index, bins, labels, conditions, *, length, first, bin_s):
+    """One window for each labelled stretch of a session: its last bin is the stretch's.
+
+    Stretches may be shorter than a window: what was before them is in it, too.
+
+    Args:
+      index: the session's number.
+      bins: how many the session has.
+      labels, conditions, length, first, bin_s: see `of_session`.
+    """
+    end = [round(min(label.clear_s / bin_s, bins)) for label in labels]
+    begin = np.array(end, np.int32) - length
+    condition = np.array([conditions.index(x.condition) for x in labels], np.int32)
+    some = begin >= first
+    return Windows(np.full(some.sum(), index, np.int32), begin[some], condition[some])
+
+
+def normal_bins(labels, bins, bin_s):
+    """`[bins]` bool: bins of the session's stretches of normal, or before its first
+    fault."""
+    normal = [label for label in labels if label.condition == NORMAL]
+    begin_s = np.arange(bins) * bin_s
+    if not normal:
+        return begin_s + bin_s <= (labels[0].onset_s if labels else np.inf)
+    return np.any(
+        [
+            (begin_s >= label.onset_s) & (begin_s + bin_s <= label.clear_s)
+            for label in normal
+        ],
+        axis=0,
+    )
 
 
 def quietness(features, begin, length):

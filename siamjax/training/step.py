@@ -105,7 +105,8 @@ def batch(step, data, parts):
     counts = sampler.gather(data.counts, data.windows, rows, parts.length)
     if parts.shape.made_up:
         key = jax.random.fold_in(jax.random.key(data.seed ^ 0x5EED), step)
-        unit = baseline.deviation + data.scaler.floor
+        floor = jnp.broadcast_to(data.scaler.floor, baseline.deviation.shape)
+        unit = baseline.deviation + floor
         counts = made_up.made_up(key, counts, -1 - labels, unit, parts.made_up)
     x = features.features(counts, baseline, data.scaler)
     group = sampler.branches(labels) if parts.by_branch else session

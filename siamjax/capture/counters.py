@@ -1,0 +1,298 @@
+"""A table of counters -> rows on an even grid, with everything odd counted by cause.
+
+A table is CSV or Parquet with one column of times and numeric columns, a row a step.
+What was not measured is NaN and stays so: nothing is invented to fill a gap.
+"""
+
+import importlib
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import cleaning
+from siamjax.types import SiamjaxError, UsageError
+
+CAUSES = {
+    "ragged": "rows with more fields than columns: left out",
+    "time_unread": "rows whose time cannot be read: left out",
+    "out_of_order": "rows earlier than the one before: sorted",
+    "duplicated": "rows that are there twice: used once",
+    "contradicting": "rows of one time with other values: the last is used",
+    "moved": "rows more than a tenth of a step off the even grid: taken to it",
+    "crowded": "rows that share a step of the grid with another: averaged",
+    "gap": "steps without a row: nothing measured",
+    "missing": "cells without a value: nothing measured",
+    "unread": "cells that hold no finite number: nothing measured",
+    "text": "columns without numbers: left out",
+}
+TIME_NAMES = ("time", "timestamp", "datetime", "date")
+# Moved further than this part of a step, a row is counted as moved.
+OFF_GRID = 0.1
+# A grid this many times longer than the rows it holds comes from a stray time.
+SPARSE = 50
+# A column that only grows has so many rises at least, and so many for each reset.
+RISES = 10
+# Beyond, a float32 is infinite.
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class Report(NamedTuple):
+    """What was found in one table."""
+
+    name: str
+    rows: int  # of the grid
+    columns: int
+    step_s: float
+    span_s: float
+    causes: dict[str, int]  # of CAUSES, those that occurred
+    gaps: list[list[float]]  # [start_s, length_s]
+
+
+class Table(NamedTuple):
+    """The rows of one file, evenly spaced."""
+
+    numbers: bool  # its times are numbers of seconds, not dates
+    first_ns: int  # time of the first row, since 1970 or on its own clock
+    step_ns: int
+    names: tuple[str, ...]  # of the F columns
+    values: np.ndarray  # [N, F] float64; NaN where nothing was measured
+
+
+def read(path):
+    """The `Table` in a file and its `Report`.
+
+    Raises:
+      SiamjaxError: it cannot be read, or there is no step or no column in it.
+    """
+    frame, ragged = _frame(path)
+    if not len(frame):
+        raise SiamjaxError(f"{path} has no row")
+    of_time = next((c for c in frame if str(c).lower() in TIME_NAMES), frame.columns[0])
+    time_ns, read, numbers = times(frame[of_time])
+    names, values, counted = _numeric(frame.drop(columns=of_time))
+    if not read.any():
+        raise SiamjaxError(f"{path}: column {of_time!r} holds no times")
+    if not names:
+        raise SiamjaxError(f"{path} has no numeric column beside {of_time!r}")
+    counted |= dict(ragged=ragged, time_unread=int((~read).sum()))
+    time_ns, values, order = _in_order(time_ns[read], values[read])
+    counted |= order
+    if len(time_ns) < 2:
+        raise SiamjaxError(f"{path} has rows of one time only: there is no step")
+    step_ns = _step(time_ns)
+    if (time_ns[-1] - time_ns[0]) // step_ns > SPARSE * len(time_ns):
+        raise SiamjaxError(
+            f"{path}: {len(time_ns)} rows of {step_ns / 1e9:g} s lie over "
+            f"{(time_ns[-1] - time_ns[0]) / 1e9:.0f} s: is a time wrong?"
+        )
+    values, gaps, placed = _on_grid(time_ns, step_ns, values)
+    counted |= placed
+    table = Table(numbers, int(time_ns[0]), step_ns, names, values)
+    step_s = step_ns / 1e9
+    return table, Report(
+        name=str(path),
+        rows=len(values),
+        columns=len(names),
+        step_s=step_s,
+        span_s=len(values) * step_s,
+        causes={cause: int(counted[cause]) for cause in CAUSES if counted.get(cause)},
+        gaps=[[start * step_s, length * step_s] for start, length in gaps],
+    )
+
+
+def times(column):
+    """A pandas column -> ns `[N]` int64, which were read `[N]`, and if they are
+    numbers.
+
+    Numbers are seconds. Dates without a zone are taken as they stand.
+    """
+    pandas = _pandas()
+    if pandas.api.types.is_datetime64_any_dtype(column):
+        numbers, dates = None, column
+    else:
+        numbers = pandas.to_numeric(column, errors="coerce")
+        numbers = numbers.where(np.isfinite(numbers.astype(float)))
+        dates = None
+        if numbers.notna().sum() * 2 < column.notna().sum():
+            numbers, dates = None, column.astype(str)
+    if numbers is None:
+        dates = pandas.to_datetime(dates, errors="coerce", utc=True, format="mixed")
+        ns = dates.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
+        return ns, dates.notna().to_numpy(), False
+    seconds = numbers.to_numpy(float)
+    return (
+        np.rint(np.nan_to_num(seconds) * 1e9).astype(np.int64),
+        ~np.isnan(seconds),
+        True,
+    )
+
+
+def table(reports):
+    """The reports as text: a line each, and what the causes mean."""
+    causes = [c for c in CAUSES if any(c in report.causes for report in reports)]
+    lines = [["capture", "rows", "columns", "step_s", "span_s", "gaps", *causes]]
+    for r in reports:
+        cells = [str(r.rows), str(r.columns), f"{r.step_s:g}", f"{r.span_s:g}"]
+        counts = [str(r.causes.get(cause, 0)) for cause in causes]
+        lines.append([r.name, *cells, str(len(r.gaps)), *counts])
+    return "\n".join(
+        [*cleaning.aligned(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
+    )
+
+
+def _pandas():
+    try:
+        return importlib.import_module("pandas")
+    except ImportError:
+        raise UsageError(
+            "counters are read with pandas: pip install 'siamjax[counters]'"
+        ) from None
+
+
+def _frame(path):
+    """The file as a pandas frame, and how many rows had too many fields."""
+    pandas, ragged = _pandas(), []
+    try:
+        if str(path).endswith(".parquet"):
+            frame = pandas.read_parquet(path)
+            plain = isinstance(frame.index, pandas.RangeIndex)
+            return (frame if plain else frame.reset_index()), 0
+        try:
+            return pandas.read_csv(path, low_memory=False, index_col=False), 0
+        except pandas.errors.ParserError:
+            frame = pandas.read_csv(
+                path, engine="python", index_col=False, on_bad_lines=ragged.append
+            )
+            return frame, len(ragged)
+    except ImportError:
+        raise UsageError(
+            "Parquet is read with pyarrow: pip install 'siamjax[counters]'"
+        ) from None
+    except Exception as error:  # of pandas, of pyarrow, of each decompressor
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise SiamjaxError(f"{path} is no table that can be read: {why[0]}") from None
+
+
+def _numeric(frame):
+    """Names `[F]` and values `[N, F]` of the columns that hold numbers, and counts."""
+    pandas, names, columns = _pandas(), [], []
+    counted = dict(missing=0, unread=0, text=0)
+    for name in frame:
+        column = frame[name]
+        if pandas.api.types.is_datetime64_any_dtype(column):
+            counted["text"] += 1
+            continue
+        values = pandas.to_numeric(column, errors="coerce").to_numpy(
+            float, na_value=np.nan
+        )
+        there = column.notna().to_numpy()
+        good = np.abs(values) <= LARGEST  # False for NaN
+        if there.any() and good.sum() * 2 < there.sum():
+            counted["text"] += 1
+            continue
+        counted["missing"] += int((~there).sum())
+        counted["unread"] += int((there & ~good).sum())
+        names.append(str(name))
+        columns.append(np.where(good, values, np.nan))
+    return tuple(names), np.stack(columns, 1) if columns else None, counted
+
+
+def _in_order(time_ns, values):
+    """Rows in order of time, one of each time; and counts."""
+    late = int((np.diff(time_ns) < 0).sum())
+    order = np.argsort(time_ns, kind="stable")
+    time_ns, values = time_ns[order], values[order]
+    again = np.diff(time_ns) == 0
+    equal = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+    alike = again & equal.all(1)
+    last = np.append(~again, True)
+    return (
+        time_ns[last],
+        values[last],
+        dict(
+            out_of_order=late,
+            duplicated=int(alike.sum()),
+            contradicting=int((again & ~alike).sum()),
+        ),
+    )
+
+
+def _step(time_ns):
+    """The step of rows in ns: whole seconds where it is within a hundredth of them."""
+    spacing = np.diff(time_ns)
+    # The mean over all usual ones, so that an error does not add up along the grid.
+    median = np.sort(spacing)[(len(spacing) - 1) // 2]
+    usual = np.rint(spacing / median) == 1
+    step_s = spacing[usual].mean() / 1e9
+    whole = round(step_s)
+    return round((whole if abs(step_s - whole) < 0.01 * step_s else step_s) * 1e9)
+
+
+def _on_grid(time_ns, step_ns, values):
+    """Values `[N, F]` on the grid, gaps `[(first, length)]` in steps, and counts."""
+    exact = (time_ns - time_ns[0]) / step_ns
+    slot = np.rint(exact).astype(int)
+    found, first, many = np.unique(slot, return_index=True, return_counts=True)
+    out = np.full((slot[-1] + 1, values.shape[1]), np.nan)
+    out[found] = values[first]
+    for i in np.flatnonzero(many > 1):
+        rows = values[first[i] : first[i] + many[i]]
+        measured = ~np.isnan(rows)
+        total, n = np.where(measured, rows, 0.0).sum(0), measured.sum(0)
+        out[found[i]] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    jump = np.diff(found)
+    gaps = [(found[i] + 1, jump[i] - 1) for i in np.flatnonzero(jump > 1)]
+    return (
+        out,
+        gaps,
+        dict(
+            moved=int((np.abs(exact - slot) > OFF_GRID).sum()),
+            crowded=int((many - 1).sum()),
+            gap=int((jump - 1).sum()),
+        ),
+    )
+
+
+def only_grow(tables):
+    """Which of the columns `[F]` only grow, from the tables `[N, F]` of all sessions.
+
+    Such a counter may start again, near 0, but never goes back a little.
+    """
+    total = 0
+    for values in tables:
+        counts = np.zeros((3, values.shape[1]), int)
+        for f, column in enumerate(values.T):
+            column = column[~np.isnan(column)]
+            fell, low = np.diff(column) < 0, column[1:] < 0.5 * column[:-1]
+            counts[:, f] = (
+                (np.diff(column) > 0).sum(),
+                (fell & low).sum(),
+                (fell & ~low).sum(),
+            )
+        total = total + counts
+    rises, resets, backs = total
+    return (backs == 0) & (rises >= RISES) & (resets * RISES <= rises)
+
+
+def grown(column):
+    """By how much a counter that only grows grew in each step: `[N]`, and its resets.
+
+    The first row, and rows where nothing was measured, are NaN. After a gap the growth
+    is shared over its steps. After a reset the counter began at 0; where it ran over 32
+    or 64 bits instead, that growth is within its largest other one.
+
+    Args:
+      column: `[N]` float64, NaN where nothing was measured.
+    """
+    out = np.full(len(column), np.nan)
+    rows = np.flatnonzero(~np.isnan(column))
+    before, after = column[rows[:-1]], column[rows[1:]]
+    change = after - before
+    usual = change[change >= 0].max(initial=0.0)
+    fell = change < 0
+    growth = np.where(fell, after, change)
+    for bits in (32, 64):
+        over = change + 2.0**bits
+        growth = np.where(fell & (before < 2.0**bits) & (over <= usual), over, growth)
+    out[rows[1:]] = growth / np.diff(rows)
+    return out, int(fell.sum())

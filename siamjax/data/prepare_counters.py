@@ -1,0 +1,162 @@
+"""A folder of tables of counters and their labels -> a prepared data set."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import counters
+from siamjax.data import prepare, prepared, stretches
+from siamjax.types import DataSet, Series, Session, SiamjaxError
+
+
+class Columns(NamedTuple):
+    """The F columns of a data set: what a column is does not depend on the session."""
+
+    names: tuple[str, ...]
+    growing: np.ndarray  # [F] bool, it only grows: read as growth in each step
+    constant: np.ndarray  # [F] bool, it has one value in all sessions
+    sessions: np.ndarray  # [F] int, in how many sessions it is
+
+
+def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
+    """Reads tables of counters and writes the prepared data set.
+
+    What cannot be used is left out, with a line that says why. A prepared data set of
+    the very same input stays as it is.
+
+    Args:
+      captures: a folder of CSV and Parquet files, or one file.
+      labels_path: the table of labels, see `data.stretches`.
+      out: the folder to write.
+      workers: processes; by default one a core.
+      say: takes the lines of the report.
+    Raises:
+      UsageError: an input is not there, or out holds something else.
+      SiamjaxError: no file can be used.
+    """
+    prepared.check_replaceable(out)
+    sources, problems = prepare.find(captures, labels_path, stretches.read)
+    for line in problems:
+        say(line)
+    meta = prepare.provenance(sources, labels_path, {"format": "counters"})
+    if prepare.is_made_of(out, meta):
+        say(f"{out} is up to date")
+        return
+    usable, more = _usable(sources, prepare.read_all(sources, _read, None, workers))
+    for line in more:
+        say(line)
+    if not usable:
+        raise SiamjaxError(f"none of {len(sources)} files of {captures} can be used")
+    columns, tables = _columns([table for _, _, table, _ in usable])
+    values, resets = _growths(tables, columns)
+    reports = [report._replace(name=source.file) for source, _, _, report in usable]
+    say(counters.table(reports))
+    notes = _notes(columns, resets, [table.step_ns for _, _, table, _ in usable])
+    for line in notes:
+        say(line)
+    report = {
+        "problems": problems + more + notes,
+        "captures": [report._asdict() for report in reports],
+    }
+    sessions = [
+        Session(source.name, report.span_s, labels, None, _series(rows, table.step_ns))
+        for (source, labels, table, report), rows in zip(usable, values)
+    ]
+    prepared.write(out, DataSet(tuple(sessions), columns.names, meta), report)
+    say(prepare.summary(out, (session.labels for session in sessions)))
+
+
+def _read(task):
+    """What `counters.read` gives, or the line of its error."""
+    file, path, _ = task
+    try:
+        return counters.read(path)
+    except (SiamjaxError, OSError) as error:
+        return str(error).replace(str(path), file)
+
+
+def _usable(sources, found):
+    """`(source, labels, table, report)` of what can be used; lines about the rest."""
+    usable, lines = [], []
+    for source, result in zip(sources, found):
+        if isinstance(result, str):
+            lines.append(f"{result}, left out")
+            continue
+        table, report = result
+        try:
+            labels, outside = stretches.on_grid(source.labels, table)
+        except ValueError as error:
+            lines.append(f"{source.file}: {error}, left out")
+            continue
+        lines += [f"{source.file}: {line}" for line in outside]
+        usable.append((source, labels, table, report))
+    return usable, lines
+
+
+def _columns(tables):
+    """`Columns` of all tables, and the values `[N, F]` of each in their order."""
+    names = tuple(dict.fromkeys(name for table in tables for name in table.names))
+    values = []
+    for table in tables:
+        place = {name: i for i, name in enumerate(table.names)}
+        out = np.full((len(table.values), len(names)), np.nan)
+        for f, name in enumerate(names):
+            if name in place:
+                out[:, f] = table.values[:, place[name]]
+        values.append(out)
+    everything = np.concatenate(values)
+    measured = ~np.isnan(everything)
+    low = np.where(measured, everything, np.inf).min(0)
+    high = np.where(measured, everything, -np.inf).max(0)
+    there = np.array([(~np.isnan(rows)).any(0) for rows in values]).sum(0)  # [F]
+    kept = there > 0
+    columns = Columns(
+        names=tuple(name for name, keep in zip(names, kept) if keep),
+        growing=counters.only_grow(values)[kept],
+        constant=(low == high)[kept],
+        sessions=there[kept],
+    )
+    return columns, [rows[:, kept] for rows in values]
+
+
+def _growths(tables, columns):
+    """The values with growth in place of what only grows, and resets `[F]`."""
+    resets = np.zeros(len(columns.names), int)
+    for rows in tables:
+        for f in np.flatnonzero(columns.growing):
+            rows[:, f], found = counters.grown(rows[:, f])
+            resets[f] += found
+    return tables, resets
+
+
+def _series(rows, step_ns):
+    time_ns = np.arange(len(rows), dtype=np.int64) * step_ns
+    return Series(time_ns, rows.astype(np.float32))
+
+
+def _notes(columns, resets, steps_ns):
+    """Lines about columns and steps."""
+    steps = sorted(set(steps_ns))
+    lines = [
+        f"{name} only grows: its growth in each step is used; it began again "
+        f"{resets[f]} times"
+        for f, name in enumerate(columns.names)
+        if columns.growing[f]
+    ]
+    if columns.constant.any():
+        some = [name for name, same in zip(columns.names, columns.constant) if same]
+        shown = ", ".join(some[:5]) + ", ..." * (len(some) > 5)
+        lines.append(f"{len(some)} columns never change and are kept: {shown}")
+    every = columns.sessions.max()
+    lines += [
+        f"{name} is in {n} of {every} files: not measured in the others"
+        for name, n in zip(columns.names, columns.sessions)
+        if n < every
+    ]
+    if len(steps) > 1:
+        lines.append(
+            "the files have several steps, "
+            + ", ".join(f"{step / 1e9:g} s" for step in steps)
+            + ": config.data.bin_s must be the longest or more"
+        )
+    return lines

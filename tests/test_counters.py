@@ -1,0 +1,314 @@
+"""Tables of counters: every kind of dirt against a clean copy, found and handled."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from siamjax.capture import counters
+from siamjax.data import counts, prepare_counters, prepared
+from siamjax.types import Label, Series, SiamjaxError, UsageError
+
+ROWS = 60
+
+
+def clean(rows=ROWS):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        dict(
+            time=pd.date_range("2024-03-01 10:00", periods=rows, freq="60s"),
+            load=rng.uniform(20, 80, rows).round(3),
+            calls=rng.poisson(9, rows),
+        )
+    )
+
+
+def read(tmp_path, frame, name="a.csv"):
+    frame.to_csv(tmp_path / name, index=False)
+    return counters.read(tmp_path / name)
+
+
+def test_a_clean_table_has_nothing_odd(tmp_path):
+    frame = clean()
+    table, report = read(tmp_path, frame)
+    assert (table.names, table.step_ns, table.numbers) == (
+        ("load", "calls"), 60 * 10**9, False,
+    )  # fmt: skip
+    assert table.first_ns == pd.Timestamp("2024-03-01 10:00").value
+    np.testing.assert_array_equal(table.values, frame[["load", "calls"]].to_numpy())
+    assert (report.rows, report.step_s, report.span_s) == (ROWS, 60.0, ROWS * 60.0)
+    assert report.causes == {} and report.gaps == []
+
+
+def shuffled(frame):
+    order = [*range(10), 11, 10, *range(12, ROWS)]
+    return frame.iloc[order], dict(out_of_order=1)
+
+
+def duplicated(frame):
+    return pd.concat([frame, frame.iloc[[3, 3, 7]]]), dict(duplicated=3, out_of_order=1)
+
+
+def contradicting(frame):
+    wrong = frame.iloc[[5]].assign(load=-1.0)
+    return pd.concat([frame[:5], wrong, frame[5:]]), dict(contradicting=1)
+
+
+def jittered(frame):
+    late = pd.to_timedelta(np.where(np.arange(ROWS) % 7 == 3, 9, 0), unit="s")
+    return frame.assign(time=frame.time + late), dict(moved=9)
+
+
+def unreadable_times(frame):
+    odd = frame.iloc[[0, 1]].assign(time=["yesterday-ish", ""])
+    return pd.concat([frame[:9], odd, frame[9:]]), dict(time_unread=2)
+
+
+def texts(frame):
+    return frame.assign(node="core-1", note=None).drop(columns="note"), dict(text=1)
+
+
+@pytest.mark.parametrize(
+    "spoil", [shuffled, duplicated, contradicting, jittered, unreadable_times, texts]
+)
+def test_dirt_is_counted_and_the_clean_rows_come_out(tmp_path, spoil):
+    wanted, _ = read(tmp_path, clean())
+    dirty, causes = spoil(clean())
+    table, report = read(tmp_path, dirty, "dirty.csv")
+    np.testing.assert_array_equal(table.values, wanted.values)
+    assert (table.first_ns, table.step_ns) == (wanted.first_ns, wanted.step_ns)
+    assert report.causes == causes
+
+
+def test_gaps_and_cells_without_a_number_are_not_measured(tmp_path):
+    frame = clean().astype({"load": object})
+    frame.loc[4, "load"], frame.loc[5, "load"], frame.loc[6, "load"] = "n/a", "?", "inf"
+    table, report = read(tmp_path, frame.drop(index=[20, 21, 40]))
+    wanted = clean()[["load", "calls"]].to_numpy()
+    wanted[[4, 5, 6], 0] = np.nan
+    wanted[[20, 21, 40]] = np.nan
+    np.testing.assert_array_equal(table.values, wanted)
+    assert report.causes == dict(gap=3, missing=1, unread=2)
+    assert report.gaps == [[1200.0, 120.0], [2400.0, 60.0]]
+
+
+def test_rows_that_share_a_step_are_averaged(tmp_path):
+    frame = clean()
+    early = frame.iloc[[30]].assign(time=frame.time[30] - pd.Timedelta("2s"), load=10.0)
+    table, report = read(tmp_path, pd.concat([frame[:30], early, frame[30:]]))
+    assert report.causes == dict(crowded=1)
+    assert table.values[30, 0] == (10.0 + frame.load[30]) / 2
+    assert len(table.values) == ROWS
+    # Also where spacings of two sizes are equally many.
+    table, _ = read(tmp_path, clean().iloc[[0, 1, 40]])
+    assert table.step_ns == 60 * 10**9 and len(table.values) == 41
+
+
+def test_a_ragged_row_is_left_out(tmp_path):
+    read(tmp_path, clean())
+    text = (tmp_path / "a.csv").read_text().splitlines()
+    text.insert(9, text[9] + ",1,2,3")
+    (tmp_path / "a.csv").write_text("\n".join(text))
+    table, report = counters.read(tmp_path / "a.csv")
+    assert report.causes == dict(ragged=1) and len(table.values) == ROWS
+
+
+def test_parquet_gz_and_numbers_as_times_give_the_same(tmp_path):
+    frame = clean()
+    wanted, _ = read(tmp_path, frame)
+    frame.to_parquet(tmp_path / "a.parquet")
+    with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
+        frame.to_csv(file, index=False)
+    frame.assign(time=np.arange(ROWS) * 60.0).to_csv(tmp_path / "n.csv", index=False)
+    for name in ("a.parquet", "a.csv.gz", "n.csv"):
+        table, report = counters.read(tmp_path / name)
+        np.testing.assert_array_equal(table.values, wanted.values)
+        assert table.step_ns == wanted.step_ns and report.causes == {}
+    assert table.numbers and table.first_ns == 0
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("", "no table that can be read"),
+        ("time,load\n", "has no row"),
+        ("time,load\nsoon,1\nthen,2\n", "holds no times"),
+        ("time,node\n0,a\n60,b\n", "no numeric column"),
+        ("time,load\n0,1\n0,2\n", "rows of one time only"),
+        ("time,load\n0,1\n1,1\n2,1\n1e9,1\n", "is a time wrong?"),
+        (b"\x1f\x8b\x08\x00broken", "no table that can be read"),
+    ],
+)
+def test_what_is_no_table_is_one_line(tmp_path, text, reason):
+    path = tmp_path / "bad.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SiamjaxError, match=reason) as error:
+        counters.read(path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_pandas_missing_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(UsageError, match=r"pip install 'siamjax\[counters\]'"):
+        counters.read(tmp_path / "a.csv")
+
+
+def test_growth_of_a_counter_by_hand():
+    nan = np.nan
+    column = np.array([5.0, 7.0, nan, nan, 13.0, 13.0, 4.0, 6.0])
+    got, resets = counters.grown(column)
+    # 6 in three steps are 2 a step; after the reset it began at 0 and came to 4.
+    np.testing.assert_array_equal(got, [nan, 2, nan, nan, 2, 0, 4, 2])
+    assert resets == 1
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_counter_that_runs_over_grew_by_what_is_past_the_end(bits):
+    step = 2.0**20  # representable beside 2**64
+    column = np.array(
+        [2.0**bits - 2 * step, 2.0**bits - step, step, 2 * step, 4 * step]
+    )
+    got, resets = counters.grown(column)
+    np.testing.assert_array_equal(got[1:], [step, 2 * step, step, 2 * step])
+    assert resets == 1
+
+
+def test_only_what_never_goes_back_is_a_growing_counter():
+    rng = np.random.default_rng(1)
+    growing = np.cumsum(rng.poisson(5, 100)).astype(float)
+    reset = growing.copy()
+    reset[60:] -= reset[60] - 3
+    gauge, flag = rng.uniform(1, 9, 100), (np.arange(100) > 50).astype(float)
+    back = growing.copy()
+    back[70] -= 20
+    table = np.stack([growing, reset, gauge, flag, np.ones(100), back], 1)
+    got = counters.only_grow([table, table])
+    assert got.tolist() == [True, True, False, False, False, False]
+    # What a column is does not depend on the session: one that falls decides for all.
+    other = table.copy()
+    other[50, 0] = other[49, 0] - 1
+    assert not counters.only_grow([table, other])[0]
+
+
+def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
+    """Gap, reset and a missing cell change only the rows they touch."""
+    frame = clean()
+    frame["bytes"] = np.cumsum(np.random.default_rng(2).integers(50, 90, ROWS)) + 1e12
+    (tmp_path / "t").mkdir()
+    frame.to_csv(tmp_path / "t" / "clean.csv", index=False)
+    frame.loc[30:, "bytes"] -= frame.bytes[29]
+    frame.loc[10, "bytes"] = np.nan
+    frame.drop(index=[40, 41]).to_csv(tmp_path / "t" / "dirty.csv", index=False)
+    (tmp_path / "labels.csv").write_text(
+        "file,start,end,condition\nclean.csv,,,normal\ndirty.csv,,,normal\n"
+    )
+    said = []
+    out = tmp_path / "out"
+    prepare_counters.prepare_counters(
+        tmp_path / "t", tmp_path / "labels.csv", out, workers=1, say=said.append
+    )
+    assert any("bytes only grows" in line and "again 1 times" in line for line in said)
+    dataset = prepared.read(out)
+    assert dataset.kinds == ("load", "calls", "bytes")
+    good, bad = (s.series.values[:, 2] for s in dataset.sessions)
+    odd = [10, 11, 40, 41, 42]
+    same = np.setdiff1d(np.arange(1, ROWS), odd)
+    np.testing.assert_array_equal(good[same], bad[same])
+    assert np.isnan(bad[[0, 10, 40, 41]]).all() and np.isnan(good[0])
+    assert bad[11] == (good[10] + good[11]) / 2
+    np.testing.assert_allclose(bad[42], good[40:43].mean(), rtol=1e-6)
+
+
+def folder(tmp_path, labels, names=("one.csv", "two.csv")):
+    (tmp_path / "tables").mkdir()
+    for i, name in enumerate(names):
+        frame = clean().assign(flat=7)
+        if i:
+            frame = frame.assign(extra=np.arange(ROWS) % 5).drop(columns="calls")
+        frame.to_csv(tmp_path / "tables" / name, index=False)
+    (tmp_path / "labels.csv").write_text("file,start,end,condition\n" + labels)
+    said = []
+    prepare_counters.prepare_counters(
+        tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out", workers=1,
+        say=said.append,
+    )  # fmt: skip
+    return prepared.read(tmp_path / "out"), said
+
+
+def test_labels_are_stretches_of_rows_both_ends_inside(tmp_path):
+    dataset, said = folder(
+        tmp_path,
+        "one.csv,2024-03-01 10:05,2024-03-01 10:09:00,down\n"
+        "one.csv,,2024-03-01 10:03,normal\n"
+        "one.csv,2024-03-01 10:50,,slow\n"
+        "one.csv,2024-03-01 12:50,2024-03-01 12:55,slow\n"
+        "two.csv,600,660,down\n",
+    )
+    one, two = dataset.sessions
+    assert one.labels == (
+        Label("normal", 0.0, 240.0), Label("down", 300.0, 600.0),
+        Label("slow", 3000.0, 3600.0),
+    )  # fmt: skip
+    assert two.labels == (Label("down", 600.0, 720.0),)
+    assert any("slow from 2024-03-01 12:50" in line for line in said)
+    assert "1 columns never change and are kept: flat" in said
+    assert "extra is in 1 of 2 files: not measured in the others" in said
+    assert dataset.kinds == ("load", "calls", "flat", "extra")
+    assert np.isnan(one.series.values[:, 3]).all()
+    assert np.isnan(two.series.values[:, 1]).all()
+    assert json.loads((tmp_path / "out" / "cleaning.json").read_text())["captures"]
+    assert said[-1].endswith("2 sessions: 2 down, 1 normal, 1 slow")
+
+
+def test_the_same_input_is_not_read_again(tmp_path):
+    folder(tmp_path, "one.csv,,,normal\n")
+    said = []
+    prepare_counters.prepare_counters(
+        tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out",
+        say=said.append,
+    )  # fmt: skip
+    assert said[-1].endswith("is up to date")
+
+
+@pytest.mark.parametrize(
+    "rows, reason",
+    [
+        ("two.csv,soon,,down\n", "'soon' is no time"),
+        ("two.csv,300,200,down\n", "200 is before 300"),
+        ("two.csv,0,200,down\ntwo.csv,180,300,slow\n", "down and slow overlap"),
+        ("two.csv,0,200,\n", "no condition"),
+        ("two.csv,0,200,down,5\n", "more fields than columns"),
+        ("two.csv,0,60,down\ntwo.csv,,,normal\n", "normal without times beside"),
+    ],
+)
+def test_labels_that_cannot_be_used_leave_their_file_out(tmp_path, rows, reason):
+    dataset, said = folder(tmp_path, "one.csv,,,normal\n" + rows)
+    assert [session.name for session in dataset.sessions] == ["one"]
+    assert any(reason in line and "two.csv" in line for line in said), said
+
+
+def test_numbers_are_on_the_tables_own_clock(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "time,load\n" + "".join(f"{1000 + 10 * i},{i % 3}\n" for i in range(20))
+    )
+    (tmp_path / "labels.csv").write_text(
+        "file,start,end,condition\nt.csv,1050,1070,down\n"
+    )
+    prepare_counters.prepare_counters(
+        tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", workers=1,
+        say=lambda line: None,
+    )  # fmt: skip
+    (session,) = prepared.read(tmp_path / "out").sessions
+    assert session.labels == (Label("down", 50.0, 80.0),)
+
+
+def test_bins_of_several_rows_are_means_of_what_was_measured():
+    values = np.array([[1.0], [3.0], [np.nan], [5.0], [np.nan], [np.nan], [7.0]])
+    series = Series(np.arange(7) * 10 * 10**9, values.astype(np.float32))
+    got = counts.of_series(series, 20.0)
+    np.testing.assert_array_equal(got, [[2.0], [5.0], [np.nan]])
+    assert counts.step_s(series) == 10.0
+    # A bin that is no multiple takes the rows that begin in it.
+    np.testing.assert_array_equal(counts.of_series(series, 25.0)[:2], [[2.0], [5.0]])
