@@ -8,38 +8,41 @@ capture. Printed: the share that is named right by the time since the onset, and
 the answer becomes right and stays so.
 """
 
+import json
 import pathlib
-import sys
 
 import numpy as np
-from absl import flags
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-import experiment_quality
 import quality_cells
+from absl import flags
 
 from siamjax import cli
 from siamjax.data import features
-from siamjax.evaluation import baselines, one_shot
+from siamjax.evaluation import baselines, cross_fit, one_shot
 from siamjax.identification import enrol
 from siamjax.types import Windows
 
+_WORKDIR = flags.DEFINE_string("workdir", "runs/final", "Where cells are kept.")
+_SETTING = flags.DEFINE_string("setting", "default", "As the cells were asked for.")
 _DRAWS = flags.DEFINE_integer("draws", 20, "Draws of the examples.")
-EVERY, AFTER_S = 2, 24.0  # bins between windows; seconds after the onset
+EVERY_S, AFTER_S = 1.0, 24.0  # between windows; after the onset
 STAYS = 4  # windows, so many seconds, for which a right answer must stay right
 BASELINE = "mean and deviation"
 
 
 def main(argv):
     cli.no_arguments(argv)
-    workdir = pathlib.Path(flags.FLAGS.workdir)
+    workdir = pathlib.Path(_WORKDIR.value)
     found = {}  # (method, role) -> condition -> [draws x captures, times]
-    for cell in experiment_quality.read(workdir).values():
-        if cell["setting"] == flags.FLAGS.setting[0] and not cell["valid"]:
+    for cell in quality_cells.read(workdir).values():
+        if cell["setting"] == _SETTING.value and not cell["valid"]:
             for role, condition, method, right in onsets(cell, workdir):
                 of = found.setdefault((method, role), {}).setdefault(condition, [])
                 of.append(right)
-    for line in report(found):
+    ends_s = times()
+    curves = [[*key, share(of).tolist()] for key, of in sorted(found.items())]
+    text = json.dumps(dict(ends_s=ends_s.tolist(), curves=curves))
+    (workdir / "onset.json").write_text(text + "\n")
+    for line in report(found, ends_s):
         print(line)
 
 
@@ -62,7 +65,7 @@ def onsets(cell, workdir):
     sets = one_shot.examples(
         library.condition, library.session, classes, shots=1, draws=_DRAWS.value, seed=0
     )
-    ends_s = times(bin_s)
+    ends_s = times()
     for s in np.unique(library.session):
         for label in splits.labels[s]:
             ends = np.round((label.onset_s + ends_s) / bin_s).astype(int)
@@ -82,31 +85,34 @@ def onsets(cell, workdir):
                 yield role, label.condition, method, right
 
 
-def times(bin_s):
+def times():
     """Ends of windows in seconds since the onset."""
-    return np.arange(EVERY * bin_s, AFTER_S + 0.01, EVERY * bin_s)
+    return np.arange(EVERY_S, AFTER_S + 0.01, EVERY_S)
 
 
-def settled(right, ends_s):
-    """`[N]` seconds until `right [N, times]` is right and stays; inf: never."""
-    runs = np.lib.stride_tricks.sliding_window_view(right == 1, STAYS, axis=1).all(-1)
-    return np.where(runs.any(1), ends_s[runs.argmax(1)], np.inf)
+def share(of):
+    """`[times]` share named right: the mean over conditions."""
+    return np.mean([np.nanmean(np.concatenate(r), 0) for r in of.values()], 0)
 
 
-def report(found):
+def report(found, ends_s):
     """Lines: the share named right after so many seconds, and when it stays right."""
-    ends_s = times(0.5)
     told = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0]
     at = [int(np.flatnonzero(np.isclose(ends_s, t))[0]) for t in told]
     yield "share named right, seconds after the onset (mean over conditions)"
     yield " " * 28 + " ".join(f"{t:4.0f}" for t in told) + "   right for good after"
     for (method, role), of in sorted(found.items()):
-        each = {c: np.concatenate(right) for c, right in of.items()}
-        mean = np.mean([np.nanmean(right, 0) for right in each.values()], 0)
-        judged = [r[np.isfinite(r).any(1)] for r in each.values()]
-        late = {c: np.median(settled(r, ends_s)) for c, r in zip(each, judged)}
-        whole = np.median(np.concatenate([settled(r, ends_s) for r in judged]))
-        slow = ", ".join(f"{c} {t:g}" for c, t in late.items() if t > whole + 2)
+        mean, late = share(of), {}
+        for condition, right in of.items():
+            judged = np.concatenate(right)
+            judged = judged[np.isfinite(judged).any(1)]
+            late[condition] = cross_fit.settled(judged, ends_s, STAYS)
+        whole = np.median(np.concatenate(list(late.values())))
+        slow = ", ".join(
+            f"{name} {np.median(after):g}"
+            for name, after in late.items()
+            if np.median(after) > whole + 2
+        )
         yield (
             f"{role} {method:20s}  "
             + " ".join(f"{mean[i]:4.2f}" for i in at)

@@ -18,10 +18,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
+import quality_cells
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from siamjax import cli
+from siamjax.evaluation import cross_fit, statistics
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Where cells are kept.")
 _CONFIG = flags.DEFINE_string("base", "default", "Module of configs/ to start from.")
@@ -36,7 +37,6 @@ _STEPS = flags.DEFINE_list("at", [], "Also judge after so many steps.")
 _VALID = flags.DEFINE_bool("valid", True, "Judge on validation; else on test captures.")
 _CONDITIONS = flags.DEFINE_integer("conditions", 9, "Conditions to train on, of 9.")
 
-CELLS = "cells.jsonl"
 CELL_S = 30  # of one core, about: what the first estimate of the cost goes by
 # What is no trained Siamese network.
 SIMPLE = ("whole windows", "mean and deviation", "untrained match", "untrained view")
@@ -60,8 +60,8 @@ def main(argv):
             range(_FOLDS.value),
         )
     ]  # fmt: skip
-    done = read(workdir)
-    todo = [cell for cell in cells if _key(cell) not in done]
+    done = quality_cells.read(workdir)
+    todo = [cell for cell in cells if quality_cells.key_of(cell) not in done]
     minutes = len(todo) * CELL_S / 60 / _WORKERS.value
     print(
         f"{len(cells)} cells, {len(todo)} to do, about {minutes:.0f} min with "
@@ -69,26 +69,16 @@ def main(argv):
         flush=True,
     )
     _run(todo, workdir)
-    done = read(workdir)
+    done = quality_cells.read(workdir)
     for setting in _SETTINGS.value:
-        of = [done[_key(cell)] for cell in cells if cell["setting"] == setting]
+        own = [cell for cell in cells if cell["setting"] == setting]
+        of = [done[quality_cells.key_of(cell)] for cell in own]
         for line in summary(setting, of):
             print(line)
 
 
-def read(workdir):
-    """`{key: cell}` of the cells that are done; a line cut short is none."""
-    path = workdir / CELLS
-    if not path.exists():
-        return {}
-    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-    return {_key(cell): cell for cell in map(json.loads, lines)}
-
-
 def summary(setting, cells):
     """Lines: recall of each method as known and as novel, and beside each baseline."""
-    from siamjax.evaluation import cross_fit, statistics
-
     yield f"{setting} ({len(cells)} cells)"
     rows = [cross_fit.Row(*row) for cell in cells for row in cell["rows"]]
     last = max(row.step for row in rows)
@@ -108,8 +98,6 @@ def summary(setting, cells):
 
 def _differences(role, of):
     """Lines: each trained method less each simple one."""
-    from siamjax.evaluation import cross_fit
-
     for method in (name for name in of if name not in SIMPLE):
         for baseline in (name for name in of if name in SIMPLE):
             apart = cross_fit.less(of[method], of[baseline])
@@ -123,8 +111,6 @@ def _cell(interval, sign=""):
 
 def _run(todo, workdir):
     """Does the cells, `_WORKERS` at a time, and appends each result to the file."""
-    import quality_cells
-
     flags_now = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags_now} --xla_cpu_multi_thread_eigen=false"
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -132,7 +118,7 @@ def _run(todo, workdir):
     with (
         # Spawned, for a process that has loaded JAX cannot be forked.
         ProcessPoolExecutor(_WORKERS.value, get_context("spawn")) as pool,
-        (workdir / CELLS).open("a") as file,
+        (workdir / quality_cells.CELLS).open("a") as file,
     ):
         jobs = [pool.submit(quality_cells.run, cell, workdir) for cell in todo]
         for i, job in enumerate(as_completed(jobs), 1):
@@ -142,12 +128,6 @@ def _run(todo, workdir):
             print(
                 f"\r{i}/{len(todo)}, {left / 60:.0f} min left ", end="", file=sys.stderr
             )
-
-
-def _key(cell):
-    import quality_cells
-
-    return quality_cells.key_of(cell)
 
 
 if __name__ == "__main__":

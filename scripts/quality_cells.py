@@ -10,12 +10,15 @@ import functools
 import hashlib
 import importlib
 import json
+import pathlib
+import sys
 
 import flax
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from siamjax.data import features
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, cross_fit, one_shot
@@ -42,6 +45,7 @@ VALID = (
     ("blocked", "capacity_limit"),
     ("invite_flood", "delay"),
 )
+CELLS = "cells.jsonl"
 FAULTS = sorted({fault for choice in CHOICES for fault in choice})
 ALL = 1 + len(FAULTS) - len(CHOICES[0])  # conditions to train on, with normal
 SHOTS = (1, 5)
@@ -200,6 +204,15 @@ def programs(config, splits):
         embedder = embed.embedder(parts.encoder, splits.scaler)
         _PROGRAMS[key] = parts, step.compile_run(parts), embedder
     return _PROGRAMS[key]
+
+
+def read(workdir):
+    """`{key: cell}` of the cells that are done; a line cut short is none."""
+    path = workdir / CELLS
+    if not path.exists():
+        return {}
+    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    return {key_of(cell): cell for cell in map(json.loads, lines)}
 
 
 def key_of(cell):

@@ -68,3 +68,12 @@ def test_rows_hold_what_one_shot_counted():
     ]
     for r, s in zip(got, range(6)):
         assert r.recall == pytest.approx(np.nanmean(judged.hits[:, session == s]), 1e-4)
+
+
+def test_an_answer_is_settled_when_it_stays_right():
+    right = np.array([
+        [0, 1, 0, 1, 1, 1, 1, 1], [1] * 8, [0] * 8, [0, 0, 0, 0, 0, 1, 1, 1],
+        [np.nan, 1, 1, 1, 1, 0, 0, 0],
+    ])  # fmt: skip
+    got = cross_fit.settled(right, np.arange(1.0, 9.0), 4)
+    np.testing.assert_array_equal(got, [4.0, 1.0, np.inf, np.inf, 2.0])

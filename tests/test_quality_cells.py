@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "scripts"))
 import quality_cells
+import quality_curves
 
 
 def cell(**changed):
@@ -64,3 +65,24 @@ def test_a_cell_is_named_without_its_rows(tmp_path):
     names = {quality_cells.weights_of(c, tmp_path) for c in (cell(), cell(rows=[1]))}
     assert len(names) == 1
     assert quality_cells.weights_of(cell(seed=6), tmp_path) not in names
+
+
+def test_curves_count_shared_cells_and_order_captures_within_a_fault():
+    def of(conditions, choice, recalls):
+        rows = [[800, 1, "match", "delay", c, "novel", r] for c, r in recalls.items()]
+        return cell(conditions=conditions, choice=choice, rows=rows)
+
+    cells = [
+        of(9, 0, dict(a=1.0, b=0.8, c=0.6)), of(9, 1, dict(a=0.0, b=0.0, c=0.0)),
+        of(3, 0, dict(a=0.5, b=0.5, c=0.5)),
+    ]  # fmt: skip
+    curve = quality_curves.by_number(cells)["match", "novel"]
+    assert {n: round(i.value, 6) for n, i in curve.items()} == {3: 0.5, 9: 0.8}
+    labels = {
+        name: dict(condition="delay", severity=severity)
+        for name, severity in dict(a="200", b="3", c="40").items()
+    }
+    thirds = quality_curves.by_third(cells[:1], labels, "severity")["match", "novel"]
+    assert {name: round(i.value, 6) for name, i in thirds.items()} == dict(
+        low=0.8, middle=0.6, high=1.0
+    )

@@ -90,3 +90,17 @@ def less(first, second, tied=TIED):
     mastered = by_condition(second) >= tied
     right = np.where(mastered[None], second.right, first.right)
     return statistics.difference(first._replace(right=right), second)
+
+
+def settled(right, times_s, stays):
+    """When an answer becomes right and stays so.
+
+    Args:
+      right: `[N, T]`, 1 where it is right.
+      times_s: `[T]` seconds.
+      stays: so many times in a row count.
+    Returns:
+      `[N]` seconds; inf: never.
+    """
+    runs = np.lib.stride_tricks.sliding_window_view(right == 1, stays, axis=1).all(-1)
+    return np.where(runs.any(1), times_s[runs.argmax(1)], np.inf)
