@@ -120,6 +120,15 @@ def test_explicit_pairs_and_triplets_train(folder, tuples):
     assert np.isfinite(float(metrics["loss"])) and float(metrics["match/loss"]) > 0
 
 
+@pytest.mark.parametrize("other", ["koleo", "proxy_anchor"])
+def test_a_sum_of_losses_trains(folder, other):
+    config = small_data.config(folder)
+    config.heads.match.loss = f"0.5*triplet+0.1*{other}"
+    parts, data, now = make(config)
+    _, metrics = step.compile_run(parts)(now, 2, data)
+    assert np.isfinite(float(metrics["loss"])) and float(metrics["match/loss"]) > 0
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_statistics_move_once_a_step_and_are_saved_with_the_state(folder, norm):
     config = small_data.config(folder)

@@ -146,6 +146,8 @@ def _sum(spec, weights, losses):
         return {p: [s.get(p, {}) for s in states] for p in ("params", "memory")}
 
     def apply(state, embeddings, labels, **data):
+        # Training hands every loss its weights, `{}` where it has none.
+        state = {part: own for part, own in state.items() if own}
         total, memory = 0.0, []
         for i, (weight, loss) in enumerate(zip(weights, losses)):
             own = {part: state[part][i] for part in state}
