@@ -67,7 +67,7 @@ def get_config():
     config.heads = ConfigDict(
         dict(
             match=dict(
-                dim=32,
+                dim=128,  # fewer recognise novel conditions less well
                 norm="unit",
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
@@ -76,9 +76,9 @@ def get_config():
             view=dict(
                 dim=3,
                 norm="sigmoid",
-                loss="triplet:margin=0.4",
+                loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
-                features="stopped",
+                features="stopped",  # or live: its loss forms the trunk, too
             ),
         )
     )
