@@ -11,6 +11,13 @@ def require(condition, message):
         raise UsageError(message)
 
 
+def positive(**given):
+    """Refuses a number that is not greater than 0; what is traced passes."""
+    for name, value in given.items():
+        if isinstance(value, int | float) and not value > 0:
+            raise UsageError(f"{name}={value} must be greater than 0")
+
+
 def rows(embeddings, labels, where=None):
     """Checks `[B, E]`, `[B]`, `[B]`; gives `where` `[B]` bool, all by default."""
     if embeddings.ndim != 2:

@@ -79,7 +79,7 @@ def with_weights(loss, name):
         torch.manual_seed(7)
         made = loss()
         weights = getattr(made, name)
-        weights.data = torch.randn(weights.shape, dtype=torch.float64)
+        weights.data = torch.randn(weights.shape)
         return made, weights
 
     return make
@@ -136,27 +136,50 @@ CASES = {
     "variance": vicreg(1, 0),
     "covariance": vicreg(0, 0.5),
 }
-WEIGHTED = {
-    "margin:boundary=1.0,nu=0.1": with_weights(
-        lambda: losses.MarginLoss(nu=0.1, beta=1.0, learn_beta=True, distance=euclid()),
-        "beta",
-    ),
-    "proxy_nca:own=True": with_weights(
-        lambda: losses.ProxyNCALoss(CLASSES, E), "proxies"
-    ),
-    "proxy_anchor": with_weights(lambda: losses.ProxyAnchorLoss(CLASSES, E), "proxies"),
-    "soft_triple:centers=3,tau=0.0": with_weights(
-        lambda: losses.SoftTripleLoss(CLASSES, E, centers_per_class=3), "fc"
-    ),
-    "normalized_softmax": with_weights(
-        lambda: losses.NormalizedSoftmaxLoss(CLASSES, E), "W"
-    ),
-    "cosface": with_weights(lambda: losses.CosFaceLoss(CLASSES, E), "W"),
-    "arcface": with_weights(lambda: losses.ArcFaceLoss(CLASSES, E), "W"),
-    "arcface:centers=3": with_weights(
-        lambda: losses.SubCenterArcFaceLoss(num_classes=CLASSES, embedding_size=E), "W"
-    ),
-}
+
+
+def weighted(classes, dim):
+    """As `CASES`, of losses with weights: our text -> a function that makes it."""
+    return {
+        "margin:boundary=1.0,nu=0.1": with_weights(
+            lambda: losses.MarginLoss(
+                nu=0.1, beta=1.0, learn_beta=True, distance=euclid()
+            ),
+            "beta",
+        ),
+        "margin:boundary=1.0,nu=0.1,per_class=True": with_weights(
+            lambda: losses.MarginLoss(
+                nu=0.1,
+                beta=1.0,
+                learn_beta=True,
+                num_classes=classes,
+                distance=euclid(),
+            ),
+            "beta",
+        ),
+        "proxy_nca:own=True": with_weights(
+            lambda: losses.ProxyNCALoss(classes, dim), "proxies"
+        ),
+        "proxy_anchor": with_weights(
+            lambda: losses.ProxyAnchorLoss(classes, dim), "proxies"
+        ),
+        "soft_triple:centers=3,tau=0.0": with_weights(
+            lambda: losses.SoftTripleLoss(classes, dim, centers_per_class=3), "fc"
+        ),
+        "normalized_softmax": with_weights(
+            lambda: losses.NormalizedSoftmaxLoss(classes, dim), "W"
+        ),
+        "cosface": with_weights(lambda: losses.CosFaceLoss(classes, dim), "W"),
+        "arcface": with_weights(lambda: losses.ArcFaceLoss(classes, dim), "W"),
+        "arcface:centers=3": with_weights(
+            lambda: losses.SubCenterArcFaceLoss(
+                num_classes=classes, embedding_size=dim
+            ),
+            "W",
+        ),
+    }
+
+
 # Losses that the library gets wrong or refuses on a batch; see the tests by name.
 NOT_ON = {
     "smooth_ap:count_self=True": ("uneven", "singletons"),
@@ -225,7 +248,7 @@ def main(path):
     for name, (x, y) in batches().items():
         out[f"{name}/x"], out[f"{name}/y"] = x, y
         made = {spec: (loss, None) for spec, loss in CASES.items()}
-        made |= {spec: make() for spec, make in WEIGHTED.items()}
+        made |= {spec: make() for spec, make in weighted(CLASSES, E).items()}
         for spec, (loss, weights) in made.items():
             if name in NOT_ON.get(spec, ()):
                 continue

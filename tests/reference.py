@@ -121,10 +121,9 @@ def intra_pair_variance(x, labels, state=None, pos_epsilon=0.01, neg_epsilon=0.0
 
 def manhattan_lstm(x, labels, state=None):
     return mean(
-        (math.exp(-manhattan(x[i], x[j])) - (labels[i] == labels[j])) ** 2
-        for i in range(len(x))
-        for j in range(len(x))
-        if i != j
+        (math.exp(-manhattan(x[i], x[j])) - (j in pos)) ** 2
+        for i, (pos, neg) in enumerate(sides(labels))
+        for j in pos + neg
     )
 
 
@@ -449,11 +448,10 @@ def sigmoid_pairs(x, labels, state):
 def weighted_l1(x, labels, state):
     w, b = state["weights"], float(state["bias"])
     terms = []
-    for i in range(len(x)):
-        for j in range(len(x)):
-            if i != j:
-                logit = sum(k * abs(u - v) for k, u, v in zip(w, x[i], x[j])) + b
-                terms.append(softplus(-logit if labels[i] == labels[j] else logit))
+    for i, (pos, neg) in enumerate(sides(labels)):
+        for j in pos + neg:
+            logit = sum(k * abs(u - v) for k, u, v in zip(w, x[i], x[j])) + b
+            terms.append(softplus(-logit if j in pos else logit))
     return mean(terms)
 
 

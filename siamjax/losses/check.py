@@ -285,22 +285,31 @@ def _apart(what, got, wanted, within):
     return f"{what} off by {_error(got, wanted):.1e}"
 
 
-def cost(loss, size, dim=16, classes=8, repeats=3):
-    """Seconds of value and gradient (the least of some), and temporary bytes."""
+def compiled(loss, size, dim, classes):
+    """Value and gradient, compiled for batches of this shape; and such a batch."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(size, dim)).astype(np.float32)
     labels = (np.arange(size) % classes).astype(np.int32)
     state = loss.init(jax.random.key(0), classes, dim)
     batch = batches.Batch(jnp.asarray(x), jnp.asarray(labels), jnp.ones(size, bool))
-    run = jax.jit(lambda b: evaluate(loss, state, b)).lower(batch).compile()
-    memory = run.memory_analysis()
+    return jax.jit(lambda b: evaluate(loss, state, b)).lower(batch).compile(), batch
+
+
+def memory(run):
+    """Temporary bytes of what was compiled, by XLA's account; None without one."""
+    account = run.memory_analysis()
+    return account.temp_size_in_bytes if account else None
+
+
+def seconds(run, batch, repeats=3):
+    """Of one evaluation: the least of some."""
     jax.block_until_ready(run(batch))
-    seconds = []
+    times = []
     for _ in range(repeats):
         start = time.perf_counter()
         jax.block_until_ready(run(batch))
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), memory.temp_size_in_bytes if memory else None
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def main(argv):
@@ -319,10 +328,11 @@ def main(argv):
             failed += [f"{spec}: {name}"] if verdict == "FAIL" else []
             print(f"  {name:22} {verdict:5} {detail}", flush=True)
         for size in map(int, _SIZES.value):
-            seconds, memory = cost(loss, size)
-            share = f", temporary memory {memory / (4 * size * size):.1f} B² floats"
-            print(f"  B = {size:5} {1e3 * seconds:11.1f} ms"
-                  f"{share if memory is not None else ''}", flush=True)  # fmt: skip
+            run, batch = compiled(loss, size, dim=16, classes=8)
+            taken, held = seconds(run, batch), memory(run)
+            share = f", temporary memory {held / (4 * size * size):.1f} B² floats"
+            print(f"  B = {size:5} {1e3 * taken:11.1f} ms"
+                  f"{share if held is not None else ''}", flush=True)  # fmt: skip
         if _PICTURE.value:
             draw(measured, _PICTURE.value)
             print(f"  drew {_PICTURE.value}")

@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from siamjax import checks
 from siamjax.losses import distances, reductions
 from siamjax.losses.logs import lse
 from siamjax.losses.registry import Stateful
@@ -26,6 +27,7 @@ def normalized_softmax(*, temperature=0.05, reduce="all"):
       class, and with one class.
     Reference: Zhai, Wu, BMVC 2019 (NormSoftmax).
     """
+    checks.positive(temperature=temperature)
     return _softmax(1 / temperature, lambda cos, sin: cos, reduce)
 
 
@@ -75,6 +77,7 @@ def arcface(*, margin=28.6, scale=64.0, centers=1, reduce="all"):
 
 def _softmax(scale, own, reduce, centers=1):
     """Cross-entropy of scale * cosines, with `own(cos, sin)` at the label."""
+    checks.positive(scale=scale, centers=centers)
 
     def apply(state, embeddings, labels, *, where=None):
         weights = state["params"]["weights"]

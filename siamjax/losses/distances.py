@@ -41,6 +41,39 @@ class Distance(NamedTuple):
         return value if self.similarity else -value
 
 
+def check_values(kind, **given):
+    """Refuses numbers that no distance of this kind can be."""
+    for name, value in given.items():
+        if not kind.low <= value <= kind.high:
+            raise UsageError(
+                f"{name}={value} is outside {kind.name}, {kind.low:g} to {kind.high:g}"
+            )
+
+
+def check_sides(kind, **given):
+    """Refuses limits of positives and of negatives, in this order, that leave nothing
+    to learn or ask for the opposite."""
+    (pos_name, pos), (neg_name, neg) = given.items()
+    if kind.cost(pos) >= kind.cost(neg):
+        raise UsageError(
+            f"{pos_name}={pos} must be {'above' if kind.similarity else 'below'} "
+            f"{neg_name}={neg}: with {kind.name}, "
+            f"{'large' if kind.similarity else 'small'} means alike"
+        )
+    check_values(kind, **given)
+
+
+def check_difference(kind, **given):
+    """Refuses numbers that no two distances of this kind can differ by."""
+    span = kind.high - kind.low
+    for name, value in given.items():
+        if not -span < value < span:
+            raise UsageError(
+                f"{name}={value} can never be kept or never broken: {kind.name} "
+                f"distances differ by less than {span:g}"
+            )
+
+
 def euclidean(x, y):
     """`[A, E], [R, E] -> [A, R]`: |x_i - y_j|."""
     return _pairwise(x, y, True)

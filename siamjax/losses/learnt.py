@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
 from siamjax.losses import mining as miners
 from siamjax.losses.registry import Stateful
@@ -42,6 +43,9 @@ def margin_loss(
     kind = distances.distance(distance)
     if mining not in ("all", "distance_weighted"):
         raise UsageError(f"mining={mining} is not known: all or distance_weighted")
+    if margin < 0:
+        raise UsageError(f"margin={margin} must not be negative")
+    distances.check_values(kind, boundary=boundary)
 
     def init(key, classes, dim):
         number = classes if per_class else 1
@@ -95,6 +99,8 @@ def sigmoid_pairs(*, scale=10.0, bias=-10.0):
       pair.
     Reference: Zhai et al. (SigLIP), ICCV 2023.
     """
+
+    checks.positive(scale=scale)
 
     def init(key, classes, dim):
         log_scale = jnp.log(jnp.float32(scale))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from siamjax.losses import mining, tuples
+from siamjax.losses.distances import check_sides
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.registry import Stateful, resolve
 from siamjax.types import UsageError
@@ -78,8 +79,8 @@ def mined(
     by="multi_similarity",
     distance="cosine",
     epsilon=0.1,
-    pos_limit=0.2,
-    neg_limit=0.8,
+    pos_limit=0.8,
+    neg_limit=0.2,
     share=0.5,
 ):
     """A loss on the pairs that a miner leaves.
@@ -106,6 +107,10 @@ def mined(
     inner, kind = _inner(loss), kind_of(distance)
     if by not in MINERS:
         raise UsageError(f"by={by} is not known: one of {', '.join(MINERS)}")
+    if not 0 < share <= 1:
+        raise UsageError(f"share={share} must be in (0, 1]")
+    if by == "pair_margin":
+        check_sides(kind, pos_limit=pos_limit, neg_limit=neg_limit)
 
     def init(key, classes, dim):
         return inner.init(key, classes, dim)

@@ -2,12 +2,11 @@
 
 import jax.numpy as jnp
 
-from siamjax.losses import reductions
+from siamjax.losses import distances, reductions
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.regularisers import zero_mean
 from siamjax.losses.tuples import pairs as all_pairs
 from siamjax.losses.tuples import take
-from siamjax.types import UsageError
 
 
 def contrastive(
@@ -51,7 +50,7 @@ def contrastive(
       and a factor 1/2).
     """
     kind = kind_of(distance)
-    _check_margins(kind, pos_margin, neg_margin)
+    distances.check_sides(kind, pos_margin=pos_margin, neg_margin=neg_margin)
     near, far = (kind.cost(jnp.asarray(m)) for m in (pos_margin, neg_margin))
     if pairs is not None:
         (x, y), (of_x, of_y), valid = take(embeddings, labels, where, pairs, "pairs")
@@ -68,23 +67,6 @@ def contrastive(
         reductions.reduce(reductions.terms(part, valid), reduce, of_anchor)
         for part, valid in ((pull, pos), (push, neg))
     )
-
-
-def _check_margins(kind, pos_margin, neg_margin):
-    """Refuses margins that leave nothing to learn, or that ask for the opposite."""
-    low, high = kind.low, kind.high
-    near, far = (kind.cost(m) for m in (pos_margin, neg_margin))
-    if near >= far:
-        raise UsageError(
-            f"pos_margin={pos_margin} must be "
-            f"{'above' if kind.similarity else 'below'} neg_margin={neg_margin}: with "
-            f"{kind.name}, {'large' if kind.similarity else 'small'} means alike"
-        )
-    for name, margin in (("pos_margin", pos_margin), ("neg_margin", neg_margin)):
-        if not low <= margin <= high:
-            raise UsageError(
-                f"{name}={margin} is outside {kind.name}, {low:g} to {high:g}"
-            )
 
 
 def snr(

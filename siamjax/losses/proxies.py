@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from siamjax import checks
 from siamjax.losses import distances, reductions
 from siamjax.losses.logs import log1p_sum_exp, lse
 from siamjax.losses.registry import Stateful
@@ -29,6 +30,7 @@ def proxy_nca(*, scale=1.0, own=False, reduce="all"):
       class, and with one class.
     Reference: Movshovitz-Attias et al., ICCV 2017, eq. 4.
     """
+    checks.positive(scale=scale)
 
     def apply(state, embeddings, labels, *, where=None):
         x, mine, valid = _against(state, embeddings, labels, where)
@@ -57,6 +59,7 @@ def proxy_nca_pp(*, temperature=1 / 9, reduce="all"):
       class, and with one class.
     Reference: Teh, DeVries, Taylor, ECCV 2020.
     """
+    checks.positive(temperature=temperature)
     return proxy_nca(scale=1 / temperature, own=True, reduce=reduce)
 
 
@@ -78,6 +81,7 @@ def proxy_anchor(*, scale=32.0, margin=0.1):
       class.
     Reference: Kim et al., CVPR 2020, eq. 4.
     """
+    checks.positive(scale=scale)
 
     def apply(state, embeddings, labels, *, where=None):
         x, mine, valid = _against(state, embeddings, labels, where)
@@ -112,6 +116,7 @@ def soft_triple(*, centers=10, scale=20.0, gamma=10.0, margin=0.01, tau=0.2):
       of the centers alone without a row of a known class.
     Reference: Qian et al., ICCV 2019.
     """
+    checks.positive(centers=centers, scale=scale, gamma=gamma)
 
     def apply(state, embeddings, labels, *, where=None):
         classes = len(state["params"]["proxies"]) // centers

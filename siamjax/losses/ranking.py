@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
 from siamjax.losses.loops import pick, sum_over_positives
 
@@ -40,6 +41,7 @@ def smooth_ap(
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Brown et al., ECCV 2020.
     """
+    checks.positive(temperature=temperature)
     batch = tuples.pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     pos, neg = batch.pos, batch.neg
@@ -88,6 +90,7 @@ def fastap(
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Cakir et al., CVPR 2019.
     """
+    checks.positive(bins=bins)
     batch = tuples.pairs(embeddings, labels, where, references)
     d = distances.squared(distances.unit(batch.x), distances.unit(batch.y))
     width = 4 / bins
@@ -130,6 +133,7 @@ def histogram(embeddings, labels, *, where=None, references=None, bins=100):
       The scalar loss in [0, 1]; 0 without a positive or without a negative pair.
     Reference: Ustinova, Lempitsky, NeurIPS 2016.
     """
+    checks.positive(bins=bins)
     batch = tuples.pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     place = jnp.clip((s + 1) * (bins / 2), 0, bins)
@@ -197,6 +201,8 @@ def ranked_list(
     batch = tuples.pairs(embeddings, labels, where, references)
     kind = distances.distance(distance)
     limit = 1 + margin / 2 if limit is None else limit
+    bounds = {"limit": limit, "limit - margin": limit - margin}
+    distances.check_values(kind, **bounds)
     d = kind.cost(kind.matrix(batch.x, batch.y))
     out = d - (limit - margin)
     into = limit - d

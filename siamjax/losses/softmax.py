@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from siamjax import checks
 from siamjax.losses import reductions, tuples
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.logs import lse
@@ -176,6 +177,7 @@ def nca(
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Goldberger et al., NeurIPS 2004 (the variant with the logarithm).
     """
+    checks.positive(scale=scale)
     batch, s = _scores(embeddings, labels, where, references, distance, 1 / scale)
     valid = batch.pos.any(1)
     odds = jnp.where(valid, lse(s, batch.neg) - lse(s, batch.pos), 0)
@@ -230,6 +232,7 @@ def prototypical(
 
 
 def _scores(embeddings, labels, where, references, distance, temperature):
+    checks.positive(temperature=temperature)
     batch, kind = tuples.pairs(embeddings, labels, where, references), kind_of(distance)
     return batch, kind.scores(kind.matrix(batch.x, batch.y)) / temperature
 
@@ -237,6 +240,7 @@ def _scores(embeddings, labels, where, references, distance, temperature):
 def _paired(embeddings, labels, where, pairs, distance, temperature):
     """Scores `[N, N]` of firsts and seconds, each pair's own `[N]`, which entries are
     negatives, which pairs count, and the firsts' labels."""
+    checks.positive(temperature=temperature)
     if pairs is None:
         pairs = tuples.first_pairs(labels, tuples.counting(labels, where))
     (x, y), (of_x, of_y), valid = tuples.take(embeddings, labels, where, pairs, "pairs")

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from siamjax.losses import counting, mining, reductions
+from siamjax import checks
+from siamjax.losses import counting, distances, mining, reductions
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.loops import index_of, pick, sum_over_positives
 from siamjax.losses.tuples import pairs as all_pairs
@@ -69,6 +70,7 @@ def triplet(
     """
     kind = kind_of(distance)
     _check(kind, margin, mining, swap, references, triplets)
+    checks.positive(scale=scale)
     hinge = _cost(margin, scale)
     if triplets is not None:
         (a, p, n), _, valid = take(embeddings, labels, where, triplets, "triplets")
@@ -127,12 +129,8 @@ def _check(kind, margin, how, swap, references, triplets):
         raise UsageError(f"mining={how} is not known: one of {', '.join(MINING)}")
     if isinstance(margin, str) and margin != "soft":
         raise UsageError(f"margin={margin} is neither a number nor soft")
-    span = kind.high - kind.low
-    if margin != "soft" and not -span < margin < span:
-        raise UsageError(
-            f"margin={margin} can never be kept or never broken: {kind.name} distances "
-            f"differ by less than {span:g}"
-        )
+    if margin != "soft":
+        distances.check_difference(kind, margin=margin)
     if margin == "soft" and how == "semihard_set":
         raise UsageError("mining=semihard_set needs a number as margin")
     if swap and (how != "all" or references is not None or triplets is not None):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from siamjax import checks
 from siamjax.losses import distances, mining, reductions, tuples
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.logs import log1p_sum_exp, lse
@@ -50,6 +51,7 @@ def multi_similarity(
       with epsilon none.
     Reference: Wang et al. (multi-similarity), CVPR 2019.
     """
+    checks.positive(alpha=alpha, beta=beta)
     batch, kind = tuples.pairs(embeddings, labels, where, references), kind_of(distance)
     s = kind.scores(kind.matrix(batch.x, batch.y))
     pos, neg = batch.pos, batch.neg
@@ -93,6 +95,7 @@ def circle(
       The scalar loss; 0 without an anchor that has both kinds.
     Reference: Sun et al., CVPR 2020.
     """
+    checks.positive(scale=scale)
     batch = tuples.pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     fixed = lax.stop_gradient(s)
@@ -132,6 +135,7 @@ def lifted(
     Reference: Song et al., CVPR 2016, eq. 4.
     """
     batch, kind = tuples.pairs(embeddings, labels, where), kind_of(distance)
+    distances.check_difference(kind, margin=margin)
     d = kind.cost(kind.matrix(batch.x, batch.x))
     push = lse(margin - d, batch.neg)
     inside = jnp.where(batch.pos, d + jnp.logaddexp(push[:, None], push[None]), 0)
@@ -170,6 +174,7 @@ def generalized_lifted(
     Reference: Hermans, Beyer, Leibe, 2017.
     """
     batch, kind = tuples.pairs(embeddings, labels, where, references), kind_of(distance)
+    distances.check_difference(kind, margin=margin)
     d = kind.cost(kind.matrix(batch.x, batch.y))
     valid = batch.pos.any(1) & batch.neg.any(1)
     both = jnp.where(valid, lse(d, batch.pos) + lse(margin - d, batch.neg), 0)
@@ -206,6 +211,7 @@ def tuplet_margin(
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Yu, Tao, ICCV 2019.
     """
+    checks.positive(scale=scale)
     batch = tuples.pairs(embeddings, labels, where, references)
     x, y, beta = distances.unit(batch.x), distances.unit(batch.y), math.radians(margin)
     cos, sin = cos_and_sin(distances.euclidean(x, y))
