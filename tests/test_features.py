@@ -75,3 +75,34 @@ def test_a_bin_that_saw_nothing(scaler):
 def test_the_fixed_table_makes_a_scaler():
     scaler = features.scaler(columns.SIP, floor=0.3, clip=3.0)
     assert scaler.heavy.all() and np.isnan(scaler.empty).sum() == len(columns.WAITS)
+
+
+def test_which_counters_are_heavy_tailed_and_what_is_a_unit():
+    rng = np.random.default_rng(0)
+    normal = np.stack(
+        [
+            rng.lognormal(3, 1.5, 500),  # a count with a tail
+            rng.normal(50, 5, 500),  # a level
+            rng.random(500) < 0.05,  # a flag that is seldom up
+            np.full(500, 7800.0),  # never changes
+            np.zeros(500),
+            20 * rng.normal(size=500),  # has a sign
+            np.full(500, np.nan),
+        ],
+        1,
+    )
+    normal[::50] = np.nan
+    heavy = features.heavy_tailed(normal)
+    assert heavy.tolist() == [True, False, False, False, False, False, False]
+    unit = features.units(normal, heavy)
+    np.testing.assert_allclose(unit[[0, 3, 4, 6]], [1.0, 78.0, 1.0, 1.0])
+    np.testing.assert_allclose(unit[[1, 5]], [5.0, 20.0], rtol=0.1)
+    # With them every feature is finite, and one unit is one whatever the column.
+    made = features.scaler(columns.of_counters("abcdefg", heavy), floor=unit, clip=9.0)
+    baseline = features.baseline(normal, made)
+    count = np.where(heavy, 0.0, np.asarray(baseline.mean) + unit)
+    x = features.features(
+        count[None, None], Baseline(*(b[None] for b in baseline)), made
+    )
+    assert np.isfinite(np.asarray(x)).all()
+    np.testing.assert_allclose(x[0, 0, 3:5], 1.0, rtol=1e-5)

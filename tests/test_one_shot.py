@@ -135,3 +135,28 @@ def test_wrong_input_is_a_clear_line():
         one_shot.one_shot(np.ones((96, 2)), condition, capture, classes=[0, 9])
     with pytest.raises(UsageError, match="no condition"):
         one_shot.one_shot(np.ones((0, 2)), condition[:0], capture[:0])
+
+
+def test_with_a_library_examples_come_from_it_and_all_else_is_judged():
+    points, condition, capture = windows(captures=6)
+    library = capture < 3  # captures hold two conditions each
+    library[condition == 3] = capture[condition == 3] == 2
+    got = one_shot.one_shot(points, condition, capture, draws=30, library=library)
+    assert np.isnan(got.hits[:, library]).all()
+    assert np.isfinite(got.hits[:, ~library]).all()
+    sets = one_shot.examples(
+        condition, capture, got.classes, shots=1, draws=30, seed=0, library=library
+    )
+    assert all(library[rows].all() for chosen in sets for rows in chosen)
+    # Points of the library that are wrong everywhere make all of it wrong.
+    moved = points.copy()
+    moved[library] = moved[library] + 1e3 * (condition[library] == 0)[:, None]
+    away = one_shot.one_shot(moved, condition, capture, draws=30, library=library)
+    assert away.recall[0] == 0.0
+
+
+def test_a_condition_without_examples_in_the_library_drops_out():
+    points, condition, capture = windows(captures=6)
+    library = (capture < 3) & (condition != 2)
+    got = one_shot.one_shot(points, condition, capture, draws=3, library=library)
+    assert got.classes.tolist() == [0, 1, 3]

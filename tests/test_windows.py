@@ -48,3 +48,37 @@ def test_no_window_touches_the_baseline_or_passes_the_end():
         got = label(np.zeros((bins, 2)), ())
         assert (got.start >= 4).all() and (got.start + 4 <= bins).all()
         assert len(got.start) == max(0, (bins - 8) // 2 + 1)
+
+
+def test_where_normal_is_labelled_nothing_else_is_normal():
+    labels = (
+        Label("normal", 0.0, 10.0), Label("blocked", 12.0, 18.0),
+        Label("normal", 20.0, 26.0),
+    )  # fmt: skip
+    got = label(np.zeros((30, 2)), labels)
+    t = TRANSITIONAL
+    wanted = {4: 0, 6: 0, 8: t, 10: t, 12: 1, 14: 1, 16: t, 18: t, 20: 0, 22: 0, 24: t}
+    assert dict(zip(got.start.tolist(), got.condition.tolist())) == {**wanted, 26: t}
+
+
+def test_one_window_ends_with_each_stretch():
+    labels = (
+        Label("normal", 0.0, 3.0), Label("blocked", 5.0, 7.0),
+        Label("normal", 9.0, 12.0), Label("blocked", 20.0, np.inf),
+    )  # fmt: skip
+    got = windows.at_ends(3, 24, labels, CONDITIONS, length=4, first=0, bin_s=1.0)
+    # The first stretch ends before there are 4 bins; the last one with the session.
+    assert got.start.tolist() == [3, 8, 20] and got.condition.tolist() == [1, 0, 1]
+    assert got.session.tolist() == [3, 3, 3]
+    later = windows.at_ends(3, 24, labels, CONDITIONS, length=4, first=5, bin_s=1.0)
+    assert later.start.tolist() == [8, 20]
+
+
+def test_normal_bins_hold_no_fault():
+    faults = (Label("blocked", 4.0, 6.0),)
+    got = windows.normal_bins(faults, 8, 1.0)
+    np.testing.assert_array_equal(got, [1, 1, 1, 1, 0, 0, 0, 0])
+    assert windows.normal_bins((), 8, 1.0).all()
+    labels = (Label("normal", 1.0, 3.0), *faults, Label("normal", 6.5, 8.0))
+    got = windows.normal_bins(labels, 8, 1.0)
+    np.testing.assert_array_equal(got, [0, 1, 1, 0, 0, 0, 0, 1])

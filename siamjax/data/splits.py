@@ -42,6 +42,7 @@ class Splits(NamedTuple):
     scaler: Scaler
     windows: Any  # types.Windows of all sessions
     left_out: tuple  # a line for each capture that is not used, and why
+    library: bool  # examples come from the training captures: see `judged`
 
     def inside(self, role, conditions=None):
         """`[N]` bool: windows of a role and of these conditions (names), or all."""
@@ -53,6 +54,19 @@ class Splits(NamedTuple):
     def of(self, role, conditions=None):
         """The windows that `inside` says."""
         return windows.take(self.windows, self.inside(role, conditions))
+
+    def judged(self, role, conditions=None):
+        """The windows to judge a role by, and which of them may be examples.
+
+        Where captures are named for their roles, each may hold many conditions: then
+        examples come from the training captures, also of conditions not trained on, and
+        which they are is `[N]` bool. Else it is None: any window may be an example.
+        """
+        if not self.library:
+            return self.of(role, conditions), None
+        inside = self.inside(role, conditions) | self.inside(TRAIN, conditions)
+        found = windows.take(self.windows, inside)
+        return found, self.role[found.session] == TRAIN
 
 
 def open_splits(config):
@@ -95,6 +109,7 @@ def open_splits(config):
         scaler=scaler,
         windows=windows.join(parts),
         left_out=left_out,
+        library=bool(config.get("test_captures")),
     )
 
 

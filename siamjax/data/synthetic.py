@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from siamjax.types import DataSet, Label, Series, Session
+
 # Expected counts a bin of a column of an average session, and their gamma spread.
 RATE, SPREAD = 20.0, 4.0
+# A window carries its condition's change between these strengths.
+SEVERITY = (0.6, 1.4)
 
 
 class Windows(NamedTuple):
@@ -40,20 +44,61 @@ def windows(
       strength: deviation of the logs by which a condition changes a column.
     """
     rng = np.random.default_rng(seed)
+    own, change = _network(rng, sessions, conditions, columns, level, gain, strength)
+    session, condition = np.divmod(np.arange(sessions * conditions * each), conditions)
+    session = session // each
+    severity = rng.uniform(*SEVERITY, (len(session), 1))
+    rate = RATE * np.exp(own[session] + severity * change[condition])  # [N, F]
+    counts = _counts(rng, np.repeat(rate[:, None], bins, 1))
+    return Windows(counts, condition.astype(np.int32), session.astype(np.int32))
+
+
+def data_set(
+    seed, *, sessions=48, conditions=8, bins=120, onset=48, columns=8, level=1.0,
+    gain=0.5, strength=0.8,
+):  # fmt: skip
+    """A `types.DataSet` of counters a second, as `prepared.write` takes it.
+
+    Session i is normal until the bin `onset` and then in condition i % conditions, by
+    the same law as `windows`. One condition in so many is normal throughout.
+
+    Args:
+      seed: everything is a function of it.
+      sessions, conditions, columns: how many.
+      bins, onset: of a session.
+      level, gain, strength: see `windows`.
+    """
+    rng = np.random.default_rng(seed)
+    own, change = _network(rng, sessions, conditions, columns, level, gain, strength)
+    made = []
+    for i in range(sessions):
+        condition = i % conditions
+        late = np.arange(bins)[:, None] >= onset
+        severity = rng.uniform(*SEVERITY)
+        rate = RATE * np.exp(own[i] + late * severity * change[condition])  # [bins, F]
+        label = Label(f"condition {condition}", float(onset), float(bins))
+        time_ns = np.arange(bins, dtype=np.int64) * 10**9
+        made.append(
+            Session(
+                f"session_{i:03d}", float(bins), (label,) if condition else (), None,
+                Series(time_ns, _counts(rng, rate)),
+            )
+        )  # fmt: skip
+    names = tuple(f"counter {i}" for i in range(columns))
+    return DataSet(tuple(made), names, {})
+
+
+def _network(rng, sessions, conditions, columns, level, gain, strength):
+    """What is a session's own `[S, F]` and a condition's change `[C, F]`, in logs."""
     own = level * rng.normal(size=(sessions, 1)) + gain * rng.normal(
         size=(sessions, columns)
     )
     change = strength * rng.normal(size=(conditions, columns))
     change *= rng.random((conditions, columns)) < 0.5
     change[0] = 0
-    session, condition = np.divmod(np.arange(sessions * conditions * each), conditions)
-    session = session // each
-    severity = rng.uniform(0.6, 1.4, (len(session), 1))
-    rate = RATE * np.exp(own[session] + severity * change[condition])  # [N, F]
-    shape = (len(session), bins, columns)
-    noisy = rate[:, None] * rng.gamma(SPREAD, 1 / SPREAD, shape)
-    return Windows(
-        rng.poisson(noisy).astype(np.float32),
-        condition.astype(np.int32),
-        session.astype(np.int32),
-    )
+    return own, change
+
+
+def _counts(rng, rate):
+    noisy = rate * rng.gamma(SPREAD, 1 / SPREAD, rate.shape)
+    return rng.poisson(noisy).astype(np.float32)

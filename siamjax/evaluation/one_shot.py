@@ -38,7 +38,10 @@ class OneShot(NamedTuple):
     examples: np.ndarray  # [C] int, fewest examples of a draw: shots, where there are
 
 
-def one_shot(points, conditions, captures, *, shots=1, draws=100, seed=0, classes=None):
+def one_shot(
+    points, conditions, captures, *, shots=1, draws=100, seed=0, classes=None,
+    library=None,
+):  # fmt: skip
     """Recall per condition with `shots` examples each, over many draws of the examples.
 
     Of each condition, captures are drawn first and then windows inside them, in turn
@@ -54,16 +57,24 @@ def one_shot(points, conditions, captures, *, shots=1, draws=100, seed=0, classe
       shots: examples of each condition; fewer where a condition's captures have fewer.
       draws: how often examples are drawn.
       seed: of the draws.
-      classes: conditions that are told apart; by default all that are not negative.
+      classes: conditions that are told apart; by default all that have windows.
+      library: `[N]` bool, windows that examples are drawn from, and all others are
+        judged: for captures that hold many conditions each, where none would be left
+        beside the examples'. By default any window may be an example.
     Returns:
       `OneShot`. Collapsed points score 1/C whatever their order.
     """
     points, conditions, captures = _checked(points, conditions, captures)
-    classes = np.unique(conditions[conditions >= 0] if classes is None else classes)
+    if classes is None:
+        classes = present(conditions, library)
+    classes = np.unique(classes)
     require(
         len(classes) and draws > 0, "there is no condition, or no draw, to judge by"
     )
-    sets = examples(conditions, captures, classes, shots=shots, draws=draws, seed=seed)
+    sets = examples(
+        conditions, captures, classes, shots=shots, draws=draws, seed=seed,
+        library=library,
+    )  # fmt: skip
     label = np.searchsorted(classes, conditions).clip(max=len(classes) - 1)
     takes_part = np.isin(conditions, classes)
     pairs, pair_of = np.unique(
@@ -76,7 +87,10 @@ def one_shot(points, conditions, captures, *, shots=1, draws=100, seed=0, classe
     member = np.zeros((len(pairs), len(points)))
     member[pair_of.reshape(-1), np.flatnonzero(takes_part)] = 1.0
     for draw, votes in enumerate(_all_named(points, sets)):
-        judged = takes_part & ~np.isin(captures, captures[np.concatenate(sets[draw])])
+        used = library
+        if library is None:
+            used = np.isin(captures, captures[np.concatenate(sets[draw])])
+        judged = takes_part & ~used
         votes = votes * judged[:, None]  # [N, C]
         hits[draw, judged] = votes[judged, label[judged]]
         np.add.at(confusion, label[judged], votes[judged])
@@ -101,20 +115,33 @@ def one_shot(points, conditions, captures, *, shots=1, draws=100, seed=0, classe
     )
 
 
+def present(conditions, library=None):
+    """Conditions that have windows; both in the library and beside it, if there is
+    one."""
+    real = conditions >= 0
+    if library is None:
+        return np.unique(conditions[real])
+    return np.intersect1d(conditions[real & library], conditions[real & ~library])
+
+
 def recognised(result):
     """`[N]` share of the draws in which each window was right; NaN: never judged."""
     judged = np.isfinite(result.hits)
     return _share(np.where(judged, result.hits, 0.0).sum(0), judged.sum(0))
 
 
-def examples(conditions, captures, classes, *, shots, draws, seed):
+def examples(conditions, captures, classes, *, shots, draws, seed, library=None):
     """`draws` lists with, for each class, the rows `[<= shots]` of its examples."""
     rng, by_class = np.random.default_rng(seed), []
+    left = 1 if library is None else 0  # captures of a condition that are to be judged
     for c in classes:
-        rows = np.flatnonzero(conditions == c)
+        here = conditions == c
+        rows = np.flatnonzero(here if library is None else here & library)
         require(len(rows), f"condition {c} has no window to draw an example from")
         by_class.append([rows[captures[rows] == s] for s in np.unique(captures[rows])])
-    return [[_draw(rng, groups, shots) for groups in by_class] for _ in range(draws)]
+    return [
+        [_draw(rng, groups, shots, left) for groups in by_class] for _ in range(draws)
+    ]
 
 
 def _all_named(points, sets):
@@ -136,9 +163,10 @@ def _all_named(points, sets):
         yield from _shared(nearest).swapaxes(0, 1)
 
 
-def _draw(rng, groups, shots):
-    """Rows of one condition, `groups` its rows by capture; one capture stays behind."""
-    many = min(shots, max(1, len(groups) - 1))
+def _draw(rng, groups, shots, left):
+    """Rows of one condition, `groups` its rows by capture; `left` captures stay
+    behind."""
+    many = min(shots, max(1, len(groups) - left))
     order = rng.permutation(len(groups))[:many]
     turns = itertools.zip_longest(*(rng.permutation(groups[i]) for i in order))
     rows = [row for turn in turns for row in turn if row is not None]

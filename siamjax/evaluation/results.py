@@ -27,12 +27,15 @@ import numpy as np
 
 from siamjax.checks import require
 from siamjax.evaluation import statistics
-from siamjax.evaluation.one_shot import one_shot
+from siamjax.evaluation.one_shot import one_shot, present
 
 SCHEMA, SHOTS, UNITS = 1, (1, 5), ("window", "capture")
 
 
-def build(learnt, baselines, conditions, captures, names, groups, *, draws=100, seed=0):
+def build(
+    learnt, baselines, conditions, captures, names, groups, *, draws=100, seed=0,
+    library=None,
+):  # fmt: skip
     """Judges all methods on the same windows and draws of examples.
 
     Args:
@@ -44,23 +47,26 @@ def build(learnt, baselines, conditions, captures, names, groups, *, draws=100, 
       groups: {group: names of its conditions}; conditions without a window drop out.
       draws: how often the examples are drawn.
       seed: of the draws.
+      library: `[N]` bool, see `one_shot`; conditions that are not both in it and
+        beside it drop out.
     Returns:
       The dict of this module's docstring.
     """
     require(learnt, "there is no trained method to judge")
     methods = {**learnt, **baselines}
     conditions, captures = np.asarray(conditions), np.asarray(captures)
-    present = set(np.unique(conditions[conditions >= 0]).tolist())
+    queries = np.ones(len(conditions), bool) if library is None else ~library
+    there = set(present(conditions, library).tolist())
     index = {name: i for i, name in enumerate(names)}
     members = {
-        group: np.array([index[n] for n in some if index[n] in present], int)
+        group: np.array([index[n] for n in some if index[n] in there], int)
         for group, some in groups.items()
     }
     members = {group: some for group, some in members.items() if len(some)}
     classes = np.sort(np.concatenate(list(members.values())))
-    judged = np.isin(conditions, classes)
+    judged = queries & np.isin(conditions, classes)
     group_of = {names[c]: group for group, some in members.items() for c in some}
-    rows = {names[c]: conditions == c for c in classes}
+    rows = {names[c]: queries & (conditions == c) for c in classes}
     return dict(
         schema=SCHEMA,
         main=next(iter(learnt)),
@@ -83,6 +89,7 @@ def build(learnt, baselines, conditions, captures, names, groups, *, draws=100, 
                     name: one_shot(
                         points, conditions, captures,
                         shots=shots, draws=draws, seed=seed, classes=classes,
+                        library=library,
                     )
                     for name, points in methods.items()
                 },

@@ -29,7 +29,7 @@ def evaluate(workdir):
     workdir = pathlib.Path(workdir)
     run = restored.open_run(workdir)
     splits = open_splits(run.config.data)
-    windows = splits.of(TEST)
+    windows, library = splits.judged(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
     x = np.asarray(features.features(counts, baseline, run.scaler))
     points = run.embed(counts, baseline)
@@ -41,7 +41,7 @@ def evaluate(workdir):
     simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
     found = results.build(
         heads, simple, windows.condition, windows.session, splits.conditions,
-        groups(splits), draws=run.config.draws, seed=0,
+        groups(splits), draws=run.config.draws, seed=0, library=library,
     )  # fmt: skip
     chosen, rule = enrol.enrol(run, splits)
     named = identified(run, splits, chosen, rule)
@@ -52,7 +52,7 @@ def evaluate(workdir):
     (workdir / "results.json").write_text(text + "\n")
     results.write_csv(found, workdir / "results.csv")
     examples.write_csv(workdir / "examples.csv", chosen)
-    draw(workdir, run, splits, windows, points)
+    draw(workdir, run, splits, windows, points, library)
     print(results.table(found))
     right = sum(row["right"] for row in named)
     print(
@@ -110,21 +110,22 @@ def identified(run, splits, chosen, rule):
     return rows
 
 
-def draw(workdir, run, splits, windows, points):
+def draw(workdir, run, splits, windows, points, library):
     """Projector files of each head, and the picture of the view head."""
     names = [splits.conditions[c] for c in windows.condition]
     novel = splits.novel_valid + splits.novel
     for head, x in points.items():
         judged = one_shot.one_shot(
-            x, windows.condition, windows.session, draws=run.config.draws
-        )
+            x, windows.condition, windows.session, draws=run.config.draws,
+            library=library,
+        )  # fmt: skip
         projector.write(
             workdir / "projector" / head,
             x,
             conditions=names,
             captures=[splits.sessions[s] for s in windows.session],
             times=windows.start * run.config.data.bin_s,
-            roles=[TEST] * len(x),
+            roles=splits.role[windows.session].tolist(),
             right=one_shot.recognised(judged),
             novel=novel,
         )

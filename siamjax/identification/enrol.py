@@ -90,7 +90,7 @@ def gaps(run, splits, known, draws=100):
     windows = splits.of(VALID, known + novel)
     points = run.embed(*inputs(splits, windows, run.config.data.bins))
     points = points[run.config.decide_with]
-    classes = np.arange(len(known))
+    classes = np.intersect1d(np.arange(len(known)), windows.condition)
     near = {name: [] for name in known + novel}
     for chosen in one_shot.examples(
         windows.condition, windows.session, classes, shots=1, draws=draws, seed=0

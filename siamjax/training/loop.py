@@ -131,7 +131,7 @@ def validator(splits, parts, config):
     where there is one.
     """
     names = splits.conditions[: splits.known + len(splits.novel_valid)]
-    windows = splits.of(VALID, names)
+    windows, library = splits.judged(VALID, names)
     counts = embed.cut(splits.counts, windows, parts.length)
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
     embed_windows = embed.embedder(parts.encoder, splits.scaler)
@@ -144,6 +144,7 @@ def validator(splits, parts, config):
             windows.condition,
             windows.session,
             draws=config.draws,
+            library=library,
         )
         recall = dict(zip(result.classes.tolist(), result.recall.tolist()))
         known = [r for c, r in recall.items() if c < splits.known]

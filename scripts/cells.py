@@ -1,0 +1,172 @@
+"""What the experiments on counters share: one training, and how its points are judged.
+
+A library of examples comes from earlier captures and names later ones. A cell is one
+training with some conditions held out.
+"""
+
+import ast
+import functools
+
+import numpy as np
+
+from siamjax.evaluation import baselines, episodes
+from siamjax.types import NORMAL
+
+EPISODES = 200  # for each number of ways
+
+
+def change(config, setting):
+    """Sets the fields of a setting `NAME` or `NAME:field=value;field=value`."""
+    _, _, changes = setting.partition(":")
+    for each in filter(None, changes.split(";")):
+        name, _, value = each.partition("=")
+        *path, last = name.split(".")
+        target = functools.reduce(lambda c, key: c[key], path, config)
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            pass
+        if last not in target:
+            raise KeyError(f"config has no {name}")
+        target[last] = value
+
+
+_PROGRAMS = {}
+
+
+def trained(config, program):
+    """Trains on all but `config.data.novel`; `{head: [N, E]}` of all windows.
+
+    Args:
+      config: see configs/default.py; without captures for validation.
+      program: cells of one name and number of known conditions share what is compiled.
+    """
+    import jax
+
+    from siamjax.data.splits import open_splits
+    from siamjax.training import devices, embed, loop, state, step
+
+    splits = open_splits(config.data)
+    key = program, splits.known
+    if key not in _PROGRAMS:
+        mesh = devices.mesh(devices.prepare("cpu")[:1])
+        parts = step.build(
+            config, columns=splits.columns, classes=splits.known, mesh=mesh
+        )
+        # The scaler is that of the training captures, which the cells share.
+        encode = embed.embedder(parts.encoder, splits.scaler)
+        _PROGRAMS[key] = parts, step.compile_run(parts), encode
+    parts, run, encode = _PROGRAMS[key]
+    data = loop.place(splits, config.batch.batch_from, parts, config.seed)
+    first = jax.device_put(state.create(config.seed, parts), devices.whole(parts.mesh))
+    counts, baseline = _inputs(splits, config.data.bins)
+
+    def points(now):
+        final = parts.encoder.finalise(now.batch_stats)
+        return encode(now.params["encoder"], final, counts, baseline)
+
+    untrained = points(first)[config.decide_with]
+    now, _ = run(first, config.steps, data)
+    return {**points(now), "untrained encoder": untrained}
+
+
+def windows(config):
+    """All windows of a data set: features `[N, T, F]`, names of condition and capture,
+    and which of them may be queries and which examples. Normal ones are neither."""
+    from siamjax.data import features
+    from siamjax.data.splits import open_splits
+    from siamjax.types import TEST, TRAIN
+
+    splits = open_splits(config)
+    counts, baseline = _inputs(splits, config.bins)
+    session = splits.windows.session
+    names = np.array(splits.conditions)[splits.windows.condition]
+    return dict(
+        x=np.asarray(features.features(counts, baseline, splits.scaler)),
+        names=names,
+        capture=np.array(splits.sessions)[session],
+        queries=(splits.role[session] == TEST) & (names != NORMAL),
+        support=(splits.role[session] == TRAIN) & (names != NORMAL),
+    )
+
+
+def baseline_gaps(data, bench):
+    """`{baseline: distances [Q, S]}`; with `bench` also those that libraries give."""
+    queries, support = data["x"][data["queries"]], data["x"][data["support"]]
+    out = {
+        name: episodes.distances(point(queries), point(support))
+        for name, point in baselines.BASELINES.items()
+    }
+    if bench:
+        for name, make in (
+            ("MiniRocket", baselines.minirocket), ("catch22", baselines.catch22),
+        ):  # fmt: skip
+            points = make(np.concatenate([queries, support]), support)
+            out[name] = episodes.distances(
+                points[: len(queries)], points[len(queries) :]
+            )
+        out["DTW"] = baselines.warped(queries, support)
+    return out
+
+
+def report(data, simple, cells, conditions, ways):
+    """Prints recall on held-out conditions, and what `match` gains on each baseline.
+
+    Args:
+      data: of `windows`.
+      simple: of `baseline_gaps`.
+      cells: `(held-out names, points of all windows, seed of its episodes)` of each.
+      conditions: names of all that may be held out.
+      ways: numbers of held-out conditions to tell apart; 0: all conditions, of which
+        only the held-out ones are judged.
+    """
+    code = {name: i for i, name in enumerate(conditions)}
+    label = np.array([code.get(name, -1) for name in data["names"]])
+    queries, support = label[data["queries"]], label[data["support"]]
+    capture = data["capture"][data["queries"]]
+    learnt = [
+        {
+            n: episodes.distances(p[data["queries"]], p[data["support"]])
+            for n, p in x.items()
+        }
+        for _, x, _ in cells
+    ]
+    for many in ways:
+        tables = {}
+        for (novel, _, seed), gaps in zip(cells, learnt):
+            classes = [code[name] for name in novel]
+            among = classes if many else list(code.values())
+            there = len(np.intersect1d(np.intersect1d(queries, support), among))
+            drawn = episodes.draw(
+                queries, support, classes=among, ways=min(many or there, there),
+                draws=EPISODES if many else EPISODES // 5, seed=seed,
+            )  # fmt: skip
+            for name, gap in (simple | gaps).items():
+                found = episodes.hits(gap, queries, drawn)
+                found[:, ~np.isin(queries, classes)] = np.nan
+                tables.setdefault(name, []).append(
+                    episodes.table(found, queries, capture, len(code))
+                )
+        tables = {name: episodes.add(some) for name, some in tables.items()}
+        print(
+            f"held-out conditions, {many or len(code)}-way, {len(cells)} trainings, "
+            f"{len(np.unique(capture))} captures"
+        )
+        for name, table in tables.items():
+            line = f"  {name:20s} {text(episodes.recall(table))}"
+            if name != "match":
+                less = episodes.difference(tables["match"], table)
+                line += f"   match less this: {text(less, '+')}"
+            print(line, flush=True)
+
+
+def text(interval, sign=""):
+    value, low, high = (f"{number:{sign}.3f}" for number in interval[:3])
+    return f"{value} [{low}, {high}]"
+
+
+def _inputs(splits, length):
+    """Counts `[N, T, F]` and baselines `[N, F]` of all windows."""
+    from siamjax.identification import enrol
+
+    return enrol.inputs(splits, splits.windows, length)
