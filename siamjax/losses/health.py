@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from siamjax.losses import counting, reductions
+from siamjax.losses import counting, mining, reductions
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.select import quantiles
 from siamjax.losses.tuples import counting as counting_rows
@@ -29,8 +29,10 @@ def health(
       sigmoid: embeddings are in [0, 1]: `saturated` as well.
     Returns:
       A dict of float scalars, computed without gradient: `triplets`, how many there
-      are; `active_share` of them that violate the margin; `mean_all`, `mean_active`,
-      the two means of the triplet loss; `pos_10`, `pos_50`, `pos_90`, `neg_10`, ...,
+      are; `active_share` of them that violate the margin, `semihard_share` of them that
+      do so with the negative beyond the positive; `mean_all`, `mean_active`, the two
+      means of the triplet loss; `hardest_pos`, `hardest_neg`, means over anchors of the
+      distances that hard mining takes; `pos_10`, `pos_50`, `pos_90`, `neg_10`, ...,
       quantiles of distances; `mean_distance` of all pairs; `effective_rank`, exp of
       the entropy of the covariance's eigenvalue shares (1: all on a line; 0: all at
       one point); `collapsed`, 1 where the mean pairwise distance is below 2 % of the
@@ -45,11 +47,20 @@ def health(
     number = (batch.pos.sum(1) * batch.neg.sum(1)).astype(cost.dtype).sum()
     sums, active = counting.hinge_sums(key, batch.pos, batch.neg)
     sums, active = sums.sum(), active.astype(cost.dtype).sum()
+    band = counting.band_sums(
+        cost, jnp.asarray(margin, cost.dtype), batch.pos, batch.neg
+    )
+    mined = batch.pos.any(1) & batch.neg.any(1)
+    farthest = mining.hardest_positive(cost, batch.pos)
+    nearest = mining.hardest_negative(cost, batch.neg)
     out = dict(
         triplets=number,
         active_share=reductions.ratio(active, number),
+        semihard_share=reductions.ratio(band[1].astype(cost.dtype).sum(), number),
         mean_all=reductions.ratio(sums, number),
         mean_active=reductions.ratio(sums, active),
+        hardest_pos=kind.cost(reductions.mean(farthest, mined)),
+        hardest_neg=kind.cost(reductions.mean(nearest, mined)),
     )
     for name, mask in (("pos", batch.pos), ("neg", batch.neg)):
         levels = quantiles(value, mask, (0.1, 0.5, 0.9))

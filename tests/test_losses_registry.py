@@ -1,0 +1,113 @@
+"""From text to loss: what is taken, what is refused with a line that helps."""
+
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from siamjax.losses import resolve
+from siamjax.types import UsageError
+
+X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+LABELS = np.array([0, 0, 1, 1, 2, 2], np.int32)
+
+
+@pytest.fixture(autouse=True)
+def module():
+    """A user's module with a plain loss, one with weights, and what is no loss."""
+    made = types.ModuleType("a_users_losses")
+
+    def plain(embeddings, labels, *, where=None, beta: float = 2.0, name="mean"):
+        return beta * jnp.abs(embeddings).mean()
+
+    def weighted(*, size=3):
+        from siamjax.losses import Stateful
+
+        def init(key, classes, dim):
+            return dict(params=dict(w=jnp.ones((size, dim))), memory={})
+
+        def apply(state, embeddings, labels, *, where=None):
+            return (embeddings @ state["params"]["w"].T).sum(), state
+
+        return Stateful(init, apply)
+
+    made.plain, made.weighted, made.number = plain, weighted, 3
+    made.needs = lambda embeddings, labels, *, beta: embeddings.sum()
+    sys.modules["a_users_losses"] = made
+    yield made
+    del sys.modules["a_users_losses"]
+
+
+def test_ones_own_loss_by_its_import_path():
+    loss = resolve("a_users_losses.plain:beta=3")
+    assert loss.hyper == dict(beta=3, name="mean")
+    value, state = loss.apply({}, X, LABELS, where=None)
+    assert float(value) == pytest.approx(3 * np.abs(X).mean(), rel=1e-6)
+    assert state == {}
+
+
+def test_ones_own_loss_with_weights():
+    loss = resolve("a_users_losses.weighted:size=2")
+    state = loss.init(jax.random.key(0), 3, 3)
+    assert state["params"]["w"].shape == (2, 3)
+    value, _ = loss.apply(state, X, LABELS)
+    assert float(value) == pytest.approx(2 * X.sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("triplett", "did you mean triplet?"),
+        ("triplet:margn=1", "did you mean margin?"),
+        ("triplet:margin", "'margin' is not key=value"),
+        ("triplet:swap=1", "swap=1 must be bool"),
+        ("triplet:margin=[1]", "margin=[1] must be float | int | str"),
+        ("triplet:key=3", "has no key"),
+        ("x*triplet", "'x' before * is not a number"),
+        ("0.5*triplet+koleoo", "did you mean koleo?"),
+        ("no_such_module.loss", "there is no module no_such_module"),
+        ("a_users_losses.plane", "did you mean plain?"),
+        ("a_users_losses.number", "has no function number"),
+        ("a_users_losses.plain:beta=three", "beta=three must be int | float"),
+        ("a_users_losses.needs", "needs beta"),
+        ("memory:loss=(koleo)", "takes no references"),
+        ("", "is not known"),
+    ],
+)
+def test_what_is_refused(spec, says):
+    with pytest.raises(UsageError) as error:
+        resolve(spec)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_sum_is_the_weighted_sum():
+    parts = [resolve(s) for s in ("triplet:margin=0.4", "koleo", "cosface")]
+    key = jax.random.key(0)
+    total = resolve("0.5*triplet:margin=0.4+1e-1*koleo+cosface")
+    state = total.init(key, 3, 3)
+    value, _ = jax.jit(total.apply)(state, X, LABELS)
+    own = [p.init(k, 3, 3) for p, k in zip(parts, jax.random.split(key, 3))]
+    each = [float(p.apply(s, X, LABELS)[0]) for p, s in zip(parts, own)]
+    assert float(value) == pytest.approx(np.dot([0.5, 0.1, 1.0], each), rel=1e-5)
+    assert total.hyper["0.margin"] == 0.4
+    assert total.hyper["1.weight"] == 0.1
+    assert total.per_class
+
+
+def test_a_loss_inside_a_loss_keeps_its_settings():
+    loss = resolve("memory:loss=(contrastive:power=1,neg_margin=0.5),size=32")
+    assert loss.hyper["loss"] == "contrastive:power=1,neg_margin=0.5"
+    assert loss.hyper["size"] == 32
+
+
+def test_tuples_that_a_loss_would_not_read_are_refused():
+    with pytest.raises(UsageError, match="supcon takes no pairs"):
+        resolve("supcon").apply({}, X, LABELS, pairs=np.array([[0, 1]]))
+    with pytest.raises(UsageError, match=r"pairs must be \[N, 2\]"):
+        resolve("contrastive").apply({}, X, LABELS, pairs=np.array([[0, 1, 2]]))
+    with pytest.raises(UsageError, match=r"labels must be \[6\]"):
+        resolve("supcon").apply({}, X, LABELS[:4])
