@@ -1,5 +1,6 @@
 """The state of training: what a step changes, no more, so it is the checkpoint."""
 
+from functools import partial
 from typing import Any
 
 import flax
@@ -25,6 +26,11 @@ def create(seed, parts):
       seed: of `config.seed`.
       parts: `step.Parts`.
     """
+    # One program: op by op, the start would wait for some sixty compilations.
+    return jax.jit(partial(_create, parts=parts))(seed)
+
+
+def _create(seed, parts):
     keys = jax.random.split(jax.random.key(seed), 1 + len(parts.losses))
     encoder, batch_stats = parts.encoder.init(keys[0])
     weights, memory = {}, {}

@@ -173,25 +173,32 @@ def compile_run(parts):
     saving, so a run that was cut stays bit-identical to one that was not.
     """
 
-    def step(state, data, last):
-        state, details = train_step(state, data, parts)
-        measured = jax.eval_shape(lambda: metrics(*details, parts))
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), measured)
-        return state, jax.lax.cond(
-            last, lambda: metrics(*details, parts), lambda: nothing
-        )
-
     def run(state, steps, data):
-        measured = jax.eval_shape(partial(step, last=True), state, data)[1]
-        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), measured)
+        nothing = _no_metrics(state, parts)
 
         def body(i, carry):
-            return step(carry[0], data, i == steps - 1)
+            state, details = train_step(carry[0], data, parts)
+            last = i == steps - 1
+            return state, jax.lax.cond(
+                last, lambda: metrics(*details, parts), lambda: nothing
+            )
 
         return jax.lax.fori_loop(0, steps, body, (state, nothing))
 
     whole = devices.whole(parts.mesh)
     return jax.jit(run, donate_argnums=0, in_shardings=whole, out_shardings=whole)
+
+
+def _no_metrics(state, parts):
+    """Zeros in the form of `metrics`, without tracing a step for it."""
+    rows = parts.shape.size
+    scalar, labels = jnp.zeros(()), jnp.zeros(rows, jnp.int32)
+    terms = {name: scalar for name in parts.losses}
+    heads = {name: jnp.zeros((rows, dim)) for name, (_, dim) in parts.losses.items()}
+    form = jax.eval_shape(
+        partial(metrics, parts=parts), scalar, terms, heads, labels, state.params
+    )
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
 
 
 def _tuples(batch):
