@@ -9,6 +9,8 @@ of the training captures say which columns take log1p, and their units.
 import fnmatch
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from siamjax import checks
@@ -80,18 +82,17 @@ def open_splits(config):
     conditions, known = order(sessions, config)
     role = roles(sessions, config)
     first = round(config.baseline_s / config.bin_s)
-    all_counts = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
-    normal = _normal(sessions, all_counts, role, config)
+    each = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
+    normal = _normal(sessions, each, role, config)
     table, scaler = _scaling(
         dataset.kinds, sessions[0].series is not None, normal, config
     )
-    if first:
-        baselines = [features.baseline(c[:first], scaler) for c in all_counts]
-    else:
-        baselines = [features.baseline(normal, scaler)] * len(sessions)
-    baselines = [Baseline(*map(np.asarray, baseline)) for baseline in baselines]
+    stacked, bins = _stack(each), np.array([len(count) for count in each])
+    baseline, x = jax.device_get(
+        _against_baseline(stacked, stacked[:, :first] if first else normal, scaler)
+    )
     parts = [
-        _windows(i, session, all_counts[i], baselines[i], scaler, conditions, config)
+        _windows(i, session, x[i, : bins[i]], conditions, config)
         for i, session in enumerate(sessions)
     ]
     return Splits(
@@ -103,9 +104,9 @@ def open_splits(config):
         novel_valid=tuple(config.novel_valid),
         novel=tuple(config.novel),
         labels=tuple(session.labels for session in sessions),
-        bins=np.array([len(count) for count in all_counts]),
-        counts=_stack(all_counts),
-        baseline=Baseline(*map(np.stack, zip(*baselines))),
+        bins=bins,
+        counts=stacked,
+        baseline=baseline,
         scaler=scaler,
         windows=windows.join(parts),
         left_out=left_out,
@@ -143,17 +144,31 @@ def _scaling(kinds, counters, normal, config):
     return table, features.scaler(table, floor=floor, clip=config.clip)
 
 
-def _windows(index, session, count, baseline, scaler, conditions, config):
-    """`types.Windows` of one session."""
+@jax.jit
+def _against_baseline(counts, normal, scaler):
+    """Baselines `[S, F]` and features of `counts [S, bins, F]`, in one program.
+
+    Args:
+      normal: `[S, bins, F]` of each session, or `[bins, F]` for all of them.
+    """
+    if normal.ndim == 2:
+        one = features.baseline(normal, scaler)
+        baseline = Baseline(*(jnp.tile(x, (len(counts), 1)) for x in one))
+    else:
+        baseline = jax.vmap(features.baseline, (0, None))(normal, scaler)
+    return baseline, features.features(counts, baseline, scaler)
+
+
+def _windows(index, session, x, conditions, config):
+    """`types.Windows` of one session with features `x [bins, F]`."""
     first = round(config.baseline_s / config.bin_s)
     if not config.hop_s:
         return windows.at_ends(
-            index, len(count), session.labels, conditions, length=config.bins,
+            index, len(x), session.labels, conditions, length=config.bins,
             first=first, bin_s=config.bin_s,
         )  # fmt: skip
-    x = features.features(count[None], Baseline(*(b[None] for b in baseline)), scaler)
     return windows.of_session(
-        index, np.asarray(x[0]), session.labels, conditions, length=config.bins,
+        index, x, session.labels, conditions, length=config.bins,
         hop=round(config.hop_s / config.bin_s), first=first, bin_s=config.bin_s,
     )  # fmt: skip
 
