@@ -4,6 +4,8 @@ Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 
 audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM with the state saved.
 """
 
+import ast
+import contextlib
 import logging
 import os
 import sys
@@ -92,15 +94,20 @@ def _parse(argv):
         return rest
     except SystemExit:  # --help and its kin print, then exit with absl's 1
         sys.exit(0)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError) as error:
+        sys.exit(_say(f"the config has no field {_line(error)}", 2))
+    except (flags.Error, TypeError, ValueError) as error:
         sys.exit(_say(error, 2))
     except (OSError, ImportError, SyntaxError, NameError) as error:
         sys.exit(_say(f"the config cannot be read: {_line(error)}", 2))
 
 
 def _line(error):
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return " ".join(str(text).split())
+    """What an error says, in one line: a key error quotes it, others quote a key's."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    with contextlib.suppress(SyntaxError, ValueError):
+        text = str(ast.literal_eval(text))
+    return " ".join(text.split())
 
 
 def _program():

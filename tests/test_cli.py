@@ -18,7 +18,7 @@ def run(*arguments, cwd=ROOT):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["siamjax.train", "--workdir=x", "--config.stpes=3"], "stpes"),
+        (["siamjax.train", "--workdir=x", "--config.stpes=3"], "no field 'stpes' Did"),
         (["siamjax.train", "--workdir=x", "--config.steps=many"], "steps"),
         (["siamjax.train", "--workdir=x", "stray"], "unexpected argument 'stray'"),
         (["siamjax.train"], "workdir"),
