@@ -6,7 +6,7 @@ triplets, gradients, AdamW. In PyTorch: torch.nn.LSTM and TripletMarginLoss of
 pytorch-metric-learning. The frameworks take turns, each time in a new process; the
 number is the median over processes of the median step. siamjax runs 20 steps a call, as
 training does with its default rhythm. Both first say their loss on the same batch and
-weights, which must agree.
+weights, which must agree. On a busy machine let both have one core: `taskset -c 0`.
 
   pip install -e . torch==2.13.0 pytorch-metric-learning==2.9.0
   python scripts/bench_train.py --out bench_train.csv
@@ -122,7 +122,7 @@ def run_torch(batch, classes, start):
     import torch
     from pytorch_metric_learning.losses import TripletMarginLoss
 
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     begun = np.load(start)
     lstm = torch.nn.LSTM(F, H, batch_first=True)
     head = torch.nn.Linear(2 * H, E)
@@ -201,7 +201,8 @@ def main():
         child = dict(siamjax=run_siamjax, torch=run_torch)[options.child]
         print(*child(options.batch[0], options.classes, options.start))
         return
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    cores = len(os.sched_getaffinity(0))
+    print(f"{platform.processor() or platform.machine()}, {cores} cores")
     print(f"{'B':>5} {'classes':>8} {'siamjax ms':>11} {'PyTorch ms':>11} {'ratio':>6}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
