@@ -95,6 +95,6 @@ def get_config():
     config.log_every = 20
     config.evaluate_every = 100  # validation, and a checkpoint
     config.draws = 100  # draws of the examples in an evaluation
-    config.trace_frames = 24  # steps traced for film and page, dense early; 0: none
-    config.trace_windows = 250  # whose way is traced; 256 cost as much as one
+    config.trace_frames = 20  # steps traced for film and page, dense early; 0: none
+    config.trace_windows = 250  # whose way is traced; embedded 128 at a time
     return config

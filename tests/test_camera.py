@@ -16,14 +16,17 @@ RED, BLUE = ("#d62728", "square"), ("#0072b2", "square")
 def test_the_whole_cube_is_in_the_picture(azimuth):
     place, near = camera.project(CORNERS, camera.View(azimuth, 20), 720)
     assert place.min() > 0 and place.max() < 720
+    above, below = place[:, 1].min(), 720 - place[:, 1].max()
+    assert abs(above - below) < 0.1 * 720
     assert near.min() < 1 < near.max()
 
 
 def test_the_middle_is_in_the_middle_and_up_is_up():
-    view = camera.View(-50, 20)
-    (middle, top), near = camera.project([[0.5] * 3, [0.5, 0.5, 0.9]], view, 400)
-    np.testing.assert_allclose(middle, [200, 200])
-    assert near[0] == 1 and top[1] < 200 and abs(top[0] - 200) < 1e-9
+    points = [[0.5] * 3, [0.5, 0.5, 0.9]]
+    (level, _), _ = camera.project(points, camera.View(-50, 0), 400)
+    np.testing.assert_allclose(level, [200, 200])
+    (middle, top), near = camera.project(points, camera.View(-50, 20), 400)
+    assert near[0] == 1 and top[1] < middle[1] and abs(top[0] - 200) < 1e-9
 
 
 def test_seen_along_an_axis_the_depth_is_hidden():

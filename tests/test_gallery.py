@@ -35,7 +35,9 @@ def test_a_finished_run(run, tmp_path):
 
 def written(run):
     gallery.visualize(run, frames=3)
-    names = ("curves", "confusion", "timelines", "embedding")
+    names = {"curves", "confusion", "recall", "traffic", "timelines", "embedding"}
+    if json.loads(embedded(run / "report.html"))["mistakes"]:
+        names.add("mistakes")
     assert {p.name for p in (run / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     }
@@ -43,6 +45,12 @@ def written(run):
     assert any((run / "board").glob("events.out.tfevents.*"))
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def embedded(page):
+    """The data of a page, as JSON."""
+    start = '<script type="application/json" id="data">'
+    return page.read_text(encoding="utf-8").split(start)[1].split("</script>")[0]
 
 
 def what_the_page_says(run):
@@ -86,6 +94,14 @@ def following(run, tmp_path):
     (early / "results.json").write_bytes((run / "results.json").read_bytes())
     follower.join(10)
     assert not follower.is_alive()
+
+
+def test_columns_of_a_picture_are_those_that_deviate():
+    z = np.zeros((2, 4, 20))
+    z[0, :, 7], z[1, 0, 3], z[1, :, 5] = -2.0, 0.6, 0.1
+    assert pictures.deviant(z) == [3, 5, 7]
+    assert pictures.deviant(np.zeros((1, 4, 20))) == [0, 1, 2]
+    assert len(pictures.deviant(np.ones((1, 4, 20)))) == pictures.COLUMNS
 
 
 def test_worst_mistakes_come_first_and_few_of_a_kind():

@@ -61,6 +61,7 @@ def data(tmp_path_factory):
     window = dict(
         condition=HOSTILE[2], capture=HOSTILE[0], start_s=4.0,
         traffic=dict(largest=2.0, shape=[4, 3], data="AAECAwQFBgcICQoL"),
+        rows=[0, 1, 2],
     )  # fmt: skip
     other = dict(window, condition="normal")
     return dict(
@@ -86,6 +87,7 @@ def data(tmp_path_factory):
                 own_distance=own and 0.7,
                 windows=1,
                 captures=1,
+                rows=[0, 2],
             )
             for own in (None, window)
         ],

@@ -1,5 +1,7 @@
 """Pictures are drawn, in the right colours, from whatever points there are."""
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
@@ -59,6 +61,54 @@ def test_confusion_draws_names_that_are_no_markup(tmp_path):
     shares[3] = np.nan
     plots.confusion(tmp_path / "c.png", shares, names, novel=names[2:], title="a $")
     assert share(tmp_path / "c.png", "#123f72") > 0.005
+
+
+def test_recall_is_drawn_where_it_lies(tmp_path):
+    def part(mean):
+        units = dict(window=[mean, mean - 0.1, mean + 0.1])
+        recall = {
+            "match": {"known": units},
+            "simple": {"known": dict(window=[None] * 3)},
+        }
+        return dict(recall=recall, chance=0.25)
+
+    def middle(mean):
+        """Mean column of the pixels of the method's colour."""
+        found = dict(
+            main="match",
+            methods=dict(match=False, simple=True),
+            shots={"1": part(mean)},
+        )
+        plots.recall(tmp_path / "recall.png", found)
+        picture = np.asarray(Image.open(tmp_path / "recall.png").convert("RGB"), int)
+        gap = np.abs(picture - ImageColor.getrgb(drawing.CURVE)).max(-1)
+        return np.nonzero(gap < 40)[1].mean() / picture.shape[1]
+
+    places = [middle(mean) for mean in (0.2, 0.5, 0.8)]
+    assert places[2] > places[1] > places[0] + 0.05
+    np.testing.assert_allclose(places[2] - places[1], places[1] - places[0], atol=0.01)
+
+
+def test_traffic_is_blue_for_less_and_red_for_more(tmp_path):
+    path, z = tmp_path / "traffic.png", np.zeros((4, 3), np.int8)
+    z[:, 1], z[:, 2] = -127, 127
+    window = dict(
+        traffic=dict(
+            largest=3.0, shape=[4, 3], data=base64.b64encode(z.tobytes()).decode()
+        )
+    )
+    names = ["INVITE", "$a$ <b>", "long " * 20]
+
+    def draw(rows, panels=1):
+        panels = [("x: y at 4 s", window, rows)] * panels
+        plots.traffic(path, [*panels, None], names, clip=3.0, bin_s=0.5)
+        return share(path, "#1f6fb4"), share(path, "#b0244f")
+
+    less, more = draw([0, 1, 2])
+    np.testing.assert_allclose(less, more, rtol=0.2)
+    assert less > 0.05
+    less, more = draw([0, 2])
+    assert more > 5 * less  # of which the scale has a little
 
 
 def test_wrong_input_is_a_clear_line(tmp_path):

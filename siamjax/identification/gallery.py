@@ -83,6 +83,20 @@ def figures(folder, data):
         drawn["confusion"] = lambda path: plots.confusion(
             path, part["confusion"], list(found["conditions"]), novel=novel, title=title
         )
+        drawn["recall"] = lambda path: plots.recall(path, found)
+    if "pictures" in data:
+        how = dict(clip=data["clip"], bin_s=data["bin_s"])
+        panels = [(_origin(shown), shown, shown["rows"]) for shown in data["pictures"]]
+        beside = [_beside(mistake) for mistake in data["mistakes"]]
+        drawn["traffic"] = lambda path: plots.traffic(
+            path, panels, data["columns"], **how
+        )
+        if beside:
+            across = 3 if any(three[2] for three in beside) else 2
+            wrong = [panel for three in beside for panel in three[:across]]
+            drawn["mistakes"] = lambda path: plots.traffic(
+                path, wrong, data["columns"], **how, across=across
+            )
     if "timelines" in data:
         drawn["timelines"] = lambda path: plots.timelines(
             path, data["timelines"], novel
@@ -96,6 +110,24 @@ def figures(folder, data):
     for path in paths:
         drawn[path.stem](path)
     return paths
+
+
+def _origin(window):
+    return f"{window['condition']}: {window['capture']} at {window['start_s']:g} s"
+
+
+def _beside(mistake):
+    """Panels: the window, the example it was compared with, and its own if another."""
+    window, example, own = (mistake[part] for part in ("window", "example", "own"))
+    titles = (
+        f"named {mistake['named']}\n{_origin(window)}",
+        f"nearest example, {mistake['distance']:.2f} away\n{_origin(example)}",
+        own and f"its own example, {mistake['own_distance']:.2f} away\n{_origin(own)}",
+    )
+    return [
+        shown and (title, shown, mistake["rows"])
+        for title, shown in zip(titles, (window, example, own))
+    ]
 
 
 def gather(workdir):

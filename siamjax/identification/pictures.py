@@ -11,6 +11,8 @@ from siamjax.types import TEST
 
 # Mistakes shown, the worst first; and of one condition under one wrong name.
 MISTAKES, ALIKE = 12, 2
+# Columns of a picture, and what they deviate at least in the mean of a window.
+COLUMNS, LEAST = 14, 0.05
 
 
 def pictures(run, splits, chosen, rule):
@@ -36,16 +38,18 @@ def pictures(run, splits, chosen, rule):
             capture=splits.sessions[windows.session[i]],
             start_s=float(windows.start[i] * run.config.data.bin_s),
             traffic=_bytes(z[i]),
+            rows=deviant(z[i][None]),
         )
 
     examples = [
-        dict(place._asdict(), traffic=_bytes(z_examples[j]))
-        for j, place in enumerate(chosen.places)
+        dict(place._asdict(), traffic=_bytes(one), rows=deviant(one[None]))
+        for place, one in zip(chosen.places, z_examples)
     ]
 
     def mistake(i, named, alike):
         own = [j for j, name in enumerate(chosen.names) if name == names[i]]
         nearest, best = int(gap[i].argmin()), min(own, key=gap[i].item, default=None)
+        beside = [nearest, nearest if best is None else best]
         return dict(
             window=window(i),
             named=named,
@@ -53,6 +57,7 @@ def pictures(run, splits, chosen, rule):
             example=examples[nearest],
             own=None if best in (None, nearest) else examples[best],
             own_distance=None if best is None else float(gap[i, best]),
+            rows=deviant(np.stack([z[i], *z_examples[beside]])),
             windows=len(alike),
             captures=len(set(windows.session[alike].tolist())),
         )
@@ -72,6 +77,14 @@ def pictures(run, splits, chosen, rule):
         pictures=shown,
         mistakes=[mistake(*each) for each in worst(found, names, windows.session)],
     )
+
+
+def deviant(z):
+    """The columns that deviate most in any of some windows `[N, T, F]`, in order."""
+    score = np.abs(z).mean(1).max(0)
+    most = np.argsort(-score, kind="stable")[:COLUMNS]
+    kept = [f for place, f in enumerate(most) if place < 3 or score[f] > LEAST]
+    return sorted(int(f) for f in kept)
 
 
 def wrong(gap, names, of_examples, unknown):

@@ -15,7 +15,9 @@ from siamjax.reports import discs
 WALL, GRID, FRAME = "#f7f8fb", "#d9dce3", "#a8adb8"
 _LARGE = 2
 _DISTANCE = 3.4  # of the eye from the cube's middle, in its sides
-_ZOOM = 1.16
+_ZOOM = 1.28
+# The cube's near edge is larger, so that seen from above its middle lies too low.
+_RISE = 0.16
 
 
 class View(NamedTuple):
@@ -41,8 +43,9 @@ def project(xyz, view, side):
     to_eye = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
     x = np.asarray(xyz, float) - 0.5
     near = _DISTANCE / (_DISTANCE - x @ to_eye)
-    plane = np.stack([x @ right, -(x @ up)], -1) * (near * side / 2 * _ZOOM)[:, None]
-    return plane + side / 2, near
+    plane = np.stack([x @ right, -(x @ up)], -1) * near[:, None]
+    plane[:, 1] -= _RISE * np.sin(2 * e)
+    return plane * side / 2 * _ZOOM + side / 2, near
 
 
 def image(xyz, looks, view, side, *, size=13):

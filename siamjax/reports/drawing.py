@@ -101,22 +101,35 @@ def samples(counts, novel):
     }
 
 
-def legend(drawn, scattered, novel, left, top):
-    """Conditions with their numbers of points, the known apart from the novel ones."""
-    size = 9 * min(1.0, 22 / max(1, len(scattered)))
-    inches = drawn.get_size_inches()[1]
+def short(name, most=40):
+    """The name, or its beginning."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):
+    """Conditions with their numbers of points, the known apart from the novel ones.
+
+    Args:
+      drawn: the figure.
+      scattered: {name: (artist, number)}.
+      novel: names that training never saw.
+      left, top, bottom: shares of the figure.
+      size: points, less where the names would reach below the bottom.
+    """
+    line = 0.0212 / drawn.get_size_inches()[1]  # a line's height at one point
+    size = min(size, (top - bottom) / line / (len(scattered) + 4))
     for heading, inside in ((IN_TRAINING, False), (NOT_SEEN, True)):
         some = {n: v for n, v in scattered.items() if (n in novel) == inside}
         if some:
             box = drawn.legend(
                 [artist for artist, _ in some.values()],
-                [f"{name}  ({number})" for name, (_, number) in some.items()],
+                [f"{short(name, 30)}  ({many})" for name, (_, many) in some.items()],
                 title=heading, loc="upper left", bbox_to_anchor=(left, top),
                 frameon=False, fontsize=size, labelcolor=INK,
             )  # fmt: skip
             box.set_alignment("left")
             box.get_title().set(fontsize=size, fontweight="bold", color=INK)
-            top -= (len(some) + 2) * size * 0.0212 / inches
+            top -= (len(some) + 2) * size * line
 
 
 def _looks(order, novel):

@@ -139,7 +139,8 @@ def _still(names, novel, scalars, last):
     drawn.set_dpi(DPI)
     canvas = FigureCanvasAgg(drawn)
     counts = {name: names.count(name) for name in drawing.in_order(names, novel)}
-    drawing.legend(drawn, drawing.samples(counts, novel), novel, 0.66, 0.97)
+    samples = drawing.samples(counts, novel)
+    drawing.legend(drawn, samples, novel, 0.66, 0.98, bottom=0.46, size=11)
     panels = [
         _curves(drawn, rectangle, curves, last, title)
         for rectangle, curves, title in _panels(scalars)
@@ -184,18 +185,18 @@ def _curves(drawn, rectangle, curves, last, title):
     # Traced steps lie like squares: over their root the cursor moves evenly.
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.abs(x)), np.square))
     for (label, (steps, values)), style in zip(curves.items(), ("-", "--")):
-        axes.plot(steps, values, style, color=drawing.CURVE, linewidth=1.3, label=label)
-    axes.set_title(title, fontsize=9, color=INK, loc="left")
+        axes.plot(steps, values, style, color=drawing.CURVE, linewidth=1.6, label=label)
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.set_xlim(0, max(last, 1))
-    ticks = [round(last * share) for share in (0, 0.06, 0.25, 0.56, 1)]
+    ticks = [round(last * share) for share in (0, 1 / 16, 1 / 4, 9 / 16, 1)]
     axes.set_xticks(ticks, ticks)
-    axes.tick_params(labelsize=7, labelcolor=PALE, color=LINE, length=2)
+    axes.tick_params(labelsize=9, labelcolor=PALE, color=LINE, length=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(LINE)
     axes.grid(color=LINE, linewidth=0.4)
     if len(curves) > 1:
         axes.set_ylim(-0.02, 1.02)
-        axes.legend(fontsize=7, frameon=False, loc="lower right", labelcolor=INK)
+        axes.legend(fontsize=9, frameon=False, loc="lower right", labelcolor=INK)
     return axes
 
 

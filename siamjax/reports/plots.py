@@ -3,11 +3,13 @@
 matplotlib comes with the extra `viz`; it is imported when a picture is drawn.
 """
 
+import base64
+
 import numpy as np
 
 from siamjax.checks import require
 from siamjax.reports import colours, drawing
-from siamjax.reports.drawing import INK
+from siamjax.reports.drawing import INK, short
 
 DPI = 160
 _STYLES = (
@@ -116,6 +118,7 @@ def curves(path, scalars):
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(drawing.LINE)
         axes.grid(color=drawing.LINE, linewidth=0.5)
+        axes.set_xlim(left=0)
         if i:
             axes.set_ylim(-0.02, 1.02)
         if axes.lines:
@@ -132,6 +135,8 @@ def timelines(path, rows, novel=()):
       rows: a list of `page.timeline`.
       novel: names that training never saw, drawn with a dark edge.
     """
+    from matplotlib.patches import Patch
+
     names = {s["condition"] for row in rows for s in (*row["truth"], *row["found"])}
     of = colours.of(names)
     drawn = drawing.figure(9.5, 0.9 + 0.36 * len(rows))
@@ -147,7 +152,7 @@ def timelines(path, rows, novel=()):
                     edgecolor=INK if name in novel else "white",
                 )  # fmt: skip
     marks = {True: "✓ ", False: "✗ ", None: ""}
-    texts = [f"{marks[row['right']]}{_short(row['capture'])}" for row in rows]
+    texts = [f"{marks[row['right']]}{short(row['capture'])}" for row in rows]
     axes.set_yticks(range(len(rows)), texts, fontsize=8, color=INK)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, max([row["end_s"] for row in rows], default=1))
@@ -159,16 +164,105 @@ def timelines(path, rows, novel=()):
     axes.xaxis.label.set(fontsize=8, color=INK)
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
-    handles = [axes.barh([0], [0], color=of[name]) for name in sorted(names)]
+    order = drawing.in_order(names, novel)
+    order = drawing.in_order(names, novel)
+    handles = [
+        Patch(
+            facecolor=of[name], alpha=0.45 if name == "normal" else 1.0,
+            linewidth=0.8, edgecolor=INK if name in novel else "white",
+        )
+        for name in order
+    ]  # fmt: skip
     axes.legend(
-        handles, sorted(names), loc="upper left", bbox_to_anchor=(1.0, 1.0),
-        frameon=False, fontsize=8, labelcolor=INK,
+        handles, [short(name) for name in order], loc="upper left",
+        bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=INK,
     )  # fmt: skip
     _save(drawn, path, bbox_inches="tight")
 
 
-def _short(name, most=40):
-    return name if len(name) <= most else name[: most - 1] + "…"
+def recall(path, found):
+    """Draws the recall of each method with its interval, for each number of examples.
+
+    Args:
+      path: of the file.
+      found: see `evaluation.results`.
+    """
+    methods, shots = list(found["methods"]), found["shots"]
+    groups = list(next(iter(shots.values()))["recall"][found["main"]])
+    drawn = drawing.figure(
+        2.2 + 3.2 * len(groups), 0.5 + (0.55 + 0.24 * len(methods)) * len(shots)
+    )
+    for row, (many, part) in enumerate(shots.items()):
+        for column, group in enumerate(groups):
+            axes = drawn.add_subplot(
+                len(shots), len(groups), 1 + row * len(groups) + column
+            )
+            for y, method in enumerate(methods):
+                mean, low, high = part["recall"][method][group]["window"]
+                if mean is not None:
+                    colour = drawing.PALE if found["methods"][method] else drawing.CURVE
+                    axes.plot([low, high], [y, y], color=colour, linewidth=2)
+                    axes.plot([mean], [y], "o", color=colour, markersize=5)
+                    axes.text(1.06, y, f"{mean:.2f}", va="center", fontsize=8)
+            axes.axvline(part["chance"], color=drawing.LINE, linestyle=":")
+            words = f"{group}, {many} example{'s' if many != '1' else ''} of each"
+            axes.set_title(words, fontsize=9, color=INK, loc="left")
+            names = [short(method) for method in methods] if column == 0 else []
+            axes.set_yticks(range(len(methods)), names or [""] * len(methods))
+            axes.set(xlim=(0, 1.02), ylim=(len(methods) - 0.5, -0.5))
+            axes.tick_params(labelsize=8, length=0, labelcolor=INK)
+            axes.spines[:].set_visible(False)
+            axes.grid(axis="x", color=drawing.LINE, linewidth=0.5)
+    below = "recall per window, mean over conditions; bars: 95 % over captures; "
+    drawn.supxlabel(f"{below}dotted: chance; grey: baselines", fontsize=8, color=INK)
+    drawn.tight_layout()
+    _save(drawn, path)
+
+
+def traffic(path, panels, columns, *, clip, bin_s, across=3):
+    """Draws windows as heat maps of some of their columns over time.
+
+    Args:
+      path: of the file.
+      panels: a list of (title, window, its columns shown), see `page`; None: a gap.
+      columns: names of all columns.
+      clip: the deviation that has the full colour.
+      bin_s: seconds of a bin.
+      across: panels beside one another.
+    """
+    down = -(-len(panels) // across)
+    drawn = drawing.figure(4.0 * across, 2.7 * max(1, down))
+    for place, panel in enumerate(panels):
+        if panel is None:
+            continue
+        title, window, rows = panel
+        axes = drawn.add_subplot(down, across, place + 1)
+        shown = _values(window)[:, rows].T  # [rows, T]
+        image = axes.imshow(
+            shown, cmap=_less_more(), vmin=-clip, vmax=clip, aspect="auto",
+            extent=(0, shown.shape[1] * bin_s, len(rows) - 0.5, -0.5),
+            interpolation="nearest",
+        )  # fmt: skip
+        axes.set_yticks(range(len(rows)), [short(columns[f], 24) for f in rows])
+        ends = [0, shown.shape[1] * bin_s / 2, shown.shape[1] * bin_s]
+        axes.set_xticks(ends, [f"{s:g} s" for s in ends])
+        axes.set_title(title, fontsize=8, color=INK, loc="left")
+        axes.tick_params(labelsize=6.5, length=0, labelcolor=INK)
+        axes.spines[:].set_visible(False)
+    drawn.tight_layout()
+    if panels:
+        bar = drawn.colorbar(image, ax=drawn.axes, fraction=0.02, shrink=0.6 / down)
+        bar.set_label("deviations from normal time", fontsize=7, color=INK)
+        bar.ax.tick_params(labelsize=6.5, length=0)
+        bar.outline.set_visible(False)
+    _save(drawn, path, bbox_inches="tight")
+
+
+def _values(window):
+    """Its features `[T, F]`, from signed bytes."""
+    packed = window["traffic"]
+    raw = np.frombuffer(base64.b64decode(packed["data"]), np.int8)
+    return raw.reshape(packed["shape"]) / 127 * packed["largest"]
 
 
 def _save(drawn, path, **how):
@@ -180,3 +274,9 @@ def _blues():
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("blues", ["#f4f6f9", "#8fb3d9", "#123f72"])
+
+
+def _less_more():
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("less", ["#1f6fb4", "#f6f7fb", "#b0244f"])

@@ -7,7 +7,7 @@ import numpy as np
 from siamjax.data import features
 from siamjax.types import Baseline
 
-CHUNK = 256
+CHUNK = 128
 
 
 def cut(counts, windows, length):

@@ -63,7 +63,8 @@ def train(config, workdir):
     data = place(splits, config.batch.batch_from, parts, config.seed)
     same_config(workdir, config)
     _describe(config, splits, parts)
-    run, validate = step.compile_run(parts), validator(splits, parts, config)
+    run, points = step.compile_run(parts), embed.embedder(parts.encoder, splits.scaler)
+    validate = validator(splits, parts, config, points)
     with checkpoints.manager(workdir) as saved, _signals() as caught:
         now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
         best = None
@@ -75,7 +76,7 @@ def train(config, workdir):
         at = int(now.step)
         with (
             scalars.writer(workdir, at) as write,
-            tracer.tracer(workdir, at, splits, parts, config) as (see, flush),
+            tracer.tracer(workdir, at, splits, parts, config, points) as (see, flush),
             _progress(config.steps, at) as bar,
         ):
             if at == 0 and config.trace_frames:
@@ -123,7 +124,7 @@ def place(splits, batch_from, parts, seed):
     return jax.device_put(data, devices.whole(parts.mesh))
 
 
-def validator(splits, parts, config):
+def validator(splits, parts, config, embed_windows):
     """`validate(state) -> {name: score}` on the validation captures.
 
     `known` and `novel` are mean one-shot recalls per condition among known and
@@ -134,7 +135,6 @@ def validator(splits, parts, config):
     windows, library = splits.judged(VALID, names)
     counts = embed.cut(splits.counts, windows, parts.length)
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-    embed_windows = embed.embedder(parts.encoder, splits.scaler)
 
     def validate(now):
         final = parts.encoder.finalise(now.batch_stats)

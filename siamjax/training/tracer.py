@@ -11,7 +11,7 @@ from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
 
 
 @contextlib.contextmanager
-def tracer(workdir, step, splits, parts, config):
+def tracer(workdir, step, splits, parts, config, points):
     """Gives `add(state, step)` and `flush()`, which write the trace of a run.
 
     Args:
@@ -20,12 +20,12 @@ def tracer(workdir, step, splits, parts, config):
       splits: `data.splits.Splits`.
       parts: `training.step.Parts`.
       config: of the run; `trace_windows` of them are embedded at each step traced.
+      points: `training.embed.embedder`.
     """
     chosen, roles = choose(splits, config.trace_windows)
     head = "view" if "view" in parts.losses else parts.decide_with
     counts = embed.cut(splits.counts, chosen, parts.length)
     baseline = Baseline(*(np.asarray(x)[chosen.session] for x in splits.baseline))
-    points = embed.embedder(parts.encoder, splits.scaler)
     with trace.writer(
         workdir,
         step,

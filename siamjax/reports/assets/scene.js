@@ -29,7 +29,7 @@ function scene(trace, state, hidden, changed) {
     const a = (state.turn * Math.PI) / 180, e = (state.lift * Math.PI) / 180;
     const [ca, sa, ce, se] = [Math.cos(a), Math.sin(a), Math.cos(e), Math.sin(e)];
     const scale = Math.min(width, height) * 0.64 * state.zoom;
-    const middle = height / 2 - 0.16 * Math.sin(2 * e) * scale;     // the near edge is larger
+    const middle = height / 2 - 0.16 * Math.sin(2 * e) * scale;     // as reports/camera.py
     return (p) => {
       const [x, y, z] = p.map((v) => v - 0.5);
       const near = 3.4 / (3.4 - (ce * ca * x + ce * sa * y + se * z));

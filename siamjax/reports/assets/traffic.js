@@ -5,7 +5,7 @@ function traffic() {
       "One window of each, with the columns that deviate most from the session's normal time.");
     const grid = el("div", { class: "pictures" });
     root.append(scale(), grid);
-    for (const window of data.pictures) grid.append(heat(window, rowsOf([window])));
+    for (const window of data.pictures) grid.append(heat(window, window.rows));
   }
   if (!data.mistakes) return;
   const root = section("mistakes", "The worst mistakes, and why",
@@ -15,8 +15,7 @@ function traffic() {
   else root.append(scale());
   for (const mistake of data.mistakes) {
     const shown = [mistake.window, mistake.example, mistake.own].filter((window) => window);
-    const rows = rowsOf(shown);
-    root.append(el("div", { class: "pair" }, el("p", {}, ...reason(mistake)), ...shown.map((window) => heat(window, rows))));
+    root.append(el("div", { class: "pair" }, el("p", {}, ...reason(mistake)), ...shown.map((window) => heat(window, mistake.rows))));
   }
 }
 
@@ -33,29 +32,13 @@ function scale() {
   return el("div", { class: "scale" }, `${-data.clip}`, el("i", {}), `+${data.clip} deviations from the session's normal time`);
 }
 
-function values(window) {
-  if (!window.values) {
-    const { shape, largest } = window.traffic;
-    const raw = new Int8Array(bytes(window.traffic.data).buffer);
-    window.values = (t, f) => (raw[t * shape[1] + f] / 127) * largest;
-  }
-  return window.values;
-}
-
-// The columns that deviate most in any of some windows, in the order of the table.
-function rowsOf(windows, most = 14) {
-  const [bins, count] = windows[0].traffic.shape;
-  const score = (f) => Math.max(...windows.map((window) => {
-    let sum = 0;
-    for (let t = 0; t < bins; t++) sum += Math.abs(values(window)(t, f));
-    return sum / bins;
-  }));
-  const scored = [...Array(count).keys()].map((f) => [score(f), f]).sort((a, b) => b[0] - a[0]);
-  return scored.slice(0, most).filter(([s], i) => s > 0.05 || i < 3).map(([, f]) => f).sort((a, b) => a - b);
+function values({ traffic: { data: text, shape, largest } }) {
+  const raw = new Int8Array(bytes(text).buffer);
+  return (t, f) => (raw[t * shape[1] + f] / 127) * largest;
 }
 
 function heat(window, rows) {
-  const [bins] = window.traffic.shape;
+  const [bins] = window.traffic.shape, at = values(window);
   const [left, width, tall] = [150, 360, 13];
   const [cell, height] = [(width - left - 4) / bins, rows.length * tall + 18];
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": window.condition });
@@ -64,7 +47,7 @@ function heat(window, rows) {
     picture.append(tipped(svg("text", { x: left - 6, y: r * tall + 10, "text-anchor": "end" }, label), name));
     picture.append(svg("rect", { x: left, y: r * tall, width: bins * cell, height: tall - 1, fill: "var(--wall)" }));
     for (let t = 0; t < bins; t++) {
-      const value = values(window)(t, f), share = Math.min(1, Math.abs(value) / data.clip);
+      const value = at(t, f), share = Math.min(1, Math.abs(value) / data.clip);
       if (share < 0.04) continue;
       const box = svg("rect", { x: left + t * cell, y: r * tall, width: cell - 0.4, height: tall - 1,
         fill: value < 0 ? "var(--less)" : "var(--more)", "fill-opacity": share.toFixed(2) });
