@@ -11,7 +11,8 @@ function scene(trace, state, hidden, changed) {
   const last = steps.length - 1;
   const size = count > 2000 ? 3 : count > 600 ? 4 : 5.2;
   const canvas = el("canvas", { tabindex: 0, "aria-label": "points in the cube" });
-  let hover = -1, drawn = [];
+  const stamps = new Map();
+  let hover = -1, drawn = [], inked = 0;
 
   // The two traced steps that training lies between, and how far it is to the second.
   function place() {
@@ -89,6 +90,19 @@ function scene(trace, state, hidden, changed) {
     context.stroke();
   }
 
+  // A mark drawn once for each condition and size: a picture of it costs less than a path.
+  function stamp(i, r, ratio) {
+    const key = 4096 * i + Math.round(4 * r);
+    if (!stamps.has(key)) {
+      const half = Math.ceil(1.2 * r + 2), tile = el("canvas", { width: 2 * half * ratio, height: 2 * half * ratio });
+      const context = tile.getContext("2d");
+      context.scale(ratio, ratio);
+      mark(context, half, half, trace.conditions[i], r);
+      stamps.set(key, { tile, half });
+    }
+    return stamps.get(key);
+  }
+
   function draw() {
     const ratio = devicePixelRatio || 1;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -98,15 +112,21 @@ function scene(trace, state, hidden, changed) {
     context.scale(ratio, ratio);
     const project = camera(width, height), now = place();
     walls(context, project);
+    if (inked !== ratio) stamps.clear();
+    inked = ratio;
+    const shown = (list, tag) => list.map((name) => !hidden.has(tag + name));
+    const [conditions, roles] = [shown(trace.conditions, "c "), shown(trace.roles, "r ")];
     drawn = [];
     for (let i = 0; i < count; i++) {
-      const name = trace.conditions[windows.condition[i]];
-      if (hidden.has("c " + name) || hidden.has("r " + trace.roles[windows.role[i]])) continue;
+      if (!conditions[windows.condition[i]] || !roles[windows.role[i]]) continue;
       const [x, y, near] = project(at(i, now));
-      drawn.push({ i, x, y, near, name });
+      drawn.push({ i, x, y, near, name: trace.conditions[windows.condition[i]] });
     }
     drawn.sort((p, q) => p.near - q.near);
-    for (const p of drawn) mark(context, p.x, p.y, p.name, size * p.near);
+    for (const { i, x, y, near } of drawn) {
+      const { tile, half } = stamp(windows.condition[i], size * near, ratio);
+      context.drawImage(tile, x - half, y - half, 2 * half, 2 * half);
+    }
     const found = drawn.find((p) => p.i === hover);
     if (found) {
       path(context, steps.map((_, f) => project(at(hover, [f, f, 0]))));
@@ -186,6 +206,9 @@ function scene(trace, state, hidden, changed) {
   }
 
   new ResizeObserver(draw).observe(canvas);
-  document.addEventListener("theme", draw);
+  document.addEventListener("theme", () => {
+    stamps.clear();
+    draw();
+  });
   return { canvas, draw, step };
 }
