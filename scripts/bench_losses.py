@@ -28,9 +28,9 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-LIMIT_S, LIMIT_GB = 15.0, 6.0
+LIMIT_S, LIMIT_GB = 40.0, 6.0
 # Of a turn: how long it goes on measuring, and how many turns each side gets.
-TURN_S, TURNS = 0.1, 4
+TURN_S, TURNS = 0.1, 3
 # Giving a large block back needs it to be mapped apart.
 FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 SIDES = ("siamjax", "pml")

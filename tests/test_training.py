@@ -230,12 +230,17 @@ def test_what_does_not_fit_is_refused_in_one_line(folder, tmp_path, change, says
     assert "\n" not in str(error.value)
 
 
-def test_a_checkpoint_says_what_it_is(folder, tmp_path):
+def test_a_checkpoint_says_what_it_is(folder, tmp_path, caplog):
+    caplog.set_level("INFO")
     config = small_data.config(folder, steps=4)
     loop.train(config, tmp_path)
     with checkpoints.manager(tmp_path) as saved:
         meta = saved.meta(checkpoints.BEST)
     assert meta["conditions"][:3] == ["normal", "blocked", "overload"]
     assert meta["known"] == 3 and meta["best"]["step"] == 4
+    for head in ("match", "view"):  # P19: defaults that are nowhere in the config too
+        said = meta["losses"][head]
+        assert said["mining"] == "hard" and said["distance"] == "euclidean"
+        assert f"distance={said['distance']}" in caplog.text
     assert len(meta["columns"]) == len(meta["scaler"]["scale"])
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 4

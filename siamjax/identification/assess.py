@@ -11,7 +11,7 @@ from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, one_shot, results
 from siamjax.identification import decide, enrol, examples
 from siamjax.reports import plots, projector
-from siamjax.training import restored
+from siamjax.training import restored, step
 from siamjax.types import NORMAL, TEST
 
 _LOG = logging.getLogger(__name__)
@@ -46,8 +46,9 @@ def evaluate(workdir):
     chosen, rule = enrol.enrol(run, splits)
     named = identified(run, splits, chosen, rule)
     found |= dict(
-        step=run.step, version=run.version, rule=rule._asdict(), identification=named
-    )
+        step=run.step, version=run.version, rule=rule._asdict(), identification=named,
+        losses=step.hyper_parameters(run.config),
+    )  # fmt: skip
     text = json.dumps(found, indent=1, allow_nan=False)
     (workdir / "results.json").write_text(text + "\n")
     results.write_csv(found, workdir / "results.csv")

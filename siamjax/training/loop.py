@@ -186,6 +186,7 @@ def describe(config, splits, best):
             dict(
                 version=siamjax.__version__,
                 config=config.to_dict(),
+                losses=step.hyper_parameters(config),
                 columns=[column._asdict() for column in splits.columns],
                 scaler={
                     k: np.asarray(v).tolist()

@@ -153,6 +153,11 @@ def train_step(state, data, parts):
     return new, (total, terms, heads, labels, gradients)
 
 
+def hyper_parameters(config):
+    """Every setting of each head's loss, defaults too: `{head: {name: value}}`."""
+    return {n: losses.resolve(head.loss).hyper for n, head in config.heads.items()}
+
+
 def metrics(total, terms, heads, labels, gradients, parts):
     """What is logged of a step, alike for all losses: `{name: scalar}`."""
     out = {"loss": total, "gradient_norm": optax.global_norm(gradients)}
