@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 LIMIT_S, LIMIT_GB = 40.0, 6.0
 # Of a turn: how long it goes on measuring, and how many turns each side gets.
-TURN_S, TURNS = 0.1, 3
+TURN_S, TURNS = 0.05, 3
 # Giving a large block back needs it to be mapped apart.
 FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 SIDES = ("siamjax", "pml")
@@ -161,14 +161,15 @@ def measure(spec, sizes, classes_of, dim, speed, memory):
         times, peak = {side: [] for side in sides}, {}
         for _ in range(TURNS):
             for side in sides:
-                if sum(times[side]) < 10 * TURN_S:
+                if sum(times[side]) < 20 * TURN_S:
                     answer = speed[side].ask(what)
                     times[side] += answer["times"]
                     peak.setdefault(side, answer["peak"])
         for side in SIDES:
             seconds = min(times.get(side) or [np.nan])
             if seconds < 1:
-                memory[side].ask(what)  # what a first run leaves behind
+                if seconds < 0.1:
+                    memory[side].ask(what)  # what a first run leaves behind
                 peak[side] = memory[side].ask(what)["peak"]
             found = peak.get(side) if np.isfinite(seconds) else np.nan
             row |= {f"{side}_ms": 1e3 * seconds, f"{side}_mb": found / 1e6}
@@ -178,7 +179,8 @@ def measure(spec, sizes, classes_of, dim, speed, memory):
 
 
 def too_large(before, size):
-    """Whether the next size would take too much, as the last two grew; B⁴ if one."""
+    """Whether the next size would take too much: it grows as the last two, at most as
+    lists of triplets do; after one size as lists of pairs of pairs."""
     if not np.isfinite(before[-1][1]):
         return True
     last, seconds, peak = before[-1]
@@ -188,7 +190,7 @@ def too_large(before, size):
             return now * (size / last) ** 4
         step = np.log(max(now, 1e-9) / max(before[-2][column], 1e-9))
         power = step / np.log(last / before[-2][0])
-        return now * (size / last) ** np.clip(power, 2, 4)
+        return now * (size / last) ** np.clip(power, 2, 3)
 
     return grown(seconds, 1) > LIMIT_S or grown(peak, 2) > 1e9 * LIMIT_GB
 

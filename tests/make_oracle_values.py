@@ -147,16 +147,6 @@ def weighted(classes, dim):
             ),
             "beta",
         ),
-        "margin:boundary=1.0,nu=0.1,per_class=True": with_weights(
-            lambda: losses.MarginLoss(
-                nu=0.1,
-                beta=1.0,
-                learn_beta=True,
-                num_classes=classes,
-                distance=euclid(),
-            ),
-            "beta",
-        ),
         "proxy_nca:own=True": with_weights(
             lambda: losses.ProxyNCALoss(classes, dim), "proxies"
         ),

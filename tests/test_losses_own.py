@@ -1,0 +1,56 @@
+"""A researcher's loss, as the README has it: through the grid, and in training."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from siamjax.training import loop
+from tests import small_data
+
+ROOT = pathlib.Path(__file__).parent.parent
+SECTION = (ROOT / "README.md").read_text().split("## Add a loss")[1].split("\n## ")[0]
+CODE = re.search(r"```python\n# (\S+)\n(.*?)```", SECTION, re.DOTALL)
+CHECKED = re.search(r"siamjax\.losses\.check (\S+)", SECTION).group(1)
+TRAINED = re.search(r"heads\.match\.loss=(\S+)", SECTION).group(1)
+
+
+@pytest.fixture
+def written(tmp_path):
+    (tmp_path / CODE.group(1)).write_text(CODE.group(2))
+    return tmp_path
+
+
+def test_the_loss_of_the_readme_goes_through_the_grid(written):
+    """As a command, from the folder that the file is in; ten lines are enough."""
+    assert len(CODE.group(2).strip().splitlines()) <= 12
+    done = subprocess.run(
+        [sys.executable, "-m", "siamjax.losses.check", CHECKED, "--sizes=64",
+         "--picture=push.png"],
+        cwd=written, env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(f"{CHECKED}\n  margin=1.0, power=2\n")
+    for said in (
+        "finite", "rows left out", "finite differences", "gradient at collapse",
+        "half precision", "B =    64", "B² floats",
+    ):  # fmt: skip
+        assert said in done.stdout
+    assert "permuted, renamed, rotated, translated" in done.stdout
+    assert (written / "push.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_loss_of_the_readme_trains(written, monkeypatch):
+    monkeypatch.syspath_prepend(written)
+    monkeypatch.setattr(jax, "devices", lambda *a, found=jax.devices: found(*a)[:1])
+    small_data.write(written / "prepared")
+    config = small_data.config(written / "prepared", steps=4)
+    config.heads.match.loss = TRAINED
+    config.trace_frames = 0
+    then = loop.train(config, written / "run")
+    assert int(then.step) == 4
+    sys.modules.pop(TRAINED.partition(".")[0])
