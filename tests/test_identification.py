@@ -140,6 +140,8 @@ def test_a_bad_csv_of_examples_says_where(tmp_path, text, says):
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
         examples.read_csv(path)
+    with pytest.raises(UsageError, match="there is no"):
+        examples.read_csv(tmp_path / "none.csv")
 
 
 def test_examples_are_saved_and_joined(tmp_path):

@@ -80,6 +80,8 @@ def read_csv(path):
     A capture that is no absolute path is looked for beside the CSV, then from here.
     """
     path = pathlib.Path(path)
+    if not path.is_file():
+        raise UsageError(f"there is no {path}")
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]

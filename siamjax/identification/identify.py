@@ -46,6 +46,8 @@ def identify(
             traffic = sessions.read(
                 capture, run, baseline_s=baseline_s, baseline_capture=baseline_capture
             )
+        except UsageError:
+            raise  # the command's fault, not the capture's
         except (SiamjaxError, OSError) as error:
             failed.append(f"{error}")
             continue
