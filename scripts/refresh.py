@@ -3,9 +3,10 @@
 In a block of ```console a line that begins with `$ ` is a command, which goes on after
 a backslash; what follows is its output. A comment before the block says how many lines
 are kept, first and last: <!-- lines 3 5 -->; without one all are. Where one fails
-nothing is written. All figures of the README, in a fresh clone (10 minutes):
+nothing is written. All figures of the README, in a fresh clone (10 minutes), where its
+first command makes the environment of the others:
 
-  bash scripts/quickstart.sh && python scripts/refresh.py README.md
+  python3 scripts/refresh.py README.md
 """
 
 import argparse
