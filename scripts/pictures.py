@@ -39,7 +39,8 @@ def _projector(browser, workdir, path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(workdir)]
+    shown = str(workdir / "projector" / "view")
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", shown]
     server = subprocess.Popen([*command, "--port", port], stderr=subprocess.DEVNULL)
     try:
         time.sleep(TENSORBOARD_S / 2)
@@ -66,7 +67,7 @@ def _chromium():
 
 def _shoot(browser, path):
     image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
-    image.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.save(path, optimize=True)  # with fewer colours those of conditions drift
 
 
 if __name__ == "__main__":

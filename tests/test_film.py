@@ -1,6 +1,7 @@
 """The film shows what the trace says, for as long as was asked."""
 
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image, ImageColor
 
 from siamjax.reports import colours, film
 from siamjax.reports.trace import Trace
-from siamjax.types import UsageError
+from siamjax.types import SiamjaxError, UsageError
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg")
 NAMES = ["normal", "blocked", "delay"] * 8
@@ -90,3 +91,9 @@ def test_film_and_gif(tmp_path):
 def test_no_frame_is_a_clear_line(tmp_path):
     with pytest.raises(UsageError, match="needs frames, not 0"):
         film.write(tmp_path, traced(), {}, count=0)
+
+
+def test_without_ffmpeg_there_is_a_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(SiamjaxError, match=r"install siamjax\[viz\]"):
+        film.write(tmp_path, traced(), {}, count=1)

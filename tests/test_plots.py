@@ -1,13 +1,14 @@
 """Pictures are drawn, in the right colours, from whatever points there are."""
 
 import base64
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
 from siamjax.reports import colours, drawing, plots
-from siamjax.types import UsageError
+from siamjax.types import SiamjaxError, UsageError
 
 pytest.importorskip("matplotlib")
 
@@ -109,6 +110,12 @@ def test_traffic_is_blue_for_less_and_red_for_more(tmp_path):
     assert less > 0.05
     less, more = draw([0, 2])
     assert more > 5 * less  # of which the scale has a little
+
+
+def test_without_matplotlib_there_is_a_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SiamjaxError, match=r"install siamjax\[viz\]"):
+        plots.cube(tmp_path / "c.png", np.ones((1, 3)), ["a"])
 
 
 def test_wrong_input_is_a_clear_line(tmp_path):

@@ -12,7 +12,7 @@ from siamjax.evaluation import baselines, one_shot, results
 from siamjax.identification import decide, enrol, examples
 from siamjax.reports import plots, projector
 from siamjax.training import restored, step
-from siamjax.types import NORMAL, TEST
+from siamjax.types import NORMAL, TEST, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
@@ -137,5 +137,5 @@ def draw(workdir, run, splits, windows, points, library):
             workdir / "embedding.png", points["view"], names, novel=novel,
             title="Windows of test captures, as the view head places them",
         )  # fmt: skip
-    except ImportError:
-        _LOG.info("no picture: install siamjax[viz] for matplotlib")
+    except SiamjaxError as error:
+        _LOG.info("no embedding.png: %s", error)

@@ -24,13 +24,15 @@ def visualize(workdir, *, frames=300):
       workdir: of siamjax-train; what it has not come to yet is left out.
       frames: of the film; 0: none.
     Raises:
-      SiamjaxError: workdir holds no run.
+      SiamjaxError: workdir holds no run; the extra viz is not installed.
     """
     workdir = pathlib.Path(workdir)
     data = gather(workdir)
     page.write(workdir / REPORT, data)
+    print(workdir / REPORT)  # first: what follows needs the extra viz
     drawn, traced = figures(workdir / "figures", data), trace.read(workdir)
-    written = [workdir / REPORT, *drawn]
+    for path in drawn:
+        print(path)
     board.write(
         workdir / "board",
         config=data["config"],
@@ -40,9 +42,8 @@ def visualize(workdir, *, frames=300):
         pictures=[path for path in drawn if path.name == "confusion.png"],
     )
     if frames and traced is not None:
-        written += film.write(workdir / "film", traced, data["curves"], count=frames)
-    for path in written:
-        print(path)
+        for path in film.write(workdir / "film", traced, data["curves"], count=frames):
+            print(path)
 
 
 def follow(workdir, every_s=3.0):

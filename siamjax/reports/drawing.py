@@ -7,6 +7,7 @@ import numpy as np
 
 from siamjax.checks import require
 from siamjax.reports import colours
+from siamjax.types import SiamjaxError
 
 INK, PALE, LINE, CURVE = "#333333", "#666666", "#d5d5d5", "#0072b2"
 _MARKERS = dict(circle="o", square="s", triangle="^", down="v", diamond="D")
@@ -14,9 +15,15 @@ IN_TRAINING, NOT_SEEN = "in training", "never seen in training"
 
 
 def figure(width, height):
-    """An empty figure of so many inches."""
-    from matplotlib.figure import Figure
+    """An empty figure of so many inches.
 
+    Raises:
+      SiamjaxError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SiamjaxError("pictures need matplotlib: install siamjax[viz]") from error
     return Figure(figsize=(width, height), facecolor="white")
 
 

@@ -21,10 +21,10 @@ function traffic() {
 
 function reason({ window, named, distance, example, own, own_distance, windows, captures }) {
   const many = `${windows} window${windows > 1 ? "s" : ""} of ${captures} capture${captures > 1 ? "s" : ""}`;
-  const should = own_distance === null ? "it has no example and should be unknown"
-    : own ? `its own example is ${number(own_distance)} away` : "that is its own";
+  const should = own_distance === null ? `away; ${window.condition} has no example and should be unknown`
+    : own ? `away, its own example ${number(own_distance)}` : "away and its own";
   return [key(window.condition), " was named ", key(named), ` (${many}): the nearest example, of `, key(example.condition),
-    `, is ${number(distance)} away, ${should}. Beyond ${number(data.unknown)} is unknown.`];
+    `, is ${number(distance)} ${should}. Beyond ${number(data.unknown)} is unknown.`];
 }
 
 // What the colours mean.
