@@ -18,6 +18,11 @@ from siamjax.identification import gallery
 
 WIDTH, HEIGHT = 1280, 1130
 TENSORBOARD_S = 20  # until its projector has drawn the points
+# A click on the bookmark with the true axes, wherever its button is.
+_BOOKMARK = """
+    const within = (node) => [...node.querySelectorAll('*')].flatMap(
+        (child) => [child, ...(child.shadowRoot ? within(child.shadowRoot) : [])]);
+    within(document).find((node) => /radio-button/.test(node.icon)).click()"""
 
 
 def main(workdir, docs):
@@ -46,6 +51,11 @@ def _projector(browser, workdir, path):
         time.sleep(TENSORBOARD_S / 2)
         browser.get(f"http://localhost:{port}/#projector")
         time.sleep(TENSORBOARD_S)
+        while frames := browser.find_elements("tag name", "iframe"):
+            browser.switch_to.frame(frames[0])  # a plug-in lies in a frame in a frame
+        browser.execute_script(_BOOKMARK)
+        browser.switch_to.default_content()
+        time.sleep(TENSORBOARD_S / 4)
         _shoot(browser, path)
     finally:
         server.terminate()
