@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from siamjax import checks
-from siamjax.losses.loops import index_of
 from siamjax.losses.precision import single
 from siamjax.types import UsageError
 
@@ -88,13 +87,14 @@ def known_rows(embeddings, labels, where, classes):
 
 
 def first_pairs(labels, where):
-    """`[B, 2]` int: the first two rows of each class; -1, -1 for every other row."""
-    alike = (labels[:, None] == labels[None]) & where[:, None] & where[None]
-    first = where & ~jnp.tril(alike, -1).any(1)
-    later = jnp.triu(alike, 1)
-    valid = first & later.any(1)
-    rows = jnp.stack([jnp.arange(len(labels)), index_of(later)], 1)
-    return jnp.where(valid[:, None], rows, -1)
+    """`[B // 2, 2]` int: the first two rows of each class; -1, -1 is padding."""
+    rows = jnp.lexsort((labels, ~where))  # those that count first, by class
+    of_row, counts = labels[rows], where[rows]
+    alike = (of_row[1:] == of_row[:-1]) & counts[1:] & counts[:-1]  # with the next
+    before = jnp.concatenate([jnp.zeros(1, bool), alike[:-1]])[: len(alike)]
+    at = jnp.nonzero(alike & ~before, size=len(labels) // 2, fill_value=-1)[0]
+    pairs = jnp.stack([rows[at], rows[at + 1]], 1)
+    return jnp.where((at >= 0)[:, None], pairs, -1)
 
 
 def take(embeddings, labels, where, index, kind):
