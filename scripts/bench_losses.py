@@ -202,7 +202,8 @@ def specs():
 
     shared = [*there.CASES, *there.weighted(8, 16)]
     alone = set(LOSSES) - {spec.partition(":")[0] for spec in shared}
-    return shared, sorted(alone)
+    size = "memory:size=4096"  # the default is less than the largest batch
+    return shared, [size if name == "memory" else name for name in sorted(alone)]
 
 
 def summary(rows, sizes):

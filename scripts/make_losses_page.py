@@ -96,7 +96,8 @@ two means, and the distances that hard mining takes.
 
 Value and gradient on one core of a machine with 2 cores and no GPU, E = 16, against
 pytorch-metric-learning 2.9 (`python scripts/bench_losses.py --out docs/bench_losses`),
-with 8 classes in a batch; the machine had other work at the time:
+with 8 classes in a batch. The machine had other work at the time, and `npairs` was
+measured before it came to form its pairs in B log B:
 
 ![Times faster, by loss and size of the batch](bench_losses_8_classes.png)
 
