@@ -25,15 +25,33 @@ class Retrieval(NamedTuple):
 
 
 def retrieval(points, conditions, captures=None):
-    """Scores of nearest neighbours among all other windows.
+    """Means of `scores` over all queries.
+
+    Args:
+      points: `[N, E]` finite floats.
+      conditions: `[N]` int.
+      captures: see `scores`.
+    Returns:
+      `Retrieval`. Memory is O(CHUNK * N).
+    """
+    each = scores(points, conditions, captures)
+    each = each[~np.isnan(each).any(1)]
+    if not len(each):
+        return Retrieval(*[float("nan")] * 3, 0)
+    return Retrieval(*each.mean(0).tolist(), len(each))
+
+
+def scores(points, conditions, captures=None, queries=None):
+    """Scores of each query's nearest neighbours among all other windows.
 
     Args:
       points: `[N, E]` finite floats.
       conditions: `[N]` int.
       captures: `[N]` int; if given, windows of the query's own capture are no
         neighbours.
+      queries: `[N]` bool, the windows that are scored; all by default.
     Returns:
-      `Retrieval`. Memory is O(CHUNK * N).
+      `[N, 3]` expected P@1, R-precision and AP@R; NaN for no query, and where R is 0.
     """
     points, conditions = np.asarray(points, np.float64), np.asarray(conditions)
     require(points.ndim == 2, f"points must be [N, E], not {list(points.shape)}")
@@ -44,18 +62,17 @@ def retrieval(points, conditions, captures=None):
     x = points - points.mean(0) if len(points) else points
     squares, largest = (x * x).sum(-1), (points**2).sum(-1).max(initial=0.0)
     own = np.arange(len(x)) if captures is None else np.asarray(captures)
-    scores = []
-    for i in range(0, len(x), CHUNK):
-        some = slice(i, i + CHUNK)
+    chosen = np.flatnonzero(np.ones(len(x), bool) if queries is None else queries)
+    out = np.full((len(x), 3), np.nan)
+    for i in range(0, len(chosen), CHUNK):
+        some = chosen[i : i + CHUNK]
         d = squares[some, None] - 2 * x[some] @ x.T + squares
         d = np.where(own[some, None] == own[None], np.inf, np.maximum(d, 0.0))
         same = (conditions[some, None] == conditions[None]) & np.isfinite(d)
-        scores += [
-            _of_query(*row, 1e-12 * largest) for row in zip(d, same) if row[1].any()
-        ]
-    if not scores:
-        return Retrieval(*[float("nan")] * 3, 0)
-    return Retrieval(*np.mean(scores, 0).tolist(), len(scores))
+        for row, distances, right in zip(some, d, same):
+            if right.any():
+                out[row] = _of_query(distances, right, 1e-12 * largest)
+    return out
 
 
 def _of_query(distances, same, tie):

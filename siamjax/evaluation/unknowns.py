@@ -48,10 +48,26 @@ def auroc(known, unknown):
     known, unknown = _sorted(known, "known"), _sorted(unknown, "unknown")
     if not len(known) or not len(unknown):
         return float("nan")
-    below = np.searchsorted(known, unknown, "left") + np.searchsorted(
-        known, unknown, "right"
-    )
-    return float(below.mean() / (2 * len(known)))
+    return float(farther(known, unknown).mean())
+
+
+def farther(known, unknown, weights=None):
+    """`[M]` of each unknown window the chance that it is farther than a known one.
+
+    Ties count by half. The mean is the area under the ROC curve.
+
+    Args:
+      known: `[N]` distances, at least one.
+      unknown: `[M]` distances.
+      weights: `[N]` of the known windows, such as one over how many windows their
+        condition has; all alike by default.
+    """
+    known, unknown = np.asarray(known, np.float64), np.asarray(unknown, np.float64)
+    weights = np.ones(len(known)) if weights is None else np.asarray(weights)
+    order = np.argsort(known)
+    share = np.concatenate([[0.0], np.cumsum(weights[order])]) / weights.sum()
+    at = (np.searchsorted(known[order], unknown, side) for side in ("left", "right"))
+    return sum(share[i] for i in at) / 2
 
 
 def false_positive_rate(known, unknown, *, found=0.95):

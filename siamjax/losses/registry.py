@@ -44,7 +44,7 @@ class Loss(NamedTuple):
     uses: frozenset  # which of DATA it takes
 
 
-def resolve(spec):
+def resolve(spec, values=None):
     """The `Loss` of a text.
 
     `name:key=value,key=value`, where a name is one of `LOSSES` or an import path
@@ -52,11 +52,16 @@ def resolve(spec):
     `0.7*triplet:margin=0.2+0.1*variance`; a value with commas or a plus, such as
     another loss, stands in parentheses.
 
+    Args:
+      spec: the text.
+      values: hyper-parameter -> what stands in place of the text's, unchecked, for it
+        may be traced; `0.margin` is that of a sum's first loss, as in its `hyper`.
+
     Raises:
       UsageError: no such loss or hyper-parameter, or a value of the wrong type.
     """
     each = parts(spec)
-    losses = [_one(part) for part in each]
+    losses = [_one(p, v) for p, v in zip(each, by_part(values or {}, len(each)))]
     weights = [part.weight for part in each]
     if len(losses) == 1 and weights[0] == 1:
         return _refusing(losses[0])
@@ -74,7 +79,18 @@ class Part(NamedTuple):
 
 def parts(spec):
     """The losses of a text, in order: a list of `Part`."""
-    return [_part(text) for text in _split(spec, "+")]
+    return [_part(text) for text in split(spec, "+")]
+
+
+def by_part(values, count):
+    """Hyper-parameters of a text of `count` losses: for each its own, by name."""
+    if count == 1:
+        return [values]
+    own = [{} for _ in range(count)]
+    for key, value in values.items():
+        at, _, name = key.partition(".")
+        own[int(at)][name] = value
+    return own
 
 
 def _part(text):
@@ -87,14 +103,14 @@ def _part(text):
         raise UsageError(f"loss {text}: {head!r} before * is not a number") from None
     rest = rest.strip()
     name, _, arguments = rest.partition(":")
-    given = dict(_argument(name, a) for a in _split(arguments, ",") if a.strip())
+    given = dict(_argument(name, a) for a in split(arguments, ",") if a.strip())
     return Part(weight, rest, name, given)
 
 
-def _one(part):
+def _one(part, values):
     name, text = part.name, part.text
     function = find(name)
-    hyper = _hyper(name, function, part.given)
+    hyper = _hyper(name, function, part.given) | values
     if _is_plain(function):
         uses = frozenset(DATA) & set(inspect.signature(function).parameters)
         apply = functools.partial(_apply_plain, function, hyper)
@@ -242,7 +258,7 @@ def _nearest(name, there):
     return f"{hint} There is: {', '.join(sorted(there)) or 'nothing'}"
 
 
-def _split(text, separator):
+def split(text, separator):
     """Parts between separators that are not inside brackets or a number's exponent."""
     parts, depth = [""], 0
     for before, sign in zip(" " + text, text):

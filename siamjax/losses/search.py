@@ -102,10 +102,7 @@ def filled(spec, values):
     parts = registry.parts(spec)
     if len(parts) == 1:
         return _set(parts[0], values)
-    own = [{} for _ in parts]
-    for key, value in values.items():
-        at, _, name = key.partition(".")
-        own[int(at)][name] = value
+    own = registry.by_part(values, len(parts))
     return "+".join(
         f"{part.weight}*{_set(part, some)}" for part, some in zip(parts, own)
     )

@@ -1,0 +1,213 @@
+"""Trains the cells of one slot: the same setting on every fold.
+
+On an accelerator the cells are one compiled program under `vmap`; on a CPU they run one
+after another through one program. Either way a program is compiled once for all
+settings of a loss that differ in numbers alone, and every cell has the weights of its
+best validation by MAP@R.
+"""
+
+import functools
+import json
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from siamjax.comparison import protocol, readouts, tunable
+from siamjax.training import devices, embed, loop, state, step
+from siamjax.types import VALID, Baseline
+
+
+class Best(NamedTuple):
+    """Where a head's validation was best."""
+
+    score: float  # MAP@R; NaN where the training broke
+    step: int
+    time_s: float  # of training until then, of the whole group if vmapped
+    collapsed: bool  # all points of validation were one
+    weights: Any  # dict(params, stats), as NumPy arrays
+
+
+class Outcome(NamedTuple):
+    """What training one cell gave."""
+
+    best: dict  # head -> Best
+    train_s: float
+
+
+class Program(NamedTuple):
+    """What is compiled for one loss on one data set."""
+
+    run: Any  # (state, steps, data) -> state, of one cell or of a group
+    embed: Any  # see `training.embed`
+    finalise: Any
+
+
+class Key(NamedTuple):
+    """What two trainings that share a program have in common."""
+
+    space: str  # all but the losses
+    losses: str
+
+
+_PROGRAMS, _EMBED = {}, {}
+# Programs kept in memory; a program that was dropped comes back from JAX's cache.
+MANY = 48
+
+
+def train(config, data_set, members, *, vmapped, blind=True):
+    """`Outcome` of each of the members, which differ in fold and seed alone.
+
+    Args:
+      config: of the comparison.
+      data_set: its name.
+      members: `protocol.Member`s.
+      vmapped: all members in one program, where they are of one shape.
+      blind: see `protocol.splits`; False is for a test of it alone.
+    """
+    trainings = [protocol.training(config, data_set, m.fold) for m in members]
+    splits = [protocol.splits(train, blind=blind) for train in trainings]
+    parts, keys = zip(*(_parts(t, s, m) for t, s, m in zip(trainings, splits, members)))
+    data = [
+        loop.place(s, t.batch.batch_from, p, m.seed)
+        for s, t, p, m in zip(splits, trainings, parts, members)
+    ]
+    now = [
+        jax.device_put(state.create(m.seed, p), devices.whole(p.mesh))
+        for m, p in zip(members, parts)
+    ]
+    judges = [validator(s, t.data.bins) for s, t in zip(splits, trainings)]
+    if vmapped and len(members) > 1 and len(set(keys)) == 1:
+        program = _program(keys[0], parts[0], splits[0], many=True)
+        return _together(program, now, data, judges, trainings[0])
+    return [
+        _together(_program(k, p, s, many=False), [n], [d], [j], t)[0]
+        for k, p, s, n, d, j, t in zip(
+            keys, parts, splits, now, data, judges, trainings
+        )
+    ]
+
+
+def validator(splits, bins):
+    """`validate(program, weights) -> {head: (MAP@R, collapsed)}` on validation."""
+    novel = splits.novel_valid
+    windows = splits.of(VALID, splits.conditions[: splits.known] + novel)
+    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
+    counts = embed.cut(splits.counts, windows, bins)
+    judged = [splits.conditions.index(name) for name in novel]
+
+    def validate(program, weights):
+        final = program.finalise(weights["stats"])
+        points = program.embed(weights["params"], final, counts, baseline)
+        return {head: judge(x) for head, x in points.items()}
+
+    def judge(x):
+        if not np.isfinite(x).all():
+            return float("nan"), False
+        of, at = windows.condition, windows.session
+        return readouts.map_at_r(x, of, at, judged), readouts.collapsed(x)
+
+    return validate
+
+
+def _together(program, states, data, judges, train):
+    """Outcomes of a group; the time of compilation is nobody's."""
+    many = len(states) > 1
+    now = _stack(states) if many else states[0]
+    data = _group(data) if many else data[0]
+    now = jax.block_until_ready(program.run(now, 0, data))
+    best, spent, at = [{} for _ in states], 0.0, 0
+    for stop in _stops(train):
+        start = time.perf_counter()
+        now = jax.block_until_ready(program.run(now, stop - at, data))
+        spent, at = spent + time.perf_counter() - start, stop
+        host = jax.device_get(dict(params=now.params["encoder"], stats=now.batch_stats))
+        for i, (judge, found) in enumerate(zip(judges, best)):
+            weights = _member(host, i) if many else host
+            for head, (score, flat) in judge(program, weights).items():
+                # A run that broke stays broken; a later one that is as good is no news.
+                if head not in found or not score <= found[head].score:
+                    found[head] = Best(score, at, spent, flat, weights)
+    return [Outcome(found, spent) for found in best]
+
+
+def _stops(train):
+    """Steps after which a cell is validated; the last one is always there."""
+    return [
+        *range(train.evaluate_every, train.steps, train.evaluate_every),
+        train.steps,
+    ]
+
+
+def _parts(train, splits, member):
+    """`step.Parts` of a member, and the key of the program that runs it."""
+    mesh = devices.mesh(devices.prepare(train.platform)[:1])
+    parts = step.build(train, columns=splits.columns, classes=splits.known, mesh=mesh)
+    made, keys = {}, []
+    for head, (_, dim) in parts.losses.items():
+        spec, setting = member.setting[head]
+        loss, key = tunable.resolve(spec, setting)
+        made[head] = loss, dim
+        keys.append(key)
+    fixed = {k: v for k, v in train.to_dict().items() if k not in ("seed", "data")}
+    fixed["heads"] = {k: {**v, "loss": ""} for k, v in fixed["heads"].items() if v}
+    shapes = [splits.known, *splits.counts.shape, len(splits.windows.start)]
+    space = json.dumps([train.data.to_dict()["dir"], fixed, shapes], default=list)
+    return parts._replace(losses=made), Key(space, " | ".join(keys))
+
+
+def _program(key, parts, splits, *, many):
+    """The compiled program of a key, from memory where it was used lately."""
+    at = key, many
+    if at not in _PROGRAMS:
+        while len(_PROGRAMS) >= MANY:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))
+        if key.space not in _EMBED:
+            _EMBED[key.space] = embed.embedder(parts.encoder, splits.scaler)
+        _PROGRAMS[at] = Program(
+            run=_compiled(parts, many),
+            embed=_EMBED[key.space],
+            finalise=parts.encoder.finalise,
+        )
+    else:
+        _PROGRAMS[at] = _PROGRAMS.pop(at)
+    return _PROGRAMS[at]
+
+
+def _compiled(parts, many):
+    """`run(state, steps, data) -> state`; the number of steps is traced."""
+
+    def run(now, steps, data):
+        def body(_, now):
+            return step.train_step(now, data, parts)[0]
+
+        return jax.lax.fori_loop(0, steps, body, now)
+
+    if many:
+        own = step.Data(0, None, None, None, 0, 0)
+        run = jax.vmap(run, in_axes=(0, None, own))
+    return jax.jit(run, donate_argnums=0)
+
+
+def _member(tree, i):
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+@functools.cache
+def mesh(platform):
+    """The mesh of one device that all cells are trained on."""
+    return devices.mesh(devices.prepare(platform)[:1])
+
+
+def _stack(trees):
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def _group(data):
+    """One `step.Data` of many that share the counts."""
+    first = data[0]
+    own = (_stack([getattr(d, name) for d in data]) for name in ("windows", "table"))
+    seeds = jnp.stack([d.seed for d in data])
+    return first._replace(seed=seeds, **dict(zip(("windows", "table"), own)))

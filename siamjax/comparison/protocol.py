@@ -1,0 +1,191 @@
+"""What is compared, as data: losses x data sets x folds x repeats, alike for all.
+
+The conditions of a data set are split once: those of the test are seen by nothing
+before the final readout, the others are dealt into folds, each of which is once what
+validates. Captures are split too, so that neither a condition nor a capture of the test
+is ever trained on or chosen by.
+"""
+
+import functools
+import json
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from siamjax import losses
+from siamjax.checks import require
+from siamjax.data import prepared
+from siamjax.data.splits import open_splits
+from siamjax.losses import registry
+from siamjax.types import NORMAL, TEST
+
+TUNE, REPEAT = "tune", "repeat"
+
+
+class Study(NamedTuple):
+    """All work on one loss and one data set of one stage; its slots are equal in
+    number for every loss."""
+
+    data_set: str
+    stage: str  # TUNE: a slot is a setting; REPEAT: a slot is a fresh seed
+    loss: str  # its text, as the user wrote it
+
+    @property
+    def name(self):
+        return f"{self.data_set} {self.stage} {self.loss}"
+
+
+class Member(NamedTuple):
+    """One training: a cell of the comparison."""
+
+    fold: int
+    seed: int
+    setting: dict  # head -> text of its loss, with every value searched for
+
+
+def check(config):
+    """Raises `UsageError` where a comparison of the config could not be believed."""
+    require(config.losses, "config.losses is empty: name a loss")
+    for loss in config.losses:
+        losses.resolve(loss)
+    twice = {x for x in config.losses if list(config.losses).count(x) > 1}
+    require(not twice, f"config.losses names {sorted(twice)} twice")
+    require(config.data_sets, "config.data_sets is empty: name a data set")
+    for name, least in (("trials", 1), ("repeats", 2), ("folds", 1), ("workers", 0)):
+        require(
+            config[name] >= least,
+            f"config.{name} is {config[name]}: it must be {least} or more",
+        )
+
+
+def listed(text):
+    """The losses of `triplet:margin=soft,mining=hard,my_module.mine`: what is key=value
+    belongs to the loss before it."""
+    out = []
+    for piece in registry.split(text, ","):
+        key, equals, _ = piece.partition("=")
+        if equals and ":" not in key and out:
+            out[-1] += f",{piece}"
+        else:
+            out.append(piece.strip())
+    return tuple(out)
+
+
+def studies(config, stage):
+    """Every `Study` of a stage, data set by data set."""
+    return [
+        Study(data_set, stage, loss)
+        for data_set in config.data_sets
+        for loss in config.losses
+    ]
+
+
+def training(config, data_set, fold):
+    """The config of one training, see configs/default.py, for all losses the same.
+
+    It is `config.train` with the changes of `config.data_sets[data_set]`, the test
+    conditions as `novel` and those of the fold as `novel_valid`.
+    """
+    made = ConfigDict(config.train.to_dict())
+    changes = config.data_sets[data_set].to_dict()
+    test_conditions = changes.pop("test_conditions")
+    changes.pop("ways", None)
+    _update(made, changes, f"config.data_sets.{data_set}")
+    test, rest = split(made.data.dir, test_conditions, config.seed)
+    require(
+        len(rest) > config.folds,
+        f"{data_set} has {len(rest)} conditions beside those of the test, "
+        f"too few for config.folds = {config.folds}",
+    )
+    made.data.novel = test
+    made.data.novel_valid = (
+        tuple(rest[fold :: config.folds]) if config.folds > 1 else (tuple(rest[::3]))
+    )
+    require(
+        made.data.folds > config.folds,
+        f"config.data_sets.{data_set}.data.folds is {made.data.folds}: captures need "
+        f"more folds than config.folds = {config.folds}, one is the test's",
+    )
+    made.data.test_fold = 0
+    made.data.valid_fold = 1 + fold
+    return made
+
+
+def split(folder, test_conditions, seed):
+    """Names of the test's conditions and of the others, neither with `normal`.
+
+    Args:
+      folder: of the prepared data set.
+      test_conditions: their names; or how many of them to draw.
+      seed: of the draw.
+    """
+    names = conditions(folder)
+    if isinstance(test_conditions, int):
+        require(
+            0 < test_conditions < len(names),
+            f"test_conditions is {test_conditions}, {folder} has {len(names)}",
+        )
+        drawn = np.random.default_rng(seed).permutation(names)[:test_conditions]
+        test_conditions = sorted(drawn.tolist())
+    unknown = sorted(set(test_conditions) - set(names))
+    require(not unknown, f"test_conditions names {unknown}, {folder} has {names}")
+    return tuple(test_conditions), [n for n in names if n not in test_conditions]
+
+
+@functools.lru_cache(8)
+def conditions(folder):
+    """All faults of a prepared data set, in order."""
+    sessions = prepared.read(folder).sessions
+    found = {label.condition for session in sessions for label in session.labels}
+    return sorted(found - {NORMAL, ""})
+
+
+@functools.lru_cache(16)
+def _opened(frozen):
+    data = json.loads(frozen)
+    data = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return open_splits(ConfigDict(data))
+
+
+def splits(train, *, blind):
+    """`data.splits.Splits` of a training's config.
+
+    Args:
+      train: as `training` gives it.
+      blind: every count of a test capture is NaN, so that nothing before the final
+        readout can learn from it even by mistake.
+    """
+    seen = _opened(json.dumps(train.data.to_dict(), sort_keys=True, default=list))
+    if not blind:
+        return seen
+    hidden = np.where((seen.role == TEST)[:, None, None], np.nan, seen.counts)
+    return seen._replace(counts=hidden.astype(np.float32))
+
+
+def seed(config, *words):
+    """A seed below 2**31 that depends on the words alone, not on their order of
+    work."""
+    text = json.dumps([config.seed, *words])
+    return zlib.crc32(text.encode()) & 0x7FFFFFFF
+
+
+def members(config, stage, slots, setting):
+    """The cells of one setting: every fold of each slot. A trial and a repeat never
+    share a seed, and all losses have the same ones."""
+    return [
+        Member(fold, seed(config, stage, slot, fold), setting)
+        for slot in slots
+        for fold in range(config.folds)
+    ]
+
+
+def _update(config, changes, where):
+    """Changes nested fields that exist; says which one does not."""
+    for key, value in changes.items():
+        require(key in config, f"{where} sets {key}, which no training has")
+        if isinstance(value, dict):
+            _update(config[key], value, f"{where}.{key}")
+        else:
+            config[key] = value

@@ -1,0 +1,150 @@
+"""What a finished space is worth: one-shot accuracy, retrieval, telling the unknown.
+
+Each readout is a score per window, summed by (condition, capture), so that intervals
+can take conditions and captures for what they are: the witnesses.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import distance
+
+from siamjax.evaluation import one_shot, retrieval, unknowns
+from siamjax.losses.health import COLLAPSED
+
+KNOWN, NOVEL = "known", "novel"
+# Name -> what it says, in the order of the tables.
+METRICS = {
+    "one_shot": "one-shot accuracy",
+    "map_at_r": "MAP@R",
+    "r_precision": "R-precision",
+    "precision_at_1": "P@1",
+    "auroc": "AUROC of unknown",
+}
+
+
+class Units(NamedTuple):
+    """Sums of scores by unit; U units, each a (condition, capture) of the test."""
+
+    condition: np.ndarray  # [U] int
+    capture: np.ndarray  # [U] int
+    score: np.ndarray  # [U], summed over judged windows and draws
+    weight: np.ndarray  # [U], how many they are; 0: not judged
+
+
+def readouts(points, conditions, captures, novel, *, ways, draws, seed):
+    """{(metric, group): `Units`} of points, group `known` or `novel`.
+
+    Args:
+      points: `[N, E]` finite floats.
+      conditions: `[N]` int, none below 0.
+      captures: `[N]` int.
+      novel: conditions that training never saw.
+      ways: conditions told apart in a draw of one-shot; 0: all there are.
+      draws: of the examples.
+      seed: of the draws, which depend on nothing else but conditions and captures.
+    """
+    own = retrieval.scores(points, conditions, captures)
+    scores = dict(zip(("precision_at_1", "r_precision", "map_at_r"), own.T))
+    hits = n_way(points, conditions, captures, ways=ways, draws=draws, seed=seed)
+    scores["one_shot"] = hits
+    is_novel = np.isin(conditions, novel)
+    out = {}
+    for metric, score in scores.items():
+        for group, rows in ((KNOWN, ~is_novel), (NOVEL, is_novel)):
+            out[metric, group] = _units(score, rows, conditions, captures)
+    far = unknown(points, conditions, captures, is_novel, draws=draws, seed=seed)
+    out["auroc", NOVEL] = _units(far, is_novel, conditions, captures)
+    return out
+
+
+def n_way(points, conditions, captures, *, ways, draws, seed):
+    """Hits `[draws, N]` of one-shot recognition, NaN where not judged.
+
+    Each draw tells other conditions apart, `ways` of them, and has other examples.
+    """
+    every = np.unique(conditions)
+    if not 0 < ways < len(every):
+        return one_shot.one_shot(
+            points, conditions, captures, draws=draws, seed=seed
+        ).hits
+    rng, hits = np.random.default_rng(seed), []
+    for _ in range(draws):
+        some = np.sort(rng.choice(every, ways, replace=False))
+        rows = np.isin(conditions, some)
+        one = one_shot.one_shot(
+            points[rows], conditions[rows], captures[rows],
+            draws=1, seed=int(rng.integers(2**31)), classes=some,
+        )  # fmt: skip
+        hits.append(np.full(len(points), np.nan))
+        hits[-1][rows] = one.hits[0]
+    return np.stack(hits)
+
+
+def unknown(points, conditions, captures, is_novel, *, draws, seed):
+    """`[draws, N]` chance that a novel window is farther from all examples than a known
+    one is, each known condition alike; NaN for known windows.
+
+    There is one example of each known condition, and no window of a capture that gave
+    one is judged.
+    """
+    known = np.unique(conditions[~is_novel])
+    out = np.full((draws, len(points)), np.nan)
+    for draw, chosen in enumerate(
+        one_shot.examples(conditions, captures, known, shots=1, draws=draws, seed=seed)
+    ):
+        rows = np.concatenate(chosen)
+        others = ~np.isin(captures, captures[rows])
+        near = _nearest(points, points[rows])
+        judged = others & ~is_novel
+        if not judged.any():
+            continue
+        count = np.bincount(conditions[judged], minlength=conditions.max() + 1)
+        weights = 1.0 / count[conditions[judged]]
+        asked = others & is_novel
+        out[draw, asked] = unknowns.farther(near[judged], near[asked], weights)
+    return out
+
+
+def map_at_r(points, conditions, captures, judged):
+    """Mean over the judged conditions of the mean AP@R of their windows."""
+    rows = np.isin(conditions, judged)
+    each = retrieval.scores(points, conditions, captures, rows)[:, 2]
+    return value(_units(each, rows, conditions, captures))
+
+
+def value(units):
+    """The mean over conditions of the mean score of each; NaN where none is judged."""
+    total = np.bincount(units.condition, units.score)
+    count = np.bincount(units.condition, units.weight)
+    judged = count > 0
+    return float((total[judged] / count[judged]).mean()) if judged.any() else np.nan
+
+
+def collapsed(points):
+    """Whether the points have become one, by the rule of `losses.health`."""
+    size = np.sqrt((points**2).sum() / max(len(points), 1))
+    return bool(distance.pdist(points).mean() <= COLLAPSED * size)
+
+
+def _nearest(points, centres):
+    """`[N]` distances to the nearest of the centres."""
+    gap = np.asarray(points, np.float64)[:, None] - np.asarray(centres, np.float64)
+    return np.sqrt((gap**2).sum(-1)).min(1)
+
+
+def _units(score, rows, conditions, captures):
+    """`Units` of scores `[N]` or `[D, N]`, of some of the rows."""
+    score = np.atleast_2d(score)
+    judged = np.isfinite(score)
+    pairs, at = np.unique(
+        np.stack([conditions, captures], 1)[rows], axis=0, return_inverse=True
+    )
+    at = at.reshape(-1)
+    total = np.where(judged, score, 0.0).sum(0)[rows]
+    return Units(
+        pairs[:, 0],
+        pairs[:, 1],
+        np.bincount(at, total, len(pairs)),
+        np.bincount(at, judged.sum(0)[rows], len(pairs)),
+    )

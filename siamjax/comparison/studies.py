@@ -1,0 +1,183 @@
+"""All work as optuna studies in one database: who does what, done once, never lost.
+
+A study is a loss on a data set in one stage; its slots stand in the queue from the
+beginning, so that every loss gets exactly as many. Workers, on one machine or on many,
+take slots out of the queue, which the database does for one of them alone. Where a slot
+got into the queue twice, its first trial counts. A slot whose worker was killed or
+interrupted is queued again with the setting that it had.
+"""
+
+import logging
+import math
+import warnings
+
+from siamjax.losses import search
+from siamjax.types import SiamjaxError, UsageError
+
+try:
+    import optuna
+except ImportError as error:
+    raise SiamjaxError(
+        "the search for settings needs optuna: install siamjax[tune]"
+    ) from error
+
+from optuna.trial import TrialState
+
+_LOG = logging.getLogger(__name__)
+
+SLOT, SETTING, CELLS, ERROR = "slot", "setting", "cells", "error"
+
+
+def storage(url, heartbeat_s):
+    """optuna's storage behind a database URL.
+
+    Args:
+      url: as SQLAlchemy reads it: `sqlite:///FILE`, `postgresql://...`.
+      heartbeat_s: a worker that was silent for three times so long is dead.
+    Raises:
+      UsageError: there is no such database.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    waits = {"timeout": 60} if url.startswith("sqlite") else {}
+    try:
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs={"connect_args": waits},
+            heartbeat_interval=heartbeat_s,
+            grace_period=3 * heartbeat_s,
+            failed_trial_callback=queue_again,
+        )
+    except Exception as error:  # SQLAlchemy's own kinds, and those of each driver
+        raise UsageError(f"--storage={url} does not open: {error}") from error
+
+
+def open_study(store, study, settings):
+    """The optuna study of a `protocol.Study`, with one slot queued for each setting.
+
+    Args:
+      store: see `storage`.
+      study: `protocol.Study`.
+      settings: of each slot what its trial is given to begin with, or None where the
+        sampler is to choose.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = optuna.create_study(
+            storage=store, study_name=study.name, direction="maximize",
+            load_if_exists=True,
+        )  # fmt: skip
+    there = {trial.user_attrs.get(SLOT) for trial in _trials(found)}
+    for slot, setting in enumerate(settings):
+        if slot not in there:
+            found.enqueue_trial({}, user_attrs={SLOT: slot, SETTING: setting})
+    return found
+
+
+def done(study):
+    """{slot: finished trial} of an optuna study, with those that failed by
+    themselves."""
+    out = {}
+    for trial in _trials(study):
+        if _counts(trial):
+            out.setdefault(trial.user_attrs[SLOT], trial)
+    return out
+
+
+def waiting(study):
+    """The next slot in the queue, or None."""
+    slots = [
+        trial.user_attrs[SLOT]
+        for trial in _trials(study)
+        if trial.state == TrialState.WAITING
+    ]
+    return min(slots, default=None)
+
+
+def take(study, work, *, seed, random_trials):
+    """Does one slot of the queue, if another worker does not take it first.
+
+    Args:
+      study: of optuna.
+      work: (slot, trial) -> (score, what is stored of it as JSON); an exception fails
+        the slot and is stored; so does a score of NaN.
+      seed: of the sampler, beside the slot.
+      random_trials: how many come before those that learn from others.
+    """
+
+    taken = []
+
+    def objective(trial):
+        slot = trial.user_attrs.get(SLOT)
+        if slot is None or _has_another(study, trial):
+            raise optuna.TrialPruned
+        taken.append(trial)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=seed + slot, n_startup_trials=random_trials
+        )
+        try:
+            score, cells = work(slot, trial)
+        except Exception as error:
+            text = " ".join(str(error).split())[:500]
+            trial.set_user_attr(ERROR, f"{type(error).__name__}: {text}")
+            raise
+        trial.set_user_attr(CELLS, cells)
+        if not math.isfinite(score):
+            trial.set_user_attr(ERROR, "the training gave no number")
+        return score
+
+    try:
+        study.optimize(objective, n_trials=1, catch=(Exception,))
+    except KeyboardInterrupt:
+        for trial in taken:
+            queue_again(study, trial)
+        raise
+
+
+def suggest(trial, spec):
+    """Values for all that is free in the text of a loss, by the trial's sampler."""
+    return {
+        name: _suggest(trial, name, space) for name, space in search.free(spec).items()
+    }
+
+
+def fail_stale(study):
+    """Queues again what dead workers were at."""
+    optuna.storages.fail_stale_trials(study)
+
+
+def queue_again(study, trial):
+    """Another trial of the same slot and setting."""
+    if SLOT in trial.user_attrs:
+        kept = {key: trial.user_attrs[key] for key in (SLOT, SETTING)}
+        study.enqueue_trial(trial.params, user_attrs=kept)
+
+
+def _suggest(trial, name, space):
+    if not isinstance(space, search.Range):
+        return trial.suggest_categorical(name, space)
+    whole = isinstance(space.low, int) and isinstance(space.high, int)
+    choose = trial.suggest_int if whole else trial.suggest_float
+    return choose(name, space.low, space.high, log=space.log)
+
+
+def _trials(study):
+    return study.get_trials(deepcopy=False)
+
+
+def _counts(trial):
+    """Whether a trial is a result, and not what a killed or late worker left."""
+    return trial.state == TrialState.COMPLETE or (
+        trial.state == TrialState.FAIL and ERROR in trial.user_attrs
+    )
+
+
+def _has_another(study, trial):
+    """Whether an earlier trial has the slot, at work or done."""
+    alive = (TrialState.WAITING, TrialState.RUNNING)
+    return any(
+        other.number < trial.number
+        and other.user_attrs.get(SLOT) == trial.user_attrs[SLOT]
+        and (other.state in alive or _counts(other))
+        for other in _trials(study)
+    )

@@ -1,0 +1,85 @@
+"""One compiled program for all settings of a loss: its numbers become data.
+
+The values that a search varies are part of the loss's state, no constants of the
+program, so that a trial costs its steps and no compilation. Where a loss decides by a
+value what to compute, that value stays a constant, and each of its values is a program.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from siamjax import losses
+from siamjax.losses import search
+from siamjax.types import SiamjaxError
+
+VALUES = "values"
+
+
+def resolve(spec, setting):
+    """`losses.Loss` of a setting, and the key of the program that runs it.
+
+    Args:
+      spec: text of a loss.
+      setting: hyper-parameter -> value, of those that are `search.free` in it.
+    Returns:
+      The loss, whose state has `values` beside its own where any of the setting is
+      data, and a text that is the same for all settings that differ in data alone.
+    """
+    free = search.free(spec)
+    numbers = {
+        name: value
+        for name, value in setting.items()
+        if isinstance(free[name], search.Range) and isinstance(value, float)
+    }
+    text, names = _program(
+        spec, tuple(i for i in setting.items() if i[0] not in numbers), tuple(numbers)
+    )
+    concrete = losses.resolve(search.filled(spec, setting))
+    values = {name: jnp.float32(numbers[name]) for name in names}
+    return _reading(concrete, text, values), f"{text} {' '.join(names)}"
+
+
+@functools.cache
+def _program(spec, constants, names):
+    """Text of the loss with its constants, and which of the names can be data."""
+    text = search.filled(spec, dict(constants))
+    return text, tuple(name for name in names if _takes_arrays(text, name))
+
+
+def _reading(concrete, text, values):
+    """The loss, with values in its state that stand for those of the text."""
+    if not values:
+        return concrete
+
+    def init(key, classes, dim):
+        return {**concrete.init(key, classes, dim), VALUES: values}
+
+    def apply(state, embeddings, labels, **data):
+        own = {k: v for k, v in state.items() if k != VALUES}
+        loss = losses.resolve(text, state[VALUES])
+        value, own = loss.apply(own, embeddings, labels, **data)
+        return value, {**own, VALUES: state[VALUES]}
+
+    return concrete._replace(init=init, apply=apply)
+
+
+def _takes_arrays(text, name):
+    """Whether a loss computes with an array in place of this hyper-parameter."""
+    loss, number = losses.resolve(text), jax.ShapeDtypeStruct((), jnp.float32)
+    keys = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(lambda key: loss.init(key, 4, 3), keys)
+    rows = jax.ShapeDtypeStruct((8, 3), jnp.float32)
+    labels = jax.ShapeDtypeStruct((8,), jnp.int32)
+
+    def apply(value, state, rows, labels, key):
+        made = losses.resolve(text, {name: value})
+        where = jnp.ones_like(labels, bool)
+        return made.apply(state, rows, labels, where=where, key=key)[0]
+
+    try:
+        jax.eval_shape(apply, number, state, rows, labels, keys)
+    except (jax.errors.JAXTypeError, TypeError, SiamjaxError):
+        return False
+    return True
