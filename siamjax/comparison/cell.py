@@ -151,11 +151,22 @@ def _parts(train, splits, member):
         loss, key = tunable.resolve(spec, setting)
         made[head] = loss, dim
         keys.append(key)
+    return parts._replace(losses=made), Key(space(train, splits), " | ".join(keys))
+
+
+def space(train, splits):
+    """What two trainings have in common whose encoders are one program."""
     fixed = {k: v for k, v in train.to_dict().items() if k not in ("seed", "data")}
     fixed["heads"] = {k: {**v, "loss": ""} for k, v in fixed["heads"].items() if v}
     shapes = [splits.known, *splits.counts.shape, len(splits.windows.start)]
-    space = json.dumps([train.data.to_dict()["dir"], fixed, shapes], default=list)
-    return parts._replace(losses=made), Key(space, " | ".join(keys))
+    return json.dumps([train.data.dir, fixed, shapes], default=list)
+
+
+def embedder(common, parts, splits):
+    """`training.embed`'s function, compiled once for all losses of a `space`."""
+    if common not in _EMBED:
+        _EMBED[common] = embed.embedder(parts.encoder, splits.scaler)
+    return _EMBED[common]
 
 
 def _program(key, parts, splits, *, many):
@@ -164,11 +175,9 @@ def _program(key, parts, splits, *, many):
     if at not in _PROGRAMS:
         while len(_PROGRAMS) >= MANY:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        if key.space not in _EMBED:
-            _EMBED[key.space] = embed.embedder(parts.encoder, splits.scaler)
         _PROGRAMS[at] = Program(
             run=_compiled(parts, many),
-            embed=_EMBED[key.space],
+            embed=embedder(key.space, parts, splits),
             finalise=parts.encoder.finalise,
         )
     else:

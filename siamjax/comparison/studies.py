@@ -10,6 +10,7 @@ interrupted is queued again with the setting that it had.
 import logging
 import math
 import warnings
+from typing import Any, NamedTuple
 
 from siamjax.losses import search
 from siamjax.types import SiamjaxError, UsageError
@@ -39,6 +40,8 @@ def storage(url, heartbeat_s):
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    # Newer versions have another name for the callback, and warn.
+    warnings.simplefilter("ignore", FutureWarning)
     waits = {"timeout": 60} if url.startswith("sqlite") else {}
     try:
         return optuna.storages.RDBStorage(
@@ -52,8 +55,15 @@ def storage(url, heartbeat_s):
         raise UsageError(f"--storage={url} does not open: {error}") from error
 
 
+class Opened(NamedTuple):
+    """A study as it stands in the database."""
+
+    study: Any  # of optuna
+    trials: list  # of it, when it was read
+
+
 def open_study(store, study, settings):
-    """The optuna study of a `protocol.Study`, with one slot queued for each setting.
+    """`Opened` of a `protocol.Study`, with one slot queued for each setting.
 
     Args:
       store: see `storage`.
@@ -71,24 +81,28 @@ def open_study(store, study, settings):
     for slot, setting in enumerate(settings):
         if slot not in there:
             found.enqueue_trial({}, user_attrs={SLOT: slot, SETTING: setting})
-    return found
+    return read(found)
 
 
-def done(study):
-    """{slot: finished trial} of an optuna study, with those that failed by
-    themselves."""
+def read(study):
+    """`Opened` of an optuna study, read anew."""
+    return Opened(study, _trials(study))
+
+
+def done(opened):
+    """{slot: finished trial}, with those that failed by themselves."""
     out = {}
-    for trial in _trials(study):
+    for trial in opened.trials:
         if _counts(trial):
             out.setdefault(trial.user_attrs[SLOT], trial)
     return out
 
 
-def waiting(study):
+def waiting(opened):
     """The next slot in the queue, or None."""
     slots = [
         trial.user_attrs[SLOT]
-        for trial in _trials(study)
+        for trial in opened.trials
         if trial.state == TrialState.WAITING
     ]
     return min(slots, default=None)

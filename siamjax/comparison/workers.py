@@ -28,54 +28,72 @@ class Place(NamedTuple):
 
 def work(config, place, *, say=_LOG.info):
     """Does what there is to do, and returns when every slot of everybody is done."""
-    started, mine = time.time(), 0
+    order = {loss: i for i, loss in enumerate(config.losses)}
+    data_sets = {name: i for i, name in enumerate(config.data_sets)}
+    started, mine, opened = time.time(), 0, {}
     while True:
-        open_studies = available(config, place.store)
-        left = [(s, found, studies.waiting(found)) for s, found in open_studies]
-        order = {loss: i for i, loss in enumerate(config.losses)}
+        opened = look(config, place.store, opened)
         ready = [
-            (list(config.data_sets).index(s.data_set), s.stage == REPEAT, slot,
-             order[s.loss], s, found)
-            for s, found, slot in left
+            (data_sets[s.data_set], s.stage == REPEAT, slot, order[s.loss], s)
+            for s, found in opened.items()
+            for slot in [studies.waiting(found)]
             if slot is not None
-        ]  # fmt: skip
-        if not ready:
-            if finished(config, open_studies):
-                return
-            for _, found, _ in left:
-                studies.fail_stale(found)
+        ]
+        if ready:
+            study = min(ready, key=lambda row: row[:4])[-1]
+            do(config, place, study, opened[study].study)
+            mine += 1
+            say(progress(config, opened, started, mine))
+        elif all(complete(config, s, found) for s, found in opened.items()):
+            return
+        else:
+            for found in opened.values():
+                studies.fail_stale(found.study)
             time.sleep(WAIT_S)
-            continue
-        *_, study, found = min(ready, key=lambda row: row[:4])
-        do(config, place, study, found)
-        mine += 1
-        say(progress(config, open_studies, started, mine))
 
 
-def available(config, store):
-    """[(Study, optuna study)] that can be worked on: repeats follow their search."""
-    out = []
+def look(config, store, before):
+    """{Study: `studies.Opened`} of all that can be worked on now.
+
+    Repeats follow their search, unless every trial of it failed.
+
+    Args:
+      config: of the comparison.
+      store: of optuna.
+      before: what the last look found; what is complete is not read again.
+    """
+    out = {}
     for study in protocol.studies(config, TUNE):
-        found = studies.open_study(store, study, [None] * config.trials)
-        out.append((study, found))
-        results = studies.done(found)
-        if len(results) < config.trials:
+        found = _seen(config, store, before, study, [None] * config.trials)
+        out[study] = found
+        if not complete(config, study, found):
             continue
-        setting = best_setting(config, study, results)
+        setting = best_setting(config, study, studies.done(found))
         if setting:
             repeat = study._replace(stage=REPEAT)
-            slots = [setting] * (1 if vmapped(config) else config.repeats)
-            out.append((repeat, studies.open_study(store, repeat, slots)))
+            slots = [setting] * slots_of(config, REPEAT)
+            out[repeat] = _seen(config, store, before, repeat, slots)
     return out
 
 
-def finished(config, open_studies):
-    """Whether every slot has a result, and every search its repeats."""
-    done = {study: len(studies.done(found)) for study, found in open_studies}
-    many = {TUNE: config.trials, REPEAT: 1 if vmapped(config) else config.repeats}
-    return all(done[study] >= many[study.stage] for study in done) and len(
-        {s for s in done if s.stage == TUNE}
-    ) == len(protocol.studies(config, TUNE))
+def _seen(config, store, before, study, settings):
+    if study not in before:
+        return studies.open_study(store, study, settings)
+    if complete(config, study, before[study]):
+        return before[study]
+    return studies.read(before[study].study)
+
+
+def complete(config, study, found):
+    """Whether every slot of a study has a result."""
+    return len(studies.done(found)) >= slots_of(config, study.stage)
+
+
+def slots_of(config, stage):
+    """How many slots each study of a stage has."""
+    if stage == TUNE:
+        return config.trials
+    return 1 if vmapped(config) else config.repeats
 
 
 def best_setting(config, study, results):
@@ -147,9 +165,13 @@ def about(member, outcome):
 
 def weights_path(workdir, study, member):
     """Where the weights of a cell are."""
-    name = f"{study.name} {member.fold} {member.seed}"
-    digest = hashlib.sha256(name.encode()).hexdigest()[:20]
-    return pathlib.Path(workdir) / "weights" / f"{digest}.msgpack"
+    name = digest(f"{study.name} {member.fold} {member.seed}")
+    return pathlib.Path(workdir) / "weights" / f"{name}.msgpack"
+
+
+def digest(text):
+    """A file name for any text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def save(path, weights):
@@ -168,18 +190,18 @@ def vmapped(config):
     return config.vmapped == "yes"
 
 
-def progress(config, open_studies, started, mine):
+def progress(config, opened, started, mine):
     """One line: what is done of all, and an estimate from the rate since the start."""
-    each = config.trials + (1 if vmapped(config) else config.repeats)
+    each = slots_of(config, TUNE) + slots_of(config, REPEAT)
     total = each * len(config.losses) * len(config.data_sets)
-    finished_at = [
+    at = [
         trial.datetime_complete.timestamp()
-        for _, found in open_studies
+        for found in opened.values()
         for trial in studies.done(found).values()
     ]
-    lately = max(sum(at > started for at in finished_at), 1)
-    left = (total - len(finished_at)) * (time.time() - started) / lately
+    lately = max(sum(time_s > started for time_s in at), 1)
+    left_s = (total - len(at) - 1) * (time.time() - started) / lately
     return (
-        f"{len(finished_at)} of {total} slots done ({mine} here), "
-        f"about {left / 60:.0f} min left"
+        f"{len(at) + 1} of {total} slots done ({mine} here), "
+        f"about {left_s / 60:.0f} min left"
     )

@@ -1,9 +1,11 @@
 """Intervals over captures: a result is repeated with a new capture, not a new window.
 
 Windows of one capture are no independent witnesses, nor are draws of examples:
-intervals from them come out many times too narrow. Here whole captures are drawn again.
+intervals from them come out many times too narrow. `interval` and `difference` draw
+whole captures again; `clustered` counts conditions, captures and seeds together.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -146,3 +148,86 @@ def _means(right, judged):
     return np.divide(
         each.sum(-1), known, out=np.full(len(each), np.nan), where=known > 0
     )
+
+
+class Clustered(NamedTuple):
+    """A mean, or a mean difference, and what its clusters say of it."""
+
+    value: float
+    low: float  # of the interval
+    high: float
+    p_value: float  # that it is 0, by Student's t
+    deviation: float  # of the estimate
+    freedom: int
+
+
+def clustered(values, weights, ways, *, level=0.95):
+    """A weighted mean with its interval over several crossed ways of clustering.
+
+    What lies in one condition, in one capture or in one repeat varies together. With
+    e_n = w_n (x_n - mean), and V_S the sum over the clusters of S (cells of one or more
+    ways crossed) of the squared sum of e, times G / (G - 1) for G clusters, the
+    variance is that of Cameron, Gelbach and Miller (2011), sum over S of (-1)^(|S| + 1)
+    V_S, but never below that of any single way, for it is a difference. This is the
+    limit of drawing whole clusters again for ever. Student's t has G - 1 degrees of
+    freedom of the way that varies most.
+
+    Args:
+      values: `[N]`, paired differences or scores.
+      weights: `[N]`, their sum is 1.
+      ways: list of `[N]` int, the cluster of each value in each way.
+      level: of confidence.
+    Returns:
+      `Clustered`. Where a way has but one cluster nothing can be said: the interval is
+      infinite and p is 1. Where all values are 0, p is 1.
+    """
+    from scipy import special
+
+    values, weights = np.asarray(values, float), np.asarray(weights, float)
+    value = float(weights @ values)
+    ways = [np.unique(way, return_inverse=True)[1].reshape(-1) for way in ways]
+    count = [int(way.max(initial=-1)) + 1 for way in ways]
+    if not len(values) or not np.isfinite(value):
+        return Clustered(np.nan, -np.inf, np.inf, 1.0, np.inf, 1)
+    if min(count) < 2:
+        return Clustered(value, -np.inf, np.inf, 1.0, np.inf, 1)
+    apart = weights * (values - value)
+    total, single = 0.0, []
+    for size in range(1, len(ways) + 1):
+        for some in itertools.combinations(ways, size):
+            variance = _between(apart, some)
+            total += variance if size % 2 else -variance
+            single += [variance] * (size == 1)
+    deviation = float(np.sqrt(max(total, *single)))
+    freedom = count[int(np.argmax(single))] - 1
+    half = float(special.stdtrit(freedom, 0.5 + level / 2)) * deviation
+    # Differences of rounding alone are none.
+    none = abs(value) <= 1e-12 * max(float(np.abs(values).max()), 1.0)
+    t = 0.0 if none else abs(value) / deviation if deviation > 0 else np.inf
+    p_value = 2 * float(special.stdtr(freedom, -t))
+    return Clustered(value, value - half, value + half, p_value, deviation, freedom)
+
+
+def holm(p_values):
+    """p-values that hold for all of them together (Holm, 1979), in the same order."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    out = np.empty(len(p))
+    out[order] = np.minimum(stepped, 1.0)
+    return out
+
+
+def least_difference(deviation, freedom, *, level=0.95, power=0.8):
+    """The true difference that a test of this deviation finds with such a chance."""
+    from scipy import special
+
+    t = special.stdtrit(freedom, 0.5 + level / 2) + special.stdtrit(freedom, power)
+    return float(t * deviation)
+
+
+def _between(apart, ways):
+    """Variance of a sum between the cells of some ways crossed."""
+    _, cell = np.unique(np.stack(ways), axis=1, return_inverse=True)
+    sums = np.bincount(cell.reshape(-1), apart)
+    return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))

@@ -1,0 +1,190 @@
+"""The final readout: the only place that reads the test, and it does so once."""
+
+import datetime
+import json
+import logging
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import flax
+import numpy as np
+
+from siamjax.comparison import cell, protocol, readouts, studies, workers
+from siamjax.comparison.protocol import REPEAT
+from siamjax.data import features
+from siamjax.evaluation import baselines
+from siamjax.training import embed, state, step
+from siamjax.types import TEST, Baseline, UsageError
+
+_LOG = logging.getLogger(__name__)
+
+MARK, FOLDER = "test_was_read.json", "readouts"
+UNTRAINED = "untrained encoder"
+
+
+class Cell(NamedTuple):
+    """A training, or a baseline, that the final readout judges."""
+
+    data_set: str
+    method: str  # the loss as the user wrote it, or the name of a baseline
+    repeat: int
+    fold: int
+    about: dict  # of `workers.about`; empty for a baseline
+    weights: Any  # path, or None
+
+    @property
+    def name(self):
+        return f"{self.data_set} {self.method} {self.repeat} {self.fold}"
+
+
+def cells(config, place):
+    """Every `Cell` there is: of each loss the repeats that are done, and baselines."""
+    out = []
+    for study, found in workers.look(config, place.store, {}).items():
+        if study.stage != REPEAT:
+            continue
+        for slot, trial in sorted(studies.done(found).items()):
+            for i, about in enumerate(workers.cells(trial)):
+                repeat = slot if not workers.vmapped(config) else i // config.folds
+                path = workers.weights_path(
+                    place.workdir,
+                    study,
+                    protocol.Member(about["fold"], about["seed"], {}),
+                )
+                out.append(
+                    Cell(study.data_set, study.loss, repeat, about["fold"], about, path)
+                )
+    for data_set in config.data_sets:
+        for fold in range(config.folds):
+            out += [
+                Cell(data_set, UNTRAINED, repeat, fold, {}, None)
+                for repeat in range(config.repeats)
+            ]
+            out += [
+                Cell(data_set, name, 0, fold, {}, None) for name in baselines.BASELINES
+            ]
+    return out
+
+
+def read(config, place, found, *, again=False):
+    """{cell name: {(head, metric, group): `readouts.Units`}}; stored, read once.
+
+    Args:
+      config: of the comparison.
+      place: `workers.Place`.
+      found: `Cell`s, all that the comparison will ever read.
+      again: read the test once more for cells that were not read the first time.
+    Raises:
+      UsageError: the test was read before, and now there are more cells.
+    """
+    mark = place.workdir / MARK
+    names = sorted(c.name for c in found)
+    if mark.exists():
+        before = json.loads(mark.read_text(encoding="utf-8"))
+        new = sorted(set(names) - set(before["cells"]))
+        if new and not again:
+            raise UsageError(
+                f"the test was read on {before['when']} for {len(before['cells'])} "
+                f"cells, and {len(new)} are new ({new[0]}, ...): who looks twice finds "
+                "what he looks for; --read_test_again does it, and the report says so"
+            )
+    else:
+        before = dict(when="", cells=[], times=0)
+        new = names
+    if new:
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        text = json.dumps(
+            dict(when=when, cells=sorted({*before["cells"], *new}),
+                 times=before["times"] + 1),
+            indent=1,
+        )  # fmt: skip
+        mark.write_text(text + "\n", encoding="utf-8")
+    out = {}
+    for one in found:
+        path = place.workdir / FOLDER / f"{workers.digest(one.name)}.npz"
+        if not path.exists():
+            _store(path, judge(config, one))
+        out[one.name] = _load(path)
+    return out
+
+
+def judge(config, one):
+    """{(head, metric, group): `readouts.Units`} of one cell on the test."""
+    train = protocol.training(config, one.data_set, one.fold)
+    splits = protocol.splits(train, blind=False)
+    windows, counts, baseline = test_windows(splits, train.data.bins)
+    if one.method in baselines.BASELINES:
+        x = np.asarray(features.features(counts, baseline, splits.scaler))
+        points = {"": baselines.BASELINES[one.method](x)}
+    else:
+        points = _embedded(config, one, train, splits, counts, baseline)
+    novel = [splits.conditions.index(name) for name in splits.novel]
+    ways = config.data_sets[one.data_set].ways
+    out = {}
+    for head, x in points.items():
+        if not np.isfinite(x).all():
+            continue
+        for (metric, group), units in readouts.readouts(
+            x, windows.condition, windows.session, novel,
+            ways=ways, draws=config.draws, seed=config.seed,
+        ).items():  # fmt: skip
+            names = np.array(splits.conditions)[units.condition]
+            captures = np.array(splits.sessions)[units.capture]
+            out[head, metric, group] = units._replace(condition=names, capture=captures)
+    return out
+
+
+def test_windows(splits, bins):
+    """The test's windows of known and of its own conditions, counts and baselines."""
+    windows = splits.of(TEST, splits.conditions[: splits.known] + splits.novel)
+    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
+    return windows, embed.cut(splits.counts, windows, bins), baseline
+
+
+def _embedded(config, one, train, splits, counts, baseline):
+    """{head: points}, each with the weights of its own best validation."""
+    parts = step.build(
+        train, columns=splits.columns, classes=splits.known,
+        mesh=cell.mesh(train.platform),
+    )  # fmt: skip
+    run_embed = cell.embedder(cell.space(train, splits), parts, splits)
+    if one.weights is None:
+        seed = protocol.seed(config, REPEAT, one.repeat, one.fold)
+        first = state.create(seed, parts)
+        weights = dict(params=first.params["encoder"], stats=first.batch_stats)
+        each = {head: weights for head in parts.losses}
+    else:
+        first = state.create(0, parts)
+        like = dict(params=first.params["encoder"], stats=first.batch_stats)
+        each = flax.serialization.from_bytes(
+            {head: like for head in parts.losses},
+            pathlib.Path(one.weights).read_bytes(),
+        )
+    out = {}
+    for head, weights in each.items():
+        final = parts.encoder.finalise(weights["stats"])
+        out[head] = run_embed(weights["params"], final, counts, baseline)[head]
+    return out
+
+
+def _store(path, judged):
+    """Writes the readouts of a cell as a whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    arrays = {
+        "/".join((*key, field)): column
+        for key, units in judged.items()
+        for field, column in units._asdict().items()
+    }
+    beside = path.with_suffix(".new.npz")
+    np.savez_compressed(beside, **arrays)
+    os.replace(beside, path)
+
+
+def _load(path):
+    out = {}
+    with np.load(path, allow_pickle=False) as file:
+        for name in file.files:
+            *key, field = name.split("/")
+            out.setdefault(tuple(key), {})[field] = file[name]
+    return {key: readouts.Units(**columns) for key, columns in out.items()}
