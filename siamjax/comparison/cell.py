@@ -26,7 +26,7 @@ class Best(NamedTuple):
     score: float  # MAP@R; NaN where the training broke
     step: int
     time_s: float  # of training until then, of the whole group if vmapped
-    collapsed: bool  # all points of validation were one
+    collapsed: bool  # all points of validation are one at the end
     weights: Any  # dict(params, stats), as NumPy arrays
 
 
@@ -69,25 +69,31 @@ def train(config, data_set, members, *, vmapped, blind=True):
     """
     trainings = [protocol.training(config, data_set, m.fold) for m in members]
     splits = [protocol.splits(train, blind=blind) for train in trainings]
-    parts, keys = zip(*(_parts(t, s, m) for t, s, m in zip(trainings, splits, members)))
-    data = [
-        loop.place(s, t.batch.batch_from, p, m.seed)
-        for s, t, p, m in zip(splits, trainings, parts, members)
-    ]
-    now = [
-        jax.device_put(state.create(m.seed, p), devices.whole(p.mesh))
-        for m, p in zip(members, parts)
-    ]
     judges = [validator(s, t.data.bins) for s, t in zip(splits, trainings)]
-    if vmapped and len(members) > 1 and len(set(keys)) == 1:
-        program = _program(keys[0], parts[0], splits[0], many=True)
-        return _together(program, now, data, judges, trainings[0])
-    return [
-        _together(_program(k, p, s, many=False), [n], [d], [j], t)[0]
-        for k, p, s, n, d, j, t in zip(
-            keys, parts, splits, now, data, judges, trainings
-        )
-    ]
+    ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
+    if vmapped and len(members) > 1 and len({r.key for r in ready}) == 1:
+        return _together(ready, judges, trainings[0])
+    return [_together([r], [j], t)[0] for r, j, t in zip(ready, judges, trainings)]
+
+
+class Ready(NamedTuple):
+    """A training before its first step."""
+
+    key: Any  # see `Key`
+    parts: step.Parts
+    splits: Any
+    state: Any
+    data: step.Data
+
+
+def prepared(train, splits, member):
+    """`Ready` of a member."""
+    parts, key = _parts(train, splits, member)
+    first = state.create(member.seed, parts)
+    return Ready(
+        key, parts, splits, jax.device_put(first, devices.whole(parts.mesh)),
+        loop.place(splits, train.batch.batch_from, parts, member.seed),
+    )  # fmt: skip
 
 
 def validator(splits, bins):
@@ -112,13 +118,15 @@ def validator(splits, bins):
     return validate
 
 
-def _together(program, states, data, judges, train):
+def _together(ready, judges, train):
     """Outcomes of a group; the time of compilation is nobody's."""
-    many = len(states) > 1
+    many = len(ready) > 1
+    program = program_of(ready[0], many=many)
+    states, data = [r.state for r in ready], [r.data for r in ready]
     now = _stack(states) if many else states[0]
     data = _group(data) if many else data[0]
     now = jax.block_until_ready(program.run(now, 0, data))
-    best, spent, at = [{} for _ in states], 0.0, 0
+    best, spent, at = [{} for _ in ready], 0.0, 0
     for stop in _stops(train):
         start = time.perf_counter()
         now = jax.block_until_ready(program.run(now, stop - at, data))
@@ -127,9 +135,10 @@ def _together(program, states, data, judges, train):
         for i, (judge, found) in enumerate(zip(judges, best)):
             weights = _member(host, i) if many else host
             for head, (score, flat) in judge(program, weights).items():
-                # A run that broke stays broken; a later one that is as good is no news.
-                if head not in found or not score <= found[head].score:
+                best_yet = found[head].score if head in found else -1.0
+                if score > best_yet or np.isnan(score):  # what broke stays broken
                     found[head] = Best(score, at, spent, flat, weights)
+                found[head] = found[head]._replace(collapsed=flat)
     return [Outcome(found, spent) for found in best]
 
 
@@ -143,8 +152,9 @@ def _stops(train):
 
 def _parts(train, splits, member):
     """`step.Parts` of a member, and the key of the program that runs it."""
-    mesh = devices.mesh(devices.prepare(train.platform)[:1])
-    parts = step.build(train, columns=splits.columns, classes=splits.known, mesh=mesh)
+    parts = step.build(
+        train, columns=splits.columns, classes=splits.known, mesh=mesh(train.platform)
+    )
     made, keys = {}, []
     for head, (_, dim) in parts.losses.items():
         spec, setting = member.setting[head]
@@ -169,16 +179,16 @@ def embedder(common, parts, splits):
     return _EMBED[common]
 
 
-def _program(key, parts, splits, *, many):
-    """The compiled program of a key, from memory where it was used lately."""
-    at = key, many
+def program_of(ready, *, many):
+    """The compiled program of a training, from memory where it was used lately."""
+    at = ready.key, many
     if at not in _PROGRAMS:
         while len(_PROGRAMS) >= MANY:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
         _PROGRAMS[at] = Program(
-            run=_compiled(parts, many),
-            embed=embedder(key.space, parts, splits),
-            finalise=parts.encoder.finalise,
+            run=_compiled(ready.parts, many),
+            embed=embedder(ready.key.space, ready.parts, ready.splits),
+            finalise=ready.parts.encoder.finalise,
         )
     else:
         _PROGRAMS[at] = _PROGRAMS.pop(at)

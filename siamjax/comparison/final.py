@@ -68,13 +68,15 @@ def cells(config, place):
 
 
 def read(config, place, found, *, again=False):
-    """{cell name: {(head, metric, group): `readouts.Units`}}; stored, read once.
+    """Every cell's readouts, stored: the test is read once.
 
     Args:
       config: of the comparison.
       place: `workers.Place`.
       found: `Cell`s, all that the comparison will ever read.
       again: read the test once more for cells that were not read the first time.
+    Returns:
+      `{cell name: {(head, metric, group): readouts.Units}}`, and dict(when, times).
     Raises:
       UsageError: the test was read before, and now there are more cells.
     """
@@ -90,23 +92,19 @@ def read(config, place, found, *, again=False):
                 "what he looks for; --read_test_again does it, and the report says so"
             )
     else:
-        before = dict(when="", cells=[], times=0)
-        new = names
+        before, new = dict(when="", cells=[], times=0), names
     if new:
-        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        text = json.dumps(
-            dict(when=when, cells=sorted({*before["cells"], *new}),
-                 times=before["times"] + 1),
-            indent=1,
-        )  # fmt: skip
-        mark.write_text(text + "\n", encoding="utf-8")
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        every = sorted({*before["cells"], *new})
+        before = dict(when=now, cells=every, times=before["times"] + 1)
+        mark.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
     out = {}
     for one in found:
         path = place.workdir / FOLDER / f"{workers.digest(one.name)}.npz"
         if not path.exists():
             _store(path, judge(config, one))
         out[one.name] = _load(path)
-    return out
+    return out, before
 
 
 def judge(config, one):

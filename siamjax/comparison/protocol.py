@@ -8,6 +8,7 @@ is ever trained on or chosen by.
 
 import functools
 import json
+import pathlib
 import zlib
 from typing import NamedTuple
 
@@ -58,6 +59,34 @@ def check(config):
             config[name] >= least,
             f"config.{name} is {config[name]}: it must be {least} or more",
         )
+
+
+def same(workdir, config):
+    """Writes config.json, or refuses a workdir whose numbers would not compare.
+
+    Losses, data sets, draws and workers may be added or changed: what is done stays.
+    """
+    path = pathlib.Path(workdir) / "config.json"
+    now = json.loads(json.dumps(config.to_dict(), default=list))
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        both = before["data_sets"].keys() & now["data_sets"].keys()
+        differ = [
+            f"config.{name}"
+            for name in ("seed", "trials", "random_trials", "repeats", "folds", "train")
+            if before[name] != now[name]
+        ] + [
+            f"config.data_sets.{name}"
+            for name in sorted(both)
+            if before["data_sets"][name] != now["data_sets"][name]
+        ]
+        require(
+            not differ,
+            f"{workdir} was made with another {', '.join(differ)}: give another "
+            "--workdir or the same config",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 
 def listed(text):

@@ -1,71 +1,158 @@
 """One comparison from its config to its page."""
 
+import importlib.metadata
+import json
 import logging
 import multiprocessing
 import os
 import pathlib
+import platform
 import signal
 
-from siamjax.comparison import protocol, studies, workers
-from siamjax.training import devices, loop
+from siamjax.comparison import (
+    cell,
+    figures,
+    films,
+    final,
+    page,
+    protocol,
+    report,
+    studies,
+    tables,
+    workers,
+)
 from siamjax.types import Interrupted, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
 HEARTBEAT_S = 20
+VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
 
 
-def compare(config, workdir, losses="", storage=""):
-    """Searches, repeats, reads out and reports, from wherever it was."""
-    if losses:
-        config.losses = protocol.listed(losses)
+def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
+    """Searches, repeats, reads out and reports, from wherever it was.
+
+    Args:
+      config: see configs/compare.py.
+      workdir: gets everything; several machines share it.
+      storage: URL of the database that workers share; by default a file of workdir.
+      read_again: read the test once more, for cells that are new.
+      unfinished: report what is done by now, and do nothing else.
+    Returns:
+      The dict of `report`.
+    """
     protocol.check(config)
     workdir = pathlib.Path(workdir)
-    loop.same_config(workdir, config)
+    protocol.same(workdir, config)
     url = storage or f"sqlite:///{workdir / 'studies.db'}"
+    if not unfinished:
+        work(config, workdir, url)
+    place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
+    found = final.cells(config, place)
+    read, mark = final.read(config, place, found, again=read_again)
+    opened = workers.look(config, place.store, {})
+    made = report.build(config, opened, found, read, mark)
+    write(workdir, config, made, films.make(config, workdir, found))
+    return made
+
+
+def write(workdir, config, made, traces):
+    """results.csv, pairs.csv, tables, figures and the page of a report."""
+    tables.write_csv(workdir / "results.csv", made["rows"])
+    tables.write_csv(workdir / "pairs.csv", tables.pair_rows(made))
+    (workdir / "tables.md").write_text(tables.markdown(made), encoding="utf-8")
+    (workdir / "tables.tex").write_text(tables.latex(made), encoding="utf-8")
+    about = settings(config)
+    text = json.dumps(about, indent=1, default=list)
+    (workdir / "settings.json").write_text(text + "\n", encoding="utf-8")
+    for data_set, heads in made["data_sets"].items():
+        first = next(iter(heads.values()))
+        baselines = [m for m in first["levels"] if m not in made["losses"]]
+        figures.levels(_both(workdir, f"{data_set}_levels"), heads, data_set, baselines)
+        for head, of in heads.items():
+            if of["pairs"]["one_shot"]:
+                figures.critical(
+                    _both(workdir, f"{data_set}_{head}_critical"),
+                    of["ranks"]["one_shot"], of["pairs"]["one_shot"],
+                    f"{data_set}, {head} head: mean rank in one-shot accuracy",
+                )  # fmt: skip
+    page.write(workdir / "compare.html", made, traces, about)
+
+
+def settings(config):
+    """All that an exact repeat needs: config, versions, machine."""
+    return dict(
+        config=config.to_dict(),
+        versions={name: importlib.metadata.version(name) for name in VERSIONS},
+        python=platform.python_version(),
+        machine=platform.machine(),
+        devices=[d.device_kind for d in cell.mesh(config.train.platform).devices],
+    )
+
+
+def work(config, workdir, url):
+    """All workers, until every slot is done."""
     many = processes(config)
     if many == 1:
-        _worker(config, workdir, url, 0)
-    else:
-        _spawn(config, workdir, url, many)
+        _worker(config, workdir, url)
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    before = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{before} --xla_cpu_multi_thread_eigen=false"
+    context = multiprocessing.get_context("spawn")
+    cores = sorted(os.sched_getaffinity(0))
+    crew = [
+        context.Process(
+            target=_pinned, args=(cores[i % len(cores)], config, workdir, url)
+        )
+        for i in range(many)
+    ]
+    for process in crew:
+        process.start()
+    try:
+        for process in crew:
+            process.join()
+    except KeyboardInterrupt:
+        for process in crew:
+            process.join()
+        raise Interrupted("stopped: the same command goes on", 130) from None
+    if any(process.exitcode for process in crew):
+        raise SiamjaxError("a worker ended early: the same command goes on")
 
 
 def processes(config):
     """How many workers: one a core, one alone on an accelerator."""
     if config.workers:
         return config.workers
-    on_cpu = devices.prepare(config.train.platform)[0].platform == "cpu"
+    on_cpu = cell.mesh(config.train.platform).devices[0].platform == "cpu"
     return len(os.sched_getaffinity(0)) if on_cpu else 1
 
 
-def _worker(config, workdir, url, index):
-    place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
-    signal.signal(signal.SIGTERM, _interrupt)
+def _pinned(core, config, workdir, url):
+    """A worker process on a core of its own."""
+    os.sched_setaffinity(0, {core})
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    _worker(config, workdir, url)
+
+
+def _worker(config, workdir, url):
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
+        place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
         workers.work(config, place)
     except KeyboardInterrupt:
         raise Interrupted(
             "stopped, what is done is kept: the same command goes on", 130
         ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number, _):
     raise KeyboardInterrupt
 
 
-def _spawn(config, workdir, url, many):
-    """Workers of one thread each, on a core of their own."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    flags_now = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags_now} --xla_cpu_multi_thread_eigen=false"
-    context = multiprocessing.get_context("spawn")
-    crew = [
-        context.Process(target=_worker, args=(config, workdir, url, i))
-        for i in range(many)
-    ]
-    for process in crew:
-        process.start()
-    for process in crew:
-        process.join()
-    if any(process.exitcode for process in crew):
-        raise SiamjaxError("a worker ended early: the same command goes on")
+def _both(workdir, name):
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]

@@ -1,0 +1,283 @@
+"""The comparison: its protocol, its queue, what it may not see, and that it repeats."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import compare
+from siamjax.comparison import cell, protocol, studies, tunable, workers
+from siamjax.losses import search
+from siamjax.types import TEST, TRAIN, VALID, UsageError
+from tests import small_data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared") / "data"
+    small_data.write(folder)
+    return folder
+
+
+@pytest.fixture
+def config(folder):
+    config = compare.get_config()
+    config.losses = ("triplet", "supcon")
+    config.trials, config.random_trials, config.repeats = 2, 1, 2
+    config.workers, config.draws = 1, 3
+    small = small_data.config(folder, steps=4)
+    small.evaluate_every = 2
+    small.batch.update(made_up=0)
+    config.train = small
+    config.data_sets = dict(
+        small=dict(data=dict(dir=str(folder)), test_conditions=("busy",), ways=0)
+    )
+    return config
+
+
+def opened(config, fold):
+    train = protocol.training(config, "small", fold)
+    return protocol.splits(train, blind=True)
+
+
+def test_no_condition_and_no_capture_of_the_test_is_trained_on_or_chosen_by(config):
+    validating = []
+    for fold in range(config.folds):
+        splits = opened(config, fold)
+        known = set(splits.conditions[: splits.known])
+        validating.append(set(splits.novel_valid))
+        assert splits.novel == ("busy",) and not known & {"busy", *splits.novel_valid}
+        assert np.isnan(splits.counts[splits.role == TEST]).all()
+        assert not np.isnan(splits.counts[splits.role != TEST]).all((1, 2)).any()
+        for role in (TRAIN, VALID):
+            names = {splits.conditions[c] for c in splits.of(role).condition if c >= 0}
+            assert "busy" not in names
+    assert not validating[0] & validating[1]
+    assert set.union(*validating) == {"blocked", "overload", "slow"}
+
+
+def test_folds_test_on_the_same_captures(config):
+    first, second = (opened(config, fold) for fold in range(2))
+    np.testing.assert_array_equal(first.role == TEST, second.role == TEST)
+
+
+def test_all_losses_have_the_same_seeds_and_no_trial_shares_one_with_a_repeat(config):
+    def seeds(stage):
+        return {m.seed for m in protocol.members(config, stage, range(8), {})}
+
+    assert len(seeds("tune")) == 16 and not seeds("tune") & seeds("repeat")
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        ("a", "b", "c"),
+        ("triplet:margin=soft,mining=hard", "my.mine"),
+        ("memory:loss=(triplet:margin=1,mining=all)", "x:b=2"),
+    ],
+)
+def test_losses_on_the_command_line(losses):
+    assert protocol.listed(",".join(losses)) == losses
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("losses", (), "empty"),
+        ("losses", ("triplet", "triplet"), "twice"),
+        ("losses", ("tripet",), "did you mean triplet"),
+        ("repeats", 1, "2 or more"),
+    ],
+)
+def test_what_cannot_be_believed_is_refused(config, field, value, message):
+    config[field] = value
+    with pytest.raises(UsageError, match=message):
+        protocol.check(config)
+
+
+def test_a_workdir_takes_more_losses_but_no_other_budget(config, tmp_path):
+    protocol.same(tmp_path, config)
+    config.losses = ("triplet", "supcon", "nca")
+    protocol.same(tmp_path, config)
+    config.trials = 3
+    with pytest.raises(UsageError, match=r"config\.trials"):
+        protocol.same(tmp_path, config)
+
+
+FEW = ("triplet", "contrastive", "multi_similarity", "sigmoid_pairs", "soft_triple")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(spec, marks=() if spec in FEW else pytest.mark.slow)
+        for spec in sorted(search.SEARCH)
+    ],
+)
+def test_a_setting_as_data_is_the_setting_as_text(spec):
+    """Value and gradient of the loss do not depend on how its numbers come in."""
+    setting = {
+        name: space.low + 0.3 * (space.high - space.low)
+        if isinstance(space, search.Range) and isinstance(space.low, float)
+        else (space.low if isinstance(space, search.Range) else space[-1])
+        for name, space in search.free(spec).items()
+    }
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 4)).astype(np.float32)
+    x, labels = x / np.linalg.norm(x, axis=1, keepdims=True), np.repeat(np.arange(4), 2)
+    data, _ = tunable.resolve(spec, setting)
+    text = tunable.losses.resolve(search.filled(spec, setting))
+
+    def run(loss):
+        state = loss.init(jax.random.key(1), 4, 4)
+        where = np.ones(8, bool)
+        return jax.value_and_grad(
+            lambda x: loss.apply(state, x, labels, where=where, key=jax.random.key(2))[
+                0
+            ]
+        )(x)
+
+    for got, want in zip(run(data), run(text)):
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=1e-6)
+
+
+def test_settings_that_differ_in_numbers_share_a_program():
+    _, one = tunable.resolve("triplet", dict(margin=0.2, mining="all"))
+    _, two = tunable.resolve("triplet", dict(margin=0.7, mining="all"))
+    _, other = tunable.resolve("triplet", dict(margin=0.7, mining="hard"))
+    assert one == two != other
+
+
+def store(tmp_path, name="studies.db"):
+    return studies.storage(f"sqlite:///{tmp_path / name}", 1)
+
+
+def test_every_slot_is_done_once_though_a_queue_holds_it_twice(tmp_path):
+    study = protocol.Study("small", "tune", "triplet")
+    found = studies.open_study(store(tmp_path), study, [None] * 3).study
+    for slot in range(3):
+        found.enqueue_trial({}, user_attrs={studies.SLOT: slot, studies.SETTING: None})
+    done = []
+    for _ in range(8):
+        studies.take(
+            found, lambda slot, trial: (done.append(slot) or 0.5, []),
+            seed=0, random_trials=1,
+        )  # fmt: skip
+    assert sorted(done) == [0, 1, 2]
+    assert sorted(studies.done(studies.read(found))) == [0, 1, 2]
+
+
+def test_a_failed_and_a_nan_slot_are_told_and_do_not_stop_the_others(tmp_path):
+    study = protocol.Study("small", "tune", "triplet")
+    found = studies.open_study(store(tmp_path), study, [None] * 3).study
+
+    def work(slot, trial):
+        if slot == 0:
+            raise ValueError("out of luck")
+        return (float("nan") if slot == 1 else 0.5), []
+
+    for _ in range(3):
+        studies.take(found, work, seed=0, random_trials=1)
+    done = studies.done(studies.read(found))
+    assert done[0].user_attrs[studies.ERROR] == "ValueError: out of luck"
+    assert "no number" in done[1].user_attrs[studies.ERROR] and done[2].value == 0.5
+
+
+def test_what_was_interrupted_is_queued_again_with_its_setting(tmp_path):
+    study = protocol.Study("small", "tune", "supcon")
+    found = studies.open_study(store(tmp_path), study, [None]).study
+    seen = []
+
+    def work(slot, trial):
+        seen.append(studies.suggest(trial, "supcon"))
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return 0.5, []
+
+    with pytest.raises(KeyboardInterrupt):
+        studies.take(found, work, seed=0, random_trials=1)
+    assert studies.waiting(studies.read(found)) == 0
+    studies.take(found, work, seed=0, random_trials=1)
+    assert seen[0] == seen[1] and len(studies.done(studies.read(found))) == 1
+
+
+def test_a_search_repeats_from_its_seed(tmp_path):
+    def settings(name):
+        study = protocol.Study("small", "tune", "multi_similarity")
+        found = studies.open_study(store(tmp_path, name), study, [None] * 4).study
+        seen = []
+
+        def work(slot, trial):
+            seen.append(studies.suggest(trial, "multi_similarity"))
+            return seen[-1]["base"], []
+
+        for _ in range(4):
+            studies.take(found, work, seed=3, random_trials=2)
+        return seen
+
+    assert settings("a.db") == settings("b.db")
+
+
+@pytest.fixture(scope="module")
+def members():
+    setting = {
+        h: ("triplet", dict(margin=0.3, mining="all")) for h in ("match", "view")
+    }
+    return [protocol.Member(0, 5, setting), protocol.Member(0, 6, setting)]
+
+
+def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
+    group = cell.train(config, "small", members, vmapped=True)
+    again = cell.train(config, "small", members, vmapped=True)
+    alone = cell.train(config, "small", members, vmapped=False)
+    leaves = [
+        jax.tree.leaves([o.best["match"].weights for o in x])
+        for x in (group, again, alone)
+    ]
+    for a, b, c in zip(*leaves):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, atol=1e-5)
+
+
+def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch):
+    """NaN or nonsense in every test capture changes no bit of what is trained or
+    chosen."""
+    clean = cell.train(config, "small", members[:1], vmapped=False)
+    honest = protocol.splits
+
+    def poisoned(train, *, blind):
+        splits = honest(train, blind=False)
+        counts = splits.counts.copy()
+        counts[splits.role == TEST] = 1e6
+        mean = np.array(splits.baseline.mean)
+        mean[splits.role == TEST] = np.nan
+        return splits._replace(
+            counts=counts, baseline=splits.baseline._replace(mean=mean)
+        )
+
+    monkeypatch.setattr(protocol, "splits", poisoned)
+    dirty = cell.train(config, "small", members[:1], vmapped=False)
+    for head, best in clean[0].best.items():
+        assert best[:2] == dirty[0].best[head][:2]  # score and step
+        for a, b in zip(
+            *(jax.tree.leaves(x.weights) for x in (best, dirty[0].best[head]))
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_best_setting_is_each_heads_own(config):
+    def trial(slot, match, view):
+        best = {"match": {"score": match}, "view": {"score": view}}
+        space = studies.optuna.distributions.FloatDistribution(0, 9)
+        attrs = {studies.SLOT: slot, studies.CELLS: [{"best": best}]}
+        made = studies.optuna.trial.create_trial(
+            value=match, user_attrs=attrs, params={"temperature": 0.1 + slot},
+            distributions={"temperature": space},
+        )  # fmt: skip
+        return slot, made
+
+    study = protocol.Study("small", "tune", "supcon")
+    got = workers.best_setting(
+        config, study, dict([trial(0, 0.9, 0.1), trial(1, 0.5, 0.4)])
+    )
+    assert got["match"] == ("supcon", {"temperature": 0.1})
+    assert got["view"] == ("supcon", {"temperature": 1.1})
