@@ -1,6 +1,9 @@
-"""Losses compared on the test bed with equal budgets.
+"""Losses compared with equal budgets on the test bed, and on counters where they are.
 
 python -m siamjax.compare --config=configs/compare.py --workdir=runs/compare
+
+`configs/compare.py:testbed,kddi` names the data sets, see DATA_SETS; docs/counters.md
+says where kddi comes from.
 """
 
 from ml_collections import ConfigDict
@@ -10,8 +13,8 @@ from configs import default
 LOSSES = (
     "triplet",
     "triplet:mining=hard",
-    "triplet:margin=soft,mining=hard",
     "triplet:mining=semihard",
+    "triplet:margin=soft,mining=hard",
     "lossless",
     "contrastive",
     "margin",
@@ -23,11 +26,27 @@ LOSSES = (
     "prototypical",
     "smooth_ap",
     "proxy_anchor",
-    "normalized_softmax",
+    "normalized_softmax",  # a classifier's features
 )
 
+# What differs from `train` below, the conditions of the test (names, or how many to
+# draw with the seed), and how many conditions one-shot tells apart (0: all).
+DATA_SETS = dict(
+    testbed=dict(data=dict(dir="runs/testbed"), test_conditions=5, ways=0),
+    kddi=dict(
+        data=dict(
+            dir="runs/kddi", bin_s=60.0, bins=5, hop_s=0.0, baseline_s=0.0, clip=10.0,
+            test_captures=("2020-07-0[7-9]", "2020-07-1*"),
+            valid_captures=("2020-07-0[456]",),
+        ),
+        batch=dict(conditions=16, per_condition=4),
+        test_conditions=26,
+        ways=20,
+    ),
+)  # fmt: skip
 
-def get_config(size="full"):
+
+def get_config(data_sets="testbed"):
     config = ConfigDict()
     config.seed = 0
     config.losses = LOSSES
@@ -42,16 +61,12 @@ def get_config(size="full"):
     config.train = default.get_config()  # the same for all losses, but for these:
     config.train.steps = 200
     config.train.evaluate_every = 50
+    # Nothing made up: losses with weights for each class could not use it.
     config.train.batch.update(conditions=4, made_up=0, per_condition=16)
     config.train.encoder.hidden = (32,)
+    config.train.heads.match.dim = 32
 
     config.data_sets = ConfigDict(
-        dict(
-            testbed=dict(
-                data=dict(dir="runs/testbed"),
-                test_conditions=5,  # how many, drawn with the seed; or their names
-                ways=0,  # conditions told apart in one-shot; 0: all
-            ),
-        )
+        {name: DATA_SETS[name] for name in data_sets.split(",")}
     )
     return config

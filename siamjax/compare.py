@@ -27,15 +27,23 @@ _AGAIN = flags.DEFINE_bool(
 _UNFINISHED = flags.DEFINE_bool(
     "unfinished", False, "Report what is done by now, and train nothing."
 )
+_REPRODUCE = flags.DEFINE_string(
+    "reproduce", "", "FILE:ROW, such as results.csv:3: train that row once more."
+)
 
 
 def main(argv):
     cli.no_arguments(argv)
-    from siamjax.comparison import protocol, run, tables  # a usage error is quick
+    # After the flags: a usage error is quick.
+    from siamjax.comparison import protocol, reproduce, run, tables
 
     config = _CONFIG.value
     if _LOSSES.value:
         config.losses = protocol.listed(_LOSSES.value)
+    if _REPRODUCE.value:
+        for line in reproduce.reproduce(config, _WORKDIR.value, _REPRODUCE.value):
+            print(line)
+        return
     made = run.compare(
         config, _WORKDIR.value, storage=_STORAGE.value, read_again=_AGAIN.value,
         unfinished=_UNFINISHED.value,

@@ -1,11 +1,17 @@
 """Retrieval against hand-worked tables, plain loops, and all orders of what ties."""
 
 import itertools
+import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from siamjax.evaluation import retrieval
+
+STORED = json.loads(
+    (pathlib.Path(__file__).parent / "metric_values.json").read_text(encoding="utf-8")
+)
 
 
 def query_scores(relevant, r=10):
@@ -85,3 +91,28 @@ def test_labels_beyond_the_floats_do_not_merge():
 def test_without_a_pair_there_is_no_score(n):
     got = retrieval.retrieval(np.ones((n, 2)), np.arange(n))
     assert got.queries == 0 and np.isnan(got.map_at_r)
+
+
+def test_as_pytorch_metric_learning_has_it():
+    """Over queries, and over classes as readouts of a comparison are."""
+    points = np.array(STORED["points"], np.float32)
+    labels = np.array(STORED["labels"])
+    got = retrieval.retrieval(points, labels)
+    np.testing.assert_allclose(got[:3], STORED["queries"], rtol=1e-6)
+    each = retrieval.scores(points, labels)
+    by_class = [
+        np.mean(
+            [each[labels == c, i].mean() for c in range(6) if (labels == c).sum() > 1]
+        )
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(by_class, STORED["classes"], rtol=1e-6)
+
+
+def test_scores_of_some_queries_are_those_of_all():
+    points = np.array(STORED["points"], np.float32)
+    labels = np.array(STORED["labels"])
+    some = labels >= 3
+    got = retrieval.scores(points, labels, queries=some)
+    assert np.isnan(got[~some]).all()
+    np.testing.assert_array_equal(got[some], retrieval.scores(points, labels)[some])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from scripts import experiment_statistics as simulated
 from siamjax.evaluation import statistics
 from siamjax.evaluation.statistics import Table
 
@@ -133,3 +134,72 @@ def test_table_sums_judged_hits():
     got = statistics.table(hits, np.array([0, 1, 1, 1]), np.array([7, 7, 8, 9]), [0, 1])
     np.testing.assert_array_equal(got.right, [[1.0, 1.5], [0.0, 1.0]])
     np.testing.assert_array_equal(got.judged, [[1, 2], [0, 2]])
+
+
+@pytest.mark.parametrize("conditions", simulated.CONDITIONS)
+def test_clustered_intervals_cover(conditions):
+    spread = simulated.SPREADS["conditions differ most"]
+    ours, naive, _ = simulated.coverage(conditions, spread, 300)
+    assert 0.92 <= ours <= 0.98 and naive < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conditions", simulated.CONDITIONS)
+@pytest.mark.parametrize("spread", simulated.SPREADS.values(), ids=simulated.SPREADS)
+def test_clustered_intervals_cover_in_full(conditions, spread):
+    ours, naive, found = simulated.coverage(conditions, spread, 2000)
+    assert 0.925 <= ours <= 0.975 and naive < 0.6 and found <= 0.065
+
+
+def test_of_equal_methods_none_is_better_and_a_planted_one_is():
+    assert simulated.family(3, 100) <= 0.10
+    assert simulated.family(3, 20, effect=2.5) > 0.9
+
+
+def test_one_way_is_students_interval():
+    x = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6])
+    got = statistics.clustered(x, np.full(6, 1 / 6), [np.arange(6)])
+    low, high = stats.t.interval(0.95, 5, x.mean(), x.std(ddof=1) / np.sqrt(6))
+    np.testing.assert_allclose([got.low, got.high], [low, high])
+    assert got.p_value == pytest.approx(stats.ttest_1samp(x, 0).pvalue)
+
+
+def test_clusters_are_one_witness_each():
+    """Ten copies of every value in its cluster say no more than one."""
+    x = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6])
+    one = statistics.clustered(x, np.full(6, 1 / 6), [np.arange(6)])
+    ten = statistics.clustered(
+        np.repeat(x, 10), np.full(60, 1 / 60), [np.repeat(np.arange(6), 10)]
+    )
+    np.testing.assert_allclose(one, ten)
+
+
+def test_two_ways_by_hand():
+    """2 x 2: V = V_rows + V_columns - V_cells, of e = (x - mean) / 4."""
+    x = np.array([3.0, 1.0, 1.0, -1.0])  # mean 1, e = 1/2 0 0 -1/2
+    rows, columns = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    got = statistics.clustered(x, np.full(4, 0.25), [rows, columns])
+    # Rows: sums 1/2, -1/2, so 2 / (2 - 1) * 1/2 = 1; columns alike; cells 4/3 * 1/2.
+    assert got.deviation == pytest.approx(np.sqrt(1 + 1 - 2 / 3))
+    assert got.freedom == 1
+
+
+def test_no_difference_is_none_and_one_cluster_says_nothing():
+    weights, ways = np.full(4, 0.25), [np.arange(4)]
+    assert statistics.clustered(np.zeros(4), weights, ways).p_value == 1.0
+    assert statistics.clustered(np.full(4, 1e-17), weights, ways).p_value == 1.0
+    got = statistics.clustered(np.ones(4), weights, [np.zeros(4, int)])
+    assert got.p_value == 1.0 and got.high == np.inf
+
+
+def test_holm_by_hand():
+    got = statistics.holm([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(got, [0.03, 0.06, 0.06, 0.02])
+
+
+def test_the_least_difference_is_found_with_its_power():
+    deviation, freedom = 0.02, 11
+    least = statistics.least_difference(deviation, freedom)
+    limit = stats.t.ppf(0.975, freedom)
+    found = stats.nct.sf(limit, freedom, least / deviation)
+    assert found == pytest.approx(0.8, abs=0.02)

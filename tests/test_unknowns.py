@@ -1,5 +1,8 @@
 """The threshold of the unknown, against all thresholds there are."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -56,3 +59,12 @@ def test_empty_and_broken_input():
         unknowns.fit([], [1.0])
     with pytest.raises(UsageError, match="not all finite"):
         unknowns.fit([1.0, np.nan], [1.0])
+
+
+def test_auroc_as_scikit_learn_has_it():
+    path = pathlib.Path(__file__).parent / "metric_values.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    known, unknown = stored["known"], stored["unknown"]
+    assert unknowns.auroc(known, unknown) == pytest.approx(stored["auroc"])
+    weighted = unknowns.farther(known, unknown, stored["weights"]).mean()
+    assert weighted == pytest.approx(stored["weighted_auroc"])

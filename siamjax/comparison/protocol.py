@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 from siamjax import losses
 from siamjax.checks import require
 from siamjax.data import prepared
-from siamjax.data.splits import open_splits
+from siamjax.data.splits import open_splits, roles
 from siamjax.losses import registry
-from siamjax.types import NORMAL, TEST
+from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
 
@@ -173,9 +173,20 @@ def conditions(folder):
 
 @functools.lru_cache(16)
 def _opened(frozen):
+    """Splits in which the captures of the test are its own in every fold.
+
+    `data.splits` gives all captures of a condition that validates to validation; here
+    another fold has it as a known one, and tests on some of them.
+    """
     data = json.loads(frozen)
     data = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return open_splits(ConfigDict(data))
+    seen = open_splits(ConfigDict(data))
+    sessions = [
+        Session(name, 0.0, labels, None, None)
+        for name, labels in zip(seen.sessions, seen.labels)
+    ]
+    alone = roles(sessions, ConfigDict({**data, "novel_valid": ()}))
+    return seen._replace(role=np.where(alone == TEST, TEST, seen.role))
 
 
 def splits(train, *, blind):

@@ -33,19 +33,19 @@ def resolve(spec, setting):
         for name, value in setting.items()
         if isinstance(free[name], search.Range) and isinstance(value, float)
     }
-    text, names = _program(
-        spec, tuple(i for i in setting.items() if i[0] not in numbers), tuple(numbers)
-    )
+    fixed = tuple(item for item in setting.items() if item[0] not in numbers)
+    names = _data(spec, fixed, tuple(numbers))
+    text = search.filled(spec, {k: v for k, v in setting.items() if k not in names})
     concrete = losses.resolve(search.filled(spec, setting))
     values = {name: jnp.float32(numbers[name]) for name in names}
     return _reading(concrete, text, values), f"{text} {' '.join(names)}"
 
 
 @functools.cache
-def _program(spec, constants, names):
-    """Text of the loss with its constants, and which of the names can be data."""
-    text = search.filled(spec, dict(constants))
-    return text, tuple(name for name in names if _takes_arrays(text, name))
+def _data(spec, fixed, names):
+    """Which of the names can be data, with the other hyper-parameters as they are."""
+    text = search.filled(spec, dict(fixed))
+    return tuple(name for name in names if _takes_arrays(text, name))
 
 
 def _reading(concrete, text, values):

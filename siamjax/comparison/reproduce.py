@@ -1,0 +1,103 @@
+"""A row of results.csv once more: its group to the bit, itself alone to rounding."""
+
+import pathlib
+
+import flax
+import jax
+import numpy as np
+
+from siamjax.checks import require
+from siamjax.comparison import cell, protocol, tables, workers
+from siamjax.losses import registry, search
+from siamjax.types import SiamjaxError, UsageError
+
+# What a cell alone may differ by from the same cell in its group.
+ALONE = 1e-5
+
+
+def reproduce(config, workdir, which):
+    """Lines that say how the row's cell came out again.
+
+    Args:
+      config: of the comparison.
+      workdir: of the comparison, with the weights that the row is compared with.
+      which: `results.csv:ROW`.
+    Raises:
+      UsageError: there is no such row of a loss.
+      SiamjaxError: the cell came out differently.
+    """
+    row, group = _rows(config, which)
+    members = [_member(config, r) for r in group]
+    at = group.index(row)
+    study = protocol.Study(row["data_set"], protocol.REPEAT, row["method"])
+    many = workers.vmapped(config)
+    got = cell.train(config, row["data_set"], members, vmapped=many)[at]
+    path = workers.weights_path(workdir, study, members[at])
+    require(path.exists(), f"{workdir} has no weights of row {row['row']}")
+    new = {head: best.weights for head, best in got.best.items()}
+    stored = flax.serialization.from_bytes(new, path.read_bytes())
+    apart = _apart(new, stored)
+    if apart:
+        raise SiamjaxError(
+            f"row {row['row']} came out differently, weights by {apart:.3g}: another "
+            "machine, version or program?"
+        )
+    yield f"row {row['row']}, {row['data_set']}, {row['method']}: weights to the bit"
+    for head, best in got.best.items():
+        yield f"{head}: validation MAP@R {best.score!r} at step {best.step}"
+        if repr(best.score) != row[f"{head}.valid_map_at_r"]:
+            raise SiamjaxError(
+                f"{head}: results.csv has {row[f'{head}.valid_map_at_r']}"
+            )
+    if many:
+        alone = cell.train(config, row["data_set"], [members[at]], vmapped=False)[0]
+        for head, best in alone.best.items():
+            apart = abs(best.score - got.best[head].score)
+            yield f"{head}: alone, validation MAP@R differs by {apart:.3g}"
+            if not apart <= ALONE:
+                raise SiamjaxError(f"{head}: more than {ALONE:g}")
+
+
+def _rows(config, which):
+    """The row, and all rows of the program that it was trained in."""
+    path, _, number = which.rpartition(":")
+    require(
+        path and number.isdigit(),
+        f"--reproduce={which} is not FILE:ROW, such as results.csv:3",
+    )
+    if not pathlib.Path(path).exists():
+        raise UsageError(f"--reproduce: there is no {path}")
+    rows = tables.read_csv(path)
+    require(int(number) < len(rows), f"{path} has rows 0 to {len(rows) - 1}")
+    row = rows[int(number)]
+    require(
+        row["loss"] == "True", f"row {number} is {row['method']}, which is not trained"
+    )
+    if not workers.vmapped(config):
+        return row, [row]
+    same = ("data_set", "method")
+    return row, [r for r in rows if all(r[k] == row[k] for k in same)]
+
+
+def _member(config, row):
+    """The cell of a row; its texts hold every number to the last bit."""
+    setting = {
+        head: (row["method"], _values(row["method"], row[f"{head}.setting"]))
+        for head in workers.heads(config)
+    }
+    return protocol.Member(int(row["fold"]), int(row["seed"]), setting)
+
+
+def _values(method, text):
+    parts = registry.parts(text)
+    given = {
+        f"{i}.{key}" if len(parts) > 1 else key: value
+        for i, part in enumerate(parts)
+        for key, value in part.given.items()
+    }
+    return {name: given[name] for name in search.free(method)}
+
+
+def _apart(first, second):
+    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second))
+    return max(float(np.abs(a - b).max(initial=0.0)) for a, b in pairs)

@@ -1,0 +1,224 @@
+"""The command from end to end, two workers on one study, and what it writes."""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from siamjax.comparison import analysis, figures, studies
+from siamjax.comparison.readouts import Units, collapsed, readouts, value
+from siamjax.evaluation.statistics import Clustered
+from tests import small_data
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+CONFIG = """
+from configs import compare
+from tests import small_data
+
+def get_config():
+    config = compare.get_config()
+    config.losses = ("triplet", "own.mine")
+    config.trials, config.random_trials, config.repeats = 1, 1, 2
+    config.workers, config.draws = 1, 3
+    config.train = small_data.config("data", steps=2)
+    config.train.evaluate_every = 1
+    config.train.batch.update(made_up=0)
+    config.train.trace_frames = 2
+    config.data_sets = dict(
+        small=dict(data=dict(dir="data"), test_conditions=("busy",), ways=0)
+    )
+    return config
+"""
+OWN = """
+import jax.numpy as jnp
+from siamjax.losses.search import Range
+
+def mine(embeddings, labels, *, where=None, reach=0.3):
+    d2 = ((embeddings[:, None] - embeddings[None]) ** 2).sum(-1)
+    same = labels[:, None] == labels[None]
+    return jnp.where(same, d2, jnp.maximum(reach - d2, 0)).mean()
+
+mine.search = dict(reach=Range(0.05, 1.0, log=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("command")
+    small_data.write(place / "data")
+    (place / "own.py").write_text(OWN)
+    (place / "small.py").write_text(CONFIG)
+    return place
+
+
+def command(place, *flags):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "siamjax.compare", "--config=small.py",
+         "--workdir=compared", *flags],
+        cwd=place, env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_from_the_command_to_the_page(place):
+    out = command(place)
+    assert out.returncode == 0, out.stderr
+    folder = place / "compared"
+    with open(folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [row for row in rows if row["loss"] == "True"]
+    assert {row["method"] for row in losses} == {"triplet", "own.mine"}
+    assert len(losses) == 2 * 2 * 2  # losses, folds, repeats
+    assert all(0 <= float(r["match.map_at_r.novel"]) <= 1 for r in rows)
+    assert "| own.mine |" in out.stdout and "own.mine:reach=" in out.stdout
+    assert (folder / "tables.tex").read_text().count(r"\bottomrule") == 2
+    page = (folder / "compare.html").read_text()
+    assert "own.mine" in page and page.count('"steps"') == 2  # a film of each loss
+    assert (folder / "figures" / "small_levels.svg").exists()
+    again = command(place)
+    assert again.returncode == 0 and again.stdout == out.stdout
+    bitwise = command(place, "--reproduce=compared/results.csv:1")
+    assert bitwise.returncode == 0 and "weights to the bit" in bitwise.stdout
+    more = command(place, "--losses=triplet,own.mine,nca")
+    assert more.returncode == 2 and "--read_test_again" in more.stderr
+    assert "Traceback" not in more.stderr
+    wrong = command(place, "--losses=tripet")
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+
+
+WORKER = """
+import json, sys, time
+from siamjax.comparison import protocol, studies
+store = studies.storage(sys.argv[1], 5)
+study = protocol.Study("small", "tune", "supcon")
+found = studies.open_study(store, study, [None] * 12).study
+mine = []
+def work(slot, trial):
+    studies.suggest(trial, "supcon")
+    mine.append(slot)
+    time.sleep(0.05)
+    return 0.5, []
+while studies.waiting(studies.read(found)) is not None:
+    studies.take(found, work, seed=0, random_trials=2)
+print(json.dumps(mine))
+"""
+
+
+def test_two_workers_share_a_study_and_do_nothing_twice(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    studies.storage(url, 5)
+    crew = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, url], cwd=ROOT, stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    done = [json.loads(process.communicate()[0]) for process in crew]
+    assert sorted(done[0] + done[1]) == list(range(12))
+
+
+def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    studies.storage(url, 1)
+    killed = textwrap.dedent(WORKER).replace("time.sleep(0.05)", "time.sleep(600)")
+    killed = killed.replace("argv[1], 5", "argv[1], 1")
+    process = subprocess.Popen([sys.executable, "-c", killed, url], cwd=ROOT)
+    store = studies.storage(url, 1)
+    from siamjax.comparison import protocol
+
+    study = protocol.Study("small", "tune", "supcon")
+    while True:
+        found = studies.open_study(store, study, [])
+        running = [t for t in found.trials if t.state == studies.TrialState.RUNNING]
+        if running and running[0].params:
+            break
+    process.kill()
+    process.wait()
+    found, given = found.study, []
+
+    def work(slot, trial):
+        given.append((slot, studies.suggest(trial, "supcon")))
+        return 0.5, []
+
+    while len(studies.done(studies.read(found))) < 12:
+        if studies.waiting(studies.read(found)) is None:
+            studies.fail_stale(found)
+        else:
+            studies.take(found, work, seed=0, random_trials=2)
+    assert (0, running[0].params) in given and len(given) == 12
+
+
+def made(rng, better=0.0, conditions=8, captures=4):
+    """`Scores` of a method on the same conditions, captures and repeats as others."""
+    r, c, k = np.indices((3, conditions, captures)).reshape(3, -1)
+    x = (
+        0.6
+        + better
+        + 0.05 * rng.normal(size=conditions)[c]
+        + 0.02 * rng.normal(size=len(r))
+    )
+    return analysis.Scores(x, np.full(len(r), 1 / len(r)), c, c * captures + k, r, 1e4)
+
+
+def test_identical_losses_under_two_names_never_differ():
+    for seed in range(20):
+        one = made(np.random.default_rng(seed))
+        (pair,) = analysis.pairs({"one": one, "two": one})
+        assert pair.verdict == 0 and pair.found.value == 0 and pair.p_holm == 1.0
+
+
+def test_tally_ranks_and_cliques():
+    rng = np.random.default_rng(0)
+    by = {name: made(rng, better) for name, better in
+          (("best", 0.3), ("good", 0.0), ("same", 0.0), ("worst", -0.3))}  # fmt: skip
+    pairs = analysis.pairs(by)
+    assert analysis.tally(pairs)["best"] == (3, 0, 0)
+    assert analysis.tally(pairs)["good"] == (1, 1, 1)
+    ranks = analysis.ranks(by)
+    assert ranks["best"] == 1.0 and ranks["worst"] == 4.0
+    names = sorted(ranks, key=ranks.get)
+    assert [set(c) for c in figures.cliques(names, pairs)] == [{"good", "same"}]
+
+
+def test_power_is_harder_among_all_pairs():
+    rng = np.random.default_rng(0)
+    alone, among = analysis.power(analysis.pairs({i: made(rng) for i in "abcd"}))
+    assert 0 < alone < among
+
+
+def test_the_figure_of_ranks_draws_what_it_is_given(tmp_path):
+    found = Clustered(0.1, 0.05, 0.15, 0.001, 0.02, 7)
+    pairs = [analysis.Pair("a", "b", found, 0.003)]
+    figures.critical([tmp_path / "x.svg"], {"a": 1.2, "b": 1.8}, pairs, "two")
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+
+
+def test_readouts_of_a_perfect_and_of_a_collapsed_space():
+    conditions = np.repeat(np.arange(6), 8)
+    captures = np.arange(48) // 2
+    points = np.eye(6)[conditions] + 1e-3 * np.random.default_rng(0).normal(
+        size=(48, 6)
+    )
+    how = dict(ways=3, draws=20, seed=0)
+    good = readouts(points, conditions, captures, [4, 5], **how)
+    assert all(value(units) == pytest.approx(1.0) for units in good.values())
+    flat = readouts(np.ones((48, 3)), conditions, captures, [4, 5], **how)
+    assert value(flat["one_shot", "novel"]) == pytest.approx(1 / 3)
+    assert value(flat["auroc", "novel"]) == pytest.approx(0.5)
+    assert value(flat["map_at_r", "novel"]) < 0.2
+    assert collapsed(np.ones((48, 3))) and not collapsed(points)
+
+
+def test_value_is_the_mean_over_conditions():
+    units = Units(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([3.0, 1.0, 0.5]),
+                  np.array([4.0, 4.0, 1.0]))  # fmt: skip
+    assert value(units) == pytest.approx((4 / 8 + 0.5) / 2)
