@@ -1,8 +1,6 @@
-"""The command from end to end, two workers on one study, and what it writes."""
+"""A comparison from end to end, two workers on one study, and what it writes."""
 
-import csv
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -11,31 +9,25 @@ import textwrap
 import numpy as np
 import pytest
 
-from siamjax.comparison import analysis, figures, studies
+from configs import compare
+from siamjax.comparison import (
+    analysis,
+    figures,
+    final,
+    protocol,
+    reproduce,
+    run,
+    studies,
+    tables,
+    workers,
+)
 from siamjax.comparison.readouts import Units, collapsed, readouts, value
 from siamjax.evaluation.statistics import Clustered
+from siamjax.types import UsageError
 from tests import small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-CONFIG = """
-from configs import compare
-from tests import small_data
-
-def get_config():
-    config = compare.get_config()
-    config.losses = ("triplet", "own.mine")
-    config.trials, config.random_trials, config.repeats = 1, 1, 2
-    config.workers, config.draws = 1, 3
-    config.train = small_data.config("data", steps=2)
-    config.train.evaluate_every = 1
-    config.train.batch.update(made_up=0)
-    config.train.trace_frames = 2
-    config.data_sets = dict(
-        small=dict(data=dict(dir="data"), test_conditions=("busy",), ways=0)
-    )
-    return config
-"""
 OWN = """
 import jax.numpy as jnp
 from siamjax.losses.search import Range
@@ -50,48 +42,82 @@ mine.search = dict(reach=Range(0.05, 1.0, log=True))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    place = tmp_path_factory.mktemp("command")
+def config(tmp_path_factory):
+    """Two losses, one of them one's own, on a small data set."""
+    place = tmp_path_factory.mktemp("compared")
     small_data.write(place / "data")
     (place / "own.py").write_text(OWN)
-    (place / "small.py").write_text(CONFIG)
-    return place
+    config = compare.get_config()
+    config.losses = ("triplet", "own.mine")
+    config.trials, config.random_trials, config.repeats = 1, 1, 2
+    config.workers, config.draws = 1, 3
+    config.train = small_data.config(place / "data", steps=2)
+    config.train.evaluate_every = 1
+    config.train.batch.update(made_up=0)
+    config.train.trace_frames = 2
+    data = dict(dir=str(place / "data"))
+    config.data_sets = dict(small=dict(data=data, test_conditions=("busy",), ways=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place)
+        yield config
 
 
-def command(place, *flags):
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, "-m", "siamjax.compare", "--config=small.py",
-         "--workdir=compared", *flags],
-        cwd=place, env={**os.environ, "PYTHONPATH": path},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def folder(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workdir") / "compared"
+    run.compare(config, folder)
+    return folder
 
 
-def test_from_the_command_to_the_page(place):
-    out = command(place)
-    assert out.returncode == 0, out.stderr
-    folder = place / "compared"
-    with open(folder / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+def test_one_row_a_cell_and_ones_own_loss_by_its_import_path(folder):
+    rows = tables.read_csv(folder / "results.csv")
     losses = [row for row in rows if row["loss"] == "True"]
-    assert {row["method"] for row in losses} == {"triplet", "own.mine"}
     assert len(losses) == 2 * 2 * 2  # losses, folds, repeats
-    assert all(0 <= float(r["match.map_at_r.novel"]) <= 1 for r in rows)
-    assert "| own.mine |" in out.stdout and "own.mine:reach=" in out.stdout
+    assert {row["method"] for row in losses} == {"triplet", "own.mine"}
+    assert all(0 <= float(row["match.map_at_r.novel"]) <= 1 for row in rows)
+    text = (folder / "tables.md").read_text()
+    assert "| own.mine |" in text and "own.mine:reach=" in text
     assert (folder / "tables.tex").read_text().count(r"\bottomrule") == 2
+    assert (folder / "figures" / "small_levels.svg").exists()
     page = (folder / "compare.html").read_text()
     assert "own.mine" in page and page.count('"steps"') == 2  # a film of each loss
-    assert (folder / "figures" / "small_levels.svg").exists()
-    again = command(place)
-    assert again.returncode == 0 and again.stdout == out.stdout
-    bitwise = command(place, "--reproduce=compared/results.csv:1")
-    assert bitwise.returncode == 0 and "weights to the bit" in bitwise.stdout
-    more = command(place, "--losses=triplet,own.mine,nca")
-    assert more.returncode == 2 and "--read_test_again" in more.stderr
-    assert "Traceback" not in more.stderr
-    wrong = command(place, "--losses=tripet")
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+
+
+def test_the_mean_of_the_rows_is_the_number_in_the_table(config, folder):
+    report = run.compare(config, folder)  # nothing is trained and nothing read again
+    rows = tables.read_csv(folder / "results.csv")
+    mine = [float(r["match.one_shot.novel"]) for r in rows if r["method"] == "own.mine"]
+    level = report["data_sets"]["small"]["match"]["levels"]["own.mine"]
+    assert level["one_shot", "novel"].value == pytest.approx(np.mean(mine))
+    assert report["times"] == 1
+
+
+def test_a_row_is_trained_again_to_the_bit(config, folder):
+    which = f"{folder / 'results.csv'}:1"
+    lines = list(reproduce.reproduce(config, folder, which))
+    assert "weights to the bit" in lines[0]
+    with pytest.raises(UsageError, match="rows 0 to"):
+        list(reproduce.reproduce(config, folder, f"{folder / 'results.csv'}:999"))
+
+
+def test_the_test_is_not_read_twice_in_silence(config, folder):
+    place = workers.Place(folder, studies.storage(f"sqlite:///{folder}/studies.db", 9))
+    found = final.cells(config, place)
+    new = found[0]._replace(method="a later loss")
+    with pytest.raises(UsageError, match="--read_test_again"):
+        final.read(config, place, [*found, new])
+
+
+@pytest.mark.parametrize(
+    "flag, code", [("--losses=tripet", 2), ("--reproduce=nothing", 2)]
+)
+def test_a_mistake_is_one_line(tmp_path, flag, code):
+    out = subprocess.run(
+        [sys.executable, "-m", "siamjax.compare", "--config=configs/compare.py",
+         f"--workdir={tmp_path}", flag],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == code and out.stderr.count("\n") == 1, out.stderr
 
 
 WORKER = """
@@ -133,8 +159,6 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     killed = killed.replace("argv[1], 5", "argv[1], 1")
     process = subprocess.Popen([sys.executable, "-c", killed, url], cwd=ROOT)
     store = studies.storage(url, 1)
-    from siamjax.comparison import protocol
-
     study = protocol.Study("small", "tune", "supcon")
     while True:
         found = studies.open_study(store, study, [])

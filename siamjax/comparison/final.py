@@ -1,6 +1,7 @@
 """The final readout: the only place that reads the test, and it does so once."""
 
 import datetime
+import itertools
 import json
 import logging
 import os
@@ -15,12 +16,21 @@ from siamjax.comparison.protocol import REPEAT
 from siamjax.data import features
 from siamjax.evaluation import baselines
 from siamjax.training import embed, state, step
-from siamjax.types import TEST, Baseline, UsageError
+from siamjax.types import TEST, TRAIN, Baseline, UsageError
 
 _LOG = logging.getLogger(__name__)
 
 MARK, FOLDER = "test_was_read.json", "readouts"
 UNTRAINED = "untrained encoder"
+# Baselines that draw at random, and are repeated as the losses are.
+SEEDED = (UNTRAINED, "minirocket")
+# Name in config.baselines -> (windows, windows of training, seed) -> points.
+BASELINES = {
+    "whole windows": lambda x, fit, seed: baselines.whole(x),
+    "mean and deviation": lambda x, fit, seed: baselines.moments(x),
+    "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit, seed=seed),
+    "catch22": lambda x, fit, seed: baselines.catch22(x, fit),
+}
 
 
 class Cell(NamedTuple):
@@ -55,15 +65,10 @@ def cells(config, place):
                 out.append(
                     Cell(study.data_set, study.loss, repeat, about["fold"], about, path)
                 )
-    for data_set in config.data_sets:
-        for fold in range(config.folds):
-            out += [
-                Cell(data_set, UNTRAINED, repeat, fold, {}, None)
-                for repeat in range(config.repeats)
-            ]
-            out += [
-                Cell(data_set, name, 0, fold, {}, None) for name in baselines.BASELINES
-            ]
+    every = (config.data_sets, config.baselines, range(config.folds))
+    for data_set, name, fold in itertools.product(*every):
+        repeats = config.repeats if name in SEEDED else 1
+        out += [Cell(data_set, name, r, fold, {}, None) for r in range(repeats)]
     return out
 
 
@@ -112,9 +117,13 @@ def judge(config, one):
     train = protocol.training(config, one.data_set, one.fold)
     splits = protocol.splits(train, blind=False)
     windows, counts, baseline = test_windows(splits, train.data.bins)
-    if one.method in baselines.BASELINES:
+    if one.method in BASELINES:
         x = np.asarray(features.features(counts, baseline, splits.scaler))
-        points = {"": baselines.BASELINES[one.method](x)}
+        known = splits.of(TRAIN, splits.conditions[: splits.known])
+        fit = np.asarray(
+            features.features(*inputs(splits, known, train.data.bins), splits.scaler)
+        )
+        points = {"": BASELINES[one.method](x, fit, one.repeat)}
     else:
         points = _embedded(config, one, train, splits, counts, baseline)
     novel = [splits.conditions.index(name) for name in splits.novel]
@@ -136,8 +145,13 @@ def judge(config, one):
 def test_windows(splits, bins):
     """The test's windows of known and of its own conditions, counts and baselines."""
     windows = splits.of(TEST, splits.conditions[: splits.known] + splits.novel)
+    return windows, *inputs(splits, windows, bins)
+
+
+def inputs(splits, windows, bins):
+    """Counts `[N, T, F]` and baselines `[N, F]` of windows."""
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-    return windows, embed.cut(splits.counts, windows, bins), baseline
+    return embed.cut(splits.counts, windows, bins), baseline
 
 
 def _embedded(config, one, train, splits, counts, baseline):

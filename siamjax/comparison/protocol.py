@@ -23,6 +23,10 @@ from siamjax.losses import registry
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
+# What stands beside the losses; the last two need siamjax[bench].
+BASELINES = (
+    "untrained encoder", "mean and deviation", "whole windows", "minirocket", "catch22",
+)  # fmt: skip
 
 
 class Study(NamedTuple):
@@ -53,6 +57,8 @@ def check(config):
         losses.resolve(loss)
     twice = {x for x in config.losses if list(config.losses).count(x) > 1}
     require(not twice, f"config.losses names {sorted(twice)} twice")
+    unknown = sorted(set(config.baselines) - set(BASELINES))
+    require(not unknown, f"config.baselines has {unknown}: they are of {BASELINES}")
     require(config.data_sets, "config.data_sets is empty: name a data set")
     for name, least in (("trials", 1), ("repeats", 2), ("folds", 1), ("workers", 0)):
         require(

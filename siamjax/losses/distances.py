@@ -42,8 +42,8 @@ class Distance(NamedTuple):
 
 
 def check_values(kind, **given):
-    """Refuses numbers that no distance of this kind can be."""
-    for name, value in given.items():
+    """Refuses numbers that no distance of this kind can be; what is traced passes."""
+    for name, value in _numbers(given).items():
         if not kind.low <= value <= kind.high:
             raise UsageError(
                 f"{name}={value} is outside {kind.name}, {kind.low:g} to {kind.high:g}"
@@ -53,6 +53,8 @@ def check_values(kind, **given):
 def check_sides(kind, **given):
     """Refuses limits of positives and of negatives, in this order, that leave nothing
     to learn or ask for the opposite."""
+    if len(_numbers(given)) < 2:
+        return
     (pos_name, pos), (neg_name, neg) = given.items()
     if kind.cost(pos) >= kind.cost(neg):
         raise UsageError(
@@ -66,12 +68,16 @@ def check_sides(kind, **given):
 def check_difference(kind, **given):
     """Refuses numbers that no two distances of this kind can differ by."""
     span = kind.high - kind.low
-    for name, value in given.items():
+    for name, value in _numbers(given).items():
         if not -span < value < span:
             raise UsageError(
                 f"{name}={value} can never be kept or never broken: {kind.name} "
                 f"distances differ by less than {span:g}"
             )
+
+
+def _numbers(given):
+    return {k: v for k, v in given.items() if isinstance(v, int | float)}
 
 
 def euclidean(x, y):

@@ -43,7 +43,7 @@ def margin_loss(
     kind = distances.distance(distance)
     if mining not in ("all", "distance_weighted"):
         raise UsageError(f"mining={mining} is not known: all or distance_weighted")
-    if margin < 0:
+    if isinstance(margin, int | float) and margin < 0:
         raise UsageError(f"margin={margin} must not be negative")
     distances.check_values(kind, boundary=boundary)
 

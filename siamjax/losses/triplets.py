@@ -90,7 +90,7 @@ def _terms(batch, cost, kind, how, margin, hinge, swap, key):
         width = jnp.asarray(margin, cost.dtype)
         sums, active = counting.band_sums(cost, width, pos, neg)
         return reductions.Terms(sums, active, active)
-    if how == "all" and not swap and margin != "soft":
+    if how == "all" and not swap and not isinstance(margin, str):
         key = jnp.where(pos, cost + jnp.asarray(margin, cost.dtype), cost)
         return reductions.Terms(*counting.hinge_sums(key, pos, neg), number)
     if how == "all":
@@ -119,7 +119,7 @@ def _one_by_one(batch, cost, kind, hinge, swap):
 
 
 def _cost(margin, scale):
-    if margin == "soft":
+    if isinstance(margin, str):
         return lambda gap: jax.nn.softplus(scale * gap)
     return lambda gap: jnp.maximum(gap + margin, 0)
 
@@ -127,11 +127,12 @@ def _cost(margin, scale):
 def _check(kind, margin, how, swap, references, triplets):
     if how not in MINING:
         raise UsageError(f"mining={how} is not known: one of {', '.join(MINING)}")
-    if isinstance(margin, str) and margin != "soft":
+    soft = isinstance(margin, str)
+    if soft and margin != "soft":
         raise UsageError(f"margin={margin} is neither a number nor soft")
-    if margin != "soft":
+    if not soft:
         distances.check_difference(kind, margin=margin)
-    if margin == "soft" and how == "semihard_set":
+    if soft and how == "semihard_set":
         raise UsageError("mining=semihard_set needs a number as margin")
     if swap and (how != "all" or references is not None or triplets is not None):
         raise UsageError("swap needs mining=all, without references or triplets")
