@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import signal
+import sys
 
 from siamjax.comparison import (
     cell,
@@ -23,9 +24,8 @@ from siamjax.comparison import (
 )
 from siamjax.types import Interrupted, SiamjaxError
 
-_LOG = logging.getLogger(__name__)
-
 HEARTBEAT_S = 20
+STOPPED = "stopped, what is done is kept: the same command goes on"
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
 
 
@@ -97,8 +97,8 @@ def work(config, workdir, url):
         _worker(config, workdir, url)
         return
     os.environ["OMP_NUM_THREADS"] = "1"
-    before = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{before} --xla_cpu_multi_thread_eigen=false"
+    given = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_multi_thread_eigen=false"
     context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0))
     crew = [
@@ -107,6 +107,7 @@ def work(config, workdir, url):
         )
         for i in range(many)
     ]
+    before = signal.signal(signal.SIGTERM, _interrupt)
     for process in crew:
         process.start()
     try:
@@ -114,8 +115,11 @@ def work(config, workdir, url):
             process.join()
     except KeyboardInterrupt:
         for process in crew:
+            process.terminate()
             process.join()
-        raise Interrupted("stopped: the same command goes on", 130) from None
+        raise Interrupted(STOPPED, 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if any(process.exitcode for process in crew):
         raise SiamjaxError("a worker ended early: the same command goes on")
 
@@ -131,8 +135,13 @@ def processes(config):
 def _pinned(core, config, workdir, url):
     """A worker process on a core of its own."""
     os.sched_setaffinity(0, {core})
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _worker(config, workdir, url)
+    log = logging.getLogger("siamjax")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+    try:
+        _worker(config, workdir, url)
+    except Interrupted as stopped:
+        sys.exit(stopped.code)
 
 
 def _worker(config, workdir, url):
@@ -141,9 +150,7 @@ def _worker(config, workdir, url):
         place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
         workers.work(config, place)
     except KeyboardInterrupt:
-        raise Interrupted(
-            "stopped, what is done is kept: the same command goes on", 130
-        ) from None
+        raise Interrupted(STOPPED, 130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
