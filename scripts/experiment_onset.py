@@ -34,7 +34,11 @@ def main(argv):
     workdir = pathlib.Path(_WORKDIR.value)
     found = {}  # (method, role) -> condition -> [draws x captures, times]
     for cell in quality_cells.read(workdir).values():
-        if cell["setting"] == _SETTING.value and not cell["valid"]:
+        if (
+            cell["setting"] == _SETTING.value
+            and not cell["valid"]
+            and cell["conditions"] == quality_cells.ALL
+        ):
             for role, condition, method, right in onsets(cell, workdir):
                 of = found.setdefault((method, role), {}).setdefault(condition, [])
                 of.append(right)
