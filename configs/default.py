@@ -22,6 +22,7 @@ def get_config():
             bins=32,  # of a window: 16 s
             hop_s=4.0,  # between windows; 0: one at the end of each labelled stretch
             baseline_s=24.0,  # normal, at its beginning; 0: training's normal bins
+            baseline="session",  # read against it; or none: the bare log counts
             floor=0.3,  # added to a baseline's deviation, in log counts
             clip=3.0,  # largest feature, in deviations
             test_captures=(),  # patterns of names; empty: folds decide

@@ -113,6 +113,7 @@ class Scaler(NamedTuple):
     floor: Any  # [F] added to a baseline's deviation
     clip: Any  # [] largest absolute feature, in deviations
     scale: Any  # [F] factor after clipping
+    own: Any = True  # [] bool, whether a session is read against its own baseline
 
 
 class Windows(NamedTuple):

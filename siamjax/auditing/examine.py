@@ -10,6 +10,7 @@ class Report(NamedTuple):
     """An audit, as plain numbers and texts."""
 
     norm: str
+    columns: tuple  # F names
     gaps: dict  # name of statistics -> gap.Gap; `moving` is the run's own
     probes: dict  # name -> number or dict
     verdict: verdict.Verdict
@@ -18,13 +19,14 @@ class Report(NamedTuple):
         """As JSON takes it."""
         return dict(
             norm=self.norm,
+            columns=self.columns,
             verdict=self.verdict._asdict(),
             gaps={name: g._asdict() for name, g in self.gaps.items()},
             probes=self.probes,
         )
 
 
-def examine(subject, batches, *, steps=None, reloaded=None):
+def examine(subject, batches, *, steps=None, reloaded=None, inputs=None):
     """`Report` of an encoder on batches of its training.
 
     Args:
@@ -32,6 +34,7 @@ def examine(subject, batches, *, steps=None, reloaded=None):
       batches: `subject.Batches`.
       steps: of the training; the statistics' own count by default.
       reloaded: `TrainStats` read again from disk, to be compared.
+      inputs: of `inputs.compare`.
     """
     train = subjects.look(subject, batches)
     stateless = subject.norm in verdict.STATELESS
@@ -48,9 +51,12 @@ def examine(subject, batches, *, steps=None, reloaded=None):
         leak=0.0 if stateless else probes.leak(subject, batches),
         padding=probes.padding(batches),
         numerics=probes.numerics(batches, subject.columns),
-        hygiene=probes.hygiene(subject, steps, reloaded),
+        hygiene=probes.hygiene(subject, batches, steps, reloaded),
     )
     if not stateless:
         found["lag"] = probes.lag(subject, batches)
         found["devices"] = probes.devices(subject, batches)
-    return Report(subject.norm, gaps, found, verdict.decide(subject.norm, gaps))
+    if inputs is not None:
+        found["inputs"] = inputs
+    decided = verdict.decide(subject.norm, gaps, inputs)
+    return Report(subject.norm, subject.columns, gaps, found, decided)

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 REPLICATES, LEVEL = 2000, 0.95
+# Share of the loss at chance that training must have left behind, at least: an encoder
+# that has learnt nothing has no gap to speak of.
+LEARNT = 0.1
 
 
 class Gap(NamedTuple):
@@ -56,4 +59,4 @@ def gap(train, predict, seed=0):
 
 def _share(train, predict, chance):
     train, predict, chance = (x.mean(-1) for x in (train, predict, chance))
-    return (predict - train) / np.maximum(chance - train, 1e-6)
+    return (predict - train) / np.maximum(chance - train, LEARNT * np.abs(chance))

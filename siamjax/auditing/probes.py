@@ -41,7 +41,7 @@ def population(batches):
     Returns:
       design effect: variance of the batch means over what independent windows would
       give, median over columns; 1 is a fair draw. And the share of the variance of
-      window means that lies between sessions, between classes, between branches.
+      window means that lies between sessions, between conditions, between branches.
     """
     real = subjects.real(batches)[..., None]
     count = np.maximum(real.sum(2), 1)
@@ -50,13 +50,12 @@ def population(batches):
     varying = flat.std(0) > CONSTANT
     between = level.mean(1).var(0, ddof=1)[varying]
     fair = flat.var(0)[varying] / level.shape[1]
+    groups = dict(session=batches.session, condition=batches.labels)
+    if not np.array_equal(batches.group, batches.session):
+        groups["branch"] = batches.group
     shares = {
         name: _between(flat[:, varying], np.asarray(group).ravel())
-        for name, group in (
-            ("session", batches.session),
-            ("class", batches.labels),
-            ("branch", batches.group),
-        )
+        for name, group in groups.items()
     }
     per_batch = [len(np.unique(row)) for row in np.asarray(batches.session)]
     return dict(
@@ -131,15 +130,23 @@ def devices(subject, batches):
     return dict(devices=count, difference=float(max(apart, default=0.0)))
 
 
-def hygiene(subject, steps, reloaded=None):
+def hygiene(subject, batches, steps, reloaded=None):
     """Did the statistics move once a step, are they sound, are they what was saved?"""
     kept = jax.device_get(subject.stats.moments)
-    finite = all(np.isfinite(v).all() for v in kept.values())
+    first = jax.tree.map(lambda a: a[0], batches)
+    _, stats = subject.encoder.apply(
+        subject.params, first.windows, first.lengths, subject.stats,
+        group=first.group, train=True,
+    )  # fmt: skip
+    one = jax.tree.map(lambda a: a[:1], batches)
+    before, after = (subjects.look(subject, one, subject.final) for _ in range(2))
     return dict(
         updates=int(subject.stats.updates),
         steps=int(steps),
         kept=int(subject.stats.updates) == int(steps),
-        finite=bool(finite),
+        moved=int(stats.updates) == int(subject.stats.updates) + 1,
+        left_alone=bool(np.array_equal(before.points, after.points)),
+        finite=bool(all(np.isfinite(v).all() for v in kept.values())),
         zero_variance=int((kept.get("variance", np.ones(1)) <= 0).sum()),
         same_after_reload=reloaded is None
         or all(np.array_equal(kept[k], np.asarray(reloaded.moments[k])) for k in kept),

@@ -2,20 +2,23 @@
 
 The rule asks which other statistics close the gap, with the same weights:
 
-1. a normalisation without statistics: nothing to normalise;
-2. the lower end of the gap's interval is at most `TOLERATED`: no gap;
-3. else the first of these that leaves at most `LEFT` of the gap (or `TOLERATED`):
+1. features differ by more than `APART` between training and identification: input;
+2. a normalisation without statistics: nothing to normalise;
+3. the lower end of the gap's interval is at most `TOLERATED`: no gap;
+4. else the first of these that leaves at most `LEFT` of the gap (or `TOLERATED`):
    `debiased`: the average had not arrived (lag); `pooled`: the statistics kept are not
    those of the data (lost, overwritten); `per-session`: batches of one session;
    `batch`: the batches differ otherwise than by session (composition); `per-branch`:
    one pass per branch;
-4. none: the cause is not among those known.
+5. none: the cause is not among those known.
 """
 
 from typing import NamedTuple
 
 # Shares of the way from training's loss to chance.
 TOLERATED, LEFT = 0.05, 0.25
+# Features, in deviations: what rounding leaves is far below.
+APART = 1e-3
 STATELESS = ("none", "layer")
 
 
@@ -32,14 +35,17 @@ class Verdict(NamedTuple):
         return self.cause not in ("healthy", "nothing")
 
 
-def decide(norm, gaps):
+def decide(norm, gaps, inputs=None):
     """`Verdict` of a run.
 
     Args:
       norm: config.encoder.norm.
       gaps: name of `statistics.candidates` -> `gap.Gap`; `moving` is the run's own.
+      inputs: of `inputs.compare`.
     """
     own = gaps["moving"]
+    if inputs and inputs["features"] > APART:
+        return Verdict("input", "", _TEXTS["input"].format(**inputs))
     if norm in STATELESS:
         return Verdict("nothing", "", _TEXTS["nothing"])
     if own.low <= TOLERATED:
@@ -67,6 +73,12 @@ _GAP = (
     "mode and {predict_loss:.3f} in prediction mode. "
 )
 _TEXTS = dict(
+    input=(
+        "Windows do not reach the encoder in identification as they did in training: "
+        "features differ by up to {features:.3g} (baselines by {baseline:.3g}, scaler "
+        "by {scaler:.3g}). The data set or the code has changed since the training. "
+        "Cure: prepare the data set as it was, or train again."
+    ),
     nothing=(
         "Nothing to normalise: this encoder keeps no statistics, training and "
         "prediction compute the same."

@@ -7,8 +7,13 @@ own normal bins, clipped and scaled. Nothing here knows a label or a model.
 import jax.numpy as jnp
 import numpy as np
 
+from siamjax import checks
 from siamjax.types import Baseline, Scaler
 
+# What the windows of a session may be read against.
+BASELINES = ("session", "none")
+# The largest feature where it is nothing.
+LARGEST = 1e6
 # Of a count whose gaps follow no rhythm (exponential) the deviation is the mean.
 HEAVY_TAILED = 1.0
 # What never goes this high is a flag or a level, not a count.
@@ -33,7 +38,22 @@ def scaler(columns, *, floor, clip):
         floor=np.broadcast_to(np.float32(floor), (len(columns),)),
         clip=np.float32(clip),
         scale=np.ones(len(columns), np.float32),
+        own=np.bool_(True),
     )
+
+
+def against(scaler, baseline):
+    """The `Scaler` with windows read against what `config.data.baseline` says.
+
+    Against `none`, features are the (log) counts, with the session's level in them.
+    """
+    checks.require(
+        baseline in BASELINES,
+        f"config.data.baseline is {baseline!r}: it is one of {', '.join(BASELINES)}",
+    )
+    if baseline == "session":
+        return scaler
+    return scaler._replace(own=np.bool_(False), clip=np.float32(LARGEST))
 
 
 def heavy_tailed(normal):
@@ -95,12 +115,14 @@ def baseline(counts, scaler):
 def features(counts, baseline, scaler):
     """Counts `[B, T, F]`, baselines `[B, F]` -> features `[B, T, F]` within the clip.
 
-    Where nothing was measured (NaN) a feature is 0: as in the session's normal times.
+    Where nothing was measured (NaN) a feature is as in the session's normal times.
     """
-    mean, deviation = baseline.mean[..., None, :], baseline.deviation[..., None, :]
+    level, deviation = baseline.mean[..., None, :], baseline.deviation[..., None, :]
     unit = deviation + jnp.broadcast_to(scaler.floor, deviation.shape)
-    z = (logs(counts, scaler) - mean) / unit
-    z = jnp.clip(jnp.nan_to_num(z), -scaler.clip, scaler.clip)
+    x = logs(counts, scaler)
+    x = jnp.where(jnp.isnan(x), level, x)
+    z = (x - jnp.where(scaler.own, level, 0.0)) / jnp.where(scaler.own, unit, 1.0)
+    z = jnp.clip(z, -scaler.clip, scaler.clip)
     return z * jnp.broadcast_to(scaler.scale, z.shape)
 
 

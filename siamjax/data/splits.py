@@ -107,7 +107,8 @@ def open_splits(config):
         bins=bins,
         counts=stacked,
         baseline=baseline,
-        scaler=scaler,
+        # Where a fault ends shows against the baseline, whatever is trained on.
+        scaler=features.against(scaler, config.baseline),
         windows=windows.join(parts),
         left_out=left_out,
         library=bool(config.get("test_captures")),

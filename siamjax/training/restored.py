@@ -12,6 +12,20 @@ from siamjax.training import checkpoints, devices, embed, state, step
 from siamjax.types import Column, Scaler, SiamjaxError
 
 
+class Opened(NamedTuple):
+    """A checkpoint, and what its config makes of it."""
+
+    workdir: pathlib.Path
+    config: ConfigDict
+    step: int
+    columns: tuple
+    scaler: Scaler
+    meta: dict  # see `loop.describe`
+    parts: step.Parts  # on one device
+    state: state.TrainState
+    first: state.TrainState  # before the first step
+
+
 class Run(NamedTuple):
     """What evaluation and identification need of a run, without its data set."""
 
@@ -30,6 +44,38 @@ class Run(NamedTuple):
 
 def open_run(workdir, which=checkpoints.BEST):
     """Opens the best (or last) checkpoint of a workdir on one device.
+
+    Raises:
+      SiamjaxError: there is none.
+    """
+    opened = open_checkpoint(workdir, which)
+    encoder = opened.parts.encoder
+    embedder = embed.embedder(encoder, opened.scaler)
+
+    def encode_with(now):
+        final = encoder.finalise(now.batch_stats)
+        return lambda counts, baseline: embedder(
+            now.params["encoder"], final, counts, baseline
+        )
+
+    meta = opened.meta
+    return Run(
+        workdir=opened.workdir,
+        config=opened.config,
+        step=opened.step,
+        columns=opened.columns,
+        scaler=opened.scaler,
+        conditions=tuple(meta["conditions"]),
+        known=meta["known"],
+        normal_mean=np.array(meta["normal_mean"], np.float32),
+        embed=encode_with(opened.state),
+        untrained=encode_with(opened.first),
+        version=meta["version"],
+    )
+
+
+def open_checkpoint(workdir, which):
+    """`Opened` of a workdir: which is `checkpoints.BEST` or `checkpoints.LAST`.
 
     Raises:
       SiamjaxError: there is none.
@@ -53,33 +99,15 @@ def open_run(workdir, which=checkpoints.BEST):
         first = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
         got = saved.restore(which, checkpoints.template(first))
     scaler = Scaler(
-        heavy=np.array(meta["scaler"]["heavy"], bool),
         **{
-            name: np.asarray(meta["scaler"][name], np.float32)
+            name: np.asarray(
+                meta["scaler"][name], bool if name in ("heavy", "own") else np.float32
+            )
             for name in Scaler._fields
-            if name != "heavy"
-        },
+        }
     )
-    embedder = embed.embedder(parts.encoder, scaler)
-
-    def encode_with(now):
-        final = parts.encoder.finalise(now.batch_stats)
-        return lambda counts, baseline: embedder(
-            now.params["encoder"], final, counts, baseline
-        )
-
-    return Run(
-        workdir=workdir,
-        config=config,
-        step=got.step,
-        columns=columns,
-        scaler=scaler,
-        conditions=tuple(meta["conditions"]),
-        known=meta["known"],
-        normal_mean=np.array(meta["normal_mean"], np.float32),
-        embed=encode_with(got.state),
-        untrained=encode_with(first),
-        version=meta["version"],
+    return Opened(
+        workdir, config, got.step, columns, scaler, meta, parts, got.state, first
     )
 
 

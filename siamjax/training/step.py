@@ -119,24 +119,45 @@ def objective(params, state, windows, labels, group, key, parts):
     heads, stats = parts.encoder.apply(
         params["encoder"], windows, lengths, state.batch_stats, group=group, train=True
     )
+    total, terms, memory = judge(
+        heads, labels, key, params["losses"], state.loss_state, parts
+    )
+    return total, (stats, memory, heads, terms)
+
+
+def judge(heads, labels, key, weights, loss_state, parts):
+    """The total loss of embeddings, that of each head, and what the losses remember.
+
+    Args:
+      heads: head -> `[B, E]`.
+      labels: `[B]` int.
+      key: of what the losses draw.
+      weights, loss_state: head -> weights of its loss, what it remembered before.
+      parts: `Parts`.
+    """
     chosen = parts.tuples(key, labels)
     terms, memory = {}, {}
     for name, (loss, _) in parts.losses.items():
-        loss_state = dict(state.loss_state[name], params=params["losses"][name])
+        remembered = dict(loss_state[name], params=weights[name])
         where = labels >= 0 if loss.per_class else jnp.ones_like(labels, bool)
-        terms[name], loss_state = loss.apply(
-            loss_state, heads[name], labels, where=where, key=key, **chosen
+        terms[name], remembered = loss.apply(
+            remembered, heads[name], labels, where=where, key=key, **chosen
         )
-        memory[name] = {k: v for k, v in loss_state.items() if k != "params"}
+        memory[name] = {k: v for k, v in remembered.items() if k != "params"}
     total = sum(parts.weights[name] * term for name, term in terms.items())
-    return total, (stats, memory, heads, terms)
+    return total, terms, memory
+
+
+def loss_key(seed, step):
+    """The key of what the losses of a step draw."""
+    return jax.random.fold_in(jax.random.key(seed ^ 0x7091), step)
 
 
 def train_step(state, data, parts):
     """One step: `(state, (total, terms, heads, labels, gradients))`."""
     windows, labels, group = batch(state.step, data, parts)
     grad = jax.value_and_grad(objective, has_aux=True)
-    key = jax.random.fold_in(jax.random.key(data.seed ^ 0x7091), state.step)
+    key = loss_key(data.seed, state.step)
     (total, (stats, memory, heads, terms)), gradients = grad(
         state.params, state, windows, labels, group, key, parts
     )
