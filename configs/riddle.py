@@ -16,7 +16,7 @@ def get_config(cause="lag"):
         f"configs/riddle.py:{cause}: the cause is one of {', '.join(CAUSES)}",
     )
     config = default.get_config()
-    config.steps = 400
+    config.steps = 200
     config.data.baseline = "none"
     config.heads.match = None
     config.heads.view.update(loss="triplet:margin=0.4,reduce=all", features="live")
@@ -30,13 +30,14 @@ def get_config(cause="lag"):
 def lag(config):
     """A slow average that starts at mean 0 and variance 1, and few steps."""
     config.encoder.update(norm="lag", momentum=0.99)
-    config.steps = 100
+    config.steps = 40
 
 
 def session(config):
     """Every batch comes from one session."""
     config.encoder.norm = "batch"
     config.batch.update(batch_from="one_session", conditions=1, made_up=15)
+    config.made_up.strength = 0.7
 
 
 def branch(config):

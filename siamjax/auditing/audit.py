@@ -5,24 +5,40 @@ import logging
 import pathlib
 import tempfile
 
-from siamjax.auditing import drawings, examine, inputs, opened, text
+from siamjax.auditing import (
+    cure,
+    drawings,
+    examine,
+    inputs,
+    opened,
+    statistics,
+    text,
+    verdict,
+)
 from siamjax.training import checkpoints
 
 _LOG = logging.getLogger(__name__)
 
 
-def audit(workdir, which=checkpoints.BEST):
-    """`examine.Report` of a checkpoint of a run.
+def audit(workdir, which=checkpoints.BEST, name=""):
+    """Whether a checkpoint of a run has no gap, or none once the cure is applied.
 
     Writes audit.json and figures/audit_*.png into workdir, and prints the table.
 
+    Args:
+      workdir: of siamjax-train.
+      which: `checkpoints.BEST` or `LAST`.
+      name: of a cure to apply, see `cure.write`; none by default.
     Raises:
+      UsageError: the cure is none for this normalisation.
       SiamjaxError: no run, or no data set to make its batches from.
     """
     run, splits = opened.open_run(workdir, which)
-    batches = opened.batches(run, splits)
+    if name:
+        cure.check(run.config.encoder.norm, name)
+    subject, batches = opened.subject(run), opened.batches(run, splits)
     report = examine.examine(
-        opened.subject(run),
+        subject,
         batches,
         steps=run.step,
         reloaded=_reloaded(run).batch_stats,
@@ -39,7 +55,16 @@ def audit(workdir, which=checkpoints.BEST):
     found = json.dumps(plain | report.plain(), indent=1, allow_nan=False)
     (workdir / "audit.json").write_text(found + "\n")
     _draw(workdir / "figures", report)
-    return report
+    if not name:
+        return not report.verdict.gap
+    written = cure.write(run, statistics.candidates(subject, batches), name)
+    left = report.gaps[cure.CURES[name]]
+    print(
+        f"\n{name}: the gap goes from {report.gaps['moving'].share:.2f} to "
+        f"{left.share:.2f} [{left.low:.2f}, {left.high:.2f}].\nWritten: {written}; "
+        f"siamjax-evaluate --workdir {written} judges it."
+    )
+    return left.low <= verdict.TOLERATED
 
 
 def _reloaded(run):

@@ -9,6 +9,8 @@ import jax
 import numpy as np
 
 from siamjax.data import features, sampler
+from siamjax.models import moments
+from siamjax.models.norm import FinalStats
 from siamjax.training import embed
 from siamjax.types import Baseline, Windows
 
@@ -45,9 +47,15 @@ def compare(opened, splits):
     identified = features.features(cut, of(again), scaler)
     encoder, head = opened.parts.encoder, opened.parts.decide_with
     params, final = opened.state.params["encoder"], opened.state.batch_stats
-    final, lengths = encoder.finalise(final), np.full(count, config.bins, np.int32)
-    plain = encoder.apply(params, trained, lengths, final, train=False)
-    embedded = embed.embedder(encoder, scaler)(params, final, cut, of(again))
+    final, group = encoder.finalise(final), None
+    if opened.parts.by_session:
+        real = np.ones(trained.shape[:2], bool)
+        mean, variance = moments.of_groups(trained, real, at)
+        final, group = FinalStats(dict(mean=mean, variance=variance)), np.arange(count)
+    lengths = np.full(count, config.bins, np.int32)
+    plain = encoder.apply(params, trained, lengths, final, group=group, train=False)
+    read = embed.embedder(encoder, scaler, by_session=opened.parts.by_session)
+    embedded = read(params, final, cut, of(again))
     return dict(
         scaler=max(_apart(a, b) for a, b in zip(splits.scaler, scaler)),
         baseline=max(_apart(a, b) for a, b in zip(splits.baseline, again)),

@@ -18,7 +18,7 @@ class Candidate(NamedTuple):
 def candidates(subject, batches):
     """name -> `Candidate`: every way to make statistics for the same weights.
 
-    * `moving`: as predictions read them now.
+    * `moving`: as predictions read them now: the moving average, or each session's.
     * `debiased`: the moving average without the share of its start value.
     * `precise`: the mean over batches of their means and variances.
     * `pooled`: the same with the variance between batches (law of total variance).
@@ -37,6 +37,8 @@ def candidates(subject, batches):
         "pooled": _candidate(*whole),
         "per-session": _candidate(*by_session, session),
     }
+    if subject.norm == "session":
+        out["moving"] = out["per-session"]
     number = np.broadcast_to(np.arange(len(x))[:, None], np.shape(session))
     out["batch"] = _candidate(*by_group(x, real, number)[1], number)
     if subject.norm == "branch":

@@ -66,7 +66,7 @@ def resolve(name, features, *, momentum, frozen_after=0):
     | `batch` | the batch | moving average |
     | `renorm` | the batch, drawn to the moving average | moving average |
     | `frozen` | the batch, later all batches so far | all batches so far |
-    | `session` | the rows of its group in the batch | moving average; `of_groups` |
+    | `session` | the rows of its group in the batch | its session's windows |
 
     The moving average has no share of its start value: see `moments.rate`. Two more
     plant a fault on purpose, for research: `lag` is `batch` with an average that starts
@@ -143,23 +143,6 @@ def assert_moved(stats, steps):
             f"the normalisation statistics saw {int(stats.updates)} batches in "
             f"{int(steps)} steps: keep those that encoder.apply(train=True) returns"
         )
-
-
-def of_groups(x, real, group, groups):
-    """`FinalStats` by group, from data of the groups themselves and no label (AdaBN).
-
-    Args:
-      x: `[B, T, F]`, anything in padding.
-      real: `[B, T]` bool.
-      group: `[B]` int in 0..groups - 1; each must occur.
-      groups: how many there are.
-    Returns:
-      Statistics of shape `[groups, F]`, which prediction reads by `group`.
-    Reference: Li et al., Revisiting Batch Normalization, arXiv 1603.04779.
-    """
-    mean, variance = moments.of_groups(x, real, group)
-    first = (group[None, :] == jnp.arange(groups)[:, None]).argmax(1)  # [groups]
-    return FinalStats(dict(mean=mean[first], variance=variance[first]))
 
 
 def layer(x):

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from siamjax.data import features
+from siamjax.models import moments
+from siamjax.models.norm import FinalStats
 from siamjax.types import Baseline
 
 CHUNK = 128
@@ -16,25 +18,33 @@ def cut(counts, windows, length):
     return np.moveaxis(views[windows.session, windows.start], -1, 1)
 
 
-def embedder(encoder, scaler):
+def embedder(encoder, scaler, *, by_session=False):
     """`embed(params, final, counts [N, T, F], baseline [N, F]) -> {head: [N, E]}`.
+
+    With `by_session` the windows of a session (those with one baseline) are read
+    against the statistics of its windows among the N, not against those of `final`.
 
     Args:
       encoder: `models.encoder.Encoder`.
       scaler: the `types.Scaler` of training.
+      by_session: for `config.encoder.norm="session"`.
     """
 
     @jax.jit
     def chunk(params, final, counts, baseline):
         x = features.features(counts, baseline, scaler)
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
-        return encoder.apply(params, x, lengths, final, train=False)
+        group = jnp.arange(x.shape[0]) if by_session else None
+        return encoder.apply(params, x, lengths, final, group=group, train=False)
 
     def embed(params, final, counts, baseline):
         parts, n = [], len(counts)
+        own = _of_sessions(counts, baseline, scaler) if by_session and n else None
         for i in range(0, max(n, 1), CHUNK):
             rows = slice(i, i + CHUNK)
             some = Baseline(_fill(baseline.mean[rows]), _fill(baseline.deviation[rows]))
+            if own is not None:
+                final = FinalStats({k: _fill(v[rows]) for k, v in own.items()})
             parts.append(
                 jax.device_get(chunk(params, final, _fill(counts[rows]), some))
             )
@@ -42,6 +52,14 @@ def embedder(encoder, scaler):
         return {head: x[:n] for head, x in joined.items()}
 
     return embed
+
+
+def _of_sessions(counts, baseline, scaler):
+    """Mean and variance `[N, F]` of the features of each window's session."""
+    _, group = np.unique(baseline.mean, axis=0, return_inverse=True)
+    x = features.features(counts, baseline, scaler)
+    mean, variance = moments.of_groups(x, np.ones(x.shape[:2], bool), group.ravel())
+    return dict(mean=np.asarray(mean), variance=np.asarray(variance))
 
 
 def _fill(array):

@@ -36,6 +36,7 @@ class Parts(NamedTuple):
     tuples: Any  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
     encoder: encoders.Encoder
     by_branch: bool  # statistics by group are of branches, not of sessions
+    by_session: bool  # in prediction too
     losses: dict  # head -> (losses.Loss, dim)
     weights: dict  # head -> weight of its loss in the total
     norms: dict  # head -> norm of its embedding
@@ -69,6 +70,7 @@ def build(config, *, columns, classes, mesh):
             config.encoder, heads, features=len(columns), steps=config.steps
         ),
         by_branch=config.encoder.norm == "branch",
+        by_session=config.encoder.norm == "session",
         losses={
             name: (losses.resolve(head.loss), head.dim) for name, head in heads.items()
         },

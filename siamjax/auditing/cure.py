@@ -1,0 +1,73 @@
+"""Cures that need no retraining: a run with other statistics, beside the old one."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from siamjax.auditing import verdict
+from siamjax.models.norm import TrainStats
+from siamjax.training import checkpoints
+from siamjax.types import SiamjaxError, UsageError
+
+# Name of the cure -> the statistics of `statistics.candidates` that it keeps.
+CURES = {
+    "debias": "debiased",
+    "precise": "precise",
+    "pooled": "pooled",
+    "per-session": "per-session",
+}
+
+
+def write(run, candidates, name):
+    """Writes the run anew with the statistics of a cure; returns its workdir.
+
+    The new workdir is that of the run with `-NAME` behind it: every command reads it.
+    `lag` becomes `batch`, whose average has no start value; with `per-session` the
+    normalisation becomes `session`, which reads windows against their session's own.
+
+    Args:
+      run: `training.restored.Opened`.
+      candidates: of `statistics.candidates`.
+      name: one of `CURES`.
+    Raises:
+      UsageError: no such cure for this normalisation.
+      SiamjaxError: the new workdir exists.
+    """
+    norm = run.config.encoder.norm
+    check(norm, name)
+    workdir = pathlib.Path(f"{run.workdir}-{name}")
+    if workdir.exists():
+        raise SiamjaxError(f"{workdir} exists: remove it to write the cure again")
+    config = run.config.copy_and_resolve_references()
+    if name == "per-session":
+        config.encoder.norm = "session"
+    elif norm == "lag":
+        config.encoder.norm = "batch"
+    kept = candidates["pooled" if name == "per-session" else CURES[name]].final.moments
+    stats = TrainStats(
+        jax.device_get(run.state.batch_stats.updates),
+        {key: np.asarray(value, np.float32) for key, value in kept.items()},
+    )
+    state = run.state.replace(batch_stats=stats)
+    described = json.loads(json.dumps(config.to_dict(), default=list))
+    meta = dict(run.meta, config=described)
+    workdir.mkdir(parents=True)
+    (workdir / "config.json").write_text(json.dumps(described, indent=1) + "\n")
+    with checkpoints.manager(workdir) as saved:
+        for which in (checkpoints.LAST, checkpoints.BEST):
+            saved.save(which, state, meta)
+    return workdir
+
+
+def check(norm, name):
+    """Raises where a cure makes no sense for a normalisation."""
+    if norm in verdict.STATELESS:
+        raise UsageError(
+            f"--cure {name}: normalisation {norm!r} keeps no statistics to cure"
+        )
+    if name == "debias" and norm != "lag":
+        raise UsageError(
+            f"--cure debias: the average of {norm!r} has no share of its start value"
+        )

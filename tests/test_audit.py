@@ -1,0 +1,104 @@
+"""siamjax-audit on a run: exit codes, audit.json, cures that close the gap."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from siamjax.auditing import audit, opened
+from siamjax.training import checkpoints, loop, restored
+from siamjax.types import SiamjaxError, UsageError
+from tests import small_data
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def config(folder):
+    """A run that lags: bare log counts, an average that starts at 0 and 1."""
+    made = small_data.config(folder, steps=30)
+    made.data.baseline = "none"
+    made.encoder.norm = "lag"
+    made.heads.match.loss = "triplet:margin=0.4,reduce=all"
+    made.optimizer.learning_rate = 1e-2
+    made.trace_frames = 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    small_data.write(folder / "data")
+    loop.train(config(folder / "data"), folder / "run")
+    return folder / "run"
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "siamjax.audit", *arguments],
+        capture_output=True, text=True, cwd=ROOT, env=dict(os.environ, XLA_FLAGS=""),
+    )  # fmt: skip
+
+
+def test_a_gap_is_told_and_the_exit_code_is_three(run):
+    got = command(f"--workdir={run}", "--checkpoint=last")
+    assert got.returncode == 3, got.stderr
+    assert "The moving average has not arrived" in got.stdout
+    assert "on 1 and on 8 devices differ" in got.stdout
+    found = json.loads((run / "audit.json").read_text())
+    assert found["verdict"]["cause"] == "lag" and found["step"] == 30
+    assert found["probes"]["hygiene"]["same_after_reload"]
+    assert max(found["probes"]["inputs"].values()) < 1e-5
+    assert (run / "figures" / "audit_gaps.png").stat().st_size > 1000
+
+
+def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):
+    before = (run / "config.json").read_bytes()
+    assert audit.audit(run, checkpoints.LAST, "debias")
+    cured = run.with_name("run-debias")
+    assert audit.audit(cured)
+    assert "No gap" in capsys.readouterr().out
+    assert (run / "config.json").read_bytes() == before
+    old, new = (restored.open_checkpoint(w, "last") for w in (run, cured))
+    stats = [opened.state.batch_stats.moments["mean"] for opened in (old, new)]
+    np.testing.assert_allclose(stats[1], stats[0] / (1 - 0.99**30), rtol=1e-5)
+    with pytest.raises(SiamjaxError, match="run-debias exists"):
+        audit.audit(run, checkpoints.LAST, "debias")
+    with pytest.raises(UsageError, match="no share of its start value"):
+        audit.audit(cured, checkpoints.LAST, "debias")
+
+
+def test_per_session_reads_each_session_against_its_own(run):
+    audit.audit(run, checkpoints.LAST, "per-session")
+    cured = restored.open_checkpoint(run.with_name("run-per-session"), "best")
+    assert cured.parts.by_session
+    found = opened.open_run(run.with_name("run-per-session"), "best")
+    assert found[0].config.encoder.norm == "session"
+    embed = restored.open_run(run.with_name("run-per-session")).embed
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(5.0, (6, 16, len(cured.columns))).astype(np.float32)
+    splits = found[1]
+    session = np.array([0, 0, 0, 1, 1, 1])
+    baseline = type(splits.baseline)(*(np.asarray(x)[session] for x in splits.baseline))
+    together = embed(counts, baseline)["match"]
+    first = type(baseline)(*(x[:3] for x in baseline))
+    np.testing.assert_allclose(
+        embed(counts[:3], first)["match"], together[:3], atol=1e-5
+    )
+
+
+def test_batches_are_those_of_the_training(run):
+    made, splits = opened.open_run(run, "last")
+    some = opened.batches(made, splits, count=2)
+    assert some.windows.shape[:2] == (2, 16)
+    assert (some.labels < 0).sum() == 16  # half of them made up
+    assert set(splits.role[np.unique(some.session)]) == {"train"}
+
+
+def test_no_run_is_one_line():
+    got = command("--workdir=/nowhere")
+    assert got.returncode == 1
+    assert len(got.stderr.strip().splitlines()) == 1 and "holds no run" in got.stderr
