@@ -108,7 +108,7 @@ def open_splits(config):
         counts=stacked,
         baseline=baseline,
         # Where a fault ends shows against the baseline, whatever is trained on.
-        scaler=features.against(scaler, config.baseline),
+        scaler=features.against(scaler, config.get("baseline", "session")),
         windows=windows.join(parts),
         left_out=left_out,
         library=bool(config.get("test_captures")),

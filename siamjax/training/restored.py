@@ -106,6 +106,7 @@ def open_checkpoint(workdir, which):
                 meta["scaler"][name], bool if name in ("heavy", "own") else np.float32
             )
             for name in Scaler._fields
+            if name in meta["scaler"]
         }
     )
     return Opened(
