@@ -108,11 +108,14 @@ _TEXTS = dict(
     ),
     session=_GAP
     + (
-        "Each batch came from one session, so training never saw a session's level: it "
-        "was taken out with the batch's mean. Prediction with one average for all "
-        "sessions leaves it in. Cure: --cure per-session reads each session against "
-        "its own statistics. In a new run: the session baseline of the features, or "
-        "config.batch.batch_from='all'."
+        "Each batch came from one session, so training never saw what all windows of a "
+        "session have in common: it was taken out with the batch's mean. Prediction "
+        "with one average for all sessions leaves it in. Cure: mixed batches "
+        "(config.batch.batch_from='all') or the session's baseline "
+        "(config.data.baseline='session'), and training again. Without training, "
+        "--cure per-session reads each session against its own windows; that closes "
+        "the gap, but where a session holds one fault it takes out the fault too: let "
+        "siamjax-evaluate judge it."
     ),
     composition=_GAP
     + (
