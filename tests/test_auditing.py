@@ -48,8 +48,8 @@ def of(**shares):
     [
         ("healthy", "", dict(moving=0.05, debiased=0.05)),
         ("lag", "debias", dict(moving=0.4, debiased=0.09, pooled=0.0)),
-        ("lost", "pooled", dict(moving=0.4, debiased=0.4, pooled=0.0)),
-        ("session", "per-session", dict(moving=0.4, pooled=0.3, per_session=0.02)),
+        ("lost", "pooled", dict(moving=0.4, precise=0.02, pooled=0.0)),
+        ("session", "per-session", dict(moving=0.1, pooled=0.05, per_session=0.0)),
         ("composition", "", dict(moving=0.4, per_session=0.3, batch=0.0)),
         ("branch", "", dict(moving=0.4, batch=0.5, per_branch=0.0)),
         ("unknown", "", dict(moving=0.4, debiased=0.11, pooled=0.4, batch=0.4)),

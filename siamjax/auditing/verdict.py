@@ -6,8 +6,8 @@ The rule asks which other statistics close the gap, with the same weights:
 2. a normalisation without statistics: nothing to normalise;
 3. the lower end of the gap's interval is at most `TOLERATED`: no gap;
 4. else the first of these that leaves at most `LEFT` of the gap (or `TOLERATED`):
-   `debiased`: the average had not arrived (lag); `pooled`: the statistics kept are not
-   those of the data (lost, overwritten); `per-session`: batches of one session;
+   `debiased`: the average had not arrived (lag); `precise` and `pooled`: the statistics
+   kept are not those of the data (lost, overwritten); `per-session`: batches of one session;
    `batch`: the batches differ otherwise than by session (composition); `per-branch`:
    one pass per branch;
 5. none: the cause is not among those known.
@@ -61,7 +61,7 @@ def decide(norm, gaps, inputs=None):
         ("composition", "batch"),
         ("branch", "per-branch"),
     ):
-        if closes(cure):
+        if closes(cure) and (cause != "lost" or closes("precise")):
             name = _CURES.get(cause, "")
             return Verdict(cause, name, _TEXTS[cause].format(**own._asdict()))
     return Verdict("unknown", "", _TEXTS["unknown"].format(**own._asdict()))
