@@ -7,7 +7,8 @@ The rule asks which other statistics close the gap, with the same weights:
 3. the lower end of the gap's interval is at most `TOLERATED`: no gap;
 4. else the first of these that leaves at most `LEFT` of the gap (or `TOLERATED`):
    `debiased`: the average had not arrived (lag); `precise` and `pooled`: the statistics
-   kept are not those of the data (lost, overwritten); `per-session`: batches of one session;
+   kept are not those of the data (lost, overwritten); `per-session`: batches of one
+   session;
    `batch`: the batches differ otherwise than by session (composition); `per-branch`:
    one pass per branch;
 5. none: the cause is not among those known.

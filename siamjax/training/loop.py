@@ -63,7 +63,8 @@ def train(config, workdir):
     data = place(splits, config.batch.batch_from, parts, config.seed)
     same_config(workdir, config)
     _describe(config, splits, parts)
-    run, points = step.compile_run(parts), embed.embedder(parts.encoder, splits.scaler)
+    run = step.compile_run(parts)
+    points = embed.embedder(parts.encoder, splits.scaler, by_session=parts.by_session)
     validate = validator(splits, parts, config, points)
     with checkpoints.manager(workdir) as saved, _signals() as caught:
         now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
