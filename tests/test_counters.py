@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -312,3 +314,21 @@ def test_bins_of_several_rows_are_means_of_what_was_measured():
     assert counts.step_s(series) == 10.0
     # A bin that is no multiple takes the rows that begin in it.
     np.testing.assert_array_equal(counts.of_series(series, 25.0)[:2], [[2.0], [5.0]])
+
+
+def test_the_command(tmp_path):
+    clean().to_csv(tmp_path / "a.csv", index=False)
+    (tmp_path / "labels.csv").write_text("file,start,end,condition\na.csv,,,normal\n")
+    command = [
+        sys.executable, "-m", "siamjax.ingest", "--format=counters",
+        f"--captures={tmp_path / 'a.csv'}", f"--labels={tmp_path / 'labels.csv'}",
+        f"--out={tmp_path / 'out'}", "--workers=1",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("out: 1 sessions: 1 normal\n")
+    wrong = subprocess.run(
+        [*command, "--server=10.0.0.1"], capture_output=True, text=True
+    )
+    assert wrong.returncode == 2 and "--server is for packets" in wrong.stderr
+    assert "Traceback" not in wrong.stderr

@@ -55,12 +55,13 @@ def evaluate(workdir):
     examples.write_csv(workdir / "examples.csv", chosen)
     draw(workdir, run, splits, windows, points, library)
     print(results.table(found))
-    right = sum(row["right"] for row in named)
-    print(
-        f"identification with the default examples: {right} of {len(named)} test "
-        "captures of known conditions named right with the onset within "
-        f"{ONSET_WITHIN_S:g} s"
-    )
+    if named:
+        right = sum(row["right"] for row in named)
+        print(
+            f"identification with the default examples: {right} of {len(named)} test "
+            "captures of known conditions named right with the onset within "
+            f"{ONSET_WITHIN_S:g} s"
+        )
     return found
 
 
@@ -74,7 +75,7 @@ def groups(splits):
 
 
 def identified(run, splits, chosen, rule):
-    """A row for each test capture of a known condition: what `identify` says of it.
+    """A row for each test capture of one known condition: what `identify` says of it.
 
     A fault is right when the longest stretch that is not normal has its name and begins
     within `ONSET_WITHIN_S` of the label; a normal capture when all of it is normal.
@@ -82,6 +83,8 @@ def identified(run, splits, chosen, rule):
     rows = []
     for i in np.flatnonzero(splits.role == TEST):
         labels = splits.labels[i]
+        if len(labels) > 1:  # which of them would be the right one?
+            continue
         truth = labels[0].condition if labels else NORMAL
         if truth not in splits.conditions[: splits.known]:
             continue
