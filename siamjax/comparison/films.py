@@ -27,10 +27,11 @@ def _film(config, workdir, one):
         return found
     member = protocol.Member(one.fold, one.about["seed"], one.about["setting"])
     ready = cell.prepared(train, protocol.splits(train, blind=True), member)
-    run, now, at = cell.program_of(ready, many=False).run, ready.state, 0
+    program, now, at = cell.program_of(ready, many=False), ready.state, 0
     shown = protocol.splits(train, blind=False)
-    with tracer.tracer(folder, -1, shown, ready.parts, train) as (see, _):
+    traced = tracer.tracer(folder, -1, shown, ready.parts, train, program.embed)
+    with traced as (see, _):
         for stop in stops:
-            now, at = run(now, stop - at, ready.data), stop
+            now, at = program.run(now, stop - at, ready.data), stop
             see(now, at)
     return trace.read(folder)

@@ -47,7 +47,7 @@ def build(config, opened, cells, read, mark):
       read: {cell name: readouts}.
       mark: dict(when, times) of the final readout.
     """
-    missing, data_sets = _failed(config, opened), {}
+    missing, data_sets, heads = _failed(config, opened), {}, {}
     for data_set in config.data_sets:
         own = [c for c in cells if c.data_set == data_set]
         methods = [*config.losses, *dict.fromkeys(c.method for c in own)]
@@ -57,6 +57,7 @@ def build(config, opened, cells, read, mark):
             head: _of_head(config, opened, data_set, head, own, read, methods, repeats)
             for head in workers.heads(config)
         }
+        heads[data_set] = _between_heads(config, own, read, repeats)
         there = data_sets[data_set][config.train.decide_with]["levels"]
         missing += [
             f"{data_set}: {loss} has no complete repeat, and is not compared"
@@ -69,6 +70,7 @@ def build(config, opened, cells, read, mark):
         losses=list(config.losses),
         rows=cell_rows(config, cells, read),
         data_sets=data_sets,
+        heads=heads,
         missing=missing,
     )
 
@@ -144,6 +146,22 @@ def _of_head(config, opened, data_set, head, cells, read, methods, repeats):
         for loss in config.losses
         if (found := _training(config, opened, data_set, loss, head))
     }
+    return out
+
+
+def _between_heads(config, cells, read, repeats):
+    """{loss: `statistics.Clustered`} of the deciding head less the other, if any."""
+    first = config.train.decide_with
+    others = [head for head in workers.heads(config) if head != first]
+    out = {}
+    for loss in config.losses if others else ():
+        own = [c for c in cells if c.method == loss]
+        both = [
+            analysis.scores(own, read, (head, "one_shot", NOVEL), repeats)
+            for head in (first, others[0])
+        ]
+        if None not in both:
+            out[loss] = analysis.difference(*both)
     return out
 
 

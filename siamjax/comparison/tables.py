@@ -78,7 +78,7 @@ HEADINGS = (
 
 def markdown(report):
     """All tables, with what one must know to read them."""
-    lines = [f"Read on {report['when']}{_again(report)}.", ""]
+    lines = [f"Read on {report['when']}{_again(report)}.", "", *summary(report), ""]
     for data_set, heads in report["data_sets"].items():
         for head, of in heads.items():
             lines += [f"### {data_set}, {head} head", "", *notes(of), ""]
@@ -86,6 +86,35 @@ def markdown(report):
             lines += ["", *_settings(of), ""]
     lines += [f"- {line}" for line in report["missing"]]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def summary(report):
+    """One table of everything: one-shot accuracy on unseen conditions by data set and
+    head, win/tie/loss against the other losses, and the one head less the other."""
+    parts = [
+        (data_set, head, of)
+        for data_set, heads in report["data_sets"].items()
+        for head, of in heads.items()
+    ]
+    methods = list(dict.fromkeys(m for *_, of in parts for m in order(of)))
+    head = ["one-shot accuracy"]
+    for data_set, name, of in parts:
+        head.append(f"{data_set}, {name}")
+        if of is list(report["data_sets"][data_set].values())[-1]:
+            head.append(f"{data_set}, heads' difference")
+    rows = []
+    for method in methods:
+        row = [method if method in report["losses"] else f"{method} (baseline)"]
+        for data_set, _, of in parts:
+            level = of["levels"].get(method, {}).get(("one_shot", NOVEL))
+            tally = of["tally"]["one_shot"].get(method)
+            row.append(
+                _cell(level) + (f" ({'/'.join(map(str, tally))})" if tally else "")
+            )
+            if of is list(report["data_sets"][data_set].values())[-1]:
+                row.append(_cell(report["heads"][data_set].get(method)))
+        rows.append(row)
+    return _table(head, rows)
 
 
 def notes(of):
@@ -98,7 +127,9 @@ def notes(of):
         "of 95 % over conditions, captures and repeats; win/tie/loss by one-shot "
         "accuracy, in pairs, Holm-corrected.",
         f"With so many captures a difference in one-shot accuracy below {alone:.3f} "
-        f"(alone) or {among:.3f} (among all pairs) cannot be seen (80 % power).",
+        f"(alone) or {among:.3f} (among all pairs) cannot be seen (80 % power)."
+        if np.isfinite(alone)
+        else "So few conditions, captures or repeats can show no difference.",
     ]
     if best:
         level = of["levels"][best]["one_shot", NOVEL]
