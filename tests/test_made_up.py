@@ -91,10 +91,10 @@ def test_no_window_at_all():
 def alone(kind, x, share=(1.0, 1.0), **others):
     """Every column of every window changed by one kind."""
     how = HOW._replace(kinds=(kind,), share=share, on_off=0.0, **others)
-    unit = np.ones((x.shape[0], x.shape[2]), np.float32)
-    return np.asarray(
-        made_up.made_up(jax.random.key(0), x, np.zeros(len(x), int), unit, how)
-    )
+    unit, groups = np.ones((x.shape[0], x.shape[2]), np.float32), np.zeros(len(x), int)
+    key = jax.random.key(0)
+    # Compiled as a whole: one by one, its operations take far longer to compile.
+    return np.asarray(jax.jit(lambda x: made_up.made_up(key, x, groups, unit, how))(x))
 
 
 def test_each_kind_does_what_its_name_says():
@@ -136,7 +136,8 @@ def test_what_is_no_count_is_shifted_by_its_own_deviation():
     )._replace(share=(1.0, 1.0), on_off=0.0, strength=1.0)
     x = np.full((200, 3, 2), 50.0, np.float32)
     unit = np.tile(np.array([[1.0, 10.0]], np.float32), (200, 1))
-    out = np.asarray(made_up.made_up(jax.random.key(0), x, np.arange(200), unit, how))
+    key, groups = jax.random.key(0), np.arange(200)
+    out = np.asarray(jax.jit(lambda x: made_up.made_up(key, x, groups, unit, how))(x))
     np.testing.assert_allclose((out - 50).std((0, 1)), [1.0, 10.0], rtol=0.25)
 
 
