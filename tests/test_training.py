@@ -230,6 +230,12 @@ def test_what_does_not_fit_is_refused_in_one_line(folder, tmp_path, change, says
     assert "\n" not in str(error.value)
 
 
+def test_a_head_that_is_switched_off_has_no_settings(folder):
+    config = small_data.config(folder)
+    config.heads.view = None
+    assert set(step.hyper_parameters(config)) == {"match"}
+
+
 def test_a_checkpoint_says_what_it_is(folder, tmp_path, caplog):
     caplog.set_level("INFO")
     config = small_data.config(folder, steps=4)

@@ -20,12 +20,21 @@ def gaps(path, report):
     axes = drawn.add_subplot()
     for y, gap in enumerate(of):
         colour = BAD if gap.low > verdict.TOLERATED else CURVE
-        axes.barh(y, gap.share, height=0.6, color=colour, alpha=0.75)
+        axes.barh(y, gap.share, height=0.6, color=colour)
         axes.plot([gap.low, gap.high], [y, y], color=INK, linewidth=1.2)
+        axes.annotate(
+            f"{gap.share:z.2f}", (max(gap.high, 0), y), (6, 0), fontsize=8,
+            textcoords="offset points", va="center", color=INK,
+        )  # fmt: skip
     axes.axvline(verdict.TOLERATED, color=PALE, linewidth=0.8, linestyle=":")
+    axes.annotate(
+        "tolerated", (verdict.TOLERATED, -0.6), (0, 3), ha="center", color=PALE,
+        textcoords="offset points", fontsize=7,
+    )  # fmt: skip
     axes.set_yticks(range(len(names)), [text.NAMES[name] for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(min(-0.02, *(g.low for g in of)), max(0.2, *(g.high for g in of)))
+    low, high = min(g.low for g in of), max(g.high for g in of)
+    axes.set_xlim(min(-0.02, 1.1 * low), max(0.2, 1.15 * high))
     _finish(
         drawn, axes, path, "gap between training and prediction; 0: none, 1: chance"
     )
@@ -38,7 +47,7 @@ def drift(path, report):
     worst = np.argsort(-z)[:SHOWN]
     drawn = drawing.figure(8.0, 1.2 + 0.24 * len(worst))
     axes = drawn.add_subplot()
-    axes.barh(range(len(worst)), z[worst], height=0.6, color=CURVE, alpha=0.75)
+    axes.barh(range(len(worst)), z[worst], height=0.6, color=CURVE)
     axes.set_yticks(range(len(worst)), [report.columns[i] for i in worst])
     axes.set_ylim(len(worst) - 0.4, -0.6)
     axes.set_xlim(0, max(1.0, 1.05 * z.max()))

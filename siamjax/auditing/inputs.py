@@ -48,13 +48,13 @@ def compare(opened, splits):
     encoder, head = opened.parts.encoder, opened.parts.decide_with
     params, final = opened.state.params["encoder"], opened.state.batch_stats
     final, group = encoder.finalise(final), None
-    if opened.parts.by_session:
+    if encoder.by_session:
         real = np.ones(trained.shape[:2], bool)
         mean, variance = moments.of_groups(trained, real, at)
         final, group = FinalStats(dict(mean=mean, variance=variance)), np.arange(count)
     lengths = np.full(count, config.bins, np.int32)
     plain = encoder.apply(params, trained, lengths, final, group=group, train=False)
-    read = embed.embedder(encoder, scaler, by_session=opened.parts.by_session)
+    read = embed.embedder(encoder, scaler)
     embedded = read(params, final, cut, of(again))
     return dict(
         scaler=max(_apart(a, b) for a, b in zip(splits.scaler, scaler)),

@@ -20,7 +20,7 @@ def table(report):
     yield row("statistics", "loss", "neighbour", "shift", "gap, 0: none, 1: chance")
     yield row("training mode", f"{own.train_loss:.3f}", _share(own.train_hits), "", "")
     for name, gap in report.gaps.items():
-        interval = f"{gap.share:5.2f}  [{gap.low:.2f}, {gap.high:.2f}]"
+        interval = f"{gap.share:z5.2f}  [{gap.low:z.2f}, {gap.high:z.2f}]"
         yield row(
             NAMES[name], f"{gap.predict_loss:.3f}", _share(gap.predict_hits),
             f"{gap.shift:.2f}", interval,

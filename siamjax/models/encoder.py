@@ -21,6 +21,7 @@ class Encoder(NamedTuple):
     init: Callable  # key -> (params, TrainStats)
     apply: Callable  # see `build`
     finalise: Callable  # TrainStats -> FinalStats
+    by_session: bool  # prediction wants the statistics of each window's session
 
 
 class Head(NamedTuple):
@@ -88,7 +89,7 @@ def build(config, heads, *, features, steps=0):
         x, stats = normalise.train(windows, real, stats, group)
         return network.apply({"params": params}, x, lengths), stats
 
-    return Encoder(init, apply, normalise.finalise)
+    return Encoder(init, apply, normalise.finalise, config.norm == "session")
 
 
 class Network(nn.Module):

@@ -18,28 +18,29 @@ def cut(counts, windows, length):
     return np.moveaxis(views[windows.session, windows.start], -1, 1)
 
 
-def embedder(encoder, scaler, *, by_session=False):
+def embedder(encoder, scaler):
     """`embed(params, final, counts [N, T, F], baseline [N, F]) -> {head: [N, E]}`.
 
-    With `by_session` the windows of a session (those with one baseline) are read
-    against the statistics of its windows among the N, not against those of `final`.
+    An encoder with `by_session` reads the windows of a session (those with one
+    baseline) against the statistics of its windows among the N, not against `final`.
 
     Args:
       encoder: `models.encoder.Encoder`.
       scaler: the `types.Scaler` of training.
-      by_session: for `config.encoder.norm="session"`.
     """
 
     @jax.jit
     def chunk(params, final, counts, baseline):
         x = features.features(counts, baseline, scaler)
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
-        group = jnp.arange(x.shape[0]) if by_session else None
+        group = jnp.arange(x.shape[0]) if encoder.by_session else None
         return encoder.apply(params, x, lengths, final, group=group, train=False)
 
     def embed(params, final, counts, baseline):
         parts, n = [], len(counts)
-        own = _of_sessions(counts, baseline, scaler) if by_session and n else None
+        own = (
+            _of_sessions(counts, baseline, scaler) if encoder.by_session and n else None
+        )
         for i in range(0, max(n, 1), CHUNK):
             rows = slice(i, i + CHUNK)
             some = Baseline(_fill(baseline.mean[rows]), _fill(baseline.deviation[rows]))

@@ -64,7 +64,7 @@ def train(config, workdir):
     same_config(workdir, config)
     _describe(config, splits, parts)
     run = step.compile_run(parts)
-    points = embed.embedder(parts.encoder, splits.scaler, by_session=parts.by_session)
+    points = embed.embedder(parts.encoder, splits.scaler)
     validate = validator(splits, parts, config, points)
     with checkpoints.manager(workdir) as saved, _signals() as caught:
         now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))

@@ -50,9 +50,7 @@ def open_run(workdir, which=checkpoints.BEST):
     """
     opened = open_checkpoint(workdir, which)
     encoder = opened.parts.encoder
-    embedder = embed.embedder(
-        encoder, opened.scaler, by_session=opened.parts.by_session
-    )
+    embedder = embed.embedder(encoder, opened.scaler)
 
     def encode_with(now):
         final = encoder.finalise(now.batch_stats)

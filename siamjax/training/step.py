@@ -36,7 +36,6 @@ class Parts(NamedTuple):
     tuples: Any  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
     encoder: encoders.Encoder
     by_branch: bool  # statistics by group are of branches, not of sessions
-    by_session: bool  # in prediction too
     losses: dict  # head -> (losses.Loss, dim)
     weights: dict  # head -> weight of its loss in the total
     norms: dict  # head -> norm of its embedding
@@ -70,7 +69,6 @@ def build(config, *, columns, classes, mesh):
             config.encoder, heads, features=len(columns), steps=config.steps
         ),
         by_branch=config.encoder.norm == "branch",
-        by_session=config.encoder.norm == "session",
         losses={
             name: (losses.resolve(head.loss), head.dim) for name, head in heads.items()
         },
@@ -178,7 +176,8 @@ def train_step(state, data, parts):
 
 def hyper_parameters(config):
     """Every setting of each head's loss, defaults too: `{head: {name: value}}`."""
-    return {n: losses.resolve(head.loss).hyper for n, head in config.heads.items()}
+    heads = {name: head for name, head in config.heads.items() if head}
+    return {name: losses.resolve(head.loss).hyper for name, head in heads.items()}
 
 
 def metrics(total, terms, heads, labels, gradients, parts):
