@@ -17,6 +17,7 @@ from siamjax.types import SiamjaxError, UsageError
 
 try:
     import optuna
+    import sqlalchemy
 except ImportError as error:
     raise SiamjaxError(
         "the search for settings needs optuna: install siamjax[tune]"
@@ -44,7 +45,7 @@ def storage(url, heartbeat_s):
     warnings.simplefilter("ignore", FutureWarning)
     waits = {"timeout": 60} if url.startswith("sqlite") else {}
     try:
-        return optuna.storages.RDBStorage(
+        store = optuna.storages.RDBStorage(
             url,
             engine_kwargs={"connect_args": waits},
             heartbeat_interval=heartbeat_s,
@@ -53,6 +54,26 @@ def storage(url, heartbeat_s):
         )
     except Exception as error:  # SQLAlchemy's own kinds, and those of each driver
         raise UsageError(f"--storage={url} does not open: {error}") from error
+    if store.engine.dialect.name == "sqlite":
+        _lock_on_begin(store.engine)
+    return store
+
+
+def _lock_on_begin(engine):
+    """Locks SQLite from the beginning of a transaction.
+
+    optuna reads that a trial waits and then takes it. Other databases lock the row that
+    was read; SQLite would let two workers read it, and both take it.
+    """
+    engine.dispose()
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def by_hand(connection, _):
+        connection.isolation_level = None  # the driver begins none by itself
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin(connection):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 class Opened(NamedTuple):
