@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from siamjax.auditing import audit
+from siamjax.auditing import audit, opened
 from siamjax.training import checkpoints, loop, restored
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
@@ -69,3 +69,36 @@ def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):
         audit.audit(run, checkpoints.LAST, "debias")
     with pytest.raises(UsageError, match="no share of its start value"):
         audit.audit(cured, checkpoints.LAST, "debias")
+
+
+def test_per_session_reads_each_session_against_its_own(run):
+    audit.audit(run, checkpoints.LAST, "per-session")
+    cured = restored.open_checkpoint(run.with_name("run-per-session"), "best")
+    assert cured.parts.encoder.by_session
+    found = opened.open_run(run.with_name("run-per-session"), "best")
+    assert found[0].config.encoder.norm == "session"
+    embed = restored.open_run(run.with_name("run-per-session")).embed
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(5.0, (6, 16, len(cured.columns))).astype(np.float32)
+    splits = found[1]
+    session = np.array([0, 0, 0, 1, 1, 1])
+    baseline = type(splits.baseline)(*(np.asarray(x)[session] for x in splits.baseline))
+    together = embed(counts, baseline)["match"]
+    first = type(baseline)(*(x[:3] for x in baseline))
+    np.testing.assert_allclose(
+        embed(counts[:3], first)["match"], together[:3], atol=1e-5
+    )
+
+
+def test_batches_are_those_of_the_training(run):
+    made, splits = opened.open_run(run, "last")
+    some = opened.batches(made, splits, count=2)
+    assert some.windows.shape[:2] == (2, 16)
+    assert (some.labels < 0).sum() == 16  # half of them made up
+    assert set(splits.role[np.unique(some.session)]) == {"train"}
+
+
+def test_no_run_is_one_line():
+    got = command("--workdir=/nowhere")
+    assert got.returncode == 1
+    assert len(got.stderr.strip().splitlines()) == 1 and "holds no run" in got.stderr

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from siamjax.auditing import gap, planted, probes, statistics, verdict
+from siamjax.auditing import examine, gap, planted, probes, statistics, verdict
 from siamjax.auditing.subject import Batches, Seen
 from siamjax.models import norm
 
@@ -119,3 +119,27 @@ def test_debiasing_takes_out_the_start_value():
     got = statistics.debiased(subject).moments
     np.testing.assert_allclose(got["mean"], mean, rtol=1e-5)
     np.testing.assert_allclose(got["variance"], variance, rtol=1e-5)
+
+
+SEEDS = [0, 1]
+
+
+@pytest.mark.parametrize("name", ["healthy", "lag"])  # all: experiment_norm.py
+def test_each_cause_is_named(name):
+    plant = planted.PLANTS[name]
+    found = planted.trained(plant, SEEDS)
+    for index, seed in enumerate(SEEDS):
+        some = planted.batches(plant, seed)
+        report = examine.examine(planted.subject(plant, found, index), some)
+        assert report.verdict.cause == name
+        assert report.probes["hygiene"]["kept"] and report.probes["hygiene"]["moved"]
+        assert report.probes["devices"]["devices"] > 1
+        assert report.probes["devices"]["difference"] < 1e-5
+        assert report.probes["leak"] > 0
+        if name != "healthy":
+            continue
+        # The same weights, and statistics that were overwritten.
+        lost = plant._replace(lose=True)
+        report = examine.examine(planted.subject(lost, found, index), some)
+        assert report.verdict.cause == "lost"
+        assert report.probes["hygiene"]["zero_variance"] == 8
