@@ -129,6 +129,11 @@ def waiting(opened):
     return min(slots, default=None)
 
 
+def at_work(opened):
+    """Whether a worker has a slot of it, or had when it died."""
+    return any(trial.state == TrialState.RUNNING for trial in opened.trials)
+
+
 def take(study, work, *, seed, random_trials):
     """Does one slot of the queue, if another worker does not take it first.
 

@@ -19,8 +19,9 @@ COLUMNS = (
 def write_csv(path, rows):
     """Rows, dicts with the same keys, as CSV; numbers so that they read back the
     same."""
+    head = list(rows[0]) if rows else []
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, head, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

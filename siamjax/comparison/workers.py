@@ -33,6 +33,9 @@ def work(config, place, *, say=_LOG.info):
     started, mine, opened = time.time(), 0, {}
     while True:
         opened = look(config, place.store, opened)
+        for found in opened.values():
+            if studies.at_work(found):
+                studies.fail_stale(found.study)
         ready = [
             (data_sets[s.data_set], s.stage == REPEAT, slot, order[s.loss], s)
             for s, found in opened.items()
@@ -47,8 +50,6 @@ def work(config, place, *, say=_LOG.info):
         elif all(complete(config, s, found) for s, found in opened.items()):
             return
         else:
-            for found in opened.values():
-                studies.fail_stale(found.study)
             time.sleep(WAIT_S)
 
 
