@@ -126,7 +126,13 @@ def test_the_table_and_the_files_of_a_run(quiet):
     results = json.loads((workdir / "results.json").read_text())
     assert set(results["shots"]) == {"1", "5"}
     assert results["conditions"]["busy"]["group"] == "novel"
-    for name in ("rule.json", "examples.npz", "examples.csv", "results.csv"):
+    for name in (
+        "rule.json",
+        "examples.npz",
+        "examples.csv",
+        "results.csv",
+        "confusion.csv",
+    ):
         assert (workdir / name).stat().st_size > 0
     for head in ("match", "view"):
         assert (workdir / "projector" / head / "tensors.bytes").stat().st_size > 0

@@ -90,11 +90,41 @@ def test_what_cannot_be_judged_is_said(bed):
     assert all("note: " + line in results.table(got) for line in notes)
 
 
-def test_csv_has_a_row_for_each_recall(built, tmp_path):
-    results.write_csv(built, tmp_path / "results.csv")
-    with open(tmp_path / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 4 * 4 * 2  # shots, methods, conditions, units
-    row = next(r for r in rows if r["condition"] == "delay" and r["method"] == "match")
-    want = built["shots"]["1"]["conditions"]["match"]["delay"]["window"]
-    assert float(row["recall"]) == want and row["group"] == "novel"
+def test_csv_has_a_row_for_each_number(built, tmp_path):
+    results.write_csv(built, tmp_path)
+
+    def rows(name, **wanted):
+        with open(tmp_path / name, newline="") as file:
+            read = list(csv.DictReader(file))
+        return len(read), [r for r in read if wanted.items() <= r.items()]
+
+    of = dict(shots="5", method="match", group="novel", unit="window")
+    part = built["shots"]["5"]
+    count, found = rows("results.csv", **of, condition="delay")
+    assert count == 2 * 4 * 4 * 2  # shots, methods, conditions, units
+    want = part["conditions"]["match"]["delay"]["window"]
+    assert [float(row["recall"]) for row in found] == [want]
+    count, found = rows("intervals.csv", **of)
+    assert count == 2 * 4 * 2 * 2  # shots, methods, groups, units
+    got = [float(found[0][column]) for column in ("recall", "low", "high")]
+    assert got == part["recall"]["match"]["novel"]["window"] and len(found) == 1
+    assert {row["baseline"] for row in rows("intervals.csv", method="zero")[1]} == {"1"}
+    count, found = rows("confusion.csv", shots="5")
+    assert count == 2 * 4 * 4
+    shares = {(r["condition"], r["named"]): float(r["share"]) for r in found}
+    want = part["confusion"]
+    order = list(built["conditions"])
+    assert shares == {
+        (a, b): want[i][j] for i, a in enumerate(order) for j, b in enumerate(order)
+    }
+
+
+def test_csv_leaves_empty_what_is_not_judged(bed, tmp_path):
+    condition, capture, good, _ = bed
+    only = (condition != 3) | (capture == 2)
+    got = results.build(
+        {"match": good[only]}, {}, condition[only], capture[only], NAMES, GROUPS
+    )
+    results.write_csv(got, tmp_path)
+    text = (tmp_path / "confusion.csv").read_text()
+    assert "1,flood,normal,\n" in text and "nan" not in text.lower()

@@ -1,4 +1,4 @@
-"""The results of a run: one dict that becomes results.json, a table and a CSV.
+"""The results of a run: one dict that becomes results.json, a table and CSVs.
 
 results.json:
   schema            1
@@ -22,6 +22,7 @@ intervals are 95 % over captures.
 
 import csv
 import math
+import pathlib
 
 import numpy as np
 
@@ -142,23 +143,39 @@ def table(results):
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write_csv(results, path):
-    """One row per shots, method, condition and unit: for a spreadsheet."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["shots", "method", "baseline", "group", "condition", "unit", "recall"]
-        )
-        for shots, part in results["shots"].items():
-            for method, each in part["conditions"].items():
-                for condition, recall in each.items():
-                    group = results["conditions"][condition]["group"]
-                    for unit in UNITS:
-                        value = "" if recall[unit] is None else repr(recall[unit])
-                        writer.writerow(
-                            [shots, method, int(results["methods"][method]), group,
-                             condition, unit, value]
-                        )  # fmt: skip
+def write_csv(results, folder):
+    """Writes `csv_tables` into a folder, for a spreadsheet; empty: not judged."""
+    for name, rows in csv_tables(results).items():
+        path = pathlib.Path(folder) / name
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def csv_tables(results):
+    """{file: rows, the first of them headings} of recall, intervals and confusion."""
+    groups = {name: about["group"] for name, about in results["conditions"].items()}
+    each = [["shots", "method", "baseline", "group", "condition", "unit", "recall"]]
+    means = [["shots", "method", "baseline", "group", "unit", "recall", "low", "high"]]
+    named = [["shots", "condition", "named", "share"]]
+    for shots, part in results["shots"].items():
+        for method, baseline in results["methods"].items():
+            about = [shots, method, int(baseline)]
+            each += [
+                [*about, groups[condition], condition, unit, recall[unit]]
+                for condition, recall in part["conditions"][method].items()
+                for unit in UNITS
+            ]
+            means += [
+                [*about, group, unit, *recall[unit]]
+                for group, recall in part["recall"][method].items()
+                for unit in UNITS
+            ]
+        named += [
+            [shots, condition, other, share]
+            for condition, row in zip(groups, part["confusion"])
+            for other, share in zip(groups, row)
+        ]
+    return {"results.csv": each, "intervals.csv": means, "confusion.csv": named}
 
 
 def _shots(judged, conditions, captures, names, members, baselines, shots):

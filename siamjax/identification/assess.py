@@ -23,8 +23,9 @@ ONSET_WITHIN_S = 8.0
 def evaluate(workdir):
     """Judges the best checkpoint on the test captures of its data set.
 
-    Writes results.json, results.csv, rule.json, examples.npz and examples.csv, the
-    projector's files and embedding.png into workdir, and prints the table.
+    Writes results.json and its tables as CSV, rule.json, examples.npz and
+    examples.csv, the projector's files and embedding.png into workdir, and prints the
+    table.
     """
     workdir = pathlib.Path(workdir)
     run = restored.open_run(workdir)
@@ -51,7 +52,7 @@ def evaluate(workdir):
     )  # fmt: skip
     text = json.dumps(found, indent=1, allow_nan=False)
     (workdir / "results.json").write_text(text + "\n")
-    results.write_csv(found, workdir / "results.csv")
+    results.write_csv(found, workdir)
     examples.write_csv(workdir / "examples.csv", chosen)
     draw(workdir, run, splits, windows, points, library)
     print(results.table(found))

@@ -165,7 +165,6 @@ def timelines(path, rows, novel=()):
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
     order = drawing.in_order(names, novel)
-    order = drawing.in_order(names, novel)
     handles = [
         Patch(
             facecolor=of[name], alpha=0.45 if name == "normal" else 1.0,
