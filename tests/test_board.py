@@ -45,6 +45,7 @@ def test_all_of_it_is_there_once(tmp_path):
     assert len(steps) == 10 and steps[0] == 0 and steps[-1] == 29
     assert len(found.Histograms("view/coordinates")) == 30
     image = Image.open(io.BytesIO(found.Images("confusion")[0].encoded_image_string))
+    assert found.Images("confusion")[0].step == 40  # of the results, not of the start
     assert image.size == (30, 20) and image.getpixel((3, 3)) == (214, 39, 40)
     text = found.Tensors("results/text_summary")[0].tensor_proto.string_val[0]
     assert text == b"    a  table"

@@ -32,13 +32,14 @@ def write(folder, *, config, traced=None, results=None, text="", pictures=()):
 
     folder = pathlib.Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
+    judged = 0 if results is None else results["step"]
     with SummaryWriter(str(folder)) as out:
         out.add_text("config", _code(json.dumps(config, indent=1)), 0)
         if text:
-            out.add_text("results", _code(text), 0)
+            out.add_text("results", _code(text), judged)
         for path in pictures:
             pixels = np.asarray(Image.open(path).convert("RGB"))
-            out.add_image(pathlib.Path(path).stem, pixels, 0, dataformats="HWC")
+            out.add_image(pathlib.Path(path).stem, pixels, judged, dataformats="HWC")
         if traced is not None:
             _trace(out, traced)
         if results is not None:
@@ -46,7 +47,7 @@ def write(folder, *, config, traced=None, results=None, text="", pictures=()):
             for summary in hparams(_flat(config), metrics):
                 out.file_writer.add_summary(summary)
             for name, value in metrics.items():
-                out.add_scalar(name, value, results["step"])
+                out.add_scalar(name, value, judged)
 
 
 def _trace(out, traced):
