@@ -24,7 +24,7 @@ function curves() {
 }
 
 function chart(title, lines) {
-  const [width, height, left, bottom] = [300, 130, 42, 18];
+  const [width, height, left, bottom] = [300, 130, 46, 18];
   const finite = lines.flatMap(([, [, values]]) => values.filter(Number.isFinite));
   const share = /recall|share|saturated/.test(title);
   let low = share ? 0 : Math.min(...finite), high = share ? 1 : Math.max(...finite);
