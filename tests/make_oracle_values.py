@@ -182,6 +182,10 @@ NOT_ON = {
 }
 
 
+# Losses whose weights stand in columns there.
+COLUMNS = ("soft_triple", "normalized_softmax", "cosface", "arcface")
+
+
 def run(loss, x, y, weights=None):
     """Value, gradient, and gradient of the weights, as float64 arrays."""
     x = torch.tensor(x, requires_grad=True)
@@ -191,6 +195,18 @@ def run(loss, x, y, weights=None):
     value.backward()
     slope = np.zeros(tuple(x.shape)) if x.grad is None else x.grad.numpy()
     return value.item(), slope, None if weights is None else weights.grad.numpy()
+
+
+def answer(spec, loss, weights, x, y):
+    """Value and slope, of the weights too where there are any: as ours stand."""
+    size = np.linalg.norm(x, axis=1, keepdims=True) if spec == "angular" else 1
+    value, slope, of_weights = run(loss, x / size, y, weights)
+    out = dict(value=value, slope=slope)
+    if weights is not None:
+        both = dict(weights=weights.detach().numpy(), weights_slope=of_weights)
+        columns = spec.split(":")[0] in COLUMNS
+        out |= {key: part.T if columns else part for key, part in both.items()}
+    return out
 
 
 def memory(x, y):
@@ -225,10 +241,6 @@ def wrong():
     return out, dict(x=x, y=y, far=far, close=close, close_labels=pair_labels)
 
 
-# Losses whose weights stand in columns there.
-COLUMNS = ("soft_triple", "normalized_softmax", "cosface", "arcface")
-
-
 def main(path):
     torch.set_default_dtype(torch.float64)
     out = {
@@ -242,15 +254,8 @@ def main(path):
         for spec, (loss, weights) in made.items():
             if name in NOT_ON.get(spec, ()):
                 continue
-            size = np.linalg.norm(x, axis=1, keepdims=True) if spec == "angular" else 1
-            value, slope, of_weights = run(loss, x / size, y, weights)
-            out[f"{name}/{spec}/value"], out[f"{name}/{spec}/slope"] = value, slope
-            if weights is not None:
-                columns = spec.split(":")[0] in COLUMNS
-                weights = weights.detach().numpy()
-                out[f"{name}/{spec}/weights"] = weights.T if columns else weights
-                slope = of_weights.T if columns else of_weights
-                out[f"{name}/{spec}/weights_slope"] = slope
+            said = answer(spec, loss, weights, x, y)
+            out |= {f"{name}/{spec}/{key}": part for key, part in said.items()}
     out["memory"] = memory(*batches()["uneven"])
     values, data = wrong()
     out |= {f"wrong/{k}": v for k, v in values.items()}

@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from siamjax import losses
 from siamjax.training import checkpoints
 from tests import small_data
 
@@ -126,6 +127,11 @@ def test_the_table_and_the_files_of_a_run(quiet):
     results = json.loads((workdir / "results.json").read_text())
     assert set(results["shots"]) == {"1", "5"}
     assert results["conditions"]["busy"]["group"] == "novel"
+    heads = json.loads((workdir / "config.json").read_text())["heads"]
+    assert set(results["losses"]) == set(heads) == {"match", "view"}
+    for head, said in results["losses"].items():  # P19: defaults as well
+        assert said == losses.resolve(heads[head]["loss"]).hyper
+        assert "distance" in said and "distance" not in heads[head]["loss"]
     for name in (
         "rule.json",
         "examples.npz",

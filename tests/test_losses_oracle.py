@@ -29,46 +29,97 @@ def test_the_versions():
 @pytest.mark.parametrize("spec", SPECS)
 def test_value_and_gradient(spec):
     """All batches at one shape, filled up with rows that do not count."""
-    loss, within = resolve(spec), TOLERANCE.get(spec, 1e-9)
+    loss, given = loss_of(spec, CLASSES, E), {}
+    for batch in ("uneven", "even", "singletons"):
+        at = f"{batch}/{spec}/"
+        said = {k.removeprefix(at): STORED[k] for k in STORED.files if k.startswith(at)}
+        if said:
+            given[batch] = said
+    assert given
+    for batch, said in given.items():
+        agree(spec, loss, STORED[f"{batch}/x"], STORED[f"{batch}/y"], said, ROWS)
+
+
+def loss_of(spec, classes, dim):
+    """Value and its gradients, of embeddings and weights, in float64."""
+    loss = resolve(spec)
     with wide(True):
-        state = loss.init(jax.random.key(0), CLASSES, E)
+        state = loss.init(jax.random.key(0), classes, dim)
         state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
-        weight = next(iter(state.get("params", {})), None)
+    weight = next(iter(state.get("params", {})), None)
 
-        @jax.jit
-        def run(x, labels, where, weights):
-            def value(x, weights):
-                own = {**state, "params": {weight: weights}} if weight else state
-                return loss.apply(own, x, labels, where=where)[0]
+    @jax.jit
+    def run(x, labels, where, weights):
+        def value(x, weights):
+            own = {**state, "params": {weight: weights}} if weight else state
+            return loss.apply(own, x, labels, where=where)[0]
 
-            return jax.value_and_grad(value, (0, 1))(x, weights)
+        return jax.value_and_grad(value, (0, 1))(x, weights)
 
-        for batch in ("uneven", "even", "singletons"):
-            at = f"{batch}/{spec}"
-            if f"{at}/value" not in STORED:
-                continue
-            x, labels = STORED[f"{batch}/x"], STORED[f"{batch}/y"]
-            slope, number = STORED[f"{at}/slope"], len(labels)
-            if spec == "angular":
-                # Its negatives keep their length: without the radial part of the slope.
-                x = x / np.linalg.norm(x, axis=1, keepdims=True)
-                slope = slope - np.sum(slope * x, 1, keepdims=True) * x
-            full = np.full((ROWS, E), np.nan)
-            full[:number] = x
-            labels = np.resize(labels, ROWS)
-            weights = STORED[f"{at}/weights"] if weight else 0.0
-            value, (found, of_weights) = run(
-                full, labels, np.arange(ROWS) < number, weights
-            )
-            assert value == pytest.approx(float(STORED[f"{at}/value"]), rel=within)
-            close(found[:number], slope, within)
-            if weight:
-                close(of_weights, STORED[f"{at}/weights_slope"], within)
+    return run
+
+
+def agree(spec, run, x, labels, said, rows):
+    """Ours is what the oracle said, on a batch filled up to a number of rows."""
+    slope, number, within = said["slope"], len(labels), TOLERANCE.get(spec, 1e-9)
+    if spec == "angular":
+        # Its negatives keep their length: without the radial part of the slope.
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        slope = slope - np.sum(slope * x, 1, keepdims=True) * x
+    full = np.full((rows, x.shape[1]), np.nan)
+    full[:number] = x
+    where = np.arange(rows) < number
+    with wide(True):
+        value, (found, of_weights) = run(
+            full, np.resize(labels, rows), where, said.get("weights", 0.0)
+        )
+    assert value == pytest.approx(float(said["value"]), rel=within)
+    close(found[:number], slope, within)
+    if "weights" in said:
+        close(of_weights, said["weights_slope"], within)
 
 
 def close(got, wanted, within):
     error = np.linalg.norm(np.asarray(got) - wanted)
     assert error <= max(within, 1e-8) * np.linalg.norm(wanted)
+
+
+@pytest.fixture
+def there():
+    """The oracle itself, in float64."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("pytorch_metric_learning")
+    from tests import make_oracle_values
+
+    torch.set_default_dtype(torch.float64)
+    yield make_oracle_values
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", SPECS)
+def test_live_value_and_gradient_on_random_batches(spec, there):
+    """Random sizes, numbers of classes, and unbalanced, unsorted labels."""
+    rng, rows = np.random.default_rng(SPECS.index(spec)), 40
+    dim, avoid = int(rng.integers(3, 12)), there.NOT_ON.get(spec, ())
+    loss = loss_of(spec, rows, dim)
+    for _ in range(3):
+        labels = random_labels(rng, avoid)
+        x = 0.7 * rng.normal(size=(len(labels), dim))
+        makers = there.weighted(rows, dim)
+        made, weights = makers[spec]() if spec in makers else (there.CASES[spec], None)
+        said = there.answer(spec, made, weights, x, labels)
+        agree(spec, loss, x, labels, said, rows)
+
+
+def random_labels(rng, avoid):
+    """Up to 40, without what the oracle gets wrong (`NOT_ON`)."""
+    classes = rng.integers(2, 7)
+    if "uneven" in avoid:
+        return np.repeat(np.arange(classes), classes)
+    more = rng.integers(0, classes, rng.integers(1, 28))
+    alone = [] if "singletons" in avoid else [classes]
+    return rng.permutation([*range(classes), *range(classes), *more, *alone])
 
 
 def test_p6_smooth_ap_has_no_layout():

@@ -85,15 +85,18 @@ def test_what_is_refused(spec, says):
 
 
 def test_a_sum_is_the_weighted_sum():
-    parts = [resolve(s) for s in ("triplet:margin=0.4", "koleo", "cosface")]
-    key = jax.random.key(0)
-    total = resolve("0.5*triplet:margin=0.4+1e-1*koleo+cosface")
-    state = total.init(key, 3, 3)
-    value, _ = jax.jit(total.apply)(state, X, LABELS)
-    own = [p.init(k, 3, 3) for p, k in zip(parts, jax.random.split(key, 3))]
-    each = [float(p.apply(s, X, LABELS)[0]) for p, s in zip(parts, own)]
+    parts = [resolve(s) for s in ("contrastive:power=1", "koleo", "center")]
+    total = resolve("0.5*contrastive:power=1+1e-1*koleo+center")
+
+    @jax.jit  # one compilation for all
+    def values(key):
+        own = [p.init(k, 3, 3) for p, k in zip(parts, jax.random.split(key, 3))]
+        each = [p.apply(s, X, LABELS)[0] for p, s in zip(parts, own)]
+        return total.apply(total.init(key, 3, 3), X, LABELS)[0], jnp.stack(each)
+
+    value, each = values(jax.random.key(0))
     assert float(value) == pytest.approx(np.dot([0.5, 0.1, 1.0], each), rel=1e-5)
-    assert total.hyper["0.margin"] == 0.4
+    assert total.hyper["0.power"] == 1
     assert total.hyper["1.weight"] == 0.1
     assert total.per_class
 

@@ -122,17 +122,27 @@ def test_explicit_pairs_and_triplets_are_those_of_all():
         (a, p, n) for a, p in pairs for n in rows
         if LABELS[a] == LABELS[p] and LABELS[a] != LABELS[n]
     ]  # fmt: skip
-    for name, index in (
-        ("contrastive", pairs), ("snr", pairs), ("manhattan_lstm", pairs),
-        ("weighted_l1", pairs), ("triplet", triplets), ("lossless", triplets),
-    ):  # fmt: skip
-        loss = resolve(name)
-        x = 1 / (1 + np.exp(-X)) if name == "lossless" else X
-        state = loss.init(jax.random.key(0), CLASSES, E)
-        padded = np.concatenate([index, np.full((3, len(index[0])), -1)])
-        kind = "pairs" if len(index[0]) == 2 else "triplets"
-        mined = loss.apply(state, np.float32(x), LABELS)[0]
-        given = loss.apply(state, np.float32(x), LABELS, **{kind: padded})[0]
+    kinds = dict.fromkeys(("contrastive", "snr", "manhattan_lstm", "weighted_l1"), 2)
+    kinds |= dict.fromkeys(("triplet", "lossless"), 3)
+    losses = {name: resolve(name) for name in kinds}
+    padded = {
+        width: np.concatenate([index, np.full((3, width), -1)])
+        for width, index in ((2, pairs), (3, triplets))
+    }
+
+    @jax.jit  # one compilation for all
+    def values(x, padded):
+        out = {}
+        for name, width in kinds.items():
+            loss, rows = losses[name], jax.nn.sigmoid(x) if name == "lossless" else x
+            state = loss.init(jax.random.key(0), CLASSES, E)
+            tuples = {{2: "pairs", 3: "triplets"}[width]: padded[width]}
+            mined = loss.apply(state, rows, LABELS)[0]
+            out[name] = mined, loss.apply(state, rows, LABELS, **tuples)[0]
+        return out
+
+    for name, (mined, given) in values(np.float32(X), padded).items():
+        assert mined != 0, name
         assert float(given) == pytest.approx(float(mined), rel=2e-5), name
 
 

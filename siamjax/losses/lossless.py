@@ -60,11 +60,13 @@ def lossless(
         raise UsageError(f"beta={beta} must be greater than 0")
     near, far = _sides(form, embeddings, beta, epsilon)
     if triplets is not None:
-        (a, p, n), _, valid = take(embeddings, labels, where, triplets, "triplets")
+        (a, p, n), (of_anchor, *_), valid = take(
+            embeddings, labels, where, triplets, "triplets"
+        )
         square = distances.distance("squared").rows
         cost = jnp.where(valid, near(square(a, p)) + far(square(a, n)), 0)
         terms = reductions.terms(cost, valid)
-        return reductions.reduce(terms, reduce, labels[jnp.maximum(triplets[:, 0], 0)])
+        return reductions.reduce(terms, reduce, of_anchor)
     batch = all_pairs(embeddings, labels, where)
     d = distances.squared(batch.x, batch.y)
     # A sum over all (p, n) of near_p + far_n: each p as often as there are n, and back.

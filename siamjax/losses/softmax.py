@@ -142,11 +142,10 @@ def npairs(embeddings, labels, *, where=None, pairs=None, distance="dot", reduce
       The scalar loss; 0 without a pair, or with pairs of one class only.
     Reference: Sohn, NeurIPS 2016 (N-pair-mc).
     """
-    s, own, others, valid, of_anchor = _paired(
-        embeddings, labels, where, pairs, distance, 1.0
-    )
-    cost = jax.nn.softplus(lse(s, others) - own)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, of_anchor)
+    return infonce(
+        embeddings, labels, where=where, pairs=pairs, temperature=1.0,
+        distance=distance, reduce=reduce,
+    )  # fmt: skip
 
 
 def nca(

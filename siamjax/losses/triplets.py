@@ -73,10 +73,12 @@ def triplet(
     checks.positive(scale=scale)
     hinge = _cost(margin, scale)
     if triplets is not None:
-        (a, p, n), _, valid = take(embeddings, labels, where, triplets, "triplets")
+        (a, p, n), (of_anchor, *_), valid = take(
+            embeddings, labels, where, triplets, "triplets"
+        )
         gap = kind.cost(kind.rows(a, p)) - kind.cost(kind.rows(a, n))
         terms = reductions.terms(hinge(gap), valid)
-        return reductions.reduce(terms, reduce, labels[jnp.maximum(triplets[:, 0], 0)])
+        return reductions.reduce(terms, reduce, of_anchor)
     batch = all_pairs(embeddings, labels, where, references)
     cost = kind.cost(kind.matrix(batch.x, batch.y))
     terms = _terms(batch, cost, kind, mining, margin, hinge, swap, key)
