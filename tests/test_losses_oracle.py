@@ -18,8 +18,9 @@ HERE = pathlib.Path(__file__).parent
 STORED = np.load(HERE / "oracle_values.npz")
 ROWS, CLASSES, E = 20, 4, 6
 SPECS = sorted({key.split("/")[1] for key in STORED.files if key.endswith("/value")})
-# It adds 1e-5 to each of B weights, so that its weighted means are that much too small.
-TOLERANCE = {"ranked_list": 1e-4}
+# It adds 1e-5 to each of B weights of at least 1 together: its means are up to B times
+# that too small.
+PER_ROW = {"ranked_list": 1e-5}
 
 
 def test_the_versions():
@@ -61,7 +62,8 @@ def loss_of(spec, classes, dim):
 
 def agree(spec, run, x, labels, said, rows):
     """Ours is what the oracle said, on a batch filled up to a number of rows."""
-    slope, number, within = said["slope"], len(labels), TOLERANCE.get(spec, 1e-9)
+    slope, number = said["slope"], len(labels)
+    within = number * PER_ROW[spec] if spec in PER_ROW else 1e-9
     if spec == "angular":
         # Its negatives keep their length: without the radial part of the slope.
         x = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -186,4 +188,6 @@ def test_the_stored_values_are_what_the_script_writes(tmp_path):
     again = np.load(path)
     assert again.files == STORED.files
     for key in set(again.files) - {"versions"}:
-        np.testing.assert_allclose(again[key], STORED[key], rtol=1e-9, atol=1e-12)
+        # Some of what is wrong there is so in float32: machines add in another order.
+        within = 1e-6 if key.startswith("wrong/") else 1e-9
+        np.testing.assert_allclose(again[key], STORED[key], rtol=within, atol=1e-12)
