@@ -104,7 +104,9 @@ on the core, and of all turns the least time counts. A side that would take more
 40 s or 6 GB, as it grew from the sizes before, is left out. Measured by
 
 ```
-python scripts/bench_losses.py --out docs/bench_losses --layouts 8_classes
+bench="python scripts/bench_losses.py --out docs/bench_losses"
+$bench --layouts 8_classes
+$bench --layouts 8_per_class --batch 64 256 1024
 ```
 
 {speed}
@@ -152,7 +154,7 @@ PITFALLS = {
 
 
 # Of `scripts/bench_losses.py`.
-LAYOUTS = {"8_classes": "8 classes"}
+LAYOUTS = {"8_classes": "8 classes", "8_per_class": "8 rows of each class"}
 ALL_TRIPLETS = "triplet:margin=0.2"
 
 
