@@ -88,7 +88,8 @@ def _sides(form, embeddings, beta, epsilon):
             lambda d: -jnp.log(-d / beta + 1 + e),
             lambda d: -jnp.log(-(size - d) / beta + 1 + e),
         )
-    e = float(jnp.finfo(embeddings.dtype).eps) if epsilon is None else epsilon
+    wide = jnp.promote_types(embeddings.dtype, jnp.float32)  # as it is computed
+    e = float(jnp.finfo(wide).eps) if epsilon is None else epsilon
 
     def cost(r):
         log = jnp.log(jnp.maximum(r, e))
