@@ -203,3 +203,18 @@ def test_the_least_difference_is_found_with_its_power():
     limit = stats.t.ppf(0.975, freedom)
     found = stats.nct.sf(limit, freedom, least / deviation)
     assert found == pytest.approx(0.8, abs=0.02)
+
+
+def test_days_that_hold_many_conditions_say_as_much_as_captures_of_one(quick):
+    """A few days, each with a hundred faults: a difference of a few of them in every
+    day is no accident of one capture that was not met."""
+    judged = np.full((7, 100), 100.0)
+    second = np.full(judged.shape, 60.0)
+    first = second + np.array([2, 3, 4, 5, 6, 7, 8])[:, None]
+    got = statistics.difference(Table(first, judged), Table(second, judged))
+    half = stats.t.ppf(0.975, 6) * np.std([2, 3, 4, 5, 6, 7, 8], ddof=1) / 7**0.5 / 100
+    assert got.value == pytest.approx(0.05)
+    assert got.high - got.value == pytest.approx(half, rel=0.2)  # 200 replicates
+    # Where the two never differ, seven days are still but seven.
+    got = statistics.difference(Table(first, judged), Table(first, judged))
+    assert got.high - got.low > 0.5

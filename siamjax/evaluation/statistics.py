@@ -65,9 +65,9 @@ def interval(counts, *, seed=0, level=0.95):
     twenty captures. A stratum of one capture cannot be drawn again: such captures form
     one stratum together.
 
-    Where less than half a capture in all is wrong (or right), the variance says little:
-    one capture that fails was just not met yet. Then the half width is at least that of
-    Clopper and Pearson where none of so many captures fails.
+    Where less than half a capture in all is wrong (or right) about a condition, the
+    variance says little: one that fails was just not met yet. Then the half width is at
+    least that of Clopper and Pearson where none of so many captures fails.
 
     The examples' captures are held fixed: the interval speaks of captures to be
     recognised.
@@ -81,8 +81,8 @@ def interval(counts, *, seed=0, level=0.95):
     if captures < 2 or not np.isfinite(value):
         return Interval(value, 0.0, 1.0, captures)
     half = _half_width([counts], seed, level)
-    mean = counts.right.sum(1) / counts.judged.sum(1)
-    if min(mean.sum(), (1 - mean).sum()) < 0.5:
+    mean = _each(counts.right, counts.judged)
+    if min(np.nansum(mean), np.nansum(1 - mean)) < 0.5:
         half = max(half, _unseen(captures, level))
     return Interval(value, max(0.0, value - half), min(1.0, value + half), captures)
 
@@ -98,10 +98,15 @@ def difference(first, second, *, seed=0, level=0.95):
     if captures < 2 or not np.isfinite(value):
         return Interval(value, -1.0, 1.0, captures)
     half = _half_width([first, second], seed, level)
-    apart = (first.right.sum(1) - second.right.sum(1)) / first.judged.sum(1)
-    if np.abs(apart).sum() < 0.5:
+    apart = _each(first.right - second.right, first.judged)
+    if np.nansum(np.abs(apart)) < 0.5:
         half = max(half, _unseen(captures, level))
     return Interval(value, max(-1.0, value - half), min(1.0, value + half), captures)
+
+
+def _each(right, judged):
+    """`[K, C]` share of the judged; NaN where a capture does not hold a condition."""
+    return np.divide(right, judged, out=np.full(right.shape, np.nan), where=judged > 0)
 
 
 def _unseen(captures, level):
