@@ -1,4 +1,7 @@
-"""Names what happens in captures: siamjax-identify --workdir=runs/first CAPTURE"""
+"""Names what happens in captures: siamjax-identify --workdir=runs/first CAPTURE
+
+Of a run that was trained on counters, in tables of counters.
+"""
 
 from absl import flags
 

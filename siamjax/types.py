@@ -96,6 +96,7 @@ class Column(NamedTuple):
     status: int = 0  # a code (503), or a class (5) where the role is `class`
     heavy: bool = True  # a heavy-tailed count: log1p before anything else
     empty: float = 0.0  # in a bin that saw nothing; NaN: as the session's baseline
+    grows: bool = False  # a counter that only grows: read as its growth in each step
 
 
 class Baseline(NamedTuple):

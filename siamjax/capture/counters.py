@@ -274,6 +274,24 @@ def only_grow(tables):
     return (backs == 0) & (rises >= RISES) & (resets * RISES <= rises)
 
 
+def in_order(table, names):
+    """Values `[N, F]` of a `Table` in the order of names; NaN where it lacks one."""
+    place = {name: i for i, name in enumerate(table.names)}
+    out = np.full((len(table.values), len(names)), np.nan)
+    for f, name in enumerate(names):
+        if name in place:
+            out[:, f] = table.values[:, place[name]]
+    return out
+
+
+def growths(values, growing):
+    """Values `[N, F]` with growth in place of what only grows, and resets `[F]`."""
+    values, resets = values.copy(), np.zeros(values.shape[1], int)
+    for f in np.flatnonzero(growing):
+        values[:, f], resets[f] = grown(values[:, f])
+    return values, resets
+
+
 def grown(column):
     """By how much a counter that only grows grew in each step: `[N]`, and its resets.
 

@@ -17,6 +17,7 @@ METHODS = (
 ).split()
 CLASS_METHODS = ("INVITE", "REGISTER", "BYE")
 REST = "rest"
+COUNTER = "counter"  # the role of what is no column of events
 CODES = (
     *(100, 180, 183, 200, 401, 403, 404, 407, 408, 480, 481, 486, 487),
     *(500, 503, 603),
@@ -52,10 +53,11 @@ SIP: tuple[Column, ...] = (
 )
 
 
-def of_counters(names, heavy):
-    """Columns of counters: names, and which of them are heavy-tailed (`[F]` bool)."""
+def of_counters(names, heavy, growing=()):
+    """Columns of counters: names, which of them are heavy-tailed (`[F]` bool), and the
+    names of those that only grow."""
     return tuple(
-        Column(name, "counter", heavy=bool(h), empty=np.nan)
+        Column(name, COUNTER, heavy=bool(h), empty=np.nan, grows=name in growing)
         for name, h in zip(names, heavy)
     )
 

@@ -57,7 +57,7 @@ def of_events(events, kinds, span_s, bin_s):
 def of_series(series, bin_s):
     """Counters `[bins, F]`: the mean of the measured rows of each bin.
 
-    A step that is longer than a bin is refused: see `step_s`.
+    A step that is longer than a bin is refused before: see `too_coarse`.
     """
     bin_of = (series.time_ns / (bin_s * 1e9) + 1e-6).astype(int)
     if (np.diff(bin_of) == 1).all():
@@ -70,6 +70,16 @@ def of_series(series, bin_s):
     np.add.at(total, bin_of, np.where(measured, values, 0.0))
     np.add.at(many, bin_of, measured)
     return np.where(many > 0, total / np.maximum(many, 1), np.nan).astype(np.float32)
+
+
+def too_coarse(series, bin_s):
+    """What is wrong where the rows of a series are longer than a bin; else empty."""
+    if step_s(series) <= 1.001 * bin_s:
+        return ""
+    return (
+        f"its rows are {step_s(series):g} s apart, longer than config.data.bin_s of "
+        f"{bin_s:g} s"
+    )
 
 
 def step_s(series):

@@ -6,7 +6,7 @@ import numpy as np
 
 from siamjax.capture import counters
 from siamjax.data import prepare, prepared, stretches
-from siamjax.types import DataSet, Series, Session, SiamjaxError
+from siamjax.types import DataSet, Session, SiamjaxError
 
 
 class Columns(NamedTuple):
@@ -48,10 +48,12 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
     if not usable:
         raise SiamjaxError(f"none of {len(sources)} files of {captures} can be used")
     columns, tables = _columns([table for _, _, table, _ in usable])
-    values, resets = _growths(tables, columns)
+    grown = [counters.growths(rows, columns.growing) for rows in tables]
+    values, resets = zip(*grown)
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
     say(counters.table(reports))
-    notes = _notes(columns, resets, [table.step_ns for _, _, table, _ in usable])
+    steps_ns = [table.step_ns for _, _, table, _ in usable]
+    notes = _notes(columns, np.sum(resets, 0), steps_ns)
     for line in notes:
         say(line)
     report = {
@@ -59,10 +61,18 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
         "captures": [report._asdict() for report in reports],
     }
     sessions = [
-        Session(source.name, report.span_s, labels, None, _series(rows, table.step_ns))
+        Session(
+            source.name,
+            report.span_s,
+            labels,
+            None,
+            prepared.series(rows, table.step_ns),
+        )
         for (source, labels, table, report), rows in zip(usable, values)
     ]
-    prepared.write(out, DataSet(tuple(sessions), columns.names, meta), report)
+    growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
+    data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
+    prepared.write(out, data_set, report)
     say(prepare.summary(out, (session.labels for session in sessions)))
 
 
@@ -96,14 +106,7 @@ def _usable(sources, found):
 def _columns(tables):
     """`Columns` of all tables, and the values `[N, F]` of each in their order."""
     names = tuple(dict.fromkeys(name for table in tables for name in table.names))
-    values = []
-    for table in tables:
-        place = {name: i for i, name in enumerate(table.names)}
-        out = np.full((len(table.values), len(names)), np.nan)
-        for f, name in enumerate(names):
-            if name in place:
-                out[:, f] = table.values[:, place[name]]
-        values.append(out)
+    values = [counters.in_order(table, names) for table in tables]
     everything = np.concatenate(values)
     measured = ~np.isnan(everything)
     low = np.where(measured, everything, np.inf).min(0)
@@ -117,21 +120,6 @@ def _columns(tables):
         sessions=there[kept],
     )
     return columns, [rows[:, kept] for rows in values]
-
-
-def _growths(tables, columns):
-    """The values with growth in place of what only grows, and resets `[F]`."""
-    resets = np.zeros(len(columns.names), int)
-    for rows in tables:
-        for f in np.flatnonzero(columns.growing):
-            rows[:, f], found = counters.grown(rows[:, f])
-            resets[f] += found
-    return tables, resets
-
-
-def _series(rows, step_ns):
-    time_ns = np.arange(len(rows), dtype=np.int64) * step_ns
-    return Series(time_ns, rows.astype(np.float32))
 
 
 def _notes(columns, resets, steps_ns):

@@ -18,8 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from siamjax.capture import events
-from siamjax.types import NORMAL, DataSet, Events, Label, Series, Session, UsageError
+from siamjax.capture import counters, events
+from siamjax.types import (
+    NORMAL,
+    DataSet,
+    Events,
+    Label,
+    Series,
+    Session,
+    SiamjaxError,
+    UsageError,
+)
 
 FORMAT = 1
 
@@ -40,6 +49,35 @@ def session_from_capture(path, server_address=None):
     """A bare capture as `Session` without labels, its kinds, the cleaning report."""
     found, kinds, report = events.read(path, server_address)
     return Session(session_name(path), report.span_s, (), found, None), kinds, report
+
+
+def session_from_table(path, columns):
+    """A bare table of counters as `Session` without labels, and its report.
+
+    Args:
+      path: a CSV or Parquet file.
+      columns: `types.Column`s of a run's counters: what the table has besides is not
+        read, what it lacks is not measured.
+    Raises:
+      SiamjaxError: it cannot be read, or has none of the columns.
+    """
+    table, report = counters.read(path)
+    names = [column.name for column in columns]
+    if not set(names) & set(table.names):
+        raise SiamjaxError(
+            f"{path} has none of the {len(names)} columns of training, such as "
+            f"{names[0]!r}; it has {', '.join(table.names[:5])}"
+        )
+    rows = counters.in_order(table, names)
+    values, _ = counters.growths(rows, [column.grows for column in columns])
+    found = series(values, table.step_ns)
+    return Session(session_name(path), report.span_s, (), None, found), report
+
+
+def series(values, step_ns):
+    """Rows `[N, F]` on an even grid as `types.Series`."""
+    time_ns = np.arange(len(values), dtype=np.int64) * step_ns
+    return Series(time_ns, values.astype(np.float32))
 
 
 def read(folder):

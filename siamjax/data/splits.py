@@ -84,9 +84,7 @@ def open_splits(config):
     first = round(config.baseline_s / config.bin_s)
     each = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
     normal = _normal(sessions, each, role, config)
-    table, scaler = _scaling(
-        dataset.kinds, sessions[0].series is not None, normal, config
-    )
+    table, scaler = _scaling(dataset, sessions[0].series is not None, normal, config)
     stacked, bins = _stack(each), np.array([len(count) for count in each])
     baseline, x = jax.device_get(
         _against_baseline(stacked, stacked[:, :first] if first else normal, scaler)
@@ -133,7 +131,7 @@ def _normal(sessions, all_counts, role, config):
     return np.concatenate(found) if found else all_counts[0][:0]
 
 
-def _scaling(kinds, counters, normal, config):
+def _scaling(dataset, counters, normal, config):
     """Columns and `Scaler`; those of events do not depend on the data."""
     if not counters:
         return columns.SIP, features.scaler(
@@ -141,7 +139,8 @@ def _scaling(kinds, counters, normal, config):
         )
     heavy = features.heavy_tailed(normal)
     floor = config.floor * features.units(normal, heavy)
-    table = columns.of_counters(kinds, heavy)
+    growing = dataset.meta.get("growing", ())  # an older set does not say
+    table = columns.of_counters(dataset.kinds, heavy, growing)
     return table, features.scaler(table, floor=floor, clip=config.clip)
 
 
@@ -189,11 +188,10 @@ def usable(sessions, config):
                 f"{session.name}: {session.span_s:.1f} s is too short for a baseline "
                 f"and one window ({needed_s:g} s)"
             )
-        elif session.series and counts.step_s(session.series) > 1.001 * config.bin_s:
-            left_out.append(
-                f"{session.name}: its rows are {counts.step_s(session.series):g} s "
-                f"apart, longer than config.data.bin_s of {config.bin_s:g} s"
-            )
+        elif session.series and (
+            coarse := counts.too_coarse(session.series, config.bin_s)
+        ):
+            left_out.append(f"{session.name}: {coarse}")
         elif early:
             left_out.append(
                 f"{session.name}: {early[0].condition} begins at "

@@ -61,9 +61,15 @@ def evaluate(workdir):
         print(
             f"identification with the default examples: {right} of {len(named)} test "
             "captures of known conditions named right with the onset within "
-            f"{ONSET_WITHIN_S:g} s"
+            f"{near_s(run):g} s"
         )
     return found
+
+
+def near_s(run):
+    """How far an onset may be from the label's: a bin at least, which is all there
+    is."""
+    return max(ONSET_WITHIN_S, run.config.data.bin_s)
 
 
 def groups(splits):
@@ -79,9 +85,9 @@ def identified(run, splits, chosen, rule):
     """A row for each test capture of one known condition: what `identify` says of it.
 
     A fault is right when the longest stretch that is not normal has its name and begins
-    within `ONSET_WITHIN_S` of the label; a normal capture when all of it is normal.
+    near the label, see `near_s`; a normal capture when all of it is normal.
     """
-    rows = []
+    rows, within_s = [], near_s(run)
     for i in np.flatnonzero(splits.role == TEST):
         labels = splits.labels[i]
         if len(labels) > 1:  # which of them would be the right one?
@@ -100,7 +106,7 @@ def identified(run, splits, chosen, rule):
         error_s = longest.start_s - labels[0].onset_s if longest and labels else None
         if labels:
             right = longest is not None and longest.condition == truth
-            right = right and abs(error_s) <= ONSET_WITHIN_S
+            right = right and abs(error_s) <= within_s
         else:
             right = all(span.condition == NORMAL for span in spans)
         rows.append(

@@ -97,7 +97,13 @@ def fit(sessions, known_gap, novel_gap):
     for found, order, labels in sessions:
         spans = timeline(found, order, None, rule)
         for label in labels:
-            hit = [span for span in spans if span.condition == label.condition]
+            hit = [
+                span
+                for span in spans
+                if span.condition == label.condition
+                and span.start_s < label.clear_s
+                and label.onset_s < span.end_s
+            ]
             if hit and hit[0].start_s > spans[0].start_s:
                 onsets.append(label.onset_s - hit[0].start_s)
             if hit and np.isfinite(label.clear_s) and hit[-1] is not spans[-1]:
@@ -146,7 +152,8 @@ def _joined(spans):
             out[-1] = out[-1]._replace(end_s=span.end_s)
             continue
         if out:
-            out[-1] = out[-1]._replace(end_s=max(out[-1].start_s, span.start_s))
+            span = span._replace(start_s=max(out[-1].start_s, span.start_s))
+            out[-1] = out[-1]._replace(end_s=span.start_s)
         out.append(span)
     return out
 

@@ -1,10 +1,10 @@
-"""A bare capture -> the counts and the baseline that identification reads."""
+"""A bare capture or table -> the counts and baseline that identification reads."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.data import counts, features, prepared
+from siamjax.data import columns, counts, features, prepared
 from siamjax.identification import decide
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
@@ -23,21 +23,24 @@ class Traffic(NamedTuple):
 
 
 def read(path, run, *, baseline_s=None, baseline_capture=None):
-    """Reads a capture as `Traffic`.
+    """Reads a capture, or a table of counters where the run is of such, as `Traffic`.
 
     Args:
-      path: a capture file.
+      path: a capture file, or a CSV or Parquet file of counters.
       run: `training.restored.Run`.
       baseline_s: seconds of its beginning that are normal; by default those of
-        training.
+        training, or the one baseline of all where training had but one.
       baseline_capture: a normal capture to take the baseline from instead.
     Raises:
-      SiamjaxError: the capture is too short.
+      SiamjaxError: the capture is too short, or the table has another step.
     """
     config = run.config.data
-    table = bins_of(path, config.bin_s)
+    table = bins_of(path, run)
+    first, normal, shared = 0, None, None
     if baseline_capture:
-        normal, first = bins_of(baseline_capture, config.bin_s), 0
+        normal = bins_of(baseline_capture, run)
+    elif baseline_s is None and not config.baseline_s:
+        shared = Baseline(*(x[0] for x in run.normal))
     else:
         seconds = config.baseline_s if baseline_s is None else baseline_s
         if not seconds >= config.bin_s:
@@ -50,19 +53,27 @@ def read(path, run, *, baseline_s=None, baseline_capture=None):
             f"{first * config.bin_s:g} s and one window of "
             f"{config.bins * config.bin_s:g} s"
         )
+    if shared:
+        return Traffic(prepared.session_name(path), table, shared, "")
     baseline = Baseline(*map(np.asarray, features.baseline(normal, run.scaler)))
     warning = ""
-    if is_far(baseline.mean, run.normal_mean):
+    if is_far(baseline.mean, run.normal.mean):
         warning = (
             "its baseline is far from those of training: it seems to start in a fault"
         )
     return Traffic(prepared.session_name(path), table, baseline, warning)
 
 
-def bins_of(path, bin_s):
-    """Counts `[bins, F]` of a capture file."""
-    session, kinds, _ = prepared.session_from_capture(path)
-    return counts.of_session(session, kinds, bin_s)
+def bins_of(path, run):
+    """Counts `[bins, F]` of a file of the run's kind."""
+    bin_s = run.config.data.bin_s
+    if run.columns[0].role != columns.COUNTER:
+        session, kinds, _ = prepared.session_from_capture(path)
+        return counts.of_session(session, kinds, bin_s)
+    session, _ = prepared.session_from_table(path, run.columns)
+    if problem := counts.too_coarse(session.series, bin_s):
+        raise SiamjaxError(f"{path}: {problem}")
+    return counts.of_session(session, (), bin_s)
 
 
 def is_far(mean, of_training):

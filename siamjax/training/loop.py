@@ -195,7 +195,10 @@ def describe(config, splits, best):
                 },
                 conditions=splits.conditions,
                 known=splits.known,
-                normal_mean=np.asarray(splits.baseline.mean)[train].tolist(),
+                normal={
+                    k: np.asarray(v)[train].tolist()
+                    for k, v in splits.baseline._asdict().items()
+                },
                 best=best,
             )
         )

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from siamjax.training import checkpoints, devices, embed, state, step
-from siamjax.types import Column, Scaler, SiamjaxError
+from siamjax.types import Baseline, Column, Scaler, SiamjaxError
 
 
 class Opened(NamedTuple):
@@ -36,7 +36,7 @@ class Run(NamedTuple):
     scaler: Scaler
     conditions: tuple  # names: known ones first, normal the first of all
     known: int
-    normal_mean: np.ndarray  # [S, F] baselines' means of the training captures
+    normal: Baseline  # [S, F] of the training captures
     embed: Any  # (counts [N, T, F], types.Baseline [N, F]) -> {head: [N, E]}
     untrained: Any  # the same with the weights before the first step
     version: str
@@ -67,7 +67,7 @@ def open_run(workdir, which=checkpoints.BEST):
         scaler=opened.scaler,
         conditions=tuple(meta["conditions"]),
         known=meta["known"],
-        normal_mean=np.array(meta["normal_mean"], np.float32),
+        normal=_normal(meta),
         embed=encode_with(opened.state),
         untrained=encode_with(opened.first),
         version=meta["version"],
@@ -110,6 +110,15 @@ def open_checkpoint(workdir, which):
     return Opened(
         workdir, config, got.step, columns, scaler, meta, parts, got.state, first
     )
+
+
+def _normal(meta):
+    """`Baseline` `[S, F]` of the training captures."""
+    normal = meta.get("normal")
+    if not normal:  # of an older version, which kept no deviations
+        mean = np.array(meta["normal_mean"], np.float32)
+        return Baseline(mean, np.full_like(mean, np.nan))
+    return Baseline(*(np.array(normal[k], np.float32) for k in Baseline._fields))
 
 
 def _tuples(value):
