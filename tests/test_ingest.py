@@ -77,8 +77,8 @@ DIRT = [
         False,
     ),
     ("x.pcap", good()[:-9], "x.pcap,delay,1,", "truncated: files cut inside", True),
-    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap has a label but is not there", False),
-    ("x.pcap", good(), None, "1 files without a label are left out: x.pcap", False),
+    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: labelled but not there", False),
+    ("x.pcap", good(), None, "x.pcap: without a label, left out", False),
     ("x.pcap", good(), "x.pcap,delay,2,", "onset of delay at 2 s is after", False),
     ("x.pcap", good(), "x.pcap,delay,soon,", "row 4: onset_s 'soon' is not", False),
     ("x.pcap", good(), "x.pcap,delay,1,0.5", "row 4: clear_s 0.5 is not after", False),
@@ -114,11 +114,11 @@ def test_dirt_has_a_clear_line_and_harms_nothing_else(
 
 def test_where_nothing_is_left_one_line_says_so(tmp_path):
     folder = lay_out(tmp_path / "in", {"x.pcap": b""}, ["x.pcap,normal,,"])
-    with pytest.raises(SiamjaxError, match=r"none of 1 captures of .* can be used"):
+    with pytest.raises(SiamjaxError, match=r"none of 1 files of .* can be used"):
         run(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     folder = lay_out(tmp_path / "none", {}, [])
-    with pytest.raises(SiamjaxError, match="none of 0 captures"):
+    with pytest.raises(SiamjaxError, match=r"no file in .* has a usable label in"):
         run(folder, tmp_path / "out")
 
 

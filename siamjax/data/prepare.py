@@ -19,6 +19,8 @@ from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageEr
 
 # So many conditions fit into one line of a summary.
 SHOWN = 16
+# So many files of those that share a problem are named.
+SOME = 5
 
 
 class Source(NamedTuple):
@@ -64,7 +66,7 @@ def prepare(
     for line in left_out:
         say(line)
     if not usable:
-        raise SiamjaxError(f"none of {len(found)} captures of {captures} can be used")
+        raise SiamjaxError(none_of(sources, captures, labels_path))
     reports = [report for *_, report in usable]
     say(cleaning.table(reports))
     report = {
@@ -91,14 +93,21 @@ def find(captures, labels_path, read=labels.read):
     files = _files(captures, Path(labels_path))
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
-    problems += [f"{file} has a label but is not there" for file in missing]
+    if missing:
+        problems.append(f"{_some(missing)}: labelled but not there")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
     if unlabelled:
-        some = ", ".join(unlabelled[:5]) + ", ..." * (len(unlabelled) > 5)
-        problems.append(f"{len(unlabelled)} files without a label are left out: {some}")
+        problems.append(f"{_some(unlabelled)}: without a label, left out")
     chosen = [file for file in files if file in by_file]
     names = _names(chosen)
     return [Source(names[f], f, files[f], by_file[f]) for f in chosen], problems
+
+
+def _some(files):
+    """The first few names, and how many there are where these are not all."""
+    if len(files) <= SOME:
+        return ", ".join(files)
+    return f"{len(files)} files ({', '.join(files[:SOME])}, ...)"
 
 
 def _files(captures, labels_path):
@@ -113,6 +122,16 @@ def _files(captures, labels_path):
         and not any(part.startswith(".") for part in Path(file).parts)
         and not path.samefile(labels_path)
     }
+
+
+def none_of(sources, captures, labels_path):
+    """What to say where nothing can be used."""
+    if sources:
+        return f"none of {len(sources)} files of {captures} can be used"
+    return (
+        f"no file in {captures} has a usable label in {labels_path}: its files are "
+        "named by their path in the folder of captures"
+    )
 
 
 def _names(files):

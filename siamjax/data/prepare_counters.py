@@ -46,7 +46,7 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
     for line in more:
         say(line)
     if not usable:
-        raise SiamjaxError(f"none of {len(sources)} files of {captures} can be used")
+        raise SiamjaxError(prepare.none_of(sources, captures, labels_path))
     columns, tables = _columns([table for _, _, table, _ in usable])
     grown = [counters.growths(rows, columns.growing) for rows in tables]
     values, resets = zip(*grown)
