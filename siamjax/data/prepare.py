@@ -1,6 +1,7 @@
 """A folder of captures and a table of labels -> a prepared data set."""
 
 import concurrent.futures
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -61,7 +62,8 @@ def prepare(
     if server == cleaning.FOUND and is_made_of(out, meta):
         say(f"{out} is up to date")
         return
-    found = read_all(sources, _read, server_address, workers)
+    read = functools.partial(events.read, server_address=server_address)
+    found = read_all(sources, read, workers)
     usable, left_out = _usable(sources, found)
     for line in left_out:
         say(line)
@@ -165,33 +167,32 @@ def _sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_all(sources, read, option, workers=None):
-    """For each source, in order, what `read((file, path, option))` gives.
+def read_all(sources, read, workers=None):
+    """For each source, in order, what `read(path)` gives, or the line of its error.
 
     Args:
       sources: `Source`s.
       read: a function of a module, for other processes to find.
-      option: passed on.
       workers: processes; by default one a core.
     """
-    tasks = [(source.file, source.path, option) for source in sources]
+    tasks = [(read, source.file, source.path) for source in sources]
     workers = workers or len(os.sched_getaffinity(0))
     bar = {"total": len(tasks), "unit": " captures", "disable": None}
     if min(workers, len(tasks)) <= 1:
-        return [read(task) for task in tqdm(tasks, **bar)]
+        return [_try(task) for task in tqdm(tasks, **bar)]
     # Fresh processes: a forked one could inherit a lock without the thread that holds
     # it.
     context = multiprocessing.get_context("spawn")
     ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this one
     with concurrent.futures.ProcessPoolExecutor(workers, context, *ignore) as pool:
-        return list(tqdm(pool.map(read, tasks), **bar))
+        return list(tqdm(pool.map(_try, tasks), **bar))
 
 
-def _read(task):
-    """What `events.read` gives, or the line of its error."""
-    file, path, server_address = task
+def _try(task):
+    """What reading one file gives, or the line of its error."""
+    read, file, path = task
     try:
-        return events.read(path, server_address)
+        return read(path)
     except (SiamjaxError, OSError) as error:
         return str(error).replace(str(path), file)
 

@@ -42,7 +42,8 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
     if prepare.is_made_of(out, meta):
         say(f"{out} is up to date")
         return
-    usable, more = _usable(sources, prepare.read_all(sources, _read, None, workers))
+    found = prepare.read_all(sources, counters.read, workers)
+    usable, more = _usable(sources, found)
     for line in more:
         say(line)
     if not usable:
@@ -74,15 +75,6 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write(out, data_set, report)
     say(prepare.summary(out, (session.labels for session in sessions)))
-
-
-def _read(task):
-    """What `counters.read` gives, or the line of its error."""
-    file, path, _ = task
-    try:
-        return counters.read(path)
-    except (SiamjaxError, OSError) as error:
-        return str(error).replace(str(path), file)
 
 
 def _usable(sources, found):
