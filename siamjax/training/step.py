@@ -182,7 +182,7 @@ def hyper_parameters(config):
 
 def metrics(total, terms, heads, labels, gradients, parts):
     """What is logged of a step, alike for all losses: `{name: scalar}`."""
-    out = {"loss": total, "gradient_norm": optax.global_norm(gradients)}
+    out = {"loss": total, "gradient_norm": optax.tree_utils.tree_norm(gradients)}
     for name, term in terms.items():
         margin = parts.losses[name][0].hyper.get("margin")
         counted = {"margin": margin} if isinstance(margin, float) else {}
