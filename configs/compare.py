@@ -43,6 +43,37 @@ DATA_SETS = dict(
         test_conditions=26,
         ways=20,
     ),
+    # The next three make themselves: made-up counters of 32 faults, recordings of 9
+    # speakers and of 10 gestures. The last two need siamjax[bench].
+    synthetic=dict(
+        source=dict(
+            name="synthetic", seed=0, conditions=33, sessions=264, strength=0.4
+        ),
+        data=dict(
+            dir="runs/synthetic", bin_s=1.0, bins=24, hop_s=8.0, baseline_s=48.0
+        ),
+        test_conditions=8,
+        ways=0,
+    ),
+    vowels=dict(
+        source=dict(name="aeon", of="JapaneseVowels"),
+        data=dict(
+            dir="runs/vowels", bin_s=1.0, bins=29, hop_s=0.0, baseline_s=0.0, clip=10.0
+        ),
+        batch=dict(conditions=3),
+        test_conditions=3,
+        ways=0,
+    ),
+    gestures=dict(
+        source=dict(name="aeon", of="PickupGestureWiimoteZ"),
+        data=dict(
+            dir="runs/gestures", bin_s=9.0, bins=40, hop_s=0.0, baseline_s=0.0,
+            clip=10.0,
+        ),
+        batch=dict(conditions=3),
+        test_conditions=4,
+        ways=0,
+    ),
 )  # fmt: skip
 
 
@@ -54,7 +85,7 @@ def get_config(data_sets="testbed"):
     config.random_trials = 4  # the first of them; the others learn from their scores
     config.repeats = 5  # of the best setting, with fresh seeds
     config.folds = 2  # of the conditions that are not the test's
-    # Beside them, judged alike; with siamjax[bench] also minirocket and catch22.
+    # Beside them, judged alike; with siamjax[bench] also dtw, minirocket, catch22.
     config.baselines = ("untrained encoder", "mean and deviation", "whole windows")
     config.draws = 50  # of the examples, in the final readout
     config.workers = 0  # processes of one thread; 0: one a core, 1 on an accelerator

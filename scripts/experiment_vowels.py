@@ -20,9 +20,8 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from siamjax import cli
+from siamjax.comparison import sources
 from siamjax.data import prepared
-from siamjax.evaluation import baselines
-from siamjax.types import DataSet, Label, Series, Session
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/vowels", "Where cells are kept.")
 _SETTINGS = flags.DEFINE_multi_string(
@@ -38,7 +37,8 @@ def main(argv):
     cli.no_arguments(argv)
     workdir = pathlib.Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
-    prepare(workdir / "data")
+    if prepared.read_meta(workdir / "data") is None:
+        prepared.write(workdir / "data", sources.aeon("JapaneseVowels"), {})
     wanted = list(itertools.product(_SETTINGS.value, range(DRAWS), range(_SEEDS.value)))
     for setting, draw, seed in wanted:
         path = _path(workdir, setting, draw, seed)
@@ -60,30 +60,6 @@ def main(argv):
         cells.report(data, simple, found, names, (HELD_OUT, 0))
 
 
-def prepare(folder):
-    """Writes the recordings as a prepared data set: each is a session of 29 frames.
-
-    Shorter ones are stretched, so that all methods see the same.
-    """
-    if prepared.read_meta(folder):
-        return
-    load = baselines.library("aeon.datasets").load_japanese_vowels
-    sessions = []
-    for split in ("train", "test"):
-        for i, (x, label) in enumerate(zip(*load(split=split))):
-            frames = x.shape[1]
-            at = np.linspace(0, frames - 1, FRAMES)
-            values = np.stack([np.interp(at, np.arange(frames), row) for row in x], 1)
-            time_ns = np.arange(FRAMES, dtype=np.int64) * 10**9
-            labels = (Label(f"speaker {label}", 0.0, float(FRAMES)),)
-            series = Series(time_ns, values.astype(np.float32))
-            sessions.append(
-                Session(f"{split}_{i:03d}", float(FRAMES), labels, None, series)
-            )
-    names = tuple(f"coefficient {i}" for i in range(12))
-    prepared.write(folder, DataSet(tuple(sessions), names, {}), {})
-
-
 def configure(setting, draw, seed):
     """The config of a cell: that of counters, with one frame as a second."""
     config = importlib.import_module("configs.kddi").get_config()
@@ -101,9 +77,7 @@ def held_out(draw):
     """The 3 speakers that a draw holds out: a third of one of two permutations."""
     again, third = divmod(draw, SPEAKERS // HELD_OUT)
     order = np.random.default_rng(again).permutation(SPEAKERS) + 1
-    return tuple(
-        f"speaker {i}" for i in order[third * HELD_OUT : (third + 1) * HELD_OUT]
-    )
+    return tuple(f"class {i}" for i in order[third * HELD_OUT : (third + 1) * HELD_OUT])
 
 
 def _path(workdir, setting, draw, seed):

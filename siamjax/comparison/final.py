@@ -30,6 +30,7 @@ BASELINES = {
     "mean and deviation": lambda x, fit, seed: baselines.moments(x),
     "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit, seed=seed),
     "catch22": lambda x, fit, seed: baselines.catch22(x, fit),
+    "dtw": lambda x, fit, seed: readouts.in_order(baselines.warped(x, x)),
 }
 
 

@@ -17,15 +17,17 @@ from ml_collections import ConfigDict
 
 from siamjax import losses
 from siamjax.checks import require
+from siamjax.comparison import sources
 from siamjax.data import prepared
 from siamjax.data.splits import open_splits, roles
 from siamjax.losses import registry
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
-# What stands beside the losses; the last two need siamjax[bench].
+# What stands beside the losses; the last three need siamjax[bench].
 BASELINES = (
-    "untrained encoder", "mean and deviation", "whole windows", "minirocket", "catch22",
+    "untrained encoder", "mean and deviation", "whole windows",
+    "dtw", "minirocket", "catch22",
 )  # fmt: skip
 
 
@@ -60,6 +62,7 @@ def check(config):
     unknown = sorted(set(config.baselines) - set(BASELINES))
     require(not unknown, f"config.baselines has {unknown}: they are of {BASELINES}")
     require(config.data_sets, "config.data_sets is empty: name a data set")
+    sources.check(config)
     for name, least in (("trials", 1), ("repeats", 2), ("folds", 1), ("workers", 0)):
         require(
             config[name] >= least,
@@ -127,6 +130,7 @@ def training(config, data_set, fold):
     changes = config.data_sets[data_set].to_dict()
     test_conditions = changes.pop("test_conditions")
     changes.pop("ways", None)
+    changes.pop("source", None)
     _update(made, changes, f"config.data_sets.{data_set}")
     test, rest = split(made.data.dir, test_conditions, config.seed)
     require(

@@ -106,6 +106,23 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
     return out
 
 
+def in_order(distances):
+    """Points `[N, N]` that lie in the order of distances `[N, N]`, for what has none.
+
+    All readouts go by the order of distances alone. Between any two of the points the
+    squared distance is the one given, and a constant that makes room for it.
+
+    Args:
+      distances: symmetric, 0 to itself; no metric need be behind it.
+    Reference: Roth, Laub, Kawanabe, Buhmann, "Optimal cluster preserving embedding of
+      nonmetric proximity data", PAMI 2003.
+    """
+    d = (distances + distances.T) / 2
+    d = d - d.mean(0)
+    values, vectors = np.linalg.eigh(-(d - d.mean(1, keepdims=True)) / 2)
+    return vectors * np.sqrt(values - min(values[0], 0.0))
+
+
 def map_at_r(points, conditions, captures, judged):
     """Mean over the judged conditions of the mean AP@R of their windows."""
     rows = np.isin(conditions, judged)

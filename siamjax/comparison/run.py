@@ -18,6 +18,7 @@ from siamjax.comparison import (
     page,
     protocol,
     report,
+    sources,
     studies,
     tables,
     workers,
@@ -43,6 +44,7 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     """
     protocol.check(config)
     workdir = pathlib.Path(workdir)
+    sources.make(config)
     protocol.same(workdir, config)
     url = storage or f"sqlite:///{workdir / 'studies.db'}"
     if not unfinished:

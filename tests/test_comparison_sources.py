@@ -1,0 +1,96 @@
+"""Data sets that make themselves, and methods that have distances but no points."""
+
+import types
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy.spatial import distance
+
+from configs import compare, compare_smoke
+from siamjax.comparison import protocol, sources
+from siamjax.comparison.readouts import in_order
+from siamjax.data import prepared
+from siamjax.evaluation import retrieval
+from siamjax.types import UsageError
+
+
+def config(tmp_path, source):
+    made = compare.get_config("synthetic")
+    made.data_sets.synthetic.source = ConfigDict(source)
+    made.data_sets.synthetic.data.dir = str(tmp_path / "made")
+    made.data_sets.synthetic.test_conditions = 2
+    return made
+
+
+def test_made_up_counters_are_written_once_and_split_by_the_protocol(tmp_path):
+    made = config(tmp_path, dict(name="synthetic", seed=1, conditions=7, sessions=28))
+    sources.check(made)
+    sources.make(made)
+    before = (tmp_path / "made" / "meta.json").stat().st_mtime_ns
+    sources.make(made)
+    assert (tmp_path / "made" / "meta.json").stat().st_mtime_ns == before
+    train = protocol.training(made, "synthetic", 0)
+    assert len(train.data.novel) == 2 and len(train.data.novel_valid) == 2
+    assert protocol.splits(train, blind=False).counts.shape[0] == 28
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        (dict(name="syntetic"), r"source\.name is 'syntetic': one of \['aeon'"),
+        (dict(name="synthetic", seed=0, rows=3), r"sets \['rows'\], synthetic takes"),
+        (dict(name="aeon"), r"lacks \['of'\], which aeon needs"),
+    ],
+)
+def test_a_wrong_source_is_one_line(tmp_path, source, message):
+    with pytest.raises(UsageError, match=message):
+        protocol.check(config(tmp_path, source))
+
+
+def test_every_data_set_of_the_config_is_one_that_the_protocol_takes():
+    made = compare.get_config(",".join(compare.DATA_SETS))
+    protocol.check(made)
+    assert set(compare_smoke.get_config().data_sets) == {"testbed"}
+
+
+def test_recordings_of_aeon_are_stretched_to_the_longest(tmp_path, monkeypatch):
+    def load(name, split, **_):
+        if name != "Two":
+            raise ValueError("no such file")
+        rows = [[[0.0, 2.0], [5.0, 5.0]], [[0.0, 1.0, 4.0], [1.0, 2.0, 3.0]]]
+        return [np.array(row) for row in rows], ["a", "b"]
+
+    fake = types.SimpleNamespace(load_classification=load)
+    monkeypatch.setattr(sources.baselines, "library", lambda _: fake)
+    prepared.write(tmp_path / "two", sources.aeon("Two"), {})
+    got = prepared.read(tmp_path / "two")
+    names = ["train_0000", "train_0001", "test_0000", "test_0001"]
+    assert [session.name for session in got.sessions] == names
+    short, long = (session.series.values for session in got.sessions[:2])
+    np.testing.assert_array_equal(short, [[0, 5], [1, 5], [2, 5]])
+    np.testing.assert_array_equal(long, [[0, 1], [1, 2], [4, 3]])
+    assert got.sessions[1].labels == (("class b", 0.0, 3.0),)
+    with pytest.raises(UsageError, match="aeon has no data set Three: no such file"):
+        sources.aeon("Three")
+
+
+def test_points_stand_for_distances_that_are_no_metric():
+    rng = np.random.default_rng(0)
+    d = rng.uniform(0.1, 9.0, (40, 40))
+    d = d + d.T
+    np.fill_diagonal(d, 0.0)
+    points = in_order(d)
+    squared = distance.squareform(distance.pdist(points, "sqeuclidean"))
+    gap = (squared - d)[~np.eye(40, dtype=bool)]
+    np.testing.assert_allclose(gap, gap[0], atol=1e-9)
+    assert gap[0] > 0  # there were none without a constant
+
+    # Distances of points come back, and their neighbours with them.
+    x = rng.normal(size=(60, 3))
+    labels = np.arange(60) % 4
+    of = in_order(distance.squareform(distance.pdist(x, "sqeuclidean")))
+    np.testing.assert_allclose(distance.pdist(of), distance.pdist(x), atol=1e-6)
+    np.testing.assert_allclose(
+        retrieval.scores(of, labels), retrieval.scores(x, labels), atol=1e-12
+    )
