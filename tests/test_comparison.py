@@ -158,25 +158,24 @@ def test_every_slot_is_done_once_though_a_queue_holds_it_twice(tmp_path):
         found.enqueue_trial({}, user_attrs={studies.SLOT: slot, studies.SETTING: None})
     done = []
     for _ in range(8):
-        studies.take(
-            found, lambda slot, trial: (done.append(slot) or 0.5, []),
-            seed=0, random_trials=1,
-        )  # fmt: skip
+        studies.take(found, lambda taken: [(done.append(taken[0][0]) or 0.5, [])])
     assert sorted(done) == [0, 1, 2]
     assert sorted(studies.done(studies.read(found))) == [0, 1, 2]
 
 
-def test_a_failed_and_a_nan_slot_are_told_and_do_not_stop_the_others(tmp_path):
+@pytest.mark.parametrize("many", [1, 3])
+def test_a_failed_and_a_nan_slot_are_told_and_do_not_stop_the_others(tmp_path, many):
     study = protocol.Study("small", "tune", "triplet")
     found = studies.open_study(store(tmp_path), study, [None] * 3).study
 
-    def work(slot, trial):
-        if slot == 0:
+    def work(taken):
+        slots = [slot for slot, _ in taken]
+        if 0 in slots:
             raise ValueError("out of luck")
-        return (float("nan") if slot == 1 else 0.5), []
+        return [((float("nan") if slot == 1 else 0.5), []) for slot in slots]
 
-    for _ in range(3):
-        studies.take(found, work, seed=0, random_trials=1)
+    while studies.take(found, work, many):
+        pass
     done = studies.done(studies.read(found))
     assert done[0].user_attrs[studies.ERROR] == "ValueError: out of luck"
     assert "no number" in done[1].user_attrs[studies.ERROR] and done[2].value == 0.5
@@ -187,34 +186,39 @@ def test_what_was_interrupted_is_queued_again_with_its_setting(tmp_path):
     found = studies.open_study(store(tmp_path), study, [None]).study
     seen = []
 
-    def work(slot, trial):
-        seen.append(studies.suggest(trial, "supcon"))
+    def work(taken):
+        seen.append(studies.suggest(taken[0][1], "supcon", seed=0, random_trials=1))
         if len(seen) == 1:
             raise KeyboardInterrupt
-        return 0.5, []
+        return [(0.5, [])]
 
     with pytest.raises(KeyboardInterrupt):
-        studies.take(found, work, seed=0, random_trials=1)
+        studies.take(found, work)
     assert studies.waiting(studies.read(found)) == 0
-    studies.take(found, work, seed=0, random_trials=1)
+    studies.take(found, work)
     assert seen[0] == seen[1] and len(studies.done(studies.read(found))) == 1
 
 
-def test_a_search_repeats_from_its_seed(tmp_path):
+@pytest.mark.parametrize("many", [1, 2])
+def test_a_search_repeats_from_its_seed(tmp_path, many):
     def settings(name):
         study = protocol.Study("small", "tune", "multi_similarity")
         found = studies.open_study(store(tmp_path, name), study, [None] * 4).study
         seen = []
 
-        def work(slot, trial):
-            seen.append(studies.suggest(trial, "multi_similarity"))
-            return seen[-1]["base"], []
+        def work(taken):
+            for _, trial in taken:
+                seen.append(
+                    studies.suggest(trial, "multi_similarity", seed=3, random_trials=2)
+                )
+            return [(setting["base"], []) for setting in seen[-len(taken) :]]
 
-        for _ in range(4):
-            studies.take(found, work, seed=3, random_trials=2)
+        while studies.take(found, work, many):
+            pass
         return seen
 
-    assert settings("a.db") == settings("b.db")
+    first = settings("a.db")
+    assert first == settings("b.db") and len({str(x) for x in first}) == 4
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +240,35 @@ def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
     for a, b, c in zip(*leaves):
         np.testing.assert_array_equal(a, b)
         np.testing.assert_allclose(a, c, atol=1e-5)
+
+
+def test_settings_go_through_one_program_together_as_each_alone(config, monkeypatch):
+    """Numbers are data of the program; another way of mining is another program."""
+
+    def member(seed, **setting):
+        return protocol.Member(
+            0, seed, {h: ("triplet", setting) for h in ("match", "view")}
+        )
+
+    some = [
+        member(5, margin=0.3, mining="all"),
+        member(5, margin=0.3, mining="hard"),
+        member(5, margin=0.9, mining="all"),
+    ]
+    sizes, honest = [], cell._together
+    monkeypatch.setattr(
+        cell, "_together", lambda r, *a: sizes.append(len(r)) or honest(r, *a)
+    )
+    together = cell.train(config, "small", some, vmapped=True)
+    assert sizes == [2, 1]
+    alone = cell.train(config, "small", some, vmapped=False)
+    weights = [
+        [jax.tree.leaves(o.best["match"].weights) for o in x] for x in (together, alone)
+    ]
+    for got, want in zip(*weights):
+        for a, b in zip(got, want):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(weights[0][0], weights[0][2]))
 
 
 def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch):

@@ -127,13 +127,14 @@ store = studies.storage(sys.argv[1], 5)
 study = protocol.Study("small", "tune", "supcon")
 found = studies.open_study(store, study, [None] * 12).study
 mine = []
-def work(slot, trial):
-    studies.suggest(trial, "supcon")
-    mine.append(slot)
+def work(taken):
+    for slot, trial in taken:
+        studies.suggest(trial, "supcon", seed=0, random_trials=2)
+        mine.append(slot)
     time.sleep(0.05)
-    return 0.5, []
+    return [(0.5, []) for _ in taken]
 while studies.waiting(studies.read(found)) is not None:
-    studies.take(found, work, seed=0, random_trials=2)
+    studies.take(found, work, int(sys.argv[2]))
 print(json.dumps(mine))
 """
 
@@ -143,10 +144,10 @@ def test_two_workers_share_a_study_and_do_nothing_twice(tmp_path):
     studies.storage(url, 5)
     crew = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, url], cwd=ROOT, stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", WORKER, url, many], cwd=ROOT,
+            stdout=subprocess.PIPE, text=True,
         )
-        for _ in range(2)
+        for many in "13"
     ]  # fmt: skip
     done = [json.loads(process.communicate()[0]) for process in crew]
     assert sorted(done[0] + done[1]) == list(range(12))
@@ -157,7 +158,7 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     studies.storage(url, 1)
     killed = textwrap.dedent(WORKER).replace("time.sleep(0.05)", "time.sleep(600)")
     killed = killed.replace("argv[1], 5", "argv[1], 1")
-    process = subprocess.Popen([sys.executable, "-c", killed, url], cwd=ROOT)
+    process = subprocess.Popen([sys.executable, "-c", killed, url, "1"], cwd=ROOT)
     store = studies.storage(url, 1)
     study = protocol.Study("small", "tune", "supcon")
     while True:
@@ -169,15 +170,17 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     process.wait()
     found, given = found.study, []
 
-    def work(slot, trial):
-        given.append((slot, studies.suggest(trial, "supcon")))
-        return 0.5, []
+    def work(taken):
+        ((slot, trial),) = taken
+        values = studies.suggest(trial, "supcon", seed=0, random_trials=2)
+        given.append((slot, values))
+        return [(0.5, [])]
 
     while len(studies.done(studies.read(found))) < 12:
         if studies.waiting(studies.read(found)) is None:
             studies.fail_stale(found)
         else:
-            studies.take(found, work, seed=0, random_trials=2)
+            studies.take(found, work)
     assert (0, running[0].params) in given and len(given) == 12
 
 

@@ -1,4 +1,4 @@
-"""Trains the cells of one slot: the same setting on every fold.
+"""Trains cells: settings of a loss, each on every fold.
 
 On an accelerator the cells are one compiled program under `vmap`; on a CPU they run one
 after another through one program. Either way a program is compiled once for all
@@ -58,22 +58,27 @@ MANY = 48
 
 
 def train(config, data_set, members, *, vmapped, blind=True):
-    """`Outcome` of each of the members, which differ in fold and seed alone.
+    """`Outcome` of each of the members, which train one loss.
 
     Args:
       config: of the comparison.
       data_set: its name.
       members: `protocol.Member`s.
-      vmapped: all members in one program, where they are of one shape.
+      vmapped: those that share a program go through it together.
       blind: see `protocol.splits`; False is for a test of it alone.
     """
     trainings = [protocol.training(config, data_set, m.fold) for m in members]
     splits = [protocol.splits(train, blind=blind) for train in trainings]
     judges = [validator(s, t.data.bins) for s, t in zip(splits, trainings)]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
-    if vmapped and len(members) > 1 and len({r.key for r in ready}) == 1:
-        return _together(ready, judges, trainings[0])
-    return [_together([r], [j], t)[0] for r, j, t in zip(ready, judges, trainings)]
+    groups = {}
+    for i, one in enumerate(ready):
+        groups.setdefault(one.key if vmapped else i, []).append(i)
+    out = {}
+    for group in groups.values():
+        some, judging = [ready[i] for i in group], [judges[i] for i in group]
+        out |= zip(group, _together(some, judging, trainings[0]))
+    return [out[i] for i in range(len(members))]
 
 
 class Ready(NamedTuple):

@@ -140,6 +140,7 @@ def _pinned(core, config, workdir, url):
     log = logging.getLogger("siamjax")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler())
+    log.propagate = False
     try:
         _worker(config, workdir, url)
     except Interrupted as stopped:

@@ -7,6 +7,7 @@ got into the queue twice, its first trial counts. A slot whose worker was killed
 interrupted is queued again with the setting that it had.
 """
 
+import contextlib
 import logging
 import math
 import warnings
@@ -23,6 +24,7 @@ except ImportError as error:
         "the search for settings needs optuna: install siamjax[tune]"
     ) from error
 
+from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import TrialState
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ def storage(url, heartbeat_s):
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    # `take` asks for several trials, and sends the heartbeat of each itself.
+    warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
     # Newer versions have another name for the callback, and warn.
     warnings.simplefilter("ignore", FutureWarning)
     waits = {"timeout": 60} if url.startswith("sqlite") else {}
@@ -134,48 +138,84 @@ def at_work(opened):
     return any(trial.state == TrialState.RUNNING for trial in opened.trials)
 
 
-def take(study, work, *, seed, random_trials):
-    """Does one slot of the queue, if another worker does not take it first.
+def take(study, work, many=1):
+    """Does slots of the queue together, those that no other worker takes first.
 
     Args:
       study: of optuna.
-      work: (slot, trial) -> (score, what is stored of it as JSON); an exception fails
-        the slot and is stored; so does a score of NaN.
+      work: [(slot, trial)] -> for each (score, what is stored of it as JSON). An
+        exception fails the slot and is stored; so does a score of NaN. Where slots fail
+        together each is tried alone, so that none fails for another.
+      many: how many slots at most. They do not learn from each other's scores.
+    Returns:
+      How many slots were done.
+    """
+    taken = _asked(study, many)
+    with contextlib.ExitStack() as beats:
+        for _, trial in taken:
+            beats.enter_context(get_heartbeat_thread(trial._trial_id, study._storage))
+        try:
+            found = _outcomes(work, taken)
+        except KeyboardInterrupt:
+            for _, trial in taken:
+                study.tell(trial, state=TrialState.FAIL)
+                queue_again(study, trial)
+            raise
+        for (_, trial), outcome in zip(taken, found):
+            _tell(study, trial, outcome)
+    return len(taken)
+
+
+def _asked(study, many):
+    """[(slot, trial)] out of the queue, without slots that another trial has."""
+    queued = sum(trial.state == TrialState.WAITING for trial in _trials(study))
+    out = []
+    for trial in [study.ask() for _ in range(min(many, queued))]:
+        slot = trial.user_attrs.get(SLOT)
+        if slot is None or _has_another(study, trial):
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            out.append((slot, trial))
+    return out
+
+
+def _outcomes(work, taken):
+    """What `work` gave for each, or the exception that it failed by."""
+    try:
+        return work(taken)
+    except Exception as error:
+        if len(taken) == 1:
+            return [error]
+        return [_outcomes(work, [one])[0] for one in taken]
+
+
+def _tell(study, trial, outcome):
+    if isinstance(outcome, Exception):
+        text = " ".join(str(outcome).split())[:500]
+        trial.set_user_attr(ERROR, f"{type(outcome).__name__}: {text}")
+        study.tell(trial, state=TrialState.FAIL)
+        return
+    score, cells = outcome
+    trial.set_user_attr(CELLS, cells)
+    if math.isfinite(score):
+        study.tell(trial, score)
+    else:
+        trial.set_user_attr(ERROR, "the training gave no number")
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def suggest(trial, spec, *, seed, random_trials):
+    """Values for all that is free in the text of a loss.
+
+    Args:
+      trial: of optuna.
+      spec: text of a loss.
       seed: of the sampler, beside the slot.
       random_trials: how many come before those that learn from others.
     """
-
-    taken = []
-
-    def objective(trial):
-        slot = trial.user_attrs.get(SLOT)
-        if slot is None or _has_another(study, trial):
-            raise optuna.TrialPruned
-        taken.append(trial)
-        study.sampler = optuna.samplers.TPESampler(
-            seed=seed + slot, n_startup_trials=random_trials
-        )
-        try:
-            score, cells = work(slot, trial)
-        except Exception as error:
-            text = " ".join(str(error).split())[:500]
-            trial.set_user_attr(ERROR, f"{type(error).__name__}: {text}")
-            raise
-        trial.set_user_attr(CELLS, cells)
-        if not math.isfinite(score):
-            trial.set_user_attr(ERROR, "the training gave no number")
-        return score
-
-    try:
-        study.optimize(objective, n_trials=1, catch=(Exception,))
-    except KeyboardInterrupt:
-        for trial in taken:
-            queue_again(study, trial)
-        raise
-
-
-def suggest(trial, spec):
-    """Values for all that is free in the text of a loss, by the trial's sampler."""
+    trial.study.sampler = optuna.samplers.TPESampler(
+        seed=seed + trial.user_attrs[SLOT], n_startup_trials=random_trials
+    )
     return {
         name: _suggest(trial, name, space) for name, space in search.free(spec).items()
     }

@@ -30,9 +30,12 @@ def work(config, place, *, say=_LOG.info):
     """Does what there is to do, and returns when every slot of everybody is done."""
     order = {loss: i for i, loss in enumerate(config.losses)}
     data_sets = {name: i for i, name in enumerate(config.data_sets)}
-    started, mine, opened = time.time(), 0, {}
+    started, mine, said, opened = time.time(), 0, 0, {}
     while True:
         opened = look(config, place.store, opened)
+        if mine > said:
+            say(progress(config, opened, started, mine))
+            said = mine
         for found in opened.values():
             if studies.at_work(found):
                 studies.fail_stale(found.study)
@@ -44,9 +47,7 @@ def work(config, place, *, say=_LOG.info):
         ]
         if ready:
             study = min(ready, key=lambda row: row[:4])[-1]
-            do(config, place, study, opened[study].study)
-            mine += 1
-            say(progress(config, opened, started, mine))
+            mine += do(config, place, study, opened[study].study)
         elif all(complete(config, s, found) for s, found in opened.items()):
             return
         else:
@@ -132,28 +133,42 @@ def heads(config):
 
 
 def do(config, place, study, found):
-    """One slot of a study: its cells are trained, and stored with the trial."""
-    together = range(config.repeats) if vmapped(config) else None
+    """Slots of a study, one, or under `vmap` all that need not learn from each other:
+    their cells are trained, and stored with the trials. Returns how many slots."""
+    many = vmapped(config)
 
-    def run(slot, trial):
-        setting = trial.user_attrs[studies.SETTING]
-        if setting is None:
-            values = studies.suggest(trial, study.loss)
-            setting = {head: (study.loss, values) for head in heads(config)}
-        slots = together if together and study.stage == REPEAT else [slot]
-        members = protocol.members(config, study.stage, slots, setting)
-        outcomes = cell.train(config, study.data_set, members, vmapped=vmapped(config))
-        if study.stage == REPEAT:
-            for member, outcome in zip(members, outcomes):
-                weights = {head: best.weights for head, best in outcome.best.items()}
-                save(weights_path(place.workdir, study, member), weights)
-        score = np.mean([o.best[config.train.decide_with].score for o in outcomes])
-        return float(score), [about(m, o) for m, o in zip(members, outcomes)]
+    def run(taken):
+        groups = [_members(config, study, slot, trial) for slot, trial in taken]
+        members = [member for group in groups for member in group]
+        outcomes = iter(cell.train(config, study.data_set, members, vmapped=many))
+        return [_stored(config, place, study, group, outcomes) for group in groups]
 
-    studies.take(
-        found, run,
-        seed=protocol.seed(config, "sampler"), random_trials=config.random_trials,
-    )  # fmt: skip
+    return studies.take(found, run, max(config.random_trials, 1) if many else 1)
+
+
+def _members(config, study, slot, trial):
+    """The cells of a slot, with the setting that it has or that is searched now."""
+    setting = trial.user_attrs[studies.SETTING]
+    if setting is None:
+        values = studies.suggest(
+            trial, study.loss, seed=protocol.seed(config, "sampler"),
+            random_trials=config.random_trials,
+        )  # fmt: skip
+        setting = {head: (study.loss, values) for head in heads(config)}
+    together = vmapped(config) and study.stage == REPEAT
+    slots = range(config.repeats) if together else [slot]
+    return protocol.members(config, study.stage, slots, setting)
+
+
+def _stored(config, place, study, members, outcomes):
+    """(score, what is stored of it) of a slot; the weights of a repeat are saved."""
+    own = [(member, next(outcomes)) for member in members]
+    if study.stage == REPEAT:
+        for member, outcome in own:
+            weights = {head: best.weights for head, best in outcome.best.items()}
+            save(weights_path(place.workdir, study, member), weights)
+    score = np.mean([o.best[config.train.decide_with].score for _, o in own])
+    return float(score), [about(member, outcome) for member, outcome in own]
 
 
 def about(member, outcome):
@@ -201,8 +216,8 @@ def progress(config, opened, started, mine):
         for trial in studies.done(found).values()
     ]
     lately = max(sum(time_s > started for time_s in at), 1)
-    left_s = (total - len(at) - 1) * (time.time() - started) / lately
+    left_s = (total - len(at)) * (time.time() - started) / lately
     return (
-        f"{len(at) + 1} of {total} slots done ({mine} here), "
+        f"{len(at)} of {total} slots done ({mine} here), "
         f"about {left_s / 60:.0f} min left"
     )
