@@ -113,7 +113,8 @@ def distance_weighted(batch, key, cutoff=0.5, reach=1.4):
     top = jnp.max(jnp.where(mask, log_weight, -jnp.inf), 1, initial=-1e30)[:, None]
     weight = jnp.where(mask, jnp.exp(jnp.where(mask, log_weight - top, 0)), 0)
     upto = jnp.cumsum(weight, 1)
-    spot = jax.random.uniform(key, d.shape, d.dtype) * upto[:, -1:]
+    # One key draws the same in every precision.
+    spot = jax.random.uniform(key, d.shape, jnp.float32) * upto[:, -1:]
     at = jax.vmap(lambda row, v: jnp.searchsorted(row, v, side="right"))(upto, spot)
     # Rounding may pass the last negative: then it is that one.
     last = d.shape[1] - 1 - index_of(mask[:, ::-1])
