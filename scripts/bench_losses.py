@@ -10,6 +10,8 @@ gradient includes that of a loss's weights, as theirs does.
 
   pip install -e .[viz] torch==2.13.0 pytorch-metric-learning==2.9.0
   python scripts/bench_losses.py --out docs/bench_losses
+
+With --losses, rows of other losses stay in OUT as they are.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-LIMIT_S, LIMIT_GB = 40.0, 6.0
+LIMIT_S, LIMIT_GB = 60.0, 12.0
 # Of a turn: how long it goes on measuring, and how many turns each side gets.
 TURN_S, TURNS = 0.05, 3
 # Giving a large block back needs it to be mapped apart.
@@ -300,9 +302,28 @@ def main():
                 rows += found
                 print(f"{layout} {spec}", *table(found, options.batch), sep="\n",
                       flush=True)  # fmt: skip
-            print(layout, *summary(rows, options.batch), sep="\n")
             if options.out:
-                write(rows, options.batch, f"{options.out}_{layout}")
+                path = f"{options.out}_{layout}"
+                rows = merged(rows, stored(f"{path}.csv") if options.losses else [])
+                write(rows, sorted({row["batch"] for row in rows}), path)
+            print(layout, *summary(rows, options.batch), sep="\n")
+
+
+def stored(path):
+    """The rows of a table that was written before, as numbers."""
+    with open(path, newline="") as file:
+        return [
+            {k: v if k == "loss" else float(v) for k, v in row.items()}
+            | dict(batch=int(row["batch"]), classes=int(row["classes"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def merged(rows, before):
+    """Rows of before with those in their place that were measured now."""
+    new = {(row["loss"], row["batch"]): row for row in rows}
+    kept = [new.pop((row["loss"], row["batch"]), row) for row in before]
+    return [*kept, *new.values()]
 
 
 def write(rows, sizes, path):
