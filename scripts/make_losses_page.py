@@ -101,12 +101,10 @@ two means, and the distances that hard mining takes.
 Value and gradient on one core of a machine with 2 cores and no GPU that had other work
 at the time, E = 16, against pytorch-metric-learning 2.9. The two frameworks take turns
 on the core, and of all turns the least time counts. A side that would take more than
-40 s or 6 GB, as it grew from the sizes before, is left out. Measured by
+60 s or 12 GB, as it grew from the sizes before, is left out. Measured by
 
 ```
-bench="python scripts/bench_losses.py --out docs/bench_losses"
-$bench --layouts 8_classes
-$bench --layouts 8_per_class --batch 64 256 1024
+python scripts/bench_losses.py --out docs/bench_losses
 ```
 
 {speed}

@@ -84,7 +84,10 @@ def _softmax(scale, own, reduce, centers=1):
         classes = len(weights) // centers
         x, valid = known_rows(embeddings, labels, where, classes)
         x, w = distances.unit(x), distances.unit(weights.astype(x.dtype))
-        s = distances.dot(x, w).reshape(len(x), classes, centers).max(2)
+        # Whole matrices, one a center: a maximum over a short last axis is slow.
+        s = functools.reduce(
+            jnp.maximum, (distances.dot(x, w[i::centers]) for i in range(centers))
+        )
         mine = labels[:, None] == jnp.arange(classes)[None]
         near = own(*cos_and_sin(_chord(x, w, labels, classes, centers)))
         cost = jax.nn.softplus(lse(scale * s, ~mine) - scale * near)
