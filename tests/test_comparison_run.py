@@ -1,6 +1,7 @@
 """A comparison from end to end, two workers on one study, and what it writes."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -92,6 +93,32 @@ def test_the_mean_of_the_rows_is_the_number_in_the_table(config, folder):
     assert report["times"] == 1
 
 
+TWO = """
+import json, sys
+from ml_collections import ConfigDict
+from siamjax.comparison import run
+config = ConfigDict(json.loads(open(sys.argv[1] + "/config.json").read()))
+print(run.compare(config, sys.argv[1], storage=sys.argv[2])["times"])
+"""
+
+
+def test_machines_that_share_a_folder_read_the_test_once(config, folder, tmp_path):
+    for name in ("config.json", "weights", "films"):
+        (tmp_path / name).symlink_to(folder / name)
+    own = pathlib.Path(config.train.data.dir).parent
+    crew = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, tmp_path, f"sqlite:///{folder}/studies.db"],
+            cwd=ROOT, env=os.environ | dict(PYTHONPATH=f"{ROOT}:{own}"),
+            stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    assert [process.communicate()[0].strip() for process in crew] == ["1", "1"]
+    for name in ("results.csv", "pairs.csv"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
 def test_a_row_is_trained_again_to_the_bit(config, folder):
     which = f"{folder / 'results.csv'}:1"
     lines = list(reproduce.reproduce(config, folder, which))
@@ -139,8 +166,16 @@ print(json.dumps(mine))
 """
 
 
-def test_two_workers_share_a_study_and_do_nothing_twice(tmp_path):
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
+# A server's database, which the test fills: postgresql+psycopg://user@host/name.
+DATABASE = os.environ.get("SIAMJAX_TEST_DATABASE", "")
+needs_database = pytest.mark.skipif(not DATABASE, reason="SIAMJAX_TEST_DATABASE")
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite", pytest.param(DATABASE, marks=needs_database, id="server")]
+)
+def test_two_workers_share_a_study_and_do_nothing_twice(tmp_path, url):
+    url = f"sqlite:///{tmp_path / 'shared.db'}" if url == "sqlite" else url
     studies.storage(url, 5)
     crew = [
         subprocess.Popen(

@@ -71,11 +71,8 @@ def train(config, data_set, members, *, vmapped, blind=True):
     splits = [protocol.splits(train, blind=blind) for train in trainings]
     judges = [validator(s, t.data.bins) for s, t in zip(splits, trainings)]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
-    groups = {}
-    for i, one in enumerate(ready):
-        groups.setdefault(one.key if vmapped else i, []).append(i)
     out = {}
-    for group in groups.values():
+    for group in _groups(ready, vmapped):
         some, judging = [ready[i] for i in group], [judges[i] for i in group]
         out |= zip(group, _together(some, judging, trainings[0]))
     return [out[i] for i in range(len(members))]
@@ -123,13 +120,39 @@ def validator(splits, bins):
     return validate
 
 
-def _together(ready, judges, train):
-    """Outcomes of a group; the time of compilation is nobody's."""
+def begun(config, data_set, members, *, vmapped):
+    """`TrainState` of each of the members after one step, with its first gradients in
+    the optimiser's moments."""
+    trainings = [protocol.training(config, data_set, m.fold) for m in members]
+    splits = [protocol.splits(train, blind=True) for train in trainings]
+    ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
+    out = {}
+    for group in _groups(ready, vmapped):
+        program, now, data = _started([ready[i] for i in group])
+        now = jax.device_get(program.run(now, 1, data))
+        out |= {i: _member(now, k, len(group)) for k, i in enumerate(group)}
+    return [out[i] for i in range(len(members))]
+
+
+def _groups(ready, vmapped):
+    """Lists of those that go through one program together, by their places."""
+    groups = {}
+    for i, one in enumerate(ready):
+        groups.setdefault(one.key if vmapped else i, []).append(i)
+    return list(groups.values())
+
+
+def _started(ready):
+    """The program of a group, its state before the first step, and its data."""
     many = len(ready) > 1
-    program = program_of(ready[0], many=many)
     states, data = [r.state for r in ready], [r.data for r in ready]
     now = _stack(states) if many else states[0]
-    data = _group(data) if many else data[0]
+    return program_of(ready[0], many=many), now, _group(data) if many else data[0]
+
+
+def _together(ready, judges, train):
+    """Outcomes of a group; the time of compilation is nobody's."""
+    program, now, data = _started(ready)
     now = jax.block_until_ready(program.run(now, 0, data))
     best, spent, at = [{} for _ in ready], 0.0, 0
     for stop in _stops(train):
@@ -138,7 +161,7 @@ def _together(ready, judges, train):
         spent, at = spent + time.perf_counter() - start, stop
         host = jax.device_get(dict(params=now.params["encoder"], stats=now.batch_stats))
         for i, (judge, found) in enumerate(zip(judges, best)):
-            weights = _member(host, i) if many else host
+            weights = _member(host, i, len(ready))
             for head, (score, flat) in judge(program, weights).items():
                 best_yet = found[head].score if head in found else -1.0
                 if score > best_yet or np.isnan(score):  # what broke stays broken
@@ -215,8 +238,9 @@ def _compiled(parts, many):
     return jax.jit(run, donate_argnums=0)
 
 
-def _member(tree, i):
-    return jax.tree.map(lambda x: x[i], tree)
+def _member(tree, i, many):
+    """The i-th of a group of many; one alone has no axis for it."""
+    return jax.tree.map(lambda x: x[i], tree) if many > 1 else tree
 
 
 @functools.cache

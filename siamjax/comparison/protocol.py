@@ -94,7 +94,6 @@ def same(workdir, config):
             f"{workdir} was made with another {', '.join(differ)}: give another "
             "--workdir or the same config",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,5 +1,7 @@
 """One comparison from its config to its page."""
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import logging
@@ -44,18 +46,32 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     """
     protocol.check(config)
     workdir = pathlib.Path(workdir)
-    sources.make(config)
-    protocol.same(workdir, config)
+    with _alone(workdir):
+        sources.make(config)
+        protocol.same(workdir, config)
     url = storage or f"sqlite:///{workdir / 'studies.db'}"
     if not unfinished:
         work(config, workdir, url)
     place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
-    found = final.cells(config, place)
-    read, mark = final.read(config, place, found, again=read_again)
-    opened = workers.look(config, place.store, {})
-    made = report.build(config, opened, found, read, mark)
-    write(workdir, config, made, films.make(config, workdir, found))
+    with _alone(workdir):
+        found = final.cells(config, place)
+        read, mark = final.read(config, place, found, again=read_again)
+        opened = workers.look(config, place.store, {})
+        made = report.build(config, opened, found, read, mark)
+        write(workdir, config, made, films.make(config, workdir, found))
     return made
+
+
+@contextlib.contextmanager
+def _alone(workdir):
+    """One machine at a time, of those that share the folder; the next finds it done.
+
+    The lock goes with the process, however it ends.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / "lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write(workdir, config, made, traces):

@@ -36,7 +36,8 @@ def storage(url, heartbeat_s):
     """optuna's storage behind a database URL.
 
     Args:
-      url: as SQLAlchemy reads it: `sqlite:///FILE`, `postgresql://...`.
+      url: as SQLAlchemy reads it: `sqlite:///FILE`, `postgresql+psycopg://...`, where
+        what stands after the plus is the driver's module.
       heartbeat_s: a worker that was silent for three times so long is dead.
     Raises:
       UsageError: there is no such database.
@@ -56,6 +57,11 @@ def storage(url, heartbeat_s):
             grace_period=3 * heartbeat_s,
             failed_trial_callback=queue_again,
         )
+    except ImportError as error:
+        reason = error.__cause__ or error
+        raise UsageError(
+            f"--storage={url} needs the driver of its database: {reason}"
+        ) from error
     except Exception as error:  # SQLAlchemy's own kinds, and those of each driver
         raise UsageError(f"--storage={url} does not open: {error}") from error
     if store.engine.dialect.name == "sqlite":
