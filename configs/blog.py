@@ -10,6 +10,7 @@ from configs import default
 
 def get_config():
     config = default.get_config()
+    config.data.clip = 3.0
     config.batch.made_up = 0
     config.heads.match = None
     config.heads.view.update(loss="triplet:margin=0.4", features="live")

@@ -32,7 +32,7 @@ LOSSES = (
 # What differs from `train` below, the conditions of the test (names, or how many to
 # draw with the seed), and how many conditions one-shot tells apart (0: all).
 DATA_SETS = dict(
-    testbed=dict(data=dict(dir="runs/testbed"), test_conditions=5, ways=0),
+    testbed=dict(data=dict(dir="runs/testbed", clip=3.0), test_conditions=5, ways=0),
     kddi=dict(
         data=dict(
             dir="runs/kddi", bin_s=60.0, bins=5, hop_s=0.0, baseline_s=0.0, clip=10.0,
@@ -96,8 +96,9 @@ def get_config(data_sets="testbed"):
     config.train.evaluate_every = 50
     # Nothing made up: losses with weights for each class could not use it.
     config.train.batch.update(conditions=4, made_up=0, per_condition=16)
-    config.train.encoder.hidden = (32,)
-    config.train.heads.match.dim = 32
+    config.train.encoder.update(hidden=(32,), clip=0.0)
+    # What a loss makes of the trunk, and nothing beside it.
+    config.train.heads.match.update(dim=32, skip=0.0)
 
     config.data_sets = ConfigDict(
         {name: DATA_SETS[name] for name in data_sets.split(",")}

@@ -24,7 +24,7 @@ def get_config():
             baseline_s=24.0,  # normal, at its beginning; 0: training's normal bins
             baseline="session",  # read against it; or none: the bare log counts
             floor=0.3,  # added to a baseline's deviation, in log counts
-            clip=3.0,  # largest feature, in deviations
+            clip=30.0,  # largest feature, in deviations
             test_captures=(),  # patterns of names; empty: folds decide
             valid_captures=(),  # beside test_captures
             folds=4,  # captures of each condition are dealt into so many
@@ -63,6 +63,7 @@ def get_config():
             hidden=(64,),  # width of each LSTM layer
             bidirectional=False,
             pooling="mean_max",  # or last, attention
+            clip=3.0,  # largest input of the LSTM, in deviations; 0: data.clip alone
             norm="none",  # of the input: batch, layer, ...: see models/norm.py
             momentum=0.99,  # of batch statistics
             frozen_share=0.7,  # of the steps, after which norm="frozen" stands still
@@ -76,6 +77,7 @@ def get_config():
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
                 features="live",
+                skip=0.8,  # length of mean and deviation beside the learnt point of 1
             ),
             view=dict(
                 dim=3,
@@ -83,6 +85,7 @@ def get_config():
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
                 features="stopped",  # or live: its loss forms the trunk, too
+                skip=0.0,  # none
             ),
         )
     )

@@ -52,5 +52,7 @@ def get_config():
         valid_captures=("2020-07-0[56]",),
         novel=NOVEL, novel_valid=NOVEL_VALID,
     )  # fmt: skip
+    config.encoder.clip = 0.0
+    config.heads.match.skip = 0.0
     config.batch.update(conditions=16, made_up=8, per_condition=4)
     return config

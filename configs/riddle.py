@@ -18,6 +18,7 @@ def get_config(cause="lag"):
     config = default.get_config()
     config.steps = 200
     config.data.baseline = "none"
+    config.encoder.clip = 0.0
     config.heads.match = None
     config.heads.view.update(loss="triplet:margin=0.4,reduce=all", features="live")
     config.decide_with = "view"

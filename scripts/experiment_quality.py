@@ -22,14 +22,16 @@ import quality_cells
 from absl import flags
 
 from siamjax import cli
-from siamjax.evaluation import cross_fit, statistics
+from siamjax.evaluation import baselines, cross_fit, statistics
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Where cells are kept.")
 _CONFIG = flags.DEFINE_string("base", "default", "Module of configs/ to start from.")
 _SETTINGS = flags.DEFINE_multi_string(
     "setting", ["default"], "NAME or NAME:field=value;field=value, of the config."
 )
-_CHOICES = flags.DEFINE_integer("choices", 6, "Choices of novel conditions, of 6.")
+_CHOICES = flags.DEFINE_multi_integer(
+    "choice", list(range(6)), "Of novel conditions, one of 6."
+)
 _FOLDS = flags.DEFINE_integer("folds", 4, "Folds to take as test, of 4.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of one thread.")
@@ -39,7 +41,10 @@ _CONDITIONS = flags.DEFINE_integer("conditions", 9, "Conditions to train on, of 
 
 CELL_S = 30  # of one core, about: what the first estimate of the cost goes by
 # What is no trained Siamese network.
-SIMPLE = ("whole windows", "mean and deviation", "untrained match", "untrained view")
+SIMPLE = (
+    *baselines.BASELINES, *(f"{name}, clipped" for name in quality_cells.DISTANCES),
+    "untrained match", "untrained view",
+)  # fmt: skip
 TOLD = 0.98  # a condition below it is named
 
 
@@ -55,7 +60,7 @@ def main(argv):
         )
         for setting, choice, seed, fold in itertools.product(
             _SETTINGS.value,
-            range(_CHOICES.value),
+            _CHOICES.value,
             range(_SEEDS.value),
             range(_FOLDS.value),
         )
@@ -91,7 +96,7 @@ def summary(setting, cells):
                 each = zip(cross_fit.by_condition(table), names)
                 told = " ".join(f"{n} {r:.2f}" for r, n in sorted(each) if r < TOLD)
                 recall = _cell(statistics.interval(table))
-                yield f"  {role} {method:20s} {recall}  {told}"
+                yield f"  {role} {method:26s} {recall}  {told}"
             if step == last:
                 yield from _differences(role, of)
 

@@ -52,7 +52,7 @@ def main(folder, path):
         for name, c in pictures.items()
     }  # each [F, T]
     seen = np.any([np.abs(image).max(1) > 0.5 for image in x.values()], 0)
-    _draw({name: image[seen] for name, image in x.items()}, config.data, path)
+    _draw({name: image[seen] for name, image in x.items()}, config, path)
 
 
 def _draw(images, config, path):
@@ -60,10 +60,10 @@ def _draw(images, config, path):
         2, 6, figsize=(WIDTH_PX / DPI, 6.2), dpi=DPI, sharex=True, sharey=True,
         layout="constrained",
     )  # fmt: skip
-    span_s = config.bins * config.bin_s
+    limit, span_s = config.encoder.clip, config.data.bins * config.data.bin_s
     for ax, (name, image) in zip(axes.flat, images.items()):
         drawn = ax.imshow(
-            image, cmap="RdBu_r", vmin=-config.clip, vmax=config.clip, aspect="auto",
+            image, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto",
             interpolation="nearest", extent=(0, span_s, len(image), 0),
         )  # fmt: skip
         ax.set_title(name, fontsize=10)

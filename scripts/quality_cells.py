@@ -49,8 +49,11 @@ CELLS = "cells.jsonl"
 FAULTS = sorted({fault for choice in CHOICES for fault in choice})
 ALL = 1 + len(FAULTS) - len(CHOICES[0])  # conditions to train on, with normal
 SHOTS = (1, 5)
-# Weight of the simple point beside the learnt one, both of about length 1.
-BESIDE = 0.5
+# Plain distances are better bars where no column goes further than this, in deviations.
+NEAR = 3.0
+DISTANCES = {
+    name: baselines.BASELINES[name] for name in ("whole windows", "mean and deviation")
+}
 
 
 def run(cell, workdir):
@@ -139,9 +142,10 @@ def judge(embed_windows, splits, cell, config, at):
     if at == config.steps:
         x = np.asarray(features.features(counts, baseline, splits.scaler))
         simple = {name: point(x) for name, point in baselines.BASELINES.items()}
-        main = points[config.decide_with]
-        points["beside moments"] = _beside(main, simple["mean and deviation"])
-        points["from normal"] = main - _normal(splits, windows, embed_windows, config)
+        near = np.clip(x, -NEAR, NEAR)
+        simple |= {f"{n}, clipped": point(near) for n, point in DISTANCES.items()}
+        normal = _normal(splits, windows, embed_windows, config)
+        points["from normal"] = points[config.decide_with] - normal
         points, shots = points | simple, SHOTS
     rows = [
         row
@@ -156,12 +160,6 @@ def judge(embed_windows, splits, cell, config, at):
         )
     ]  # fmt: skip
     return [row for row in rows if row.condition not in spare(cell)]
-
-
-def _beside(points, moments):
-    """The learnt point with the simple one beside it."""
-    length = np.sqrt((moments**2).sum(-1).mean())
-    return np.concatenate([points, BESIDE * moments / length], -1)
 
 
 def _normal(splits, windows, embed_windows, config):

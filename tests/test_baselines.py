@@ -29,6 +29,18 @@ def test_moments_by_hand():
     np.testing.assert_array_equal(baselines.moments(x), [[2.0, 5.0, 1.0, 0.0]])
 
 
+def test_by_cosine_windows_of_one_direction_are_one_point():
+    x = np.random.default_rng(0).normal(size=(3, 6, 2))
+    points = baselines.directions(x)
+    np.testing.assert_allclose(baselines.directions(7 * x), points, atol=1e-6)
+    plain = baselines.moments(x)
+    cosine = (plain[0] @ plain[1]) / np.sqrt(
+        (plain[0] ** 2).sum() * (plain[1] ** 2).sum()
+    )
+    np.testing.assert_allclose(points[0] @ points[1], cosine, 1e-5)
+    np.testing.assert_array_equal(baselines.directions(np.zeros((1, 6, 2))), 0.0)
+
+
 def test_no_window():
     for points in baselines.BASELINES.values():
         assert points(np.zeros((0, 4, 3))).shape[0] == 0

@@ -156,11 +156,44 @@ def test_statistics_of_the_wrong_kind_are_an_error_at_once():
         (dict(heads={}), "config.heads is empty"),
         (dict(heads=dict(a=dict(dim=0, norm="unit"))), "config.heads.a.dim is 0"),
         (dict(heads=dict(a=dict(dim=2, norm="l2"))), "config.heads.a.norm is 'l2'"),
+        (dict(heads=dict(a=dict(dim=2, norm="unit", skip=-1.0))), "heads.a.skip is -1"),
+        (dict(clip=-1.0), "config.encoder.clip is -1"),
     ],
 )
 def test_a_wrong_field_is_named(fields, said):
     with pytest.raises(UsageError, match=said):
         build(**fields)
+
+
+def test_beside_the_learnt_point_stand_statistics_of_the_real_bins():
+    heads = dict(a=dict(dim=4, norm="unit", skip=1.5), b=dict(dim=3, norm="sigmoid"))
+    model = build(heads)
+    points = dict(a=np.ones((B, 4), np.float32), b=np.ones((B, 3), np.float32))
+    padding = np.arange(T)[None, :, None] >= LENGTHS[:, None, None]
+    x = np.where(padding, np.nan, windows())
+    out = jax.jit(model.beside)(points, x, LENGTHS)
+    np.testing.assert_array_equal(out["b"], points["b"])
+    np.testing.assert_array_equal(out["a"][:, :4], points["a"])
+    real = [one[:n].astype(np.float64) for one, n in zip(windows(), LENGTHS)]
+    want = np.array([np.concatenate([one.mean(0), one.std(0)]) for one in real])
+    want *= 1.5 / np.linalg.norm(want, axis=1, keepdims=True)
+    np.testing.assert_allclose(out["a"][:, 4:], want, rtol=1e-4, atol=1e-5)
+    still = model.beside(points, np.zeros_like(x), LENGTHS)
+    np.testing.assert_array_equal(still["a"][:, 4:], 0)
+
+
+def test_the_lstm_sees_no_more_than_its_clip():
+    model, free = build(clip=1.0), build(clip=0.0)
+    params, stats = model.init(jax.random.key(0))
+    far = np.where(np.abs(windows()) > 1, 7 * windows(), windows())
+    near = np.clip(windows(), -1, 1)
+    for head in HEADS:
+        of = [
+            each.apply(params, x, LENGTHS, stats, train=True)[0][head]
+            for each, x in ((model, windows()), (model, far), (free, near))
+        ]
+        np.testing.assert_array_equal(of[0], of[1])
+        np.testing.assert_allclose(of[0], of[2], atol=1e-6)
 
 
 def descend(model, lengths):

@@ -26,8 +26,17 @@ def moments(windows):
     return np.concatenate([windows.mean(1), windows.std(1)], -1)
 
 
+def directions(windows):
+    """`moments` of length 1, so that the nearest is that by cosine."""
+    return _unit(moments(windows))
+
+
 # Name in the results -> representation.
-BASELINES = {"whole windows": whole, "mean and deviation": moments}
+BASELINES = {
+    "whole windows": whole,
+    "mean and deviation": moments,
+    "mean and deviation, cosine": directions,
+}
 
 
 def minirocket(windows, fit, *, kernels=9996, seed=0):
@@ -46,8 +55,8 @@ def minirocket(windows, fit, *, kernels=9996, seed=0):
     rocket = library("aeon.transformations.collection.convolution_based")
     found = rocket.MiniRocket(n_kernels=kernels, random_state=seed)
     found.fit(_channels_first(fit, SHORTEST))
-    x = np.asarray(found.transform(_channels_first(windows, SHORTEST)), np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = found.transform(_channels_first(windows, SHORTEST))
+    return _unit(np.asarray(x, np.float32))
 
 
 def catch22(windows, fit):
@@ -118,6 +127,10 @@ def _channels_first(windows, shortest=0):
     x = np.swapaxes(np.asarray(windows, np.float64), 1, 2)
     missing = max(shortest - x.shape[2], 0)
     return np.pad(x, ((0, 0), (0, 0), (0, missing)), mode="edge")
+
+
+def _unit(x):
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _finite(x):

@@ -13,6 +13,8 @@ from siamjax.types import TEST
 MISTAKES, ALIKE = 12, 2
 # Columns of a picture, and what they deviate at least in the mean of a window.
 COLUMNS, LEAST = 14, 0.05
+# The deviation that has the full colour.
+FULL_COLOUR = 3.0
 
 
 def pictures(run, splits, chosen, rule):
@@ -71,7 +73,7 @@ def pictures(run, splits, chosen, rule):
     found = wrong(gap, names, chosen.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
-        clip=float(run.scaler.clip),
+        clip=FULL_COLOUR,
         bin_s=float(run.config.data.bin_s),
         unknown=float(rule.unknown),
         pictures=shown,

@@ -21,6 +21,7 @@ class Encoder(NamedTuple):
     init: Callable  # key -> (params, TrainStats)
     apply: Callable  # see `build`
     finalise: Callable  # TrainStats -> FinalStats
+    beside: Callable  # see `build`
     by_session: bool  # prediction wants the statistics of each window's session
 
 
@@ -30,6 +31,7 @@ class Head(NamedTuple):
     dim: int  # E
     norm: str  # of the point: unit, sigmoid or none
     stopped: bool  # its loss does not reach the trunk
+    skip: float  # length of the window's statistics beside the learnt point
 
 
 def build(config, heads, *, features, steps=0):
@@ -42,10 +44,16 @@ def build(config, heads, *, features, steps=0):
     `(points, TrainStats)`, with `train=False` it takes `norm.FinalStats` and gives
     `points`, which are a dict of head -> `[B, E]`.
 
+    Its `beside(points, windows, lengths)` puts the statistics of each window beside the
+    learnt points of the heads that have a `skip`: mean and deviation of each feature,
+    together of that length, `[B, E + 2F]`. Training forgets what it did not need to
+    tell its conditions apart, and does not see these: by them a new condition stays
+    apart. All that compares windows takes points with them (`training.embed`).
+
     Args:
-      config: `hidden`, `bidirectional`, `pooling`, `norm`, `momentum`, as in
+      config: `hidden`, `bidirectional`, `pooling`, `clip`, `norm`, `momentum`, as in
         configs/default.py.
-      heads: name -> mapping with `dim`, `norm` and `features`.
+      heads: name -> mapping with `dim`, `norm`, `features` and `skip`.
       features: F.
       steps: of the training, for `norm="frozen"`, which stops after `frozen_share` of
         them.
@@ -59,12 +67,16 @@ def build(config, heads, *, features, steps=0):
         f"config.encoder.hidden is {hidden}: it needs the width of a layer or more",
     )
     _one_of("config.encoder.pooling", config.pooling, POOLINGS)
+    clip = config.get("clip", 0.0)  # runs of before there was one had none
+    checks.require(clip >= 0, f"config.encoder.clip is {clip}: it must not be below 0")
     checks.require(heads, "config.heads is empty: the encoder needs a head")
+    heads = {name: _head(name, head) for name, head in heads.items()}
     network = Network(
         hidden=hidden,
         bidirectional=config.bidirectional,
         pooling=config.pooling,
-        heads=tuple((name, _head(name, head)) for name, head in heads.items()),
+        clip=clip,
+        heads=tuple(heads.items()),
     )
     frozen_after = round(config.frozen_share * steps) if config.norm == "frozen" else 0
     normalise = norm.resolve(
@@ -81,7 +93,7 @@ def build(config, heads, *, features, steps=0):
             windows.ndim == 3 and windows.shape[2] == features,
             f"windows must be [B, T, {features}], not {list(windows.shape)}",
         )
-        real = jnp.arange(windows.shape[1])[None] < lengths[:, None]  # [B, T]
+        real = _real(windows, lengths)
         windows = jnp.where(real[:, :, None], windows, 0)
         if not train:
             x = normalise.predict(windows, real, stats, group)
@@ -89,7 +101,17 @@ def build(config, heads, *, features, steps=0):
         x, stats = normalise.train(windows, real, stats, group)
         return network.apply({"params": params}, x, lengths), stats
 
-    return Encoder(init, apply, normalise.finalise, config.norm == "session")
+    def beside(points, windows, lengths):
+        of_window = unit(pooling.mean_and_deviation(windows, _real(windows, lengths)))
+        return {
+            name: jnp.concatenate([x, heads[name].skip * of_window], -1)
+            if heads[name].skip
+            else x
+            for name, x in points.items()
+        }
+
+    by_session = config.norm == "session"
+    return Encoder(init, apply, normalise.finalise, beside, by_session)
 
 
 class Network(nn.Module):
@@ -98,12 +120,15 @@ class Network(nn.Module):
     hidden: tuple[int, ...]
     bidirectional: bool
     pooling: str
+    clip: float  # largest input of the LSTM; 0: as it comes
     heads: tuple[tuple[str, Head], ...]
 
     @nn.compact
     def __call__(self, x, lengths):
         real = jnp.arange(x.shape[1])[:, None] < lengths[None]  # [T, B]
         h = x.transpose(1, 0, 2)  # [T, B, F]
+        if self.clip:
+            h = jnp.clip(h, -self.clip, self.clip)
         for i, width in enumerate(self.hidden):
             ahead = lstm.LSTM(width, name=f"lstm_{i}")(h)  # [T, B, H]
             if self.bidirectional:
@@ -149,7 +174,13 @@ def _head(name, head):
     _one_of(f"{field}.norm", head["norm"], HEAD_NORMS)
     features = head.get("features", "live")
     _one_of(f"{field}.features", features, HEAD_FEATURES)
-    return Head(dim, head["norm"], features == "stopped")
+    skip = head.get("skip", 0.0)
+    checks.require(skip >= 0, f"{field}.skip is {skip}: it must not be below 0")
+    return Head(dim, head["norm"], features == "stopped", skip)
+
+
+def _real(windows, lengths):
+    return jnp.arange(windows.shape[1])[None] < lengths[:, None]  # [B, T]
 
 
 def _one_of(field, value, allowed):

@@ -40,7 +40,7 @@ def write(path, data, *, follow=0):
         results, results_text     see `evaluation.results`
         timelines                 a list of `timeline`
         pictures, mistakes        windows of traffic, see `identification.pictures`
-        columns, clip, bin_s      of that traffic: names, largest feature, seconds of
+        columns, clip, bin_s      of that traffic: names, full colour, seconds of
                                   a bin
         unknown                   the distance from which no example counts
         config                    the run's fields

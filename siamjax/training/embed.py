@@ -34,7 +34,8 @@ def embedder(encoder, scaler):
         x = features.features(counts, baseline, scaler)
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
         group = jnp.arange(x.shape[0]) if encoder.by_session else None
-        return encoder.apply(params, x, lengths, final, group=group, train=False)
+        points = encoder.apply(params, x, lengths, final, group=group, train=False)
+        return encoder.beside(points, x, lengths)
 
     def embed(params, final, counts, baseline):
         parts, n = [], len(counts)
