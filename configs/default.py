@@ -77,7 +77,7 @@ def get_config():
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
                 features="live",
-                skip=0.8,  # length of mean and deviation beside the learnt point of 1
+                skip=1.0,  # length of mean and deviation beside the learnt point of 1
             ),
             view=dict(
                 dim=3,

@@ -54,6 +54,7 @@ def compare(opened, splits):
         final, group = FinalStats(dict(mean=mean, variance=variance)), np.arange(count)
     lengths = np.full(count, config.bins, np.int32)
     plain = encoder.apply(params, trained, lengths, final, group=group, train=False)
+    plain = encoder.beside(plain, trained, lengths)
     read = embed.embedder(encoder, scaler)
     embedded = read(params, final, cut, of(again))
     return dict(
