@@ -16,6 +16,13 @@ def get_config(cause="lag"):
         f"configs/riddle.py:{cause}: the cause is one of {', '.join(CAUSES)}",
     )
     config = default.get_config()
+    bare(config)
+    CAUSES[cause](config)
+    return config
+
+
+def bare(config):
+    """The bare log counts as input, one head of three dimensions, few steps."""
     config.steps = 200
     config.data.baseline = "none"
     config.encoder.clip = 0.0
@@ -24,8 +31,6 @@ def get_config(cause="lag"):
     config.decide_with = "view"
     config.optimizer.learning_rate = 3e-3
     config.trace_frames = 0
-    CAUSES[cause](config)
-    return config
 
 
 def lag(config):
@@ -44,7 +49,8 @@ def session(config):
 def branch(config):
     """Anchors, positives and negatives are normalised in passes of their own."""
     config.encoder.norm = "branch"
-    config.batch.tuples = "branches"
+    # Recorded conditions alone: the first, with most anchors, is normal.
+    config.batch.update(tuples="branches", made_up=0, per_condition=14)
 
 
 CAUSES = dict(lag=lag, session=session, branch=branch)

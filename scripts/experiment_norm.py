@@ -1,11 +1,13 @@
 """Each cause of a gap against each cure, and how often an audit names the cause.
 
     python scripts/experiment_norm.py --workdir=runs/norm
+    python scripts/experiment_norm.py --workdir=runs/norm --data=testbed \
+        --dir=runs/testbed --seeds=6
 
-Small encoders on the packaged generator (sessions of different level and gain), each
-made to suffer from one cause (`siamjax.auditing.planted`). The same weights are then
-read with each kind of statistics: paired gap, loss and one-shot recall on sessions that
-training never saw. What is done is not done again; --table only prints.
+Small encoders, each made to suffer from one cause, on the packaged generator (sessions
+of different level and gain) or on recorded data (norm_sets.py). The same weights are
+then read with each kind of statistics: paired gap, loss and one-shot recall on sessions
+that training never saw. What is done is not done again; --table only prints.
 """
 
 import json
@@ -18,102 +20,81 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from siamjax import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/norm", "Where results are kept.")
+_DATA = flags.DEFINE_enum(
+    "data", "generator", ["generator", "testbed", "vowels", "kddi"], "Trained on."
+)
+_DIR = flags.DEFINE_string("dir", "", "The prepared data set, where data is recorded.")
 _SEEDS = flags.DEFINE_integer("seeds", 20, "Encoders of each kind.")
-_PLANTS = flags.DEFINE_list("plants", [], "Of planted.PLANTS; all by default.")
+_PLANTS = flags.DEFINE_list("plants", [], "Of those of the data; all by default.")
 _TABLE = flags.DEFINE_bool("table", False, "Only print what is there.")
 _OUT = flags.DEFINE_string("out", "", "Also draw gap and recall: PNG.")
 
 TOGETHER = 5  # seeds in one program
 CURED = 6  # seeds whose cures are judged on new sessions too
-DRAWS = 40
 # Statistics that prediction can have on a new session.
 CURES = ("moving", "debiased", "precise", "pooled", "per-session")
 
 
 def main(argv):
     cli.no_arguments(argv)
-    from siamjax.auditing import planted
-
-    path = pathlib.Path(_WORKDIR.value) / "synthetic.jsonl"
+    names = _PLANTS.value or plants()
+    path = pathlib.Path(_WORKDIR.value) / f"{_DATA.value}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = _PLANTS.value or list(planted.PLANTS)
     for first in range(0, 0 if _TABLE.value else _SEEDS.value, TOGETHER):
         for name in names:
             done = {(row["plant"], row["seed"]) for row in read(path)}
             seeds = range(first, min(first + TOGETHER, _SEEDS.value))
-            if all((name, seed) in done for seed in seeds):
-                continue
-            with path.open("a") as file:
-                for row in rows(name, planted.PLANTS[name], list(seeds)):
-                    file.write(json.dumps(row) + "\n")
-            print(f"{name}: seeds {seeds.start} to {seeds.stop - 1}", flush=True)
+            seeds = [seed for seed in seeds if (name, seed) not in done]
+            if seeds:
+                with path.open("a") as file:
+                    for row in rows(name, seeds):
+                        file.write(json.dumps(row) + "\n")
+                print(f"{name}: seeds {seeds[0]} to {seeds[-1]}", flush=True)
     found = [row for row in read(path) if row["plant"] in names]
+    found.sort(key=lambda row: (names.index(row["plant"]), row["seed"]))
     print("\n".join((*diagnoses(found), "", *cures(found))))
     if _OUT.value:
         draw(found, _OUT.value)
 
 
-def rows(name, plant, seeds):
-    """One row of results for each seed."""
-    from siamjax.auditing import examine, planted, statistics
+def plants():
+    """Names of what can be trained on the data."""
+    import norm_sets
 
-    trained = planted.trained(plant, seeds)
-    for index, seed in enumerate(seeds):
-        subject = planted.subject(plant, trained, index)
-        batches = planted.batches(plant, seed)
-        report = examine.examine(subject, batches)
+    from siamjax.auditing import planted
+
+    if _DATA.value == "generator":
+        return list(planted.PLANTS)
+    return [
+        name for name in norm_sets.ARMS if name not in norm_sets.CANNOT[_DATA.value]
+    ]
+
+
+def rows(name, seeds):
+    """One row of results for each seed."""
+    import norm_sets
+
+    from siamjax.auditing import examine, statistics, verdict
+
+    if _DATA.value == "generator":
+        each = norm_sets.generator(name, seeds)
+    else:
+        each = norm_sets.recorded(_DATA.value, _DIR.value, name, seeds)
+    for seed, (subject, batches, new) in zip(seeds, each):
+        gaps = examine.gaps(subject, batches)
         made = statistics.candidates(subject, batches)
         yield dict(
             plant=name,
             seed=seed,
-            cause=report.verdict.cause,
-            train_loss=report.gaps["moving"].train_loss,
-            gaps={key: gap.share for key, gap in report.gaps.items()},
+            cause=verdict.decide(subject.norm, gaps).cause,
+            train_loss=gaps["moving"].train_loss,
+            gaps={key: gap.share for key, gap in gaps.items()},
             new={
-                key: new_sessions(subject, plant, seed, made[key].final, key)
+                key: norm_sets.judge(subject, new, made[key].final, key)
                 for key in CURES
-                if key in report.gaps and seed < CURED
+                if key in gaps and seed < CURED
             },
         )
-
-
-def new_sessions(subject, plant, seed, final, name):
-    """Loss and one-shot recall on sessions that training never saw."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from siamjax.auditing import planted, statistics
-    from siamjax.evaluation import one_shot
-    from siamjax.models.norm import FinalStats
-
-    x, made = planted.data(plant, seed)
-    new = made.session >= planted.TRAINED
-    x, condition, session = x[new], made.condition[new], made.session[new]
-    group = None
-    if name == "per-session":
-        real = np.ones(x.shape[:2], bool)
-        group, (mean, variance) = statistics.by_group(x.astype(float), real, session)
-        final = FinalStats(dict(mean=jnp.float32(mean), variance=jnp.float32(variance)))
-    lengths = np.full(len(x), x.shape[1], np.int32)
-    points = subject.encoder.apply(
-        subject.params, x, lengths, final, group=group, train=False
-    )
-    known, rng = np.flatnonzero(condition < planted.KNOWN), np.random.default_rng(0)
-    lost = []
-    for _ in range(20):
-        some = rng.choice(known, planted.KNOWN * planted.ROWS, replace=False)
-        of = {head: p[some] for head, p in points.items()}
-        lost.append(float(subject.loss(of, condition[some], jax.random.key(0))))
-    out = dict(loss=float(np.mean(lost)))
-    place = np.asarray(points[subject.head])
-    for key, inside in (("seen", condition < planted.KNOWN), ("unseen", None)):
-        rows = inside if inside is not None else condition >= planted.KNOWN
-        judged = one_shot.one_shot(
-            place[rows], condition[rows], session[rows], draws=DRAWS
-        )
-        out[key] = float(np.mean(judged.recall))
-    return out
 
 
 def diagnoses(found):
@@ -152,7 +133,7 @@ def draw(found, path):
     from siamjax.reports import drawing
 
     drawn = drawing.figure(9.6, 3.0)
-    plants = [p for p in dict.fromkeys(row["plant"] for row in found) if p != "nothing"]
+    plants = [p for p in dict.fromkeys(row["plant"] for row in found) if p != "none"]
     shades = ("#d62728", "#9ecae1", "#6baed6", "#3182bd", "#2ca02c")
     panels = drawn.subplots(1, 2)
     for axes, kind in zip(panels, ("gap", "seen")):

@@ -8,7 +8,6 @@ training split, queries those of the test split; 3 speakers are held out, each o
 twice over 6 draws. Needs the extra `bench`.
 """
 
-import importlib
 import itertools
 import pathlib
 import sys
@@ -16,6 +15,7 @@ import time
 
 import cells
 import numpy as np
+import vowels
 from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -29,9 +29,6 @@ _SETTINGS = flags.DEFINE_multi_string(
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of each draw.")
 
-FRAMES, SPEAKERS, HELD_OUT = 29, 9, 3
-DRAWS = 2 * SPEAKERS // HELD_OUT
-
 
 def main(argv):
     cli.no_arguments(argv)
@@ -39,7 +36,9 @@ def main(argv):
     workdir.mkdir(parents=True, exist_ok=True)
     if prepared.read_meta(workdir / "data") is None:
         prepared.write(workdir / "data", sources.aeon("JapaneseVowels"), {})
-    wanted = list(itertools.product(_SETTINGS.value, range(DRAWS), range(_SEEDS.value)))
+    wanted = list(
+        itertools.product(_SETTINGS.value, range(vowels.DRAWS), range(_SEEDS.value))
+    )
     for setting, draw, seed in wanted:
         path = _path(workdir, setting, draw, seed)
         if not path.exists():
@@ -50,34 +49,26 @@ def main(argv):
     for setting in _SETTINGS.value:
         data = cells.windows(configure(setting, 0, 0).data)
         found = [
-            (held_out(draw), dict(np.load(_path(workdir, setting, draw, seed))), draw)
-            for draw in range(DRAWS)
+            (
+                vowels.held_out(draw),
+                dict(np.load(_path(workdir, setting, draw, seed))),
+                draw,
+            )
+            for draw in range(vowels.DRAWS)
             for seed in range(_SEEDS.value)
         ]
         names = sorted(set(data["names"]))
         print(f"\n{setting}")
         simple = cells.baseline_gaps(data, bench=True)
-        cells.report(data, simple, found, names, (HELD_OUT, 0))
+        cells.report(data, simple, found, names, (vowels.HELD_OUT, 0))
 
 
 def configure(setting, draw, seed):
-    """The config of a cell: that of counters, with one frame as a second."""
-    config = importlib.import_module("configs.kddi").get_config()
-    config.batch.conditions = SPEAKERS - HELD_OUT
+    """The config of a cell."""
+    config = vowels.config(draw)
     cells.change(config, setting)
-    config.seed = seed
-    config.data.update(
-        dir=f"{_WORKDIR.value}/data", bin_s=1.0, bins=FRAMES, test_captures=("test_*",),
-        valid_captures=(), novel_valid=(), novel=held_out(draw),
-    )  # fmt: skip
+    config.seed, config.data.dir = seed, f"{_WORKDIR.value}/data"
     return config
-
-
-def held_out(draw):
-    """The 3 speakers that a draw holds out: a third of one of two permutations."""
-    again, third = divmod(draw, SPEAKERS // HELD_OUT)
-    order = np.random.default_rng(again).permutation(SPEAKERS) + 1
-    return tuple(f"class {i}" for i in order[third * HELD_OUT : (third + 1) * HELD_OUT])
 
 
 def _path(workdir, setting, draw, seed):

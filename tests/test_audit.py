@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from siamjax.auditing import audit, opened
+from siamjax.auditing import audit, cure, opened, statistics
 from siamjax.training import checkpoints, loop, restored
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
@@ -72,15 +72,16 @@ def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):
 
 
 def test_per_session_reads_each_session_against_its_own(run):
-    audit.audit(run, checkpoints.LAST, "per-session")
+    made, splits = opened.open_run(run, checkpoints.LAST)
+    some = opened.batches(made, splits)
+    found = statistics.candidates(opened.subject(made), some)
+    assert cure.write(made, found, "per-session") == run.with_name("run-per-session")
     cured = restored.open_checkpoint(run.with_name("run-per-session"), "best")
     assert cured.parts.encoder.by_session
-    found = opened.open_run(run.with_name("run-per-session"), "best")
-    assert found[0].config.encoder.norm == "session"
+    assert cured.config.encoder.norm == "session"
     embed = restored.open_run(run.with_name("run-per-session")).embed
     rng = np.random.default_rng(0)
     counts = rng.poisson(5.0, (6, 16, len(cured.columns))).astype(np.float32)
-    splits = found[1]
     session = np.array([0, 0, 0, 1, 1, 1])
     baseline = type(splits.baseline)(*(np.asarray(x)[session] for x in splits.baseline))
     together = embed(counts, baseline)["match"]

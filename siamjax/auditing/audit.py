@@ -31,11 +31,11 @@ def audit(workdir, which=checkpoints.BEST, name=""):
       name: of a cure to apply, see `cure.write`; none by default.
     Raises:
       UsageError: the cure is none for this normalisation.
-      SiamjaxError: no run, or no data set to make its batches from.
+      SiamjaxError: no run, no data set to make its batches from, or cured before.
     """
     run, splits = opened.open_run(workdir, which)
     if name:
-        cure.check(run.config.encoder.norm, name)
+        cure.check(run, name)
     subject, batches = opened.subject(run), opened.batches(run, splits)
     report = examine.examine(
         subject,

@@ -35,11 +35,7 @@ def write(run, candidates, name):
       UsageError: no such cure for this normalisation.
       SiamjaxError: the new workdir exists.
     """
-    norm = run.config.encoder.norm
-    check(norm, name)
-    workdir = pathlib.Path(f"{run.workdir}-{name}")
-    if workdir.exists():
-        raise SiamjaxError(f"{workdir} exists: remove it to write the cure again")
+    norm, workdir = run.config.encoder.norm, check(run, name)
     config = run.config.copy_and_resolve_references()
     if name == "per-session":
         config.encoder.norm = "session"
@@ -61,8 +57,9 @@ def write(run, candidates, name):
     return workdir
 
 
-def check(norm, name):
-    """Raises where a cure makes no sense for a normalisation."""
+def check(run, name):
+    """The workdir that a cure will write; raises as `write` does."""
+    norm, workdir = run.config.encoder.norm, pathlib.Path(f"{run.workdir}-{name}")
     if norm in verdict.STATELESS:
         raise UsageError(
             f"--cure {name}: normalisation {norm!r} keeps no statistics to cure"
@@ -71,3 +68,6 @@ def check(norm, name):
         raise UsageError(
             f"--cure debias: the average of {norm!r} has no share of its start value"
         )
+    if workdir.exists():
+        raise SiamjaxError(f"{workdir} exists: remove it to write the cure again")
+    return workdir

@@ -36,15 +36,8 @@ def examine(subject, batches, *, steps=None, reloaded=None, inputs=None):
       reloaded: `TrainStats` read again from disk, to be compared.
       inputs: of `inputs.compare`.
     """
-    train = subjects.look(subject, batches)
+    found_gaps = gaps(subject, batches)
     stateless = subject.norm in verdict.STATELESS
-    made = {"moving": statistics.Candidate(subject.final, None)}
-    if not stateless:
-        made = statistics.candidates(subject, batches)
-    gaps = {
-        name: gap.gap(train, subjects.look(subject, batches, *candidate))
-        for name, candidate in made.items()
-    }
     steps = int(subject.stats.updates) if steps is None else steps
     found = dict(
         population=probes.population(batches),
@@ -58,5 +51,14 @@ def examine(subject, batches, *, steps=None, reloaded=None, inputs=None):
         found["devices"] = probes.devices(subject, batches)
     if inputs is not None:
         found["inputs"] = inputs
-    decided = verdict.decide(subject.norm, gaps, inputs)
-    return Report(subject.norm, subject.columns, gaps, found, decided)
+    decided = verdict.decide(subject.norm, found_gaps, inputs)
+    return Report(subject.norm, subject.columns, found_gaps, found, decided)
+
+
+def gaps(subject, batches):
+    """name of statistics -> `gap.Gap`: training mode against each of the candidates."""
+    train = subjects.look(subject, batches)
+    return {
+        name: gap.gap(train, subjects.look(subject, batches, *candidate))
+        for name, candidate in statistics.candidates(subject, batches).items()
+    }

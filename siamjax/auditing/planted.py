@@ -17,7 +17,8 @@ from siamjax.auditing.subject import Batches, Subject
 from siamjax.data import sampler, synthetic
 from siamjax.models import encoder as encoders
 
-KNOWN, ROWS = 5, 6  # P and K of a batch: all conditions to learn
+ROWS = 6  # K of a batch, which has all conditions to learn
+UNSEEN = 3  # conditions of the data that are not learnt
 SESSIONS, TRAINED, EACH = 24, 16, 8  # of the data, of training, windows of each pair
 MARGIN, RATE = 0.4, 3e-3
 
@@ -32,38 +33,50 @@ class Plant(NamedTuple):
     momentum: float = 0.99
     lose: bool = False  # the variance of the kept statistics is set to 0 at the end
     own: float = 0.5  # how much sessions differ: deviation of log level and gain
+    known: int = 5  # P, conditions to learn
+    strength: float = 0.8  # deviation of the logs by which a condition changes a column
 
 
 PLANTS = dict(
+    lag=Plant("lag", steps=100, own=0.2),
+    session=Plant("batch", batch_from="one_session", own=0.8),
+    branch=Plant("branch", tuples="branches", own=0.1, known=7, strength=1.2),
+    lost=Plant("batch", lose=True),
+    # Sound ones: the training cures of session and branch, and other normalisations.
+    mixed=Plant("batch", own=0.8),
+    one_pass=Plant("batch", own=0.1, known=7, strength=1.2),
     healthy=Plant("batch"),
     renorm=Plant("renorm"),
     frozen=Plant("frozen"),
-    nothing=Plant("none"),
-    lag=Plant("lag", steps=100, own=0.2),
-    session=Plant("batch", batch_from="one_session", own=0.8),
-    branch=Plant("branch", tuples="branches", own=0.1),
-    lost=Plant("batch", lose=True),
+    per_session=Plant("session", batch_from="one_session", own=0.8),
+    layer=Plant("layer"),
+    none=Plant("none"),
 )
 
 
-@lru_cache
 def build(plant):
     """The encoder of a plant, and its loss of points, labels and key."""
+    steps = plant.steps if plant.norm == "frozen" else 0
+    return _build(plant.norm, plant.tuples, plant.momentum, steps)
+
+
+@lru_cache
+def _build(norm, tuples, momentum, steps):
     config = ConfigDict(
         dict(
-            hidden=(16,), bidirectional=False, pooling="mean_max", norm=plant.norm,
-            momentum=plant.momentum, frozen_share=0.7,
+            hidden=(16,), bidirectional=False, pooling="mean_max", norm=norm,
+            momentum=momentum, frozen_share=0.7,
         )
     )  # fmt: skip
     heads = dict(view=dict(dim=3, norm="sigmoid"))
-    encoder = encoders.build(config, heads, features=8, steps=plant.steps)
+    encoder = encoders.build(config, heads, features=8, steps=steps)
     of_batch = losses.resolve(f"triplet:margin={MARGIN},reduce=all")
 
     def loss(points, labels, key):
         chosen = {}
-        if plant.tuples == "branches":
-            count = 4 * KNOWN * ROWS
-            chosen = dict(triplets=sampler.branch_triplets(key, labels, count))
+        if tuples == "branches":
+            many = 4 * labels.shape[0]
+            chosen = dict(triplets=sampler.branch_triplets(key, labels, many))
         where = jnp.ones(labels.shape, bool)
         value, _ = of_batch.apply({}, points["view"], labels, where=where, **chosen)
         return value
@@ -74,75 +87,98 @@ def build(plant):
 def data(plant, seed):
     """Windows of `data.synthetic` with log1p of the counts."""
     made = synthetic.windows(
-        seed, sessions=SESSIONS, conditions=KNOWN + 3, each=EACH, level=plant.own,
-        gain=plant.own,
+        seed, sessions=SESSIONS, conditions=plant.known + UNSEEN, each=EACH,
+        level=plant.own, gain=plant.own, strength=plant.strength,
     )  # fmt: skip
     return np.log1p(made.counts), made
 
 
-def rows(key, batch_from):
-    """Rows, labels and sessions `[B]` of a batch, by the order of `synthetic`."""
+def rows(key, known, one_session):
+    """Rows, labels and sessions `[B]` of a batch, by the order of `synthetic`.
+
+    Args:
+      key: of the batch.
+      known: P.
+      one_session: [] bool, whether all rows are of one.
+    """
     keys = jax.random.split(key)
-    labels = jnp.repeat(jnp.arange(KNOWN), ROWS)
-    many = () if batch_from == "one_session" else labels.shape
-    session = jax.random.randint(keys[0], many, 0, TRAINED)
-    session = jnp.broadcast_to(session, labels.shape)
+    labels = jnp.repeat(jnp.arange(known), ROWS)
+    of_row, of_all = (
+        jax.random.randint(keys[0], shape, 0, TRAINED) for shape in (labels.shape, ())
+    )
+    session = jnp.where(one_session, of_all, of_row)
     window = jax.random.randint(keys[1], labels.shape, 0, EACH)
-    return (session * EACH + window) * (KNOWN + 3) + labels, labels, session
-
-
-def group_of(plant, labels, session):
-    """What statistics by group go by."""
-    return sampler.branches(labels) if plant.norm == "branch" else session
+    return (session * EACH + window) * (known + UNSEEN) + labels, labels, session
 
 
 def trained(plant, seeds):
     """`(params, stats)` of each seed along a first axis, on its own data."""
     encoder, loss = build(plant)
+    start = [
+        jax.device_get(_init(jax.random.key(seed), encoder.init)) for seed in seeds
+    ]
+    start = jax.tree.map(lambda *leaves: np.stack(leaves), *start)
+    x = np.stack([data(plant, seed)[0] for seed in seeds])
+    return _run(
+        start, jnp.asarray(seeds), x, plant.steps, plant.batch_from == "one_session",
+        known=plant.known, branches=plant.norm == "branch", apply=encoder.apply,
+        loss=loss,
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnames="init")
+def _init(key, init):
+    return init(key)
+
+
+@partial(jax.jit, static_argnames=("known", "branches", "apply", "loss"))
+def _run(start, seeds, x, steps, one_session, *, known, branches, apply, loss):
+    """Adam's steps of all seeds: one program for plants of one normalisation."""
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE))
 
     def objective(params, stats, x, labels, session, key):
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
-        group = group_of(plant, labels, session)
-        points, stats = encoder.apply(
-            params, x, lengths, stats, group=group, train=True
-        )
+        group = sampler.branches(labels) if branches else session
+        points, stats = apply(params, x, lengths, stats, group=group, train=True)
         return loss(points, labels, key), stats
 
     def body(step, carry, x, key):
         params, stats, opt_state = carry
         key = jax.random.fold_in(key, step)
-        chosen, labels, session = rows(key, plant.batch_from)
+        chosen, labels, session = rows(key, known, one_session)
         slopes, stats = jax.grad(objective, has_aux=True)(
             params, stats, x[chosen], labels, session, key
         )
         updates, opt_state = optimizer.update(slopes, opt_state, params)
         return optax.apply_updates(params, updates), stats, opt_state
 
-    @jax.jit
     @jax.vmap
-    def run(seed, x):
-        key = jax.random.key(seed)
-        params, stats = encoder.init(key)
-        start = (params, stats, optimizer.init(params))
-        return jax.lax.fori_loop(0, plant.steps, partial(body, x=x, key=key), start)[:2]
+    def one(start, seed, x):
+        begin = (*start, optimizer.init(start[0]))
+        moved = partial(body, x=x, key=jax.random.key(seed))
+        return jax.lax.fori_loop(0, steps, moved, begin)[:2]
 
-    x = np.stack([data(plant, seed)[0] for seed in seeds])
-    return run(jnp.asarray(seeds), x)
+    return one(start, seeds, x)
 
 
 def subject(plant, found, index):
     """`Subject` of one of the seeds of `trained`."""
     params, stats = jax.device_get(jax.tree.map(lambda leaf: leaf[index], found))
-    if plant.lose:
-        nothing = jnp.zeros_like(stats.moments["variance"])
-        stats = stats.replace(moments=dict(stats.moments, variance=nothing))
     encoder, loss = build(plant)
     names = tuple(f"column {i}" for i in range(8))
-    return Subject(
+    made = Subject(
         encoder, params, stats, encoder.finalise(stats), loss, "view", plant.norm,
         plant.momentum, names,
     )  # fmt: skip
+    return without_variance(made) if plant.lose else made
+
+
+def without_variance(subject):
+    """The subject with kept variances of 0, as a race of updates left them in Keras."""
+    stats = subject.stats
+    nothing = np.zeros_like(stats.moments["variance"])
+    stats = stats.replace(moments=dict(stats.moments, variance=nothing))
+    return subject._replace(stats=stats, final=subject.encoder.finalise(stats))
 
 
 def batches(plant, seed, count=30):
@@ -151,8 +187,12 @@ def batches(plant, seed, count=30):
     keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(
         plant.steps - count + jnp.arange(count)
     )
-    chosen, labels, session = jax.vmap(lambda k: rows(k, plant.batch_from))(keys)
+    chosen, labels, session = jax.vmap(
+        partial(rows, known=plant.known, one_session=plant.batch_from == "one_session")
+    )(keys)
     windows = x[np.asarray(chosen)]
     lengths = np.full(windows.shape[:2], windows.shape[2], np.int32)
-    group = jax.vmap(partial(group_of, plant))(labels, session)
+    group = session
+    if plant.norm == "branch":
+        group = jax.vmap(sampler.branches)(labels)
     return Batches(windows, lengths, labels, session, group, keys)

@@ -1,7 +1,8 @@
 """What an audit measures beside the gap, each probe one question with numbers."""
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -68,19 +69,16 @@ def population(batches):
 def leak(subject, batches):
     """How far one batch-mate moves the points of the others, in training mode.
 
-    One row of a batch gives its place to a row of the next batch; the unit is the mean
-    distance between points. In prediction mode it is 0 by construction.
+    The first row of each batch gives its place to that of the next batch; the unit is
+    the mean distance between points. In prediction mode it is 0 by construction.
     """
-    if len(batches.windows) < 2:
-        return 0.0
-    first = jax.tree.map(lambda a: a[:1], batches)
-    changed = first._replace(
-        windows=jnp.asarray(first.windows).at[0, 0].set(batches.windows[1, 0]),
-        lengths=jnp.asarray(first.lengths).at[0, 0].set(batches.lengths[1, 0]),
-    )
-    before, after = (subjects.look(subject, b).points[0] for b in (first, changed))
-    way = np.linalg.norm(after[1:] - before[1:], axis=-1).mean()
-    between = np.linalg.norm(before[:, None] - before[None], axis=-1).mean()
+    windows, lengths = (np.array(a) for a in (batches.windows, batches.lengths))
+    for array in (windows, lengths):
+        array[:, 0] = np.roll(array[:, 0], -1, axis=0)
+    changed = batches._replace(windows=windows, lengths=lengths)
+    before, after = (subjects.look(subject, b).points for b in (batches, changed))
+    way = np.linalg.norm(after[:, 1:] - before[:, 1:], axis=-1).mean()
+    between = np.linalg.norm(before[:, :, None] - before[:, None], axis=-1).mean()
     return float(way / max(between, 1e-12))
 
 
@@ -111,21 +109,13 @@ def devices(subject, batches):
     first = jax.tree.map(lambda a: a[0], batches)
     found = jax.devices()
     count = max(n for n in range(1, len(found) + 1) if len(first.labels) % n == 0)
-
-    def moved(batch):
-        _, stats = subject.encoder.apply(
-            subject.params, batch.windows, batch.lengths, subject.stats,
-            group=batch.group, train=True,
-        )  # fmt: skip
-        return stats.moments
-
-    step, split = jax.jit(moved), PartitionSpec("data")
+    split = PartitionSpec("data")
     spread = NamedSharding(Mesh(np.array(found[:count]), ("data",)), split)
     parts = {"windows", "lengths", "group"}
     shared = first._replace(
         **{name: jax.device_put(getattr(first, name), spread) for name in parts}
     )
-    one, many = jax.device_get((step(first), step(shared)))
+    one, many = (_moved(subject, batch).moments for batch in (first, shared))
     apart = [np.abs(a - b).max() for a, b in zip(one.values(), many.values())]
     return dict(devices=count, difference=float(max(apart, default=0.0)))
 
@@ -133,13 +123,8 @@ def devices(subject, batches):
 def hygiene(subject, batches, steps, reloaded=None):
     """Did the statistics move once a step, are they sound, are they what was saved?"""
     kept = jax.device_get(subject.stats.moments)
-    first = jax.tree.map(lambda a: a[0], batches)
-    _, stats = subject.encoder.apply(
-        subject.params, first.windows, first.lengths, subject.stats,
-        group=first.group, train=True,
-    )  # fmt: skip
-    one = jax.tree.map(lambda a: a[:1], batches)
-    before, after = (subjects.look(subject, one, subject.final) for _ in range(2))
+    stats = _moved(subject, jax.tree.map(lambda a: a[0], batches))
+    before, after = (subjects.look(subject, batches, subject.final) for _ in range(2))
     return dict(
         updates=int(subject.stats.updates),
         steps=int(steps),
@@ -151,6 +136,20 @@ def hygiene(subject, batches, steps, reloaded=None):
         same_after_reload=reloaded is None
         or all(np.array_equal(kept[k], np.asarray(reloaded.moments[k])) for k in kept),
     )
+
+
+def _moved(subject, batch):
+    """`TrainStats` after one batch more, on the host."""
+    own = jax.device_get(
+        (subject.params, subject.stats)
+    )  # on no device but the batch's
+    given = batch.windows, batch.lengths, batch.group
+    return jax.device_get(_move(*own, *given, apply=subject.encoder.apply))
+
+
+@partial(jax.jit, static_argnames="apply")
+def _move(params, stats, windows, lengths, group, *, apply):
+    return apply(params, windows, lengths, stats, group=group, train=True)[1]
 
 
 def _pooled(batches):

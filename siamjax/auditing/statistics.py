@@ -25,7 +25,11 @@ def candidates(subject, batches):
     * `per-session`: of each session's own windows.
     * `batch`: of each batch's own windows, in one pass.
     * `per-branch`: of each branch of each batch; where training went by branches.
+
+    An encoder that keeps no statistics has `moving` alone.
     """
+    if not subject.final.moments:
+        return {"moving": Candidate(subject.final, None)}
     x, real = np.asarray(batches.windows, np.float64), subjects.real(batches)
     means, variances = zip(*(moments(x[n], real[n]) for n in range(len(x))))
     whole = moments(x, real)

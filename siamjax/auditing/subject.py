@@ -57,34 +57,47 @@ def look(subject, batches, final=None, group=None):
     Returns:
       `Seen`. Nothing is written: statistics that training mode returns are dropped.
     """
-    group = jnp.zeros_like(batches.group) if group is None else jnp.asarray(group)
-    stats = subject.stats if final is None else final
+    stats, train = subject.stats, final is None
+    if final is not None:
+        stats = _by_row(final, batches.group.shape, group)
     seen = _look(
-        subject.params, jax.tree.map(jnp.asarray, stats), batches, group,
-        apply=subject.encoder.apply, loss=subject.loss, head=subject.head,
-        train=final is None,
+        subject.params, jax.tree.map(jnp.asarray, stats), batches,
+        apply=subject.encoder.apply, loss=subject.loss, head=subject.head, train=train,
     )  # fmt: skip
     return jax.device_get(seen)
 
 
+def _by_row(final, shape, group):
+    """`FinalStats` by row, `[N, B, F]`: one program for all kinds of statistics."""
+
+    def of_rows(moment):
+        moment = np.asarray(moment)
+        if moment.ndim == 1:
+            return np.broadcast_to(moment, (*shape, len(moment)))
+        return moment[np.asarray(group)]
+
+    return jax.tree.map(of_rows, final)
+
+
 @partial(jax.jit, static_argnames=("apply", "loss", "head", "train"))
-def _look(params, stats, batches, by, *, apply, loss, head, train):
+def _look(params, stats, batches, *, apply, loss, head, train):
     def one(inputs):
-        batch, group = inputs
-        group = batch.group if train else group
+        batch, own = inputs
+        group = batch.group if train else jnp.arange(batch.group.shape[0])
         out = apply(
-            params, batch.windows, batch.lengths, stats, group=group, train=train
-        )
+            params, batch.windows, batch.lengths, stats if train else own, group=group,
+            train=train,
+        )  # fmt: skip
         points = out[0] if train else out
         dealt = jax.random.permutation(jax.random.fold_in(batch.keys, 1), batch.labels)
-        return Seen(
-            points[head],
-            loss(points, batch.labels, batch.keys),
-            loss(points, dealt, batch.keys),
-            _hits(points[head], batch.labels),
+        # In a loop, so that the loss is compiled once.
+        true, chance = jax.lax.map(
+            lambda labels: loss(points, labels, batch.keys),
+            jnp.stack([jnp.asarray(batch.labels), dealt]),
         )
+        return Seen(points[head], true, chance, _hits(points[head], batch.labels))
 
-    return jax.lax.map(one, (batches, by))
+    return jax.lax.map(one, (batches, None if train else stats))
 
 
 def real(batches):
