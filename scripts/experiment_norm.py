@@ -29,7 +29,7 @@ _PLANTS = flags.DEFINE_list("plants", [], "Of those of the data; all by default.
 _TABLE = flags.DEFINE_bool("table", False, "Only print what is there.")
 _OUT = flags.DEFINE_string("out", "", "Also draw gap and recall: PNG.")
 
-TOGETHER = 5  # seeds in one program
+TOGETHER = 10  # seeds in one program
 CURED = 6  # seeds whose cures are judged on new sessions too
 # Statistics that prediction can have on a new session.
 CURES = ("moving", "debiased", "precise", "pooled", "per-session")
@@ -88,6 +88,7 @@ def rows(name, seeds):
             seed=seed,
             cause=verdict.decide(subject.norm, gaps).cause,
             train_loss=gaps["moving"].train_loss,
+            low=gaps["moving"].low,
             gaps={key: gap.share for key, gap in gaps.items()},
             new={
                 key: norm_sets.judge(subject, new, made[key].final, key)

@@ -46,7 +46,7 @@ def of(**shares):
 @pytest.mark.parametrize(
     "cause, cure, shares",
     [
-        ("healthy", "", dict(moving=0.05, debiased=0.05)),
+        ("healthy", "", dict(moving=0.028, debiased=0.028)),
         ("lag", "debias", dict(moving=0.4, debiased=0.09, pooled=0.0)),
         ("lost", "pooled", dict(moving=0.4, precise=0.02, pooled=0.0)),
         ("session", "per-session", dict(moving=0.1, pooled=0.05, per_session=0.0)),

@@ -17,7 +17,7 @@ The rule asks which other statistics close the gap, with the same weights:
 from typing import NamedTuple
 
 # Shares of the way from training's loss to chance.
-TOLERATED, LEFT = 0.05, 0.25
+TOLERATED, LEFT = 0.02, 0.25
 # Features, in deviations: what rounding leaves is far below.
 APART = 1e-3
 STATELESS = ("none", "layer")
