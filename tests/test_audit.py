@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from siamjax.auditing import audit, cure, opened, statistics
-from siamjax.training import checkpoints, loop, restored
+from siamjax.data import windows
+from siamjax.identification import enrol
+from siamjax.training import checkpoints, embed, loop, restored
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
@@ -29,11 +31,16 @@ def config(folder):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def trained(tmp_path_factory):
+    """A workdir, and the state that training left in memory, on eight devices."""
     folder = tmp_path_factory.mktemp("audit")
     small_data.write(folder / "data")
-    loop.train(config(folder / "data"), folder / "run")
-    return folder / "run"
+    return folder / "run", loop.train(config(folder / "data"), folder / "run")
+
+
+@pytest.fixture
+def run(trained):
+    return trained[0]
 
 
 def command(*arguments):
@@ -76,19 +83,39 @@ def test_per_session_reads_each_session_against_its_own(run):
     some = opened.batches(made, splits)
     found = statistics.candidates(opened.subject(made), some)
     assert cure.write(made, found, "per-session") == run.with_name("run-per-session")
+    one_for_all = made.config.copy_and_resolve_references()
+    one_for_all.data.baseline_s = 0.0
+    with pytest.raises(UsageError, match="all sessions have one baseline"):
+        cure.check(made._replace(config=one_for_all), "per-session")
     cured = restored.open_checkpoint(run.with_name("run-per-session"), "best")
     assert cured.parts.encoder.by_session
     assert cured.config.encoder.norm == "session"
-    embed = restored.open_run(run.with_name("run-per-session")).embed
+    read = restored.open_run(run.with_name("run-per-session")).embed
     rng = np.random.default_rng(0)
     counts = rng.poisson(5.0, (6, 16, len(cured.columns))).astype(np.float32)
     session = np.array([0, 0, 0, 1, 1, 1])
     baseline = type(splits.baseline)(*(np.asarray(x)[session] for x in splits.baseline))
-    together = embed(counts, baseline)["match"]
+    together = read(counts, baseline)["match"]
     first = type(baseline)(*(x[:3] for x in baseline))
     np.testing.assert_allclose(
-        embed(counts[:3], first)["match"], together[:3], atol=1e-5
+        read(counts[:3], first)["match"], together[:3], atol=1e-5
     )
+
+
+def test_a_point_is_the_same_after_reload_and_alone(trained):
+    workdir, state = trained
+    made, splits = opened.open_run(workdir, "last")
+    rows = np.flatnonzero(splits.inside("train"))[:5]
+    counts, baseline = enrol.inputs(
+        splits, windows.take(splits.windows, rows), made.config.data.bins
+    )
+    embedder = embed.embedder(made.parts.encoder, made.scaler)
+    final = made.parts.encoder.finalise(state.batch_stats)
+    kept = embedder(state.params["encoder"], final, counts, baseline)["match"]
+    read = restored.open_run(workdir, "last").embed
+    np.testing.assert_array_equal(read(counts, baseline)["match"], kept)
+    one = type(baseline)(*(x[2:3] for x in baseline))
+    np.testing.assert_array_equal(read(counts[2:3], one)["match"], kept[2:3])
 
 
 def test_batches_are_those_of_the_training(run):

@@ -68,6 +68,11 @@ def check(run, name):
         raise UsageError(
             f"--cure debias: the average of {norm!r} has no share of its start value"
         )
+    if name == "per-session" and not run.config.data.baseline_s:
+        raise UsageError(
+            "--cure per-session: with config.data.baseline_s=0 all sessions have one "
+            "baseline, by which prediction would tell them apart"
+        )
     if workdir.exists():
         raise SiamjaxError(f"{workdir} exists: remove it to write the cure again")
     return workdir
