@@ -19,20 +19,29 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from siamjax import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/norm", "Where results are kept.")
-_DATA = flags.DEFINE_enum(
-    "data", "generator", ["generator", "testbed", "vowels", "kddi"], "Trained on."
-)
-_DIR = flags.DEFINE_string("dir", "", "The prepared data set, where data is recorded.")
-_SEEDS = flags.DEFINE_integer("seeds", 20, "Encoders of each kind.")
-_PLANTS = flags.DEFINE_list("plants", [], "Of those of the data; all by default.")
-_TABLE = flags.DEFINE_bool("table", False, "Only print what is there.")
-_OUT = flags.DEFINE_string("out", "", "Also draw gap and recall: PNG.")
-
 TOGETHER = 10  # seeds in one program
 CURED = 6  # seeds whose cures are judged on new sessions too
 # Statistics that prediction can have on a new session.
 CURES = ("moving", "debiased", "precise", "pooled", "per-session")
+# Those that are shown where nothing is to be cured.
+SOUND = {"moving", "per-session"}
+# Each cause, and what is trained without it on the same data.
+CAUSES = dict(lag="", session="mixed", branch="one_pass", lost="")
+TITLES = dict(
+    generator="generator", testbed="test bed", vowels="JapaneseVowels", kddi="KDDI"
+)
+SHADES = {
+    "as trained": "#d62728", "debiased": "#c6dbef", "precise": "#6baed6",
+    "pooled": "#2171b5", "per-session": "#2ca02c", "trained again": "#525252",
+}  # fmt: skip
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/norm", "Where results are kept.")
+_DATA = flags.DEFINE_enum("data", "generator", list(TITLES), "Trained on.")
+_DIR = flags.DEFINE_string("dir", "", "The prepared data set, where data is recorded.")
+_SEEDS = flags.DEFINE_integer("seeds", 20, "Encoders of each kind.")
+_PLANTS = flags.DEFINE_list("plants", [], "Of those of the data; all by default.")
+_TABLE = flags.DEFINE_bool("table", False, "Only print what is there.")
+_OUT = flags.DEFINE_string("out", "", "Also draw all data that is there: PNG.")
 
 
 def main(argv):
@@ -54,7 +63,7 @@ def main(argv):
     found.sort(key=lambda row: (names.index(row["plant"]), row["seed"]))
     print("\n".join((*diagnoses(found), "", *cures(found))))
     if _OUT.value:
-        draw(found, _OUT.value)
+        draw(path.parent, _OUT.value)
 
 
 def plants():
@@ -93,18 +102,22 @@ def rows(name, seeds):
             new={
                 key: norm_sets.judge(subject, new, made[key].final, key)
                 for key in CURES
-                if key in gaps and seed < CURED
+                if key in gaps
+                and seed < CURED
+                and (subject.norm != "session" or key == "moving")
             },
         )
 
 
 def diagnoses(found):
-    """How often each plant was given each verdict."""
-    yield "planted      seeds  verdicts"
+    """How often each plant was given each verdict, and how large the gaps were."""
+    yield "| planted | seeds | verdicts | gap, least to largest |\n|---|---|---|---|"
     for plant in dict.fromkeys(row["plant"] for row in found):
-        causes = [row["cause"] for row in found if row["plant"] == plant]
+        of = [row for row in found if row["plant"] == plant]
+        causes, gaps = zip(*((row["cause"], row["gaps"]["moving"]) for row in of))
         count = ", ".join(f"{c} {causes.count(c)}" for c in dict.fromkeys(causes))
-        yield f"{plant:12s} {len(causes):5d}  {count}"
+        apart = f"{min(gaps):z.3f} to {max(gaps):z.3f}"
+        yield f"| {plant} | {len(of)} | {count} | {apart} |"
 
 
 def cures(found):
@@ -113,70 +126,91 @@ def cures(found):
     The gap's interval is its own; that of loss and recall is of the paired difference.
     """
     yield (
-        "planted      statistics   gap                  loss, new sessions    "
-        "recall, seen          recall, unseen"
+        "| planted | statistics | gap | loss, new sessions | recall, seen conditions | "
+        "recall, unseen conditions |\n|---|---|---|---|---|---|"
     )
-    for plant in dict.fromkeys(row["plant"] for row in found):
-        of = [row for row in found if row["plant"] == plant and row["new"]]
-        for name in of[0]["gaps"]:
-            cells = [_with_interval([row["gaps"][name] for row in of])]
-            for key in ("loss", "seen", "unseen") if name in of[0]["new"] else ():
-                values = [row["new"][name][key] for row in of]
-                own = [row["new"]["moving"][key] for row in of]
-                cells.append(_against(values, own, name == "moving"))
-            yield f"{plant:12s} {name:12s} " + " ".join(f"{c:21s}" for c in cells)
+    judged = [row for row in found if row["new"]]
+    for plant in dict.fromkeys(row["plant"] for row in judged):
+        of = [row for row in judged if row["plant"] == plant]
+        names = of[0]["gaps"] if plant in CAUSES else of[0]["new"].keys() & SOUND
+        for name in sorted(names, key=list(of[0]["gaps"]).index):
+            yield _line(plant, name, of, of, name)
+        again = [row for row in judged if row["plant"] == CAUSES.get(plant)]
+        if again:
+            yield _line(plant, f"trained again: {CAUSES[plant]}", again, of, "moving")
 
 
-def draw(found, path):
-    """Gap and recall of each plant with each statistics of a new session."""
-    import numpy as np
+def _line(plant, label, rows, own, name):
+    """A line of the table: rows with statistics `name` against `own` as trained."""
+    cells = [_with_interval([row["gaps"][name] for row in rows])]
+    for key in ("loss", "seen", "unseen"):
+        if name not in rows[0]["new"]:
+            cells.append("")
+            continue
+        values, before = (
+            [row["new"][of][key] for row in some]
+            for some, of in ((rows, name), (own, "moving"))
+        )
+        cells.append(_against(values, before, label == "moving"))
+    return f"| {' | '.join((plant, label, *cells))} |"
 
+
+def draw(folder, path):
+    """Gap and recall of each cause with each statistics, of all data that is there."""
     from siamjax.reports import drawing
 
-    drawn = drawing.figure(9.6, 3.0)
-    plants = [p for p in dict.fromkeys(row["plant"] for row in found) if p != "none"]
-    shades = ("#d62728", "#9ecae1", "#6baed6", "#3182bd", "#2ca02c")
-    panels = drawn.subplots(1, 2)
-    for axes, kind in zip(panels, ("gap", "seen")):
-        for i, (name, colour) in enumerate(zip(CURES, shades)):
-            for x, plant in enumerate(plants):
-                of = [row for row in found if row["plant"] == plant and row["new"]]
-                values = [
-                    row["gaps"][name] if kind == "gap" else row["new"][name][kind]
-                    for row in of
-                ]
-                at, (mean, half) = x + 0.16 * (i - 2), _mean(values)
-                label = name if x == 0 and kind == "gap" else None
-                axes.bar(at, mean, width=0.15, color=colour, label=label)
-                axes.plot(
-                    [at, at], [mean - half, mean + half], color=drawing.INK, lw=0.8
-                )
-        axes.set_xticks(np.arange(len(plants)), plants)
-        axes.tick_params(labelsize=8, length=0, labelcolor=drawing.INK)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(drawing.LINE)
-        axes.grid(axis="y", color=drawing.LINE, linewidth=0.5)
-        axes.set_axisbelow(True)
-    for axes, title in zip(
-        panels,
-        (
-            "gap; 0: none, 1: chance",
-            "one-shot recall, conditions of training, new sessions",
-        ),
+    sets = {name: read(folder / f"{name}.jsonl") for name in TITLES}
+    sets = {name: found for name, found in sets.items() if found}
+    drawn = drawing.figure(2.6 * len(sets), 4.4)
+    panels = drawn.subplots(2, len(sets), sharey="row", squeeze=False)
+    for column, (name, found) in zip(panels.T, sets.items()):
+        causes = [c for c in CAUSES if any(row["plant"] == c for row in found)]
+        for axes, kind in zip(column, ("gap", "seen")):
+            _bars(axes, found, causes, kind)
+            axes.set_xticks(range(len(causes)), causes)
+            axes.tick_params(labelsize=8, length=0, labelcolor=drawing.INK)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.spines["bottom"].set_color(drawing.LINE)
+            axes.grid(axis="y", color=drawing.LINE, linewidth=0.5)
+            axes.set_axisbelow(True)
+        column[0].set_title(TITLES[name], fontsize=9, color=drawing.INK, loc="left")
+    for axes, label in zip(
+        panels[:, 0],
+        ("gap; 0: none, 1: chance", "one-shot recall, new\nsessions, known conditions"),
     ):
-        axes.set_title(title, fontsize=9, color=drawing.INK, loc="left")
+        axes.set_ylabel(label, fontsize=8, color=drawing.INK)
+    squares = [panels[0, 0].bar(0, 0, color=colour) for colour in SHADES.values()]
     drawn.legend(
-        loc="upper center", ncols=len(CURES), frameon=False, fontsize=8.5,
-        bbox_to_anchor=(0.5, 1.09), labelcolor=drawing.INK,
+        squares, list(SHADES), loc="upper center", ncols=len(SHADES), frameon=False,
+        fontsize=8.5, bbox_to_anchor=(0.5, 1.05), labelcolor=drawing.INK,
     )  # fmt: skip
     drawn.tight_layout()
     drawing.as_text(drawn)
     drawn.savefig(path, dpi=160, bbox_inches="tight")
 
 
+def _bars(axes, found, causes, kind):
+    """The bars of each cause: one for each statistics, and one for training again."""
+    from siamjax.reports import drawing
+
+    for x, cause in enumerate(causes):
+        kinds = [(cause, name) for name in CURES] + [(CAUSES[cause], "moving")]
+        for i, ((plant, name), colour) in enumerate(zip(kinds, SHADES.values())):
+            of = [row for row in found if row["plant"] == plant and row["new"]]
+            if not of:
+                continue
+            values = [
+                row["gaps"][name] if kind == "gap" else row["new"][name][kind]
+                for row in of
+            ]
+            at, (mean, half) = x + 0.14 * (i - 2.5), _mean(values)
+            axes.bar(at, mean, width=0.13, color=colour)
+            axes.plot([at, at], [mean - half, mean + half], color=drawing.INK, lw=0.8)
+
+
 def _with_interval(values):
     mean, half = _mean(values)
-    return f"{mean:.2f} ± {half:.2f}"
+    return f"{mean:z.2f} ± {half:.2f}"
 
 
 def _against(values, own, itself):
@@ -184,7 +218,7 @@ def _against(values, own, itself):
     if itself:
         return f"{mean:.3f}"
     apart, half = _mean([a - b for a, b in zip(values, own)])
-    return f"{mean:.3f} ({apart:+.2f} ± {half:.2f})"
+    return f"{mean:.3f} ({apart:+z.2f} ± {half:.2f})"
 
 
 def _mean(values):
