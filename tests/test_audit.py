@@ -12,7 +12,7 @@ import pytest
 from siamjax.auditing import audit, cure, opened, statistics
 from siamjax.data import windows
 from siamjax.identification import enrol
-from siamjax.training import checkpoints, embed, loop, restored
+from siamjax.training import checkpoints, embed, loop, restored, step
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
@@ -124,6 +124,19 @@ def test_batches_are_those_of_the_training(run):
     assert some.windows.shape[:2] == (2, 16)
     assert (some.labels < 0).sum() == 16  # half of them made up
     assert set(splits.role[np.unique(some.session)]) == {"train"}
+
+
+@pytest.mark.slow
+def test_a_step_that_drops_the_statistics_is_stopped(tmp_path, monkeypatch):
+    def forgetful(params, state, *rest):
+        total, (_, *others) = objective(params, state, *rest)
+        return total, (state.batch_stats, *others)
+
+    objective = step.objective
+    monkeypatch.setattr(step, "objective", forgetful)
+    small_data.write(tmp_path / "data")
+    with pytest.raises(SiamjaxError, match="saw 0 batches in 2 steps"):
+        loop.train(config(tmp_path / "data"), tmp_path / "run")
 
 
 def test_no_run_is_one_line():

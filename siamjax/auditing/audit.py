@@ -60,8 +60,8 @@ def audit(workdir, which=checkpoints.BEST, name=""):
     written = cure.write(run, statistics.candidates(subject, batches), name)
     left = report.gaps[cure.CURES[name]]
     print(
-        f"\n{name}: the gap goes from {report.gaps['moving'].share:.2f} to "
-        f"{left.share:.2f} [{left.low:.2f}, {left.high:.2f}].\nWritten: {written}; "
+        f"\n{name}: the gap goes from {report.gaps['moving'].share:z.2f} to "
+        f"{left.share:z.2f} [{left.low:z.2f}, {left.high:z.2f}].\nWritten: {written}; "
         f"siamjax-evaluate --workdir {written} judges it."
     )
     return left.low <= verdict.TOLERATED

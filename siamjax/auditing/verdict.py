@@ -85,7 +85,7 @@ _TEXTS = dict(
         "prediction compute the same."
     ),
     healthy=(
-        "No gap: training and prediction agree (gap {share:.3f} of the way to chance)."
+        "No gap: training and prediction agree (gap {share:z.3f} of the way to chance)."
     ),
     lag=_GAP
     + (

@@ -17,6 +17,7 @@ import siamjax
 from siamjax.data import sampler
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import one_shot
+from siamjax.models import norm
 from siamjax.reports import scalars, trace
 from siamjax.training import checkpoints, devices, embed, state, step, tracer
 from siamjax.types import TRAIN, VALID, Baseline, Interrupted, SiamjaxError, UsageError
@@ -84,8 +85,10 @@ def train(config, workdir):
                 see(now, at)
             for pause in rhythm(config, at):
                 now, metrics = run(now, pause.step - at, data)
-                at = pause.step
-                logged = _checked(jax.device_get(metrics), at) if pause.log else {}
+                at, logged = pause.step, {}
+                if pause.log:
+                    logged = _checked(jax.device_get(metrics), at)
+                    norm.assert_moved(now.batch_stats, at)
                 if pause.evaluate:
                     scores = validate(now)
                     logged |= {f"valid/{name}": value for name, value in scores.items()}
