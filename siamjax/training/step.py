@@ -58,6 +58,11 @@ def build(config, *, columns, classes, mesh):
         config.decide_with in heads,
         f"config.decide_with is {config.decide_with!r}, heads are {sorted(heads)}",
     )
+    checks.require(
+        config.encoder.norm != "session" or config.data.baseline_s,
+        "config.encoder.norm is 'session' and config.data.baseline_s is 0: prediction "
+        "tells sessions by their baselines, and all would have one",
+    )
     batch = config.batch
     return Parts(
         length=config.data.bins,
