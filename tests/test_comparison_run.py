@@ -9,6 +9,7 @@ import textwrap
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import compare
 from siamjax.comparison import (
@@ -65,8 +66,11 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(config, tmp_path_factory):
+    """Made by two workers that begin together."""
     folder = tmp_path_factory.mktemp("workdir") / "compared"
-    run.compare(config, folder)
+    two = ConfigDict(config.to_dict())
+    two.workers = 2
+    run.compare(two, folder)
     return folder
 
 

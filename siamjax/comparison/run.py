@@ -46,10 +46,12 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     """
     protocol.check(config)
     workdir = pathlib.Path(workdir)
+    url = storage or f"sqlite:///{workdir / 'studies.db'}"
     with _alone(workdir):
         sources.make(config)
         protocol.same(workdir, config)
-    url = storage or f"sqlite:///{workdir / 'studies.db'}"
+        # Its tables are made now, or workers that begin together would all make them.
+        studies.storage(url, HEARTBEAT_S).engine.dispose()
     if not unfinished:
         work(config, workdir, url)
     place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
