@@ -47,19 +47,21 @@ def write(path, report, traces, about):
 
 def _row(report, of, method):
     level, training = of["levels"][method], of["training"].get(method)
-    texts = tables.cells(report, of, method)
-    out = [dict(text=texts[0])]
-    for text, (_, metric, group) in zip(texts[1:], tables.COLUMNS):
-        found = level.get((metric, group))
-        bar = None
-        if found is not None and metric == "one_shot":
-            bar = (found.value, max(found.low, 0.0), min(found.high, 1.0))
-        out.append(dict(text=text, rank=found and found.value, bar=bar))
-    wins = of["tally"]["one_shot"].get(method, (-1,))[0]
-    out.append(dict(text=texts[-3], rank=wins))
-    out.append(dict(text=texts[-2], rank=training.best_s if training else None))
-    out.append(dict(text=texts[-1], rank=training.collapsed if training else None))
-    return out
+    first, *others = (level.get((metric, group)) for _, metric, group in tables.COLUMNS)
+    bar = first and (first.value, max(first.low, 0.0), min(first.high, 1.0))
+    ranks = [
+        None,
+        first and first.value,
+        of["tally"]["one_shot"].get(method, (-1,))[0],
+        *(found and found.value for found in others),
+        training and training.best_s,
+        training and training.collapsed,
+    ]
+    name, *cells = (
+        dict(text=text, rank=rank)
+        for text, rank in zip(tables.cells(report, of, method), ranks)
+    )
+    return [dict(text=name["text"]), cells[0] | dict(bar=bar), *cells[1:]]
 
 
 def _matrix(data_set, head, of):

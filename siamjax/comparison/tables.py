@@ -6,13 +6,14 @@ import numpy as np
 
 from siamjax.comparison.readouts import KNOWN, NOVEL
 
+# After the first comes win/tie/loss: what is wider than a page hides at its right.
 COLUMNS = (
     ("one-shot", "one_shot", NOVEL),
     ("one-shot, known", "one_shot", KNOWN),
+    ("AUROC unknown", "auroc", NOVEL),
     ("MAP@R", "map_at_r", NOVEL),
     ("R-precision", "r_precision", NOVEL),
     ("P@1", "precision_at_1", NOVEL),
-    ("AUROC unknown", "auroc", NOVEL),
 )
 
 
@@ -64,16 +65,17 @@ def cells(report, of, method):
     tally = of["tally"]["one_shot"].get(method)
     return [
         method if method in report["losses"] else f"{method} (baseline)",
-        *values,
+        values[0],
         "/".join(map(str, tally)) if tally else "",
+        *values[1:],
         f"{training.best_s:.1f}" if training else "",
         f"{100 * training.collapsed:.0f} %" if training else "",
     ]
 
 
 HEADINGS = (
-    "method", *(name for name, *_ in COLUMNS), "win/tie/loss", "best after s",
-    "collapsed",
+    "method", COLUMNS[0][0], "win/tie/loss", *(name for name, *_ in COLUMNS[1:]),
+    "best after s", "collapsed",
 )  # fmt: skip
 
 
