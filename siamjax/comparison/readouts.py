@@ -95,7 +95,7 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
     ):
         rows = np.concatenate(chosen)
         others = ~np.isin(captures, captures[rows])
-        near = _nearest(points, points[rows])
+        near = distance.cdist(points, points[rows]).min(1)  # [N]
         judged = others & ~is_novel
         if not judged.any():
             continue
@@ -142,12 +142,6 @@ def collapsed(points):
     """Whether the points have become one, by the rule of `losses.health`."""
     size = np.sqrt((points**2).sum() / max(len(points), 1))
     return bool(distance.pdist(points).mean() <= COLLAPSED * size)
-
-
-def _nearest(points, centres):
-    """`[N]` distances to the nearest of the centres."""
-    gap = np.asarray(points, np.float64)[:, None] - np.asarray(centres, np.float64)
-    return np.sqrt((gap**2).sum(-1)).min(1)
 
 
 def _units(score, rows, conditions, captures):
