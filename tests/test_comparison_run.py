@@ -97,6 +97,32 @@ def test_the_mean_of_the_rows_is_the_number_in_the_table(config, folder):
     assert report["times"] == 1
 
 
+SUM = """
+import os, sys
+from siamjax.comparison import cell
+if "pinned" in sys.argv:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+elif "one" in sys.argv:
+    cell.one_thread()
+import jax
+x = jax.random.normal(jax.random.key(0), (2048, 2048))
+print(float(jax.jit(lambda x: x.sum())(x)).hex())
+"""
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="one core")
+def test_one_thread_gives_the_bits_of_one_core():
+    env = {k: v for k, v in os.environ.items() if k != "NPROC"}
+
+    def bits(how):
+        return subprocess.run(
+            [sys.executable, "-c", SUM, how], cwd=ROOT, env=env, capture_output=True,
+            text=True, check=True,
+        ).stdout  # fmt: skip
+
+    assert bits("one") == bits("pinned") != bits("free")
+
+
 TWO = """
 import json, sys
 from ml_collections import ConfigDict

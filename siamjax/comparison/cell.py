@@ -8,6 +8,7 @@ best validation by MAP@R.
 
 import functools
 import json
+import os
 import time
 from typing import Any, NamedTuple
 
@@ -241,6 +242,16 @@ def _compiled(parts, many):
 def _member(tree, i, many):
     """The i-th of a group of many; one alone has no axis for it."""
     return jax.tree.map(lambda x: x[i], tree) if many > 1 else tree
+
+
+def one_thread():
+    """One thread for what XLA computes on a CPU, here and in processes begun later.
+
+    How many there are changes the order of sums, and so the bits: a cell is to be the
+    same whatever number of workers and cores. It has effect before JAX starts.
+    """
+    os.environ["NPROC"] = "1"  # the size of XLA's pool
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @functools.cache

@@ -31,6 +31,7 @@ def reproduce(config, workdir, which):
       UsageError: there is no such row of a loss.
       SiamjaxError: the cell came out differently.
     """
+    cell.one_thread()
     row, group = _rows(config, which)
     members = [_member(config, r) for r in group]
     at = group.index(row)

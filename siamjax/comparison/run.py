@@ -44,6 +44,7 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     Returns:
       The dict of `report`.
     """
+    cell.one_thread()
     protocol.check(config)
     workdir = pathlib.Path(workdir)
     url = storage or f"sqlite:///{workdir / 'studies.db'}"
@@ -116,9 +117,6 @@ def work(config, workdir, url):
     if many == 1:
         _worker(config, workdir, url)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"
-    given = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_multi_thread_eigen=false"
     context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0))
     crew = [
