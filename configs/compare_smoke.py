@@ -1,4 +1,4 @@
-"""configs/compare.py in two minutes, to see that all of it runs: no result to believe.
+"""configs/compare.py in a minute, to see that all of it runs: no result to believe.
 
 python -m siamjax.compare --config=configs/compare_smoke.py --workdir=runs/smoke
 """

@@ -20,7 +20,7 @@ for (const { title, notes, head, rows } of data.tables) {
 for (const { title, text, names, cells } of data.matrices) {
   const root = section("pairs", title, text);
   const mark = { "1": "▲", "0": "·", "-1": "▼" };
-  const look = { "1": "color: #0b7a4b", "0": "color: var(--pale)", "-1": "color: #b3261e" };
+  const look = { "1": "color: light-dark(#0b7a4b, #5fd19a)", "0": "color: var(--pale)", "-1": "color: light-dark(#b3261e, #ff8a80)" };
   const head = el("tr", {}, el("th", {}), ...names.map((_, i) => el("th", { scope: "col" }, String(i + 1))));
   const rows = names.map((name, i) => el("tr", {},
     el("th", { scope: "row", style: "text-align: left" }, `${i + 1}  ${name}`),
