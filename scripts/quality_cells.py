@@ -144,8 +144,9 @@ def judge(embed_windows, splits, cell, config, at):
         simple = {name: point(x) for name, point in baselines.BASELINES.items()}
         near = np.clip(x, -NEAR, NEAR)
         simple |= {f"{n}, clipped": point(near) for n, point in DISTANCES.items()}
-        normal = _normal(splits, windows, embed_windows, config)
-        points["from normal"] = points[config.decide_with] - normal
+        main = points[config.decide_with]
+        points["learnt alone"] = main[:, : config.heads[config.decide_with].dim]
+        points["from normal"] = main - _normal(splits, windows, embed_windows, config)
         points, shots = points | simple, SHOTS
     rows = [
         row
