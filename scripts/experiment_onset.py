@@ -26,7 +26,7 @@ _SETTING = flags.DEFINE_string("setting", "default", "As the cells were asked fo
 _DRAWS = flags.DEFINE_integer("draws", 20, "Draws of the examples.")
 EVERY_S, AFTER_S = 1.0, 24.0  # between windows; after the onset
 STAYS = 4  # windows, so many seconds, for which a right answer must stay right
-BASELINE = "mean and deviation"
+BASELINE = "mean and deviation, cosine"
 
 
 def main(argv):
@@ -104,7 +104,7 @@ def report(found, ends_s):
     told = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0]
     at = [int(np.flatnonzero(np.isclose(ends_s, t))[0]) for t in told]
     yield "share named right, seconds after the onset (mean over conditions)"
-    yield " " * 28 + " ".join(f"{t:4.0f}" for t in told) + "   right for good after"
+    yield " " * 34 + " ".join(f"{t:4.0f}" for t in told) + "   right for good after"
     for (method, role), of in sorted(found.items()):
         mean, late = share(of), {}
         for condition, right in of.items():
@@ -118,7 +118,7 @@ def report(found, ends_s):
             if np.median(after) > whole + 2
         )
         yield (
-            f"{role} {method:20s}  "
+            f"{role} {method:26s}  "
             + " ".join(f"{mean[i]:4.2f}" for i in at)
             + f"   {whole:g} s (median); slower: {slow or 'none'}"
         )

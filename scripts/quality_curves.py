@@ -20,7 +20,7 @@ from siamjax.evaluation import cross_fit, statistics
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-METHODS = {"match": "#1f5fa8", "view": "#c77d1e", "mean and deviation": "#777777"}
+METHODS = {"match": "#1f5fa8", "view": "#c77d1e", "mean and deviation, cosine": "#777777"}
 ROLES = {"novel": "-", "known": "--"}
 THIRDS = ("low", "middle", "high")
 WIDTH_PX, DPI = 1100, 100
@@ -43,7 +43,7 @@ def main(folder, labels, path):
                 f"{x}: {i.value:.3f} [{i.low:.3f}, {i.high:.3f}]"
                 for x, i in points.items()
             )
-            print(f"  {role} {method:20s} {told}")
+            print(f"  {role} {method:26s} {told}")
     onset = json.loads((pathlib.Path(folder) / "onset.json").read_text())
     _draw(curves, onset, path)
 
