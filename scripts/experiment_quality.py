@@ -43,7 +43,7 @@ CELL_S = 30  # of one core, about: what the first estimate of the cost goes by
 # What is no trained Siamese network.
 SIMPLE = (
     *baselines.BASELINES, *(f"{name}, clipped" for name in quality_cells.DISTANCES),
-    "untrained match", "untrained view",
+    "untrained match", "untrained learnt alone", "untrained view",
 )  # fmt: skip
 TOLD = 0.98  # a condition below it is named
 

@@ -139,13 +139,13 @@ def judge(embed_windows, splits, cell, config, at):
     windows = splits.of(role, splits.conditions[: splits.known] + novel)
     counts, baseline = enrol.inputs(splits, windows, config.data.bins)
     points, shots = dict(embed_windows(counts, baseline)), SHOTS[:1]
+    main = points[config.decide_with]
+    points["learnt alone"] = main[:, : config.heads[config.decide_with].dim]
     if at == config.steps:
         x = np.asarray(features.features(counts, baseline, splits.scaler))
         simple = {name: point(x) for name, point in baselines.BASELINES.items()}
         near = np.clip(x, -NEAR, NEAR)
         simple |= {f"{n}, clipped": point(near) for n, point in DISTANCES.items()}
-        main = points[config.decide_with]
-        points["learnt alone"] = main[:, : config.heads[config.decide_with].dim]
         points["from normal"] = main - _normal(splits, windows, embed_windows, config)
         points, shots = points | simple, SHOTS
     rows = [
