@@ -20,7 +20,11 @@ from siamjax.evaluation import cross_fit, statistics
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-METHODS = {"match": "#1f5fa8", "view": "#c77d1e", "mean and deviation, cosine": "#777777"}
+METHODS = {
+    "match": "#1f5fa8",
+    "view": "#c77d1e",
+    "mean and deviation, cosine": "#777777",
+}
 ROLES = {"novel": "-", "known": "--"}
 THIRDS = ("low", "middle", "high")
 WIDTH_PX, DPI = 1100, 100
