@@ -53,6 +53,6 @@ def get_config():
         novel=NOVEL, novel_valid=NOVEL_VALID,
     )  # fmt: skip
     config.encoder.clip = 0.0
-    config.heads.match.skip = 0.0
+    config.heads.match.skip = 0.5
     config.batch.update(conditions=16, made_up=8, per_condition=4)
     return config
