@@ -104,6 +104,26 @@ def test_the_rule_learns_threshold_and_offsets():
     ]  # fmt: skip
 
 
+def test_faults_of_one_name_do_not_shift_each_other():
+    """Two faults far apart: each onset is learnt from its own stretch."""
+    rows = ([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10) * 2 + [[0.2, 2.0]] * 10
+    seen, order = evidence(rows, [0.1] * 50), ("normal", "blocked")
+    labels = Label("blocked", 14.0, 25.0), Label("blocked", 34.0, 45.0)
+    rule = decide.fit([(seen, order, labels)], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
+    assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
+
+
+def test_a_stretch_never_begins_before_the_one_before_it():
+    """Offsets that reach beyond short stretches leave them in order, none negative."""
+    rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 3 + [[0.2, 2.0]] * 10
+    seen = evidence(rows, [0.1] * 23)
+    rule = RULE._replace(onset_s=6.0, clear_s=-3.0)
+    spans = decide.timeline(seen, ("normal", "blocked"), None, rule)
+    assert names(spans) == ["normal", "blocked", "normal"]
+    edges = [edge for span in spans for edge in (span.start_s, span.end_s)]
+    assert edges == sorted(edges) and edges[0] == 0.0
+
+
 def test_the_nearest_example_of_a_name_counts():
     points = np.array([[0.0, 0.0], [1.0, 0.0]])
     found, order = decide.evidence(

@@ -46,7 +46,7 @@ def tables(tmp_path_factory):
 def config(tables, *, baseline_s=600.0):
     made = default.get_config()
     made.data.update(
-        dir=str(tables / "data"), bin_s=60.0, bins=8, hop_s=120.0,
+        dir=str(tables / "data"), bin_s=60.0, bins=8, hop_s=120.0, clip=3.0,
         baseline_s=baseline_s, novel=(), novel_valid=(),
     )  # fmt: skip
     return made

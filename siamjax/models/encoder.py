@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from siamjax import checks
-from siamjax.models import lstm, norm, pooling
+from siamjax.models import lstm, moments, norm, pooling
 
 POOLINGS = ("mean_max", "last", "attention")
 HEAD_NORMS = ("unit", "sigmoid", "none")
@@ -102,7 +102,8 @@ def build(config, heads, *, features, steps=0):
         return network.apply({"params": params}, x, lengths), stats
 
     def beside(points, windows, lengths):
-        of_window = unit(pooling.mean_and_deviation(windows, _real(windows, lengths)))
+        mean, variance = moments.of_windows(windows, _real(windows, lengths))
+        of_window = unit(jnp.concatenate([mean, jnp.sqrt(variance)], -1))
         return {
             name: jnp.concatenate([x, heads[name].skip * of_window], -1)
             if heads[name].skip

@@ -1,4 +1,4 @@
-"""Means and variances of windows: of a batch, of its groups, and over batches.
+"""Means and variances of windows: of each, of a batch, of its groups, over batches.
 
 Two passes: the squares are of what is left without the mean, and the mean is corrected
 by the mean of what it leaves, so that a large level costs no digits. Under jit the sums
@@ -25,6 +25,13 @@ def of_batch(x, real, group=None):
     real = real[:, :, None]
     count = jnp.maximum(real.sum(), 1)
     return _two_passes(x, lambda v: jnp.where(real, v, 0).sum((0, 1)) / count)
+
+
+def of_windows(x, real):
+    """As `of_batch`, of each window alone: `[B, F]` twice."""
+    real = real[:, :, None]
+    count = jnp.maximum(real.sum(1), 1)
+    return _two_passes(x, lambda v: jnp.where(real, v, 0).sum(1) / count)
 
 
 def of_groups(x, real, group):

@@ -22,12 +22,3 @@ def attention(h, scores, real):
     """Mean of states `[T, B, H]` by the softmax of their scores `[T, B]`: `[B, H]`."""
     weights = jax.nn.softmax(jnp.where(real, scores, -jnp.inf), axis=0)  # [T, B]
     return (weights[:, :, None] * jnp.where(real[:, :, None], h, 0)).sum(0)
-
-
-def mean_and_deviation(x, real):
-    """Of each feature over the real bins: `[B, T, F]`, `[B, T]` -> `[B, 2F]`."""
-    real = real[:, :, None]  # [B, T, 1]
-    count = jnp.maximum(real.sum(1), 1)  # [B, 1]
-    mean = jnp.where(real, x, 0).sum(1) / count
-    square = jnp.where(real, (x - mean[:, None]) ** 2, 0).sum(1) / count
-    return jnp.concatenate([mean, jnp.sqrt(square)], -1)

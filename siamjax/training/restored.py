@@ -46,7 +46,7 @@ def open_run(workdir, which=checkpoints.BEST):
     """Opens the best (or last) checkpoint of a workdir on one device.
 
     Raises:
-      SiamjaxError: there is none.
+      SiamjaxError: there is none, or it is of a version whose runs are not read.
     """
     opened = open_checkpoint(workdir, which)
     encoder = opened.parts.encoder
@@ -67,7 +67,7 @@ def open_run(workdir, which=checkpoints.BEST):
         scaler=opened.scaler,
         conditions=tuple(meta["conditions"]),
         known=meta["known"],
-        normal=_normal(meta),
+        normal=_normal(opened),
         embed=encode_with(opened.state),
         untrained=encode_with(opened.first),
         version=meta["version"],
@@ -112,12 +112,14 @@ def open_checkpoint(workdir, which):
     )
 
 
-def _normal(meta):
+def _normal(opened):
     """`Baseline` `[S, F]` of the training captures."""
-    normal = meta.get("normal")
-    if not normal:  # of an older version, which kept no deviations
-        mean = np.array(meta["normal_mean"], np.float32)
-        return Baseline(mean, np.full_like(mean, np.nan))
+    normal = opened.meta.get("normal")
+    if normal is None:
+        raise SiamjaxError(
+            f"{opened.workdir} was trained by an older version, which kept less of the "
+            "baselines: train it again"
+        )
     return Baseline(*(np.array(normal[k], np.float32) for k in Baseline._fields))
 
 
