@@ -1,4 +1,4 @@
-"""What the experiments on counters share: one training, and how its points are judged.
+"""What experiments share: settings; on counters one training, and how it is judged.
 
 A library of examples comes from earlier captures and names later ones. A cell is one
 training with some conditions held out.
@@ -16,7 +16,8 @@ EPISODES = 200  # for each number of ways
 
 
 def change(config, setting):
-    """Sets the fields of a setting `NAME` or `NAME:field=value;field=value`."""
+    """Sets the fields of a setting `NAME` or `NAME:field=value;field=value`; heads may
+    be added."""
     _, _, changes = setting.partition(":")
     for each in filter(None, changes.split(";")):
         name, _, value = each.partition("=")
@@ -26,7 +27,7 @@ def change(config, setting):
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             pass
-        if last not in target:
+        if last not in target and path != ["heads"]:
             raise KeyError(f"config has no {name}")
         target[last] = value
 

@@ -5,7 +5,6 @@ configs/), `fold`, `choice`, `seed`, `valid` (judged on validation captures, els
 test captures), `at` (also judged after so many steps), `conditions` (trained on).
 """
 
-import ast
 import functools
 import hashlib
 import importlib
@@ -19,6 +18,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import cells
+
 from siamjax.data import features
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, cross_fit, one_shot
@@ -101,18 +102,7 @@ def trained(cell, workdir):
 def configure(cell):
     """The config of a cell."""
     config = importlib.import_module(f"configs.{cell['base']}").get_config()
-    _, _, changes = cell["setting"].partition(":")
-    for change in filter(None, changes.split(";")):
-        name, _, value = change.partition("=")
-        *path, last = name.split(".")
-        target = functools.reduce(lambda c, key: c[key], path, config)
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pass
-        if last not in target and path != ["heads"]:
-            raise KeyError(f"config has no {name}")
-        target[last] = value
+    cells.change(config, cell["setting"])
     config.seed = cell["seed"]
     folds = config.data.folds
     config.data.test_fold = cell["fold"]
