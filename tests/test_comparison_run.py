@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import numpy as np
+import optuna
 import pytest
 from ml_collections import ConfigDict
 
@@ -95,6 +96,29 @@ def test_the_mean_of_the_rows_is_the_number_in_the_table(config, folder):
     level = report["data_sets"]["small"]["match"]["levels"]["own.mine"]
     assert level["one_shot", "novel"].value == pytest.approx(np.mean(mine))
     assert report["times"] == 1
+
+
+def test_what_waits_twice_in_a_study_that_is_done_keeps_nobody(
+    config, folder, monkeypatch
+):
+    """Two workers that open a study together may queue a slot twice."""
+    store = studies.storage(f"sqlite:///{folder / 'studies.db'}", run.HEARTBEAT_S)
+    (study,) = (
+        s for s in protocol.studies(config, protocol.REPEAT) if "mine" in s.name
+    )
+    found = studies.open_study(store, study, [])
+    first = next(iter(studies.done(found).values()))
+    studies.queue_again(found.study, first)
+    assert studies.waiting(studies.read(found.study)) is not None
+
+    def at_work(*_):
+        raise AssertionError("nothing is left to do")
+
+    monkeypatch.setattr(workers, "do", at_work)
+    try:
+        workers.work(config, workers.Place(folder, store))
+    finally:
+        found.study.tell(found.study.ask(), state=optuna.trial.TrialState.PRUNED)
 
 
 SUM = """

@@ -43,7 +43,8 @@ def work(config, place, *, say=_LOG.info):
             (data_sets[s.data_set], s.stage == REPEAT, slot, order[s.loss], s)
             for s, found in opened.items()
             for slot in [studies.waiting(found)]
-            if slot is not None
+            # What still waits in a study that is done got into the queue twice.
+            if slot is not None and not complete(config, s, found)
         ]
         if ready:
             study = min(ready, key=lambda row: row[:4])[-1]
