@@ -11,8 +11,8 @@ from siamjax.types import UsageError
 
 B, T, F = 8, 6, 5
 HEADS = dict(
-    match=dict(dim=4, norm="unit", features="live"),
-    view=dict(dim=3, norm="sigmoid", features="stopped"),
+    view=dict(dim=3, norm="sigmoid", features="match"),
+    match=dict(dim=4, norm="unit", features="live", skip=0.5),
 )
 
 
@@ -116,8 +116,9 @@ def test_unit_has_a_finite_gradient_everywhere(row):
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
-def test_a_stopped_head_does_not_move_the_trunk():
-    model = build()
+@pytest.mark.parametrize("features", ["stopped", "match"])
+def test_a_stopped_head_moves_nothing_but_itself(features):
+    model = build(HEADS | dict(view=dict(HEADS["view"], features=features)))
     params, stats = model.init(jax.random.key(0))
 
     def slope(head):
@@ -129,7 +130,7 @@ def test_a_stopped_head_does_not_move_the_trunk():
         return {k: max(np.abs(g).max() for g in v.values()) for k, v in slopes.items()}
 
     view, match = slope("view"), slope("match")
-    assert view["lstm_0"] == 0 and view["view"] > 0
+    assert view["lstm_0"] == view["match"] == 0 and view["view"] > 0
     assert match["lstm_0"] > 0 and match["view"] == 0
 
 
@@ -157,6 +158,10 @@ def test_statistics_of_the_wrong_kind_are_an_error_at_once():
         (dict(heads=dict(a=dict(dim=0, norm="unit"))), "config.heads.a.dim is 0"),
         (dict(heads=dict(a=dict(dim=2, norm="l2"))), "config.heads.a.norm is 'l2'"),
         (dict(heads=dict(a=dict(dim=2, norm="unit", skip=-1.0))), "heads.a.skip is -1"),
+        (
+            dict(heads=dict(HEADS, a=dict(dim=2, norm="none", features="view"))),
+            "heads.a.features is 'view': it is one of live, stopped, match",
+        ),
         (dict(clip=-1.0), "config.encoder.clip is -1"),
     ],
 )
@@ -182,18 +187,28 @@ def test_beside_the_learnt_point_stand_statistics_of_the_real_bins():
     np.testing.assert_array_equal(still["a"][:, 4:], 0)
 
 
+def test_a_head_may_read_the_point_of_another_with_what_is_beside_it():
+    model = build()
+    params, stats = model.init(jax.random.key(0))
+    out, _ = model.apply(params, windows(), LENGTHS, stats, train=True)
+    read = np.asarray(model.beside(out, windows(), LENGTHS)["match"], np.float64)
+    assert read.shape == (B, 4 + 2 * F)
+    kernel, bias = (np.asarray(params["view"][name]) for name in ("kernel", "bias"))
+    logits = read @ kernel + bias[None]
+    np.testing.assert_allclose(out["view"], 1 / (1 + np.exp(-logits)), atol=1e-5)
+
+
 def test_the_lstm_sees_no_more_than_its_clip():
     model, free = build(clip=1.0), build(clip=0.0)
     params, stats = model.init(jax.random.key(0))
     far = np.where(np.abs(windows()) > 1, 7 * windows(), windows())
     near = np.clip(windows(), -1, 1)
-    for head in HEADS:
-        of = [
-            each.apply(params, x, LENGTHS, stats, train=True)[0][head]
-            for each, x in ((model, windows()), (model, far), (free, near))
-        ]
-        np.testing.assert_array_equal(of[0], of[1])
-        np.testing.assert_allclose(of[0], of[2], atol=1e-6)
+    of = [
+        each.apply(params, x, LENGTHS, stats, train=True)[0]["match"]
+        for each, x in ((model, windows()), (model, far), (free, near))
+    ]
+    np.testing.assert_array_equal(of[0], of[1])
+    np.testing.assert_allclose(of[0], of[2], atol=1e-6)
 
 
 def descend(model, lengths):

@@ -12,7 +12,7 @@ from siamjax.models import lstm, moments, norm, pooling
 
 POOLINGS = ("mean_max", "last", "attention")
 HEAD_NORMS = ("unit", "sigmoid", "none")
-HEAD_FEATURES = ("live", "stopped")
+LIVE, STOPPED = "live", "stopped"
 
 
 class Encoder(NamedTuple):
@@ -26,11 +26,11 @@ class Encoder(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What one head makes of the trunk's summary."""
+    """What one head makes of the trunk's summary, or of another head's point."""
 
     dim: int  # E
     norm: str  # of the point: unit, sigmoid or none
-    stopped: bool  # its loss does not reach the trunk
+    features: str  # live or stopped: the summary; or the head whose point it reads
     skip: float  # length of the window's statistics beside the learnt point
 
 
@@ -49,6 +49,9 @@ def build(config, heads, *, features, steps=0):
     together of that length, `[B, E + 2F]`. Training forgets what it did not need to
     tell its conditions apart, and does not see these: by them a new condition stays
     apart. All that compares windows takes points with them (`training.embed`).
+
+    What a head reads are its `features`: the trunk's summary, "live" or "stopped" for
+    its gradient, or the point of another head, with what is beside it, stopped.
 
     Args:
       config: `hidden`, `bidirectional`, `pooling`, `clip`, `norm`, `momentum`, as in
@@ -70,7 +73,7 @@ def build(config, heads, *, features, steps=0):
     clip = config.get("clip", 0.0)  # runs of before there was one had none
     checks.require(clip >= 0, f"config.encoder.clip is {clip}: it must not be below 0")
     checks.require(heads, "config.heads is empty: the encoder needs a head")
-    heads = {name: _head(name, head) for name, head in heads.items()}
+    heads = _heads(heads)
     network = Network(
         hidden=hidden,
         bidirectional=config.bidirectional,
@@ -85,7 +88,8 @@ def build(config, heads, *, features, steps=0):
 
     def init(key):
         x, lengths = jnp.zeros((1, 1, features)), jnp.ones(1, jnp.int32)
-        return network.init(key, x, lengths)["params"], normalise.init()
+        of_window = jnp.zeros((1, 2 * features))
+        return network.init(key, x, lengths, of_window)["params"], normalise.init()
 
     def apply(params, windows, lengths, stats, *, group=None, train):
         norm.expect(stats, train)
@@ -95,19 +99,17 @@ def build(config, heads, *, features, steps=0):
         )
         real = _real(windows, lengths)
         windows = jnp.where(real[:, :, None], windows, 0)
+        of_window = _statistics(windows, real)
         if not train:
             x = normalise.predict(windows, real, stats, group)
-            return network.apply({"params": params}, x, lengths)
+            return network.apply({"params": params}, x, lengths, of_window)
         x, stats = normalise.train(windows, real, stats, group)
-        return network.apply({"params": params}, x, lengths), stats
+        return network.apply({"params": params}, x, lengths, of_window), stats
 
     def beside(points, windows, lengths):
-        mean, variance = moments.of_windows(windows, _real(windows, lengths))
-        of_window = unit(jnp.concatenate([mean, jnp.sqrt(variance)], -1))
+        of_window = _statistics(windows, _real(windows, lengths))
         return {
-            name: jnp.concatenate([x, heads[name].skip * of_window], -1)
-            if heads[name].skip
-            else x
+            name: _with_statistics(x, heads[name], of_window)
             for name, x in points.items()
         }
 
@@ -116,16 +118,19 @@ def build(config, heads, *, features, steps=0):
 
 
 class Network(nn.Module):
-    """Normalised windows `[B, T, F]` of lengths `[B]` in 1..T -> head -> `[B, E]`."""
+    """Normalised windows `[B, T, F]` of lengths `[B]` in 1..T -> head -> `[B, E]`.
+
+    The statistics `[B, 2F]` of the windows are for heads that read another's point.
+    """
 
     hidden: tuple[int, ...]
     bidirectional: bool
     pooling: str
     clip: float  # largest input of the LSTM; 0: as it comes
-    heads: tuple[tuple[str, Head], ...]
+    heads: tuple[tuple[str, Head], ...]  # each behind the one that it reads
 
     @nn.compact
-    def __call__(self, x, lengths):
+    def __call__(self, x, lengths, of_window):
         real = jnp.arange(x.shape[1])[:, None] < lengths[None]  # [T, B]
         h = x.transpose(1, 0, 2)  # [T, B, F]
         if self.clip:
@@ -138,7 +143,16 @@ class Network(nn.Module):
             else:
                 h = ahead
         summary = self.pool(h, lengths, real)
-        return {name: self.point(name, head, summary) for name, head in self.heads}
+        heads, points = dict(self.heads), {}
+        for name, head in self.heads:
+            read = summary
+            if head.features in points:
+                read = points[head.features]
+                read = _with_statistics(read, heads[head.features], of_window)
+            if head.features != LIVE:
+                read = jax.lax.stop_gradient(read)
+            points[name] = self.point(name, head, read)
+        return points
 
     def pool(self, h, lengths, real):
         """One summary `[B, ...]` of the states of all bins."""
@@ -153,11 +167,9 @@ class Network(nn.Module):
         ahead, back = jnp.split(h, 2, -1)
         return jnp.concatenate([pooling.last(ahead, lengths), back[0]], -1)
 
-    def point(self, name, head, summary):
+    def point(self, name, head, features):
         """The point `[B, E]` of one head."""
-        if head.stopped:
-            summary = jax.lax.stop_gradient(summary)
-        x = nn.Dense(head.dim, name=name)(summary)
+        x = nn.Dense(head.dim, name=name)(features)
         return {"unit": unit, "sigmoid": nn.sigmoid, "none": lambda x: x}[head.norm](x)
 
 
@@ -168,16 +180,40 @@ def unit(x):
     return jnp.where(some, x * jax.lax.rsqrt(jnp.where(some, square, 1)), 0)
 
 
-def _head(name, head):
+def _heads(heads):
+    """`{name: Head}`, first those that read the trunk, then those that read a head."""
+    trunk = {name for name, head in heads.items() if _features(head) in (LIVE, STOPPED)}
+    made = {name: _head(name, head, trunk) for name, head in heads.items()}
+    return dict(sorted(made.items(), key=lambda item: item[0] not in trunk))
+
+
+def _head(name, head, trunk):
     field = f"config.heads.{name}"
     dim = head["dim"]
     checks.require(dim > 0, f"{field}.dim is {dim}: it must be 1 or more")
     _one_of(f"{field}.norm", head["norm"], HEAD_NORMS)
-    features = head.get("features", "live")
-    _one_of(f"{field}.features", features, HEAD_FEATURES)
+    features = _features(head)
+    _one_of(f"{field}.features", features, (LIVE, STOPPED, *sorted(trunk)))
     skip = head.get("skip", 0.0)
     checks.require(skip >= 0, f"{field}.skip is {skip}: it must not be below 0")
-    return Head(dim, head["norm"], features == "stopped", skip)
+    return Head(dim, head["norm"], features, skip)
+
+
+def _features(head):
+    return head.get("features", LIVE)
+
+
+def _statistics(windows, real):
+    """Mean and deviation of each feature, `[B, 2F]`, together of length 1."""
+    mean, variance = moments.of_windows(windows, real)
+    return unit(jnp.concatenate([mean, jnp.sqrt(variance)], -1))
+
+
+def _with_statistics(points, head, of_window):
+    """Points `[B, E]` of a head, and beside them what its `skip` says."""
+    if not head.skip:
+        return points
+    return jnp.concatenate([points, head.skip * of_window], -1)
 
 
 def _real(windows, lengths):
