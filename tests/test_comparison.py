@@ -237,11 +237,17 @@ def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
     ]
     for a, b in zip(*leaves):
         np.testing.assert_array_equal(a, b)
+    # Alone: the same program, and nobody else in it.
+    alone = cell.train(config, "small", members[1:] * 2, vmapped=True)[1]
+    for head, best in alone.best.items():
+        pair = (x.weights for x in (best, group[1].best[head]))
+        for a, b in zip(*map(jax.tree.leaves, pair)):
+            np.testing.assert_array_equal(a, b)
     same_first_gradients(config, members)
 
 
 def same_first_gradients(config, members):
-    """In a group and alone; later steps of Adam may make a step of mere rounding."""
+    """In a group and in a program of its own; later steps of Adam may make a step of mere rounding."""
     states = [cell.begun(config, "small", members, vmapped=v) for v in (True, False)]
     for group, alone in zip(*states):
         moments = jax.tree.leaves(alone.opt_state[1][0].mu)

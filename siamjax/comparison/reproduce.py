@@ -1,8 +1,10 @@
-"""A row of results.csv once more: its group to the bit, itself alone to rounding.
+"""A row of results.csv once more: with its group, alone, and in a program of its own.
 
-Programs of different shape add in different order, so alone the row's first gradients
-agree to rounding. Later steps need not: where a weight's gradient is nothing but
-rounding, as of a column that hardly ever moves, Adam makes a whole step of it.
+With its group and alone are one program, whose other places the row itself fills when
+it is alone, so it comes out the same. A program for a single training adds in another
+order: its first gradients agree to rounding, later steps need not. Where a weight's
+gradient is nothing but rounding, as of a column that hardly ever moves, Adam makes a
+whole step of it.
 """
 
 import pathlib
@@ -16,7 +18,8 @@ from siamjax.comparison import cell, protocol, tables, workers
 from siamjax.losses import registry, search
 from siamjax.types import SiamjaxError, UsageError
 
-# What the state after one step may differ by, of a cell alone and in its group.
+# What may differ: the weights of the row alone from those with its group, and the state
+# after one step in a program of its own.
 ALONE = 1e-5
 
 
@@ -60,22 +63,33 @@ def reproduce(config, workdir, which):
 
 
 def _alone(config, row, members, at, got):
-    """Lines that say how the cell comes out outside of its group."""
-    how = config, row["data_set"]
+    """Lines that say how the cell comes out without its group."""
+    how, one = (config, row["data_set"]), members[at]
+    alone = cell.train(*how, [one] * len(members), vmapped=True)[at]
+    yield from _against(got, alone, f"row {row['row']} alone", ALONE)
     group = cell.begun(*how, members, vmapped=True)[at]
-    (single,) = cell.begun(*how, [members[at]], vmapped=False)
+    (single,) = cell.begun(*how, [one], vmapped=False)
     apart = _apart(group, single)
-    yield f"alone: first gradients and moments differ by {apart:.3g}"
+    yield f"program of its own: first gradients and moments differ by {apart:.3g}"
     if not apart <= ALONE:
-        raise SiamjaxError(f"row {row['row']} alone differs by more than {ALONE:g}")
-    (single,) = cell.train(*how, [members[at]], vmapped=False)
-    for head, best in single.best.items():
+        raise SiamjaxError(
+            f"row {row['row']} in a program of its own differs by more than {ALONE:g}"
+        )
+    (single,) = cell.train(*how, [one], vmapped=False)
+    yield from _against(got, single, "program of its own, to the end", np.inf)
+
+
+def _against(got, other, name, most):
+    """Lines that say how far two outcomes are apart; refuses weights further apart."""
+    for head, best in other.best.items():
         score = abs(best.score - got.best[head].score)
         apart = _apart(best.weights, got.best[head].weights)
         yield (
-            f"{head}: alone to the end, validation MAP@R differs by {score:.3g}, "
+            f"{head}: {name}: validation MAP@R differs by {score:.3g}, "
             f"weights by {apart:.3g}"
         )
+        if not apart <= most:
+            raise SiamjaxError(f"{name} differs by more than {most:g}")
 
 
 def _rows(config, which):
