@@ -99,6 +99,7 @@ def get_config(data_sets="testbed"):
     config.train.encoder.update(hidden=(32,), clip=0.0)
     # What a loss makes of the trunk, and nothing beside it.
     config.train.heads.match.update(dim=32, skip=0.0)
+    config.train.heads.view.features = "stopped"
 
     config.data_sets = ConfigDict(
         {name: DATA_SETS[name] for name in data_sets.split(",")}

@@ -84,7 +84,7 @@ def get_config():
                 norm="sigmoid",
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
-                features="stopped",  # or live: its loss forms the trunk, too
+                features="match",  # reads that head's point; or stopped, or live
                 skip=0.0,  # none
             ),
         )

@@ -1,4 +1,4 @@
-"""What experiments share: settings; on counters one training, and how it is judged.
+"""What experiments share: settings and programs; on counters how a cell is judged.
 
 A library of examples comes from earlier captures and names later ones. A cell is one
 training with some conditions held out.
@@ -6,11 +6,17 @@ training with some conditions held out.
 
 import ast
 import functools
+import json
 
+import jax
 import numpy as np
 
+from siamjax.data import features
+from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, episodes
-from siamjax.types import NORMAL
+from siamjax.identification import enrol
+from siamjax.training import devices, embed, loop, state, step
+from siamjax.types import NORMAL, TEST, TRAIN
 
 EPISODES = 200  # for each number of ways
 
@@ -35,49 +41,73 @@ def change(config, setting):
 _PROGRAMS = {}
 
 
-def trained(config, program):
-    """Trains on all but `config.data.novel`; `{head: [N, E]}` of all windows.
-
-    Args:
-      config: see configs/default.py; without captures for validation.
-      program: cells of one name and number of known conditions share what is compiled.
-    """
-    import jax
-
-    from siamjax.data.splits import open_splits
-    from siamjax.training import devices, embed, loop, state, step
-
-    splits = open_splits(config.data)
-    key = program, splits.known
+def programs(config, splits):
+    """Parts, compiled run and embedder; cells that differ in seed and split alone share
+    them."""
+    same = config.copy_and_resolve_references()
+    for field in ("novel", "novel_valid", "test_fold", "valid_fold"):
+        del same.data[field]
+    del same["seed"]
+    key = splits.known, text_of(same)
     if key not in _PROGRAMS:
         mesh = devices.mesh(devices.prepare("cpu")[:1])
         parts = step.build(
             config, columns=splits.columns, classes=splits.known, mesh=mesh
         )
-        # The scaler is that of the training captures, which the cells share.
-        encode = embed.embedder(parts.encoder, splits.scaler)
-        _PROGRAMS[key] = parts, step.compile_run(parts), encode
-    parts, run, encode = _PROGRAMS[key]
+        # The scaler is that of the training captures, or of none: the cells share it.
+        embedder = embed.embedder(parts.encoder, splits.scaler)
+        _PROGRAMS[key] = parts, step.compile_run(parts), embedder
+    return _PROGRAMS[key]
+
+
+def training(config, splits, stops):
+    """`(step, weights)` before the first step and after each of the stops."""
+    parts, run, _ = programs(config, splits)
     data = loop.place(splits, config.batch.batch_from, parts, config.seed)
-    first = jax.device_put(state.create(config.seed, parts), devices.whole(parts.mesh))
-    counts, baseline = _inputs(splits, config.data.bins)
+    now = jax.device_put(state.create(config.seed, parts), devices.whole(parts.mesh))
+    yield 0, weights(now)
+    at = 0
+    for stop in sorted(stops):
+        now, _ = run(now, stop - at, data)
+        at = stop
+        yield at, weights(now)
 
-    def points(now):
-        final = parts.encoder.finalise(now.batch_stats)
-        return encode(now.params["encoder"], final, counts, baseline)
 
-    untrained = points(first)[config.decide_with]
-    now, _ = run(first, config.steps, data)
-    return {**points(now), "untrained encoder": untrained}
+def weights(now):
+    """What encodes, of a `TrainState`, as NumPy arrays."""
+    return jax.device_get(dict(params=now.params["encoder"], stats=now.batch_stats))
+
+
+def encode(config, splits, weights):
+    """`embed(counts [N, T, F], baseline [N, F]) -> {head: [N, E]}` of weights."""
+    parts, _, embedder = programs(config, splits)
+    final = parts.encoder.finalise(weights["stats"])
+    return functools.partial(embedder, weights["params"], final)
+
+
+def trained(config):
+    """Trains on all but `config.data.novel`; `{head: [N, E]}` of all windows.
+
+    Args:
+      config: see configs/default.py; without captures for validation.
+    """
+    splits = open_splits(config.data)
+    inputs = _inputs(splits, config.data.bins)
+    untrained, points = (
+        encode(config, splits, of)(*inputs)
+        for _, of in training(config, splits, [config.steps])
+    )
+    return {**points, "untrained encoder": untrained[config.decide_with]}
+
+
+def text_of(config):
+    """The same text for the same config."""
+    return json.dumps(config.to_dict(), sort_keys=True, default=list)
 
 
 def windows(config):
     """All windows of a data set: features `[N, T, F]`, names of condition and capture,
     and which of them may be queries and which examples. Normal ones are neither."""
-    from siamjax.data import features
-    from siamjax.data.splits import open_splits
-    from siamjax.types import TEST, TRAIN
-
     splits = open_splits(config)
     counts, baseline = _inputs(splits, config.bins)
     session = splits.windows.session
@@ -168,6 +198,4 @@ def text(interval, sign=""):
 
 def _inputs(splits, length):
     """Counts `[N, T, F]` and baselines `[N, F]` of all windows."""
-    from siamjax.identification import enrol
-
     return enrol.inputs(splits, splits.windows, length)

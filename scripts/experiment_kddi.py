@@ -52,7 +52,7 @@ def main(argv):
     print(f"{len(wanted)} trainings, {len(todo)} to do", flush=True)
     for cell in todo:
         start = time.time()
-        points = cells.trained(configure(*cell), cell[0])
+        points = cells.trained(configure(*cell))
         np.savez(_path(workdir, *cell), **points)
         print(*cell, f"{time.time() - start:.0f} s", flush=True)
     for setting in _SETTINGS.value:

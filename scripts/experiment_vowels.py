@@ -43,7 +43,7 @@ def main(argv):
         path = _path(workdir, setting, draw, seed)
         if not path.exists():
             start = time.time()
-            points = cells.trained(configure(setting, draw, seed), setting)
+            points = cells.trained(configure(setting, draw, seed))
             np.savez(path, **points)
             print(setting, draw, seed, f"{time.time() - start:.0f} s", flush=True)
     for setting in _SETTINGS.value:

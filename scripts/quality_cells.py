@@ -13,7 +13,6 @@ import pathlib
 import sys
 
 import flax
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -24,7 +23,7 @@ from siamjax.data import features
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, cross_fit, one_shot
 from siamjax.identification import enrol
-from siamjax.training import devices, embed, loop, state, step
+from siamjax.training import state
 from siamjax.training.restored import _tuples
 from siamjax.types import Windows
 
@@ -59,29 +58,17 @@ DISTANCES = {
 
 def run(cell, workdir):
     """Trains a cell, keeps its weights in workdir and judges it: the cell with rows."""
-    config = configure(cell)
-    splits = open_(cell)
-    parts, steps, embedder = programs(config, splits)
-    data = loop.place(splits, config.batch.batch_from, parts, config.seed)
-    now = jax.device_put(state.create(config.seed, parts), devices.whole(parts.mesh))
-
-    def heads(now):
-        final = parts.encoder.finalise(now.batch_stats)
-        return functools.partial(embedder, now.params["encoder"], final)
-
-    rows = [
-        row._replace(method=f"untrained {row.method}")
-        for row in judge(heads(now), splits, cell, config, 0)
-    ]
-    at = 0
-    for stop in sorted({*cell["at"], config.steps}):
-        now, _ = steps(now, stop - at, data)
-        at = stop
-        rows += judge(heads(now), splits, cell, config, at)
-    weights = dict(params=now.params["encoder"], stats=now.batch_stats)
+    config, splits, rows = configure(cell), open_(cell), []
+    for at, weights in cells.training(config, splits, {*cell["at"], config.steps}):
+        embed_windows = cells.encode(config, splits, weights)
+        name = "{}" if at else "untrained {}"
+        rows += [
+            row._replace(method=name.format(row.method))
+            for row in judge(embed_windows, splits, cell, config, at)
+        ]
     path = weights_of(cell, workdir)
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(flax.serialization.to_bytes(jax.device_get(weights)))
+    path.write_bytes(flax.serialization.to_bytes(weights))
     return dict(cell, rows=rows)
 
 
@@ -89,14 +76,12 @@ def trained(cell, workdir):
     """`embed(counts, baseline) -> {head: points}` of a cell that was run, its config
     and splits."""
     config, splits = configure(cell), open_(cell)
-    parts, _, embedder = programs(config, splits)
-    new = state.create(config.seed, parts)
+    parts, *_ = cells.programs(config, splits)
     weights = flax.serialization.from_bytes(
-        dict(params=new.params["encoder"], stats=new.batch_stats),
+        cells.weights(state.create(config.seed, parts)),
         weights_of(cell, workdir).read_bytes(),
     )
-    final = parts.encoder.finalise(weights["stats"])
-    return functools.partial(embedder, weights["params"], final), config, splits
+    return cells.encode(config, splits, weights), config, splits
 
 
 def configure(cell):
@@ -166,33 +151,12 @@ def _normal(splits, windows, embed_windows, config):
 
 def open_(cell):
     """The splits of a cell."""
-    return _splits(_text(configure(cell).data))
+    return _splits(cells.text_of(configure(cell).data))
 
 
 @functools.lru_cache(8)
 def _splits(text):
     return open_splits(ConfigDict(_tuples(json.loads(text))))
-
-
-_PROGRAMS = {}
-
-
-def programs(config, splits):
-    """Parts, compiled run and embedder; cells that differ in seed and split alone share
-    them."""
-    same = config.copy_and_resolve_references()
-    for field in ("novel", "novel_valid", "test_fold", "valid_fold"):
-        del same.data[field]
-    del same["seed"]
-    key = splits.known, _text(same)
-    if key not in _PROGRAMS:
-        mesh = devices.mesh(devices.prepare("cpu")[:1])
-        parts = step.build(
-            config, columns=splits.columns, classes=splits.known, mesh=mesh
-        )
-        embedder = embed.embedder(parts.encoder, splits.scaler)
-        _PROGRAMS[key] = parts, step.compile_run(parts), embedder
-    return _PROGRAMS[key]
 
 
 def read(workdir):
@@ -213,7 +177,3 @@ def weights_of(cell, workdir):
     """The file with the weights of a cell."""
     name = hashlib.sha1(key_of(cell).encode()).hexdigest()[:16]
     return workdir / "weights" / f"{name}.msgpack"
-
-
-def _text(config):
-    return json.dumps(config.to_dict(), sort_keys=True, default=list)
