@@ -176,8 +176,9 @@ def branches(labels):
     """Branch `[B]` of each row of a classical Siamese network.
 
     0 are anchors, 1 positives, 2 negatives: three different populations, as in
-    generators that start from the common condition. The lowest condition (normal) has
-    anchors and positives alone, the next one all three, the others negatives.
+    generators that start from the common condition. The lowest label (normal, where
+    nothing is made up) has anchors and positives alone, the next one all three, the
+    others negatives.
     """
     row = jnp.arange(labels.shape[0])
     lowest = labels.min()
