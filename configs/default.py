@@ -49,7 +49,7 @@ def get_config():
     )
     config.made_up = ConfigDict(
         dict(
-            kinds=("silenced", "multiplied", "added"),  # see data/made_up.py
+            kinds=("silenced", "multiplied", "added", "capped"),  # see data/made_up.py
             share=(0.03, 0.4),  # of the columns that change
             strength=1.5,  # deviation of the change, in log counts
             severity=(0.6, 1.4),  # of each window, times the strength

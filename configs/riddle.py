@@ -43,7 +43,8 @@ def session(config):
     """Every batch comes from one session."""
     config.encoder.norm = "batch"
     config.batch.update(batch_from="one_session", conditions=1, made_up=15)
-    config.made_up.strength = 0.7
+    kinds = ("silenced", "multiplied", "added")
+    config.made_up.update(kinds=kinds, strength=0.7)
 
 
 def branch(config):
