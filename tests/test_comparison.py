@@ -247,7 +247,7 @@ def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
 
 
 def same_first_gradients(config, members):
-    """In a group and in a program of its own; later steps of Adam may make a step of mere rounding."""
+    """In a group and in a program of its own; later Adam may make steps of rounding."""
     states = [cell.begun(config, "small", members, vmapped=v) for v in (True, False)]
     for group, alone in zip(*states):
         moments = jax.tree.leaves(alone.opt_state[1][0].mu)
