@@ -51,9 +51,10 @@ def test_every_group_is_changed_and_its_windows_alike():
     out = np.asarray(change(jax.random.key(1), x, groups))
     differs = ~np.isclose(out, x, equal_nan=True).reshape(40, 4, 32, 8)  # [G, K, T, F]
     assert differs.any((1, 2, 3)).mean() > 0.9
-    for touched in differs.any(2):  # [K, F]
-        # A column changes in all windows of a group, unless it had nothing to change.
-        assert (touched.all(0) | ~touched.any(0)).mean() > 0.8
+    touched = differs.any(2)  # [G, K, F]
+    # A column changes in all windows of a group, unless it had nothing to change: a
+    # high cap that goes on and off may meet nothing above it.
+    assert (touched.all(1) | ~touched.any(1)).mean() > 0.98
 
 
 def test_recorded_windows_stay_as_they_are():
