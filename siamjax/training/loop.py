@@ -92,8 +92,8 @@ def train(config, workdir):
                 if pause.evaluate:
                     scores = validate(now)
                     logged |= {f"valid/{name}": value for name, value in scores.items()}
-                    better = best is None or scores["score"] > best["score"]
-                    if better:
+                    # Where nothing can be judged, the latest is the best.
+                    if best is None or not scores["score"] <= best["score"]:
                         best = dict(step=at, score=scores["score"])
                         saved.save(
                             checkpoints.BEST, now, describe(config, splits, best)
@@ -131,9 +131,11 @@ def place(splits, batch_from, parts, seed):
 def validator(splits, parts, config, embed_windows):
     """`validate(state) -> {name: score}` on the validation captures.
 
-    `known` and `novel` are mean one-shot recalls per condition among known and
-    `novel_valid` conditions; `score`, which chooses the best checkpoint, is `novel`
-    where there is one.
+    `known` and `novel` are the deciding head's mean one-shot recalls per condition
+    among known and `novel_valid` conditions, `HEAD/known` and `HEAD/novel` those of the
+    others. `score`, which chooses the best checkpoint, is the mean of them all: with
+    few novel conditions their recall alone would choose by chance, and the deciding
+    head is often good long before the one that is looked at.
     """
     names = splits.conditions[: splits.known + len(splits.novel_valid)]
     windows, library = splits.judged(VALID, names)
@@ -143,18 +145,20 @@ def validator(splits, parts, config, embed_windows):
     def validate(now):
         final = parts.encoder.finalise(now.batch_stats)
         points = embed_windows(now.params["encoder"], final, counts, baseline)
-        result = one_shot.one_shot(
-            points[parts.decide_with],
-            windows.condition,
-            windows.session,
-            draws=config.draws,
-            library=library,
-        )
-        recall = dict(zip(result.classes.tolist(), result.recall.tolist()))
-        known = [r for c, r in recall.items() if c < splits.known]
-        novel = [r for c, r in recall.items() if c >= splits.known]
-        scores = dict(known=_mean(known), novel=_mean(novel))
-        return dict(scores, score=scores["novel" if novel else "known"])
+        scores = {}
+        for head in parts.losses:
+            result = one_shot.one_shot(
+                points[head],
+                windows.condition,
+                windows.session,
+                draws=config.draws,
+                library=library,
+            )
+            known = result.classes < splits.known
+            name = "{}" if head == parts.decide_with else f"{head}/{{}}"
+            scores[name.format("known")] = _mean(result.recall[known])
+            scores[name.format("novel")] = _mean(result.recall[~known])
+        return dict(scores, score=_mean(list(scores.values())))
 
     return validate
 
@@ -222,8 +226,10 @@ def _flat(tree, prefix=""):
     }
 
 
-def _mean(values):
-    return float(np.mean(values)) if values else math.nan
+def _mean(recalls):
+    """The mean of those that could be judged; NaN if there is none."""
+    judged = np.isfinite(recalls)
+    return float(np.mean(recalls, where=judged)) if np.any(judged) else math.nan
 
 
 def _describe(config, splits, parts):
