@@ -32,7 +32,7 @@ cat <<END
 
 That took $SECONDS s after the installation. Look at
   runs/first/report.html         one page: the points through training, results, captures over time, mistakes
-  runs/first/film/film.mp4       the points parting into the corners as training goes on
+  runs/first/film/film.mp4       the points parting as training goes on
   runs/first/embedding.png       windows of traffic as points: green normal, red blocked, orange capacity limit
   runs/first/results.json        all results
 Type next

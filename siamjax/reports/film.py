@@ -1,4 +1,4 @@
-"""The film of training: points that start as one clutter and part into the corners.
+"""The film of training: points that start as one clutter and part.
 
 Traced steps are equally far apart in time; between them the points glide.
 """
