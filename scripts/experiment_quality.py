@@ -39,7 +39,7 @@ _STEPS = flags.DEFINE_list("at", [], "Also judge after so many steps.")
 _VALID = flags.DEFINE_bool("valid", True, "Judge on validation; else on test captures.")
 _CONDITIONS = flags.DEFINE_integer("conditions", 9, "Conditions to train on, of 9.")
 
-CELL_S = 30  # of one core, about: what the first estimate of the cost goes by
+CELL_S = 12  # of one core, about: what the first estimate of the cost goes by
 # What is no trained Siamese network.
 SIMPLE = (
     *baselines.BASELINES, *(f"{name}, clipped" for name in quality_cells.DISTANCES),
