@@ -47,8 +47,9 @@ def build(config, heads, *, features, steps=0):
     Its `beside(points, windows, lengths)` puts the statistics of each window beside the
     learnt points of the heads that have a `skip`: mean and deviation of each feature,
     together of that length, `[B, E + 2F]`. Training forgets what it did not need to
-    tell its conditions apart, and does not see these: by them a new condition stays
-    apart. All that compares windows takes points with them (`training.embed`).
+    tell its conditions apart, and a head's loss does not see these: by them a new
+    condition stays apart. All that compares windows takes points with them
+    (`training.embed`).
 
     What a head reads are its `features`: the trunk's summary, "live" or "stopped" for
     its gradient, or the point of another head, with what is beside it, stopped.
