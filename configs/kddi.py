@@ -54,7 +54,7 @@ def get_config():
     )  # fmt: skip
     config.encoder.clip = 0.0
     config.heads.match.skip = 0.5
-    # A cap, too, is no better here.
+    # A cap beside them is no better here (docs/counters.md).
     config.made_up.kinds = ("silenced", "multiplied", "added")
     config.batch.update(conditions=16, made_up=8, per_condition=4)
     return config

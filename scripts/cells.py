@@ -54,7 +54,8 @@ def programs(config, splits):
         parts = step.build(
             config, columns=splits.columns, classes=splits.known, mesh=mesh
         )
-        # The scaler is that of the training captures, or of none: the cells share it.
+        # The scaler hangs on the columns; of counters also on which captures train, and
+        # those the cells share.
         embedder = embed.embedder(parts.encoder, splits.scaler)
         _PROGRAMS[key] = parts, step.compile_run(parts), embedder
     return _PROGRAMS[key]

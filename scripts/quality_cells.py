@@ -61,9 +61,9 @@ def run(cell, workdir):
     config, splits, rows = configure(cell), open_(cell), []
     for at, weights in cells.training(config, splits, {*cell["at"], config.steps}):
         embed_windows = cells.encode(config, splits, weights)
-        name = "{}" if at else "untrained {}"
+        prefix = "" if at else "untrained "
         rows += [
-            row._replace(method=name.format(row.method))
+            row._replace(method=f"{prefix}{row.method}")
             for row in judge(embed_windows, splits, cell, config, at)
         ]
     path = weights_of(cell, workdir)

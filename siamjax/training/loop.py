@@ -155,9 +155,9 @@ def validator(splits, parts, config, embed_windows):
                 library=library,
             )
             known = result.classes < splits.known
-            name = "{}" if head == parts.decide_with else f"{head}/{{}}"
-            scores[name.format("known")] = _mean(result.recall[known])
-            scores[name.format("novel")] = _mean(result.recall[~known])
+            prefix = "" if head == parts.decide_with else f"{head}/"
+            scores[f"{prefix}known"] = _mean(result.recall[known])
+            scores[f"{prefix}novel"] = _mean(result.recall[~known])
         return dict(scores, score=_mean(list(scores.values())))
 
     return validate
