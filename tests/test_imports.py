@@ -10,12 +10,15 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent / "siamjax"
 # Each may import those before it in the list; mains (files at the top) may import all.
 ORDER = [
-    "types", "checks", "capture", "data", "models", "losses", "evaluation", "reports",
+    "types", "checks", "text", "streams", "files", "capture", "data", "models", "losses", "evaluation", "reports",
     "training", "auditing", "identification", "comparison",
 ]  # fmt: skip
 ONLY = {
     "types": set(),
     "checks": {"types"},
+    "text": set(),
+    "streams": set(),
+    "files": {"types"},
     "losses": {"types", "checks"},
     "models": {"types", "checks"},
     "evaluation": {"types", "checks"},

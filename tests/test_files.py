@@ -1,0 +1,98 @@
+"""Files are old or new as a whole; locks; what strangers wrote is safe to show."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from siamjax import files, streams, text
+from siamjax.types import UsageError
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"x": 1})
+    with pytest.raises(RuntimeError), files.replacing(path) as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert files.read_json(path, "") == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path):
+    code = (
+        "import os, signal, sys; from siamjax import files\n"
+        "with files.replacing(sys.argv[1]) as beside:\n"
+        "    beside.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "a.txt"
+    done = subprocess.run([sys.executable, "-c", code, str(path)])
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1  # and it is not a.txt
+    files.write_text(path, "whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_damaged_file_is_one_line_with_its_name_and_a_remedy(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xff\x00{")
+    with pytest.raises(files.Damaged, match=r"a\.json is damaged .*: run it again"):
+        files.read_json(path, "run it again")
+
+
+def test_a_lock_names_who_holds_it_and_ends_with_the_process(tmp_path):
+    code = (
+        "import sys; from siamjax import files\n"
+        "with files.locked(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout.readline() == b"held\n"
+    with (
+        pytest.raises(UsageError, match=f"process {holder.pid} on"),
+        files.locked(tmp_path),
+    ):
+        raise AssertionError("two processes hold one folder")
+    holder.kill()
+    holder.communicate()
+    with files.locked(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+
+
+@pytest.mark.parametrize(
+    "value", ["=1+1", "+49", "-x", "@a", "\tx", "plain", "'a", "'=1", ""]
+)
+def test_a_cell_is_no_formula_and_comes_back(value):
+    made = files.cell(value)
+    assert not made.startswith(("=", "@", "\t", "-x"))
+    assert files.uncell(made) == value
+
+
+def test_numbers_are_no_formulas():
+    assert files.cell("-0.5") == "-0.5"
+    assert files.cell(-0.5) == -0.5
+
+
+def test_what_is_shown_has_no_control_characters():
+    assert text.printable("a\x1b[31m\nb\u202e") == "a\\x1b[31m\\nb\\u202e"
+    assert text.printable(os.fsdecode(b"caf\xe9")) == "caf\\udce9"
+    assert text.short("x" * 30 + "y" * 600, 21) == "x" * 10 + "…" + "y" * 10
+
+
+def test_streams_of_all_names_seeds_and_steps_differ():
+    names = [v for k, v in vars(streams).items() if k.isupper()]
+    assert len(set(names)) == len(names)
+    keys = {
+        tuple(np.asarray(jax.random.key_data(streams.stream(seed, name, step))))
+        for seed in (0, 1, 0x5EED, 0x7091)
+        for name in names
+        for step in range(5)
+    }
+    assert len(keys) == 4 * len(names) * 5
