@@ -10,9 +10,22 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent / "siamjax"
 # Each may import those before it in the list; mains (files at the top) may import all.
 ORDER = [
-    "types", "checks", "text", "streams", "files", "capture", "data", "models", "losses", "evaluation", "reports",
-    "training", "auditing", "identification", "comparison",
-]  # fmt: skip
+    "types",
+    "checks",
+    "text",
+    "streams",
+    "files",
+    "capture",
+    "data",
+    "models",
+    "losses",
+    "evaluation",
+    "reports",
+    "training",
+    "auditing",
+    "identification",
+    "comparison",
+]
 ONLY = {
     "types": set(),
     "checks": {"types"},
