@@ -2,6 +2,7 @@
 
 import lzma
 import pathlib
+import struct
 from collections import Counter
 
 import dpkt
@@ -398,3 +399,55 @@ def test_nothing_that_names_anyone_is_kept(tmp_path):
     got, kinds, report = read(tmp_path / "a", records)
     kept = repr((kinds, report)) + repr([column.tolist() for column in got])
     assert "192.0.2" not in kept and "bob" not in kept and "call" not in kept
+
+
+def unread(packet):
+    """How a call of seven messages looks inside what is not read."""
+    pppoe = b"\x11\0\0\1" + struct.pack("!HH", len(packet) + 2, 0x21)
+    return {
+        "pppoe": (1, build.ethernet(pppoe + packet, 0x8864)),
+        "unknown_link": (252, b"\0\x0c\0\3sip" + packet),  # an exported PDU
+        "not_ip": (1, build.ethernet(b"\0\1\x08\0\6\4\0\1" + bytes(20), 0x0806)),
+        "tcp": (1, build.ethernet(build.ipv4(packet[20:], protocol=6))),
+        "sctp": (1, build.ethernet(build.ipv4(packet[20:], protocol=132))),
+        "tunnel": (1, build.ethernet(build.ipv4(packet, protocol=4))),
+    }
+
+
+@pytest.mark.parametrize("cause", unread(b""))
+def test_signalling_inside_what_is_not_read_is_no_message_but_a_count(tmp_path, cause):
+    link, records = 1, []
+    for time_ns, frame in build.call():
+        link, hidden = unread(frame[14:])[cause]
+        records.append((time_ns, hidden))
+    _, _, report = read(tmp_path / "a", records, link=link)
+    assert (report.messages, report.packets, report.causes) == (0, 7, {cause: 7})
+    meaning = cleaning.CAUSES[cause].partition(":")[0]
+    assert (
+        cleaning.sentence(report)
+        == f"0 messages of SIP in 7 packets: 7 {cause} ({meaning})"
+    )
+    harmless = cause == "not_ip"  # two ARP frames hide no message
+    assert cleaning.not_read(report) == ({} if harmless else {cause: 7})
+
+
+def test_what_was_not_read_is_said_beside_what_was(tmp_path):
+    link, hidden = unread(build.call()[0][1][14:])["pppoe"]
+    records = [*build.call(), (build.START_NS + 9 * MS, hidden)]
+    _, _, report = read(tmp_path / "a", records, link=link)
+    assert report.causes == {"pppoe": 1, "reordered": 1}
+    assert cleaning.sentence(report) == (
+        "7 messages of SIP in 8 packets; not read: 1 pppoe (frames of PPPoE, not read)"
+    )
+    _, _, report = read(tmp_path / "a", build.call())
+    assert cleaning.not_read(report) == {}
+    assert cleaning.sentence(report) == "7 messages of SIP in 7 packets"
+    for cause in cleaning.NOT_READ:
+        assert cause in cleaning.CAUSES
+
+
+def test_a_capture_of_packets_without_a_time_says_so(tmp_path):
+    simple = build.block(3, struct.pack("<I", 4) + b"abcd")
+    (tmp_path / "a").write_bytes(build.pcapng([]) + 2 * simple)
+    with pytest.raises(SiamjaxError, match="without a packet: 2 untimed"):
+        events.read(tmp_path / "a")

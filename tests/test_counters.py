@@ -151,6 +151,14 @@ def test_what_is_no_table_is_one_line(tmp_path, text, reason):
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
+def test_what_was_not_read_of_a_table_is_told_from_what_was_not_measured(tmp_path):
+    dirty, _ = unreadable_times(clean().drop(index=[20]))
+    _, report = read(tmp_path, dirty)
+    assert report.causes == dict(time_unread=2, gap=1)
+    assert counters.not_read(report) == dict(time_unread=2)
+    assert set(counters.CAUSES) >= counters.NOT_READ
+
+
 def test_pandas_missing_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(UsageError, match=r"pip install 'siamjax\[counters\]'"):

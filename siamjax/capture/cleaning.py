@@ -1,5 +1,6 @@
 """The cleaning report: what a capture held, and by cause what was wrong with it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,11 @@ CAUSES = {
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",
 }
+# Causes after which a part of the traffic is missing: signalling may be in it.
+NOT_READ = frozenset(
+    """truncated damaged misdated untimed unknown_link pppoe fragment cut_short tcp sctp
+    tunnel""".split()
+)
 # How the server is known; absent: it was given, but takes part in nothing.
 FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
 
@@ -57,6 +63,31 @@ def gaps(times_ns):
     long = (spacing_s > _GAP_S) & (spacing_s > _GAP_SPACINGS * np.median(spacing_s))
     starts_s = times_ns[:-1] / 1e9
     return np.stack([starts_s, spacing_s], 1)[long].tolist()
+
+
+def not_read(report: Report) -> dict[str, int]:
+    """The counts by cause of what was not read, of `NOT_READ`; empty: all was read."""
+    return {c: report.causes[c] for c in CAUSES if c in NOT_READ & set(report.causes)}
+
+
+def sentence(report: Report) -> str:
+    """How much signalling was read, and what was not: one line, without the name.
+
+    Where no message was read, all causes are listed, for they say what was there.
+    """
+    read = f"{report.messages} messages of SIP in {report.packets} packets"
+    if not report.messages:
+        return ": ".join(filter(None, [read, listed(report.causes)]))
+    return "; not read: ".join(filter(None, [read, listed(not_read(report))]))
+
+
+def listed(causes: Mapping[str, int]) -> str:
+    """Counts by cause with what each means, in one line: `14 pppoe (frames of ...)`."""
+    return ", ".join(
+        f"{causes[cause]} {cause} ({meaning.partition(':')[0]})"
+        for cause, meaning in CAUSES.items()
+        if causes.get(cause)
+    )
 
 
 def total(reports):

@@ -26,6 +26,8 @@ CAUSES = {
     "unread": "cells that hold no finite number: nothing measured",
     "text": "columns without numbers: left out",
 }
+# Causes after which a part of the table is missing.
+NOT_READ = frozenset(("ragged", "time_unread", "unread"))
 TIME_NAMES = ("time", "timestamp", "datetime", "date")
 # Moved further than this part of a step, a row is counted as moved.
 OFF_GRID = 0.1
@@ -126,6 +128,11 @@ def times(column):
         ~np.isnan(seconds),
         True,
     )
+
+
+def not_read(report: Report) -> dict[str, int]:
+    """The counts by cause of what was not read, of `NOT_READ`; empty: all was read."""
+    return {c: report.causes[c] for c in CAUSES if c in NOT_READ & set(report.causes)}
 
 
 def table(reports):

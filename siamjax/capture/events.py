@@ -24,7 +24,10 @@ def read(path, server_address=None):
     """
     found = rows.read(path)
     if not len(found.packet_ns):
-        raise SiamjaxError(f"{path}: a capture without a packet")
+        why = cleaning.listed(found.counts)
+        raise SiamjaxError(
+            ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
+        )
     first_ns, last_ns = _one_recording(found.packet_ns)
     packet_ns = found.packet_ns
     packet_ns = packet_ns[(packet_ns >= first_ns) & (packet_ns <= last_ns)]
