@@ -100,13 +100,15 @@ def read_json(path: str | os.PathLike, remedy: str) -> Any:
 def damaged(path: str | os.PathLike, remedy: str) -> Iterator[None]:
     """Turns what reading a damaged file raises into `Damaged`, one line with a remedy.
 
-    An OSError passes: its own line says what the system refused.
+    An OSError that names its file passes: its line says what the system refused.
     """
     try:
         yield
-    except (SiamjaxError, OSError):
+    except SiamjaxError:
         raise
     except Exception as error:  # the readers of zip, JSON, NumPy, CSV raise many kinds
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise Damaged(f"{path} is damaged ({reason}): {remedy}") from error
 

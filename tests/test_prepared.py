@@ -1,14 +1,27 @@
 """The prepared data set as a folder: back as it was, whole or not at all."""
 
 import hashlib
+import json
 import math
 
 import numpy as np
 import pytest
 
+from siamjax import files
 from siamjax.data import prepared
-from siamjax.types import DataSet, Events, Label, Series, Session, UsageError
+from siamjax.types import (
+    DataSet,
+    Events,
+    Label,
+    Series,
+    Session,
+    SiamjaxError,
+    UsageError,
+)
 from tests import packet_builder as build
+
+# Every byte takes 5 s: each test run tries some.
+STRIDE = 7
 
 
 def events(count, seed=0):
@@ -134,3 +147,91 @@ def test_a_bare_capture_is_a_session(tmp_path):
     assert (session.name, session.span_s, session.labels) == ("some", 2.0, ())
     assert len(session.events.time_ns) == 7 and "INVITE/200" in kinds
     assert report.messages == 7
+
+
+def test_the_hash_of_a_session_does_not_depend_on_the_others():
+    one = data_set()
+    wider = one._replace(kinds=("ACK", *one.kinds), sessions=one.sessions[:1])
+    kinds = wider.sessions[0].events.kind + np.int32(1)
+    events_ = wider.sessions[0].events._replace(kind=kinds)
+    wider = wider._replace(sessions=(wider.sessions[0]._replace(events=events_),))
+    assert prepared.content_hashes(wider)["a"] == prepared.content_hashes(one)["a"]
+    assert prepared.data_hash(wider) != prepared.data_hash(one)
+
+
+def counted(values, names):
+    series = prepared.series(np.array(values, float), 10**9)
+    return DataSet((Session("day", 3.0, (), None, series),), names, {})
+
+
+def test_a_column_that_was_not_measured_changes_no_hash():
+    one = counted([[1, 2], [3, 4]], ("cpu", "rx"))
+    other = counted([[2, np.nan, 1], [4, np.nan, 3]], ("rx", "temp", "cpu"))
+    assert prepared.content_hashes(one) == prepared.content_hashes(other)
+    assert prepared.data_hash(one) != prepared.data_hash(other)
+    grows = one._replace(meta={"growing": ["rx"]})
+    assert prepared.data_hash(grows) != prepared.data_hash(one)
+
+
+@pytest.mark.parametrize("part", ["time_ns", "direction", "kind", "latency_ns"])
+def test_a_changed_event_changes_the_hash(part):
+    one = data_set()
+    session = one.sessions[0]
+    column = getattr(session.events, part).copy()
+    column[7] += 1 if column[7] == 0 else -1
+    for changed in (
+        session._replace(events=session.events._replace(**{part: column})),
+        session._replace(labels=session.labels[:1]),
+        session._replace(span_s=session.span_s + 1e-9),
+    ):
+        other = one._replace(sessions=(changed, one.sessions[1]))
+        assert prepared.data_hash(other) != prepared.data_hash(one)
+        assert prepared.content_hashes(other)["b"] == prepared.content_hashes(one)["b"]
+
+
+def test_hashes_are_kept_and_a_set_without_them_is_read(tmp_path):
+    prepared.write(tmp_path / "set", data_set(), {})
+    meta = json.loads((tmp_path / "set/meta.json").read_text())
+    assert meta["content_sha256"] == prepared.content_hashes(data_set())
+    assert meta["data_sha256"] == prepared.data_hash(prepared.read(tmp_path / "set"))
+    del meta["content_sha256"], meta["data_sha256"]  # as older versions wrote it
+    (tmp_path / "set/meta.json").write_text(json.dumps(meta))
+    assert_same(prepared.read(tmp_path / "set"), data_set())
+
+
+def test_each_flipped_byte_of_a_set_is_said_in_one_line(tmp_path):
+    small = data_set()
+    small = small._replace(sessions=small.sessions[1:])
+    prepared.write(tmp_path / "set", small, {})
+    for name in ("sessions/b.npz", "labels.csv", "meta.json"):
+        path = tmp_path / "set" / name
+        data = path.read_bytes()
+        for place in range(0, len(data), STRIDE):
+            changed = bytearray(data)
+            changed[place] ^= 0x24
+            path.write_bytes(changed)
+            try:
+                assert_same(prepared.read(tmp_path / "set"), small)
+            except SiamjaxError as error:
+                assert "siamjax.ingest" in str(error) and "\n" not in str(error)
+                assert str(tmp_path / "set") in str(error)
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["sessions/a.npz", "labels.csv", "meta.json"])
+@pytest.mark.parametrize("data", [b"", b"\xff\0{", b"[]", b'"' + b"x" * 200_000, None])
+def test_a_damaged_or_lost_file_is_named_with_what_to_do(tmp_path, name, data):
+    prepared.write(tmp_path / "set", data_set(), {})
+    path = tmp_path / "set" / name
+    path.write_bytes(data) if data is not None else path.unlink()
+    lost = "set is not a" if (name, data) == ("meta.json", None) else name
+    with pytest.raises(SiamjaxError, match=f"{lost}.*siamjax.ingest"):
+        prepared.read(tmp_path / "set")
+
+
+def test_labels_changed_by_hand_are_not_taken_for_those_written(tmp_path):
+    prepared.write(tmp_path / "set", data_set(), {})
+    path = tmp_path / "set/labels.csv"
+    path.write_text(path.read_text().replace("blocked", "delay"))
+    with pytest.raises(files.Damaged, match=r"sessions/a\.npz, or its labels in"):
+        prepared.read(tmp_path / "set")

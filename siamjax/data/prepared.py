@@ -2,22 +2,26 @@
 
 sessions/NAME.npz   columns of `types.Events`, or of `types.Series`
 labels.csv          file (NAME), condition, onset_s, clear_s; without times: normal
-meta.json           kinds, spans, hashes of the input, options, version
+meta.json           kinds, spans, hashes of input and content, options, version
 cleaning.json       what the captures held, by cause
 
 The same input gives the same bytes, and nothing in it is an address or a Call-ID.
 """
 
+import contextlib
 import csv
+import hashlib
 import json
 import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from siamjax import files
 from siamjax.capture import counters, events
 from siamjax.types import (
     NORMAL,
@@ -31,6 +35,8 @@ from siamjax.types import (
 )
 
 FORMAT = 1
+# What to do where a file of the folder is damaged.
+REMEDY = "run siamjax.ingest again"
 
 _SUFFIXES = frozenset(
     (".pcap", ".pcapng", ".cap", ".gz", ".xz", ".zst", ".csv", ".parquet")
@@ -80,11 +86,12 @@ def series(values, step_ns):
     return Series(time_ns, values.astype(np.float32))
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> DataSet:
     """The `DataSet` of a folder that `write` made.
 
     Raises:
       UsageError: there is none, or it was made by another version of the format.
+      files.Damaged: a file of it was damaged or changed since it was written.
     """
     folder = Path(folder)
     meta = read_meta(folder)
@@ -96,22 +103,55 @@ def read(folder):
     if meta.get("format") != FORMAT:
         raise UsageError(
             f"{folder} has format {meta.get('format')}, this version reads {FORMAT}: "
-            "run siamjax.ingest again"
+            f"{REMEDY}"
         )
-    labels = _read_labels(folder / "labels.csv")
-    sessions = [
+    with _part(folder / "labels.csv"):
+        labels = _read_labels(folder / "labels.csv")
+    with files.damaged(folder / "meta.json", REMEDY):
+        kinds = tuple(map(str, meta["kinds"]))
+        spans_s = {str(name): float(span) for name, span in meta["span_s"].items()}
+    sessions = tuple(
         _read_session(folder, name, span_s, labels.get(name, ()))
-        for name, span_s in meta["span_s"].items()
-    ]
-    return DataSet(tuple(sessions), tuple(meta["kinds"]), meta)
+        for name, span_s in spans_s.items()
+    )
+    data_set = DataSet(sessions, kinds, meta)
+    _check_hashes(folder, data_set)
+    return data_set
 
 
-def read_meta(folder):
-    """meta.json as a dict, or None where the folder is no prepared data set."""
-    try:
-        return json.loads((Path(folder) / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def read_meta(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """meta.json as a dict, or None where the folder is no prepared data set.
+
+    Raises:
+      files.Damaged: it cannot be read.
+    """
+    path = Path(folder) / "meta.json"
+    if not path.is_file():
         return None
+    meta = files.read_json(path, REMEDY)
+    if not isinstance(meta, dict):
+        raise files.Damaged(f"{path} is damaged (no object): {REMEDY}")
+    return meta
+
+
+def content_hashes(data_set: DataSet) -> dict[str, str]:
+    """The SHA-256 of what each session holds, by its name.
+
+    It covers the columns, the labels and the span. It does not depend on the other
+    sessions: kinds count by their names, and so do counters, of which those that the
+    session did not measure are left out.
+    """
+    return {s.name: _content_hash(s, data_set.kinds) for s in data_set.sessions}
+
+
+def data_hash(data_set: DataSet) -> str:
+    """The SHA-256 of a data set: of its sessions, kinds and growing counters."""
+    facts = {
+        "sessions": content_hashes(data_set),
+        "kinds": list(data_set.kinds),
+        "growing": data_set.meta.get("growing", []),
+    }
+    return _sha256(facts, {})
 
 
 def write(folder, data_set, cleaning):
@@ -156,6 +196,8 @@ def _fill(folder, data_set, cleaning):
         "format": FORMAT,
         "kinds": list(data_set.kinds),
         "span_s": {session.name: session.span_s for session in data_set.sessions},
+        "content_sha256": content_hashes(data_set),
+        "data_sha256": data_hash(data_set),
     }
     _write_labels(folder / "labels.csv", data_set.sessions)
     for name, content in (("meta.json", meta), ("cleaning.json", cleaning)):
@@ -180,11 +222,76 @@ def _umask():
 
 
 def _read_session(folder, name, span_s, labels):
-    with np.load(folder / "sessions" / f"{name}.npz", allow_pickle=False) as file:
-        columns = dict(file)
-    events = Events(**columns) if "kind" in columns else None
-    series = None if events else Series(**columns)
+    path = folder / "sessions" / f"{name}.npz"
+    with _part(path):
+        with np.load(path, allow_pickle=False) as file:
+            columns = dict(file)
+        events = Events(**columns) if "kind" in columns else None
+        series = None if events else Series(**columns)
     return Session(name, span_s, labels, events, series)
+
+
+@contextlib.contextmanager
+def _part(path):
+    """For reading a file that every prepared data set has."""
+    try:
+        with files.damaged(path, REMEDY):
+            yield
+    except FileNotFoundError:
+        raise files.Damaged(f"{path} is missing: {REMEDY}") from None
+
+
+def _check_hashes(folder, data_set):
+    """Raises `Damaged` where the content is not that of which meta.json tells.
+
+    Data sets of older versions have no hashes.
+    """
+    written = data_set.meta.get("content_sha256")
+    if written is None:
+        return
+    with files.damaged(folder, REMEDY):
+        hashes = content_hashes(data_set)
+        changed = [name for name in hashes if hashes[name] != written.get(name)]
+        if changed:
+            raise files.Damaged(
+                f"{folder}/sessions/{changed[0]}.npz, or its labels in labels.csv, or "
+                f"meta.json was changed or damaged since it was written: {REMEDY}"
+            )
+        if data_hash(data_set) != data_set.meta.get("data_sha256"):
+            raise files.Damaged(
+                f"{folder}/meta.json was changed or damaged since it was written: "
+                f"{REMEDY}"
+            )
+
+
+def _content_hash(session, kinds):
+    events, series = session.events, session.series
+    if events is not None:
+        used, number = np.unique(events.kind, return_inverse=True)  # [K], [N]
+        names = sorted(kinds[kind] for kind in used)
+        place = np.array([names.index(kinds[kind]) for kind in used], np.int32)
+        columns = events._replace(kind=place[number])
+    else:
+        measured = ~np.isnan(series.values).all(0)  # [F]
+        order = sorted(np.flatnonzero(measured), key=lambda f: kinds[f])
+        names = [kinds[f] for f in order]
+        columns = series._replace(values=series.values[:, order])
+    labels = [[c, float(onset), float(clear)] for c, onset, clear in session.labels]
+    facts = {"kinds": names, "labels": labels, "span_s": float(session.span_s)}
+    return _sha256(facts, columns._asdict())
+
+
+def _sha256(facts, arrays):
+    """Of what JSON can hold, and of arrays by name, dtype, shape and bytes."""
+    arrays = {
+        name: array.astype(array.dtype.newbyteorder("<"), copy=False)
+        for name, array in arrays.items()
+    }
+    kinds = [[name, a.dtype.str, a.shape] for name, a in arrays.items()]
+    digest = hashlib.sha256(json.dumps([facts, kinds], sort_keys=True).encode())
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _write_labels(path, sessions):
