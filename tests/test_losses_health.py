@@ -103,3 +103,33 @@ def test_health_has_no_gradient_and_half_precision_is_single():
     assert (slope == 0).all()
     half = health(jnp.asarray(x, jnp.bfloat16), labels)
     assert all(v.dtype == jnp.float32 for v in half.values())
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf])
+def test_health_counts_rows_that_are_not_finite_and_reads_the_others(garbage):
+    """As if those rows were left out; left out, they are nobody's."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(B, E)).astype(np.float32)
+    labels, every = np.arange(B) % 2, np.ones(B, bool)
+    dirty = x.copy()
+    dirty[[1, 6], [0, 2]] = garbage
+    clean = np.isfinite(dirty).all(1)
+    wanted = HEALTH(x, labels, clean)
+    assert float(wanted["not_finite"]) == 0
+    for where, number in ((every, 2), (clean, 0), (np.arange(B) != 1, 1)):
+        found = dict(HEALTH(dirty, labels, where))
+        assert float(found["not_finite"]) == number
+        others = {**found, "not_finite": wanted["not_finite"]}
+        jax.tree.map(np.testing.assert_array_equal, others, dict(wanted))
+    nothing = HEALTH(np.full_like(x, garbage), labels, every)
+    rest = {name: float(v) for name, v in nothing.items() if name != "not_finite"}
+    assert float(nothing["not_finite"]) == B
+    assert set(rest.values()) == {0.0}  # and so not `collapsed`
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30, 1e38])
+def test_health_of_huge_and_tiny_rows_is_no_collapse(size):
+    x = np.random.default_rng(0).uniform(size=(B, E)) * size
+    found = HEALTH(x.astype(np.float32), np.arange(B) % 2, np.ones(B, bool))
+    assert float(found["not_finite"]) == float(found["collapsed"]) == 0
+    assert not np.isnan(list(found.values())).any()  # a sum of 1e38 may overflow

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from siamjax import checks
 from siamjax.losses import counting, mining, reductions
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.select import quantiles
-from siamjax.losses.tuples import counting as counting_rows
-from siamjax.losses.tuples import pairs
+from siamjax.losses.tuples import finite_rows, pairs
 
 # Rows closer together than this share of their size, on average, have collapsed.
 COLLAPSED = 0.02
@@ -37,9 +37,13 @@ def health(
       the entropy of the covariance's eigenvalue shares (1: all on a line; 0: all at
       one point); `collapsed`, 1 where the mean pairwise distance is below 2 % of the
       rows' root mean square norm; `saturated`, the share of coordinates within 0.02 of
-      0 or 1. What has no rows to come from is 0.
+      0 or 1; `not_finite`, how many of the rows that count hold a NaN or an infinity.
+      All others are of the finite rows alone. What has no rows to come from is 0.
     """
-    batch = pairs(jax.lax.stop_gradient(embeddings), labels, where)
+    embeddings = jax.lax.stop_gradient(embeddings)
+    given = checks.rows(embeddings, labels, where)
+    counts = given & finite_rows(embeddings)
+    batch = pairs(embeddings, labels, counts)
     kind = kind_of(distance)
     value = kind.matrix(batch.x, batch.x)
     cost, both = kind.cost(value), batch.pos | batch.neg
@@ -65,11 +69,9 @@ def health(
     for name, mask in (("pos", batch.pos), ("neg", batch.neg)):
         levels = quantiles(value, mask, (0.1, 0.5, 0.9))
         out.update(zip((f"{name}_10", f"{name}_50", f"{name}_90"), levels))
-    counts = counting_rows(labels, where)
-    rows = jnp.maximum(counts.sum(), 1).astype(cost.dtype)
-    gap = kind_of("euclidean").matrix(batch.x, batch.x)
-    spread = reductions.mean(gap, both)
-    size = jnp.sqrt(jnp.sum(batch.x**2) / rows)
+    spread = reductions.mean(kind_of("euclidean").matrix(batch.x, batch.x), both)
+    size = root_mean_square(batch.x, counts)
+    out["not_finite"] = (given & ~counts).sum().astype(cost.dtype)
     out["mean_distance"] = reductions.mean(value, both)
     out["effective_rank"] = effective_rank(batch.x, counts)
     out["collapsed"] = (both.any() & (spread <= COLLAPSED * size)).astype(cost.dtype)
@@ -78,6 +80,13 @@ def health(
         share = far.mean(1, dtype=cost.dtype)
         out["saturated"] = reductions.mean(share, counts)
     return out
+
+
+def root_mean_square(x, where):
+    """Of the norms of the rows that count; squares neither overflow nor vanish."""
+    top = jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.finfo(x.dtype).tiny)
+    rows = jnp.maximum(where.sum(), 1).astype(x.dtype)
+    return top * jnp.sqrt(jnp.sum((x / top) ** 2) / rows)
 
 
 def effective_rank(x, where):

@@ -64,6 +64,11 @@ def keep(embeddings, where):
     return jnp.where(where[:, None], x, jnp.zeros_like(x))
 
 
+def finite_rows(embeddings):
+    """`[B]` bool: the rows of `[B, E]` without a NaN and without an infinity."""
+    return jnp.isfinite(embeddings).all(1)
+
+
 def masks(labels, others, where, others_where, own):
     """`pos, neg` `[A, R]` bool; `own` is None where references are the anchors."""
     same = labels[:, None] == others[None]
