@@ -36,7 +36,7 @@ def main():
     splits, mesh = open_splits(config.data), devices.mesh(devices.prepare("cpu"))
     parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
     data = loop.place(splits, config.batch.batch_from, parts, config.seed)
-    run, points = step.compile_run(parts), embed.embedder(parts.encoder, splits.scaler)
+    run, points = step.compile_run(parts), embed.embedder(parts.encoder)
     now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
     blocks, frames = [], []
     with (

@@ -43,20 +43,18 @@ _PROGRAMS = {}
 
 def programs(config, splits):
     """Parts, compiled run and embedder; cells that differ in seed and split alone share
-    them."""
+    them, where their columns are the same."""
     same = config.copy_and_resolve_references()
     for field in ("novel", "novel_valid", "test_fold", "valid_fold"):
         del same.data[field]
     del same["seed"]
-    key = splits.known, text_of(same)
+    key = splits.known, json.dumps(splits.columns), text_of(same)
     if key not in _PROGRAMS:
         mesh = devices.mesh(devices.prepare("cpu")[:1])
         parts = step.build(
             config, columns=splits.columns, classes=splits.known, mesh=mesh
         )
-        # The scaler hangs on the columns; of counters also on which captures train, and
-        # those the cells share.
-        embedder = embed.embedder(parts.encoder, splits.scaler)
+        embedder = embed.embedder(parts.encoder)
         _PROGRAMS[key] = parts, step.compile_run(parts), embedder
     return _PROGRAMS[key]
 
@@ -83,7 +81,7 @@ def encode(config, splits, weights):
     """`embed(counts [N, T, F], baseline [N, F]) -> {head: [N, E]}` of weights."""
     parts, _, embedder = programs(config, splits)
     final = parts.encoder.finalise(weights["stats"])
-    return functools.partial(embedder, weights["params"], final)
+    return functools.partial(embedder, weights["params"], final, splits.scaler)
 
 
 def trained(config):

@@ -109,9 +109,10 @@ def test_a_point_is_the_same_after_reload_and_alone(trained):
     counts, baseline = enrol.inputs(
         splits, windows.take(splits.windows, rows), made.config.data.bins
     )
-    embedder = embed.embedder(made.parts.encoder, made.scaler)
+    embedder = embed.embedder(made.parts.encoder)
     final = made.parts.encoder.finalise(state.batch_stats)
-    kept = embedder(state.params["encoder"], final, counts, baseline)["match"]
+    params = state.params["encoder"]
+    kept = embedder(params, final, made.scaler, counts, baseline)["match"]
     read = restored.open_run(workdir, "last").embed
     np.testing.assert_array_equal(read(counts, baseline)["match"], kept)
     one = type(baseline)(*(x[2:3] for x in baseline))

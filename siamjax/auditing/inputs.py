@@ -55,8 +55,7 @@ def compare(opened, splits):
     lengths = np.full(count, config.bins, np.int32)
     plain = encoder.apply(params, trained, lengths, final, group=group, train=False)
     plain = encoder.beside(plain, trained, lengths)
-    read = embed.embedder(encoder, scaler)
-    embedded = read(params, final, cut, of(again))
+    embedded = embed.embedder(encoder)(params, final, scaler, cut, of(again))
     return dict(
         scaler=max(_apart(a, b) for a, b in zip(splits.scaler, scaler)),
         baseline=max(_apart(a, b) for a, b in zip(splits.baseline, again)),

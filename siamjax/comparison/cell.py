@@ -47,12 +47,14 @@ class Program(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What two trainings that share a program have in common."""
+    """What two trainings that share a program have in common, as texts."""
 
-    space: str  # all but the losses
+    encoder: str
+    parts: str  # what else their `step.Parts` are built of, but for the losses
     losses: str
 
 
+# By everything that the compiled functions close over. Data are arguments of theirs.
 _PROGRAMS, _EMBED = {}, {}
 # Programs kept in memory; a program that was dropped comes back from JAX's cache.
 MANY = 48
@@ -109,7 +111,9 @@ def validator(splits, bins):
 
     def validate(program, weights):
         final = program.finalise(weights["stats"])
-        points = program.embed(weights["params"], final, counts, baseline)
+        points = program.embed(
+            weights["params"], final, splits.scaler, counts, baseline
+        )
         return {head: judge(x) for head, x in points.items()}
 
     def judge(x):
@@ -139,7 +143,8 @@ def _groups(ready, vmapped):
     """Lists of those that go through one program together, by their places."""
     groups = {}
     for i, one in enumerate(ready):
-        groups.setdefault(one.key if vmapped else i, []).append(i)
+        shapes = str(jax.tree.map(jnp.shape, (one.state, one.data)))
+        groups.setdefault((one.key, shapes) if vmapped else i, []).append(i)
     return list(groups.values())
 
 
@@ -190,22 +195,42 @@ def _parts(train, splits, member):
         loss, key = tunable.resolve(spec, setting)
         made[head] = loss, dim
         keys.append(key)
-    return parts._replace(losses=made), Key(space(train, splits), " | ".join(keys))
+    key = Key(
+        encoder_key(train, splits.columns),
+        _parts_key(train, splits.columns, splits.known),
+        " | ".join(keys),
+    )
+    return parts._replace(losses=made), key
 
 
-def space(train, splits):
-    """What two trainings have in common whose encoders are one program."""
-    fixed = {k: v for k, v in train.to_dict().items() if k not in ("seed", "data")}
-    fixed["heads"] = {k: {**v, "loss": ""} for k, v in fixed["heads"].items() if v}
-    shapes = [splits.known, *splits.counts.shape, len(splits.windows.start)]
-    return json.dumps([train.data.dir, fixed, shapes], default=list)
+def encoder_key(train, columns):
+    """All that the encoder of a training is built of, as text."""
+    fixed = dict(encoder=train.encoder.to_dict(), heads=_heads(train))
+    return json.dumps([fixed, train.steps, len(columns)], default=list)
 
 
-def embedder(common, parts, splits):
-    """`training.embed`'s function, compiled once for all losses of a `space`."""
-    if common not in _EMBED:
-        _EMBED[common] = embed.embedder(parts.encoder, splits.scaler)
-    return _EMBED[common]
+def _parts_key(train, columns, classes):
+    """All that `step.build` makes of a training but its losses, as text.
+
+    Made-up conditions hang on what each column is, the rest on their number alone.
+    """
+    config = train.to_dict() | dict(heads=_heads(train))
+    del config["seed"], config["data"]
+    made_for = columns if train.batch.made_up else len(columns)
+    return json.dumps([config, train.data.bins, classes, made_for], default=list)
+
+
+def _heads(train):
+    """The heads of a training without their losses, which are a key of their own."""
+    heads = {name: head for name, head in train.heads.to_dict().items() if head}
+    return {name: head | dict(loss="") for name, head in heads.items()}
+
+
+def embedder(key, encoder):
+    """`training.embed`'s function, compiled once for all of an `encoder_key`."""
+    if key not in _EMBED:
+        _EMBED[key] = embed.embedder(encoder)
+    return _EMBED[key]
 
 
 def program_of(ready, *, many):
@@ -216,12 +241,19 @@ def program_of(ready, *, many):
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
         _PROGRAMS[at] = Program(
             run=_compiled(ready.parts, many),
-            embed=embedder(ready.key.space, ready.parts, ready.splits),
+            embed=embedder(ready.key.encoder, ready.parts.encoder),
             finalise=ready.parts.encoder.finalise,
         )
     else:
         _PROGRAMS[at] = _PROGRAMS.pop(at)
     return _PROGRAMS[at]
+
+
+# Of the cells of a group, which have the counts in common: a fold has its own classes
+# and captures to train on, and of counters the scaler and baselines that they give.
+_SHARED_COUNTS = step.Data(
+    seed=0, counts=None, baseline=0, scaler=0, windows=0, table=0
+)
 
 
 def _compiled(parts, many):
@@ -234,8 +266,7 @@ def _compiled(parts, many):
         return jax.lax.fori_loop(0, steps, body, now)
 
     if many:
-        own = step.Data(0, None, None, None, 0, 0)
-        run = jax.vmap(run, in_axes=(0, None, own))
+        run = jax.vmap(run, in_axes=(0, None, _SHARED_COUNTS))
     return jax.jit(run, donate_argnums=0)
 
 
@@ -266,7 +297,5 @@ def _stack(trees):
 
 def _group(data):
     """One `step.Data` of many that share the counts."""
-    first = data[0]
-    own = (_stack([getattr(d, name) for d in data]) for name in ("windows", "table"))
-    seeds = jnp.stack([d.seed for d in data])
-    return first._replace(seed=seeds, **dict(zip(("windows", "table"), own)))
+    stacked = _stack([d._replace(counts=()) for d in data])
+    return stacked._replace(counts=data[0].counts)

@@ -161,7 +161,7 @@ def _embedded(config, one, train, splits, counts, baseline):
         train, columns=splits.columns, classes=splits.known,
         mesh=cell.mesh(train.platform),
     )  # fmt: skip
-    run_embed = cell.embedder(cell.space(train, splits), parts, splits)
+    run_embed = cell.embedder(cell.encoder_key(train, splits.columns), parts.encoder)
     if one.weights is None:
         seed = protocol.seed(config, REPEAT, one.repeat, one.fold)
         first = state.create(seed, parts)
@@ -177,7 +177,8 @@ def _embedded(config, one, train, splits, counts, baseline):
     out = {}
     for head, weights in each.items():
         final = parts.encoder.finalise(weights["stats"])
-        out[head] = run_embed(weights["params"], final, counts, baseline)[head]
+        points = run_embed(weights["params"], final, splits.scaler, counts, baseline)
+        out[head] = points[head]
     return out
 
 

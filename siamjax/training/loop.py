@@ -65,7 +65,7 @@ def train(config, workdir):
     same_config(workdir, config)
     _describe(config, splits, parts)
     run = step.compile_run(parts)
-    points = embed.embedder(parts.encoder, splits.scaler)
+    points = embed.embedder(parts.encoder)
     validate = validator(splits, parts, config, points)
     with checkpoints.manager(workdir) as saved, _signals() as caught:
         now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
@@ -144,7 +144,9 @@ def validator(splits, parts, config, embed_windows):
 
     def validate(now):
         final = parts.encoder.finalise(now.batch_stats)
-        points = embed_windows(now.params["encoder"], final, counts, baseline)
+        points = embed_windows(
+            now.params["encoder"], final, splits.scaler, counts, baseline
+        )
         scores = {}
         for head in parts.losses:
             result = one_shot.one_shot(

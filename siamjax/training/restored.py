@@ -50,12 +50,12 @@ def open_run(workdir, which=checkpoints.BEST):
     """
     opened = open_checkpoint(workdir, which)
     encoder = opened.parts.encoder
-    embedder = embed.embedder(encoder, opened.scaler)
+    embedder = embed.embedder(encoder)
 
     def encode_with(now):
         final = encoder.finalise(now.batch_stats)
         return lambda counts, baseline: embedder(
-            now.params["encoder"], final, counts, baseline
+            now.params["encoder"], final, opened.scaler, counts, baseline
         )
 
     meta = opened.meta

@@ -40,9 +40,10 @@ def tracer(workdir, step, splits, parts, config, points):
 
         def add(now, at):
             final = parts.encoder.finalise(now.batch_stats)
-            write.append(
-                at, points(now.params["encoder"], final, counts, baseline)[head]
+            embedded = points(
+                now.params["encoder"], final, splits.scaler, counts, baseline
             )
+            write.append(at, embedded[head])
 
         yield add, write.flush
 
