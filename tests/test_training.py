@@ -184,7 +184,7 @@ def test_validation_is_the_mean_of_all_heads_over_what_can_be_judged(tmp_path):
     splits = splits._replace(windows=windows.take(splits.windows, ~gone))
     condition = splits.of(VALID, splits.conditions[:4]).condition  # 3 known, 1 novel
 
-    def points(params, final, counts, baseline):
+    def points(params, final, scaler, counts, baseline):
         return dict(match=np.eye(4)[condition], view=np.zeros((len(condition), 3)))
 
     scores = loop.validator(splits, parts, config, points)(now)
