@@ -7,7 +7,7 @@ import sys
 
 def main(workdir, captures):
     results = json.loads((pathlib.Path(workdir) / "results.json").read_text())
-    rows = [r for r in results["identification"] if r["condition"] != "normal"]
+    rows = [r for r in results["identification"]["captures"] if r["group"] == "known"]
     print(next(pathlib.Path(captures).glob(f"{rows[0]['capture']}.*")))
 
 

@@ -58,7 +58,9 @@ def what_the_page_says(run):
     data = gallery.gather(run)
     results = json.loads((run / "results.json").read_text())
     assert data["results"] == results
-    right = {row["capture"]: row["right"] for row in results["identification"]}
+    right = {
+        row["capture"]: row["right"] for row in results["identification"]["captures"]
+    }
     shown = {row["capture"]: row["right"] for row in data["timelines"]}
     assert {name: shown[name] for name in right} == right
     assert set(page.novel_conditions(data)) == {"busy", "slow"}

@@ -34,7 +34,7 @@ ONLY = {
     "files": {"types"},
     "losses": {"types", "checks"},
     "models": {"types", "checks"},
-    "evaluation": {"types", "checks"},
+    "evaluation": {"types", "checks", "text"},
 }
 # A tool at the end of a part that is itself a command.
 COMMANDS = {"losses/check.py": {"cli"}}

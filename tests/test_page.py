@@ -1,6 +1,7 @@
 """The page in a real browser: no error, no request, the right numbers, plain names."""
 
 import base64
+import itertools
 import json
 import time
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from siamjax.evaluation import results
+from siamjax.identification import tally
 from siamjax.identification.timeline import Span
 from siamjax.reports import colours, page, scalars
 from siamjax.reports.trace import Trace
@@ -64,6 +66,17 @@ def data(tmp_path_factory):
         rows=[0, 1, 2],
     )  # fmt: skip
     other = dict(window, condition="normal")
+    found["identification"] = tally.count(
+        [
+            tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True),
+            tally.Row("b", "blocked", tally.KNOWN, "normal", None, False),
+            tally.Row("c", "delay", tally.UNSEEN, "blocked", 2.0, False),
+            tally.Row("d", "delay", tally.UNSEEN, "unknown", 12.0, False),
+            tally.Row("e", HOSTILE[0], tally.UNSEEN, "normal", None, False),
+            tally.Row("f", "normal", "normal", "unknown", None, False),
+        ],
+        8.0,
+    )
     return dict(
         title=HOSTILE[1],
         trace=page.trace_data(traced()),
@@ -215,21 +228,28 @@ def test_pointing_at_a_point_says_what_it_is(opened):
 
 
 def test_numbers_are_those_of_the_results(opened, data):
-    for shots, part in data["results"]["shots"].items():
-        rows = opened.execute_script(
-            "return [...document.querySelectorAll('#recall-' + arguments[0] + ' tr')]"
-            ".slice(1).map(row => [...row.cells].map(cell => cell.textContent.trim()))",
-            shots,
-        )
+    for (shots, part), group in itertools.product(
+        data["results"]["shots"].items(), ("known", "novel")
+    ):
+        rows = cells_of(opened, f"recall-{shots}-{group}")
         for cells, method in zip(rows, data["results"]["methods"], strict=True):
-            want = [
-                part["recall"][method][group][unit]
-                for group in ("known", "novel")
-                for unit in ("window", "capture")
-            ]
+            recall = part["recall"][method][group]
+            apart = part["difference"][group].get(method)
+            want = [shown(recall[unit]) for unit in results.UNITS]
+            if apart:
+                want += [shown(apart[unit], "+") for unit in results.UNITS]
             assert cells[0].startswith(method.strip())
-            for cell, (value, low, high) in zip(cells[1:], want, strict=True):
-                assert cell.startswith(f"{value:.2f} [{low:.2f}, {high:.2f}]")
+            for cell, text in zip(cells[1:], want):
+                assert cell.startswith(text)
+            better = [bool(apart and apart[unit]["high"] < 0) for unit in results.UNITS]
+            assert ["▲" in cell for cell in cells[1:3]] == better
+    verdicts = cells_of(opened, "verdicts")
+    assert [cells[1] for cells in verdicts] == [
+        "1 of 2 named right, 1 with the onset within 8.0 s",
+        "1 of 3 called unknown, 0 with the onset within 8.0 s",
+        "1 of 1 with a false alarm",
+    ]
+    assert verdicts[1][2] == f"{HOSTILE[0]} as normal: 1; delay as blocked: 1"
     shares = opened.execute_script(
         "return [...document.querySelectorAll('table.confusion tr')].slice(1)"
         ".map(row => [...row.querySelectorAll('td')].map(cell => +cell.textContent))"
@@ -244,6 +264,21 @@ def test_only_the_wrong_captures(opened):
     assert opened.execute_script(rows) == len(HOSTILE)
     opened.execute_script(press)
     assert opened.execute_script(rows) == 1
+
+
+def cells_of(browser, table):
+    """Texts of a table's cells, without the headings."""
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#' + arguments[0] + ' tr')]"
+        ".slice(1).map(row => [...row.cells].map(cell => cell.textContent.trim()))",
+        table,
+    )
+
+
+def shown(interval, sign=""):
+    """An interval as the page shows it."""
+    value, low, high = (interval[x] for x in ("value", "low", "high"))
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1600])

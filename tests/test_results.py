@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from siamjax import files
 from siamjax.evaluation import one_shot, results, statistics
 
 NAMES = ("normal", "blocked", "delay", "flood")
@@ -40,24 +41,37 @@ def test_numbers_are_those_of_one_shot_and_statistics(bed, built):
     assert [got[n]["capture"] for n in NAMES] == want.capture_recall.tolist()
     np.testing.assert_array_equal(part["confusion"], want.confusion)
     table = statistics.table(want.hits, condition, capture, [2, 3])
-    assert part["recall"]["match"]["novel"]["window"] == list(
-        statistics.interval(table)[:3]
+    of = statistics.interval(table)
+    assert part["recall"]["match"]["novel"]["window"] == dict(
+        value=of.value, low=of.low, high=of.high, widened=of.widened
     )
-    assert part["recall"]["match"]["novel"]["window"][0] == pytest.approx(
-        want.recall[2:].mean()
-    )
+    assert of.value == pytest.approx(want.recall[2:].mean())
     assert part["captures"] == {"known": 12, "novel": 8}
     assert part["chance"] == 0.25
 
 
-def test_the_difference_is_to_the_best_baseline(built):
+@pytest.mark.parametrize("unit", results.UNITS)
+@pytest.mark.parametrize("group", ["known", "novel"])
+def test_the_difference_is_to_each_baseline_in_pairs(bed, built, group, unit):
     part = built["shots"]["1"]
-    of = {name: part["recall"][name]["novel"]["window"][0] for name in built["methods"]}
-    assert of["whole"] > of["zero"]
-    got = part["difference"]["novel"]
-    assert got["baseline"] == "whole"
-    assert got["value"] == pytest.approx(of["match"] - of["whole"])
-    assert got["low"] < got["value"] < got["high"]
+    assert set(part["difference"][group]) == {"whole", "zero"}
+    recall = {name: part["recall"][name][group][unit] for name in built["methods"]}
+    for baseline, by in part["difference"][group].items():
+        apart = recall["match"]["value"] - recall[baseline]["value"]
+        assert by[unit]["value"] == pytest.approx(apart)
+        assert by[unit]["low"] < apart < by[unit]["high"]
+    condition, capture, good, poor = bed
+    classes = [NAMES.index(name) for name in GROUPS[group]]
+    tables = [
+        statistics.table(judged.hits, condition, capture, classes)
+        for judged in (
+            one_shot.one_shot(x, condition, capture, draws=30, seed=2)
+            for x in (good, poor)
+        )
+    ]
+    want = statistics.difference(*tables)
+    got = part["difference"][group]["whole"]["window"]
+    assert (got["low"], got["high"]) == (want.low, want.high)
 
 
 def test_it_is_json_without_nan(built):
@@ -71,10 +85,51 @@ def test_table_marks_a_better_baseline(bed, built):
         {"match": poor}, {"whole": good}, condition, capture, NAMES, GROUPS, draws=10
     )
     lines = results.table(swapped).splitlines()
-    assert sum("* better than match: whole" in line for line in lines) == 2
-    value = swapped["shots"]["1"]["recall"]["whole"]["known"]["window"][0]
-    row = next(line for line in lines if line.startswith("whole (baseline)"))
+    assert sum("* better than match, in pairs" in line for line in lines) == 2
+    value = swapped["shots"]["1"]["recall"]["whole"]["known"]["window"]["value"]
+    row = next(line for line in lines if line.startswith("whole "))
     assert f"{value:.2f} [" in row and "]*" in row
+
+
+def test_a_baseline_that_is_better_by_chance_is_not_marked(bed):
+    condition, capture, good, _ = bed
+    worse = good + 0.1 * np.random.default_rng(1).normal(size=good.shape)
+    built = results.build(
+        {"match": worse}, {"whole": good}, condition, capture, NAMES, GROUPS, draws=10
+    )
+    ahead = built["shots"]["1"]["difference"]["novel"]["whole"]["window"]
+    assert ahead["value"] < 0 < ahead["high"]
+    assert "*" not in results.table(built)
+
+
+def test_a_wide_interval_because_nothing_failed_is_explained(bed):
+    condition, capture, _, poor = bed
+    right = np.eye(4)[condition]
+    built = results.build(
+        {"match": right}, {"whole": poor}, condition, capture, NAMES, GROUPS, draws=10
+    )
+    part = built["shots"]["1"]
+    assert part["recall"]["match"]["known"]["window"]["widened"]
+    assert not part["recall"]["whole"]["known"]["window"]["widened"]
+    lines = results.table(built).splitlines()
+    assert "]~" in next(line for line in lines if line.startswith("match "))
+    assert "~" not in next(line for line in lines if line.startswith("whole "))
+    assert sum(line.startswith("~ too few captures fail") for line in lines) == 2
+
+
+def test_the_table_is_narrow_and_shows_no_escapes(bed):
+    condition, capture, good, poor = bed
+    names, hostile = list(NAMES), "\x1b[2J\nnormal"
+    names[3] = hostile
+    only = (condition != 3) | (capture == 2)
+    built = results.build(
+        {"match head": good[only]}, {"mean and deviation, cosine": poor[only]},
+        condition[only], capture[only], names,
+        dict(known=names[:2], novel_valid=[], novel=names[2:]), draws=5,
+    )  # fmt: skip
+    text = results.table(built)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "\x1b" not in text and r"\x1b[2J\nnormal is not judged" in text
 
 
 def test_what_cannot_be_judged_is_said(bed):
@@ -91,7 +146,8 @@ def test_what_cannot_be_judged_is_said(bed):
 
 
 def test_csv_has_a_row_for_each_number(built, tmp_path):
-    results.write_csv(built, tmp_path)
+    for name, cells in results.csv_tables(built).items():
+        files.write_csv(tmp_path / name, cells)
 
     def rows(name, **wanted):
         with open(tmp_path / name, newline="") as file:
@@ -106,8 +162,16 @@ def test_csv_has_a_row_for_each_number(built, tmp_path):
     assert [float(row["recall"]) for row in found] == [want]
     count, found = rows("intervals.csv", **of)
     assert count == 2 * 4 * 2 * 2  # shots, methods, groups, units
+    want = part["recall"]["match"]["novel"]["window"]
     got = [float(found[0][column]) for column in ("recall", "low", "high")]
-    assert got == part["recall"]["match"]["novel"]["window"] and len(found) == 1
+    assert got == [want[x] for x in ("value", "low", "high")] and len(found) == 1
+    assert found[0]["widened"] == str(want["widened"])
+    of = dict(shots="5", baseline="zero", group="known", unit="capture")
+    count, found = rows("differences.csv", **of)
+    assert count == 2 * 2 * 2 * 2 and len(found) == 1  # shots, baselines, groups, units
+    want = part["difference"]["known"]["zero"]["capture"]
+    got = [float(found[0][column]) for column in ("less", "low", "high")]
+    assert got == [want[x] for x in ("value", "low", "high")]
     assert {row["baseline"] for row in rows("intervals.csv", method="zero")[1]} == {"1"}
     count, found = rows("confusion.csv", shots="5")
     assert count == 2 * 4 * 4
@@ -125,6 +189,8 @@ def test_csv_leaves_empty_what_is_not_judged(bed, tmp_path):
     got = results.build(
         {"match": good[only]}, {}, condition[only], capture[only], NAMES, GROUPS
     )
-    results.write_csv(got, tmp_path)
+    files.write_csv(
+        tmp_path / "confusion.csv", results.csv_tables(got)["confusion.csv"]
+    )
     text = (tmp_path / "confusion.csv").read_text()
     assert "1,flood,normal,\n" in text and "nan" not in text.lower()

@@ -117,11 +117,21 @@ def test_nearly_all_right_is_not_certain(wrong):
     np.testing.assert_allclose([got.low, got.high], [exact.low - wrong / 20, 1.0])
     none = statistics.interval(Table(5 - right, np.full((20, 1), 5.0)))
     np.testing.assert_allclose([none.low, none.high], [0.0, 1 - got.low], atol=1e-12)
+    assert got.widened and none.widened
+
+
+def test_an_interval_says_where_it_is_that_of_unmet_failures():
+    right = np.full((20, 1), 5.0)
+    right[:3] = 0.0
+    table = Table(right, np.full((20, 1), 5.0))
+    assert not statistics.interval(table).widened
+    assert not statistics.difference(table, table._replace(right=5 - right)).widened
+    assert statistics.difference(table, table).widened
 
 
 def test_one_capture_says_nothing():
     got = statistics.interval(Table(np.array([[3.0]]), np.array([[4.0]])))
-    assert got == (0.75, 0.0, 1.0, 1)
+    assert got == (0.75, 0.0, 1.0, 1, False)
 
 
 def test_nothing_judged_is_no_number():

@@ -1,36 +1,54 @@
 """The results of a run: one dict that becomes results.json, a table and CSVs.
 
 results.json:
-  schema            1
+  schema            2
   main              the method that decides
   draws, seed       of the examples
   captures, windows numbers judged
   conditions        {name: {group, windows, captures}}, in the order of the confusion
-  matrix methods           {name: baseline or not} shots             {"1" and "5": {
-    chance            of a right guess
-    recall            {method: {group: {"window" and "capture": [value, low, high]}}}
-    captures          {group: number of captures behind these intervals}
-    conditions        {method: {condition: {"window" and "capture": recall or null}}}
-    confusion         [C][C], share of a row's windows named as the column, of `main`
-    difference        {group: {baseline, value, low, high}}, main less its best baseline
-    notes             what could not be judged or had fewer examples, a line each}}
+  methods           {name: baseline or not}
+  shots             {"1" and "5": {
+    chance          of a right guess
+    recall          {method: {group: {"window" and "capture": interval}}}
+    captures        {group: number of captures behind these intervals}
+    conditions      {method: {condition: {"window" and "capture": recall or null}}}
+    confusion       [C][C], share of a row's windows named as the column, of `main`
+    difference      {group: {baseline: {"window" and "capture": interval}}}, the recall
+                    of `main` less that of the baseline, in pairs
+    notes           what could not be judged or had fewer examples, a line each}}
+An interval is {value, low, high, widened}: 95 % over captures; value is null where
+nothing was judged. Where `widened`, too few captures fail (or differ) to tell how often
+others will, and the interval is what none in so many captures allows.
 
 A group is `known`, `novel_valid` or `novel`. Recall is the mean over a group's
-conditions of the recall of each, told apart among the conditions of all groups;
-intervals are 95 % over captures.
+conditions of the recall of each, told apart among the conditions of all groups.
+
+`identification.assess` adds:
+  step, version     of the checkpoint, and of siamjax that wrote it
+  losses            {head: the settings of its loss, defaults as well}
+  rule              see `identification.decide.Rule`
+  identification    see `identification.tally`
+  data              {dir, sha256: of the content, new: names of captures that are new
+                    since training}
 """
 
-import csv
 import math
-import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from siamjax.checks import require
 from siamjax.evaluation import statistics
 from siamjax.evaluation.one_shot import one_shot, present
+from siamjax.text import printable
 
-SCHEMA, SHOTS, UNITS = 1, (1, 5), ("window", "capture")
+FILE = "results.json"
+SCHEMA, SHOTS, UNITS = 2, (1, 5), ("window", "capture")
+# What the table puts behind an interval.
+BETTER, WIDENED = "*", "~"
+
+_NUMBERS = ("value", "low", "high")
 
 
 def build(
@@ -101,61 +119,70 @@ def build(
     )  # fmt: skip
 
 
-def table(results):
-    """The results as aligned text; a baseline that is better than `main` is marked."""
-    lines = []
-    groups = list(dict.fromkeys(c["group"] for c in results["conditions"].values()))
+def table(results: dict[str, Any]) -> str:
+    """The results as aligned text, at most 100 columns wide.
+
+    A baseline is marked where it is better than `main` beyond chance, see `is_better`.
+    """
+    lines: list[str] = []
+    main, count = printable(results["main"]), len(results["conditions"])
     for shots, part in results["shots"].items():
-        rows = [["", *(f"{group}, {unit}" for group in groups for unit in UNITS), ""]]
-        better = set()
-        for method, baseline in results["methods"].items():
-            cells = [method + (" (baseline)" if baseline else "")]
-            for group in groups:
-                for unit in UNITS:
-                    value, low, high = part["recall"][method][group][unit]
-                    first = part["recall"][results["main"]][group][unit][0]
-                    ahead = (
-                        baseline
-                        and value is not None
-                        and (first is None or value > first)
-                    )
-                    better |= {method} if ahead else set()
-                    cells.append(_cell(value, low, high) + ("*" if ahead else ""))
-            rows.append(cells)
-        count = ", ".join(f"{n} {group}" for group, n in part["captures"].items())
-        lines += [
-            f"{shots} example{'s' if shots != '1' else ''} of each of "
-            f"{len(results['conditions'])} conditions: mean recall per condition "
-            f"[95 % over captures: {count}]; chance {part['chance']:.2f}",
-            *_aligned(rows),
-        ]
-        for group, d in part["difference"].items():
-            lines.append(
-                f"{results['main']} less its best baseline ({d['baseline']}), {group}: "
-                + _cell(d["value"], d["low"], d["high"], sign="+")
-            )
-        if better:
-            lines.append(
-                f"* better than {results['main']}: {', '.join(sorted(better))}"
-            )
-        lines += [f"note: {line}" for line in part["notes"]]
-        lines.append("")
+        examples = "1 example" if shots == "1" else f"{shots} examples"
+        lines.append(
+            f"{examples} of each of {count} conditions: mean recall per condition "
+            f"[95 % over captures]; chance {part['chance']:.2f}"
+        )
+        rows = []
+        for group, captures in part["captures"].items():
+            heads = (f"{group}: {captures} captures", "per window", "per capture")
+            rows.append([*heads, f"{main} less it, per window"])
+            for method in results["methods"]:
+                rows.append([printable(method), *_cells(part, method, group)])
+        lines += [*_aligned(rows), *_legend(part, main), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write_csv(results, folder):
-    """Writes `csv_tables` into a folder, for a spreadsheet; empty: not judged."""
-    for name, rows in csv_tables(results).items():
-        path = pathlib.Path(folder) / name
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+def is_better(difference: dict[str, Any]) -> bool:
+    """Whether a baseline is better than `main`: the interval of the difference is
+    below 0."""
+    return difference["high"] < 0
 
 
-def csv_tables(results):
-    """{file: rows, the first of them headings} of recall, intervals and confusion."""
+def _cells(part, method, group):
+    """Texts of a method's recalls in a group, and of what `main` has over it."""
+    difference = part["difference"].get(group, {}).get(method)
+    cells = []
+    for unit in UNITS:
+        better = difference is not None and is_better(difference[unit])
+        text = _cell(part["recall"][method][group][unit])
+        cells.append(text + (BETTER if better else ""))
+    return [*cells, "" if difference is None else _cell(difference["window"], "+")]
+
+
+def _legend(part, main):
+    """Lines that explain the marks of a table, where it has some, and its notes."""
+    pairs = [by for of in part["difference"].values() for by in of.values()]
+    recalls = [units for of in part["recall"].values() for units in of.values()]
+    shown = [units[unit] for units in recalls for unit in UNITS]
+    shown += [by["window"] for by in pairs]
+    if any(is_better(by[unit]) for by in pairs for unit in UNITS):
+        yield f"{BETTER} better than {main}, in pairs: the interval excludes 0"
+    if any(interval["widened"] for interval in shown):
+        yield (
+            f"{WIDENED} too few captures fail (or differ) to tell how often others "
+            "will: the interval is what none\n"
+            "  in so many captures allows (Clopper and Pearson)"
+        )
+    yield from (f"note: {printable(line)}" for line in part["notes"])
+
+
+def csv_tables(results: dict[str, Any]) -> dict[str, Iterable[list[Any]]]:
+    """{file: rows, the first of them headings}; None: nothing was judged."""
     groups = {name: about["group"] for name, about in results["conditions"].items()}
     each = [["shots", "method", "baseline", "group", "condition", "unit", "recall"]]
-    means = [["shots", "method", "baseline", "group", "unit", "recall", "low", "high"]]
+    about = ["shots", "method", "baseline", "group", "unit"]
+    means = [[*about, "recall", "low", "high", "widened"]]
+    pairs = [["shots", "baseline", "group", "unit", "less", "low", "high", "widened"]]
     named = [["shots", "condition", "named", "share"]]
     for shots, part in results["shots"].items():
         for method, baseline in results["methods"].items():
@@ -166,16 +193,27 @@ def csv_tables(results):
                 for unit in UNITS
             ]
             means += [
-                [*about, group, unit, *recall[unit]]
+                [*about, group, unit, *recall[unit].values()]
                 for group, recall in part["recall"][method].items()
                 for unit in UNITS
             ]
+        pairs += [
+            [shots, baseline, group, unit, *difference[unit].values()]
+            for group, differences in part["difference"].items()
+            for baseline, difference in differences.items()
+            for unit in UNITS
+        ]
         named += [
             [shots, condition, other, share]
             for condition, row in zip(groups, part["confusion"])
             for other, share in zip(groups, row)
         ]
-    return {"results.csv": each, "intervals.csv": means, "confusion.csv": named}
+    return {
+        "results.csv": each,
+        "intervals.csv": means,
+        "differences.csv": pairs,
+        "confusion.csv": named,
+    }
 
 
 def _shots(judged, conditions, captures, names, members, baselines, shots):
@@ -191,7 +229,7 @@ def _shots(judged, conditions, captures, names, members, baselines, shots):
     }
     recall = {
         method: {
-            group: {unit: _numbers(statistics.interval(by[unit])) for unit in UNITS}
+            group: {unit: _plain(statistics.interval(by[unit])) for unit in UNITS}
             for group, by in of.items()
         }
         for method, of in tables.items()
@@ -210,7 +248,7 @@ def _shots(judged, conditions, captures, names, members, baselines, shots):
             for method, r in judged.items()
         },
         confusion=[[_number(x) for x in row] for row in judged[main].confusion],
-        difference=_differences(tables, recall, main, baselines),
+        difference=_differences(tables, main, [m for m in judged if m in baselines]),
         notes=_notes(judged[main], names, shots),
     )
 
@@ -225,23 +263,20 @@ def _tables(result, conditions, captures, some):
     )
 
 
-def _differences(tables, recall, main, baselines):
-    """{group: main less its best baseline}, windows."""
-    out = {}
-    for group, by in tables[main].items():
-        value = {
-            name: recall[name][group]["window"][0]
-            for name in tables
-            if name in baselines
+def _differences(tables, main, baselines):
+    """{group: {baseline: {unit: main less the baseline}}}."""
+    return {
+        group: {
+            baseline: {
+                unit: _plain(
+                    statistics.difference(by[unit], tables[baseline][group][unit])
+                )
+                for unit in UNITS
+            }
+            for baseline in baselines
         }
-        value = {name: v for name, v in value.items() if v is not None}
-        if value:
-            best = max(value, key=value.get)
-            d = statistics.difference(by["window"], tables[best][group]["window"])
-            out[group] = dict(
-                baseline=best, **dict(zip(("value", "low", "high"), _numbers(d)))
-            )
-    return out
+        for group, by in tables[main].items()
+    }
 
 
 def _notes(result, names, shots):
@@ -259,8 +294,10 @@ def _notes(result, names, shots):
     return lines
 
 
-def _numbers(interval):
-    return [_number(x) for x in (interval.value, interval.low, interval.high)]
+def _plain(interval):
+    """An interval of this module's docstring, of a `statistics.Interval`."""
+    numbers = {name: _number(getattr(interval, name)) for name in _NUMBERS}
+    return dict(numbers, widened=interval.widened)
 
 
 def _number(x):
@@ -268,14 +305,13 @@ def _number(x):
     return None if math.isnan(x) else float(x)
 
 
-def _cell(value, low, high, sign=""):
-    if value is None:
+def _cell(interval, sign=""):
+    if interval["value"] is None:
         return "-"
-    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+    value, low, high = (format(interval[name], f"{sign}.2f") for name in _NUMBERS)
+    return f"{value} [{low}, {high}]" + (WIDENED if interval["widened"] else "")
 
 
 def _aligned(rows):
-    widths = [
-        max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))
-    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]

@@ -20,6 +20,7 @@ class Interval(NamedTuple):
     low: float
     high: float
     captures: int
+    widened: bool = False  # to what captures that were not met could change
 
 
 class Table(NamedTuple):
@@ -67,7 +68,8 @@ def interval(counts, *, seed=0, level=0.95):
 
     Where less than half a capture in all is wrong (or right) about a condition, the
     variance says little: one that fails was just not met yet. Then the half width is at
-    least that of Clopper and Pearson where none of so many captures fails.
+    least that of Clopper and Pearson where none of so many captures fails, and the
+    interval says `widened`.
 
     The examples' captures are held fixed: the interval speaks of captures to be
     recognised.
@@ -82,9 +84,10 @@ def interval(counts, *, seed=0, level=0.95):
         return Interval(value, 0.0, 1.0, captures)
     half = _half_width([counts], seed, level)
     mean = _each(counts.right, counts.judged)
-    if min(np.nansum(mean), np.nansum(1 - mean)) < 0.5:
-        half = max(half, _unseen(captures, level))
-    return Interval(value, max(0.0, value - half), min(1.0, value + half), captures)
+    rare = min(np.nansum(mean), np.nansum(1 - mean))
+    half, widened = _widened(half, rare, captures, level)
+    low, high = max(0.0, value - half), min(1.0, value + half)
+    return Interval(value, low, high, captures, widened)
 
 
 def difference(first, second, *, seed=0, level=0.95):
@@ -99,9 +102,9 @@ def difference(first, second, *, seed=0, level=0.95):
         return Interval(value, -1.0, 1.0, captures)
     half = _half_width([first, second], seed, level)
     apart = _each(first.right - second.right, first.judged)
-    if np.nansum(np.abs(apart)) < 0.5:
-        half = max(half, _unseen(captures, level))
-    return Interval(value, max(-1.0, value - half), min(1.0, value + half), captures)
+    half, widened = _widened(half, np.nansum(np.abs(apart)), captures, level)
+    low, high = max(-1.0, value - half), min(1.0, value + half)
+    return Interval(value, low, high, captures, widened)
 
 
 def _each(right, judged):
@@ -109,9 +112,19 @@ def _each(right, judged):
     return np.divide(right, judged, out=np.full(right.shape, np.nan), where=judged > 0)
 
 
-def _unseen(captures, level):
-    """The largest share of captures that may fail where none of so many does."""
-    return 1 - ((1 - level) / 2) ** (1 / captures)
+def _widened(half, rare, captures, level):
+    """The half width, and whether it is that of captures that were not met.
+
+    Args:
+      half: the half width from the captures that were met.
+      rare: in how many captures in all the rarer thing happens.
+      captures: how many there are.
+      level: of confidence.
+    """
+    # The largest share of captures that may fail where none of so many does.
+    unmet = 1 - ((1 - level) / 2) ** (1 / captures)
+    widened = bool(rare < 0.5 and unmet > half)
+    return (unmet if widened else half), widened
 
 
 def _half_width(tables, seed, level):

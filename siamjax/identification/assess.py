@@ -1,15 +1,15 @@
 """Evaluates a run: results, the rule for identification, projector files, a picture."""
 
-import json
 import logging
 import pathlib
 
 import numpy as np
 
+from siamjax import files
 from siamjax.data import features
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, one_shot, results
-from siamjax.identification import decide, enrol, examples
+from siamjax.identification import decide, enrol, examples, tally
 from siamjax.reports import plots, projector
 from siamjax.training import restored, step
 from siamjax.types import NORMAL, TEST, SiamjaxError
@@ -45,30 +45,27 @@ def evaluate(workdir):
         groups(splits), draws=run.config.draws, seed=0, library=library,
     )  # fmt: skip
     chosen, rule = enrol.enrol(run, splits)
-    named = identified(run, splits, chosen, rule)
+    verdicts = identified(run, splits, chosen, rule)
     found |= dict(
-        step=run.step, version=run.version, rule=rule._asdict(), identification=named,
+        step=run.step,
+        version=run.version,
+        rule=rule._asdict(),
+        identification=tally.count(verdicts, near_s(run)),
         losses=step.hyper_parameters(run.config),
-    )  # fmt: skip
-    text = json.dumps(found, indent=1, allow_nan=False)
-    (workdir / "results.json").write_text(text + "\n")
-    results.write_csv(found, workdir)
+    )
+    files.write_json(workdir / results.FILE, found, allow_nan=False)
+    for name, rows in results.csv_tables(found).items():
+        files.write_csv(workdir / name, rows)
     examples.write_csv(workdir / "examples.csv", chosen)
     draw(workdir, run, splits, windows, points, library)
     print(results.table(found))
-    if named:
-        right = sum(row["right"] for row in named)
-        print(
-            f"identification with the default examples: {right} of {len(named)} test "
-            "captures of known conditions named right with the onset within "
-            f"{near_s(run):g} s"
-        )
+    for line in tally.lines(found["identification"]):
+        print(line)
     return found
 
 
 def near_s(run):
-    """How far an onset may be from the label's: a bin at least, which is all there
-    is."""
+    """Seconds that an onset may be from the label's: at least a bin."""
     return max(ONSET_WITHIN_S, run.config.data.bin_s)
 
 
@@ -82,42 +79,17 @@ def groups(splits):
 
 
 def identified(run, splits, chosen, rule):
-    """A row for each test capture of one known condition: what `identify` says of it.
-
-    A fault is right when the longest stretch that is not normal has its name and begins
-    near the label, see `near_s`; a normal capture when all of it is normal.
-    """
-    rows, within_s = [], near_s(run)
+    """`tally.Row`s of the test captures that have one fault or none."""
+    rows = []
     for i in np.flatnonzero(splits.role == TEST):
         labels = splits.labels[i]
         if len(labels) > 1:  # which of them would be the right one?
             continue
-        truth = labels[0].condition if labels else NORMAL
-        if truth not in splits.conditions[: splits.known]:
-            continue
+        label = labels[0] if labels and labels[0].condition != NORMAL else None
         seen, order = enrol.session_evidence(run, splits, i, chosen)
         spans = decide.timeline(seen, order, None, rule)
-        odd = [
-            span
-            for span in spans
-            if span.condition in order and span.condition != NORMAL
-        ]
-        longest = max(odd, key=lambda span: span.end_s - span.start_s, default=None)
-        error_s = longest.start_s - labels[0].onset_s if longest and labels else None
-        if labels:
-            right = longest is not None and longest.condition == truth
-            right = right and abs(error_s) <= within_s
-        else:
-            right = all(span.condition == NORMAL for span in spans)
-        rows.append(
-            dict(
-                capture=splits.sessions[i],
-                condition=truth,
-                named=longest.condition if longest else NORMAL,
-                onset_error_s=error_s,
-                right=right,
-            )
-        )
+        name, near = splits.sessions[i], near_s(run)
+        rows.append(tally.judge(name, spans, label, chosen.names, near))
     return rows
 
 

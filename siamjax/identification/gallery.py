@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from siamjax import files
 from siamjax.data import prepared
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import results as evaluation_results
@@ -65,7 +66,7 @@ def follow(workdir, every_s=3.0):
 
 def evaluated(workdir):
     """Whether the results are those of the run as it is now."""
-    results, traced = workdir / "results.json", workdir / trace.FILE
+    results, traced = workdir / evaluation_results.FILE, workdir / trace.FILE
     return results.exists() and (
         not traced.exists() or results.stat().st_mtime_ns >= traced.stat().st_mtime_ns
     )
@@ -149,12 +150,26 @@ def gather(workdir):
     if (traced := trace.read(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
     if evaluated(workdir):
-        found = json.loads((workdir / "results.json").read_text(encoding="utf-8"))
+        found = read_results(workdir)
         data["results"] = found
         data["results_text"] = evaluation_results.table(found)
         data |= look(workdir, found)
     data["facts"], data["subtitle"] = facts(data), subtitle(data)
     return data
+
+
+def read_results(workdir):
+    """results.json of a run.
+
+    Raises:
+      SiamjaxError: it is damaged, or of another version of its schema.
+    """
+    path = workdir / evaluation_results.FILE
+    remedy = f"run siamjax-evaluate --workdir {workdir} again"
+    found = files.read_json(path, remedy)
+    if found.get("schema") != evaluation_results.SCHEMA:
+        raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
+    return found
 
 
 def subtitle(data):
@@ -166,10 +181,11 @@ def subtitle(data):
     found = data["results"]
     shots, part = next(iter(found["shots"].items()))
     groups = [
-        f"{group} conditions {mean:.2f} [{low:.2f}, {high:.2f}]"
+        "{} conditions {value:.2f} [{low:.2f}, {high:.2f}]".format(
+            group, **units["window"]
+        )
         for group, units in part["recall"][found["main"]].items()
-        for mean, low, high in (units["window"],)
-        if mean is not None
+        if units["window"]["value"] is not None
     ]
     return (
         f"{steps} steps; recall per window from {shots} example of each condition: "
@@ -200,7 +216,8 @@ def look(workdir, found):
     run = restored.open_run(workdir, checkpoints.BEST)
     splits = open_splits(run.config.data)
     chosen, rule = enrol.stored(run)
-    right = {row["capture"]: row["right"] for row in found["identification"]}
+    verdicts = found["identification"]["captures"]
+    right = {row["capture"]: row["right"] for row in verdicts}
     return dict(
         timelines=timelines(run, splits, chosen, rule, right),
         **pictures.pictures(run, splits, chosen, rule),

@@ -72,9 +72,9 @@ def _metrics(results):
     """{name: value} of the main method, one example, per window."""
     recall = results["shots"]["1"]["recall"][results["main"]]
     return {
-        f"one_shot/{group}": units["window"][0]
+        f"one_shot/{group}": units["window"]["value"]
         for group, units in recall.items()
-        if units["window"][0] is not None
+        if units["window"]["value"] is not None
     }
 
 

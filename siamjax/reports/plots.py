@@ -197,7 +197,8 @@ def recall(path, found):
                 len(shots), len(groups), 1 + row * len(groups) + column
             )
             for y, method in enumerate(methods):
-                mean, low, high = part["recall"][method][group]["window"]
+                interval = part["recall"][method][group]["window"]
+                mean, low, high = (interval[x] for x in ("value", "low", "high"))
                 if mean is not None:
                     colour = drawing.PALE if found["methods"][method] else drawing.CURVE
                     axes.plot([low, high], [y, y], color=colour, linewidth=2)

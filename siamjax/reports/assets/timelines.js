@@ -16,7 +16,7 @@ function timelines() {
     fill(pressed ? wrong : all);
   } }, `only the ${wrong.length} wrong`);
   const judged = all.filter((row) => row.right !== null).length;
-  if (judged) root.append(el("p", {}, `${judged - wrong.length} of ${judged} captures of known conditions right. `, only));
+  if (judged) root.append(el("p", {}, `${judged - wrong.length} of ${judged} captures right. `, only));
   root.append(list);
   function fill(rows) {
     list.replaceChildren(...rows.flatMap((row, i) => (i % 12 ? [] : [axis(end_s)]).concat(timeline(row, end_s))));
