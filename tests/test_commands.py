@@ -123,7 +123,8 @@ def test_a_signal_saves_first(folder, tmp_path, number, code):
 
 def test_the_table_and_the_files_of_a_run(quiet):
     workdir, out = quiet
-    assert "mean and deviation (baseline)" in out and "untrained encoder" in out
+    assert "mean and deviation, cosine" in out and "untrained encoder" in out
+    assert "  unseen faults: " in out and "captures with a false alarm" in out
     results = json.loads((workdir / "results.json").read_text())
     assert set(results["shots"]) == {"1", "5"}
     assert results["conditions"]["busy"]["group"] == "novel"
@@ -137,6 +138,7 @@ def test_the_table_and_the_files_of_a_run(quiet):
         "examples.npz",
         "examples.csv",
         "results.csv",
+        "differences.csv",
         "confusion.csv",
     ):
         assert (workdir / name).stat().st_size > 0

@@ -50,7 +50,7 @@ def evaluate(workdir):
         step=run.step,
         version=run.version,
         rule=rule._asdict(),
-        identification=tally.count(verdicts, near_s(run)),
+        identification=tally.count(verdicts, near_s(run.config)),
         losses=step.hyper_parameters(run.config),
     )
     files.write_json(workdir / results.FILE, found, allow_nan=False)
@@ -64,9 +64,9 @@ def evaluate(workdir):
     return found
 
 
-def near_s(run):
+def near_s(config):
     """Seconds that an onset may be from the label's: at least a bin."""
-    return max(ONSET_WITHIN_S, run.config.data.bin_s)
+    return max(ONSET_WITHIN_S, config.data.bin_s)
 
 
 def groups(splits):
@@ -88,7 +88,7 @@ def identified(run, splits, chosen, rule):
         label = labels[0] if labels and labels[0].condition != NORMAL else None
         seen, order = enrol.session_evidence(run, splits, i, chosen)
         spans = decide.timeline(seen, order, None, rule)
-        name, near = splits.sessions[i], near_s(run)
+        name, near = splits.sessions[i], near_s(run.config)
         rows.append(tally.judge(name, spans, label, chosen.names, near))
     return rows
 
