@@ -1,6 +1,9 @@
 """Events to counts: every number worked out by hand."""
 
 import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from siamjax.data import columns, counts
 from siamjax.types import Events, Series, Session
@@ -121,3 +124,39 @@ def test_counters_are_rows_already():
     session = Session("a", 3.0, (), None, series)
     out = counts.of_session(session, ("x", "y"), 1.0)
     assert out.shape == (3, 2) and out.dtype == np.float32
+
+
+@given(
+    step_ns=st.integers(1_000_000, 2_000_000_000),
+    rows_of_bin=st.integers(1, 7),
+    bins=st.integers(1, 40),
+    extra=st.integers(0, 6),
+)
+@example(step_ns=50_000_000, rows_of_bin=2, bins=100, extra=0)
+def test_every_full_bin_of_a_series_is_there(step_ns, rows_of_bin, bins, extra):
+    rows = max(rows_of_bin * bins + extra % rows_of_bin, 2)
+    values = np.arange(rows, dtype=np.float32)[:, None]
+    series = Series(np.arange(rows) * step_ns, values)
+    means = counts.of_series(series, rows_of_bin * step_ns / 1e9)
+    bins = rows // rows_of_bin
+    wanted = values[: bins * rows_of_bin].reshape(bins, rows_of_bin).mean(1)
+    np.testing.assert_allclose(means[:, 0], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [3, 7, 30, 600])
+def test_a_step_that_is_no_whole_nanosecond_loses_no_bin(parts):
+    rows = 300 * parts
+    series = Series(np.arange(rows) * round(1e9 / parts), np.ones((rows, 1)))
+    assert len(counts.of_series(series, 1.0)) == 300
+
+
+@given(bin_ms=st.integers(1, 5000), bins=st.integers(0, 300))
+@example(bin_ms=100, bins=3)
+def test_every_full_bin_of_events_is_there(bin_ms, bins):
+    span_s = bins * bin_ms / 1000
+    assert len(counts.of_events(events(), KINDS, span_s, bin_ms / 1000)) == bins
+
+
+def test_nanoseconds_of_infinity_are_the_latest_time():
+    assert counts.nanoseconds(0.1 + 0.2) == 300_000_000
+    assert counts.nanoseconds(np.inf) == np.iinfo(np.int64).max

@@ -1,6 +1,8 @@
 """Labels of windows, worked out by hand."""
 
 import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from siamjax.data import windows
 from siamjax.types import RECOVERING, TRANSITIONAL, Label
@@ -82,3 +84,22 @@ def test_normal_bins_hold_no_fault():
     labels = (Label("normal", 1.0, 3.0), *faults, Label("normal", 6.5, 8.0))
     got = windows.normal_bins(labels, 8, 1.0)
     np.testing.assert_array_equal(got, [0, 1, 1, 0, 0, 0, 0, 1])
+
+
+@given(bin_ms=st.integers(1, 5000), onset=st.integers(4, 20))
+@example(bin_ms=100, onset=6)
+def test_labels_at_the_ends_of_bins_hold_at_any_length_of_a_bin(bin_ms, onset):
+    """As decimal fractions of a second: 7 bins of 0.1 s end at 0.7000000000000001 s."""
+    end = onset + 6
+    fault = Label("blocked", onset * bin_ms / 1000, end * bin_ms / 1000)
+    windows_found = windows.of_session(
+        0, np.zeros((40, 2)), (fault,), CONDITIONS,
+        length=4, hop=1, first=4, bin_s=bin_ms / 1000,
+    )  # fmt: skip
+    inside = windows_found.start[windows_found.condition == 1]
+    assert inside.tolist() == [onset, onset + 1, onset + 2]
+    normal = Label("normal", fault.onset_s, fault.clear_s)
+    bins = windows.normal_bins((normal,), 40, bin_ms / 1000)
+    assert np.flatnonzero(bins).tolist() == list(range(onset, end))
+    bins = windows.normal_bins((fault,), 40, bin_ms / 1000)
+    assert np.flatnonzero(bins).tolist() == list(range(onset))

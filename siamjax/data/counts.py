@@ -3,9 +3,11 @@
 import numpy as np
 
 from siamjax.data import columns
+from siamjax.types import Series
 
 # RFC 3261, timers B and F: after 64 * T1 the client itself gives a transaction up.
 GIVEN_UP_NS = 32_000_000_000
+_LAST_S = np.iinfo(np.int64).max / 1e9
 
 
 def of_session(session, kinds, bin_s):
@@ -23,7 +25,8 @@ def of_session(session, kinds, bin_s):
 
 def of_events(events, kinds, span_s, bin_s):
     """Counts `[bins, len(columns.SIP)]` of events, without the last, partial bin."""
-    bins, bin_ns = int(span_s / bin_s), round(bin_s * 1e9)
+    bin_ns = nanoseconds(bin_s)
+    bins = nanoseconds(span_s) // bin_ns
     inside = events.time_ns < bins * bin_ns
     events = type(events)(*(column[inside] for column in events))
     bin_of, index = events.time_ns // bin_ns, _index()
@@ -55,14 +58,19 @@ def of_events(events, kinds, span_s, bin_s):
 
 
 def of_series(series, bin_s):
-    """Counters `[bins, F]`: the mean of the measured rows of each bin.
+    """Counters `[bins, F]`: the mean of the measured rows of each full bin.
 
     A step that is longer than a bin is refused before: see `too_coarse`.
     """
-    bin_of = (series.time_ns / (bin_s * 1e9) + 1e-6).astype(int)
+    rows, bin_ns = len(series.time_ns), nanoseconds(bin_s)
+    # The step was rounded to a nanosecond: rows of 1/3 s, of 333333333 ns, fill a bin
+    # of 1 s three by three. So half a nanosecond a row is added; all is counted in
+    # halves.
+    step = 2 * step_ns(series) + 1
+    bin_of = np.arange(rows) * step // (2 * bin_ns)
     if (np.diff(bin_of) == 1).all():
         return series.values.astype(np.float32)
-    bins = round(len(series.time_ns) * step_s(series) // bin_s)
+    bins = rows * step // (2 * bin_ns)
     inside = bin_of < bins
     values, bin_of = series.values[inside].astype(float), bin_of[inside]
     measured = ~np.isnan(values)
@@ -84,7 +92,20 @@ def too_coarse(series, bin_s):
 
 def step_s(series):
     """Seconds from one row of a series to the next."""
-    return float(series.time_ns[1] - series.time_ns[0]) / 1e9
+    return step_ns(series) / 1e9
+
+
+def step_ns(series: Series) -> int:
+    """Nanoseconds from one row of a series to the next."""
+    return int(series.time_ns[1] - series.time_ns[0])
+
+
+def nanoseconds(seconds: float) -> int:
+    """Seconds as the nearest integer of nanoseconds; infinity as the largest of int64.
+
+    Times are compared and divided so: as floats, 0.3 s hold two bins of 0.1 s.
+    """
+    return min(round(min(seconds, _LAST_S) * 1e9), np.iinfo(np.int64).max)
 
 
 def _index():

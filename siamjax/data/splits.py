@@ -183,7 +183,7 @@ def usable(sessions, config):
             for label in session.labels
             if label.onset_s < config.baseline_s and label.condition != NORMAL
         ]
-        if session.span_s < needed_s:
+        if counts.nanoseconds(session.span_s) < counts.nanoseconds(needed_s):
             left_out.append(
                 f"{session.name}: {session.span_s:.1f} s is too short for a baseline "
                 f"and one window ({needed_s:g} s)"

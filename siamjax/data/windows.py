@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from siamjax.data.counts import nanoseconds
 from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Windows
 
 # A window after a fault counts as recovered when its mean absolute feature is within
@@ -32,20 +33,21 @@ def of_session(index, features, labels, conditions, *, length, hop, first, bin_s
       bin_s: seconds of a bin.
     """
     begin = starts(len(features), length=length, hop=hop, first=first)
-    begin_s, end_s = begin * bin_s, (begin + length) * bin_s
+    bin_ns = nanoseconds(bin_s)
+    begin_ns = begin.astype(np.int64) * bin_ns
+    end_ns = begin_ns + length * bin_ns
     if any(label.condition == NORMAL for label in labels):
         condition = np.full(len(begin), TRANSITIONAL, np.int32)
         for label in labels:
-            inside = (begin_s >= label.onset_s) & (end_s <= label.clear_s)
+            inside = _inside(label, begin_ns, end_ns)
             condition[inside] = conditions.index(label.condition)
         return Windows(np.full(len(begin), index, np.int32), begin, condition)
     condition = np.full(len(begin), conditions.index(NORMAL), np.int32)
     for label in labels:
-        condition[end_s > label.onset_s] = TRANSITIONAL
-        condition[(begin_s >= label.onset_s) & (end_s <= label.clear_s)] = (
-            conditions.index(label.condition)
-        )
-        condition[begin_s >= label.clear_s] = RECOVERING
+        condition[end_ns > nanoseconds(label.onset_s)] = TRANSITIONAL
+        inside = _inside(label, begin_ns, end_ns)
+        condition[inside] = conditions.index(label.condition)
+        condition[begin_ns >= nanoseconds(label.clear_s)] = RECOVERING
     if labels and (condition == RECOVERING).any():
         quiet = quietness(features, begin, length)
         calm = np.arange(0, first - length + 1, max(hop // 2, 1))
@@ -80,16 +82,12 @@ def normal_bins(labels, bins, bin_s):
     """`[bins]` bool: bins of the session's stretches of normal, or before its first
     fault."""
     normal = [label for label in labels if label.condition == NORMAL]
-    begin_s = np.arange(bins) * bin_s
+    bin_ns = nanoseconds(bin_s)
+    begin_ns = np.arange(bins) * bin_ns
+    end_ns = begin_ns + bin_ns
     if not normal:
-        return begin_s + bin_s <= (labels[0].onset_s if labels else np.inf)
-    return np.any(
-        [
-            (begin_s >= label.onset_s) & (begin_s + bin_s <= label.clear_s)
-            for label in normal
-        ],
-        axis=0,
-    )
+        return end_ns <= nanoseconds(labels[0].onset_s if labels else np.inf)
+    return np.any([_inside(label, begin_ns, end_ns) for label in normal], axis=0)
 
 
 def quietness(features, begin, length):
@@ -107,6 +105,12 @@ def join(parts):
 def take(windows, chosen):
     """The windows at these rows (indices or mask)."""
     return Windows(*(column[chosen] for column in windows))
+
+
+def _inside(label, begin_ns, end_ns):
+    """`[N]` bool: which stretches from begin to end lie wholly inside a label's."""
+    onset_ns, clear_ns = nanoseconds(label.onset_s), nanoseconds(label.clear_s)
+    return (begin_ns >= onset_ns) & (end_ns <= clear_ns)
 
 
 def _for_good(calm):
