@@ -100,12 +100,15 @@ def read_json(path: str | os.PathLike, remedy: str) -> Any:
 def damaged(path: str | os.PathLike, remedy: str) -> Iterator[None]:
     """Turns what reading a damaged file raises into `Damaged`, one line with a remedy.
 
-    An OSError that names its file passes: its line says what the system refused.
+    An OSError that names its file passes: its line says what the system refused. A lack
+    of memory is a plain `SiamjaxError`: the file may be sound.
     """
     try:
         yield
     except SiamjaxError:
         raise
+    except MemoryError as error:
+        raise SiamjaxError(f"{path} needs more memory than there is") from error
     except Exception as error:  # the readers of zip, JSON, NumPy, CSV raise many kinds
         if isinstance(error, OSError) and error.filename is not None:
             raise

@@ -401,6 +401,22 @@ def test_nothing_that_names_anyone_is_kept(tmp_path):
     assert "192.0.2" not in kept and "bob" not in kept and "call" not in kept
 
 
+def test_methods_that_a_sender_made_up_are_one_kind(tmp_path):
+    records = []
+    for i in range(26):
+        method = chr(65 + i) * 1000
+        branch = f"z9hG4bK-{i}"
+        records.append(at(2 * i, build.request(method, f"{i}", 1, branch)))
+        answer = build.answer(200 + i, method, f"{i}", 1, branch)
+        records.append(at(2 * i + 1, answer, up=False))
+    events_read, kinds, report = read(tmp_path / "a", records)
+    assert kinds[::2] == ["other"] * 26
+    assert kinds[1::2] == [f"other/{200 + i}" for i in range(26)]
+    assert report.causes == {"other_method": 52} and report.messages == 52
+    # They are matched as any other.
+    assert events_read.latency_ns.tolist() == [-1, MS] * 26
+
+
 def unread(packet):
     """How a call of seven messages looks inside what is not read."""
     pppoe = b"\x11\0\0\1" + struct.pack("!HH", len(packet) + 2, 0x21)
@@ -451,3 +467,12 @@ def test_a_capture_of_packets_without_a_time_says_so(tmp_path):
     (tmp_path / "a").write_bytes(build.pcapng([]) + 2 * simple)
     with pytest.raises(SiamjaxError, match="without a packet: 2 untimed"):
         events.read(tmp_path / "a")
+
+
+def test_a_lack_of_memory_is_one_line(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(events.rows, "read", fail)
+    with pytest.raises(SiamjaxError, match="a needs more memory than there is"):
+        read(tmp_path / "a", build.call())

@@ -1,11 +1,16 @@
 """SIP messages: spellings, cuts, and what is none."""
 
+import contextlib
+import signal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamjax.capture import sip
 from tests import packet_builder as build
+
+MEGABYTE = 1 << 20
 
 
 @pytest.mark.parametrize("spelling", ["usual", "compact"])
@@ -85,6 +90,59 @@ def test_a_cut_message_says_nothing_false(spelling):
             assert sum(part is not None for part in got) >= known
             known = sum(part is not None for part in got)
         assert got == full
+
+
+FIRST = b"INVITE sip:a SIP/2.0\r\n"
+VIA = FIRST + b"Via: a;branch=b\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"", b"SIP/2.0 200 ", b"INVITE ", b"INVITE sip:", FIRST, FIRST + b"Via: ",
+        FIRST + b"Via: a;branch=", VIA, VIA + b"CSeq: 1", VIA + b"CSeq: 1 INVITE\r\n",
+        VIA + b"Call-ID: c\r\n", FIRST + b"v:", FIRST + b"CSeq: 1", FIRST + b"i:",
+    ],
+)  # fmt: skip
+def test_a_message_of_megabytes_is_read_once(head):
+    """What is looked at twice costs hours here: once, it is some milliseconds."""
+    parts = (
+        b" ", b"\t", b"\n ", b"\r\n ", b"\r\n", b"\r", b";", b"; ", b";branch",
+        b";branch=", b",", b"A", b"1", b"\nv:", b"\nvia ", b"\nv:\n ", b"CSeq: ", b"C",
+        b"x\r\n", b" SIP/2.0",
+    )  # fmt: skip
+    with time_limit(10):
+        for part in parts:
+            message = head + part * (MEGABYTE // 16 // len(part))
+            sip.parse(message, True)
+            sip.parse(message)
+        sip.parse(head + b" " * MEGABYTE)
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Raises in place of hanging; regular expressions look for signals, too."""
+
+    def stop(*_):
+        raise TimeoutError(f"not done in {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_branch_is_the_first_of_the_first_hop():
+    def branch(via):
+        text = FIRST + b"CSeq: 1 INVITE\r\nCall-ID: c\r\nVia: " + via + b"\r\n\r\n"
+        return sip.parse(text).branch
+
+    assert branch(b"a;rport; Branch = x ;branch=y, b;branch=z") == b"x"
+    assert branch(b"a;branch") is None and branch(b"a;branch= ;x") is None
+    assert branch(b"a;my-branch=x") is None and branch(b"branch=x") is None
 
 
 @settings(max_examples=300, deadline=None)

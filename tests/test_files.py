@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from siamjax import files, streams, text
-from siamjax.types import UsageError
+from siamjax.types import SiamjaxError, UsageError
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -42,6 +42,13 @@ def test_a_damaged_file_is_one_line_with_its_name_and_a_remedy(tmp_path):
     path.write_bytes(b"\xff\x00{")
     with pytest.raises(files.Damaged, match=r"a\.json is damaged .*: run it again"):
         files.read_json(path, "run it again")
+
+
+def test_a_lack_of_memory_is_one_line_and_no_damage():
+    with pytest.raises(SiamjaxError, match="needs more memory than there is") as error:
+        with files.damaged("a.json", "run it again"):
+            raise MemoryError
+    assert not isinstance(error.value, files.Damaged)
 
 
 def test_a_lock_names_who_holds_it_and_ends_with_the_process(tmp_path):

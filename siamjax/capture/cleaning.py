@@ -17,6 +17,7 @@ CAUSES = {
     "fragment": "fragments of IP packets: the first is read, the others are not",
     "snapped": "packets cut by the snap length: fine where the headers are there",
     "cut_short": "packets cut before what names their transaction",
+    "other_method": "messages of a method that is none of SIP's: of kind other",
     "reordered": "packets earlier than the one before: sorted",
     "duplicated": "packets captured twice: used once",
     "tcp": "packets of TCP, not read",

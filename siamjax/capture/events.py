@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from siamjax import files
 from siamjax.capture import cleaning, rows, server
 from siamjax.types import Events, SiamjaxError
 
@@ -11,18 +12,25 @@ from siamjax.types import Events, SiamjaxError
 _APART_NS = 86_400_000_000_000
 
 
-def read(path, server_address=None):
+def read(path, server_address=None, *, limit_expansion=True):
     """The events of a capture, in order of time; no address and no Call-ID is in them.
 
     Args:
       path: of the capture file.
       server_address: bytes of the server's IP address; by default it is found.
+      limit_expansion: whether a file that expands beyond measure is refused.
     Returns:
       `types.Events`; the names of their kinds, sorted; a `cleaning.Report`.
     Raises:
-      SiamjaxError: the file is empty, not a capture, or without a packet.
+      SiamjaxError: the file is empty, not a capture, without a packet, or too large.
+      OSError: it is not there, or cannot be opened.
     """
-    found = rows.read(path)
+    with files.damaged(path, "it cannot be read as a capture"):
+        return _read(path, server_address, limit_expansion)
+
+
+def _read(path, server_address, limit_expansion):
+    found = rows.read(path, limit_expansion=limit_expansion)
     if not len(found.packet_ns):
         why = cleaning.listed(found.counts)
         raise SiamjaxError(

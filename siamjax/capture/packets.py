@@ -1,31 +1,22 @@
-"""Packets of a capture file: pcap or pcapng, plain or gzip, xz, zstd.
+"""Packets of a capture file: pcap or pcapng, plain or gzip, bzip2, xz, zstd.
 
 dpkt's readers give times as floats, hide how long a packet was before it was cut, and
 know one interface a file. So the numbers that make up the formats are dpkt's, and the
 records are read here, with times as exact integers.
 """
 
-import lzma
 import struct
-import zlib
 
-import zstandard
 from dpkt import pcap, pcapng
 
+from siamjax.capture import expand
 from siamjax.types import SiamjaxError
 
-_CHUNK = 1 << 14  # what a broken compression costs at most
 # The largest snap length that libpcap writes; a longer record is none. Blocks of pcapng
 # that are no packets (names, secrets) may be longer.
 _LONGEST, _LONGEST_BLOCK = 1 << 18, 1 << 24
+_LONGEST_READ = 2 * _LONGEST  # of a block with a packet, its options included
 _LAST_NS = 1 << 62  # the year 2116: no time is later, and differences fit 64 bits
-
-_COMPRESSIONS = {
-    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
-    b"\x28\xb5\x2f\xfd": lambda: zstandard.ZstdDecompressor().decompressobj(),
-}
-_BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 # Magic number: nanoseconds in a unit of the fraction, bytes of a record's header.
 _PCAP = {
@@ -35,9 +26,11 @@ _PCAP = {
 }
 # Blocks with a time begin: interface (dropped), time high and low, both lengths.
 _TIMED = {pcapng.PCAPNG_BT_EPB: "IIIII", pcapng.PCAPNG_BT_PB: "HHIIII"}
+# Other blocks are passed over, without being held.
+_READ = frozenset((pcapng.PCAPNG_BT_IDB, pcapng.PCAPNG_BT_SPB, *_TIMED))
 
 
-def read(path, counts):
+def read(path, counts, *, limit_expansion=True):
     """Yields `(time_ns, link type, frame, original length)` of each packet of a file.
 
     Of a file that is cut, what stands before the cut is read, and `counts["truncated"]`
@@ -47,47 +40,52 @@ def read(path, counts):
     Args:
       path: of the file; its name does not matter.
       counts: a `collections.Counter` that takes what was wrong.
+      limit_expansion: whether a file that expands beyond measure is refused.
     Raises:
-      SiamjaxError: the file is empty, or not a capture.
+      SiamjaxError: the file is empty, not a capture, or expands too much.
     """
     with open(path, "rb") as file:
-        chunks = _guarded(_chunks(file), counts)
-        head = b""
-        while len(head) < 24 and (chunk := next(chunks, b"")):
-            head += chunk
+        chunks = _guarded(expand.pieces(file, limited=limit_expansion), counts)
+        head = _at_least(24, b"", chunks)
         if not head:
             what = "damaged or cut at its beginning" if counts else "an empty file"
             raise SiamjaxError(f"{path}: {what}")
         yield from _reader(head, path)(head, chunks, counts)
 
 
-def _chunks(file):
-    """The bytes of a file in pieces, decompressed."""
-    raw = file.read(_CHUNK)
-    new = next((_COMPRESSIONS[m] for m in _COMPRESSIONS if raw.startswith(m)), None)
-    while raw and new is None:
-        yield raw
-        raw = file.read(_CHUNK)
-    while raw:  # compressed streams may follow each other, with zeros between them
-        stream = new()
-        while raw and not stream.eof:
-            yield stream.decompress(raw)
-            raw = b"" if stream.eof else file.read(_CHUNK)
-        if not stream.eof:
-            raise EOFError
-        raw = stream.unused_data.lstrip(b"\0")
-        while not raw and (more := file.read(_CHUNK)):
-            raw = more.lstrip(b"\0")
-
-
 def _guarded(chunks, counts):
     """Ends where a compressed stream is broken, and says so in counts."""
     try:
-        yield from filter(None, chunks)
+        yield from chunks
     except EOFError:
         counts["truncated"] = 1
-    except _BROKEN:
+    except expand.Broken:
         counts["damaged"] += 1
+
+
+def _at_least(size, data, chunks):
+    """Data and what follows it in the chunks, `size` bytes or more; fewer at the end.
+
+    It is copied once, however many chunks it takes.
+    """
+    parts, length = [data], len(data)
+    while length < size and (chunk := next(chunks, b"")):
+        parts.append(chunk)
+        length += len(chunk)
+    return b"".join(parts)
+
+
+def _after(size, data, chunks):
+    """What follows the first `size` bytes of data and the chunks; None: they are cut.
+
+    What is passed over is not held.
+    """
+    while len(data) < size:
+        size -= len(data)
+        data = next(chunks, b"")
+        if not data:
+            return None
+    return data[size:]
 
 
 def _reader(head, path):
@@ -103,7 +101,7 @@ def _reader(head, path):
 def _pcap(order, unit_ns, size, head, chunks, counts):
     link = struct.unpack_from(f"{order}I", head, 20)[0] & 0xFFFF
     unpack = struct.Struct(f"{order}IIII").unpack_from
-    data, at = head, 24
+    data, at, needed = head, 24, size
     while True:
         end = len(data)
         while end - at >= size:
@@ -111,50 +109,60 @@ def _pcap(order, unit_ns, size, head, chunks, counts):
             if captured > _LONGEST:
                 counts["damaged"] += 1
                 return
-            stop = at + size + captured
+            needed = size + captured
+            stop = at + needed
             if stop > end:
                 break
             time_ns = seconds * 1_000_000_000 + fraction * unit_ns
             yield time_ns, link, data[at + size : stop], length
-            at = stop
-        chunk = next(chunks, b"")
-        if not chunk:
+            at, needed = stop, size
+        data, at = _at_least(needed, data[at:], chunks), 0
+        if len(data) < needed:
             break
-        data, at = data[at:] + chunk, 0
-    if at < len(data):
+    if data:
         counts["truncated"] = 1
 
 
 def _pcapng(head, chunks, counts):
     data, at, order, interfaces = head, 0, "<", []
     while True:
-        while len(data) - at >= 12:
-            kind, size = struct.unpack_from(f"{order}II", data, at)
-            if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both orders
-                little = data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a"
-                order, interfaces = "<" if little else ">", []
-                size = struct.unpack_from(f"{order}I", data, at + 4)[0]
-            if size < 12 or size % 4 or size > _LONGEST_BLOCK:
-                counts["damaged"] += 1
-                return
-            if at + size > len(data):
+        if len(data) - at < 12:
+            data, at = _at_least(12, data[at:], chunks), 0
+            if len(data) < 12:
                 break
-            body = data[at + 8 : at + size - 4]
-            at += size
+        kind, size = struct.unpack_from(f"{order}II", data, at)
+        if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both orders
+            little = data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a"
+            order, interfaces = "<" if little else ">", []
+            size = struct.unpack_from(f"{order}I", data, at + 4)[0]
+        if size < 12 or size % 4 or size > _LONGEST_BLOCK:
+            counts["damaged"] += 1
+            return
+        stop = at + size
+        if kind in _READ and size <= _LONGEST_READ:
+            if stop > len(data):
+                data, at, stop = _at_least(size, data[at:], chunks), 0, size
+                if len(data) < size:
+                    break
             try:
+                body = data[at + 8 : stop - 4]
                 if kind == pcapng.PCAPNG_BT_IDB:
                     interfaces.append(_interface(order, body))
                 elif kind in _TIMED:
                     yield _timed(order, _TIMED[kind], body, interfaces)
-                elif kind == pcapng.PCAPNG_BT_SPB:
+                else:
                     counts["untimed"] += 1
             except (struct.error, IndexError):
                 counts["damaged"] += 1
-        chunk = next(chunks, b"")
-        if not chunk:
-            break
-        data, at = data[at:] + chunk, 0
-    if at < len(data):
+        else:
+            if kind in _READ:
+                counts["damaged"] += 1
+            if stop > len(data):
+                data, stop = _after(size, data[at:], chunks), 0
+                if data is None:
+                    break
+        at = stop
+    if data is None or data:
         counts["truncated"] = 1
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from siamjax.capture import layers, packets, sip
 
 ICMP, OTHER = "icmp", "other"
+_OTHER_METHOD = OTHER.encode()
 NONE = -1
 
 # What a row says: nothing of SIP, an answer, a request, one that can begin a dialog.
@@ -55,11 +56,12 @@ class Found(NamedTuple):
     counts: Counter  # by cause of `cleaning.CAUSES`
 
 
-def read(path):
-    """Everything of a capture, `Found`; errors as of `packets.read`."""
+def read(path, **options):
+    """Everything of a capture, `Found`; options and errors are of `packets.read`."""
     numbering = _Numbering()
+    found = packets.read(path, numbering.counts, **options)
     with _no_garbage_collection():
-        for time_ns, link, frame, length in packets.read(path, numbering.counts):
+        for time_ns, link, frame, length in found:
             numbering.add(time_ns, link, frame, length)
     # [N, columns] -> contiguous columns
     flat = np.array(numbering.rows, np.int64).reshape(-1, len(Rows._fields))
@@ -144,8 +146,12 @@ class _Numbering:
             says = CREATES if method in _CREATING else REQUEST
         else:
             says = ANSWER
-        # Of an answer without CSeq nobody knows what it answers.
-        return (method, status) if method else OTHER, transaction, dialog, says
+        if method is None:  # an answer without CSeq: nobody knows what it answers
+            return OTHER, transaction, dialog, says
+        if method not in sip.METHODS:  # a sender can make up as many as it likes
+            self.counts["other_method"] += 1
+            method = _OTHER_METHOD
+        return (method, status), transaction, dialog, says
 
     def _count(self, what):
         """The same of what is no message."""

@@ -3,35 +3,44 @@
 import re
 from typing import NamedTuple
 
+# The methods of RFC 3261 and its extensions, as IANA lists them.
+METHODS = frozenset(
+    b"""ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER
+    SUBSCRIBE UPDATE""".split()
+)
+
+# No message can make these slow: what is skipped is never tried again (*+, ++), or what
+# follows it cannot begin with what is skipped, so that trying again fails at once.
 _ANSWER = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?!\d)")
-_REQUEST = re.compile(rb"([A-Z]+) [^ \r\n]+ SIP/2\.0\r?\n")
+_REQUEST = re.compile(rb"([A-Z]++) [^ \r\n]++ SIP/2\.0\r?\n")
 # A snap length may end a packet inside a long first line.
-_CUT_REQUEST = re.compile(rb"([A-Z]+) (?:sips?|tel|urn):[^ \r\n]*(?: [SIP/2.0]*\r?)?\Z")
+_CUT_REQUEST = re.compile(
+    rb"([A-Z]++) (?:sips?|tel|urn):[^ \r\n]*+(?: [SIP/2.0]*+\r?)?\Z"
+)
 # The line must end: half a Call-ID would name another dialog.
 _HEADER = re.compile(
-    rb"""\n(?:(cseq)|(call-id|i)|(?:via|v))[ \t]*:
-    (?:[ \t]|\r?\n[ \t])*    # a value may begin on the next line
-    ([^\r\n]*)(?=[\r\n])""",
+    rb"""\n(?:(cseq)|(call-id|i)|(?:via|v))[ \t]*+:
+    (?:[ \t]|\r?\n[ \t])*+    # a value may begin on the next line
+    ([^\r\n]*+)(?=[\r\n])""",
     re.IGNORECASE | re.VERBOSE,
 )
-_CSEQ = re.compile(rb"(\d+)[ \t]+([A-Z]+)")
-_BRANCH = re.compile(rb"[^,]*;[ \t]*branch[ \t]*=[ \t]*([^;, \t]+)", re.IGNORECASE)
+_CSEQ = re.compile(rb"(\d++)[ \t]++([A-Z]++)")
+_BLANKS = b" \t"
 
 # Nearly all messages are spelt like this, and one match reads them in half the time.
-# What is skipped is never tried again (*+), so that no message can make it slow; that a
-# line could hold a bare line feed is not looked for.
+# That a line could hold a bare line feed is not looked for.
 _USUAL = re.compile(
-    rb"""(?:SIP/2\.0\ ([1-6]\d\d)\ [^\r\n]*|([A-Z]+)\ [^ \r\n]+\ SIP/2\.0)\r\n
-    Via:\ [^\r\n,;]*;branch=([^\r\n,;\ \t]+)[^\r\n,]*\r\n
-    (?:(?!C(?:Seq|all-ID):\ )[^\r]+\r\n)*+
+    rb"""(?:SIP/2\.0\ ([1-6]\d\d)\ [^\r\n]*+|([A-Z]++)\ [^ \r\n]++\ SIP/2\.0)\r\n
+    Via:\ [^\r\n,;]*+;branch=([^\r\n,;\ \t]++)[^\r\n,]*+\r\n
+    (?:(?!C(?:Seq|all-ID):\ )[^\r]++\r\n)*+
     (?:
-        CSeq:\ (\d+)\ ([A-Z]+)\r\n
-        (?:(?!Call-ID:\ )[^\r]+\r\n)*+
-        Call-ID:\ ([^\r\n\ \t]+)\r
+        CSeq:\ (\d++)\ ([A-Z]++)\r\n
+        (?:(?!Call-ID:\ )[^\r]++\r\n)*+
+        Call-ID:\ ([^\r\n\ \t]++)\r
     |
-        Call-ID:\ ([^\r\n\ \t]+)\r\n
-        (?:(?!CSeq:\ )[^\r]+\r\n)*+
-        CSeq:\ (\d+)\ ([A-Z]+)\r
+        Call-ID:\ ([^\r\n\ \t]++)\r\n
+        (?:(?!CSeq:\ )[^\r]++\r\n)*+
+        CSeq:\ (\d++)\ ([A-Z]++)\r
     )""",
     re.VERBOSE,
 ).match
@@ -81,10 +90,18 @@ def _parse(payload, cut):
     if not first:
         return None
     via, cseq, call_id = _headers(payload, first.end() - 1)
-    branch = via and _BRANCH.match(via)
     named = cseq and _CSEQ.match(cseq)
     number, of = named.groups() if named else (None, None)
-    return Message(method or of, status, call_id, number, branch[1] if branch else None)
+    return Message(method or of, status, call_id, number, _branch(via or b""))
+
+
+def _branch(via):
+    """The branch of the first of the hops of a Via, or None."""
+    for parameter in via.partition(b",")[0].split(b";")[1:]:
+        name, _, value = parameter.partition(b"=")
+        if name.strip(_BLANKS).lower() == b"branch":
+            return value.strip(_BLANKS).split(b" ")[0].split(b"\t")[0] or None
+    return None
 
 
 def _headers(payload, start):
@@ -95,7 +112,7 @@ def _headers(payload, start):
         if is_cseq:
             cseq = cseq or value
         elif is_call_id:
-            call_id = call_id or value.strip(b" \t") or None
+            call_id = call_id or value.strip(_BLANKS) or None
         else:
             via = via or value
         if via and cseq and call_id:

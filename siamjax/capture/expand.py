@@ -1,0 +1,170 @@
+"""The content of a file in bounded pieces: plain or gzip, bzip2, xz, zstd.
+
+A file of 33 kB can expand to gigabytes. So what is held at once is bounded whatever the
+file, and a file that expands beyond all measure is refused in one line.
+"""
+
+import bz2
+import io
+import lzma
+import math
+import os
+import zlib
+from collections.abc import Generator, Iterator
+from typing import Any, BinaryIO
+
+import zstandard
+
+from siamjax.types import SiamjaxError
+
+_CHUNK = 1 << 14  # read at once; what a broken compression costs at most
+_PIECE = 1 << 16  # expanded at once
+# zstandard cannot be told how much to give. A block has 4 bytes or more and expands to
+# 128 kB at most, so that so many bytes give 4 MB at most.
+_SLICE = 128
+# The memory that a stream may ask for to look back: enough for xz -9 and zstd -19.
+_MEMORY = 66 << 20
+
+# A capture of SIP expands 20 to 40 times, one of equal messages some hundred times.
+MOST_TIMES = 1000
+# So much is always allowed, and more never.
+ALWAYS_BYTES, MOST_BYTES = 1 << 24, 1 << 34
+
+
+class Broken(Exception):
+    """A compressed stream that makes no sense."""
+
+
+def pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
+    """Yields the content of a file, decompressed, in pieces of 5 MB at most.
+
+    The compression is told by the content. Compressed streams may follow each other,
+    with zeros between them.
+
+    Args:
+      file: opened in binary, by its path.
+      limited: whether what expands too much is refused.
+    Raises:
+      EOFError: a stream is cut; all before the cut was given.
+      Broken: a stream makes no sense.
+      SiamjaxError: it expands, or wants memory, beyond the limits of this module.
+    """
+    raw = file.read(_CHUNK)
+    kind = next((kind for magic, kind in _KINDS.items() if raw.startswith(magic)), None)
+    if kind is None:
+        while raw:
+            yield raw
+            raw = file.read(_CHUNK)
+        return
+    size, total = os.fstat(file.fileno()).st_size, 0
+    most = allowed(size) if limited else math.inf
+    for piece in _streams(file, raw, *kind, limited):
+        total += len(piece)
+        if total > most:
+            raise too_large(file.name, size)
+        if piece:
+            yield piece
+
+
+class Expanded(io.RawIOBase):
+    """The same as a file to read from, for readers that want one."""
+
+    def __init__(self, file: BinaryIO, *, limited: bool = True):
+        super().__init__()
+        self._pieces, self._left = pieces(file, limited=limited), memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = memoryview(next(self._pieces, b""))
+        count = min(len(buffer), len(self._left))
+        buffer[:count], self._left = self._left[:count], self._left[count:]
+        return count
+
+
+def allowed(size: int) -> int:
+    """The bytes that a compressed file of this size may expand to."""
+    return min(MOST_BYTES, max(ALWAYS_BYTES, MOST_TIMES * size))
+
+
+def too_large(path: str | os.PathLike, size: int) -> SiamjaxError:
+    """The error of a file of `size` bytes that expands beyond what is allowed."""
+    return _refused(path, f"{size} bytes expand to more than {allowed(size)}")
+
+
+def _refused(path, what):
+    return SiamjaxError(
+        f"{path}: {what}, which may be an attack; where you trust the file, decompress "
+        "it first, or ingest it with --nolimit_expansion"
+    )
+
+
+def _streams(file, raw, new, feed, limited):
+    """Pieces of the compressed streams of a file that begins with `raw`."""
+    while raw:
+        try:
+            stream, rest = new(limited), b""
+            while raw and not stream.eof:
+                rest = yield from feed(stream, raw)
+                raw = b"" if stream.eof else file.read(_CHUNK)
+        except _BROKEN as error:
+            if "memory" in str(error).lower():  # no reader has a class for it
+                what = f"to decompress it takes more than {_MEMORY >> 20} MB of memory"
+                raise _refused(file.name, what) from None
+            raise Broken(str(error)) from None
+        if not stream.eof:
+            raise EOFError("a compressed stream is cut")
+        raw = rest.lstrip(b"\0")
+        while not raw and (more := file.read(_CHUNK)):
+            raw = more.lstrip(b"\0")
+
+
+Feeding = Generator[bytes, None, bytes]  # yields pieces, returns what follows the end
+
+
+def _feed_zlib(stream: Any, raw: bytes) -> Feeding:
+    while raw and not stream.eof:
+        yield stream.decompress(raw, _PIECE)
+        raw = stream.unconsumed_tail
+    return stream.unused_data
+
+
+def _feed_lzma(stream: Any, raw: bytes) -> Feeding:
+    """Of xz and bzip2, whose readers have the same methods."""
+    try:
+        yield stream.decompress(raw, _PIECE)
+        while not (stream.eof or stream.needs_input):
+            yield stream.decompress(b"", _PIECE)
+    except OSError as error:  # the only error of bz2
+        raise Broken(str(error)) from None
+    return stream.unused_data
+
+
+def _feed_zstd(stream: Any, raw: bytes) -> Feeding:
+    for start in range(0, len(raw), _SLICE):
+        end = start + _SLICE
+        yield stream.decompress(raw[start:end])
+        if stream.eof:
+            return stream.unused_data + raw[end:]
+    return b""
+
+
+def _new_xz(limited):
+    return lzma.LZMADecompressor(memlimit=_MEMORY if limited else None)
+
+
+def _new_zstd(limited):
+    window = _MEMORY if limited else 1 << 31
+    return zstandard.ZstdDecompressor(max_window_size=window).decompressobj()
+
+
+_BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError)
+# The first bytes of a compression: what makes a reader of a stream, and what feeds it.
+_KINDS = {
+    b"\x1f\x8b": (lambda limited: zlib.decompressobj(wbits=31), _feed_zlib),
+    b"BZh": (lambda limited: bz2.BZ2Decompressor(), _feed_lzma),
+    b"\xfd7zXZ\x00": (_new_xz, _feed_lzma),
+    b"\x28\xb5\x2f\xfd": (_new_zstd, _feed_zstd),
+}

@@ -1,0 +1,156 @@
+"""Compressed files: all that was packed, in bounded pieces, not beyond measure."""
+
+import bz2
+import gzip
+import lzma
+import tempfile
+from collections import Counter
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siamjax.capture import expand, packets
+from siamjax.types import SiamjaxError
+from tests import packet_builder as build
+
+PACK = {
+    "plain": lambda data: data,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: zstandard.ZstdCompressor().compress(data),
+}
+COMPRESSED = [kind for kind in PACK if kind != "plain"]
+# 4 MB are the most that a slice of zstd expands to, with some blocks under way.
+MOST_AT_ONCE = 5_000_000
+
+
+def pieces(packed, **options):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(packed)
+        file.flush()
+        with open(file.name, "rb") as opened:
+            yield from expand.pieces(opened, **options)
+
+
+def zeros(kind):
+    """20 MB of zeros, quickly packed."""
+    quick = {"xz": lambda text: lzma.compress(text, preset=0)}
+    return quick.get(kind, PACK[kind])(bytes(20 << 20))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(list(PACK)),
+    st.lists(st.tuples(st.binary(max_size=9), st.integers(0, 90_000)), max_size=4),
+    st.integers(0, 20_000),
+)
+def test_the_pieces_are_what_was_packed(kind, parts, gap):
+    """Streams may follow each other, with zeros between them."""
+    parts = [seed * times for seed, times in parts]
+    between = b"" if kind in ("plain", "zst") else bytes(gap)
+    packed = between.join(map(PACK[kind], parts))
+    if kind == "plain" or not parts:
+        assert b"".join(pieces(packed)) == packed
+        return
+    got = list(pieces(packed))
+    assert b"".join(got) == b"".join(parts)
+    assert all(0 < len(piece) <= MOST_AT_ONCE for piece in got)
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_little_is_held_of_what_expands_much(kind):
+    packed = zeros(kind)
+    assert len(packed) < 25_000
+    sizes = [len(piece) for piece in pieces(packed, limited=False)]
+    assert max(sizes) <= MOST_AT_ONCE and sum(sizes) == 20 << 20
+
+
+@pytest.mark.parametrize("kind", ["bz2", "xz", "zst"])
+def test_what_expands_beyond_measure_is_refused_in_one_line(kind):
+    packed, total = zeros(kind), 0
+    with pytest.raises(SiamjaxError, match="--nolimit_expansion") as error:
+        for piece in pieces(packed):
+            total += len(piece)
+    assert total <= expand.ALWAYS_BYTES  # the rest was never expanded
+    assert f"{len(packed)} bytes expand to more than" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_may_expand_how_far():
+    assert expand.allowed(0) == expand.allowed(1000) == expand.ALWAYS_BYTES
+    assert expand.allowed(10**6) == expand.MOST_TIMES * 10**6
+    assert expand.allowed(10**9) == expand.MOST_BYTES
+
+
+def far_back(kind):
+    """Streams that may look back 128 MB."""
+    if kind == "xz":
+        far = dict(id=lzma.FILTER_LZMA2, preset=6, dict_size=1 << 27)
+        return lzma.compress(b"abc", filters=[far])
+    far = zstandard.ZstdCompressionParameters.from_level(3, window_log=27)
+    packing = zstandard.ZstdCompressor(compression_params=far).compressobj()
+    return packing.compress(b"abc") + packing.flush()
+
+
+@pytest.mark.parametrize("kind", ["xz", "zst"])
+def test_a_stream_that_wants_much_memory_is_refused(kind):
+    with pytest.raises(SiamjaxError, match="takes more than 66 MB of memory"):
+        list(pieces(far_back(kind)))
+    assert b"".join(pieces(far_back(kind), limited=False)) == b"abc"
+
+
+@pytest.mark.parametrize("pack", [
+    lambda data: lzma.compress(data, preset=9),
+    lambda data: zstandard.ZstdCompressor(19).compress(data),
+])  # fmt: skip
+def test_the_strongest_usual_settings_are_read(pack):
+    assert b"".join(pieces(pack(b"abc" * 99))) == b"abc" * 99
+
+
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_a_cut_stream_and_a_broken_one_are_told_apart(kind):
+    text = np.random.default_rng(0).bytes(200_000)
+    packed = PACK[kind](text)
+    with pytest.raises(EOFError):
+        got = b""
+        for piece in pieces(packed[: len(packed) * 2 // 3]):
+            got += piece
+    assert text.startswith(got)
+    if kind != "zst":  # which has no checksum unless asked for
+        broken = bytearray(packed)
+        broken[len(broken) // 2] ^= 255
+        with pytest.raises(expand.Broken):
+            list(pieces(bytes(broken)))
+    # What looks like a header of zstd may ask for terabytes.
+    with pytest.raises((expand.Broken, EOFError, SiamjaxError)):
+        list(pieces(packed[:6] + b"?" * 500))
+
+
+def test_a_capture_that_expands_beyond_measure_is_refused_before_its_first_packet(
+    tmp_path,
+):
+    """A name of 16 MB is passed over in pieces; then comes what is too much."""
+    text = build.pcapng([]) + build.block(4, bytes((1 << 24) - 12)) * 4
+    (tmp_path / "a").write_bytes(zstandard.ZstdCompressor(19).compress(text))
+    with pytest.raises(SiamjaxError, match="expand to more than 16777216, which may"):
+        list(packets.read(tmp_path / "a", Counter()))
+    counts = Counter()
+    assert list(packets.read(tmp_path / "a", counts, limit_expansion=False)) == []
+    assert not counts
+
+
+def test_blocks_of_pcapng_are_passed_over_wherever_the_pieces_end(tmp_path):
+    record = build.call()[0]
+    names = [build.block(4, bytes(4 * n)) for n in (0, 1, 4000, 5000, 1_000_000)]
+    packet = build.pcapng([record])
+    too_long = build.block(6, bytes(1 << 20))  # no packet is so long
+    text = packet + packet.join([*names, too_long, b""])
+    for data in (text, PACK["zst"](text), PACK["gz"](text)):
+        (tmp_path / "a").write_bytes(data)
+        counts = Counter()
+        assert len(list(packets.read(tmp_path / "a", counts))) == 7
+        assert counts == {"damaged": 1}
