@@ -30,6 +30,11 @@ _FORMAT = flags.DEFINE_enum(
 _SERVER = flags.DEFINE_string(
     "server", None, "IP address of the server; by default found in each capture."
 )
+_LIMIT_EXPANSION = flags.DEFINE_bool(
+    "limit_expansion", True,
+    "Leave out compressed files that expand more than 1000 times (16 MB are always "
+    "allowed, 17 GB never); --nolimit_expansion reads those that you trust.",
+)  # fmt: skip
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Processes; by default one a core.", lower_bound=1
 )
@@ -40,7 +45,11 @@ def main(argv):
     if _FORMAT.value == "counters":
         checks.require(_SERVER.value is None, "--server is for packets, not counters")
         prepare_counters.prepare_counters(
-            _CAPTURES.value, _LABELS.value, _OUT.value, workers=_WORKERS.value
+            _CAPTURES.value,
+            _LABELS.value,
+            _OUT.value,
+            limit_expansion=_LIMIT_EXPANSION.value,
+            workers=_WORKERS.value,
         )
         return
     prepare.prepare(
@@ -48,6 +57,7 @@ def main(argv):
         _LABELS.value,
         _OUT.value,
         server_address=_address(_SERVER.value),
+        limit_expansion=_LIMIT_EXPANSION.value,
         workers=_WORKERS.value,
     )
 

@@ -2,14 +2,19 @@
 
 import gzip
 import json
+import os
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from siamjax.capture import counters
+from siamjax.capture import counters, expand
 from siamjax.data import counts, prepare_counters, prepared
 from siamjax.types import Label, Series, SiamjaxError, UsageError
 
@@ -157,6 +162,126 @@ def test_what_was_not_read_of_a_table_is_told_from_what_was_not_measured(tmp_pat
     assert report.causes == dict(time_unread=2, gap=1)
     assert counters.not_read(report) == dict(time_unread=2)
     assert set(counters.CAUSES) >= counters.NOT_READ
+
+
+@pytest.mark.parametrize(
+    "time, calls, causes",
+    [
+        ("9999-12-31 00:00", "1", dict(time_unread=1)),
+        ("0001-01-01", "1", dict(time_unread=1)),
+        ("1" * 400, "1", dict(time_unread=1)),
+        ("9 " * 100_000, "1", dict(time_unread=1)),
+        ("2024-03-01 11:00", "1" * 400, dict(unread=1)),
+        ("2024-03-01 11:00", "9" * 5000, dict(unread=1)),
+        ("2024-03-01 11:00", "1e400", dict(unread=1)),
+        ("2024-03-01 11:00", "x" * 200_000, dict(unread=1)),
+        ("2024-03-01 11:00", "\0", dict(missing=1)),
+    ],
+    ids=[f"cell_{i}" for i in range(9)],
+)
+def test_a_cell_that_nobody_can_read_costs_itself_alone(tmp_path, time, calls, causes):
+    wanted, _ = read(tmp_path, clean())
+    text = (tmp_path / "a.csv").read_text()
+    (tmp_path / "b.csv").write_text(f"{text}{time},50,{calls}\n")
+    table, report = counters.read(tmp_path / "b.csv")
+    np.testing.assert_array_equal(table.values[:ROWS], wanted.values)
+    assert report.causes == causes
+    assert (table.first_ns, table.step_ns) == (wanted.first_ns, wanted.step_ns)
+
+
+@pytest.mark.parametrize("odd", [1e18, -1e18, 4.7e9, -9e9, np.inf, 10**18])
+def test_a_time_that_no_clock_shows_is_not_read(tmp_path, odd):
+    frame = clean().assign(time=np.arange(ROWS) * 60.0)
+    wanted, _ = read(tmp_path, frame)
+    extra = frame.iloc[[4]].astype({"time": object}).assign(time=odd)
+    table, report = read(tmp_path, pd.concat([frame[:9], extra, frame[9:]]), "b.csv")
+    np.testing.assert_array_equal(table.values, wanted.values)
+    assert report.causes == dict(time_unread=1)
+
+
+def test_times_in_milliseconds_are_asked_about(tmp_path):
+    frame = clean().assign(time=1_700_000_000_000 + np.arange(ROWS) * 60_000)
+    with pytest.raises(SiamjaxError, match="no times: numbers are seconds"):
+        read(tmp_path, frame)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_no_damage_of_a_table_is_more_than_one_line(tmp_path_factory, data):
+    """Bytes changed, put in and cut: rows of numbers, or an error of one line."""
+    text = bytearray(clean(12).to_csv(index=False).encode())
+    bad = st.sampled_from(
+        [
+            b"\xff\xfe",
+            b"\0",
+            b'"',
+            b",",
+            b"\n",
+            b"9" * 400,
+            b"1e18",
+            b"9999-12-31",
+            b"-",
+        ]
+    )
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(text)))
+        until = place + data.draw(st.integers(0, 12))
+        text[place:until] = data.draw(bad | st.binary(max_size=4))
+    path = tmp_path_factory.getbasetemp() / "damaged.csv"
+    path.write_bytes(text)
+    try:
+        table, _ = counters.read(path)
+    except SiamjaxError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert table.values.dtype == float and table.step_ns > 0
+
+
+def test_a_file_whose_name_is_no_utf8_is_read(tmp_path):
+    path = os.fsencode(tmp_path) + b"/a\xff.csv"
+    clean().to_csv(tmp_path / "a.csv", index=False)
+    os.rename(tmp_path / "a.csv", path)
+    _, report = counters.read(os.fsdecode(path))
+    assert report.rows == ROWS and report.causes == {}
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst", "zip"])
+def test_a_packed_table_is_read_and_one_that_expands_too_much_is_not(tmp_path, kind):
+    path = tmp_path / f"a.csv.{kind}"
+    compression = {"zst": "zstd", "gz": "gzip"}.get(kind, kind)
+    clean().to_csv(path, index=False, compression=compression)
+    table, _ = counters.read(path)
+    wanted, _ = read(tmp_path, clean())
+    np.testing.assert_array_equal(table.values, wanted.values)
+    if kind == "zst":
+        zeros = bytes(expand.ALWAYS_BYTES + 1)
+        path.write_bytes(zstandard.ZstdCompressor().compress(zeros))
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.csv", bytes(2 * expand.ALWAYS_BYTES))
+    else:
+        return
+    with pytest.raises(SiamjaxError, match="--nolimit_expansion"):
+        counters.read(path)
+
+
+def test_a_small_parquet_of_many_rows_is_refused_before_it_is_read(tmp_path):
+    rows = expand.ALWAYS_BYTES // 16 + 1
+    pd.DataFrame(dict(time=np.zeros(rows), load=np.zeros(rows))).to_parquet(
+        tmp_path / "a.parquet", index=False
+    )
+    with pytest.raises(SiamjaxError, match="bytes expand to more than 16777216"):
+        counters.read(tmp_path / "a.parquet")
+    with pytest.raises(SiamjaxError, match="rows of one time only"):
+        counters.read(tmp_path / "a.parquet", limit_expansion=False)
+
+
+def test_a_zip_of_several_files_says_so(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", "time,load\n0,1\n")
+        archive.writestr("b.csv", "time,load\n0,1\n")
+    with pytest.raises(SiamjaxError, match="holds 2 files: unpack it"):
+        counters.read(tmp_path / "a.zip")
 
 
 def test_pandas_missing_is_one_clear_line(tmp_path, monkeypatch):

@@ -130,6 +130,22 @@ def test_inputs_that_are_not_there(tmp_path):
         prepare.prepare(folder, folder / "other.csv", tmp_path / "out")
 
 
+def test_a_capture_that_expands_beyond_measure_is_left_out_unless_trusted(tmp_path):
+    names = build.block(4, bytes((1 << 24) - 12))  # passed over, all zeros
+    large = build.pcapng(build.call()) + names * 2
+    files = {"a.pcap": good(), "b.pcapng.zst": build.PACK["zst"](large)}
+    folder = lay_out(
+        tmp_path / "in", files, ["a.pcap,normal,,", "b.pcapng.zst,normal,,"]
+    )
+    said = run(folder, tmp_path / "out")
+    line = "b.pcapng.zst: .* expand to more than .* --nolimit_expansion, left out"
+    assert re.search(line, said), said
+    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a"]
+    # The same files, read in another way, are not up to date.
+    run(folder, tmp_path / "out", limit_expansion=False)
+    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a", "b"]
+
+
 def test_files_of_one_name_keep_apart(tmp_path):
     names = ["mon/a.pcap", "tue/a.pcap", "b.pcap", "b.pcapng"]
     folder = lay_out(

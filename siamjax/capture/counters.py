@@ -5,12 +5,16 @@ What was not measured is NaN and stays so: nothing is invented to fill a gap.
 """
 
 import importlib
+import io
+import os
 import warnings
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import cleaning
+from siamjax import files
+from siamjax.capture import cleaning, expand
 from siamjax.types import SiamjaxError, UsageError
 
 CAUSES = {
@@ -35,6 +39,10 @@ OFF_GRID = 0.1
 SPARSE = 50
 # A column that only grows has so many rises at least, and so many for each reset.
 RISES = 10
+# No time is this far from 1970 (years 1823 and 2116): differences fit 64 bits.
+_LAST_NS = 1 << 62
+# No number and no time has more characters.
+_LONGEST_CELL = 64
 # Beyond, a float32 is infinite.
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -61,20 +69,30 @@ class Table(NamedTuple):
     values: np.ndarray  # [N, F] float64; NaN where nothing was measured
 
 
-def read(path):
+def read(path, *, limit_expansion=True):
     """The `Table` in a file and its `Report`.
 
+    Args:
+      path: of a CSV file, plain or compressed, or of a Parquet file.
+      limit_expansion: whether a file that expands beyond measure is refused.
     Raises:
       SiamjaxError: it cannot be read, or there is no step or no column in it.
+      OSError: it is not there, or cannot be opened.
     """
-    frame, ragged = _frame(path)
+    with files.damaged(path, "it cannot be read as a table"):
+        return _read(path, limit_expansion)
+
+
+def _read(path, limit_expansion):
+    frame, ragged = _frame(path, limit_expansion)
     if not len(frame):
         raise SiamjaxError(f"{path} has no row")
     of_time = next((c for c in frame if str(c).lower() in TIME_NAMES), frame.columns[0])
     time_ns, read, numbers = times(frame[of_time])
     names, values, counted = _numeric(frame.drop(columns=of_time))
     if not read.any():
-        raise SiamjaxError(f"{path}: column {of_time!r} holds no times")
+        hint = ": numbers are seconds, is it in milliseconds?" if numbers else ""
+        raise SiamjaxError(f"{path}: column {of_time!r} holds no times{hint}")
     if not names:
         raise SiamjaxError(f"{path} has no numeric column beside {of_time!r}")
     counted |= dict(ragged=ragged, time_unread=int((~read).sum()))
@@ -110,24 +128,24 @@ def times(column):
     Numbers are seconds. Dates without a zone are taken as they stand.
     """
     pandas = _pandas()
-    if pandas.api.types.is_datetime64_any_dtype(column):
-        numbers, dates = None, column
-    else:
-        numbers = pandas.to_numeric(column, errors="coerce")
-        numbers = numbers.where(np.isfinite(numbers.astype(float)))
-        dates = None
-        if numbers.notna().sum() * 2 < column.notna().sum():
-            numbers, dates = None, column.astype(str)
-    if numbers is None:
-        dates = pandas.to_datetime(dates, errors="coerce", utc=True, format="mixed")
-        ns = dates.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
-        return ns, dates.notna().to_numpy(), False
-    seconds = numbers.to_numpy(float)
-    return (
-        np.rint(np.nan_to_num(seconds) * 1e9).astype(np.int64),
-        ~np.isnan(seconds),
-        True,
+    if not pandas.api.types.is_datetime64_any_dtype(column):
+        seconds = _numbers(column)
+        finite = np.isfinite(seconds)
+        if finite.sum() * 2 >= column.notna().sum():
+            read = finite & (np.abs(seconds) * 1e9 < _LAST_NS)
+            return (
+                np.rint(np.where(read, seconds, 0) * 1e9).astype(np.int64),
+                read,
+                True,
+            )
+        column = _short(column.astype(str))
+    dates = pandas.to_datetime(column, errors="coerce", utc=True, format="mixed")
+    last = pandas.Timestamp(_LAST_NS, tz="UTC")
+    dates = dates.where(
+        (dates > pandas.Timestamp(-_LAST_NS, tz="UTC")) & (dates < last)
     )
+    ns = dates.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
+    return ns, dates.notna().to_numpy(), False
 
 
 def not_read(report: Report) -> dict[str, int]:
@@ -157,27 +175,82 @@ def _pandas():
         ) from None
 
 
-def _frame(path):
+def _frame(path, limited):
     """The file as a pandas frame, and how many rows had too many fields."""
     pandas = _pandas()
     try:
-        if str(path).endswith(".parquet"):
-            frame = pandas.read_parquet(path)
-            plain = isinstance(frame.index, pandas.RangeIndex)
-            return (frame if plain else frame.reset_index()), 0
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", pandas.errors.ParserWarning)
-            frame = pandas.read_csv(
-                path, low_memory=False, index_col=False, on_bad_lines="warn"
-            )
-        return frame, sum(str(w.message).count("Skipping line") for w in said)
+        with open(path, "rb") as file:
+            if str(path).endswith(".parquet"):
+                return _parquet(pandas, file, limited), 0
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", pandas.errors.ParserWarning)
+                frame = pandas.read_csv(
+                    _text(file, limited), low_memory=False, index_col=False,
+                    on_bad_lines="warn",
+                )  # fmt: skip
+            return frame, sum(str(w.message).count("Skipping line") for w in said)
     except ImportError:
         raise UsageError(
             "Parquet is read with pyarrow: pip install 'siamjax[counters]'"
         ) from None
+    except (SiamjaxError, MemoryError):
+        raise
     except Exception as error:  # of pandas, of pyarrow, of each decompressor
         why = str(error).strip().splitlines() or [type(error).__name__]
         raise SiamjaxError(f"{path} is no table that can be read: {why[0]}") from None
+
+
+def _text(file, limited):
+    """What a CSV file holds, as a file to read from; of a zip file its only member."""
+    if file.read(4) != b"PK\3\4":
+        file.seek(0)
+        return io.BufferedReader(expand.Expanded(file, limited=limited))
+    archive = zipfile.ZipFile(file)
+    member, *others = archive.infolist()
+    if others:
+        raise SiamjaxError(f"{file.name} holds {1 + len(others)} files: unpack it")
+    _check_size(file, member.file_size, limited)
+    return archive.open(member)
+
+
+def _parquet(pandas, file, limited):
+    meta = importlib.import_module("pyarrow.parquet").ParquetFile(file).metadata
+    groups = (meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+    # Equal values take no room in the file: each has 8 bytes once it is read.
+    read = 8 * meta.num_rows * meta.num_columns
+    _check_size(file, max(read, sum(groups)), limited)
+    frame = pandas.read_parquet(file)
+    return frame if isinstance(frame.index, pandas.RangeIndex) else frame.reset_index()
+
+
+def _check_size(file, expanded, limited):
+    """Raises where a file says that it expands beyond what is allowed."""
+    size = os.fstat(file.fileno()).st_size
+    if limited and expanded > expand.allowed(size):
+        raise expand.too_large(file.name, size)
+
+
+def _numbers(column):
+    """`[N]` float64 of a pandas column; NaN where a cell holds no number."""
+    numbers = _pandas().to_numeric(_short(column), errors="coerce")
+    return numbers.to_numpy(float, na_value=np.nan)
+
+
+def _short(column):
+    """A pandas column without cells too long for a number or a time.
+
+    Python takes long over a date of 200 kB, and a number of 400 digits fits no float.
+    """
+    types = _pandas().api.types
+    if not (types.is_object_dtype(column) or types.is_string_dtype(column)):
+        return column
+    return column.where(np.array([_fits(cell) for cell in column], bool))
+
+
+def _fits(cell):
+    if isinstance(cell, int):  # pandas gives integers beyond 64 bits as Python's
+        return abs(cell) < 10**_LONGEST_CELL
+    return not isinstance(cell, str) or len(cell) <= _LONGEST_CELL
 
 
 def _numeric(frame):
@@ -189,9 +262,7 @@ def _numeric(frame):
         if pandas.api.types.is_datetime64_any_dtype(column):
             counted["text"] += 1
             continue
-        values = pandas.to_numeric(column, errors="coerce").to_numpy(
-            float, na_value=np.nan
-        )
+        values = _numbers(column)
         there = column.notna().to_numpy()
         good = np.abs(values) <= LARGEST  # False for NaN
         if there.any() and good.sum() * 2 < there.sum():

@@ -34,7 +34,14 @@ class Source(NamedTuple):
 
 
 def prepare(
-    captures, labels_path, out, *, server_address=None, workers=None, say=print
+    captures,
+    labels_path,
+    out,
+    *,
+    server_address=None,
+    limit_expansion=True,
+    workers=None,
+    say=print,
 ):
     """Reads captures and writes the prepared data set.
 
@@ -46,6 +53,7 @@ def prepare(
       labels_path: the table of labels.
       out: the folder to write.
       server_address: bytes of the server's address; by default found in each capture.
+      limit_expansion: whether a file that expands beyond measure is left out.
       workers: processes; by default one a core.
       say: takes the lines of the report.
     Raises:
@@ -57,12 +65,15 @@ def prepare(
     for line in problems:
         say(line)
     server = cleaning.FOUND if server_address is None else cleaning.GIVEN
-    meta = provenance(sources, labels_path, {"format": "packets", "server": server})
+    options = {"format": "packets", "server": server} | expansion(limit_expansion)
+    meta = provenance(sources, labels_path, options)
     # Which server was given is an address, which is not kept: then it is made again.
     if server == cleaning.FOUND and is_made_of(out, meta):
         say(f"{out} is up to date")
         return
-    read = functools.partial(events.read, server_address=server_address)
+    read = functools.partial(
+        events.read, server_address=server_address, limit_expansion=limit_expansion
+    )
     found = read_all(sources, read, workers)
     usable, left_out = _usable(sources, found)
     for line in left_out:
@@ -144,6 +155,11 @@ def _names(files):
         file: name if times[name] == 1 else file.replace("/", "__")
         for file, name in short.items()
     }
+
+
+def expansion(limited: bool) -> dict[str, str]:
+    """What options say of the limit of expansion: with another one more is read."""
+    return {} if limited else {"expansion": "any"}
 
 
 def provenance(sources, labels_path, options):

@@ -1,5 +1,6 @@
 """A folder of tables of counters and their labels -> a prepared data set."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,9 @@ class Columns(NamedTuple):
     sessions: np.ndarray  # [F] int, in how many sessions it is
 
 
-def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
+def prepare_counters(
+    captures, labels_path, out, *, limit_expansion=True, workers=None, say=print
+):
     """Reads tables of counters and writes the prepared data set.
 
     What cannot be used is left out, with a line that says why. A prepared data set of
@@ -28,6 +31,7 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
       captures: a folder of CSV and Parquet files, or one file.
       labels_path: the table of labels, see `data.stretches`.
       out: the folder to write.
+      limit_expansion: whether a file that expands beyond measure is left out.
       workers: processes; by default one a core.
       say: takes the lines of the report.
     Raises:
@@ -38,11 +42,13 @@ def prepare_counters(captures, labels_path, out, *, workers=None, say=print):
     sources, problems = prepare.find(captures, labels_path, stretches.read)
     for line in problems:
         say(line)
-    meta = prepare.provenance(sources, labels_path, {"format": "counters"})
+    options = {"format": "counters"} | prepare.expansion(limit_expansion)
+    meta = prepare.provenance(sources, labels_path, options)
     if prepare.is_made_of(out, meta):
         say(f"{out} is up to date")
         return
-    found = prepare.read_all(sources, counters.read, workers)
+    read = functools.partial(counters.read, limit_expansion=limit_expansion)
+    found = prepare.read_all(sources, read, workers)
     usable, more = _usable(sources, found)
     for line in more:
         say(line)
