@@ -165,7 +165,7 @@ def judge(subject, new, final, name):
         group, own = statistics.by_group(new.x.astype(float), real, new.session)
         final = FinalStats(dict(zip(("mean", "variance"), np.float32(own))))
     points = _points(subject, final, new.x, group)
-    there = one_shot.present(new.condition, new.library)
+    there = one_shot.present(new.condition)
     out = dict(loss=_loss(subject, points, new))
     for key, classes in (("seen", np.arange(new.known)), ("unseen", new.unseen)):
         out[key] = one_shot.one_shot(

@@ -155,8 +155,19 @@ def test_with_a_library_examples_come_from_it_and_all_else_is_judged():
     assert away.recall[0] == 0.0
 
 
-def test_a_condition_without_examples_in_the_library_drops_out():
-    points, condition, capture = windows(captures=6)
-    library = (capture < 3) & (condition != 2)
-    got = one_shot.one_shot(points, condition, capture, draws=3, library=library)
-    assert got.classes.tolist() == [0, 1, 3]
+def test_a_condition_outside_the_library_gives_examples_and_keeps_a_capture():
+    points, condition, _ = windows(captures=6)
+    capture = np.arange(len(condition)) // 4  # no capture holds two conditions
+    library = capture == np.unique(capture[condition == 2])[0]
+    got = one_shot.one_shot(points, condition, capture, draws=30, library=library)
+    assert got.classes.tolist() == [0, 1, 2, 3]
+    assert np.isnan(got.hits[:, library]).all() and np.isfinite(got.recall).all()
+    assert np.isfinite(got.hits[:, (condition == 2) & ~library]).all()
+    sets = one_shot.examples(
+        condition, capture, got.classes, shots=9, draws=3, seed=0, library=library
+    )
+    for chosen in sets:
+        for c, rows in enumerate(chosen):
+            assert (condition[rows] == c).all() and library[rows].all() == (c == 2)
+            left = set(capture[(condition == c) & ~library]) - set(capture[rows])
+            assert left

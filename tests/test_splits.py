@@ -35,6 +35,19 @@ def test_each_capture_has_one_role_and_each_known_condition_every_role(splits):
     assert {r for name, r in roles.items() if condition(name) == "slow"} == {VALID}
 
 
+@pytest.mark.parametrize(
+    ("captures", "expected"),
+    [(1, [TRAIN]), (2, [TEST, TRAIN]), (3, [TEST, VALID, TRAIN])],
+)
+def test_few_captures_of_a_known_condition_train_first(tmp_path, captures, expected):
+    small_data.write(tmp_path / "p", captures)
+    got = open_splits(small_data.config(tmp_path / "p").data)
+    roles = dict(zip(got.sessions, got.role))
+    for known in ("normal", "blocked", "overload"):
+        assert [roles[f"{known}_{i}"] for i in range(captures)] == expected
+    assert {roles[f"busy_{i}"] for i in range(captures)} == {TEST}
+
+
 def test_over_the_folds_each_capture_is_in_the_test_once(folder):
     seen = []
     for fold in range(4):

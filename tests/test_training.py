@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from jax import export
 
-from siamjax.data import windows
 from siamjax.data.splits import open_splits
 from siamjax.training import checkpoints, devices, loop, state, step
-from siamjax.types import VALID, SiamjaxError, UsageError
+from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
 
@@ -170,29 +169,6 @@ def cut_after(at, config, workdir):
         loop.train(config, workdir)
     finally:
         loop._checked = original
-
-
-def test_validation_is_the_mean_of_all_heads_over_what_can_be_judged(tmp_path):
-    config = small_data.config(tmp_path / "prepared")
-    small_data.write(config.data.dir, captures=8)
-    parts, _, now = make(config)
-    splits = open_splits(config.data)
-    # Of `overload` one capture is left: with its own example it cannot be judged.
-    session = splits.windows.session
-    overload = splits.inside(VALID, ["overload"])
-    gone = overload & (session == session[overload].min())
-    splits = splits._replace(windows=windows.take(splits.windows, ~gone))
-    condition = splits.of(VALID, splits.conditions[:4]).condition  # 3 known, 1 novel
-
-    def points(params, final, scaler, counts, baseline):
-        return dict(match=np.eye(4)[condition], view=np.zeros((len(condition), 3)))
-
-    scores = loop.validator(splits, parts, config, points)(now)
-    want = {"known": 1, "novel": 1, "view/known": 1 / 4, "view/novel": 1 / 4}
-    assert scores == pytest.approx(want | {"score": (1 + 1 / 4) / 2})
-    parts = parts._replace(decide_with="view")
-    scores = loop.validator(splits, parts, config, points)(now)
-    assert scores["known"] == pytest.approx(1 / 4) and scores["match/known"] == 1
 
 
 def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(

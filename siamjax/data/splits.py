@@ -44,7 +44,7 @@ class Splits(NamedTuple):
     scaler: Scaler
     windows: Any  # types.Windows of all sessions
     left_out: tuple  # a line for each capture that is not used, and why
-    library: bool  # examples come from the training captures: see `judged`
+    library: bool  # all examples come from training captures: see `judged`
 
     def inside(self, role, conditions=None):
         """`[N]` bool: windows of a role and of these conditions (names), or all."""
@@ -58,17 +58,32 @@ class Splits(NamedTuple):
         return windows.take(self.windows, self.inside(role, conditions))
 
     def judged(self, role, conditions=None):
-        """The windows to judge a role by, and which of them may be examples.
+        """The windows to judge a role by, and which of them are examples alone.
 
-        Where captures are named for their roles, each may hold many conditions: then
-        examples come from the training captures, also of conditions not trained on, and
-        which they are is `[N]` bool. Else it is None: any window may be an example.
+        A condition that has one capture in the role has none to spare for an example:
+        its examples come from the training captures. So do those of a known condition
+        that the role does not show: others can be taken for it. Where captures are
+        named for their roles, each may hold many conditions: then all examples come
+        from training captures, also of conditions not trained on, and a condition that
+        training or the role does not show drops out.
+
+        Returns:
+          `types.Windows`, N of them, and `[N]` bool: those of training captures; None
+          where there is none. See `evaluation.one_shot`.
         """
-        if not self.library:
-            return self.of(role, conditions), None
-        inside = self.inside(role, conditions) | self.inside(TRAIN, conditions)
-        found = windows.take(self.windows, inside)
-        return found, self.role[found.session] == TRAIN
+        condition, session = self.windows.condition, self.windows.session
+        role_of = self.inside(role, conditions)
+        training = self.inside(TRAIN, conditions)
+        if self.library:
+            role_of &= np.isin(condition, condition[training])
+            examples = training & np.isin(condition, condition[role_of])
+        else:
+            shown = np.unique(np.stack([condition, session])[:, role_of], axis=1)[0]
+            enough = [c for c in np.unique(shown) if (shown == c).sum() > 1]
+            examples = training & ~np.isin(condition, enough)
+        chosen = role_of | examples
+        library = examples[chosen] if examples.any() else None
+        return windows.take(self.windows, chosen), library
 
 
 def open_splits(config):
@@ -225,7 +240,8 @@ def roles(sessions, config):
     """`[S]` roles: the captures of each condition are dealt in turn into the folds.
 
     All captures of a novel condition are for the test, of one in `novel_valid` for
-    validation: nothing of them is trained on, not even their normal windows.
+    validation: nothing of them is trained on, not even their normal windows. A known
+    condition with too few captures for all roles is trained on first, then tested.
 
     Where `config.test_captures` names captures, it and `valid_captures` decide alone:
     patterns of names, as of files.
@@ -242,14 +258,21 @@ def roles(sessions, config):
             f"{config.valid_fold} must be two different folds below folds "
             f"{config.folds}"
         )
-    dealt, out = {}, {}
+    kinds, role_of = {}, {}
     for session in sorted(sessions, key=lambda s: s.name):
         kind = session.labels[0].condition if session.labels else NORMAL
-        fold = dealt[kind] = (dealt.get(kind, -1) + 1) % config.folds
-        role = {config.test_fold: TEST, config.valid_fold: VALID}.get(fold, TRAIN)
-        role = VALID if kind in config.novel_valid else role
-        out[session.name] = TEST if kind in config.novel else role
-    return np.array([out[session.name] for session in sessions])
+        kinds.setdefault(kind, []).append(session.name)
+    of_fold = {config.test_fold: TEST, config.valid_fold: VALID}
+    for kind, names in kinds.items():
+        dealt = [of_fold.get(i % config.folds, TRAIN) for i in range(len(names))]
+        if kind in config.novel:
+            dealt = [TEST] * len(names)
+        elif kind in config.novel_valid:
+            dealt = [VALID] * len(names)
+        elif TRAIN not in dealt:
+            dealt[dealt.index(VALID) if VALID in dealt else 0] = TRAIN
+        role_of |= zip(names, dealt)
+    return np.array([role_of[session.name] for session in sessions])
 
 
 def _role(name, patterns):

@@ -45,10 +45,11 @@ def one_shot(
     """Recall per condition with `shots` examples each, over many draws of the examples.
 
     Of each condition, captures are drawn first and then windows inside them, in turn
-    over as many captures as there are shots; one capture of a condition is always left
-    to be judged. A window is judged in a draw unless its capture gave an example of any
-    condition. It gets the condition whose examples have the nearest mean (the prototype
-    of Snell et al., 2017; with one shot, the example itself).
+    over as many captures as there are shots. A condition with windows in the library
+    draws from those; of any other, one capture is always left to be judged. A window
+    that is not in the library is judged in a draw unless its capture gave an example of
+    any condition. It gets the condition whose examples have the nearest mean (the
+    prototype of Snell et al., 2017; with one shot, the example itself).
 
     Args:
       points: `[N, E]` finite floats.
@@ -58,15 +59,15 @@ def one_shot(
       draws: how often examples are drawn.
       seed: of the draws.
       classes: conditions that are told apart; by default all that have windows.
-      library: `[N]` bool, windows that examples are drawn from, and all others are
-        judged: for captures that hold many conditions each, where none would be left
-        beside the examples'. By default any window may be an example.
+      library: `[N]` bool, windows that may be examples and are never judged: of
+        conditions that have no capture to spare among those to judge, see
+        `data.splits.Splits.judged`. By default there are none.
     Returns:
       `OneShot`. Collapsed points score 1/C whatever their order.
     """
     points, conditions, captures = _checked(points, conditions, captures)
     if classes is None:
-        classes = present(conditions, library)
+        classes = present(conditions)
     classes = np.unique(classes)
     require(
         len(classes) and draws > 0, "there is no condition, or no draw, to judge by"
@@ -87,10 +88,10 @@ def one_shot(
     member = np.zeros((len(pairs), len(points)))
     member[pair_of.reshape(-1), np.flatnonzero(takes_part)] = 1.0
     for draw, votes in enumerate(_all_named(points, sets)):
-        used = library
-        if library is None:
-            used = np.isin(captures, captures[np.concatenate(sets[draw])])
+        used = np.isin(captures, captures[np.concatenate(sets[draw])])
         judged = takes_part & ~used
+        if library is not None:
+            judged &= ~library
         votes = votes * judged[:, None]  # [N, C]
         hits[draw, judged] = votes[judged, label[judged]]
         np.add.at(confusion, label[judged], votes[judged])
@@ -115,13 +116,9 @@ def one_shot(
     )
 
 
-def present(conditions, library=None):
-    """Conditions that have windows; both in the library and beside it, if there is
-    one."""
-    real = conditions >= 0
-    if library is None:
-        return np.unique(conditions[real])
-    return np.intersect1d(conditions[real & library], conditions[real & ~library])
+def present(conditions):
+    """Conditions that have windows."""
+    return np.unique(conditions[conditions >= 0])
 
 
 def recognised(result):
@@ -133,14 +130,17 @@ def recognised(result):
 def examples(conditions, captures, classes, *, shots, draws, seed, library=None):
     """`draws` lists with, for each class, the rows `[<= shots]` of its examples."""
     rng, by_class = np.random.default_rng(seed), []
-    left = 1 if library is None else 0  # captures of a condition that are to be judged
     for c in classes:
         here = conditions == c
-        rows = np.flatnonzero(here if library is None else here & library)
+        in_library = here & library if library is not None else np.zeros_like(here)
+        left = 0 if in_library.any() else 1  # captures that are to be judged
+        rows = np.flatnonzero(here if left else in_library)
         require(len(rows), f"condition {c} has no window to draw an example from")
-        by_class.append([rows[captures[rows] == s] for s in np.unique(captures[rows])])
+        groups = [rows[captures[rows] == s] for s in np.unique(captures[rows])]
+        by_class.append((groups, left))
     return [
-        [_draw(rng, groups, shots, left) for groups in by_class] for _ in range(draws)
+        [_draw(rng, groups, shots, left) for groups, left in by_class]
+        for _ in range(draws)
     ]
 
 

@@ -66,8 +66,7 @@ def build(
       groups: {group: names of its conditions}; conditions without a window drop out.
       draws: how often the examples are drawn.
       seed: of the draws.
-      library: `[N]` bool, see `one_shot`; conditions that are not both in it and
-        beside it drop out.
+      library: `[N]` bool, see `one_shot`.
     Returns:
       The dict of this module's docstring.
     """
@@ -75,13 +74,14 @@ def build(
     methods = {**learnt, **baselines}
     conditions, captures = np.asarray(conditions), np.asarray(captures)
     queries = np.ones(len(conditions), bool) if library is None else ~library
-    there = set(present(conditions, library).tolist())
+    there = set(present(conditions).tolist())
     index = {name: i for i, name in enumerate(names)}
     members = {
         group: np.array([index[n] for n in some if index[n] in there], int)
         for group, some in groups.items()
     }
     members = {group: some for group, some in members.items() if len(some)}
+    require(members, "no test capture shows a condition that has an example")
     classes = np.sort(np.concatenate(list(members.values())))
     judged = queries & np.isin(conditions, classes)
     group_of = {names[c]: group for group, some in members.items() for c in some}
@@ -112,7 +112,7 @@ def build(
                     )
                     for name, points in methods.items()
                 },
-                conditions, captures, names, members, set(baselines), shots,
+                conditions, captures, names, members, set(baselines), shots, library,
             )
             for shots in SHOTS
         },
@@ -138,7 +138,11 @@ def table(results: dict[str, Any]) -> str:
             rows.append([*heads, f"{main} less it, per window"])
             for method in results["methods"]:
                 rows.append([printable(method), *_cells(part, method, group)])
-        lines += [*_aligned(rows), *_legend(part, main), ""]
+        if any(part["captures"].values()):
+            lines += _aligned(rows)
+        else:
+            lines.append("nothing is judged")
+        lines += [*_legend(part, main), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -216,7 +220,7 @@ def csv_tables(results: dict[str, Any]) -> dict[str, Iterable[list[Any]]]:
     }
 
 
-def _shots(judged, conditions, captures, names, members, baselines, shots):
+def _shots(judged, conditions, captures, names, members, baselines, shots, library):
     """The part of the results for one number of examples, of {method: OneShot}."""
     main = next(iter(judged))
     classes = judged[main].classes
@@ -249,7 +253,8 @@ def _shots(judged, conditions, captures, names, members, baselines, shots):
         },
         confusion=[[_number(x) for x in row] for row in judged[main].confusion],
         difference=_differences(tables, main, [m for m in judged if m in baselines]),
-        notes=_notes(judged[main], names, shots),
+        notes=_notes(judged[main], names, shots)
+        + _borrowed(conditions, library, classes, names),
     )
 
 
@@ -282,10 +287,13 @@ def _differences(tables, main, baselines):
 def _notes(result, names, shots):
     """What could not be judged, or not with so many examples."""
     lines = []
+    if len(result.classes) == 1:
+        lines.append("there is one condition, so every answer is right")
     for c, recall, fewest in zip(result.classes, result.recall, result.examples):
         if math.isnan(recall):
             lines.append(
-                f"{names[c]} is not judged: no capture is left beside its examples'"
+                f"{names[c]} is not judged: no capture of it is left beside those that "
+                "give examples"
             )
         if fewest < shots:
             lines.append(
@@ -298,6 +306,15 @@ def _plain(interval):
     """An interval of this module's docstring, of a `statistics.Interval`."""
     numbers = {name: _number(getattr(interval, name)) for name in _NUMBERS}
     return dict(numbers, widened=interval.widened)
+
+
+def _borrowed(conditions, library, classes, names):
+    """Whose examples come from captures beside those that are judged, in a line."""
+    if library is None:
+        return []
+    of = [names[c] for c in classes if library[conditions == c].any()]
+    which = "all conditions" if len(of) == len(classes) else ", ".join(of)
+    return [f"examples of {which} come from training captures"]
 
 
 def _number(x):

@@ -1,17 +1,22 @@
 """What a run needs to name faults in new captures: default examples and the rule.
 
-Both come from validation captures alone, and are stored with the run.
+Both come from validation captures, or from training captures for what no validation
+capture shows, and are stored with the run.
 """
 
 import json
+import logging
 import pathlib
 
 import numpy as np
 
+from siamjax.data.windows import take
 from siamjax.evaluation import one_shot
 from siamjax.identification import decide, examples, sessions
 from siamjax.training import embed
-from siamjax.types import VALID, Baseline, SiamjaxError
+from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError
+
+_LOG = logging.getLogger(__name__)
 
 EXAMPLES, RULE = "examples.npz", "rule.json"
 # Distances that stand for each known condition, however many windows it has.
@@ -26,11 +31,19 @@ def enrol(run, splits):
       splits: `data.splits.Splits` of the run's data.
     """
     known = splits.conditions[: splits.known]
+    trained = [name for name in known if not splits.inside(VALID, [name]).any()]
+    if trained:
+        _LOG.warning(
+            "no validation capture shows %s: their examples, and what is learnt of "
+            "distances to them, come from training captures, which lie nearer to each "
+            "other than new ones: more will be called unknown", ", ".join(trained),
+        )  # fmt: skip
     chosen = medoids(run, splits, known)
+    role = VALID if (splits.role == VALID).any() else TRAIN
     rule = decide.fit(
         [
             (*session_evidence(run, splits, i, chosen), splits.labels[i])
-            for i in np.flatnonzero(splits.role == VALID)
+            for i in np.flatnonzero(splits.role == role)
         ],
         *gaps(run, splits, known),
     )
@@ -56,10 +69,13 @@ def stored(run):
 
 
 def medoids(run, splits, names):
-    """`Examples`: of each condition the validation window nearest to all its others."""
+    """`Examples`: of each condition the validation window nearest to all its others;
+    the training window where no validation capture shows the condition."""
     places, counts, baselines = [], [], []
     for name in names:
         windows = splits.of(VALID, [name])
+        if not len(windows.start):
+            windows = splits.of(TRAIN, [name])
         if not len(windows.start):
             continue
         x, baseline = inputs(splits, windows, run.config.data.bins)
@@ -81,26 +97,29 @@ def gaps(run, splits, known, draws=100):
     """Distances of validation windows to the nearest example, one a known condition.
 
     Examples are drawn anew many times and never judge a window of their own capture,
-    for the default examples are themselves validation windows.
+    for the default examples are themselves validation windows. A condition with one
+    validation capture takes its examples from training captures; of one without any,
+    training windows stand for it.
 
     Returns:
       Of windows of known conditions, each condition with as many, and of novel ones.
     """
     novel = splits.novel_valid
-    windows = splits.of(VALID, known + novel)
+    windows, library = _held_out(splits, known, novel)
     points = run.embed(*inputs(splits, windows, run.config.data.bins))
     points = points[run.config.decide_with]
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
     near = {name: [] for name in known + novel}
     for chosen in one_shot.examples(
-        windows.condition, windows.session, classes, shots=1, draws=draws, seed=0
-    ):
+        windows.condition, windows.session, classes,
+        shots=1, draws=draws, seed=0, library=library,
+    ):  # fmt: skip
         rows = np.concatenate(chosen)
         gap = np.sqrt(((points[:, None] - points[rows][None]) ** 2).sum(-1)).min(1)
         others = ~np.isin(windows.session, windows.session[rows])
         itself = np.isin(np.arange(len(points)), rows)
         for name, found in near.items():
-            of = windows.condition == splits.conditions.index(name)
+            of = (windows.condition == splits.conditions.index(name)) & ~library
             # A condition with a single capture is judged inside it, for want of better.
             found.append(gap[of & others] if (of & others).any() else gap[of & ~itself])
     joined = {name: np.concatenate(found) for name, found in near.items()}
@@ -109,6 +128,21 @@ def gaps(run, splits, known, draws=100):
     return np.concatenate(alike), np.concatenate(
         [joined[name] for name in novel] or [[]]
     )
+
+
+def _held_out(splits, known, novel):
+    """Windows that distances are learnt from, and `[N]` bool: those only to compare
+    with."""
+    chosen = splits.inside(VALID, known + novel)
+    library = np.zeros_like(chosen)
+    for name in known:
+        valid, training = splits.inside(VALID, [name]), splits.inside(TRAIN, [name])
+        captures = len(np.unique(splits.windows.session[valid]))
+        if captures < 2:
+            chosen |= training
+        if captures == 1:
+            library |= training
+    return take(splits.windows, chosen), library[chosen]
 
 
 def inputs(splits, windows, length):

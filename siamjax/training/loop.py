@@ -16,11 +16,18 @@ from tqdm import tqdm
 import siamjax
 from siamjax.data import sampler
 from siamjax.data.splits import open_splits
-from siamjax.evaluation import one_shot
 from siamjax.models import norm
 from siamjax.reports import scalars, trace
-from siamjax.training import checkpoints, devices, embed, state, step, tracer
-from siamjax.types import TRAIN, VALID, Baseline, Interrupted, SiamjaxError, UsageError
+from siamjax.training import (
+    checkpoints,
+    devices,
+    embed,
+    state,
+    step,
+    tracer,
+    validation,
+)
+from siamjax.types import TRAIN, Interrupted, SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +73,10 @@ def train(config, workdir):
     _describe(config, splits, parts)
     run = step.compile_run(parts)
     points = embed.embedder(parts.encoder)
-    validate = validator(splits, parts, config, points)
+    judged = validation.judged(splits, config.draws)
+    for line in judged.lines:
+        _LOG.info(line)
+    validate = validation.validator(splits, parts, config, points, judged)
     with checkpoints.manager(workdir) as saved, _signals() as caught:
         now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
         best = None
@@ -93,8 +103,9 @@ def train(config, workdir):
                     scores = validate(now)
                     logged |= {f"valid/{name}": value for name, value in scores.items()}
                     # Where nothing can be judged, the latest is the best.
-                    if best is None or not scores["score"] <= best["score"]:
-                        best = dict(step=at, score=scores["score"])
+                    score = scores.get("score", math.nan)
+                    if best is None or not score <= best["score"]:
+                        best = dict(step=at, score=score)
                         saved.save(
                             checkpoints.BEST, now, describe(config, splits, best)
                         )
@@ -126,43 +137,6 @@ def place(splits, batch_from, parts, seed):
         splits.windows, table,
     )  # fmt: skip
     return jax.device_put(data, devices.whole(parts.mesh))
-
-
-def validator(splits, parts, config, embed_windows):
-    """`validate(state) -> {name: score}` on the validation captures.
-
-    `known` and `novel` are the deciding head's mean one-shot recalls per condition
-    among known and `novel_valid` conditions, `HEAD/known` and `HEAD/novel` those of the
-    others. `score`, which chooses the best checkpoint, is the mean of them all: with
-    few novel conditions their recall alone would choose by chance, and the deciding
-    head is often good long before the one that is looked at.
-    """
-    names = splits.conditions[: splits.known + len(splits.novel_valid)]
-    windows, library = splits.judged(VALID, names)
-    counts = embed.cut(splits.counts, windows, parts.length)
-    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-
-    def validate(now):
-        final = parts.encoder.finalise(now.batch_stats)
-        points = embed_windows(
-            now.params["encoder"], final, splits.scaler, counts, baseline
-        )
-        scores = {}
-        for head in parts.losses:
-            result = one_shot.one_shot(
-                points[head],
-                windows.condition,
-                windows.session,
-                draws=config.draws,
-                library=library,
-            )
-            known = result.classes < splits.known
-            prefix = "" if head == parts.decide_with else f"{head}/"
-            scores[f"{prefix}known"] = _mean(result.recall[known])
-            scores[f"{prefix}novel"] = _mean(result.recall[~known])
-        return dict(scores, score=_mean(list(scores.values())))
-
-    return validate
 
 
 def same_config(workdir, config):
@@ -226,12 +200,6 @@ def _flat(tree, prefix=""):
         for key, sub in tree.items()
         for k, v in _flat(sub, f"{prefix}{key}.").items()
     }
-
-
-def _mean(recalls):
-    """The mean of those that could be judged; NaN if there is none."""
-    judged = np.isfinite(recalls)
-    return float(np.mean(recalls, where=judged)) if np.any(judged) else math.nan
 
 
 def _describe(config, splits, parts):
