@@ -6,10 +6,13 @@ for a spreadsheet: a cell that begins like a formula is marked with an apostroph
 
 import contextlib
 import csv
+import ctypes
+import errno
 import fcntl
 import io
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +23,12 @@ from siamjax.types import SiamjaxError, UsageError
 # First letters that make a spreadsheet compute a cell (OWASP, CSV injection).
 _FORMULA = tuple("=+-@\t\r")
 _LOCK = ".lock"
+# What is written, and what it replaces, under names of their own beside the place.
+_NEW, _OLD = ".new", ".old"
+# Of Linux: paths are relative to the working folder; two names change places.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+# A file system or system that cannot exchange says one of these.
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 class Damaged(SiamjaxError):
@@ -35,8 +44,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(path)
-    beside = path.with_name(f".new.{socket.gethostname()}.{os.getpid()}.{path.name}")
+    remove_left(path)
+    beside = _beside(path, _NEW)
     try:
         yield beside
         _sync(beside)
@@ -44,6 +53,52 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         beside.unlink(missing_ok=True)
     _sync(path.parent)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a folder to fill; it takes the place of the folder `path` at the end.
+
+    At every moment the old folder or the new one is there as a whole. Where the system
+    cannot let two folders change places, the old one is away for a moment; a process
+    that dies in it leaves the work of `recover_folder`. Of two processes that replace
+    one folder the later one stays. A link to a folder stays a link.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(path)
+    remove_left(path)
+    beside = _beside(path, _NEW)
+    beside.mkdir()
+    try:
+        yield beside
+        for folder, _, names in os.walk(beside):
+            for name in [*names, "."]:
+                _sync(os.path.join(folder, name))
+        _swap(beside, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def recover_folder(path: str | os.PathLike) -> None:
+    """Puts back the folder that a process moved aside before it died."""
+    path = Path(os.path.realpath(path))
+    if not path.exists():
+        for old in _left(path, _OLD):
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                os.rename(old, path)
+            return
+
+
+def remove_left(path: str | os.PathLike) -> None:
+    """Removes what dead processes of this machine left beside a file or folder."""
+    path = Path(path)
+    for left in [*_left(path, _NEW), *(_left(path, _OLD) if path.exists() else ())]:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -165,13 +220,52 @@ def _sync(path):
         os.close(handle)
 
 
-def _remove_left(path):
-    """Removes what dead processes of this machine left beside a file."""
-    prefix = f".new.{socket.gethostname()}."
-    for other in path.parent.glob(f"{prefix}*.{path.name}"):
-        number, _, name = other.name.removeprefix(prefix).partition(".")
-        if name == path.name and number.isdigit() and not _is_alive(int(number)):
-            other.unlink(missing_ok=True)
+def _beside(path, mark):
+    """The name of this process for what stands beside a file or folder."""
+    return path.with_name(f"{mark}.{socket.gethostname()}.{os.getpid()}.{path.name}")
+
+
+def _left(path, mark):
+    """What dead processes of this machine left under such names."""
+    prefix = f"{mark}.{socket.gethostname()}."
+    left = []
+    for other in path.parent.iterdir() if path.parent.is_dir() else ():
+        if other.name.startswith(prefix):
+            number, _, name = other.name.removeprefix(prefix).partition(".")
+            if name == path.name and number.isdigit() and not _is_alive(int(number)):
+                left.append(other)
+    return left
+
+
+def _swap(new, path):
+    """`new` gets the name `path`; a folder that is there gets the name of `new`."""
+    while True:
+        try:
+            return os.rename(new, path)  # nothing is there, or an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        with contextlib.suppress(FileNotFoundError):  # another process moved it
+            if _exchange(new, path):
+                return None
+            old = _beside(path, _OLD)
+            os.rename(path, old)
+            os.rename(new, path)
+            return os.rename(old, new)
+
+
+def _exchange(one, two):
+    """Lets two names change places in one step; False: this system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    names = os.fsencode(one), os.fsencode(two)
+    if not rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(two))
 
 
 def _is_alive(process):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -103,3 +104,85 @@ def test_streams_of_all_names_seeds_and_steps_differ():
         for step in range(5)
     }
     assert len(keys) == 4 * len(names) * 5
+
+
+def fill(folder, text):
+    (folder / "a").write_text(text)
+    (folder / "deep").mkdir()
+    (folder / "deep/b").write_text(text)
+
+
+def held(folder):
+    return (folder / "a").read_text(), (folder / "deep/b").read_text()
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path, exchange, monkeypatch):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda one, two: False)
+    real = tmp_path / "disk/real"
+    for text_ in ("one", "two"):
+        with files.replacing_folder(real) as beside:
+            fill(beside, text_)
+    with pytest.raises(RuntimeError), files.replacing_folder(real) as beside:
+        (beside / "a").write_text("half")
+        raise RuntimeError
+    assert held(real) == ("two", "two")
+    (tmp_path / "link").symlink_to(real)
+    with files.replacing_folder(tmp_path / "link") as beside:
+        fill(beside, "three")
+    assert held(real) == ("three", "three") and (tmp_path / "link").is_symlink()
+    assert [path.name for path in real.parent.iterdir()] == ["real"]
+
+
+# Replaces a folder, without an exchange, and dies with the old folder moved aside.
+DIES_BETWEEN = """
+import os, signal, sys
+from siamjax import files
+rename = os.rename
+def once_then_die(one, two):
+    rename(one, two)
+    if ".old." in str(two):
+        os.kill(os.getpid(), signal.SIGKILL)
+files._exchange, os.rename = lambda one, two: False, once_then_die
+with files.replacing_folder(sys.argv[1]) as beside:
+    (beside / "a").write_text("new")
+"""
+
+
+def test_a_folder_moved_aside_by_a_killed_process_comes_back(tmp_path):
+    folder = tmp_path / "set"
+    with files.replacing_folder(folder) as beside:
+        fill(beside, "old")
+    done = subprocess.run([sys.executable, "-c", DIES_BETWEEN, str(folder)])
+    assert done.returncode == -signal.SIGKILL and not folder.exists()
+    files.recover_folder(folder)
+    assert held(folder) == ("old", "old")
+    assert len(list(tmp_path.iterdir())) == 2  # and what was to be the new one
+    files.remove_left(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+REPLACES_OFTEN = """
+import sys
+from siamjax import files
+for _ in range(20):
+    with files.replacing_folder(sys.argv[1]) as beside:
+        for name in "ab":
+            (beside / name).write_text(sys.argv[2])
+"""
+
+
+def test_of_two_processes_that_replace_one_folder_one_stays(tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    others = [
+        subprocess.Popen([sys.executable, "-c", REPLACES_OFTEN, str(folder), number])
+        for number in "12"
+    ]
+    while any(process.poll() is None for process in others):
+        assert folder.is_dir()  # at every moment
+        time.sleep(0.0001)
+    assert [process.returncode for process in others] == [0, 0]
+    assert [(folder / name).read_text() for name in "ab"] in (["1"] * 2, ["2"] * 2)
+    assert list(tmp_path.iterdir()) == [folder]
