@@ -1,19 +1,22 @@
 """The one wrapper of absl's `app.run`: exit codes, one-line errors, import path.
 
 Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 the
-audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM with the state saved.
+audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM, where the work has a
+state after it was saved. What a command shows has no control characters of strangers.
 """
 
 import ast
 import contextlib
 import logging
 import os
+import signal
 import sys
 
 from absl import app, flags
 from absl import logging as absl_logging
 from tqdm import tqdm
 
+from siamjax import text
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
@@ -35,15 +38,31 @@ def run(main, config=None):
       config: the file that --config names where it is not given. It is no default of
         the flag, for absl reads that on import, where no error can be caught.
     """
+    signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(sys.stdout, "reconfigure"):  # a name that is no UTF-8 ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
     _extend_path(sys.argv)
     _log_to_stderr()
     if config and not any(_is_config(argument) for argument in sys.argv[1:]):
         sys.argv.insert(1, f"--config={config}")
-    app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+    try:
+        app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
+    except _Terminated as error:
+        sys.exit(_say(error, 143))
+    except KeyboardInterrupt:
+        sys.exit(_say(KeyboardInterrupt("interrupted"), 130))
 
 
 def _is_config(argument):
     return argument.lstrip("-").partition("=")[0] == "config"
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, what was begun is cleared away."""
+
+
+def _terminate(number, frame):
+    raise _Terminated("terminated")
 
 
 class _Lines(logging.Handler):
@@ -53,7 +72,7 @@ class _Lines(logging.Handler):
         mark = (
             "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         )
-        tqdm.write(mark + record.getMessage(), file=sys.stderr)
+        tqdm.write(mark + text.printable(record.getMessage()), file=sys.stderr)
 
 
 def _log_to_stderr():
@@ -74,8 +93,8 @@ def _guarded(main, argv):
         return _say(error, error.code)
     except (SiamjaxError, OSError) as error:
         return _say(error, 1)
-    except KeyboardInterrupt:
-        return _say(KeyboardInterrupt("interrupted"), 130)
+    except MemoryError as error:
+        return _say(MemoryError(f"not enough memory: {error}"), 1)
 
 
 def _say(error, code):
@@ -103,11 +122,14 @@ def _parse(argv):
 
 
 def _line(error):
-    """What an error says, in one line: a key error quotes it, others quote a key's."""
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    """What an error says, in one line: a key error quotes it, others quote a key's.
+
+    It may hold names of strangers, so it is made safe to show.
+    """
+    line = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     with contextlib.suppress(SyntaxError, ValueError):
-        text = str(ast.literal_eval(text))
-    return " ".join(text.split())
+        line = str(ast.literal_eval(line))
+    return text.printable(" ".join(line.split()))
 
 
 def _program():

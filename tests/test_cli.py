@@ -63,3 +63,47 @@ def test_a_run_that_is_not_there_is_a_failure_of_the_work(tmp_path):
     assert "holds no run" in got.stderr and "Traceback" not in got.stderr
     shown = run("siamjax.evaluate", f"--workdir={tmp_path / 'none'}", "--debug")
     assert shown.returncode == 1 and "Traceback" in shown.stderr
+
+
+# Says, logs and fails with a name of strangers.
+STRANGE = """
+import logging
+from siamjax import cli
+from siamjax.types import SiamjaxError
+def main(argv):
+    name = "a\\x1b[2J\\nb" + chr(0xdce9)
+    logging.getLogger("siamjax.x").warning("left out: %s", name)
+    print(name[-1])
+    raise SiamjaxError(f"{name} cannot be read")
+cli.run(main)
+"""
+
+
+def test_what_strangers_named_does_not_reach_the_terminal_as_it_is():
+    got = subprocess.run(
+        [sys.executable, "-c", STRANGE], capture_output=True, text=True, cwd=ROOT
+    )
+    assert got.returncode == 1 and got.stdout == "\\udce9\n"
+    assert got.stderr.splitlines() == [
+        "warning: left out: a\\x1b[2J\\nb\\udce9",
+        "-c: a\\x1b[2J b\\udce9 cannot be read",
+    ]
+
+
+@pytest.mark.parametrize("when", ["main", "flags"])
+def test_sigterm_ends_in_one_line_and_143(when, tmp_path):
+    end = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    config = "import ml_collections\nget_config = ml_collections.ConfigDict\n"
+    (tmp_path / "c.py").write_text(config + end * (when == "flags"))
+    code = (
+        "from ml_collections import config_flags; from siamjax import cli\n"
+        "config_flags.DEFINE_config_file('config')\n"
+        f"cli.run(lambda argv: exec({end!r}))"
+    )
+    got = subprocess.run(
+        [sys.executable, "-c", code, f"--config={tmp_path}/c.py"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (got.returncode, got.stderr) == (143, "-c: terminated\n")
