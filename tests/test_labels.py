@@ -1,6 +1,7 @@
 """The table of labels: what can be used is used, and every flaw has its line."""
 
 import math
+import os
 
 import pytest
 
@@ -12,7 +13,7 @@ HEAD = "file,condition,onset_s,clear_s\n"
 
 def read(tmp_path, text):
     path = tmp_path / "labels.csv"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(os.fsencode(text))
     return labels.read(path)
 
 
@@ -50,6 +51,11 @@ def test_the_recorders_columns_are_known_in_any_order(tmp_path):
         ("bad,,40,50", "no condition"),
         ("bad,normal,4,", "normal has neither onset_s nor clear_s"),
         ("bad,delay,4,5,6", "more fields than columns"),
+        (f"bad,{'x' * 101},4,5", "condition xxxxx"),
+        ("bad,de\x1b[2Jlay,4,5", "condition de\\x1b[2Jlay has a character"),
+        ('bad,"de\nlay",4,5', "condition de\\nlay has a character that"),
+        ("bad,d\udce9,4,5", "condition d\\udce9 has a character that"),
+        (f"bad,delay,{'9' * 400}x,", "onset_s '9999"),
     ],
 )
 def test_a_row_that_cannot_be_used_takes_its_file_along(tmp_path, row, reason):
@@ -109,6 +115,28 @@ def test_what_is_no_table_is_refused(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xd4\xc3\xb2\xa1\xff\0\0")
     with pytest.raises(UsageError, match="not a table of text"):
         labels.read(tmp_path / "binary")
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (HEAD + "a," + "x" * 200_000, "not a table of text: field larger than"),
+        (HEAD.encode("utf-16"), "not a table of text: save it as CSV in UTF-8"),
+        ("\0" * 9, "not a table of text"),
+        ("x" * 100_000, "has no column file, condition, onset_s, clear_s; it has x"),
+    ],
+)
+def test_tables_of_strangers_are_refused_in_one_short_line(tmp_path, data, reason):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    with pytest.raises(UsageError, match=reason) as error:
+        labels.read(path)
+    assert len(str(error.value).replace(str(path), "")) < 300
+
+
+def test_bytes_that_are_no_utf_8_name_the_file_that_has_them(tmp_path):
+    table = read(tmp_path, HEAD + "caf\udce9.pcap,normal,,\na\0b,normal,,\n")
+    assert table.labels == {"caf\udce9.pcap": (), "a\0b": ()}
 
 
 def test_an_onset_must_lie_in_the_capture():

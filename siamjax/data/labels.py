@@ -6,12 +6,17 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from siamjax import text
 from siamjax.types import NORMAL, Label, UsageError
 
 COLUMNS = ("file", "condition", "onset_s", "clear_s")
 # What a recorder may note besides; of no use here.
 _NOTES = frozenset(("seed", "rate_cps", "hold_s", "severity", "notes"))
 TOO_MANY = "more fields than columns"
+# The longest name of a condition, in characters.
+LONGEST = 100
+# So much of a line of column names is shown.
+SHOWN = 200
 
 
 class Table(NamedTuple):
@@ -76,7 +81,8 @@ def rows(path, columns):
     there, found = _rows(path)
     if missing := ", ".join(c for c in columns if c not in there):
         raise UsageError(
-            f"{path} has no column {missing}; it has {', '.join(there) or 'none'}"
+            f"{path} has no column {missing}; it has "
+            f"{text.short(', '.join(there) or 'none', SHOWN)}"
         )
     name, problems = Path(path).name, []
     if unknown := ", ".join(c for c in there if c not in columns and c not in _NOTES):
@@ -84,19 +90,11 @@ def rows(path, columns):
     return [(f"{name}, row {i}", row) for i, row in enumerate(found, start=2)], problems
 
 
-def _rows(path):
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="", restkey=TOO_MANY)
-            return tuple(reader.fieldnames or ()), list(reader)
-    except FileNotFoundError:
-        raise UsageError(f"there is no {path}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a table of text: {error}") from None
+def check_row(row: dict[str, str]) -> None:
+    """Raises `ValueError`, which says why, where a row of labels cannot be used.
 
-
-def _label(row):
-    """The `Label` of a row, None for normal; ValueError says what is wrong."""
+    A condition is named in tables, pictures and lines of a terminal.
+    """
     if TOO_MANY in row:
         raise ValueError(TOO_MANY)
     if not row["file"].strip():
@@ -104,6 +102,42 @@ def _label(row):
     condition = row["condition"].strip()
     if not condition:
         raise ValueError("no condition")
+    if len(condition) > LONGEST:
+        raise ValueError(
+            f"condition {text.short(condition)} has {len(condition)} characters, "
+            f"{LONGEST} are allowed"
+        )
+    if text.printable(condition) != condition:
+        raise ValueError(
+            f"condition {text.printable(condition)} has a character that cannot be "
+            "shown, or is not UTF-8"
+        )
+
+
+def _rows(path):
+    """Names of columns, and rows as dicts.
+
+    Bytes that are no UTF-8 become surrogates, as in the names of files.
+    """
+    try:
+        with open(
+            path, newline="", encoding="utf-8-sig", errors="surrogateescape"
+        ) as file:
+            reader = csv.DictReader(file, restval="", restkey=TOO_MANY)
+            columns, found = tuple(reader.fieldnames or ()), list(reader)
+    except FileNotFoundError:
+        raise UsageError(f"there is no {path}") from None
+    except csv.Error as error:
+        raise UsageError(f"{path} is not a table of text: {error}") from None
+    if "\0" in "".join(columns):
+        raise UsageError(f"{path} is not a table of text: save it as CSV in UTF-8")
+    return columns, found
+
+
+def _label(row):
+    """The `Label` of a row, None for normal; ValueError says what is wrong."""
+    check_row(row)
+    condition = row["condition"].strip()
     onset, clear = row["onset_s"].strip(), row["clear_s"].strip()
     if condition == NORMAL:
         if onset or clear:
@@ -113,19 +147,21 @@ def _label(row):
         raise ValueError(f"{condition} has no onset_s")
     onset_s, clear_s = _seconds("onset_s", onset), _seconds("clear_s", clear or "inf")
     if math.isinf(onset_s) or onset_s < 0:
-        raise ValueError(f"onset_s {onset} is outside the capture")
+        raise ValueError(f"onset_s {text.short(onset)} is outside the capture")
     if clear_s <= onset_s:
-        raise ValueError(f"clear_s {clear} is not after onset_s {onset}")
+        raise ValueError(
+            f"clear_s {text.short(clear)} is not after onset_s {text.short(onset)}"
+        )
     return Label(condition, onset_s, clear_s)
 
 
-def _seconds(name, text):
+def _seconds(name, cell):
     try:
-        value = float(text)
+        value = float(cell)
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise ValueError(f"{name} {text!r} is not a number of seconds")
+        raise ValueError(f"{name} {text.short(cell)!r} is not a number of seconds")
     return value
 
 

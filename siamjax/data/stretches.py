@@ -45,11 +45,12 @@ def read(path):
     for where, row in rows:
         file, *cells = (row[c].strip() for c in ("file", "condition", "start", "end"))
         stretches, stretch = found.setdefault(file, []), Stretch(*cells)
-        if labels.TOO_MANY in row:
-            wrong.setdefault(file, f"{where}: {labels.TOO_MANY}")
-        elif not file or not stretch.condition:
-            wrong.setdefault(file, f"{where}: no {'condition' if file else 'file'}")
-        elif stretch in stretches:
+        try:
+            labels.check_row(row)
+        except ValueError as error:
+            wrong.setdefault(file, f"{where}: {error}")
+            continue
+        if stretch in stretches:
             problems.append(f"{where}: {file} is there twice, used once")
         else:
             stretches.append(stretch)
@@ -66,16 +67,18 @@ def on_grid(stretches, table):
     Returns:
       Labels in order of onset, and lines about stretches that are outside of the table.
     Raises:
-      ValueError: says which time cannot be read, or which stretches overlap.
+      ValueError: says which time cannot be read, which stretches overlap, or that none
+        has a row, so that a fault would pass for normal.
     """
-    step_s, found, problems = table.step_ns / 1e9, [], []
+    step_s, rows, found, problems = table.step_ns / 1e9, len(table.values), [], []
     written = [text for s in stretches for text in (s.start, s.end)]
     first, last = _seconds(written, table).reshape(-1, 2).T
     for stretch, begin_s, end_s in zip(stretches, first, last):
-        begin = 0 if math.isnan(begin_s) else max(math.ceil(begin_s / step_s - 0.01), 0)
-        end = len(table.values) - 1
+        begin, end = 0, rows - 1
+        if not math.isnan(begin_s):
+            begin = math.ceil(min(max(begin_s / step_s - 0.01, 0), rows))
         if not math.isnan(end_s):
-            end = min(math.floor(end_s / step_s + 0.01), end)
+            end = math.floor(min(max(end_s / step_s + 0.01, -1), rows - 1))
         if end_s < begin_s:
             raise ValueError(f"{stretch.end} is before {stretch.start}")
         if end < begin:
@@ -89,6 +92,8 @@ def on_grid(stretches, table):
             found.append(label)
         elif len(stretches) > 1:
             raise ValueError(f"{NORMAL} without times beside other stretches")
+    if problems and not found:
+        raise ValueError(problems[0])
     found.sort(key=lambda label: label.onset_s)
     for one, two in itertools.pairwise(found):
         if two.onset_s < one.clear_s:
@@ -104,10 +109,13 @@ def _seconds(written, table):
     for i, text in enumerate(written):
         try:
             number = float(text)
-            out[i] = number - (table.first_ns / 1e9 if table.numbers else 0.0)
         except ValueError:
             if text:
                 dates.append(i)
+            continue
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is no time")
+        out[i] = number - (table.first_ns / 1e9 if table.numbers else 0.0)
     if dates:
         ns, good, numbers = counters.times(_column([written[i] for i in dates]))
         wrong = [written[i] for i, fine in zip(dates, good) if not fine]
