@@ -35,6 +35,12 @@ _LIMIT_EXPANSION = flags.DEFINE_bool(
     "Leave out compressed files that expand more than 1000 times (16 MB are always "
     "allowed, 17 GB never); --nolimit_expansion reads those that you trust.",
 )  # fmt: skip
+_ALLOW_EMPTY = flags.DEFINE_bool(
+    "allow_empty",
+    False,
+    "Take captures without a message and tables without a value, too: silence is the "
+    "fault.",
+)
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "Processes; by default one a core.", lower_bound=1
 )
@@ -49,6 +55,7 @@ def main(argv):
             _LABELS.value,
             _OUT.value,
             limit_expansion=_LIMIT_EXPANSION.value,
+            allow_empty=_ALLOW_EMPTY.value,
             workers=_WORKERS.value,
         )
         return
@@ -58,6 +65,7 @@ def main(argv):
         _OUT.value,
         server_address=_address(_SERVER.value),
         limit_expansion=_LIMIT_EXPANSION.value,
+        allow_empty=_ALLOW_EMPTY.value,
         workers=_WORKERS.value,
     )
 

@@ -416,12 +416,55 @@ def test_the_same_input_is_not_read_again(tmp_path):
         ("two.csv,0,200,\n", "no condition"),
         ("two.csv,0,200,down,5\n", "more fields than columns"),
         ("two.csv,0,60,down\ntwo.csv,,,normal\n", "normal without times beside"),
+        ("two.csv,9000,,down\n", "down from 9000 to  has no row"),
+        ("two.csv,-90,-60,down\n", "down from -90 to -60 has no row"),
+        ("two.csv,inf,,down\n", "'inf' is no time"),
+        ("two.csv,1e308,,down\n", "has no row"),
+        ("two.csv,9999-12-31 23:59:59,,down\n", "9999-12-31 23:59:59"),
+        ("two.csv,0,60,do\x1b[2Jwn\n", "do\\x1b[2Jwn has a character"),
+        (f"two.csv,0,60,{'x' * 101}\n", "has 101 characters, 100 are allowed"),
     ],
 )
 def test_labels_that_cannot_be_used_leave_their_file_out(tmp_path, rows, reason):
     dataset, said = folder(tmp_path, "one.csv,,,normal\n" + rows)
     assert [session.name for session in dataset.sessions] == ["one"]
     assert any(reason in line and "two.csv" in line for line in said), said
+
+
+def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_path):
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    clean().to_csv(tables / "one.csv", index=False)
+    clean().assign(load=None, calls=None).to_csv(tables / "two.csv", index=False)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,start,end,condition\none.csv,,,normal\ntwo.csv,60,,dead\n")
+
+    def ingest(allow_empty):
+        said = []
+        prepare_counters.prepare_counters(
+            tables, labels, tmp_path / "out", say=said.append, workers=1,
+            allow_empty=allow_empty,
+        )  # fmt: skip
+        return "\n".join(said)
+
+    said = ingest(allow_empty=False)
+    assert "two.csv: no value in 60 rows of 2 columns, left out: --allow_empty" in said
+    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["one"]
+    assert "2 sessions: 1 dead, 1 normal" in ingest(allow_empty=True)
+    (tables / "one.csv").unlink()
+    for allow_empty in (False, True):
+        with pytest.raises(SiamjaxError, match="none of 1 files"):
+            ingest(allow_empty)
+
+
+def test_what_was_not_read_of_tables_that_are_used_is_said_last(tmp_path):
+    (tmp_path / "t.csv").write_text("time,load\n0,1\n1,2\n2,x\n3,4\n4,5\n")
+    (tmp_path / "labels.csv").write_text("file,start,end,condition\nt.csv,,,normal\n")
+    said = []
+    prepare_counters.prepare_counters(
+        tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=said.append
+    )
+    assert said[-1].startswith("warning: 1 of 1 files were not read as a whole: 1 unread (")
 
 
 def test_numbers_are_on_the_tables_own_clock(tmp_path):

@@ -1,10 +1,15 @@
 """Folders of captures to prepared data sets: every bad input has its line."""
 
 import hashlib
+import json
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import unicodedata
+from fnmatch import fnmatch
 
 import pytest
 
@@ -208,3 +213,143 @@ def test_the_packaged_captures_have_their_labels():
     conditions = {label.condition for source in sources for label in source.labels}
     assert len(conditions) == 11
     assert sum(not source.labels for source in sources) == 14
+
+
+def silent():
+    """Two frames that are no IP, 2 s apart."""
+    frame = b"\xff" * 12 + b"\x08\x06" + bytes(46)
+    return build.pcap([(build.START_NS + i * 2 * 10**9, frame) for i in range(2)])
+
+
+def test_a_capture_without_a_message_is_no_example_unless_silence_is_the_fault(
+    tmp_path,
+):
+    files = {"a.pcap": good(), "x.pcap": silent()}
+    folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,dead,1,"])
+    said = run(folder, tmp_path / "out")
+    assert "x.pcap: 0 messages of SIP in 2 packets: 2 not_ip (" in said
+    assert "left out: --allow_empty takes it" in said
+    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a"]
+    said = run(folder, tmp_path / "out", allow_empty=True)
+    assert "2 sessions: 1 dead, 1 normal" in said
+    (folder / "labels.csv").write_text(HEAD + "x.pcap,dead,1,\n")
+    for allow_empty in (False, True):
+        with pytest.raises(SiamjaxError, match="none of 1 files"):
+            run(folder, tmp_path / "new", allow_empty=allow_empty)
+
+
+def test_what_was_not_read_of_files_that_are_used_is_said_last(tmp_path):
+    files = {"a.pcap": good(), "x.pcap": good()[:-9]}
+    folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,normal,,"])
+    last = run(folder, tmp_path / "out").splitlines()[-1]
+    assert last.startswith("warning: 1 of 2 files were not read as a whole: 1 truncated (")
+    assert last.endswith("; x.pcap")
+
+
+def test_names_of_strangers_are_safe_to_show_and_to_write(tmp_path):
+    names = ["caf\udce9.pcap", "a\x1b[31m\nb.pcap", "=1+1.pcap", "x" * 250 + ".gz"]
+    files = {name: good(i) for i, name in enumerate(names)}
+    folder = lay_out(tmp_path / "in", files | {"n\udce9\x1b.pcap": b"notes"}, [])
+    rows = [f'"{name}",=cmd(),1,\n' for name in [*names, "n\udce9\x1b.pcap"]]
+    table = HEAD + "".join(rows)
+    (folder / "labels.csv").write_bytes(os.fsencode(table))
+    (folder / "\x1b[2J\udcff.pcap").write_bytes(good())  # without a label
+    said = run(folder, tmp_path / "out")
+    assert said.replace("\n", "").isprintable() and "4 =cmd()" in said
+    assert "n\\udce9\\x1b.pcap: not a capture" in said
+    kept = [session.name for session in prepared.read(tmp_path / "out").sessions]
+    assert kept[:3] == ["=1+1", "a\\x1b[31m\\nb", "caf\\udce9"]
+    assert kept[3].startswith("x" * 150) and len(kept[3]) <= prepare.LONGEST
+    table = (tmp_path / "out/labels.csv").read_text()
+    assert "\n'=1+1,'=cmd(),1.0,\n" in table
+    report = json.loads((tmp_path / "out/cleaning.json").read_text())
+    assert all(line.isprintable() for line in report["problems"])
+
+
+@pytest.mark.parametrize(
+    "files, names",
+    [
+        (["a/b.pcap", "c.pcap"], ["b", "c"]),
+        (["a/b.pcap", "c/b.pcap"], ["a__b.pcap", "c__b.pcap"]),
+        (["B.pcap", "b.pcap"], ["B.pcap-*", "b.pcap-*"]),
+        (
+            ["a/b.pcap", "a__b.pcap", "a__b.pcapng", "c/b.pcap"],
+            ["a__b.pcap-*", "a__b.pcap-*", "a__b.pcapng", "c__b.pcap"],
+        ),
+        (
+            ["a__b.pcap.pcap", "a/b.pcap", "c/b.pcap"],
+            ["a__b", "a__b.pcap", "c__b.pcap"],
+        ),
+        (["caf\u00e9.pcap", "cafe\u0301.pcap"], ["caf*", "caf*"]),
+        (["..pcap", ".."], ["..pcap", ".."]),
+    ],
+)
+def test_no_two_sessions_share_a_name(files, names):
+    made = prepare.session_names(files)
+    assert set(made) == set(files)
+    assert all(fnmatch(made[file], name) for file, name in zip(files, names))
+    alike = {unicodedata.normalize("NFC", name.casefold()) for name in made.values()}
+    assert len(alike) == len(files)
+    assert made == prepare.session_names(files[::-1])
+
+
+def test_a_file_that_the_system_does_not_read_harms_no_other(tmp_path):
+    folder = lay_out(tmp_path / "in", {"a.pcap": good()}, [])
+    (folder / "x.pcap").symlink_to("/proc/self/mem")
+    (folder / "labels.csv").write_text(HEAD + "a.pcap,normal,,\nx.pcap,normal,,\n")
+    assert "x.pcap: Input/output error, left out" in run(folder, tmp_path / "out")
+    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["meta.json", "labels.csv", "sessions/a.npz"])
+def test_a_damaged_set_is_made_again(tmp_path, name):
+    folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,delay,1,"])
+    run(folder, tmp_path / "out")
+    before = digests(tmp_path / "out")
+    (tmp_path / "out" / name).write_bytes(b"\xff\0{")
+    assert "up to date" not in run(folder, tmp_path / "out")
+    assert digests(tmp_path / "out") == before
+
+
+# Ingests until the data set is half written, and waits to be ended.
+HALF_WRITTEN = """
+import pathlib, sys, time
+from siamjax import cli
+from siamjax.data import prepare, prepared
+fill = prepared._fill
+def fill_and_wait(folder, *rest):
+    fill(folder, *rest)
+    print("written", flush=True)
+    time.sleep(60)
+prepared._fill = fill_and_wait
+folder, out = map(pathlib.Path, (sys.argv.pop(1), sys.argv.pop(1)))
+cli.run(lambda argv: prepare.prepare(folder, folder / "labels.csv", out, workers=1,
+                                     say=lambda line: None))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_ingest_that_is_ended_leaves_the_old_set_and_nothing_beside_it(
+    tmp_path, number
+):
+    folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
+    out = tmp_path / "sets/out"
+    run(folder, out)
+    before = digests(out)
+    (folder / "a.pcap").write_bytes(good(1))
+    child = subprocess.Popen(
+        [sys.executable, "-c", HALF_WRITTEN, str(folder), str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout.readline() == "written\n"
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=20)
+    assert digests(out) == before and "Traceback" not in errors
+    if number == signal.SIGTERM:
+        assert child.returncode == 143 and errors.count("\n") == 1
+    else:
+        assert len(list(out.parent.iterdir())) == 2
+        run(folder, out)
+    assert list(out.parent.iterdir()) == [out]

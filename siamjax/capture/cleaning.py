@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from siamjax import text
+
 # Causes in the order in which they are shown, and what each counts.
 CAUSES = {
     "truncated": "files cut inside a record: what stands before the cut is used",
@@ -121,7 +123,11 @@ def table(reports):
 
 
 def aligned(lines):
-    """Lines of cells as lines of text: the first cell to the left, the others right."""
+    """Lines of cells as lines of text: the first cell to the left, the others right.
+
+    Cells are made safe to show.
+    """
+    lines = [[text.printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines)]
     return [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])

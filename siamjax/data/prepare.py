@@ -1,34 +1,40 @@
 """A folder of captures and a table of labels -> a prepared data set."""
 
-import concurrent.futures
 import functools
 import hashlib
-import multiprocessing
 import os
-import signal
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 import siamjax
+from siamjax import text
 from siamjax.capture import cleaning, events
-from siamjax.data import labels, prepared
+from siamjax.data import labels, prepared, reading
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
 # So many conditions fit into one line of a summary.
 SHOWN = 16
 # So many files of those that share a problem are named.
 SOME = 5
+# How a line ends about a file that shows nothing.
+EMPTY = "left out: --allow_empty takes it, where silence is the fault"
+# The longest line of the report, in characters.
+LINE = 2000
+# The longest name of a session in bytes: a file system takes 255, with an ending.
+LONGEST = 200
+# Hexadecimal digits of a hash that tells two names apart.
+_DIGITS = 12
 
 
 class Source(NamedTuple):
     """A capture that is to be read."""
 
     name: str  # of its session
-    file: str  # as the table of labels has it
+    file: str  # its path in the folder of captures, made safe to show
     path: Path
     labels: tuple[Label, ...]
 
@@ -40,6 +46,7 @@ def prepare(
     *,
     server_address=None,
     limit_expansion=True,
+    allow_empty=False,
     workers=None,
     say=print,
 ):
@@ -54,33 +61,33 @@ def prepare(
       out: the folder to write.
       server_address: bytes of the server's address; by default found in each capture.
       limit_expansion: whether a file that expands beyond measure is left out.
+      allow_empty: take captures without a message, too: silence is the fault.
       workers: processes; by default one a core.
       say: takes the lines of the report.
     Raises:
       UsageError: an input is not there, or out holds something else.
       SiamjaxError: no capture can be used.
     """
-    prepared.check_replaceable(out)
+    prepared.make_room(out)
     sources, problems = find(captures, labels_path)
-    for line in problems:
-        say(line)
+    problems = tell(problems, say)
     server = cleaning.FOUND if server_address is None else cleaning.GIVEN
-    options = {"format": "packets", "server": server} | expansion(limit_expansion)
+    options = {"format": "packets", "server": server, "allow_empty": allow_empty}
+    options |= expansion(limit_expansion)
     meta = provenance(sources, labels_path, options)
     # Which server was given is an address, which is not kept: then it is made again.
     if server == cleaning.FOUND and is_made_of(out, meta):
-        say(f"{out} is up to date")
+        tell([f"{out} is up to date"], say)
         return
     read = functools.partial(
         events.read, server_address=server_address, limit_expansion=limit_expansion
     )
-    found = read_all(sources, read, workers)
-    usable, left_out = _usable(sources, found)
-    for line in left_out:
-        say(line)
-    if not usable:
-        raise SiamjaxError(none_of(sources, captures, labels_path))
+    tasks = [reading.Task(read, source.path, source.file) for source in sources]
+    usable, left_out = _usable(sources, reading.read_all(tasks, workers), allow_empty)
+    left_out = tell(left_out, say)
     reports = [report for *_, report in usable]
+    if not any(report.messages for report in reports):
+        raise SiamjaxError(none_of(sources, captures, labels_path))
     say(cleaning.table(reports))
     report = {
         "problems": problems + left_out,
@@ -88,7 +95,16 @@ def prepare(
         "captures": [report._asdict() for report in reports],
     }
     prepared.write(out, _data_set(usable, meta), report)
-    say(summary(out, (source.labels for source, *_ in usable)))
+    tell([summary(out, (source.labels for source, *_ in usable))], say)
+    tell(in_part(reports, cleaning.not_read, cleaning.CAUSES), say)
+
+
+def tell(lines, say):
+    """Says lines, made safe to show, and returns them."""
+    lines = [text.short(line, LINE) for line in lines]
+    for line in lines:
+        say(line)
+    return lines
 
 
 def find(captures, labels_path, read=labels.read):
@@ -112,8 +128,12 @@ def find(captures, labels_path, read=labels.read):
     if unlabelled:
         problems.append(f"{_some(unlabelled)}: without a label, left out")
     chosen = [file for file in files if file in by_file]
-    names = _names(chosen)
-    return [Source(names[f], f, files[f], by_file[f]) for f in chosen], problems
+    names = session_names(chosen)
+    sources = [
+        Source(names[file], text.printable(file), files[file], by_file[file])
+        for file in chosen
+    ]
+    return sources, problems
 
 
 def _some(files):
@@ -131,7 +151,7 @@ def _files(captures, labels_path):
     return {
         file: path
         for file, path in sorted(paths.items())
-        if path.is_file()
+        if os.path.isfile(path)
         and not any(part.startswith(".") for part in Path(file).parts)
         and not path.samefile(labels_path)
     }
@@ -147,14 +167,41 @@ def none_of(sources, captures, labels_path):
     )
 
 
-def _names(files):
-    """Session names: of the file, or of its whole path where two would share one."""
-    short = {file: prepared.session_name(file) for file in files}
-    times = Counter(short.values())
-    return {
-        file: name if times[name] == 1 else file.replace("/", "__")
-        for file, name in short.items()
-    }
+def session_names(files):
+    """A name for each file's session: no two are one, also where case does not count.
+
+    It is the name of the file; where two files share that, the path with its ending;
+    where that is taken, too, or too long, a hash of the path tells them apart.
+
+    Args:
+      files: paths in the folder of captures.
+    """
+    names, taken = {}, set()
+    for rule in (prepared.session_name, _path_as_name, _hashed_name):
+        made = {f: rule(f) for f in files if f not in names}
+        times = Counter(map(_alike, made.values())) + Counter(taken)
+        names |= {
+            file: name
+            for file, name in made.items()
+            if times[_alike(name)] == 1 and len(name.encode()) <= LONGEST
+        }
+        taken = set(map(_alike, names.values()))
+    return names
+
+
+def _path_as_name(file):
+    return text.printable(file.replace("/", "__"))
+
+
+def _hashed_name(file):
+    digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:_DIGITS]
+    begin = _path_as_name(file).encode()[: LONGEST - _DIGITS - 1]
+    return f"{begin.decode(errors='ignore')}-{digest}"
+
+
+def _alike(name):
+    """Equal for names that are one on some file system."""
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def expansion(limited: bool) -> dict[str, str]:
@@ -174,55 +221,35 @@ def provenance(sources, labels_path, options):
 
 def is_made_of(out, meta):
     """Whether a folder holds a data set of the very same input and options."""
-    old = prepared.read_meta(out)
-    return old is not None and all(old.get(key) == meta[key] for key in meta)
+    try:
+        old = prepared.read(out).meta
+    except SiamjaxError:  # what is damaged is made again
+        return False
+    return all(old.get(key) == meta[key] for key in meta)
 
 
 def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_all(sources, read, workers=None):
-    """For each source, in order, what `read(path)` gives, or the line of its error.
-
-    Args:
-      sources: `Source`s.
-      read: a function of a module, for other processes to find.
-      workers: processes; by default one a core.
-    """
-    tasks = [(read, source.file, source.path) for source in sources]
-    workers = workers or len(os.sched_getaffinity(0))
-    bar = {"total": len(tasks), "unit": " captures", "disable": None}
-    if min(workers, len(tasks)) <= 1:
-        return [_try(task) for task in tqdm(tasks, **bar)]
-    # Fresh processes: a forked one could inherit a lock without the thread that holds
-    # it.
-    context = multiprocessing.get_context("spawn")
-    ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this one
-    with concurrent.futures.ProcessPoolExecutor(workers, context, *ignore) as pool:
-        return list(tqdm(pool.map(_try, tasks), **bar))
-
-
-def _try(task):
-    """What reading one file gives, or the line of its error."""
-    read, file, path = task
+    """Of a file's content; "" where it cannot be read, which reading it will say."""
     try:
-        return read(path)
-    except (SiamjaxError, OSError) as error:
-        return str(error).replace(str(path), file)
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
-def _usable(sources, found):
+def _usable(sources, results, allow_empty):
     """`(source, events, kinds, report)` of what can be used; lines about the rest."""
     usable, lines = [], []
-    for source, result in zip(sources, found):
+    for source, result in zip(sources, results):
         if isinstance(result, str):
             lines.append(f"{result}, left out")
-        elif problem := labels.outside(source.labels, result[-1].span_s):
+            continue
+        *rest, report = result
+        if not (report.messages or allow_empty):
+            lines.append(f"{source.file}: {cleaning.sentence(report)}, {EMPTY}")
+        elif problem := labels.outside(source.labels, report.span_s):
             lines.append(f"{source.file}: {problem}, left out")
         else:
-            *rest, report = result
             usable.append((source, *rest, report._replace(name=source.file)))
     return usable, lines
 
@@ -236,6 +263,29 @@ def _data_set(usable, meta):
         rows = rows._replace(kind=number[rows.kind])
         sessions.append(Session(source.name, report.span_s, source.labels, rows, None))
     return DataSet(tuple(sessions), tuple(kinds), meta)
+
+
+def in_part(reports, not_read, causes):
+    """The line about files of which a part was not read; none where all was read.
+
+    Args:
+      reports: of the files.
+      not_read: gives the counts by cause of what was not read.
+      causes: what each cause means.
+    """
+    names = [report.name for report in reports if not_read(report)]
+    if not names:
+        return []
+    counts = sum((Counter(not_read(report)) for report in reports), Counter())
+    listed = ", ".join(
+        f"{counts[cause]} {cause} ({meaning.partition(':')[0]})"
+        for cause, meaning in causes.items()
+        if counts[cause]
+    )
+    return [
+        f"warning: {len(names)} of {len(reports)} files were not read as a whole: "
+        f"{listed}; {_some(names)}"
+    ]
 
 
 def summary(out, labels_of_sessions):

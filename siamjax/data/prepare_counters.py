@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import counters
-from siamjax.data import prepare, prepared, stretches
+from siamjax.data import prepare, prepared, reading, stretches
 from siamjax.types import DataSet, Session, SiamjaxError
 
 
@@ -20,7 +20,14 @@ class Columns(NamedTuple):
 
 
 def prepare_counters(
-    captures, labels_path, out, *, limit_expansion=True, workers=None, say=print
+    captures,
+    labels_path,
+    out,
+    *,
+    limit_expansion=True,
+    allow_empty=False,
+    workers=None,
+    say=print,
 ):
     """Reads tables of counters and writes the prepared data set.
 
@@ -32,27 +39,27 @@ def prepare_counters(
       labels_path: the table of labels, see `data.stretches`.
       out: the folder to write.
       limit_expansion: whether a file that expands beyond measure is left out.
+      allow_empty: take tables without a value, too: silence is the fault.
       workers: processes; by default one a core.
       say: takes the lines of the report.
     Raises:
       UsageError: an input is not there, or out holds something else.
       SiamjaxError: no file can be used.
     """
-    prepared.check_replaceable(out)
+    prepared.make_room(out)
     sources, problems = prepare.find(captures, labels_path, stretches.read)
-    for line in problems:
-        say(line)
-    options = {"format": "counters"} | prepare.expansion(limit_expansion)
+    problems = prepare.tell(problems, say)
+    options = {"format": "counters", "allow_empty": allow_empty}
+    options |= prepare.expansion(limit_expansion)
     meta = prepare.provenance(sources, labels_path, options)
     if prepare.is_made_of(out, meta):
-        say(f"{out} is up to date")
+        prepare.tell([f"{out} is up to date"], say)
         return
     read = functools.partial(counters.read, limit_expansion=limit_expansion)
-    found = prepare.read_all(sources, read, workers)
-    usable, more = _usable(sources, found)
-    for line in more:
-        say(line)
-    if not usable:
+    tasks = [reading.Task(read, source.path, source.file) for source in sources]
+    usable, more = _usable(sources, reading.read_all(tasks, workers), allow_empty)
+    more = prepare.tell(more, say)
+    if all(_is_empty(table) for _, _, table, _ in usable):
         raise SiamjaxError(prepare.none_of(sources, captures, labels_path))
     columns, tables = _columns([table for _, _, table, _ in usable])
     grown = [counters.growths(rows, columns.growing) for rows in tables]
@@ -60,9 +67,7 @@ def prepare_counters(
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
     say(counters.table(reports))
     steps_ns = [table.step_ns for _, _, table, _ in usable]
-    notes = _notes(columns, np.sum(resets, 0), steps_ns)
-    for line in notes:
-        say(line)
+    notes = prepare.tell(_notes(columns, np.sum(resets, 0), steps_ns), say)
     report = {
         "problems": problems + more + notes,
         "captures": [report._asdict() for report in reports],
@@ -80,17 +85,23 @@ def prepare_counters(
     growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write(out, data_set, report)
-    say(prepare.summary(out, (session.labels for session in sessions)))
+    prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
+    lines = prepare.in_part(reports, counters.not_read, counters.CAUSES)
+    prepare.tell(lines, say)
 
 
-def _usable(sources, found):
+def _usable(sources, results, allow_empty):
     """`(source, labels, table, report)` of what can be used; lines about the rest."""
     usable, lines = [], []
-    for source, result in zip(sources, found):
+    for source, result in zip(sources, results):
         if isinstance(result, str):
             lines.append(f"{result}, left out")
             continue
         table, report = result
+        if _is_empty(table) and not allow_empty:
+            size = f"{report.rows} rows of {report.columns} columns"
+            lines.append(f"{source.file}: no value in {size}, {prepare.EMPTY}")
+            continue
         try:
             labels, outside = stretches.on_grid(source.labels, table)
         except ValueError as error:
@@ -99,6 +110,10 @@ def _usable(sources, found):
         lines += [f"{source.file}: {line}" for line in outside]
         usable.append((source, labels, table, report))
     return usable, lines
+
+
+def _is_empty(table):
+    return bool(np.isnan(table.values).all())
 
 
 def _columns(tables):

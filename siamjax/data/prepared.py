@@ -14,14 +14,12 @@ import hashlib
 import json
 import math
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from siamjax import files
+from siamjax import files, text
 from siamjax.capture import counters, events
 from siamjax.types import (
     NORMAL,
@@ -38,17 +36,22 @@ FORMAT = 1
 # What to do where a file of the folder is damaged.
 REMEDY = "run siamjax.ingest again"
 
+# Names in the folder.
+_PARTS = frozenset(("sessions", "labels.csv", "meta.json", "cleaning.json"))
 _SUFFIXES = frozenset(
     (".pcap", ".pcapng", ".cap", ".gz", ".xz", ".zst", ".csv", ".parquet")
 )
 
 
-def session_name(path):
-    """The name of a capture's session: that of the file, without folder and endings."""
+def session_name(path: str | os.PathLike) -> str:
+    """The name of a capture's session: that of the file, without folder and endings.
+
+    Control characters and bytes that are no UTF-8 are written as Python shows them.
+    """
     path = Path(path)
-    while path.suffix.lower() in _SUFFIXES and path.stem:
+    while path.suffix.lower() in _SUFFIXES and path.stem.strip("."):
         path = path.with_suffix("")
-    return path.name
+    return text.printable(path.name)
 
 
 def session_from_capture(path, server_address=None):
@@ -127,6 +130,8 @@ def read_meta(folder: str | os.PathLike) -> dict[str, Any] | None:
     """
     path = Path(folder) / "meta.json"
     if not path.is_file():
+        files.recover_folder(folder)
+    if not path.is_file():
         return None
     meta = files.read_json(path, REMEDY)
     if not isinstance(meta, dict):
@@ -154,8 +159,8 @@ def data_hash(data_set: DataSet) -> str:
     return _sha256(facts, {})
 
 
-def write(folder, data_set, cleaning):
-    """Writes a data set as a whole or not at all: a killed run leaves the old one.
+def write(folder: str | os.PathLike, data_set: DataSet, cleaning: Any) -> None:
+    """Writes a data set as a whole or not at all, see `files.replacing_folder`.
 
     Args:
       folder: replaced where it is a prepared data set or empty.
@@ -164,25 +169,39 @@ def write(folder, data_set, cleaning):
     Raises:
       UsageError: the folder holds something else.
     """
-    folder = Path(folder)
     check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        _fill(made, data_set, cleaning)
-        made.chmod(0o777 & ~_umask())
-        _replace(folder, made)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    with files.replacing_folder(folder) as beside:
+        _fill(beside, data_set, cleaning)
 
 
-def check_replaceable(folder):
-    """Raises `UsageError` where a folder holds what is no prepared data set."""
+def make_room(folder: str | os.PathLike) -> None:
+    """Prepares for `write`: removes what killed processes left beside the folder.
+
+    Raises:
+      UsageError: the folder holds what is no prepared data set.
+    """
+    check_replaceable(folder)
+    files.recover_folder(folder)
+    files.remove_left(os.path.realpath(folder))
+
+
+def check_replaceable(folder: str | os.PathLike) -> None:
+    """Raises `UsageError` where a folder holds what is no prepared data set.
+
+    Hidden files do not count, and a damaged data set can be replaced.
+    """
     folder = Path(folder)
-    if not folder.exists() or read_meta(folder) is not None:
+    if not folder.exists():
         return
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise UsageError(f"{folder} is there, but no prepared data set: name another")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no prepared data set: name another folder")
+    names = {path.name for path in folder.iterdir() if path.name[0] != "."}
+    other = sorted(names - _PARTS) or sorted(names) * ("meta.json" not in names)
+    if other:
+        raise UsageError(
+            f"{folder} holds {text.short(other[0])}, which is no prepared data set: "
+            "name another folder"
+        )
 
 
 def _fill(folder, data_set, cleaning):
@@ -201,24 +220,7 @@ def _fill(folder, data_set, cleaning):
     }
     _write_labels(folder / "labels.csv", data_set.sessions)
     for name, content in (("meta.json", meta), ("cleaning.json", cleaning)):
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
-
-
-def _replace(folder, made):
-    old = None
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        os.replace(folder, old / "old")
-    os.replace(made, folder)
-    if old:
-        shutil.rmtree(old)
-
-
-def _umask():
-    value = os.umask(0)
-    os.umask(value)
-    return value
+        files.write_json(folder / name, content, ensure_ascii=False, allow_nan=False)
 
 
 def _read_session(folder, name, span_s, labels):
@@ -295,15 +297,14 @@ def _sha256(facts, arrays):
 
 
 def _write_labels(path, sessions):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("file", *Label._fields))
-        for session in sessions:
-            if not session.labels:
-                writer.writerow((session.name, NORMAL, "", ""))
-            for condition, onset_s, clear_s in session.labels:
-                clear = "" if math.isinf(clear_s) else repr(clear_s)
-                writer.writerow((session.name, condition, repr(onset_s), clear))
+    rows = [("file", *Label._fields)]
+    for session in sessions:
+        if not session.labels:
+            rows.append((session.name, NORMAL, "", ""))
+        for condition, onset_s, clear_s in session.labels:
+            clear = "" if math.isinf(clear_s) else repr(clear_s)
+            rows.append((session.name, condition, repr(onset_s), clear))
+    files.write_csv(path, rows)
 
 
 def _read_labels(path):
@@ -311,7 +312,8 @@ def _read_labels(path):
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["onset_s"]:
+                condition = files.uncell(row["condition"])
                 times = float(row["onset_s"]), float(row["clear_s"] or "inf")
-                label = Label(row["condition"], *times)
-                labels.setdefault(row["file"], []).append(label)
+                name = files.uncell(row["file"])
+                labels.setdefault(name, []).append(Label(condition, *times))
     return {name: tuple(found) for name, found in labels.items()}

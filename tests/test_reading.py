@@ -1,0 +1,85 @@
+"""Many files read at once: a file that ends a process harms no other."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from siamjax.data import reading
+from siamjax.types import SiamjaxError
+
+# Run by a process of its own: two workers that never end.
+SLEEPERS = """
+import pathlib, sys
+from siamjax import cli
+from siamjax.data import reading
+from tests import test_reading
+folder = pathlib.Path(sys.argv.pop())
+tasks = [reading.Task(test_reading.sleep, folder / name, name) for name in "ab"]
+cli.run(lambda argv: reading.read_all(tasks, 2))
+"""
+
+
+def read(path):
+    """What the name of the file says."""
+    what = path.name.partition(".")[0]
+    if what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "once" and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "memory":
+        raise MemoryError
+    if what == "bug":
+        return {}["no such key"]
+    if what == "wrong":
+        raise SiamjaxError(f"{path}: not a capture")
+    if what == "refused":
+        raise PermissionError(13, "Permission denied", str(path))
+    return what
+
+
+def sleep(path):
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_happens_to_one_file_harms_no_other(tmp_path, workers):
+    names = ["a", "memory.x", "bug.x", "wrong.x", "refused.x", "b"]
+    names += ["killed.x", "once.x", "c"] * (workers > 1)
+    tasks = [reading.Task(read, tmp_path / name, name) for name in names]
+    results = dict(zip(names, reading.read_all(tasks, workers)))
+    assert [results[name] for name in "ab"] == ["a", "b"]
+    assert results["memory.x"] == "memory.x: not enough memory to read it"
+    assert results["bug.x"].startswith("bug.x: KeyError at test_reading.py:")
+    assert "a defect of siamjax" in results["bug.x"]
+    assert results["wrong.x"] == "wrong.x: not a capture"
+    assert results["refused.x"] == "refused.x: Permission denied"
+    if workers > 1:
+        assert "killed.x" in results["killed.x"] and "SIGKILL" in results["killed.x"]
+        assert results["once.x"] == "once" and results["c"] == "c"
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_workers_too(tmp_path, number, code):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SLEEPERS, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=pathlib.Path(__file__).parent.parent,
+    )
+    while len(pids := [p.read_text() for p in tmp_path.iterdir()]) < 2 or "" in pids:
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(number)
+    _, errors = parent.communicate(timeout=20)
+    assert parent.returncode == code
+    assert len(errors.splitlines()) == 1 and "Traceback" not in errors
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
