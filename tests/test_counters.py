@@ -464,7 +464,9 @@ def test_what_was_not_read_of_tables_that_are_used_is_said_last(tmp_path):
     prepare_counters.prepare_counters(
         tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=said.append
     )
-    assert said[-1].startswith("warning: 1 of 1 files were not read as a whole: 1 unread (")
+    assert said[-1].startswith(
+        "warning: 1 of 1 files were not read as a whole: 1 unread ("
+    )
 
 
 def test_numbers_are_on_the_tables_own_clock(tmp_path):

@@ -242,7 +242,9 @@ def test_what_was_not_read_of_files_that_are_used_is_said_last(tmp_path):
     files = {"a.pcap": good(), "x.pcap": good()[:-9]}
     folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,normal,,"])
     last = run(folder, tmp_path / "out").splitlines()[-1]
-    assert last.startswith("warning: 1 of 2 files were not read as a whole: 1 truncated (")
+    assert last.startswith(
+        "warning: 1 of 2 files were not read as a whole: 1 truncated ("
+    )
     assert last.endswith("; x.pcap")
 
 
