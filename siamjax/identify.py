@@ -36,7 +36,7 @@ def main(argv):
         raise UsageError("give --baseline or --baseline_capture, not both")
     from siamjax.identification import examples, identify
 
-    identify.identify(
+    failures = identify.identify(
         _WORKDIR.value,
         argv[1:],
         places=tuple(examples.parse_flag(text) for text in _EXAMPLE.value),
@@ -46,6 +46,7 @@ def main(argv):
         as_json=_JSON.value,
         plot=_PLOT.value,
     )
+    return 1 if failures else 0
 
 
 def run():

@@ -84,11 +84,11 @@ def sentence(report: Report) -> str:
     return "; not read: ".join(filter(None, [read, listed(not_read(report))]))
 
 
-def listed(causes: Mapping[str, int]) -> str:
+def listed(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:
     """Counts by cause with what each means, in one line: `14 pppoe (frames of ...)`."""
     return ", ".join(
         f"{causes[cause]} {cause} ({meaning.partition(':')[0]})"
-        for cause, meaning in CAUSES.items()
+        for cause, meaning in meanings.items()
         if causes.get(cause)
     )
 

@@ -153,6 +153,13 @@ def not_read(report: Report) -> dict[str, int]:
     return {c: report.causes[c] for c in CAUSES if c in NOT_READ & set(report.causes)}
 
 
+def sentence(report: Report) -> str:
+    """How much was read, and what was not: one line, without the name."""
+    read = f"{report.rows} rows of {report.columns} columns"
+    unread = cleaning.listed(not_read(report), CAUSES)
+    return "; not read: ".join(filter(None, [read, unread]))
+
+
 def table(reports):
     """The reports as text: a line each, and what the causes mean."""
     causes = [c for c in CAUSES if any(c in report.causes for report in reports)]

@@ -33,7 +33,7 @@ class Evidence(NamedTuple):
 
     start_s: np.ndarray  # [N] of windows, after the first packet
     end_s: float  # of the session
-    distances: np.ndarray  # [N, K] to the nearest example of each name
+    distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
     nearest: np.ndarray  # [N, K] which example that is
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
 
@@ -51,6 +51,7 @@ def evidence(points, examples, names, start_s, end_s, deviation):
     """
     order = tuple(dict.fromkeys(names))
     gap = np.sqrt(((points[:, None] - examples[None]) ** 2).sum(-1))  # [N, X]
+    gap = np.where(np.isfinite(gap), gap, np.inf)
     of = [np.flatnonzero(np.array(names) == name) for name in order]
     best = [rows[gap[:, rows].argmin(1)] for rows in of]
     distances = [gap[np.arange(len(gap)), rows] for rows in best]
@@ -59,7 +60,7 @@ def evidence(points, examples, names, start_s, end_s, deviation):
 
 
 def timeline(evidence, order, origins, rule):
-    """The `Span`s of a session.
+    """The `Span`s of a session; a window without a finite distance gets no name.
 
     Args:
       evidence: `Evidence`.
@@ -67,10 +68,15 @@ def timeline(evidence, order, origins, rule):
       origins: a text for each example, which says where it is from.
       rule: `Rule`.
     """
-    costs = np.concatenate(
-        [evidence.distances, np.full((len(evidence.start_s), 1), rule.unknown)], 1
-    )
+    gaps = evidence.distances
+    gaps = np.where(np.isfinite(gaps), gaps, np.inf)
+    evidence = evidence._replace(distances=gaps)
+    # A window without any distance speaks for nothing, and says nothing of others.
+    blind = ~np.isfinite(gaps).any(1)
+    costs = np.concatenate([gaps, np.full((len(gaps), 1), rule.unknown)], 1)
+    costs[blind] = 0.0
     names, path = (*order, UNKNOWN), decode(costs, rule.penalty)
+    path[blind] = len(order)
     spans = [(first, end, names[path[first]]) for first, end in runs(path)]
     return _joined(
         [
@@ -138,7 +144,10 @@ def _span(evidence, spans, i, name, order, origins, rule):
     )
     distance = float(np.median(gaps[:, column]))
     others = np.median(np.delete(gaps, column, 1), 0)
-    margin = float(others.min() - distance) if len(others) else np.nan
+    finite = np.isfinite(others)
+    margin = float(others[finite].min() - distance) if finite.any() else np.nan
+    if not np.isfinite(distance):
+        return Span(float(start_s), float(end_s), UNKNOWN, np.nan, np.nan, "")
     which = evidence.nearest[first + gaps[:, column].argmin(), column]
     origin = origins[which] if origins else ""
     return Span(float(start_s), float(end_s), name, distance, margin, origin)

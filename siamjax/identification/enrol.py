@@ -4,12 +4,12 @@ Both come from validation captures, or from training captures for what no valida
 capture shows, and are stored with the run.
 """
 
-import json
 import logging
 import pathlib
 
 import numpy as np
 
+from siamjax import files
 from siamjax.data.windows import take
 from siamjax.evaluation import one_shot
 from siamjax.identification import decide, examples, sessions
@@ -48,8 +48,7 @@ def enrol(run, splits):
         *gaps(run, splits, known),
     )
     examples.save(pathlib.Path(run.workdir) / EXAMPLES, chosen)
-    text = json.dumps(rule._asdict(), indent=1)
-    (pathlib.Path(run.workdir) / RULE).write_text(text + "\n")
+    files.write_json(pathlib.Path(run.workdir) / RULE, rule._asdict())
     return chosen, rule
 
 
@@ -58,14 +57,27 @@ def stored(run):
 
     Raises:
       SiamjaxError: the run was not evaluated yet.
+      files.Damaged: a file cannot be read, or is of another run.
     """
     folder = pathlib.Path(run.workdir)
+    again = f"siamjax-evaluate --workdir {folder} writes it anew"
     if not (folder / EXAMPLES).exists() or not (folder / RULE).exists():
         raise SiamjaxError(
             f"{folder} has no examples yet: run siamjax-evaluate --workdir {folder}"
         )
-    rule = decide.Rule(**json.loads((folder / RULE).read_text()))
-    return examples.load(folder / EXAMPLES), rule
+    with files.damaged(folder / RULE, again):
+        rule = decide.Rule(**files.read_json(folder / RULE, again))
+        if not np.isfinite(np.array(rule, float)).all():
+            raise ValueError("a number is not finite")
+    with files.damaged(folder / EXAMPLES, again):
+        chosen = examples.load(folder / EXAMPLES)
+    wanted = (run.config.data.bins, len(run.columns))
+    if chosen.counts.shape[1:] != wanted:
+        raise files.Damaged(
+            f"{folder / EXAMPLES} has windows of {list(chosen.counts.shape[1:])} bins "
+            f"and columns, the run reads {list(wanted)}: {again}"
+        )
+    return chosen, rule
 
 
 def medoids(run, splits, names):
@@ -158,6 +170,5 @@ def session_evidence(run, splits, index, chosen):
         splits.sessions[index],
         splits.counts[index, :bins],
         Baseline(*(np.asarray(x)[index] for x in splits.baseline)),
-        "",
     )
     return sessions.evidence(run, traffic, chosen)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from siamjax import files
 from siamjax.types import Baseline, UsageError
 
 COLUMNS = ("condition", "capture", "start")
@@ -42,19 +43,20 @@ def join(*parts):
 
 def save(path, examples):
     """Writes an npz that `load` reads."""
-    np.savez_compressed(
-        path,
-        condition=np.array([p.condition for p in examples.places]),
-        capture=np.array([p.capture for p in examples.places]),
-        start_s=np.array([p.start_s for p in examples.places]),
-        counts=examples.counts,
-        mean=examples.baseline.mean,
-        deviation=examples.baseline.deviation,
-    )
+    with files.replacing(path) as beside:
+        np.savez_compressed(
+            beside,
+            condition=np.array([p.condition for p in examples.places]),
+            capture=np.array([p.capture for p in examples.places]),
+            start_s=np.array([p.start_s for p in examples.places]),
+            counts=examples.counts,
+            mean=examples.baseline.mean,
+            deviation=examples.baseline.deviation,
+        )
 
 
 def load(path):
-    """Reads what `save` wrote."""
+    """Reads what `save` wrote; a damaged file raises what NumPy and zipfile raise."""
     with np.load(path) as saved:
         rows = zip(
             saved["condition"].tolist(), saved["capture"].tolist(), saved["start_s"]
@@ -82,14 +84,19 @@ def read_csv(path):
     path = pathlib.Path(path)
     if not path.is_file():
         raise UsageError(f"there is no {path}")
-    with path.open(newline="", encoding="utf-8") as file:
+    remedy = f"write it as CSV in UTF-8 with the columns {', '.join(COLUMNS)}"
+    with (
+        files.damaged(path, remedy),
+        path.open(newline="", encoding="utf-8-sig") as file,
+    ):
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise UsageError(f"{path} lacks the column {', '.join(missing)}: {COLUMNS}")
         places = [
             _place(
-                row["condition"], _beside(path, row["capture"]), row["start"],
+                files.uncell(row["condition"] or ""),
+                _beside(path, files.uncell(row["capture"] or "")), row["start"],
                 f"{path}, line {number}", "condition,capture,start",
             )
             for number, row in enumerate(rows, 2)
@@ -101,13 +108,11 @@ def read_csv(path):
 
 def write_csv(path, examples):
     """Writes the places of examples, in the form that `read_csv` reads."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([COLUMNS, *examples.places])
+    files.write_csv(path, [COLUMNS, *examples.places])
 
 
 def _beside(path, capture):
-    beside = path.parent / (capture or "")
+    beside = path.parent / capture
     return str(beside) if capture and beside.exists() else capture
 
 
@@ -116,6 +121,7 @@ def _place(name, capture, start, where, form):
         start_s = float(start)
     except (TypeError, ValueError):
         start_s = -1.0
-    if not (name and capture) or not 0 <= start_s < float("inf"):
+    named = name.strip() and capture and "\0" not in capture
+    if not named or not 0 <= start_s < float("inf"):
         raise UsageError(f"{where} is not of the form {form}, with seconds from 0")
     return Place(name.strip(), capture, start_s)

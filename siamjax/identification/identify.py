@@ -1,34 +1,45 @@
 """Captures -> lines that say which condition held when, for people or as JSON."""
 
 import json
+import logging
 import math
 import pathlib
-import sys
 
-from siamjax.identification import decide, enrol, examples, sessions
+import numpy as np
+
+from siamjax.data import prepared
+from siamjax.identification import decide, enrol, examples, readings, sessions
 from siamjax.reports import page, plots
+from siamjax.text import printable, short
 from siamjax.training import restored
 from siamjax.types import SiamjaxError, UsageError
 
 PLOTS = (".html", ".png", ".svg")
+_LOG = logging.getLogger(__name__)
 
 
 def identify(
     workdir, captures, *, places=(), examples_csv=None, baseline_s=None,
     baseline_capture=None, as_json=False, plot=None,
-):  # fmt: skip
+) -> int:  # fmt: skip
     """Prints a line for each change of condition of each capture.
+
+    What was not read of a capture stands beside its lines. A capture without a verdict
+    is an error of its own: the others are named all the same.
 
     Args:
       workdir: a run that was evaluated.
       captures: paths of capture files.
       places: `examples.Place`s of conditions to know beside the others.
       examples_csv: a CSV of examples instead of those stored with the run.
-      baseline_s, baseline_capture: see `sessions.read`.
+      baseline_s: see `sessions.read`.
+      baseline_capture: a normal capture whose baseline is used instead.
       as_json: JSON lines instead of text.
       plot: of a picture of the timelines, a path that ends in .html, .png or .svg.
+    Returns:
+      How many captures have no verdict.
     Raises:
-      SiamjaxError: none of the captures could be read.
+      SiamjaxError: the run, an example or the baseline's capture cannot be used.
     """
     if plot and pathlib.Path(plot).suffix not in PLOTS:
         raise UsageError(f"--plot {plot} does not end in {', '.join(PLOTS)}")
@@ -40,29 +51,30 @@ def identify(
     for place in places:
         parts = [chosen] if chosen else []
         chosen = examples.join(*parts, _example(place, run, known))
-    failed, rows = [], []
+    baseline = sessions.baseline_of(baseline_capture, run) if baseline_capture else None
+    failures, rows = 0, []
     for capture in captures:
         try:
             traffic = sessions.read(
-                capture, run, baseline_s=baseline_s, baseline_capture=baseline_capture
+                capture, run, baseline_s=baseline_s, baseline=baseline
             )
+            timeline = spans(run, traffic, chosen, rule)
         except UsageError:
             raise  # the command's fault, not the capture's
-        except (SiamjaxError, OSError) as error:
-            failed.append(f"{error}")
+        except Exception as error:  # whatever it is, the other captures are read
+            failures += 1
+            rows.append(_no_verdict(capture, error, as_json))
             continue
-        found = spans(run, traffic, chosen, rule)
-        _print(capture, traffic, found, as_json)
+        _print(capture, traffic, timeline, as_json)
         rows.append(
             page.timeline(
-                traffic.name, found, None, warning=traffic.warning,
+                traffic.name, timeline, None, warning="; ".join(traffic.warnings),
                 end_s=len(traffic.counts) * run.config.data.bin_s,
             )
         )  # fmt: skip
-    if plot and rows:
+    if plot:
         _draw(plot, rows)
-    if failed:
-        raise SiamjaxError("; ".join(failed))
+    return failures
 
 
 def spans(run, traffic, chosen, rule):
@@ -84,6 +96,8 @@ def _example(place, run, known):
     """One example as `Examples`; `known` keeps the captures that were read."""
     if place.capture not in known:
         known[place.capture] = sessions.read(place.capture, run)
+        for warning in known[place.capture].warnings:
+            _LOG.warning("example %s: %s", printable(place.capture), warning)
     traffic, data = known[place.capture], run.config.data
     first = round(place.start_s / data.bin_s)
     counts = traffic.counts[first : first + data.bins]
@@ -93,30 +107,66 @@ def _example(place, run, known):
             f"example {place.condition!r}: {place.capture} has no window at "
             f"{place.start_s:g} s, the last begins at {last_s:g} s"
         )
+    if not np.isfinite(counts).any():
+        raise UsageError(
+            f"example {place.condition!r}: nothing was measured in {place.capture} at "
+            f"{place.start_s:g} s"
+        )
     return examples.Examples(
         (place,), counts[None], sessions.repeat(traffic.baseline, 1)
     )
 
 
-def _print(capture, traffic, found, as_json):
-    if traffic.warning:
-        print(f"{capture}: {traffic.warning}", file=sys.stderr)
-    if not as_json:
-        print(capture)
-    for span in found:
-        if as_json:
-            row = dict(capture=str(capture), **span._asdict())
-            row["margin"] = row["margin"] if math.isfinite(row["margin"]) else None
-            print(json.dumps(row), flush=True)
-        else:
-            print(_line(span), flush=True)
+def _no_verdict(capture, error, as_json):
+    """Says why a capture has no verdict; returns its row of the picture."""
+    said = str(error)
+    if isinstance(error, OSError):
+        said = f"{capture}: {error.strerror or error}"
+    elif not isinstance(error, SiamjaxError):
+        said = f"{capture}: {type(error).__name__}: {error}"
+        _LOG.debug("%s", said, exc_info=error)
+    _LOG.error("%s", printable(said))
+    if as_json:
+        record = dict(capture=str(capture), error=said)
+        if isinstance(error, readings.NoEvidence):
+            record |= dict(error=error.reason, **readings.numbers(error.report))
+        print(json.dumps(record), flush=True)
+    name = prepared.session_name(capture)
+    return page.timeline(name, (), None, warning=f"no verdict: {said}", end_s=0.0)
+
+
+def _print(capture, traffic, timeline, as_json):
+    if as_json:
+        for span in timeline:
+            _print_span(
+                dict(
+                    capture=str(capture),
+                    **span._asdict(),
+                    warnings=traffic.warnings,
+                    not_read=readings.not_read(traffic.report),
+                )
+            )
+        return
+    lines = [capture, *(f"  note: {warning}" for warning in traffic.warnings)]
+    print("\n".join(map(printable, [*lines, *map(_line, timeline)])), flush=True)
+
+
+def _print_span(record):
+    """A line of JSON: null for each number that is not finite, and their names."""
+    odd = [
+        name
+        for name, value in record.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
+    record = {**record, **dict.fromkeys(odd), "not_finite": odd}
+    print(json.dumps(record, allow_nan=False), flush=True)
 
 
 def _line(span):
-    line = (
-        f"  {span.start_s:7.1f} - {span.end_s:7.1f} s  {span.condition:20s} "
-        f"distance {span.distance:.2f}"
-    )
+    line = f"  {span.start_s:7.1f} - {span.end_s:7.1f} s  {short(span.condition):20s} "
+    if not math.isfinite(span.distance):
+        return f"{line}no finite distance to any example"
+    line += f"distance {span.distance:.2f}"
     if math.isfinite(span.margin):
         line += f", next {span.distance + span.margin:.2f}"
-    return f"{line}, nearest {span.example}"
+    return f"{line}, nearest {short(span.example)}"

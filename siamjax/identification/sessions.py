@@ -1,11 +1,12 @@
 """A bare capture or table -> the counts and baseline that identification reads."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.data import columns, counts, features, prepared
-from siamjax.identification import decide
+from siamjax.data import features, prepared
+from siamjax.identification import decide, readings
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
 # A baseline is far from those of training beyond this factor of the farthest among
@@ -19,10 +20,13 @@ class Traffic(NamedTuple):
     name: str
     counts: np.ndarray  # [bins, F]
     baseline: Baseline  # [F]
-    warning: str  # what is odd about it; empty: nothing
+    warnings: tuple[str, ...] = ()  # what was not read of it, or is odd about it
+    report: Any = None  # of `capture.cleaning` or `capture.counters`, of a file
 
 
-def read(path, run, *, baseline_s=None, baseline_capture=None):
+def read(
+    path, run, *, baseline_s: float | None = None, baseline: Baseline | None = None
+) -> Traffic:
     """Reads a capture, or a table of counters where the run is of such, as `Traffic`.
 
     Args:
@@ -30,50 +34,63 @@ def read(path, run, *, baseline_s=None, baseline_capture=None):
       run: `training.restored.Run`.
       baseline_s: seconds of its beginning that are normal; by default those of
         training, or the one baseline of all where training had but one.
-      baseline_capture: a normal capture to take the baseline from instead.
+      baseline: `[F]`, to be used instead; see `baseline_of`.
     Raises:
+      readings.NoEvidence: nothing was read of it, or of its baseline.
       SiamjaxError: the capture is too short, or the table has another step.
     """
     config = run.config.data
-    table = bins_of(path, run)
-    first, normal, shared = 0, None, None
-    if baseline_capture:
-        normal = bins_of(baseline_capture, run)
-    elif baseline_s is None and not config.baseline_s:
-        shared = Baseline(*(x[0] for x in run.normal))
-    else:
+    reading, first = readings.read(path, run), 0
+    odd = readings.warnings(reading)
+    if baseline is None and baseline_s is None and not config.baseline_s:
+        baseline = Baseline(*(x[0] for x in run.normal))
+    elif baseline is None:
         seconds = config.baseline_s if baseline_s is None else baseline_s
-        if not seconds >= config.bin_s:
-            raise UsageError(f"--baseline is {seconds:g} s, less than a bin")
+        if not config.bin_s <= seconds < math.inf:
+            raise UsageError(
+                f"--baseline is {seconds:g} s, not a number of seconds from a bin's "
+                f"{config.bin_s:g} s"
+            )
         first = round(seconds / config.bin_s)
-        normal = table[:first]
-    if len(table) < first + config.bins:
+    if len(reading.counts) < first + config.bins:
         raise SiamjaxError(
-            f"{path}: {len(table) * config.bin_s:g} s are too short for a baseline of "
-            f"{first * config.bin_s:g} s and one window of "
+            f"{path}: {len(reading.counts) * config.bin_s:g} s are too short for a "
+            f"baseline of {first * config.bin_s:g} s and one window of "
             f"{config.bins * config.bin_s:g} s"
         )
-    if shared:
-        return Traffic(prepared.session_name(path), table, shared, "")
-    baseline = Baseline(*map(np.asarray, features.baseline(normal, run.scaler)))
-    warning = ""
-    if is_far(baseline.mean, run.normal.mean):
-        warning = (
-            "its baseline is far from those of training: it seems to start in a fault"
-        )
-    return Traffic(prepared.session_name(path), table, baseline, warning)
+    if first:
+        if not (reading.read_s < first * config.bin_s).any():
+            raise readings.NoEvidence(
+                path,
+                f"nothing read in its first {first * config.bin_s:g} s, the baseline",
+                reading.report,
+            )
+        baseline = _baseline(reading.counts[:first], run)
+        if is_far(baseline.mean, run.normal.mean):
+            odd.append(
+                "its baseline is far from those of training: it seems to start in a "
+                "fault"
+            )
+    return Traffic(
+        prepared.session_name(path),
+        reading.counts,
+        baseline,
+        tuple(odd),
+        reading.report,
+    )
 
 
-def bins_of(path, run):
-    """Counts `[bins, F]` of a file of the run's kind."""
-    bin_s = run.config.data.bin_s
-    if run.columns[0].role != columns.COUNTER:
-        session, kinds, _ = prepared.session_from_capture(path)
-        return counts.of_session(session, kinds, bin_s)
-    session, _ = prepared.session_from_table(path, run.columns)
-    if problem := counts.too_coarse(session.series, bin_s):
-        raise SiamjaxError(f"{path}: {problem}")
-    return counts.of_session(session, (), bin_s)
+def baseline_of(path, run) -> Baseline:
+    """The baseline `[F]` of a capture or table that is normal throughout.
+
+    Raises:
+      readings.NoEvidence: nothing was read of it.
+    """
+    return _baseline(readings.read(path, run).counts, run)
+
+
+def _baseline(counts, run):
+    return Baseline(*map(np.asarray, features.baseline(counts, run.scaler)))
 
 
 def is_far(mean, of_training):
@@ -112,7 +129,9 @@ def evidence(run, traffic, chosen):
     data = run.config.data
     hop = max(round(decide.HOP_S / data.bin_s), 1)
     start, counts_of, baseline = windows(traffic, data.bins, hop)
-    points = run.embed(counts_of, baseline)[run.config.decide_with]
+    points = np.array(run.embed(counts_of, baseline)[run.config.decide_with])
+    # Of a window in which nothing was measured nobody knows what it is like.
+    points[~np.isfinite(counts_of).any((1, 2))] = np.nan
     of_examples = run.embed(chosen.counts, chosen.baseline)[run.config.decide_with]
     newest = counts_of[:, -(data.bins // 4) :]
     z = np.asarray(features.features(newest, baseline, run.scaler))

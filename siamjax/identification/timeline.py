@@ -13,7 +13,7 @@ class Span(NamedTuple):
     start_s: float  # estimated change, in seconds after the first packet
     end_s: float  # of the next change, or of the last window
     condition: str  # a name, `unknown` or `recovering`
-    distance: float  # median of its windows to the nearest example
+    distance: float  # median of its windows to the nearest example; NaN: none is finite
     margin: float  # by which the nearest other condition is farther; NaN: none
     example: str  # the nearest example, where there is one
 

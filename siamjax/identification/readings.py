@@ -1,0 +1,159 @@
+"""A capture or table -> its counts, with what was read of it and what was not.
+
+There is no verdict without evidence: a file of which nothing was read is refused, and
+what was not read of another one is said in words.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import cleaning, counters, rows
+from siamjax.data import columns, counts, prepared
+from siamjax.identification.timeline import runs
+from siamjax.text import short
+from siamjax.types import SiamjaxError
+
+# Names of columns, and stretches of silence, that a warning lists at most.
+LISTED = 3
+# Kinds of events that are no message.
+_NO_MESSAGE = frozenset((rows.ICMP, rows.OTHER))
+
+
+class NoEvidence(SiamjaxError):
+    """Nothing was read that a verdict could rest on.
+
+    Attributes:
+      reason: what is missing, in a few words.
+      report: the cleaning report, of `capture.cleaning` or `capture.counters`.
+    """
+
+    def __init__(self, path, reason: str, report):
+        super().__init__(f"{path}: {reason}: no verdict; {_sentence(report)}")
+        self.reason, self.report = reason, report
+
+
+class Reading(NamedTuple):
+    """What was read of one file."""
+
+    counts: np.ndarray  # [bins, F]
+    report: cleaning.Report | counters.Report
+    read_s: np.ndarray  # [M] when something was read: messages, or rows with a value
+    missing: tuple[str, ...]  # columns of counters without any value
+
+
+def read(path, run) -> Reading:
+    """Reads a file of the run's kind.
+
+    Args:
+      path: a capture, or a table where the run is of counters.
+      run: `training.restored.Run`.
+    Raises:
+      NoEvidence: it holds no message, or no value in the run's columns.
+      SiamjaxError: it cannot be read, or its rows are longer than a bin.
+    """
+    bin_s = run.config.data.bin_s
+    if run.columns[0].role != columns.COUNTER:
+        session, kinds, report = prepared.session_from_capture(path)
+        if not report.messages:
+            raise NoEvidence(path, "no message read", report)
+        is_message = np.array([kind not in _NO_MESSAGE for kind in kinds], bool)
+        events = session.events
+        read_ns, missing = events.time_ns[is_message[events.kind]], ()
+    else:
+        session, report = prepared.session_from_table(path, run.columns)
+        finite = np.isfinite(session.series.values)  # [N, F]
+        if not finite.any():
+            raise NoEvidence(path, "no value read", report)
+        if problem := counts.too_coarse(session.series, bin_s):
+            raise SiamjaxError(f"{path}: {problem}")
+        read_ns, kinds = session.series.time_ns[finite.any(1)], ()
+        missing = [c.name for c, any_ in zip(run.columns, finite.any(0)) if not any_]
+    binned = counts.of_session(session, kinds, bin_s)
+    return Reading(binned, report, read_ns / 1e9, tuple(missing))
+
+
+def warnings(reading: Reading) -> list[str]:
+    """What was not read of a file, in words; empty: all of it was read."""
+    report, said = reading.report, []
+    if not_read(report):
+        said.append(_sentence(report))
+    if isinstance(report, counters.Report):
+        if reading.missing:
+            names = ", ".join(short(name, 30) for name in reading.missing[:LISTED])
+            more = ", ..." if len(reading.missing) > LISTED else ""
+            said.append(
+                f"nothing was measured of {len(reading.missing)} of "
+                f"{reading.counts.shape[1]} columns: {names}{more}"
+            )
+        said += _stretches("nothing was measured", _unmeasured(reading))
+        return said
+    if report.server in (cleaning.UNCLEAR, cleaning.ABSENT):
+        said.append(
+            f"its server is {report.server}: the direction of its messages is not known"
+        )
+    silent = _without_message(reading)
+    quiet = [stretch for stretch in silent if _is_quiet(*stretch, report.gaps)]
+    others = [stretch for stretch in silent if stretch not in quiet]
+    said += _stretches("there was no packet", quiet)
+    said += _stretches("no message was read, but there were packets,", others)
+    return said
+
+
+def not_read(report: cleaning.Report | counters.Report) -> dict[str, int]:
+    """Counts by cause of what was not read; of all causes where nothing was read."""
+    if isinstance(report, counters.Report):
+        return counters.not_read(report)
+    return cleaning.not_read(report) if report.messages else dict(report.causes)
+
+
+def numbers(report: cleaning.Report | counters.Report) -> dict:
+    """How much there was, and what was not read, as JSON has it."""
+    size = (
+        dict(rows=report.rows)
+        if isinstance(report, counters.Report)
+        else dict(packets=report.packets)
+    )
+    return dict(size, not_read=not_read(report))
+
+
+def _sentence(report):
+    module = counters if isinstance(report, counters.Report) else cleaning
+    return module.sentence(report)
+
+
+def _without_message(reading):
+    """Stretches `[(start_s, length_s)]` without a message, far longer than usual."""
+    edges_s = [0.0, *reading.read_s, reading.report.span_s]
+    return [tuple(gap) for gap in cleaning.gaps(np.array(edges_s) * 1e9)]
+
+
+def _is_quiet(start_s, length_s, gaps):
+    """Whether there was no packet either in most of a stretch."""
+    end_s = start_s + length_s
+    inside = [min(end_s, s + length) - max(start_s, s) for s, length in gaps]
+    return sum(max(each, 0.0) for each in inside) > length_s / 2
+
+
+def _unmeasured(reading):
+    """Stretches of rows without a value; the first row of a counter that grows has
+    none."""
+    step_s = reading.report.step_s
+    measured = np.zeros(reading.report.rows, bool)
+    measured[np.rint(reading.read_s / step_s).astype(int)] = True
+    measured[0] = True
+    return [
+        (first * step_s, (end - first) * step_s)
+        for first, end in runs(measured)
+        if not measured[first]
+    ]
+
+
+def _stretches(what, stretches):
+    """One sentence on stretches `[(start_s, length_s)]`, the longest by their times."""
+    if not stretches:
+        return []
+    longest = sorted(stretches, key=lambda stretch: -stretch[1])[:LISTED]
+    times = ", ".join(f"{s:.1f} to {s + length:.1f} s" for s, length in sorted(longest))
+    rest = len(stretches) - len(longest)
+    return [f"{what} from {times}" + (f" and in {rest} shorter stretches" * bool(rest))]
