@@ -5,8 +5,8 @@ import numpy as np
 from siamjax.auditing import text, verdict
 from siamjax.reports import drawing
 from siamjax.reports.drawing import CURVE, INK, LINE, PALE
+from siamjax.text import short
 
-DPI = 160
 BAD = "#d62728"
 # Columns shown, the farthest first.
 SHOWN = 20
@@ -48,7 +48,9 @@ def drift(path, report):
     drawn = drawing.figure(8.0, 1.2 + 0.24 * len(worst))
     axes = drawn.add_subplot()
     axes.barh(range(len(worst)), z[worst], height=0.6, color=CURVE)
-    axes.set_yticks(range(len(worst)), [report.columns[i] for i in worst])
+    axes.set_yticks(
+        range(len(worst)), [short(report.columns[i], drawing.NAME) for i in worst]
+    )
     axes.set_ylim(len(worst) - 0.4, -0.6)
     axes.set_xlim(0, max(1.0, 1.05 * z.max()))
     _finish(
@@ -64,5 +66,4 @@ def _finish(drawn, axes, path, label):
     axes.spines["bottom"].set_color(LINE)
     axes.grid(axis="x", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
-    drawing.as_text(drawn)
-    drawn.savefig(path, dpi=DPI, bbox_inches="tight")
+    drawing.save(drawn, path, bbox_inches="tight")

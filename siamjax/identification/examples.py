@@ -1,6 +1,7 @@
 """Examples: the labelled windows that identification compares with."""
 
 import csv
+import io
 import pathlib
 from typing import NamedTuple
 
@@ -57,7 +58,8 @@ def save(path, examples):
 
 def load(path):
     """Reads what `save` wrote; a damaged file raises what NumPy and zipfile raise."""
-    with np.load(path) as saved:
+    # Read first: a damaged archive seeks to where nothing is, which the system refuses.
+    with np.load(io.BytesIO(pathlib.Path(path).read_bytes())) as saved:
         rows = zip(
             saved["condition"].tolist(), saved["capture"].tolist(), saved["start_s"]
         )

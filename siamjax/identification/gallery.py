@@ -1,6 +1,6 @@
 """Gathers what there is to see of a run, as plain data for `reports.page`."""
 
-import json
+import logging
 import pathlib
 import time
 
@@ -12,10 +12,14 @@ from siamjax.data.splits import open_splits
 from siamjax.evaluation import results as evaluation_results
 from siamjax.identification import decide, enrol, pictures
 from siamjax.reports import board, film, page, plots, scalars, trace
+from siamjax.text import short
 from siamjax.training import checkpoints, restored
 from siamjax.types import TEST, SiamjaxError
 
 REPORT = "report.html"
+# Characters of a name in the title of a picture of traffic.
+NAME = 28
+_LOG = logging.getLogger(__name__)
 
 
 def visualize(workdir, *, frames=300):
@@ -29,6 +33,15 @@ def visualize(workdir, *, frames=300):
     """
     workdir = pathlib.Path(workdir)
     data = gather(workdir)
+    if "results" not in data:
+        _LOG.warning(
+            "%s has no results of its last training: siamjax-evaluate --workdir %s "
+            "writes them", workdir, workdir,
+        )  # fmt: skip
+    if "trace" not in data and data["config"].get("trace_frames"):
+        _LOG.warning(
+            "%s has no trace of its training: no film and no cube of points", workdir
+        )
     page.write(workdir / REPORT, data)
     print(workdir / REPORT)  # first: what follows needs the extra viz
     drawn, traced = figures(workdir / "figures", data), trace.read(workdir)
@@ -74,7 +87,6 @@ def evaluated(workdir):
 
 def figures(folder, data):
     """Draws what `data` has as PNG and SVG; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     novel, drawn = page.novel_conditions(data), {}
     if data["curves"]:
         drawn["curves"] = lambda path: plots.curves(path, data["curves"])
@@ -115,14 +127,15 @@ def figures(folder, data):
 
 
 def _origin(window):
-    return f"{window['condition']}: {window['capture']} at {window['start_s']:g} s"
+    names = [short(window[key], NAME) for key in ("condition", "capture")]
+    return f"{': '.join(names)} at {window['start_s']:g} s"
 
 
 def _beside(mistake):
     """Panels: the window, the example it was compared with, and its own if another."""
     window, example, own = (mistake[part] for part in ("window", "example", "own"))
     titles = (
-        f"named {mistake['named']}\n{_origin(window)}",
+        f"named {short(mistake['named'], NAME)}\n{_origin(window)}",
         f"nearest example, {mistake['distance']:.2f} away\n{_origin(example)}",
         own and f"its own example, {mistake['own_distance']:.2f} away\n{_origin(own)}",
     )
@@ -143,7 +156,9 @@ def gather(workdir):
         raise SiamjaxError(
             f"{workdir} holds no run: make one with siamjax-train --workdir {workdir}"
         )
-    config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+    config = files.read_json(
+        workdir / "config.json", "take it from a copy of the run, or train it again"
+    )
     data = dict(
         title=workdir.resolve().name, config=config, curves=scalars.read(workdir)
     )
@@ -166,10 +181,11 @@ def read_results(workdir):
     """
     path = workdir / evaluation_results.FILE
     remedy = f"run siamjax-evaluate --workdir {workdir} again"
-    found = files.read_json(path, remedy)
-    if found.get("schema") != evaluation_results.SCHEMA:
-        raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
-    return found
+    with files.damaged(path, remedy):
+        found = files.read_json(path, remedy)
+        if found.get("schema") != evaluation_results.SCHEMA:
+            raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
+        return found
 
 
 def subtitle(data):

@@ -5,12 +5,19 @@ matplotlib comes with the extra `viz`; it is imported when something is drawn.
 
 import numpy as np
 
+from siamjax import files
 from siamjax.checks import require
 from siamjax.reports import colours
+from siamjax.text import short
 from siamjax.types import SiamjaxError
 
 INK, PALE, LINE, CURVE = "#333333", "#666666", "#d5d5d5", "#0072b2"
 _MARKERS = dict(circle="o", square="s", triangle="^", down="v", diamond="D")
+DPI = 160
+# The longest side of a picture: matplotlib draws none of 65 536.
+PIXELS = 30_000
+# Characters of a name that a picture shows.
+NAME = 40
 IN_TRAINING, NOT_SEEN = "in training", "never seen in training"
 
 
@@ -33,6 +40,26 @@ def as_text(drawn):
 
     for text in drawn.findobj(Text):
         text.set_parse_math(False)
+
+
+def save(drawn, path, **how) -> None:
+    """Writes a figure, whole or not at all; the same figure gives the same bytes.
+
+    Args:
+      drawn: the figure.
+      path: of the file; its suffix chooses PNG, SVG or PDF.
+      how: more for `Figure.savefig`.
+    """
+    import matplotlib
+
+    as_text(drawn)
+    dpi = min(DPI, PIXELS / max(drawn.get_size_inches()))
+    dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with (
+        files.replacing(path) as beside,
+        matplotlib.rc_context({"svg.hashsalt": "siamjax"}),
+    ):
+        drawn.savefig(beside, dpi=dpi, metadata=dated.get(beside.suffix), **how)
 
 
 def three(points, like=None):
@@ -106,11 +133,6 @@ def samples(counts, novel):
         name: (axes.scatter([0], [0], s=32, **look), counts[name])
         for name, look in _looks(list(counts), novel).items()
     }
-
-
-def short(name, most=40):
-    """The name, or its beginning."""
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):

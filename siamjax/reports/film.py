@@ -12,6 +12,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from scipy import interpolate
 from tqdm import tqdm
 
+from siamjax import files
 from siamjax.checks import require
 from siamjax.reports import camera, colours, drawing
 from siamjax.reports.drawing import INK, LINE, PALE
@@ -56,10 +57,10 @@ def write(folder, trace, scalars, *, count=300):
       SiamjaxError: ffmpeg is not installed.
     """
     require(count > 0, f"a film needs frames, not {count}")
-    folder.mkdir(parents=True, exist_ok=True)
     shown, small = frames(trace, count), []
     scene = _Scene(trace, shown, scalars)
-    with _encoder(folder / "film.mp4") as send:
+    mp4, gif = folder / "film.mp4", folder / "film.gif"
+    with files.replacing(mp4) as beside, _encoder(beside) as send:
         for i in tqdm(range(count), desc="film", unit="frame", disable=None):
             pixels = scene.draw(i)
             send(pixels)
@@ -70,15 +71,16 @@ def write(folder, trace, scalars, *, count=300):
     small = [
         image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small
     ]
-    small[0].save(
-        folder / "film.gif",
-        save_all=True,
-        append_images=small[1:],
-        duration=1000 * GIF_STEP // FPS,
-        loop=0,
-        optimize=False,
-    )
-    return folder / "film.mp4", folder / "film.gif"
+    with files.replacing(gif) as beside:
+        small[0].save(
+            beside,
+            save_all=True,
+            append_images=small[1:],
+            duration=1000 * GIF_STEP // FPS,
+            loop=0,
+            optimize=False,
+        )
+    return mp4, gif
 
 
 def _palette(names):
@@ -219,9 +221,13 @@ def _encoder(path):
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
+    ended_early = False
     try:
         yield lambda pixels: process.stdin.write(pixels.tobytes())
+    except BrokenPipeError:
+        ended_early = True  # what it says tells more than the broken pipe
     finally:
         _, said = process.communicate()
-    if process.returncode:
-        raise SiamjaxError(f"ffmpeg failed: {said.decode(errors='replace').strip()}")
+    if process.returncode or ended_early:
+        why = " ".join(said.decode(errors="replace").split()) or "it says nothing"
+        raise SiamjaxError(f"ffmpeg failed to write the film: {why}")

@@ -14,11 +14,11 @@ the scripts in assets/, each of which defines what its head comment says:
 import base64
 import json
 import math
-import os
 import pathlib
 
 import numpy as np
 
+from siamjax import files
 from siamjax.reports import colours, drawing
 
 _ASSETS = pathlib.Path(__file__).parent / "assets"
@@ -67,7 +67,7 @@ def build(path, data, scripts, *, conditions=(), novel=(), follow=0):
       novel: those of them that training never saw.
       follow: seconds after which an open page loads itself again; 0: never.
     """
-    path, names = pathlib.Path(path), drawing.in_order(conditions, novel)
+    names = drawing.in_order(conditions, novel)
     of, shape = colours.of(names), colours.shapes(names, novel)
     described = [
         dict(name=n, colour=of[n], shape=shape[n], novel=n in novel) for n in names
@@ -80,9 +80,7 @@ def build(path, data, scripts, *, conditions=(), novel=(), follow=0):
         ("/*DATA*/", text),
     ):
         html = html.replace(mark, part, 1)
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(html, encoding="utf-8")
-    os.replace(beside, path)
+    files.write_text(path, html)
 
 
 def _asset(name):
@@ -176,8 +174,12 @@ def novel_conditions(data):
 
 
 def _json(value):
-    """JSON that no string in it can break out of its script element."""
+    """JSON that no string in it can break out of its script element.
+
+    Bytes of a name that are no UTF-8, which Python carries as surrogates, are escaped.
+    """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    text = text.encode("utf-8", "backslashreplace").decode()
     return (
         text.replace("<", "\\u003c")
         .replace("\u2028", "\\u2028")

@@ -4,14 +4,17 @@ matplotlib comes with the extra `viz`; it is imported when a picture is drawn.
 """
 
 import base64
+import textwrap
 
 import numpy as np
 
 from siamjax.checks import require
 from siamjax.reports import colours, drawing
-from siamjax.reports.drawing import INK, short
+from siamjax.reports.drawing import INK, NAME
+from siamjax.text import printable, short
 
-DPI = 160
+# Characters of a line of a warning beside a timeline.
+NOTE = 56
 _STYLES = (
     dict(color=drawing.CURVE),
     dict(color="#b5179e", linestyle="--"),
@@ -42,7 +45,7 @@ def cube(path, points, conditions, *, novel=(), title=""):
     )
     if title:
         drawn.text(0.03, 0.955, title, fontsize=11, color=INK)
-    _save(drawn, path)
+    drawing.save(drawn, path)
 
 
 def confusion(path, shares, conditions, *, novel=(), title=""):
@@ -71,7 +74,7 @@ def confusion(path, shares, conditions, *, novel=(), title=""):
             column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8,
             color="white" if value > 0.55 else INK,
         )  # fmt: skip
-    texts = [f"{name} *" if name in novel else name for name in conditions]
+    texts = [short(name, NAME) + " *" * (name in novel) for name in conditions]
     axes.set_xticks(
         range(count), texts, rotation=45, ha="right", rotation_mode="anchor"
     )
@@ -90,7 +93,7 @@ def confusion(path, shares, conditions, *, novel=(), title=""):
     axes.set_ylabel("true condition", color=INK)
     below = "% of a row's windows" + (", * never seen in training" if novel else "")
     axes.set_title("\n".join(filter(None, [title, below])), fontsize=9, color=INK)
-    _save(drawn, path, bbox_inches="tight")
+    drawing.save(drawn, path, bbox_inches="tight")
 
 
 def curves(path, scalars):
@@ -124,7 +127,7 @@ def curves(path, scalars):
         if axes.lines:
             axes.legend(fontsize=8, frameon=False, labelcolor=INK)
     drawn.tight_layout()
-    _save(drawn, path)
+    drawing.save(drawn, path)
 
 
 def timelines(path, rows, novel=()):
@@ -139,7 +142,11 @@ def timelines(path, rows, novel=()):
 
     names = {s["condition"] for row in rows for s in (*row["truth"], *row["found"])}
     of = colours.of(names)
-    drawn = drawing.figure(9.5, 0.9 + 0.36 * len(rows))
+    marks = {True: "✓ ", False: "✗ ", None: ""}
+    texts = [f"{marks[row['right']]}{short(row['capture'], NAME)}" for row in rows]
+    texts = [_noted(text, row["warning"]) for text, row in zip(texts, rows)]
+    lines = max([text.count("\n") for text in texts], default=0)
+    drawn = drawing.figure(9.5, 0.9 + (0.36 + 0.12 * lines) * len(rows))
     axes = drawn.add_subplot()
     for y, row in enumerate(rows):
         below = 0.2 if row["truth"] else 0.0
@@ -151,11 +158,9 @@ def timelines(path, rows, novel=()):
                     alpha=0.45 if name == "normal" else 1.0, linewidth=0.8,
                     edgecolor=INK if name in novel else "white",
                 )  # fmt: skip
-    marks = {True: "✓ ", False: "✗ ", None: ""}
-    texts = [f"{marks[row['right']]}{short(row['capture'])}" for row in rows]
     axes.set_yticks(range(len(rows)), texts, fontsize=8, color=INK)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, max([row["end_s"] for row in rows], default=1))
+    axes.set_xlim(0, max([row["end_s"] for row in rows], default=0) or 1)
     both = any(row["truth"] for row in rows)
     axes.set_xlabel(
         "seconds after the first packet"
@@ -173,10 +178,15 @@ def timelines(path, rows, novel=()):
         for name in order
     ]  # fmt: skip
     axes.legend(
-        handles, [short(name) for name in order], loc="upper left",
+        handles, [short(name, NAME) for name in order], loc="upper left",
         bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=INK,
     )  # fmt: skip
-    _save(drawn, path, bbox_inches="tight")
+    drawing.save(drawn, path, bbox_inches="tight")
+
+
+def _noted(text, warning):
+    """A capture's text with what is odd about it in lines below."""
+    return "\n".join([text, *textwrap.wrap(printable(warning), NOTE)])
 
 
 def recall(path, found):
@@ -207,7 +217,7 @@ def recall(path, found):
             axes.axvline(part["chance"], color=drawing.LINE, linestyle=":")
             words = f"{group}, {many} example{'s' if many != '1' else ''} of each"
             axes.set_title(words, fontsize=9, color=INK, loc="left")
-            names = [short(method) for method in methods] if column == 0 else []
+            names = [short(method, NAME) for method in methods] if column == 0 else []
             axes.set_yticks(range(len(methods)), names or [""] * len(methods))
             axes.set(xlim=(0, 1.02), ylim=(len(methods) - 0.5, -0.5))
             axes.tick_params(labelsize=8, length=0, labelcolor=INK)
@@ -216,7 +226,7 @@ def recall(path, found):
     below = "recall per window, mean over conditions; bars: 95 % over captures; "
     drawn.supxlabel(f"{below}dotted: chance; grey: baselines", fontsize=8, color=INK)
     drawn.tight_layout()
-    _save(drawn, path)
+    drawing.save(drawn, path)
 
 
 def traffic(path, panels, columns, *, clip, bin_s, across=3):
@@ -255,7 +265,7 @@ def traffic(path, panels, columns, *, clip, bin_s, across=3):
         bar.set_label("deviations from normal time", fontsize=7, color=INK)
         bar.ax.tick_params(labelsize=6.5, length=0)
         bar.outline.set_visible(False)
-    _save(drawn, path, bbox_inches="tight")
+    drawing.save(drawn, path, bbox_inches="tight")
 
 
 def _values(window):
@@ -263,11 +273,6 @@ def _values(window):
     packed = window["traffic"]
     raw = np.frombuffer(base64.b64decode(packed["data"]), np.int8)
     return raw.reshape(packed["shape"]) / 127 * packed["largest"]
-
-
-def _save(drawn, path, **how):
-    drawing.as_text(drawn)
-    drawn.savefig(path, dpi=DPI, **how)
 
 
 def _blues():

@@ -11,11 +11,13 @@ import pathlib
 
 import numpy as np
 
+from siamjax import files
 from siamjax.checks import require
 from siamjax.reports import colours
 
 # TensorBoard's largest sprite sheet is 8192 pixels a side.
 SHEET = 8192
+CONFIG = "projector_config.pbtxt"
 TILE, SMALL_TILE = 32, 16
 
 
@@ -35,7 +37,8 @@ def write(
         judged.
       novel: names of conditions that training never saw, drawn as diamonds.
     """
-    from tensorboard.plugins.projector import ProjectorConfig, visualize_embeddings
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector import ProjectorConfig
 
     points = np.ascontiguousarray(points, "<f4")
     require(
@@ -43,8 +46,9 @@ def write(
         f"the projector needs finite points [N, E], not {list(points.shape)}",
     )
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tensors.bytes").write_bytes(points.tobytes())
+    # Without its config TensorBoard shows nothing: it never mixes old files with new.
+    (folder / CONFIG).unlink(missing_ok=True)
+    files.write_bytes(folder / "tensors.bytes", points.tobytes())
     columns = {
         "condition": conditions,
         "capture": captures,
@@ -67,10 +71,10 @@ def write(
         embedding.sprite.single_image_dim.extend([tile, tile])
     if points.shape[1] == 3:
         text = json.dumps([true_axes(points)])
-        (folder / "bookmarks.json").write_text(text, encoding="utf-8")
+        files.write_text(folder / "bookmarks.json", text)
         embedding.bookmarks_path = "bookmarks.json"
-    visualize_embeddings(str(folder), config)
     _event_file(folder)
+    files.write_text(folder / CONFIG, text_format.MessageToString(config))
 
 
 def sprite(path, conditions, novel=()):
@@ -94,7 +98,8 @@ def sprite(path, conditions, novel=()):
     sheet = Image.new("RGBA", (across * tile, across * tile))
     for i, name in enumerate(conditions):
         sheet.paste(tiles[name], (i % across * tile, i // across * tile))
-    sheet.save(path)
+    with files.replacing(path) as beside:
+        sheet.save(beside)
     return tile
 
 
@@ -143,7 +148,7 @@ def _metadata(path, columns, count):
         require(len(values) == count, f"{len(values)} values of {name}, {count} points")
     rows = [columns, *zip(*columns.values())]
     lines = ["\t".join(_safe(value) for value in row) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files.write_text(path, "\n".join(lines) + "\n")
 
 
 def _safe(value):

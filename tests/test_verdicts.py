@@ -1,0 +1,356 @@
+"""No verdict without evidence: what identify says of captures it could not read."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from configs import default
+from siamjax.data import columns, features
+from siamjax.identification import decide, enrol, examples, identify, readings, sessions
+from siamjax.training import restored
+from siamjax.types import Baseline, SiamjaxError, UsageError
+from tests import packet_builder as build
+
+BASELINE_S, SPAN_S = 12, 40
+RULE = decide.Rule(unknown=5.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
+S = 10**9
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """The part of a run that identify needs: the mean feature stands for an encoder."""
+    config = default.get_config()
+    config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
+    width = len(columns.SIP)
+    made = types.SimpleNamespace(
+        workdir="runs/none", config=config, columns=columns.SIP,
+        scaler=features.scaler(columns.SIP, floor=0.3, clip=3.0),
+        normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
+    )  # fmt: skip
+
+    def embed(counts, baseline):
+        z = np.asarray(features.features(counts, baseline, made.scaler))
+        return {config.decide_with: z.mean(1)}
+
+    made.embed = embed
+    none = np.zeros((1, config.data.bins, width), np.float32)
+    normal = examples.Examples(
+        (examples.Place("normal", "calm.pcap", 20.0),), none,
+        Baseline(np.zeros((1, width)), np.zeros((1, width))),
+    )  # fmt: skip
+    monkeypatch.setattr(restored, "open_run", lambda workdir: made)
+    monkeypatch.setattr(enrol, "stored", lambda opened: (normal, RULE))
+    return made
+
+
+def calls(first_s=0, end_s=SPAN_S):
+    """A call each second, of seven messages, as `(time_ns, frame)`."""
+    return [
+        (build.START_NS + second * S + (time_ns - build.START_NS) // 4, frame)
+        for second in range(first_s, end_s)
+        for time_ns, frame in build.call(f"call-{second}", build.START_NS)
+    ]
+
+
+def others(frame, first_s=0, end_s=SPAN_S):
+    """The same frame twice a second."""
+    return [
+        (build.START_NS + half * S // 2, frame)
+        for half in range(2 * first_s, 2 * end_s)
+    ]
+
+
+def in_pppoe(records):
+    return [
+        (time_ns, build.ethernet(b"\x11\0\0\1\0\0\0\x21" + frame[14:], 0x8864))
+        for time_ns, frame in records
+    ]
+
+
+ARP = build.ethernet(b"\0" * 28, 0x0806)
+TCP = build.ethernet(build.ipv4(b"\0" * 40, protocol=6))
+HEP = build.ethernet(build.ipv4(build.udp(b"HEP3" + b"\0" * 60), ident=0))
+ICMP = build.ethernet(build.ipv4(b"\3\3" + b"\0" * 40, protocol=1))
+UNREAD = {
+    "pppoe": (in_pppoe(calls()), 1, {"pppoe": 7 * SPAN_S}),
+    "two arp": ([others(ARP)[0], others(ARP)[-1]], 1, {"not_ip": 2}),
+    "tcp": (others(TCP), 1, {"tcp": 2 * SPAN_S}),
+    "hep": (others(HEP), 1, {"udp": 2 * SPAN_S}),
+    "errors of icmp alone": (others(ICMP), 1, {}),
+    "exported": (calls(), 252, {"unknown_link": 7 * SPAN_S}),
+    "a moment": (in_pppoe(calls(0, 1)), 1, {"pppoe": 7}),  # and too short as well
+}
+
+
+def write(path, records, **options):
+    path.write_bytes(build.pcap(sorted(records, key=lambda r: r[0]), **options))
+    return path
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_a_capture_that_was_not_read_has_no_verdict(
+    kind, run, tmp_path, capsys, caplog
+):
+    records, link, causes = UNREAD[kind]
+    path = write(tmp_path / "x.pcap", records, link=link)
+    assert identify.identify("", [path]) == 1
+    assert capsys.readouterr().out == ""
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{path}: no message read")
+    assert all(f"{count} {cause}" in line for cause, count in causes.items())
+
+    assert identify.identify("", [path], as_json=True) == 1
+    assert json.loads(capsys.readouterr().out) == dict(
+        capture=str(path), error="no message read", packets=len(records),
+        not_read=causes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", [ARP, TCP, HEP], ids=["arp", "tcp", "hep"])
+def test_a_baseline_without_a_message_gives_no_verdict(frame, run, tmp_path):
+    path = write(tmp_path / "x.pcap", others(frame, 0, BASELINE_S) + calls(BASELINE_S))
+    with pytest.raises(readings.NoEvidence, match="nothing read in its first 12 s"):
+        sessions.read(path, run)
+    # The same file with a baseline of its own, or a longer one, can be named.
+    calm = write(tmp_path / "calm.pcap", calls())
+    baseline = sessions.baseline_of(calm, run)
+    assert len(sessions.read(path, run, baseline=baseline).counts) >= 2 * SPAN_S - 2
+    assert sessions.read(path, run, baseline_s=23.0).baseline.mean.any()
+
+
+def test_what_was_read_is_named_without_a_word(run, tmp_path):
+    assert sessions.read(write(tmp_path / "x.pcap", calls()), run).warnings == ()
+
+
+def test_silence_after_messages_is_evidence(run, tmp_path, capsys):
+    path = write(tmp_path / "x.pcap", [*calls(0, 20), others(ARP)[-1]])
+    assert identify.identify("", [path]) == 0
+    out = capsys.readouterr().out
+    assert "note: there was no packet from 19.5 to 39.5 s" in out
+    assert out.splitlines()[2].split()[:4] == ["0.0", "-", "39.5", "s"]
+
+
+@pytest.mark.parametrize(
+    ("rest", "says"),
+    [
+        (others(TCP, 20), "40 tcp (packets of TCP, not read)"),
+        (in_pppoe(calls(20)), "140 pppoe (frames of PPPoE, not read)"),
+        (others(HEP, 20), ""),  # of what is no SIP only that there are packets
+    ],
+    ids=["tcp", "pppoe", "hep"],
+)
+def test_messages_that_end_while_packets_go_on_are_no_silence(
+    rest, says, run, tmp_path, capsys
+):
+    path = write(tmp_path / "x.pcap", calls(0, 20) + rest)
+    assert identify.identify("", [path], as_json=True) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = "; ".join(rows[0]["warnings"])
+    assert "no message was read, but there were packets, from 19.5 to " in said
+    assert says in said and bool(says) == bool(rows[0]["not_read"])
+
+
+def test_a_damaged_or_cut_capture_says_so_beside_its_verdict(run, tmp_path, capsys):
+    path = write(tmp_path / "x.pcap", calls())
+    path.write_bytes(path.read_bytes()[:-5])
+    assert identify.identify("", [path], plot=str(tmp_path / "x.html")) == 0
+    assert "1 truncated (files cut inside a record)" in capsys.readouterr().out
+    assert "1 truncated" in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+
+def test_a_server_that_is_not_known_is_said(run, tmp_path):
+    pings = [
+        (time_ns, build.sip_frame(build.request("OPTIONS", f"call-{i}"), ident=i + 1))
+        for i, (time_ns, _) in enumerate(others(ARP))
+    ]
+    traffic = sessions.read(write(tmp_path / "x.pcap", pings), run)
+    assert traffic.warnings[0].startswith("its server is unclear")
+
+
+def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
+    near = np.zeros((3, len(columns.SIP)))
+    run.normal = Baseline(near + 0.01 * np.arange(3)[:, None], near)
+    path, plot = write(tmp_path / "x.pcap", calls()), str(tmp_path / "x.html")
+    identify.identify("", [path])
+    identify.identify("", [path], as_json=True, plot=plot)
+    *text, row = capsys.readouterr().out.splitlines()
+    assert any("seems to start in a fault" in line for line in text)
+    assert "seems to start in a fault" in json.loads(row)["warnings"][0]
+    with open(plot, encoding="utf-8") as file:
+        assert "seems to start in a fault" in file.read()
+
+
+def test_one_bad_capture_does_not_stop_the_others(
+    run, tmp_path, capsys, caplog, monkeypatch
+):
+    read = sessions.read
+
+    def fail(path, *args, **options):
+        if path == "broken":
+            raise ValueError("two\nlines")
+        return read(path, *args, **options)
+
+    monkeypatch.setattr(sessions, "read", fail)
+    calm = write(tmp_path / "calm.pcap", calls())
+    arp = write(tmp_path / "arp.pcap", others(ARP))
+    none, plot = tmp_path / "none.pcap", tmp_path / "all.html"
+    captures = [arp, "broken", calm, none]
+    assert identify.identify("", captures, plot=str(plot)) == 3
+    assert capsys.readouterr().out.startswith(f"{calm}\n")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(":")[0] for line in lines] == [str(arp), "broken", str(none)]
+    assert "ValueError: two\\nlines" in lines[1]
+    page = plot.read_text(encoding="utf-8")
+    assert page.count("no verdict: ") == 3 and '"capture": "calm"' in page
+
+
+def test_an_example_or_baseline_that_was_not_read_is_refused(run, tmp_path):
+    calm, arp = (
+        write(tmp_path / "calm.pcap", calls()),
+        write(tmp_path / "arp.pcap", others(ARP)),
+    )
+    place = examples.Place("slow", str(arp), 20.0)
+    with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
+        identify.identify("", [calm], places=[place])
+    table = tmp_path / "examples.csv"
+    table.write_text("condition,capture,start\nslow,arp.pcap,20\n")
+    with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
+        identify.identify("", [calm], examples_csv=table)
+    with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
+        identify.identify("", [calm], baseline_capture=arp)
+
+
+@pytest.mark.parametrize("seconds", [0.0, np.nan, np.inf])
+def test_a_baseline_is_a_number_of_seconds(seconds, run, tmp_path):
+    path = write(tmp_path / "x.pcap", calls())
+    with pytest.raises(UsageError, match="--baseline"):
+        sessions.read(path, run, baseline_s=seconds)
+
+
+def test_names_of_strangers_cannot_write_to_the_terminal(run, tmp_path, capsys, caplog):
+    path = write(tmp_path / "a\x1b[31m\nb\udcff.pcap", calls())
+    bad = tmp_path / "c\x1b[0m\n.pcap"
+    place = examples.Place("slow\x1b]0;\n" + 700 * "x", str(path), 25.0)
+    for plot in ("x.html", "x.png"):
+        identify.identify("", [path, bad], places=[place], plot=str(tmp_path / plot))
+    out = capsys.readouterr().out
+    said = out + "".join(record.getMessage() for record in caplog.records)
+    assert "\x1b" not in said and "\\x1b[31m\\nb\\udcff.pcap" in out
+    assert max(map(len, out.splitlines())) < 220 + len(str(tmp_path))
+    identify.identify("", [path], places=[place], as_json=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0]["capture"] == str(path)
+
+
+def evidence(rows):
+    """Windows a second apart; rows of distances to (normal, blocked)."""
+    rows = np.array(rows, float)
+    n = len(rows)
+    return decide.Evidence(
+        np.arange(n, dtype=float), n + 15.0, rows, np.tile([0, 1], (n, 1)),
+        np.where(rows[:, 1] < 1, 1.0, 0.1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unknown", [1.0, np.inf])
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_distance_that_is_not_finite_gives_no_name(odd, unknown):
+    order, rule = ("normal", "blocked"), RULE._replace(unknown=unknown)
+    all_odd = evidence([[odd, odd]] * 5)
+    (span,) = decide.timeline(all_odd, order, ["a", "b"], rule)
+    assert span.condition == "unknown" and span.example == ""
+    assert np.isnan(span.distance) and np.isnan(span.margin)
+    # Not recovering either, and the windows before keep their names.
+    rows = [[0.2, 2.0]] * 8 + [[2.0, 0.3]] * 8 + [[odd, odd]] * 8
+    got = decide.timeline(evidence(rows), order, ["a", "b"], rule)
+    assert [s.condition for s in got] == ["normal", "blocked", "unknown"]
+    # Nor does the one name that has no distance hide the other.
+    (span,) = decide.timeline(evidence([[odd, 0.3]] * 5), order, ["a", "b"], rule)
+    assert span.condition == "blocked" and np.isnan(span.margin)
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
+    run.embed = lambda counts, baseline: {
+        run.config.decide_with: np.full((len(counts), 3), np.nan)
+    }
+    path = write(tmp_path / "x.pcap", calls())
+    for as_json in (True, False):
+        identify.identify("", [path], as_json=as_json)
+    row, *text = capsys.readouterr().out.splitlines()
+    row = json.loads(row, parse_constant=pytest.fail)
+    assert row["condition"] == "unknown" and row["distance"] is None
+    assert row["not_finite"] == ["distance", "margin"]
+    assert "no finite distance" in text[1]
+
+
+def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
+    made = types.SimpleNamespace(
+        workdir=tmp_path, columns=(None, None),
+        config=types.SimpleNamespace(data=types.SimpleNamespace(bins=4)),
+    )  # fmt: skip
+    part = examples.Examples(
+        (examples.Place("a", "c", 1.0),), np.zeros((1, 4, 2)),
+        Baseline(np.ones((1, 2)), np.zeros((1, 2))),
+    )  # fmt: skip
+    npz, rule = tmp_path / enrol.EXAMPLES, tmp_path / enrol.RULE
+    good = json.dumps(RULE._asdict()).encode()
+
+    examples.save(npz, part)
+    saved = npz.read_bytes()
+
+    def stored(damage=lambda data: data, rule_bytes=good):
+        npz.write_bytes(damage(saved))
+        rule.write_bytes(rule_bytes)
+        return enrol.stored(made)
+
+    assert stored()[1] == RULE
+    for damage in (
+        lambda data: b"", lambda data: data[: len(data) // 2],
+        lambda data: b"\0" * len(data),
+    ):  # fmt: skip
+        with pytest.raises(SiamjaxError, match=r"examples.npz.*siamjax-evaluate"):
+            stored(damage)
+    refused, places = 0, range(0, len(saved), 3)
+    for place in places:  # of a flipped byte: an error, or no change
+        try:
+            got, _ = stored(
+                lambda data, i=place: data[:i] + bytes([data[i] ^ 255]) + data[i + 1 :]
+            )
+        except SiamjaxError as error:
+            refused += "examples.npz" in str(error)
+        else:
+            assert got.places == part.places and (got.counts == part.counts).all()
+    assert refused > len(places) / 2
+    for text in (
+        b"", b"{", b"\xff", b"[]", b"null", b'{"unknown": 1}',
+        good.replace(b"5.0", b"NaN"), good.replace(b"5.0", b'"far"'),
+    ):  # fmt: skip
+        with pytest.raises(SiamjaxError, match=r"rule.json.*siamjax-evaluate"):
+            stored(rule_bytes=text)
+    made.columns = (None,) * 3
+    with pytest.raises(SiamjaxError, match=r"\[4, 2\].*\[4, 3\].*siamjax-evaluate"):
+        stored()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [b"a," + b"x" * 200_000 + b",1", b"\xff\xfe,x,1", b"a,x\0y,1", b'a,"x,1', b"a"],
+)
+def test_a_damaged_table_of_examples_is_one_line(row, tmp_path):
+    path = tmp_path / "examples.csv"
+    path.write_bytes(b"condition,capture,start\n" + row + b"\n")
+    with pytest.raises(SiamjaxError, match=r"examples\.csv") as raised:
+        examples.read_csv(path)
+    assert len(str(raised.value)) < 400 + len(str(path))
+
+
+def test_a_table_of_examples_is_safe_in_a_spreadsheet(tmp_path):
+    places = tuple(
+        examples.Place(name, f"@{name}.pcap", 3.0) for name in ("=1+1", "'=x", "calm")
+    )
+    path = tmp_path / "examples.csv"
+    examples.write_csv(path, examples.Examples(places, None, None))
+    assert "\n=" not in path.read_text() and ",@" not in path.read_text()
+    assert tuple(examples.read_csv(path)) == places
