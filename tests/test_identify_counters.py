@@ -9,8 +9,8 @@ import pytest
 
 from configs import default
 from siamjax.data import features, prepare_counters, splits, synthetic
-from siamjax.identification import decide, examples, identify, sessions
-from siamjax.types import SiamjaxError
+from siamjax.identification import decide, examples, identify, readings, sessions
+from siamjax.types import SiamjaxError, UsageError
 
 STEP_S, CONDITIONS = 60, 3
 
@@ -85,6 +85,7 @@ def test_what_a_table_lacks_is_not_measured(tables, tmp_path):
     frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
     frame.drop(columns="counter 1").to_csv(tmp_path / "less.csv", index=False)
     traffic = sessions.read(tmp_path / "less.csv", run)
+    assert traffic.warnings == ("nothing was measured of 1 of 4 columns: counter 1",)
     assert np.isnan(traffic.counts[:, 1]).all()
     np.testing.assert_array_equal(traffic.counts[:, 0], read.counts[0, :, 0])
     assert np.isfinite(traffic.baseline.mean).all()
@@ -105,15 +106,62 @@ def test_a_table_that_cannot_be_named_says_why(tables, tmp_path, frame, reason):
         sessions.read(tmp_path / "odd.csv", run)
 
 
-def test_a_fault_in_a_table_is_named_from_one_example(tables):
-    """The mean feature of a window stands for an encoder; examples are other files."""
-    run, read = opened(config(tables))
+def mean_feature(run):
+    """The run with the mean feature of a window in place of an encoder."""
 
     def embed(counts, baseline):
         x = features.features(counts, baseline, run.scaler)
         return {"match": np.asarray(x).mean(1)}
 
     run.embed = embed
+    return run
+
+
+def without(frame, first, end):
+    """A table in which nothing was measured in some rows."""
+    frame = frame.copy()
+    frame.loc[first : end - 1, frame.columns[1:]] = np.nan
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "reason"),
+    [(0, 60, "no value read"), (0, 10, "nothing read in its first 600 s")],
+)
+def test_a_table_without_a_value_has_no_verdict(tables, tmp_path, first, end, reason):
+    run, read = opened(config(tables))
+    frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
+    # A column that training does not know is no evidence.
+    odd = without(frame, first, end).assign(more=1.0)
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    with pytest.raises(readings.NoEvidence, match=f"odd.csv: {reason}"):
+        sessions.read(tmp_path / "odd.csv", run)
+
+
+def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
+    run, read = opened(config(tables))
+    mean_feature(run)
+    frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
+    without(frame, 25, 45).to_csv(tmp_path / "odd.csv", index=False)
+    traffic = sessions.read(tmp_path / "odd.csv", run)
+    assert "nothing was measured from 1500.0 to 2700.0 s" in traffic.warnings
+    place = examples.Place("normal", tables / "tables" / f"{read.sessions[0]}.csv", 0.0)
+    rule = decide.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
+    chosen = identify._example(place, run, {})
+    calm, blind, after = identify.spans(run, traffic, chosen, rule)
+    assert (calm.condition, after.condition) == ("normal", "normal")
+    assert blind.condition == "unknown" and np.isnan(blind.distance)
+    # Windows of 8 rows that lie in it whole.
+    assert (blind.start_s, blind.end_s) == (1500.0, 38 * STEP_S)
+    with pytest.raises(UsageError, match="nothing was measured in"):
+        odd = examples.Place("odd", str(tmp_path / "odd.csv"), 1800.0)
+        identify._example(odd, run, {})
+
+
+def test_a_fault_in_a_table_is_named_from_one_example(tables):
+    """The mean feature of a window stands for an encoder; examples are other files."""
+    run, read = opened(config(tables))
+    mean_feature(run)
 
     def file(i):
         return tables / "tables" / f"{read.sessions[i]}.csv"

@@ -98,7 +98,7 @@ def test_a_capture_that_was_not_read_has_no_verdict(
     assert identify.identify("", [path]) == 1
     assert capsys.readouterr().out == ""
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"{path}: no message read")
+    assert line.startswith(f"{path}: no verdict: no message read: ")
     assert all(f"{count} {cause}" in line for cause, count in causes.items())
 
     assert identify.identify("", [path], as_json=True) == 1

@@ -119,13 +119,13 @@ def _example(place, run, known):
 
 def _no_verdict(capture, error, as_json):
     """Says why a capture has no verdict; returns its row of the picture."""
-    said = str(error)
+    said = str(error).removeprefix(f"{capture}: ")
     if isinstance(error, OSError):
-        said = f"{capture}: {error.strerror or error}"
+        said = error.strerror or said
     elif not isinstance(error, SiamjaxError):
-        said = f"{capture}: {type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {error}"
         _LOG.debug("%s", said, exc_info=error)
-    _LOG.error("%s", printable(said))
+    _LOG.error("%s: no verdict: %s", printable(capture), printable(said))
     if as_json:
         record = dict(capture=str(capture), error=said)
         if isinstance(error, readings.NoEvidence):

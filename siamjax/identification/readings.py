@@ -29,7 +29,7 @@ class NoEvidence(SiamjaxError):
     """
 
     def __init__(self, path, reason: str, report):
-        super().__init__(f"{path}: {reason}: no verdict; {_sentence(report)}")
+        super().__init__(f"{path}: {reason}: {_sentence(report)}")
         self.reason, self.report = reason, report
 
 

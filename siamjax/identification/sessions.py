@@ -48,8 +48,8 @@ def read(
         seconds = config.baseline_s if baseline_s is None else baseline_s
         if not config.bin_s <= seconds < math.inf:
             raise UsageError(
-                f"--baseline is {seconds:g} s, not a number of seconds from a bin's "
-                f"{config.bin_s:g} s"
+                f"--baseline is {seconds:g} s, less than a bin of {config.bin_s:g} s, "
+                "or no number"
             )
         first = round(seconds / config.bin_s)
     if len(reading.counts) < first + config.bins:
