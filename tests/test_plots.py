@@ -66,10 +66,10 @@ def test_confusion_draws_names_that_are_no_markup(tmp_path):
 
 def test_recall_is_drawn_where_it_lies(tmp_path):
     def part(mean):
-        units = dict(window=[mean, mean - 0.1, mean + 0.1])
+        units = dict(window=dict(value=mean, low=mean - 0.1, high=mean + 0.1))
         recall = {
             "match": {"known": units},
-            "simple": {"known": dict(window=[None] * 3)},
+            "simple": {"known": dict(window=dict(value=None, low=None, high=None))},
         }
         return dict(recall=recall, chance=0.25)
 
