@@ -142,6 +142,7 @@ def test_parquet_gz_and_numbers_as_times_give_the_same(tmp_path):
         ("", "no table that can be read"),
         ("time,load\n", "has no row"),
         ("time,load\nsoon,1\nthen,2\n", "holds no times"),
+        ("time,load\n" + "x" * 99 + ",1\n" + "y" * 99 + ",2\n", "holds no times$"),
         ("time,node\n0,a\n60,b\n", "no numeric column"),
         ("time,load\n0,1\n0,2\n", "rows of one time only"),
         ("time,load\n0,1\n1,1\n2,1\n1e9,1\n", "is a time wrong?"),

@@ -129,16 +129,17 @@ def times(column):
     """
     pandas = _pandas()
     if not pandas.api.types.is_datetime64_any_dtype(column):
+        column = _short(column)
         seconds = _numbers(column)
         finite = np.isfinite(seconds)
-        if finite.sum() * 2 >= column.notna().sum():
+        if finite.any() and finite.sum() * 2 >= column.notna().sum():
             read = finite & (np.abs(seconds) * 1e9 < _LAST_NS)
             return (
                 np.rint(np.where(read, seconds, 0) * 1e9).astype(np.int64),
                 read,
                 True,
             )
-        column = _short(column.astype(str))
+        column = column.astype(str)
     dates = pandas.to_datetime(column, errors="coerce", utc=True, format="mixed")
     last = pandas.Timestamp(_LAST_NS, tz="UTC")
     dates = dates.where(
@@ -239,7 +240,7 @@ def _check_size(file, expanded, limited):
 
 def _numbers(column):
     """`[N]` float64 of a pandas column; NaN where a cell holds no number."""
-    numbers = _pandas().to_numeric(_short(column), errors="coerce")
+    numbers = _pandas().to_numeric(column, errors="coerce")
     return numbers.to_numpy(float, na_value=np.nan)
 
 
@@ -249,9 +250,11 @@ def _short(column):
     Python takes long over a date of 200 kB, and a number of 400 digits fits no float.
     """
     types = _pandas().api.types
-    if not (types.is_object_dtype(column) or types.is_string_dtype(column)):
-        return column
-    return column.where(np.array([_fits(cell) for cell in column], bool))
+    if types.is_object_dtype(column):
+        return column.where(np.array([_fits(cell) for cell in column], bool))
+    if types.is_string_dtype(column):
+        return column.where(column.str.len() <= _LONGEST_CELL)
+    return column
 
 
 def _fits(cell):
@@ -269,7 +272,7 @@ def _numeric(frame):
         if pandas.api.types.is_datetime64_any_dtype(column):
             counted["text"] += 1
             continue
-        values = _numbers(column)
+        values = _numbers(_short(column))
         there = column.notna().to_numpy()
         good = np.abs(values) <= LARGEST  # False for NaN
         if there.any() and good.sum() * 2 < there.sum():
