@@ -14,10 +14,17 @@ CONFIG = {"seed": 3, "data": {"novel": ["a", "b"], "bin_s": 0.5}, "platform": ""
 RESULTS = dict(
     main="match",
     step=40,
-    shots={"1": {"recall": {"match": {
-        "known": {"window": [0.75, 0.5, 1.0]}, "novel": {"window": [None, 0.0, 1.0]},
-    }}}},
-)  # fmt: skip
+    shots={
+        "1": {
+            "recall": {
+                "match": {
+                    "known": {"window": {"value": 0.75}},
+                    "novel": {"window": {"value": None}},
+                }
+            }
+        }
+    },
+)
 
 
 def traced(steps=30):
@@ -36,18 +43,18 @@ def test_all_of_it_is_there_once(tmp_path):
             text="a  table", pictures=[tmp_path / "confusion.png"],
         )  # fmt: skip
     found = event_accumulator.EventAccumulator(
-        str(tmp_path / "board"), {"images": 0, "histograms": 0}
+        str(tmp_path / "board"), {"images": 0, "tensors": 0}
     )
     found.Reload()
     tags = found.Tags()
     assert set(tags["images"]) == {"embedding", "confusion"}
     steps = [image.step for image in found.Images("embedding")]
     assert len(steps) == 10 and steps[0] == 0 and steps[-1] == 29
-    assert len(found.Histograms("view/coordinates")) == 30
+    assert len(found.Tensors("view/coordinates")) == 30
     image = Image.open(io.BytesIO(found.Images("confusion")[0].encoded_image_string))
     assert found.Images("confusion")[0].step == 40  # of the results, not of the start
     assert image.size == (30, 20) and image.getpixel((3, 3)) == (214, 39, 40)
-    text = found.Tensors("results/text_summary")[0].tensor_proto.string_val[0]
+    text = found.Tensors("results")[0].tensor_proto.string_val[0]
     assert text == b"    a  table"
     assert [(e.step, e.value) for e in found.Scalars("one_shot/known")] == [(40, 0.75)]
     assert "one_shot/novel" not in tags["scalars"]
@@ -63,4 +70,4 @@ def test_a_run_that_has_only_a_config(tmp_path):
     found = event_accumulator.EventAccumulator(str(tmp_path / "board"))
     found.Reload()
     assert found.Tags()["images"] == []
-    assert found.Tags()["tensors"] == ["config/text_summary"]
+    assert found.Tags()["tensors"] == ["config"]

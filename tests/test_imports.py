@@ -80,7 +80,7 @@ def test_losses_load_no_reader_no_checkpoints_no_tensorboard():
     code = (
         "import sys, siamjax.losses; "
         "print(*{m.split('.')[0] for m in sys.modules} & "
-        "{'dpkt', 'orbax', 'tensorboard', 'tensorboardX', 'matplotlib'})"
+        "{'dpkt', 'orbax', 'tensorboard', 'matplotlib'})"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

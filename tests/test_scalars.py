@@ -1,6 +1,11 @@
 """Scalars of a run that was cut are those of a quiet one, in both places."""
 
+import errno
+import io
 import math
+import os
+import threading
+import time
 
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
@@ -53,6 +58,36 @@ def test_values_come_back_as_they_were(tmp_path):
     steps, got = scalars.read(tmp_path)['odd, "name"']
     assert steps == [0, 1, 2, 3, 4]
     assert got[:3] == values[:3] and math.isnan(got[3]) and got[4] == 3.0
+
+
+def test_a_clock_that_was_set_back_brings_no_dropped_step_back(tmp_path, monkeypatch):
+    write(tmp_path, 0, 5, tag=7.0, killed=True)  # the checkpoint was at step 2
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s - 86_400)
+    write(tmp_path, 2, 4)
+    steps = [step for step, _ in tensorboard(tmp_path)["loss"]]
+    values = [value for _, value in tensorboard(tmp_path)["loss"]]
+    assert steps == [1, 2, 3, 4]
+    assert values == pytest.approx([8, 7.5, 1 / 3, 1 / 4])
+
+
+def test_every_scalar_is_in_the_file_at_once(tmp_path):
+    with scalars.writer(tmp_path, 0) as out:
+        out.add(1, {"loss": 2.0})
+        assert tensorboard(tmp_path) == {"loss": [(1, 2.0)]}
+
+
+def test_a_full_disk_raises_and_does_not_hang(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        with scalars.writer(tmp_path, 0) as out:
+            monkeypatch.setattr(out._event_file._records, "_writer", Full())
+            for step in range(100):
+                out.add(step, {"loss": 1.0})
+    assert threading.active_count() == 1
 
 
 def test_an_error_in_training_keeps_what_was_written(tmp_path):

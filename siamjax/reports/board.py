@@ -3,13 +3,19 @@
 A folder of its own, written anew each time, so that nothing is there twice.
 """
 
+import contextlib
+import io
 import json
 import pathlib
-import shutil
 
 import numpy as np
+from PIL import Image
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import summary_v2 as hparams
+from tensorboard.plugins.text.summary_v2 import text_pb
 
-from siamjax.reports import camera, colours, drawing
+from siamjax import files
+from siamjax.reports import camera, colours, drawing, events
 
 # Of the embedding at a traced step, in pixels; TensorBoard shows ten steps at most.
 SIDE, PICTURES = 480, 10
@@ -26,46 +32,53 @@ def write(folder, *, config, traced=None, results=None, text="", pictures=()):
       text: the results as a table.
       pictures: paths of PNG files; shown under their names.
     """
-    from PIL import Image
-    from tensorboardX import SummaryWriter
-    from tensorboardX.summary import hparams
-
-    folder = pathlib.Path(folder)
-    shutil.rmtree(folder, ignore_errors=True)
     judged = 0 if results is None else results["step"]
-    with SummaryWriter(str(folder)) as out:
-        out.add_text("config", _code(json.dumps(config, indent=1)), 0)
+    with (
+        files.replacing_folder(folder) as beside,
+        contextlib.closing(events.EventFile(beside)) as records,
+    ):
+        records.add(0, text_pb("config", _code(json.dumps(config, indent=1))))
         if text:
-            out.add_text("results", _code(text), judged)
+            records.add(judged, text_pb("results", _code(text)))
         for path in pictures:
-            pixels = np.asarray(Image.open(path).convert("RGB"))
-            out.add_image(pathlib.Path(path).stem, pixels, judged, dataformats="HWC")
+            with Image.open(path) as picture:
+                records.add(judged, _image(pathlib.Path(path).stem, picture))
         if traced is not None:
-            _trace(out, traced)
+            for step, summary in _trace(traced):
+                records.add(step, summary)
         if results is not None:
-            metrics = _metrics(results)
-            for summary in hparams(_flat(config), metrics):
-                out.file_writer.add_summary(summary)
-            for name, value in metrics.items():
-                out.add_scalar(name, value, judged)
+            metrics, settings = _metrics(results), _flat(config)
+            columns = [hparams.HParam(name) for name in settings]
+            tags = [hparams.Metric(tag) for tag in metrics]
+            records.add(judged, hparams.hparams_config_pb(columns, tags))
+            records.add(judged, hparams.hparams_pb(settings))
+            records.add(judged, events.scalars(metrics))
 
 
-def _trace(out, traced):
+def _trace(traced):
+    """`(step, summary)` of the pictures and histograms of a trace."""
     names, novel = traced.about["conditions"], traced.about["novel"]
-    of, shape = colours.of(names), colours.shapes(names, novel)
-    looks = [(of[name], shape[name]) for name in names]
+    colour, shape = colours.of(names), colours.shapes(names, novel)
+    looks = [(colour[name], shape[name]) for name in names]
     xyz = drawing.three(traced.points, like=traced.points[-1])
     low, high = drawing.limits(xyz)
     shown = np.linspace(0, len(traced.steps) - 1, min(PICTURES, len(traced.steps)))
     for i in np.unique(shown.round().astype(int)):
         unit = (xyz[i] - low) / (high - low)
         picture = camera.image(unit, looks, camera.View(-50, 20), SIDE)
-        step = int(traced.steps[i])
-        out.add_image("embedding", np.asarray(picture), step, dataformats="HWC")
+        yield int(traced.steps[i]), _image("embedding", picture)
+    head = traced.about["head"]
     for step, points in zip(traced.steps.tolist(), traced.points):
         gaps = np.linalg.norm(points[:, None] - points, axis=-1)
-        out.add_histogram(f"{traced.about['head']}/coordinates", points, step)
-        out.add_histogram(f"{traced.about['head']}/distances", gaps, step)
+        yield step, histogram_pb(f"{head}/coordinates", points)
+        yield step, histogram_pb(f"{head}/distances", gaps)
+
+
+def _image(name, picture):
+    """A PIL image as a summary."""
+    png = io.BytesIO()
+    picture.convert("RGB").save(png, "png")
+    return events.image(name, png.getvalue(), picture.size)
 
 
 def _metrics(results):

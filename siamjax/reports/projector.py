@@ -13,7 +13,7 @@ import numpy as np
 
 from siamjax import files
 from siamjax.checks import require
-from siamjax.reports import colours
+from siamjax.reports import colours, events
 
 # TensorBoard's largest sprite sheet is 8192 pixels a side.
 SHEET = 8192
@@ -166,7 +166,5 @@ def _recognised(share):
 
 def _event_file(folder):
     """An event file without events, unless there is one."""
-    from tensorboardX import SummaryWriter
-
     if not any(folder.glob("events.out.tfevents.*")):
-        SummaryWriter(str(folder)).close()
+        events.EventFile(folder).close()

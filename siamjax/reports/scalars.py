@@ -6,10 +6,13 @@ beyond the checkpoint is taken out of the CSV, and TensorBoard is told to drop i
 
 import contextlib
 import csv
-import logging
 import os
 import pathlib
-import time
+from collections.abc import Iterator, Mapping
+from typing import TextIO
+
+from siamjax import files
+from siamjax.reports import events
 
 FILE, HEADER = "scalars.csv", ["step", "name", "value"]
 
@@ -17,64 +20,48 @@ FILE, HEADER = "scalars.csv", ["step", "name", "value"]
 class Writer:
     """Appends to both; `flush` before a checkpoint: none is ahead of its scalars."""
 
-    def __init__(self, file, events):
-        self._file, self._events = file, events
+    def __init__(self, file: TextIO, event_file: events.EventFile):
+        self._file, self._event_file = file, event_file
         self._csv = csv.writer(file, lineterminator="\n")
 
-    def add(self, step, values):
+    def add(self, step: int, values: Mapping[str, float]) -> None:
         """Writes {name: number} of a step; names with `/` are grouped."""
-        for name, value in values.items():
-            self._csv.writerow([step, name, repr(float(value))])
-            self._events.add_scalar(name, float(value), step)
+        numbers = {name: float(value) for name, value in values.items()}
+        self._csv.writerows([step, name, repr(x)] for name, x in numbers.items())
+        self._event_file.add(step, events.scalars(numbers))
 
-    def flush(self):
+    def flush(self) -> None:
         """Everything written so far is on the disk when this returns."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._events.flush()
+        self._event_file.sync()
 
 
 @contextlib.contextmanager
-def writer(workdir, step):
+def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
     """A `Writer` that goes on after `step`; what workdir has beyond it is dropped.
 
     Args:
       workdir: a folder; gets scalars.csv (step,name,value) and event files.
       step: the last one that is kept, that of the checkpoint; 0 for a new run.
     """
-    from tensorboardX import SummaryWriter  # slow to import, and not needed before
-
-    # A NaN is a fact about a run, written as one; no line for each.
-    logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
     path = pathlib.Path(workdir) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
     purge(path, step)
-    events = SummaryWriter(
-        str(workdir),
-        purge_step=step + 1,
-        flush_secs=10,
-        # Files are named by second; a run resumed within one must not overwrite, and
-        # TensorBoard reads them in order of name.
-        filename_suffix=f".{time.time_ns()}",
-    )
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        write = Writer(file, events)
+    with (
+        contextlib.closing(events.EventFile(workdir, purge_from=step + 1)) as records,
+        open(path, "a", newline="", encoding="utf-8") as file,
+    ):
+        writer = Writer(file, records)
         try:
-            yield write
+            yield writer
         finally:
-            write.flush()
-            events.close()
+            writer.flush()
 
 
-def purge(path, step):
+def purge(path: pathlib.Path, step: int) -> None:
     """Rewrites a CSV with its complete rows up to `step`, atomically, or makes it."""
-    kept = [HEADER, *(row for row in rows(path) if int(row[0]) <= step)]
-    beside = path.with_name(path.name + ".new")
-    with open(beside, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    kept = (row for row in rows(path) if int(row[0]) <= step)
+    files.write_csv(path, [HEADER, *kept])
 
 
 def read(workdir):
