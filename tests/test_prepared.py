@@ -21,7 +21,7 @@ from siamjax.types import (
 from tests import packet_builder as build
 
 # Every byte takes 5 s: each test run tries some.
-STRIDE = 7
+STRIDE = 17
 
 
 def events(count, seed=0):
