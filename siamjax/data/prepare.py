@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 import siamjax
 from siamjax import text
 from siamjax.capture import cleaning, events
-from siamjax.data import labels, prepared, reading
+from siamjax.data import labels, naming, prepared, reading
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
 # So many conditions fit into one line of a summary.
@@ -24,10 +23,6 @@ SOME = 5
 EMPTY = "left out: --allow_empty takes it, where silence is the fault"
 # The longest line of the report, in characters.
 LINE = 2000
-# The longest name of a session in bytes: a file system takes 255, with an ending.
-LONGEST = 200
-# Hexadecimal digits of a hash that tells two names apart.
-_DIGITS = 12
 
 
 class Source(NamedTuple):
@@ -83,7 +78,9 @@ def prepare(
         events.read, server_address=server_address, limit_expansion=limit_expansion
     )
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
-    usable, left_out = _usable(sources, reading.read_all(tasks, workers), allow_empty)
+    results = reading.read_all(tasks, workers)
+    forget(meta, sources, results)
+    usable, left_out = _usable(sources, results, allow_empty)
     left_out = tell(left_out, say)
     reports = [report for *_, report in usable]
     if not any(report.messages for report in reports):
@@ -128,7 +125,7 @@ def find(captures, labels_path, read=labels.read):
     if unlabelled:
         problems.append(f"{_some(unlabelled)}: without a label, left out")
     chosen = [file for file in files if file in by_file]
-    names = session_names(chosen)
+    names = naming.session_names(chosen)
     sources = [
         Source(names[file], text.printable(file), files[file], by_file[file])
         for file in chosen
@@ -167,43 +164,6 @@ def none_of(sources, captures, labels_path):
     )
 
 
-def session_names(files):
-    """A name for each file's session: no two are one, also where case does not count.
-
-    It is the name of the file; where two files share that, the path with its ending;
-    where that is taken, too, or too long, a hash of the path tells them apart.
-
-    Args:
-      files: paths in the folder of captures.
-    """
-    names, taken = {}, set()
-    for rule in (prepared.session_name, _path_as_name, _hashed_name):
-        made = {f: rule(f) for f in files if f not in names}
-        times = Counter(map(_alike, made.values())) + Counter(taken)
-        names |= {
-            file: name
-            for file, name in made.items()
-            if times[_alike(name)] == 1 and len(name.encode()) <= LONGEST
-        }
-        taken = set(map(_alike, names.values()))
-    return names
-
-
-def _path_as_name(file):
-    return text.printable(file.replace("/", "__"))
-
-
-def _hashed_name(file):
-    digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:_DIGITS]
-    begin = _path_as_name(file).encode()[: LONGEST - _DIGITS - 1]
-    return f"{begin.decode(errors='ignore')}-{digest}"
-
-
-def _alike(name):
-    """Equal for names that are one on some file system."""
-    return unicodedata.normalize("NFC", name.casefold())
-
-
 def expansion(limited: bool) -> dict[str, str]:
     """What options say of the limit of expansion: with another one more is read."""
     return {} if limited else {"expansion": "any"}
@@ -219,17 +179,28 @@ def provenance(sources, labels_path, options):
     }
 
 
+def forget(meta, sources, results):
+    """Takes out of meta the hashes of files that another time may be read.
+
+    So the next ingest tries again, and does not find the data set up to date.
+    """
+    for source, result in zip(sources, results):
+        if isinstance(result, reading.Failure) and result.passing:
+            meta["captures_sha256"][source.file] = ""
+
+
 def is_made_of(out, meta):
     """Whether a folder holds a data set of the very same input and options."""
     try:
         old = prepared.read(out).meta
     except SiamjaxError:  # what is damaged is made again
         return False
-    return all(old.get(key) == meta[key] for key in meta)
+    readable = all(meta["captures_sha256"].values())
+    return readable and all(old.get(key) == meta[key] for key in meta)
 
 
 def _sha256(path):
-    """Of a file's content; "" where it cannot be read, which reading it will say."""
+    """Of a file's content; "" where it is refused, which reading it will say."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -241,8 +212,8 @@ def _usable(sources, results, allow_empty):
     """`(source, events, kinds, report)` of what can be used; lines about the rest."""
     usable, lines = [], []
     for source, result in zip(sources, results):
-        if isinstance(result, str):
-            lines.append(f"{result}, left out")
+        if isinstance(result, reading.Failure):
+            lines.append(f"{result.line}, left out")
             continue
         *rest, report = result
         if not (report.messages or allow_empty):

@@ -57,7 +57,9 @@ def prepare_counters(
         return
     read = functools.partial(counters.read, limit_expansion=limit_expansion)
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
-    usable, more = _usable(sources, reading.read_all(tasks, workers), allow_empty)
+    results = reading.read_all(tasks, workers)
+    prepare.forget(meta, sources, results)
+    usable, more = _usable(sources, results, allow_empty)
     more = prepare.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):
         raise SiamjaxError(prepare.none_of(sources, captures, labels_path))
@@ -94,8 +96,8 @@ def _usable(sources, results, allow_empty):
     """`(source, labels, table, report)` of what can be used; lines about the rest."""
     usable, lines = [], []
     for source, result in zip(sources, results):
-        if isinstance(result, str):
-            lines.append(f"{result}, left out")
+        if isinstance(result, reading.Failure):
+            lines.append(f"{result.line}, left out")
             continue
         table, report = result
         if _is_empty(table) and not allow_empty:

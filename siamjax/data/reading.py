@@ -24,6 +24,13 @@ class Task(NamedTuple):
     file: str  # how lines name it
 
 
+class Failure(NamedTuple):
+    """In place of what a file holds."""
+
+    line: str  # why it was not read; it names the file
+    passing: bool  # another time it may be read: the system refused it
+
+
 class _Worker(NamedTuple):
     process: Any
     connection: Any
@@ -36,7 +43,7 @@ class _Killed(NamedTuple):
 
 
 def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
-    """For each task, in order, what `read(path)` gives, or the line of its error.
+    """For each task, in order, what `read(path)` gives, or a `Failure`.
 
     A file whose process was killed is read again, alone, when the others are done: a
     system without memory kills a process that might have had enough alone.
@@ -48,7 +55,7 @@ def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
     results = [None] * len(tasks)
     with tqdm(total=len(tasks), unit=" captures", disable=None) as bar:
         if workers == 1 or len(tasks) <= 1:
-            done = ((i, line_or_result(*task)) for i, task in enumerate(tasks))
+            done = ((i, attempt(*task)) for i, task in enumerate(tasks))
         else:
             done = _in_processes(tasks, workers or len(os.sched_getaffinity(0)))
         with contextlib.closing(done):
@@ -65,34 +72,37 @@ def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
     ]
 
 
-def line_or_result(read: Callable[[Path], Any], path: Path, file: str) -> Any:
-    """What `read(path)` gives, or the line of its error, which names the file."""
+def attempt(read: Callable[[Path], Any], path: Path, file: str) -> Any:
+    """What `read(path)` gives, or a `Failure`."""
     try:
         return read(path)
     except SiamjaxError as error:
-        return str(error).replace(str(path), file)
+        passing = isinstance(error.__cause__, (OSError, MemoryError))
+        return Failure(str(error).replace(str(path), file), passing)
     except OSError as error:
-        return f"{file}: {error.strerror or error}"
+        return Failure(f"{file}: {error.strerror or error}", passing=True)
     except MemoryError:
         return _no_memory(file)
     except Exception as error:  # whatever it is, the other files are read
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return (
+        return Failure(
             f"{file}: {type(error).__name__} at {os.path.basename(place.filename)}:"
-            f"{place.lineno}: {error}: a defect of siamjax, please report it"
+            f"{place.lineno}: {error}: a defect of siamjax, please report it",
+            passing=False,
         )
 
 
 def _no_memory(file):
-    return f"{file}: not enough memory to read it"
+    return Failure(f"{file}: not enough memory to read it", passing=True)
 
 
 def _of_killed(task, killed):
     code = killed.exit_code
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return (
+    return Failure(
         f"{task.file}: the process that read it was ended twice ({how}): "
-        "is there enough memory?"
+        "is there enough memory?",
+        passing=True,
     )
 
 
@@ -152,7 +162,7 @@ def _serve(connection):
     with contextlib.suppress(EOFError, OSError):
         while True:
             task = connection.recv()
-            result = line_or_result(*task)
+            result = attempt(*task)
             try:
                 connection.send(result)
             except MemoryError:  # before a byte was sent
