@@ -21,7 +21,7 @@ HOSTILE = [
     "</script><script>window.hacked = 2</script>",
     "<img src=x onerror='window.hacked = 3'>",
     "\"quotes' & \\ ${1} \u2028 \u202e back",
-    "very long " * 30,
+    "very long " * 30 + "x" * 3000,
     "Störung 障害 🔥",
 ]
 NAMES = ["normal", "blocked", "capacity_limit", "delay", *HOSTILE]
@@ -50,10 +50,11 @@ def data(tmp_path_factory):
         for step in range(1, 20):
             write.add(step, {"loss": 1 / step, "view/loss": np.nan, "valid/known": 0.5})
     condition = np.repeat(np.arange(len(NAMES)), 12)
-    points = np.eye(len(NAMES))[condition] + 0.4 * rng.normal(size=(120, len(NAMES)))
+    noise = 0.4 * rng.normal(size=(len(condition), len(NAMES)))
+    points = np.eye(len(NAMES))[condition] + noise
     found = results.build(
         {HOSTILE[0]: points}, {"whole windows": points + 0.1, "zero": 0 * points},
-        condition, np.arange(120) // 3, NAMES,
+        condition, np.arange(len(condition)) // 3, NAMES,
         dict(known=NAMES[:3], novel=NAMES[3:]), draws=20,
     )  # fmt: skip
     spans = [

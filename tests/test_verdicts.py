@@ -115,7 +115,7 @@ def test_a_baseline_without_a_message_gives_no_verdict(frame, run, tmp_path):
         sessions.read(path, run)
     # The same file with a baseline of its own, or a longer one, can be named.
     calm = write(tmp_path / "calm.pcap", calls())
-    baseline = sessions.baseline_of(calm, run)
+    baseline = sessions.baseline_of(readings.read(calm, run).counts, run)
     assert len(sessions.read(path, run, baseline=baseline).counts) >= 2 * SPAN_S - 2
     assert sessions.read(path, run, baseline_s=23.0).baseline.mean.any()
 
@@ -174,9 +174,10 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
     run.normal = Baseline(near + 0.01 * np.arange(3)[:, None], near)
     path, plot = write(tmp_path / "x.pcap", calls()), str(tmp_path / "x.html")
     identify.identify("", [path])
+    identify.identify("", [path], baseline_capture=path)
     identify.identify("", [path], as_json=True, plot=plot)
     *text, row = capsys.readouterr().out.splitlines()
-    assert any("seems to start in a fault" in line for line in text)
+    assert sum("seems to start in a fault" in line for line in text) == 2
     assert "seems to start in a fault" in json.loads(row)["warnings"][0]
     with open(plot, encoding="utf-8") as file:
         assert "seems to start in a fault" in file.read()

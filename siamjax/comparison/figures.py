@@ -4,7 +4,6 @@ from siamjax.comparison.readouts import NOVEL
 from siamjax.reports import drawing
 from siamjax.reports.drawing import INK, LINE, PALE
 
-DPI = 160
 _HEADS = (drawing.CURVE, "#e69f00", "#009e73", "#cc79a7")
 
 
@@ -121,6 +120,5 @@ def cliques(names, pairs):
 
 
 def _save(drawn, paths):
-    drawing.as_text(drawn)
     for path in paths:
-        drawn.savefig(path, dpi=DPI, bbox_inches="tight")
+        drawing.save(drawn, path, bbox_inches="tight")

@@ -51,7 +51,7 @@ def identify(
     for place in places:
         parts = [chosen] if chosen else []
         chosen = examples.join(*parts, _example(place, run, known))
-    baseline = sessions.baseline_of(baseline_capture, run) if baseline_capture else None
+    baseline = _baseline(baseline_capture, run) if baseline_capture else None
     failures, rows = 0, []
     for capture in captures:
         try:
@@ -92,12 +92,23 @@ def _draw(plot, rows):
         plots.timelines(plot, rows)
 
 
+def _baseline(capture, run):
+    """The baseline of a capture that is normal throughout."""
+    reading = readings.read(capture, run)
+    _warn(f"--baseline_capture {capture}", readings.warnings(reading))
+    return sessions.baseline_of(reading.counts, run)
+
+
+def _warn(what, warnings):
+    for warning in warnings:
+        _LOG.warning("%s: %s", printable(what), warning)
+
+
 def _example(place, run, known):
     """One example as `Examples`; `known` keeps the captures that were read."""
     if place.capture not in known:
         known[place.capture] = sessions.read(place.capture, run)
-        for warning in known[place.capture].warnings:
-            _LOG.warning("example %s: %s", printable(place.capture), warning)
+        _warn(f"example {place.capture}", known[place.capture].warnings)
     traffic, data = known[place.capture], run.config.data
     first = round(place.start_s / data.bin_s)
     counts = traffic.counts[first : first + data.bins]

@@ -42,7 +42,8 @@ def read(
     config = run.config.data
     reading, first = readings.read(path, run), 0
     odd = readings.warnings(reading)
-    if baseline is None and baseline_s is None and not config.baseline_s:
+    shared = baseline is None and baseline_s is None and not config.baseline_s
+    if shared:
         baseline = Baseline(*(x[0] for x in run.normal))
     elif baseline is None:
         seconds = config.baseline_s if baseline_s is None else baseline_s
@@ -65,12 +66,11 @@ def read(
                 f"nothing read in its first {first * config.bin_s:g} s, the baseline",
                 reading.report,
             )
-        baseline = _baseline(reading.counts[:first], run)
-        if is_far(baseline.mean, run.normal.mean):
-            odd.append(
-                "its baseline is far from those of training: it seems to start in a "
-                "fault"
-            )
+        baseline = baseline_of(reading.counts[:first], run)
+    if not shared and is_far(baseline.mean, run.normal.mean):
+        odd.append(
+            "its baseline is far from those of training: it seems to start in a fault"
+        )
     return Traffic(
         prepared.session_name(path),
         reading.counts,
@@ -80,16 +80,8 @@ def read(
     )
 
 
-def baseline_of(path, run) -> Baseline:
-    """The baseline `[F]` of a capture or table that is normal throughout.
-
-    Raises:
-      readings.NoEvidence: nothing was read of it.
-    """
-    return _baseline(readings.read(path, run).counts, run)
-
-
-def _baseline(counts, run):
+def baseline_of(counts, run) -> Baseline:
+    """The baseline `[F]` of normal bins `[bins, F]`."""
     return Baseline(*map(np.asarray, features.baseline(counts, run.scaler)))
 
 
