@@ -42,20 +42,18 @@ def zeros(kind):
     return quick.get(kind, PACK[kind])(bytes(20 << 20))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(list(PACK)),
-    st.lists(st.tuples(st.binary(max_size=9), st.integers(0, 90_000)), max_size=4),
+    st.lists(st.tuples(st.binary(max_size=9), st.integers(0, 30_000)), max_size=4),
     st.integers(0, 20_000),
 )
 def test_the_pieces_are_what_was_packed(kind, parts, gap):
     """Streams may follow each other, with zeros between them."""
-    parts = [seed * times for seed, times in parts]
+    # What begins like a compressed stream is none that is plain.
+    parts = [b"\0", *(seed * times for seed, times in parts)]
     between = b"" if kind in ("plain", "zst") else bytes(gap)
     packed = between.join(map(PACK[kind], parts))
-    if kind == "plain" or not parts:
-        assert b"".join(pieces(packed)) == packed
-        return
     got = list(pieces(packed))
     assert b"".join(got) == b"".join(parts)
     assert all(0 < len(piece) <= MOST_AT_ONCE for piece in got)

@@ -206,7 +206,7 @@ def test_times_in_milliseconds_are_asked_about(tmp_path):
         read(tmp_path, frame)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_no_damage_of_a_table_is_more_than_one_line(tmp_path_factory, data):
     """Bytes changed, put in and cut: rows of numbers, or an error of one line."""
