@@ -1,4 +1,7 @@
-"""Evaluates a run's best checkpoint: siamjax-evaluate --workdir=runs/first"""
+"""Evaluates a run's best checkpoint: siamjax-evaluate --workdir=runs/first
+
+With --data=DIR on another prepared data set; its results go to WORKDIR/evaluations.
+"""
 
 from absl import flags
 
@@ -7,13 +10,17 @@ from siamjax import cli
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "A run of siamjax-train.", required=True
 )
+_DATA = flags.DEFINE_string(
+    "data", "", "Another prepared data set to judge the run by: all its captures but "
+    "those that the run was trained on.",
+)  # fmt: skip
 
 
 def main(argv):
     cli.no_arguments(argv)
     from siamjax.identification import assess
 
-    assess.evaluate(_WORKDIR.value)
+    assess.evaluate(_WORKDIR.value, _DATA.value)
 
 
 def run():

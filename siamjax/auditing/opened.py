@@ -7,9 +7,7 @@ import jax.numpy as jnp
 
 from siamjax.auditing.subject import Batches, Subject
 from siamjax.data import sampler
-from siamjax.data.splits import open_splits
 from siamjax.training import loop, restored, step
-from siamjax.types import SiamjaxError
 
 # Batches that are made again: the last before the checkpoint.
 BATCHES = 30
@@ -25,13 +23,9 @@ def open_run(workdir, which):
       SiamjaxError: no run or no data set; the data set has other columns by now.
     """
     opened = restored.open_checkpoint(workdir, which)
-    splits = open_splits(opened.config.data)
-    if [c.name for c in splits.columns] != [c.name for c in opened.columns]:
-        raise SiamjaxError(
-            f"{opened.config.data.dir} has other columns than {workdir} was trained "
-            "on: prepare the data set again as it was, or train anew"
-        )
-    return opened, splits
+    # The scaler is made anew: whether it is that of the checkpoint is to be seen.
+    anew = opened.trained._replace(scaler=None)
+    return opened, restored.read_data(opened._replace(trained=anew))
 
 
 def subject(opened):

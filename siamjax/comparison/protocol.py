@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from siamjax import losses
 from siamjax.checks import require
 from siamjax.comparison import sources
-from siamjax.data import prepared
+from siamjax.data import identity, prepared
 from siamjax.data.splits import open_splits, roles
 from siamjax.losses import registry
 from siamjax.types import NORMAL, TEST, Session
@@ -195,7 +195,9 @@ def _opened(frozen):
         for name, labels in zip(seen.sessions, seen.labels)
     ]
     alone = roles(sessions, ConfigDict({**data, "novel_valid": ()}))
-    return seen._replace(role=np.where(alone == TEST, TEST, seen.role))
+    alone = identity.of_copies(dict(zip(seen.sessions, alone)), seen.captures)
+    tested = np.array([role == TEST for role in alone.values()])
+    return seen._replace(role=np.where(tested, TEST, seen.role))
 
 
 def splits(train, *, blind):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from siamjax import checks
-from siamjax.data import columns, counts, features, prepared, windows
+from siamjax.data import columns, counts, features, identity, prepared, windows
 from siamjax.types import (
     NORMAL,
     TEST,
@@ -44,6 +44,10 @@ class Splits(NamedTuple):
     scaler: Scaler
     windows: Any  # types.Windows of all sessions
     left_out: tuple  # a line for each capture that is not used, and why
+    sha256: str  # of the data set
+    captures: dict  # {name: identity.Capture} of all of the data set
+    new: tuple  # names of test captures that are new since training
+    gone: tuple  # names of captures that training had
     library: bool  # all examples come from training captures: see `judged`
 
     def inside(self, role, conditions=None):
@@ -86,24 +90,52 @@ class Splits(NamedTuple):
         return windows.take(self.windows, chosen), library
 
 
-def open_splits(config):
-    """Reads `config.data` (see configs/default.py) and gives `Splits`."""
+def open_splits(config, trained=None):
+    """Reads `config.data` (see configs/default.py) and gives `Splits`.
+
+    Args:
+      config: `config.data`.
+      trained: `identity.Trained` of a run that is to be judged or looked at: roles,
+        conditions and scaler are then those of the run, and captures that it did not
+        have are for the test. None: the data set is for training.
+    Raises:
+      UsageError: the config does not fit the data, or the data not the run.
+      SiamjaxError: no capture can be used.
+    """
     dataset = prepared.read(config.dir)
+    if trained is not None:
+        identity.check_columns(dataset, trained, config.dir)
+    captures = identity.captures(dataset)
     sessions, left_out = usable(dataset.sessions, config)
     if not sessions:
         raise SiamjaxError(
             f"{config.dir} has no usable capture: {'; '.join(left_out[:3])}"
         )
-    conditions, known = order(sessions, config)
-    role = roles(sessions, config)
+    if trained is None:
+        conditions, known = order(sessions, config)
+        dealt = dict(zip((s.name for s in sessions), roles(sessions, config)))
+        taken = identity.Roles(identity.of_copies(dealt, captures), (), (), ())
+    else:
+        conditions, known = identity.conditions(sessions, trained), trained.known
+        taken = identity.roles(captures, trained, config.dir)
+        sessions = [session for session in sessions if session.name in taken.role]
+        if not sessions:
+            raise SiamjaxError(f"{config.dir}: {'; '.join(taken.left_out[:3])}")
+    role = np.array([taken.role[session.name] for session in sessions])
     first = round(config.baseline_s / config.bin_s)
     each = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
     normal = _normal(sessions, each, role, config)
     table, scaler = _scaling(dataset, sessions[0].series is not None, normal, config)
+    if trained is not None and trained.scaler is not None:
+        table = trained.columns
+        scaler = trained.scaler._replace(own=np.bool_(True), clip=scaler.clip)
+    if trained is not None and trained.baseline is not None:
+        normal = Baseline(*(x[0] for x in trained.baseline))
     stacked, bins = _stack(each), np.array([len(count) for count in each])
     baseline, x = jax.device_get(
         _against_baseline(stacked, stacked[:, :first] if first else normal, scaler)
     )
+    used = {s.name for s in sessions}
     parts = [
         _windows(i, session, x[i, : bins[i]], conditions, config)
         for i, session in enumerate(sessions)
@@ -115,7 +147,7 @@ def open_splits(config):
         conditions=conditions,
         known=known,
         novel_valid=tuple(config.novel_valid),
-        novel=tuple(config.novel),
+        novel=tuple(n for n in conditions[known:] if n not in config.novel_valid),
         labels=tuple(session.labels for session in sessions),
         bins=bins,
         counts=stacked,
@@ -123,8 +155,15 @@ def open_splits(config):
         # Where a fault ends shows against the baseline, whatever is trained on.
         scaler=features.against(scaler, config.get("baseline", "session")),
         windows=windows.join(parts),
-        left_out=left_out,
-        library=bool(config.get("test_captures")),
+        left_out=left_out + taken.left_out,
+        library=bool(config.get("test_captures")) and TRAIN in role,
+        sha256=prepared.data_hash(dataset),
+        captures={
+            name: capture._replace(role=str(taken.role[name]) if name in used else "")
+            for name, capture in captures.items()
+        },
+        new=tuple(name for name in taken.new if name in used),
+        gone=taken.gone,
     )
 
 
@@ -164,13 +203,15 @@ def _against_baseline(counts, normal, scaler):
     """Baselines `[S, F]` and features of `counts [S, bins, F]`, in one program.
 
     Args:
-      normal: `[S, bins, F]` of each session, or `[bins, F]` for all of them.
+      normal: `[S, bins, F]` of each session, or `[bins, F]` for all of them, or their
+        `Baseline` `[F]`.
     """
-    if normal.ndim == 2:
-        one = features.baseline(normal, scaler)
-        baseline = Baseline(*(jnp.tile(x, (len(counts), 1)) for x in one))
-    else:
+    if not isinstance(normal, Baseline) and normal.ndim == 3:
         baseline = jax.vmap(features.baseline, (0, None))(normal, scaler)
+    else:
+        if not isinstance(normal, Baseline):
+            normal = features.baseline(normal, scaler)
+        baseline = Baseline(*(jnp.tile(x, (len(counts), 1)) for x in normal))
     return baseline, features.features(counts, baseline, scaler)
 
 

@@ -2,12 +2,12 @@
 
 import logging
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from siamjax import files
 from siamjax.data import features
-from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, one_shot, results
 from siamjax.identification import decide, enrol, examples, tally
 from siamjax.reports import plots, projector
@@ -18,18 +18,43 @@ _LOG = logging.getLogger(__name__)
 
 # An onset this near to the label's counts as found.
 ONSET_WITHIN_S = 8.0
+# In the workdir: results on other data sets.
+EVALUATIONS = "evaluations"
 
 
-def evaluate(workdir):
-    """Judges the best checkpoint on the test captures of its data set.
+def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
+    """Judges the best checkpoint of a run on captures that it was not trained on.
 
-    Writes results.json and its tables as CSV, rule.json, examples.npz and
-    examples.csv, the projector's files and embedding.png into workdir, and prints the
-    table.
+    Writes results.json and its tables as CSV, the projector's files and embedding.png,
+    and prints the table: into workdir, with rule.json, examples.npz and examples.csv,
+    for the test captures of the run's own data set; for another one into a folder of
+    its own in workdir, where the examples and the rule are those of the run.
+
+    Args:
+      workdir: of siamjax-train.
+      data: another prepared data set; by default that of the training.
+    Returns:
+      What results.json holds, see `evaluation.results`.
+    Raises:
+      UsageError: the data does not fit the run.
+      SiamjaxError: no run, or nothing to judge it by.
     """
     workdir = pathlib.Path(workdir)
     run = restored.open_run(workdir)
-    splits = open_splits(run.config.data)
+    splits = restored.read_data(run, data)
+    if not splits.inside(TEST).any():
+        raise SiamjaxError(
+            f"{data or run.config.data.dir} has no capture to judge {workdir} by: give "
+            "captures that it was not trained on"
+        )
+    if data:
+        chosen, rule = enrol.stored(run)
+        folder = evaluation_folder(workdir, data, splits.sha256)
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        chosen, rule = enrol.enrol(run, splits)
+        folder = workdir
+        examples.write_csv(folder / "examples.csv", chosen)
     windows, library = splits.judged(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
     x = np.asarray(features.features(counts, baseline, run.scaler))
@@ -44,24 +69,35 @@ def evaluate(workdir):
         heads, simple, windows.condition, windows.session, splits.conditions,
         groups(splits), draws=run.config.draws, seed=0, library=library,
     )  # fmt: skip
-    chosen, rule = enrol.enrol(run, splits)
     verdicts = identified(run, splits, chosen, rule)
     found |= dict(
         step=run.step,
         version=run.version,
+        data=dict(
+            dir=data or run.config.data.dir, sha256=splits.sha256, new=list(splits.new)
+        ),
         rule=rule._asdict(),
         identification=tally.count(verdicts, near_s(run.config)),
         losses=step.hyper_parameters(run.config),
     )
-    files.write_json(workdir / results.FILE, found, allow_nan=False)
+    files.write_json(folder / results.FILE, found, allow_nan=False)
     for name, rows in results.csv_tables(found).items():
-        files.write_csv(workdir / name, rows)
-    examples.write_csv(workdir / "examples.csv", chosen)
-    draw(workdir, run, splits, windows, points, library)
+        files.write_csv(folder / name, rows)
+    draw(folder, run, splits, windows, points, library)
     print(results.table(found))
     for line in tally.lines(found["identification"]):
         print(line)
+    if data:
+        print(f"\nwritten to {folder}")
     return found
+
+
+def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
+    """Where the results of a run on another data set are written.
+
+    Data sets of one name and other content have folders of their own.
+    """
+    return workdir / EVALUATIONS / f"{pathlib.Path(data).resolve().name}-{sha256[:8]}"
 
 
 def near_s(config):
@@ -93,7 +129,7 @@ def identified(run, splits, chosen, rule):
     return rows
 
 
-def draw(workdir, run, splits, windows, points, library):
+def draw(folder, run, splits, windows, points, library):
     """Projector files of each head, and the picture of the view head."""
     names = [splits.conditions[c] for c in windows.condition]
     novel = splits.novel_valid + splits.novel
@@ -103,7 +139,7 @@ def draw(workdir, run, splits, windows, points, library):
             library=library,
         )  # fmt: skip
         projector.write(
-            workdir / "projector" / head,
+            folder / "projector" / head,
             x,
             conditions=names,
             captures=[splits.sessions[s] for s in windows.session],
@@ -116,7 +152,7 @@ def draw(workdir, run, splits, windows, points, library):
         return
     try:
         plots.cube(
-            workdir / "embedding.png", points["view"], names, novel=novel,
+            folder / "embedding.png", points["view"], names, novel=novel,
             title="Windows of test captures, as the view head places them",
         )  # fmt: skip
     except SiamjaxError as error:

@@ -8,7 +8,6 @@ import numpy as np
 
 from siamjax import files
 from siamjax.data import prepared
-from siamjax.data.splits import open_splits
 from siamjax.evaluation import results as evaluation_results
 from siamjax.identification import decide, enrol, pictures
 from siamjax.reports import board, film, page, plots, scalars, trace
@@ -230,7 +229,7 @@ def facts(data):
 def look(workdir, found):
     """Timelines of the test captures and pictures of their traffic."""
     run = restored.open_run(workdir, checkpoints.BEST)
-    splits = open_splits(run.config.data)
+    splits = restored.read_data(run)
     chosen, rule = enrol.stored(run)
     verdicts = found["identification"]["captures"]
     right = {row["capture"]: row["right"] for row in verdicts}

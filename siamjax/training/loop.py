@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 import siamjax
-from siamjax.data import sampler
+from siamjax.data import identity, sampler
 from siamjax.data.splits import open_splits
 from siamjax.models import norm
 from siamjax.reports import scalars, trace
@@ -66,6 +66,7 @@ def train(config, workdir):
     splits = open_splits(config.data)
     for line in splits.left_out:
         _LOG.warning("left out: %s", line)
+    same_data(workdir, config.data.dir, splits)
     mesh = devices.mesh(found)
     parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
     data = place(splits, config.batch.batch_from, parts, config.seed)
@@ -162,6 +163,22 @@ def same_config(workdir, config):
     path.write_text(_json(config.to_dict()) + "\n")
 
 
+def same_data(workdir, folder, splits):
+    """Refuses to go on with other data than the run was trained on so far."""
+    if not (pathlib.Path(workdir) / "config.json").exists():
+        return
+    with checkpoints.manager(workdir) as saved:
+        before = (saved.meta(checkpoints.LAST) or {}).get("data")
+    if before is None or before["sha256"] == splits.sha256:
+        return
+    captures = {n: identity.Capture(**c) for n, c in before["captures"].items()}
+    differ = identity.changes(captures, splits.captures) or ["its columns are others"]
+    raise UsageError(
+        f"{folder} is not what {workdir} was trained on: {'; '.join(differ)}; give "
+        "another --workdir or the data as it was"
+    )
+
+
 def describe(config, splits, best):
     """What a checkpoint says beside the state: enough to use it without the data."""
     train = splits.role == TRAIN
@@ -178,6 +195,7 @@ def describe(config, splits, best):
                 },
                 conditions=splits.conditions,
                 known=splits.known,
+                data=identity.plain(splits.sha256, splits.captures),
                 normal={
                     k: np.asarray(v)[train].tolist()
                     for k, v in splits.baseline._asdict().items()

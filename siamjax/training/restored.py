@@ -1,6 +1,7 @@
 """A finished run, opened for use: encoder, weights, scaler, columns, conditions."""
 
 import json
+import logging
 import pathlib
 from typing import Any, NamedTuple
 
@@ -8,8 +9,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from siamjax.data import identity
+from siamjax.data.splits import Splits, open_splits
 from siamjax.training import checkpoints, devices, embed, state, step
-from siamjax.types import Baseline, Column, Scaler, SiamjaxError
+from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
+
+_LOG = logging.getLogger(__name__)
 
 
 class Opened(NamedTuple):
@@ -24,6 +29,7 @@ class Opened(NamedTuple):
     parts: step.Parts  # on one device
     state: state.TrainState
     first: state.TrainState  # before the first step
+    trained: identity.Trained
 
 
 class Run(NamedTuple):
@@ -40,6 +46,7 @@ class Run(NamedTuple):
     embed: Any  # (counts [N, T, F], types.Baseline [N, F]) -> {head: [N, E]}
     untrained: Any  # the same with the weights before the first step
     version: str
+    trained: identity.Trained
 
 
 def open_run(workdir, which=checkpoints.BEST):
@@ -71,6 +78,7 @@ def open_run(workdir, which=checkpoints.BEST):
         embed=encode_with(opened.state),
         untrained=encode_with(opened.first),
         version=meta["version"],
+        trained=opened.trained,
     )
 
 
@@ -107,20 +115,92 @@ def open_checkpoint(workdir, which):
             if name in meta["scaler"]
         }
     )
+    trained = _trained(config.data.dir, meta, columns, scaler)
     return Opened(
-        workdir, config, got.step, columns, scaler, meta, parts, got.state, first
+        workdir, config, got.step, columns, scaler, meta, parts, got.state, first,
+        trained,
+    )  # fmt: skip
+
+
+def read_data(run: Run | Opened, folder: str = "") -> Splits:
+    """The data set of a run with the roles that its captures had in training.
+
+    What is new, has changed or is gone since then is logged, a line each.
+
+    Args:
+      run: an opened run.
+      folder: another prepared data set, whose captures are all for the test but those
+        that the run used; by default that of the training.
+    Raises:
+      UsageError: the data does not fit the run.
+    """
+    config, trained = run.config.data.copy_and_resolve_references(), run.trained
+    if not trained.sha256:
+        _LOG.warning(
+            "%s was trained by an older version, which did not keep what it was "
+            "trained on: a capture of the training can be among the test captures",
+            run.workdir,
+        )  # fmt: skip
+    if folder:
+        config.dir = folder
+    elif not trained.sha256:
+        return open_splits(config)
+    splits = open_splits(config, trained)
+    for line in _said(splits, folder):
+        _LOG.warning("%s", line)
+    return splits
+
+
+def _said(splits, folder):
+    """What is to be known of a data set that is not, or no longer, as in training."""
+    yield from (f"left out: {line}" for line in splits.left_out)
+    if folder:
+        used = [n for n, c in splits.captures.items() if c.role in (TRAIN, VALID)]
+        if used:
+            yield (
+                f"{identity.counted(used)} of the run's training: not judged: "
+                f"{identity.listed(used)}"
+            )
+        return
+    if splits.new:
+        yield (
+            f"{identity.counted(splits.new)} new since training: judged as test "
+            f"captures: {identity.listed(splits.new)}"
+        )
+    if splits.gone:
+        yield (
+            f"{identity.counted(splits.gone)} gone since training: "
+            f"{identity.listed(splits.gone)}"
+        )
+
+
+def _trained(folder, meta, columns, scaler):
+    data, normal = meta.get("data", {}), meta.get("normal")
+    if normal is not None:
+        normal = Baseline(*(np.array(normal[k], np.float32) for k in Baseline._fields))
+    return identity.Trained(
+        dir=folder,
+        sha256=data.get("sha256", ""),
+        captures={
+            name: identity.Capture(**capture)
+            for name, capture in data.get("captures", {}).items()
+        },
+        conditions=tuple(meta["conditions"]),
+        known=meta["known"],
+        columns=columns,
+        scaler=scaler,
+        baseline=normal,
     )
 
 
 def _normal(opened):
     """`Baseline` `[S, F]` of the training captures."""
-    normal = opened.meta.get("normal")
-    if normal is None:
+    if opened.trained.baseline is None:
         raise SiamjaxError(
             f"{opened.workdir} was trained by an older version, which kept less of the "
             "baselines: train it again"
         )
-    return Baseline(*(np.array(normal[k], np.float32) for k in Baseline._fields))
+    return opened.trained.baseline
 
 
 def _tuples(value):

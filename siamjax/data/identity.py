@@ -1,0 +1,188 @@
+"""Which data a run was trained on, and what other data is to it.
+
+A capture that was trained on must never judge the run. Captures are known by hashes of
+what they hold, not by their names: the same recording under another name keeps its
+role, and so does one with other labels.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from siamjax.data import columns, prepared
+from siamjax.text import short
+from siamjax.types import (
+    TEST,
+    Baseline,
+    Column,
+    DataSet,
+    Scaler,
+    Session,
+    UsageError,
+)
+
+# Names in a line; the others are counted.
+_NAMED = 5
+
+
+class Capture(NamedTuple):
+    """A capture as a checkpoint remembers it."""
+
+    sha256: str  # of recording and labels
+    recording: str  # SHA-256 of it without its labels
+    role: str = ""  # TRAIN, VALID or TEST; empty: it could not be used
+
+
+class Trained(NamedTuple):
+    """What a checkpoint says of the data that its run was trained on."""
+
+    dir: str  # the folder of the data set
+    sha256: str  # of the data set; empty: an older version, which did not keep it
+    captures: dict[str, Capture]  # by name
+    conditions: tuple[str, ...]  # known ones first
+    known: int
+    columns: tuple[Column, ...]
+    scaler: Scaler | None  # None: to be made anew from the training captures
+    baseline: Baseline | None  # [S, F] of the training captures
+
+
+class Roles(NamedTuple):
+    """Roles that captures have for a run that was trained before."""
+
+    role: dict[str, str]  # by name, of the captures that take part
+    left_out: tuple[str, ...]  # a line for each capture that does not, and why
+    new: tuple[str, ...]  # names of test captures that the run did not have
+    gone: tuple[str, ...]  # names of captures that the run had
+
+
+def captures(data_set: DataSet) -> dict[str, Capture]:
+    """`Capture`s of a data set by name, without roles."""
+    bare = tuple(session._replace(labels=()) for session in data_set.sessions)
+    contents = prepared.content_hashes(data_set)
+    recordings = prepared.content_hashes(data_set._replace(sessions=bare))
+    return {name: Capture(contents[name], recordings[name]) for name in contents}
+
+
+def roles(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
+    """The roles of a data set's captures, as they were in training.
+
+    A recording keeps its role, whatever its name. One that is new is a test capture.
+    One that was trained on or validated with and has changed (it has other labels; or,
+    in the folder of the training, its name has another recording) is left out.
+
+    Args:
+      now: the captures of the data set, by name.
+      trained: of the run.
+      folder: of the data set. Names mean something in the folder of the training alone.
+    """
+    before = trained.captures
+    names = before if Path(folder) == Path(trained.dir) else {}
+    by_content = {capture.sha256: capture for capture in before.values()}
+    by_recording = {capture.recording: capture for capture in before.values()}
+    role, left_out, new = {}, [], []
+    for name, capture in now.items():
+        old = (
+            by_content.get(capture.sha256)
+            or by_recording.get(capture.recording)
+            or names.get(name)
+        )
+        same = old is not None and old.sha256 == capture.sha256
+        if old is not None and old.role not in ("", TEST):
+            if same:
+                role[name] = old.role
+            else:
+                left_out.append(
+                    f"{short(name)}: it changed since the run used it for {old.role}"
+                )
+        else:
+            role[name] = TEST
+            if not same or not old.role:
+                new.append(name)
+    recordings = {capture.recording for capture in now.values()}
+    gone = [
+        name
+        for name, old in names.items()
+        if old.role and name not in now and old.recording not in recordings
+    ]
+    return Roles(role, tuple(left_out), tuple(new), tuple(gone))
+
+
+def of_copies(role: Mapping[str, str], now: Mapping[str, Capture]) -> dict[str, str]:
+    """Roles by name, in which copies of one recording have the role of the first."""
+    first: dict[str, str] = {}
+    return {name: first.setdefault(now[name].recording, role[name]) for name in role}
+
+
+def conditions(sessions: Iterable[Session], trained: Trained) -> tuple[str, ...]:
+    """Conditions of the run, known ones first, and behind them those that are new."""
+    labelled = {label.condition for session in sessions for label in session.labels}
+    return (*trained.conditions, *sorted(labelled - {"", *trained.conditions}))
+
+
+def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
+    """Raises UsageError where a run was trained on other columns than the data has."""
+    counters = any(session.series is not None for session in data_set.sessions)
+    if counters != (trained.columns[0].role == columns.COUNTER):
+        now, before = ("counters", "events")[:: 1 if counters else -1]
+        raise UsageError(f"{folder} holds {now}, the run was trained on {before}")
+    table = columns.SIP
+    if counters:  # which of them are heavy-tailed is a matter of the run
+        heavy = [False] * len(data_set.kinds)
+        growing = data_set.meta.get("growing", ())
+        table = columns.of_counters(data_set.kinds, heavy, growing)
+    if differ := _column_changes(trained.columns, table):
+        raise UsageError(
+            f"{folder} has not the columns that the run was trained on: {differ}; "
+            "prepare it as the run's data set was, or train on it"
+        )
+
+
+def _column_changes(before, now):
+    """What differs between two tables of columns, in words; empty: nothing."""
+    old, new = ({column.name: column for column in table} for table in (before, now))
+    both = [name for name in new if name in old]
+    differ = {
+        "it lacks": [name for name in old if name not in new],
+        "it adds": [name for name in new if name not in old],
+        "it reads otherwise": [n for n in both if new[n].grows != old[n].grows],
+    }
+    parts = [f"{what} {listed(names)}" for what, names in differ.items() if names]
+    if not parts and list(old) != list(new):
+        return "they are in another order"
+    return ", ".join(parts)
+
+
+def plain(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
+    """A data set as JSON can hold it, for a checkpoint."""
+    return {
+        "sha256": sha256,
+        "captures": {name: capture._asdict() for name, capture in now.items()},
+    }
+
+
+def changes(before: Mapping[str, Capture], now: Mapping[str, Capture]) -> list[str]:
+    """What differs between two states of a data set, as parts of a sentence."""
+    both = [name for name in before if name in now]
+    differ = {
+        "changed": [n for n in both if now[n].sha256 != before[n].sha256],
+        "added": [name for name in now if name not in before],
+        "gone": [name for name in before if name not in now],
+    }
+    return [
+        f"{counted(names)} {what}: {listed(names)}"
+        for what, names in differ.items()
+        if names
+    ]
+
+
+def counted(names: Iterable[str]) -> str:
+    """`1 capture is` or `7 captures are`."""
+    count = len(list(names))
+    return "1 capture is" if count == 1 else f"{count} captures are"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, and how many there are more."""
+    names = list(names)
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join([*map(short, names[:_NAMED]), *more])
