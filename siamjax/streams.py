@@ -11,7 +11,8 @@ ENCODER = 1  # initial weights of the encoder
 LOSS_STATE = 2  # initial weights and memory of the losses, one head each
 BATCH = 3  # rows of a batch
 MADE_UP = 4  # changes of the made-up conditions of a batch
-LOSS = 5  # what the losses draw in a step
+LOSS = 5  # tuples of a batch, and what the losses draw
+DEALT = 6  # labels that an audit deals at random
 
 
 def stream(seed: int | jax.Array, name: int, index: int | jax.Array = 0) -> jax.Array:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
+from scipy.special import ndtri
 
+from siamjax.data import sampler
 from siamjax.data.splits import open_splits
 from siamjax.training import checkpoints, devices, loop, state, step
 from siamjax.types import SiamjaxError, UsageError
@@ -107,6 +109,25 @@ def test_a_loss_learns(folder):
     now, before = run(now, 1, data)
     now, after = run(now, 59, data)
     assert float(after["match/loss"]) < 0.8 * float(before["match/loss"])
+
+
+def test_initial_proxies_are_not_drawn_like_any_batch(folder, monkeypatch):
+    config = small_data.config(folder)
+    config.heads.match.update(loss="proxy_anchor", dim=16)
+    parts, data, now = make(config)
+    proxies = np.asarray(now.params["losses"]["match"]["proxies"]).ravel()
+    drawn, uniform = [], jax.random.uniform
+
+    def remembered(*args, **options):
+        drawn.append(uniform(*args, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(jax.random, "uniform", remembered)
+    for batch in range(4):
+        sampler.rows(data.seed, batch, data.table, parts.shape)
+    for chance in np.asarray(drawn)[:, : len(proxies)]:
+        normal = ndtri(chance)  # what `jax.random.normal` gives for these numbers
+        assert abs(np.corrcoef(normal, proxies[: len(normal)])[0, 1]) < 0.5
 
 
 @pytest.mark.parametrize("tuples", ["pairs", "triplets"])

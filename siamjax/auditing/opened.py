@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from siamjax import streams
 from siamjax.auditing.subject import Batches, Subject
 from siamjax.data import sampler
 from siamjax.training import loop, restored, step
@@ -67,7 +68,7 @@ def _batches(data, steps, parts):
         rows, _ = sampler.rows(data.seed, at, data.table, parts.shape)
         windows, labels, group = step.batch(at, data, parts)
         lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
-        key = step.loss_key(data.seed, at)
+        key = streams.stream(data.seed, streams.LOSS, at)
         return Batches(windows, lengths, labels, data.windows.session[rows], group, key)
 
     return made(data, steps)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from siamjax import losses
+from siamjax import losses, streams
 from siamjax.auditing.subject import Batches, Subject
 from siamjax.data import sampler, synthetic
 from siamjax.models import encoder as encoders
@@ -115,7 +115,8 @@ def trained(plant, seeds):
     """`(params, stats)` of each seed along a first axis, on its own data."""
     encoder, loss = build(plant)
     start = [
-        jax.device_get(_init(jax.random.key(seed), encoder.init)) for seed in seeds
+        jax.device_get(_init(streams.stream(seed, streams.ENCODER), encoder.init))
+        for seed in seeds
     ]
     start = jax.tree.map(lambda *leaves: np.stack(leaves), *start)
     x = np.stack([data(plant, seed)[0] for seed in seeds])
@@ -142,10 +143,11 @@ def _run(start, seeds, x, steps, one_session, *, known, branches, apply, loss):
         points, stats = apply(params, x, lengths, stats, group=group, train=True)
         return loss(points, labels, key), stats
 
-    def body(step, carry, x, key):
+    def body(step, carry, x, seed):
         params, stats, opt_state = carry
-        key = jax.random.fold_in(key, step)
-        chosen, labels, session = rows(key, known, one_session)
+        of_batch = streams.stream(seed, streams.BATCH, step)
+        chosen, labels, session = rows(of_batch, known, one_session)
+        key = streams.stream(seed, streams.LOSS, step)
         slopes, stats = jax.grad(objective, has_aux=True)(
             params, stats, x[chosen], labels, session, key
         )
@@ -155,7 +157,7 @@ def _run(start, seeds, x, steps, one_session, *, known, branches, apply, loss):
     @jax.vmap
     def one(start, seed, x):
         begin = (*start, optimizer.init(start[0]))
-        moved = partial(body, x=x, key=jax.random.key(seed))
+        moved = partial(body, x=x, seed=seed)
         return jax.lax.fori_loop(0, steps, moved, begin)[:2]
 
     return one(start, seeds, x)
@@ -184,15 +186,17 @@ def without_variance(subject):
 def batches(plant, seed, count=30):
     """`Batches` as training drew them, of its last steps."""
     x, _ = data(plant, seed)
-    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(
-        plant.steps - count + jnp.arange(count)
+    last = plant.steps - count + jnp.arange(count)
+    of_batch, of_loss = (
+        jax.vmap(partial(streams.stream, seed, name))(last)
+        for name in (streams.BATCH, streams.LOSS)
     )
     chosen, labels, session = jax.vmap(
         partial(rows, known=plant.known, one_session=plant.batch_from == "one_session")
-    )(keys)
+    )(of_batch)
     windows = x[np.asarray(chosen)]
     lengths = np.full(windows.shape[:2], windows.shape[2], np.int32)
     group = session
     if plant.norm == "branch":
         group = jax.vmap(sampler.branches)(labels)
-    return Batches(windows, lengths, labels, session, group, keys)
+    return Batches(windows, lengths, labels, session, group, of_loss)

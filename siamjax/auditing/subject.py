@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from siamjax import streams
 from siamjax.models.encoder import Encoder
 from siamjax.models.norm import FinalStats, TrainStats
 
@@ -82,14 +83,15 @@ def _by_row(final, shape, group):
 @partial(jax.jit, static_argnames=("apply", "loss", "head", "train"))
 def _look(params, stats, batches, *, apply, loss, head, train):
     def one(inputs):
-        batch, own = inputs
+        index, batch, own = inputs
         group = batch.group if train else jnp.arange(batch.group.shape[0])
         out = apply(
             params, batch.windows, batch.lengths, stats if train else own, group=group,
             train=train,
         )  # fmt: skip
         points = out[0] if train else out
-        dealt = jax.random.permutation(jax.random.fold_in(batch.keys, 1), batch.labels)
+        key = streams.stream(0, streams.DEALT, index)
+        dealt = jax.random.permutation(key, batch.labels)
         # In a loop, so that the loss is compiled once.
         true, chance = jax.lax.map(
             lambda labels: loss(points, labels, batch.keys),
@@ -97,7 +99,8 @@ def _look(params, stats, batches, *, apply, loss, head, train):
         )
         return Seen(points[head], true, chance, _hits(points[head], batch.labels))
 
-    return jax.lax.map(one, (batches, None if train else stats))
+    index = jnp.arange(batches.labels.shape[0])
+    return jax.lax.map(one, (index, batches, None if train else stats))
 
 
 def real(batches):

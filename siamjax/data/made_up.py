@@ -79,31 +79,36 @@ def made_up(key, counts, groups, deviation, how):
     """
 
     def one(window, group, row, unit):
-        own = jax.random.fold_in(key, group)
-        changed = _change(own, row, window, unit, how)
+        bins, width = window.shape
+        changes = 2 if how.mixed else 1
+        # Few draws for all: each one is a tenth of a second of compilation.
+        of_group, of_rows = jax.random.split(jax.random.fold_in(key, group))
+        chance = jax.random.uniform(of_group, (changes, 8 + 3 * width))
+        of_row = jax.random.fold_in(of_rows, row)
+        noise = jax.random.uniform(of_row, (changes, 3 + bins + width))
+        changed = _change(chance[0], noise[0], window, unit, how)
         if how.mixed:
-            second = jax.random.fold_in(own, counts.shape[0])
-            twice = _change(second, row, changed, unit, how)
-            both = jax.random.uniform(jax.random.fold_in(second, 1)) < how.mixed
-            changed = jnp.where(both, twice, changed)
+            twice = _change(chance[1], noise[1], changed, unit, how)
+            changed = jnp.where(chance[1, 7] < how.mixed, twice, changed)
         return jnp.where(group >= 0, changed, window)
 
     return jax.vmap(one)(counts, groups, jnp.arange(counts.shape[0]), deviation)
 
 
-def _change(key, row, counts, unit, how):
-    """One window `[T, F]` of a group; only strength and noise are the window's own."""
+def _change(chance, noise, counts, unit, how):
+    """One window `[T, F]` of a group; only strength and noise are the window's own.
+
+    Args:
+      chance: `[8 + 3 F]` uniform in 0..1, the same for all windows of the group.
+      noise: `[3 + T + F]` uniform in 0..1, of the window.
+    """
     bins, width = counts.shape
-    # One draw for all: each further one is a tenth of a second of compilation.
-    chance = jax.random.uniform(key, (7 + 3 * width,))
-    of_column, of_kind, of_shift = chance[7:].reshape(3, width)
+    of_column, of_kind, of_shift = chance[8:].reshape(3, width)
     share = how.share[0] + (how.share[1] - how.share[0]) * chance[0]
     # A change of nothing would be a class like its origin: one column at least.
     one = jnp.arange(width) == (chance[1] * width).astype(jnp.int32)
     chosen = one | (of_column < share)
     kind = jnp.minimum((of_kind * len(how.kinds)).astype(jnp.int32), len(how.kinds) - 1)
-    own = jax.random.fold_in(key, row)
-    noise = jax.random.uniform(own, (3 + bins + width,))
     severity = how.severity[0] + (how.severity[1] - how.severity[0]) * noise[0]
     drawn = Draw(
         shift=severity * how.strength * ndtri(jnp.maximum(of_shift, TINY))[None],

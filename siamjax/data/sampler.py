@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from siamjax import checks
+from siamjax import checks, streams
 
 # Share of the made-up groups that start from normal windows, not from any.
 FROM_NORMAL = 0.7
@@ -125,7 +125,7 @@ def rows(seed, step, table, shape):
     p, m, k = shape
     classes, normal = table.classes.shape[1], table.normal
     # One draw for all: each further one is a tenth of a second of compilation.
-    key = jax.random.fold_in(jax.random.key(seed), step)
+    key = streams.stream(seed, streams.BATCH, step)
     chance = jax.random.uniform(key, (1 + classes + 2 * m + 2 * shape.size,))
     parts = np.cumsum([1, classes, m, m, shape.size])
     of_pool, of_class, of_made, of_normal, of_capture, of_window = jnp.split(

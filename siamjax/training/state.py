@@ -7,6 +7,8 @@ import flax
 import jax
 import jax.numpy as jnp
 
+from siamjax import streams
+
 
 @flax.struct.dataclass
 class TrainState:
@@ -31,10 +33,10 @@ def create(seed, parts):
 
 
 def _create(seed, parts):
-    keys = jax.random.split(jax.random.key(seed), 1 + len(parts.losses))
-    encoder, batch_stats = parts.encoder.init(keys[0])
+    encoder, batch_stats = parts.encoder.init(streams.stream(seed, streams.ENCODER))
     weights, memory = {}, {}
-    for key, (head, (loss, dim)) in zip(keys[1:], sorted(parts.losses.items())):
+    for i, (head, (loss, dim)) in enumerate(sorted(parts.losses.items())):
+        key = streams.stream(seed, streams.LOSS_STATE, i)
         state = dict(loss.init(key, parts.classes, dim))
         weights[head] = state.pop("params", {})
         memory[head] = state

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from siamjax import checks, losses
+from siamjax import checks, losses, streams
 from siamjax.data import features, made_up, sampler
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
@@ -109,7 +109,7 @@ def batch(step, data, parts):
     baseline = Baseline(data.baseline.mean[session], data.baseline.deviation[session])
     counts = sampler.gather(data.counts, data.windows, rows, parts.length)
     if parts.shape.made_up:
-        key = jax.random.fold_in(jax.random.key(data.seed ^ 0x5EED), step)
+        key = streams.stream(data.seed, streams.MADE_UP, step)
         floor = jnp.broadcast_to(data.scaler.floor, baseline.deviation.shape)
         unit = baseline.deviation + floor
         counts = made_up.made_up(key, counts, -1 - labels, unit, parts.made_up)
@@ -136,13 +136,14 @@ def judge(heads, labels, key, weights, loss_state, parts):
     Args:
       heads: head -> `[B, E]`.
       labels: `[B]` int.
-      key: of what the losses draw.
+      key: of the step, `streams.LOSS`.
       weights, loss_state: head -> weights of its loss, what it remembered before.
       parts: `Parts`.
     """
-    chosen = parts.tuples(key, labels)
+    for_tuples, *keys = jax.random.split(key, 1 + len(parts.losses))
+    chosen = parts.tuples(for_tuples, labels)
     terms, memory = {}, {}
-    for name, (loss, _) in parts.losses.items():
+    for key, (name, (loss, _)) in zip(keys, sorted(parts.losses.items())):
         remembered = dict(loss_state[name], params=weights[name])
         where = labels >= 0 if loss.per_class else jnp.ones_like(labels, bool)
         terms[name], remembered = loss.apply(
@@ -153,16 +154,11 @@ def judge(heads, labels, key, weights, loss_state, parts):
     return total, terms, memory
 
 
-def loss_key(seed, step):
-    """The key of what the losses of a step draw."""
-    return jax.random.fold_in(jax.random.key(seed ^ 0x7091), step)
-
-
 def train_step(state, data, parts):
     """One step: `(state, (total, terms, heads, labels, gradients))`."""
     windows, labels, group = batch(state.step, data, parts)
     grad = jax.value_and_grad(objective, has_aux=True)
-    key = loss_key(data.seed, state.step)
+    key = streams.stream(data.seed, streams.LOSS, state.step)
     (total, (stats, memory, heads, terms)), gradients = grad(
         state.params, state, windows, labels, group, key, parts
     )
