@@ -1,8 +1,12 @@
 """Argument checks: each says what was asked, what is there, and what to do."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from siamjax.types import UsageError
+
+INT32 = np.iinfo(np.int32)
 
 
 def require(condition, message):
@@ -19,20 +23,74 @@ def positive(**given):
 
 
 def rows(embeddings, labels, where=None):
-    """Checks `[B, E]`, `[B]`, `[B]`; gives `where` `[B]` bool, all by default."""
+    """Checks `[B, E]`, `[B]`, `[B]`; gives `where` `[B]` bool, all by default.
+
+    Labels that do not fit 32 bits are refused where they are concrete. `jax.jit` cuts
+    its own arguments to 32 bits before any code sees them: check such labels outside.
+    """
     if embeddings.ndim != 2:
-        raise UsageError(f"embeddings must be [B, E], not {list(embeddings.shape)}")
+        raise UsageError(
+            f"embeddings have the shape {list(embeddings.shape)}: they must be [B, E], "
+            "one row of E coordinates for each example"
+        )
     if labels.shape != embeddings.shape[:1]:
         raise UsageError(
-            f"labels must be [{embeddings.shape[0]}], one for each embedding, "
-            f"not {list(labels.shape)}"
+            f"labels have the shape {list(labels.shape)}, embeddings "
+            f"{list(embeddings.shape)}: labels must be [{embeddings.shape[0]}], one "
+            "integer for each row"
         )
-    if jnp.issubdtype(labels.dtype, jnp.floating):
+    if jnp.issubdtype(labels.dtype, jnp.inexact):
         raise UsageError(
-            f"labels must be integers, not {labels.dtype}: they would merge"
+            f"labels must be integers, got {labels.dtype}: 1.2 and 1.4 would become "
+            "one class"
         )
+    _fit_32_bits(labels)
     if where is None:
         return jnp.ones(labels.shape, bool)
     if where.shape != labels.shape:
-        raise UsageError(f"where must be {list(labels.shape)}, not {list(where.shape)}")
+        raise UsageError(
+            f"where has the shape {list(where.shape)}: it must be "
+            f"{list(labels.shape)}, one bool for each row"
+        )
     return where.astype(bool)
+
+
+def rows_of(name, index, number):
+    """Checks integers that are rows of `number`, or -1 for none.
+
+    Returns:
+      The indices as a JAX array; and whether one is outside, `[]` bool, which only
+      traced ones can be.
+    Raises:
+      UsageError: no integers, or a concrete one outside.
+    """
+    traced = isinstance(index, jax.core.Tracer)
+    index = index if traced else np.asarray(index)
+    if not jnp.issubdtype(index.dtype, jnp.integer):
+        raise UsageError(
+            f"{name} must be integers, got {index.dtype}: each is the number of a row"
+        )
+    outside = (index < -1) | (index >= number)
+    if traced:
+        return index, jnp.any(outside)
+    if outside.any():
+        raise UsageError(
+            f"{name} has the index {index[outside][0]}, but there are {number} rows: "
+            f"use 0 to {number - 1}, or -1 for none"
+        )
+    return jnp.asarray(index), False
+
+
+def _fit_32_bits(labels):
+    # JAX would cut them to 32 bits, and classes would merge. A tracer has been cut.
+    fits = np.can_cast(labels.dtype, np.int32) or not labels.size
+    if fits or isinstance(labels, jax.core.Tracer):
+        return
+    labels = np.asarray(labels)
+    low, high = int(labels.min()), int(labels.max())
+    if low < INT32.min or high > INT32.max:
+        raise UsageError(
+            f"labels go from {low} to {high}: they must fit 32 bits, or classes would "
+            "become one; number the classes 0, 1, 2, ... "
+            "(numpy.unique(labels, return_inverse=True) does)"
+        )

@@ -110,7 +110,7 @@ def test_a_loss_inside_a_loss_keeps_its_settings():
 def test_tuples_that_a_loss_would_not_read_are_refused():
     with pytest.raises(UsageError, match="supcon takes no pairs"):
         resolve("supcon").apply({}, X, LABELS, pairs=np.array([[0, 1]]))
-    with pytest.raises(UsageError, match=r"pairs must be \[N, 2\]"):
+    with pytest.raises(UsageError, match=r"they must be \[N, 2\]"):
         resolve("contrastive").apply({}, X, LABELS, pairs=np.array([[0, 1, 2]]))
-    with pytest.raises(UsageError, match=r"labels must be \[6\]"):
+    with pytest.raises(UsageError, match=r"labels must be \[6\], one"):
         resolve("supcon").apply({}, X, LABELS[:4])

@@ -11,6 +11,9 @@ MASKED = (2, 3, 9)
 # What the embeddings are multiplied by: within these the value must be finite as well.
 FINITE = (1e-12, 1e-6, 1e6, 1e15)
 BEYOND = (1e-30, 1e20, 1e30, 3e37)
+# What may stand in a row that is left out, and what a row that counts must not hold.
+GARBAGE = (np.nan, np.inf, 3e38)
+BROKEN = {"a row of NaN": np.nan, "a row of inf": np.inf}
 COLLAPSE = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
 
 
@@ -64,9 +67,8 @@ def all_batches(seed=0, cube=False, proxies=None):
         "one row counts": (base, LABELS, first(1)),
         "two rows of two classes": (base, LABELS, first(2)),
         "two rows of a class": (base, 0 * LABELS, first(2)),
-        "garbage where not counted": (
-            np.where(some[:, None], base, np.nan), LABELS, some,
-        ),
+        "garbage where not counted": (base, LABELS, some),
+        **{name: (base, LABELS, every) for name in BROKEN},
     }  # fmt: skip
     if proxies is not None:
         out["equal to proxies"] = (np.resize(proxies, (B, E)), LABELS, every)
@@ -80,7 +82,11 @@ def all_batches(seed=0, cube=False, proxies=None):
         out[f"random {i}"] = (x, labels, every)
     if cube:
         out = {k: (_sigmoid(x), labels, where) for k, (x, labels, where) in out.items()}
-    return {k: Batch(x, y.astype(np.int32), w) for k, (x, y, w) in out.items()}
+    out = {k: Batch(x.copy(), y.astype(np.int32), w) for k, (x, y, w) in out.items()}
+    out["garbage where not counted"].x[list(MASKED)] = np.array(GARBAGE)[:, None]
+    for name, number in BROKEN.items():
+        out[name].x[5, 1] = number
+    return out
 
 
 def nudged(batch, directions, size):

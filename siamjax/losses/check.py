@@ -161,18 +161,30 @@ def _judge(bad, good="pass"):
 
 
 def finite(m):
-    """Value and gradient are finite on every batch but those of absurd size."""
+    """Value and gradient are finite on every batch but those of absurd size, where an
+    overflow may make them infinite, but not NaN."""
     beyond = {f"times {size:g}" for size in batches.BEYOND}
-    inside = [name for name in m.given if name not in beyond]
+    inside = [name for name in m.given if name not in beyond | set(batches.BROKEN)]
     bad = []
     for name in inside:
         value, slope, params = m.value[name], m.slope[name], m.of_params[name]
         bad.append("" if np.isfinite(value) else f"value on {name} is {value}")
         bad.append("" if np.isfinite(slope).all() else f"gradient on {name}")
         bad.append("" if np.isfinite(params) else f"gradient of params on {name}")
+    bad += [f"NaN on {n}" for n in sorted(beyond) if np.isnan(m.value[n])]
     bad += [f"NaN gradient on {n}" for n in beyond if np.isnan(m.slope[n]).any()]
     largest = max(np.abs(m.slope[n]).max() for n in inside)
-    return _judge(bad, f"{len(m.given)} batches, largest gradient {largest:.3g}")
+    number = len(inside) + len(beyond)
+    return _judge(bad, f"{number} batches, largest gradient {largest:.3g}")
+
+
+def seen(m):
+    """A row that counts and is not finite makes the value NaN."""
+    bad = [
+        f"the value on {name} is {m.value[name]}"
+        for name in batches.BROKEN if not np.isnan(m.value[name])
+    ]  # fmt: skip
+    return _judge(bad, "NaN: " + ", ".join(batches.BROKEN))
 
 
 def nothing(m):
@@ -185,7 +197,8 @@ def nothing(m):
 
 
 def left_out(m):
-    """Rows not counted are as rows not there, one batch as one of many, NaN in them."""
+    """Rows not counted are as rows not there, one batch as one of many; they hold NaN,
+    inf and 3e38."""
     rows, (value, slope) = np.flatnonzero(m.given[LEFT_OUT].where), m.shapes[0]
     bad = [_apart("value", m.value[LEFT_OUT], value, 1e-5)]
     bad.append(_apart("gradient", m.slope[LEFT_OUT][rows], slope, 1e-5))
@@ -260,6 +273,7 @@ def half(m, dtypes=("bfloat16", "float16")):
 
 GRID = {
     "finite": finite,
+    "rows not finite": seen,
     "nothing to learn from": nothing,
     "rows left out": left_out,
     "small batches": small,

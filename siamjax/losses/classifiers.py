@@ -8,12 +8,14 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
+from siamjax.losses.guard import guarded
 from siamjax.losses.logs import lse
 from siamjax.losses.registry import Stateful
 from siamjax.losses.tuples import known_rows
 from siamjax.losses.weighting import cos_and_sin
 
 
+@guarded
 def normalized_softmax(*, temperature=0.05, reduce="all"):
     """Cross-entropy over the cosines to one weight vector for each class.
 
@@ -31,6 +33,7 @@ def normalized_softmax(*, temperature=0.05, reduce="all"):
     return _softmax(1 / temperature, lambda cos, sin: cos, reduce)
 
 
+@guarded
 def cosface(*, margin=0.35, scale=64.0, reduce="all"):
     """Cross-entropy over cosines, with a margin taken from the own one.
 
@@ -48,6 +51,7 @@ def cosface(*, margin=0.35, scale=64.0, reduce="all"):
     return _softmax(scale, lambda cos, sin: cos - margin, reduce)
 
 
+@guarded
 def arcface(*, margin=28.6, scale=64.0, centers=1, reduce="all"):
     """Cross-entropy over cosines, the own angle made wider.
 
@@ -108,6 +112,7 @@ def _init(centers, key, classes, dim):
     return dict(params=dict(weights=weights), memory={})
 
 
+@guarded
 def center(*, rate=0.5):
     """Draws rows to the center of their class, which follows them.
 

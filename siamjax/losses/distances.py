@@ -144,7 +144,11 @@ def _share(part, whole):
 
 
 def bounded(x):
-    """An overflow, held at a bound whose sums are finite, with gradient 0."""
+    """An overflow, held at a bound whose sums are finite, with gradient 0.
+
+    What is inf - inf of finite rows becomes 0. Rows that are not finite themselves are
+    no matter of distances: `guard` looks at them.
+    """
     bound = jnp.asarray(jnp.finfo(x.dtype).max / 8, x.dtype)
     over = jnp.where(x > 0, bound, jnp.where(x < 0, -bound, 0))
     return jnp.where(jnp.abs(x) < bound, x, over)

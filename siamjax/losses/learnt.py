@@ -7,10 +7,12 @@ from jax import lax
 from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
 from siamjax.losses import mining as miners
+from siamjax.losses.guard import guarded
 from siamjax.losses.registry import Stateful
 from siamjax.types import UsageError
 
 
+@guarded
 def margin_loss(
     *,
     margin=0.2,
@@ -82,6 +84,7 @@ def _weighted(cost, weight):
     return jnp.sum(weight * cost), jnp.sum(jnp.where(cost > 0, weight, 0))
 
 
+@guarded
 def sigmoid_pairs(*, scale=10.0, bias=-10.0):
     """Each pair alone: are these two of one class? The SigLIP form, for any positives.
 
@@ -121,6 +124,7 @@ def sigmoid_pairs(*, scale=10.0, bias=-10.0):
     return Stateful(init, apply, False)
 
 
+@guarded
 def weighted_l1():
     """Each pair alone, by a weighted sum of its coordinates' differences.
 

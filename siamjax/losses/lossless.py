@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from siamjax.losses import distances, reductions
+from siamjax.losses.guard import guarded
 from siamjax.losses.tuples import pairs as all_pairs
 from siamjax.losses.tuples import take
 from siamjax.types import UsageError
@@ -10,6 +11,7 @@ from siamjax.types import UsageError
 FORMS = ("safe", "original")
 
 
+@guarded
 def lossless(
     embeddings,
     labels,
@@ -41,7 +43,7 @@ def lossless(
       embeddings: `[B, E]` float in [0, 1].
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
-      triplets: `[N, 3]` int, rows a, p, n, instead of all; a negative index is padding.
+      triplets: `[N, 3]` int, rows a, p, n, instead of all; -1 is padding.
       beta: the squared distance at which a positive costs infinitely much; E by
         default.
       form: `safe` or `original`.

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 from siamjax.losses import mining, tuples
 from siamjax.losses.distances import check_sides
 from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.guard import guarded
 from siamjax.losses.registry import Stateful, resolve
 from siamjax.types import UsageError
 
 
+@guarded
 def memory(*, loss="contrastive", size=1024, start=0):
     """A loss whose anchors meet the rows of past batches, the present one among them.
 
@@ -73,6 +75,7 @@ def memory(*, loss="contrastive", size=1024, start=0):
 MINERS = ("multi_similarity", "pair_margin", "hardest")
 
 
+@guarded
 def mined(
     *,
     loss="contrastive",

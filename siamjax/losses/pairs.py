@@ -4,11 +4,13 @@ import jax.numpy as jnp
 
 from siamjax.losses import distances, reductions
 from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.guard import guarded
 from siamjax.losses.regularisers import zero_mean
 from siamjax.losses.tuples import pairs as all_pairs
 from siamjax.losses.tuples import take
 
 
+@guarded
 def contrastive(
     embeddings,
     labels,
@@ -37,7 +39,7 @@ def contrastive(
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to pair with; the batch by default.
-      pairs: `[N, 2]` int, rows of the batch, instead of all; a negative index is
+      pairs: `[N, 2]` int, rows of the batch, instead of all; -1 is
         padding.
       pos_margin: what pairs of one class may differ by, in the unit of the distance.
       neg_margin: what other pairs must differ by.
@@ -69,6 +71,7 @@ def contrastive(
     )
 
 
+@guarded
 def snr(
     embeddings,
     labels,
@@ -94,7 +97,7 @@ def snr(
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to pair with; the batch by default.
-      pairs: `[N, 2]` int, rows of the batch; a negative index is padding.
+      pairs: `[N, 2]` int, rows of the batch; -1 is padding.
       pos_margin, neg_margin: of D, which has no unit.
       regulariser: weight of the rows' sums.
       reduce: see `reductions`; each of the two means is taken by it.
@@ -114,9 +117,12 @@ def snr(
         distance="snr",
         reduce=reduce,
     )
-    return loss + regulariser * zero_mean(embeddings, labels, where=where)
+    # A weight of 0 times an overflow must be 0.
+    sums = distances.bounded(zero_mean(embeddings, labels, where=where))
+    return loss + regulariser * sums
 
 
+@guarded
 def intra_pair_variance(
     embeddings,
     labels,
@@ -159,6 +165,7 @@ def intra_pair_variance(
     )
 
 
+@guarded
 def manhattan_lstm(
     embeddings, labels, *, where=None, references=None, pairs=None, reduce="all"
 ):
@@ -173,7 +180,7 @@ def manhattan_lstm(
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to pair with; the batch by default.
-      pairs: `[N, 2]` int, rows of the batch; a negative index is padding.
+      pairs: `[N, 2]` int, rows of the batch; -1 is padding.
       reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a pair. Rows far apart have no gradient: keep the

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
+from siamjax.losses.guard import guarded
 from siamjax.losses.logs import log1p_sum_exp, lse
 from siamjax.losses.registry import Stateful
 from siamjax.losses.tuples import known_rows
 
 
+@guarded
 def proxy_nca(*, scale=1.0, own=False, reduce="all"):
     """NCA with one proxy for each class in place of all rows.
 
@@ -43,6 +45,7 @@ def proxy_nca(*, scale=1.0, own=False, reduce="all"):
     return Stateful(functools.partial(init, each=1), apply)
 
 
+@guarded
 def proxy_nca_pp(*, temperature=1 / 9, reduce="all"):
     """ProxyNCA++: the softmax over all proxies, at a low temperature.
 
@@ -63,6 +66,7 @@ def proxy_nca_pp(*, temperature=1 / 9, reduce="all"):
     return proxy_nca(scale=1 / temperature, own=True, reduce=reduce)
 
 
+@guarded
 def proxy_anchor(*, scale=32.0, margin=0.1):
     """Proxies as anchors: each draws its rows and drives off the others, hardest first.
 
@@ -96,6 +100,7 @@ def proxy_anchor(*, scale=32.0, margin=0.1):
     return Stateful(functools.partial(init, each=1), apply)
 
 
+@guarded
 def soft_triple(*, centers=10, scale=20.0, gamma=10.0, margin=0.01, tau=0.2):
     """A softmax over classes with several centers each, like ones drawn together.
 

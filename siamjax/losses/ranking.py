@@ -6,9 +6,11 @@ from jax import lax
 
 from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
+from siamjax.losses.guard import guarded
 from siamjax.losses.loops import pick, sum_over_positives
 
 
+@guarded
 def smooth_ap(
     embeddings,
     labels,
@@ -35,13 +37,19 @@ def smooth_ap(
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to rank; the batch by default.
       temperature: a similarity.
-      count_self: the anchor is its own first positive, as in the authors' code.
+      count_self: the anchor is its own first positive, as in the authors' code; without
+        references.
       reduce: see `reductions`, over anchors with a positive.
     Returns:
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Brown et al., ECCV 2020.
     """
     checks.positive(temperature=temperature)
+    checks.require(
+        not count_self or references is None,
+        "count_self=True counts each anchor in its own ranking, so it takes no "
+        "references: leave one of the two out",
+    )
     batch = tuples.pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     pos, neg = batch.pos, batch.neg
@@ -62,6 +70,7 @@ def smooth_ap(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def fastap(
     embeddings,
     labels,
@@ -113,6 +122,7 @@ def fastap(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def histogram(embeddings, labels, *, where=None, references=None, bins=100):
     """The chance that a random negative pair is more similar than a positive one.
 
@@ -159,6 +169,7 @@ def _soft_counts(lower, share, mask, edges):
     return jnp.zeros(edges, share.dtype).at[lower].add(rest).at[lower + 1].add(upper)
 
 
+@guarded
 def ranked_list(
     embeddings,
     labels,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from siamjax.losses.guard import guarded, takes_rows
 from siamjax.types import UsageError
 
 # Every loss that has a name of its own; `siamjax.losses` fills it.
@@ -111,7 +112,7 @@ def _one(part, values):
     name, text = part.name, part.text
     function = find(name)
     hyper = _hyper(name, function, part.given) | values
-    if _is_plain(function):
+    if takes_rows(function):
         uses = frozenset(DATA) & set(inspect.signature(function).parameters)
         apply = functools.partial(_apply_plain, function, hyper)
         return Loss(name, text, hyper, _no_state, _reading(apply, uses), False, uses)
@@ -182,7 +183,7 @@ def _sum(spec, weights, losses):
 
 
 def find(name):
-    """The function of a name or an import path."""
+    """The function of a name or an import path, `guarded`."""
     if name in LOSSES:
         return LOSSES[name]
     module, dot, attribute = name.rpartition(".")
@@ -198,15 +199,7 @@ def find(name):
             f"loss {name}: {module} has no function {attribute}"
             f"{_nearest(attribute, public)}"
         )
-    return getattr(found, attribute)
-
-
-def _is_plain(function):
-    """Whether it takes embeddings and labels itself, rather than making what does."""
-    first = list(inspect.signature(function).parameters.values())[:2]
-    return len(first) == 2 and all(
-        p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD for p in first
-    )
+    return guarded(getattr(found, attribute))
 
 
 def _argument(name, text):
@@ -224,7 +217,7 @@ def _argument(name, text):
 def _hyper(name, function, given):
     """All hyper-parameters of a function, those given instead of their defaults."""
     parameters = inspect.signature(function).parameters
-    skip = set(DATA) | (set(list(parameters)[:2]) if _is_plain(function) else set())
+    skip = set(DATA) | (set(list(parameters)[:2]) if takes_rows(function) else set())
     known = {k: p for k, p in parameters.items() if k not in skip}
     for key, value in given.items():
         if key not in known:

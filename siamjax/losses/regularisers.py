@@ -7,10 +7,12 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
+from siamjax.losses.guard import guarded
 from siamjax.losses.logs import lse
 from siamjax.losses.tuples import keep, pairs
 
 
+@guarded
 def variance(embeddings, labels, *, where=None, target=1.0, epsilon=1e-4):
     """Keeps the deviation of every coordinate over the batch above a target.
 
@@ -32,6 +34,7 @@ def variance(embeddings, labels, *, where=None, target=1.0, epsilon=1e-4):
     return jnp.where(number > 1, loss, 0)
 
 
+@guarded
 def covariance(embeddings, labels, *, where=None):
     """Keeps coordinates from saying the same.
 
@@ -52,6 +55,7 @@ def covariance(embeddings, labels, *, where=None):
     return distances.bounded(jnp.sum(jnp.where(apart, cov, 0) ** 2) / len(cov))
 
 
+@guarded
 def koleo(embeddings, labels, *, where=None, epsilon=1e-8):
     """Spreads unit rows, each away from its nearest neighbour.
 
@@ -74,6 +78,7 @@ def koleo(embeddings, labels, *, where=None, epsilon=1e-8):
     return reductions.mean(-jnp.log(nearest + epsilon), others.any(1))
 
 
+@guarded
 def uniformity(embeddings, labels, *, where=None, scale=2.0):
     """Spreads unit rows evenly over the sphere.
 
@@ -96,6 +101,7 @@ def uniformity(embeddings, labels, *, where=None, scale=2.0):
     return jnp.where(others.any(), loss, 0)
 
 
+@guarded
 def zero_mean(embeddings, labels, *, where=None):
     """Keeps the coordinates of a row about 0.
 
@@ -113,6 +119,7 @@ def zero_mean(embeddings, labels, *, where=None):
     return reductions.mean(jnp.abs(keep(embeddings, counts).sum(1)), counts)
 
 
+@guarded
 def embedding_norm(embeddings, labels, *, where=None, power: float = 1):
     """Keeps rows short: the mean of |x|^power.
 
@@ -131,6 +138,7 @@ def embedding_norm(embeddings, labels, *, where=None, power: float = 1):
     return reductions.mean(norm**power, counts)
 
 
+@guarded
 def saturation(embeddings, labels, *, where=None, limit=0.9):
     """Keeps the coordinates of a sigmoid out of its flat ends.
 

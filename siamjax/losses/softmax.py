@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from siamjax import checks
 from siamjax.losses import reductions, tuples
 from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.guard import guarded
 from siamjax.losses.logs import lse
 
 
+@guarded
 def ntxent(
     embeddings,
     labels,
@@ -46,6 +48,7 @@ def ntxent(
     return reductions.reduce(reductions.terms(cost, batch.pos), reduce, labels)
 
 
+@guarded
 def supcon(
     embeddings,
     labels,
@@ -82,6 +85,7 @@ def supcon(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def infonce(
     embeddings,
     labels,
@@ -106,7 +110,7 @@ def infonce(
       embeddings: `[B, E]` float.
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
-      pairs: `[N, 2]` int, rows of the batch, both of one class; a negative index is
+      pairs: `[N, 2]` int, rows of the batch, both of one class; -1 is
         padding. By default the first two rows of each class.
       temperature: a similarity.
       symmetric: the mean of this and of the same with a and p exchanged.
@@ -125,6 +129,7 @@ def infonce(
     return reductions.reduce(reductions.terms(cost, valid), reduce, of_anchor)
 
 
+@guarded
 def npairs(embeddings, labels, *, where=None, pairs=None, distance="dot", reduce="all"):
     """The first of a pair against the seconds of all classes, by dot product.
 
@@ -148,6 +153,7 @@ def npairs(embeddings, labels, *, where=None, pairs=None, distance="dot", reduce
     )  # fmt: skip
 
 
+@guarded
 def nca(
     embeddings,
     labels,
@@ -184,6 +190,7 @@ def nca(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def prototypical(
     embeddings,
     labels,

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from siamjax import checks
 from siamjax.losses import counting, distances, mining, reductions
 from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.guard import guarded
 from siamjax.losses.loops import index_of, pick, sum_over_positives
 from siamjax.losses.tuples import pairs as all_pairs
 from siamjax.losses.tuples import take
@@ -14,6 +15,7 @@ from siamjax.types import UsageError
 MINING = ("all", "semihard_set", "distance_weighted", *mining.CHOICES)
 
 
+@guarded
 def triplet(
     embeddings,
     labels,
@@ -53,7 +55,7 @@ def triplet(
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to take p and n from; the batch by default.
       triplets: `[N, 3]` int, rows a, p, n of the batch, instead of mining; the labels
-        are then not read, and a negative index is padding.
+        are then not read, and -1 is padding.
       key: a JAX key, for distance_weighted.
       margin: a distance, in the unit of the embedding space, or `soft`.
       scale: of the soft margin, one over a distance.

@@ -10,13 +10,17 @@ from siamjax.types import UsageError
 
 
 class References(NamedTuple):
-    """Rows that anchors are compared with, where they are not the batch itself."""
+    """Rows that anchors are compared with, where they are not the batch itself.
+
+    `own` must be given: an anchor that is among the references without its column in
+    `own` would be its own positive, at distance 0.
+    """
 
     embeddings: jnp.ndarray  # [R, E]
     labels: jnp.ndarray  # [R] int
     where: jnp.ndarray | None = None  # [R] bool, the rows that count
     allowed: jnp.ndarray | None = None  # [B, R] bool, the pairs that count
-    own: jnp.ndarray | None = None  # [B] int, the anchor's own column; -1
+    own: jnp.ndarray | int | None = None  # [B] int, the anchor's row here; -1: none
 
 
 class Pairs(NamedTuple):
@@ -37,7 +41,7 @@ def pairs(embeddings, labels, where=None, references=None):
       where: `[B]` bool, the rows that count; all by default.
       references: `References` to compare with; the batch itself by default.
     Raises:
-      UsageError: shapes or types do not fit.
+      UsageError: shapes or types do not fit, or `References.own` is missing.
     """
     counts = checks.rows(embeddings, labels, where)
     x = keep(embeddings, counts)
@@ -45,12 +49,18 @@ def pairs(embeddings, labels, where=None, references=None):
         return Pairs(x, x, *masks(labels, labels, counts, counts, None))
     if references.embeddings.shape[1:] != embeddings.shape[1:]:
         raise UsageError(
-            f"references are {list(references.embeddings.shape)}, embeddings "
-            f"{list(embeddings.shape)}: they must have the same dimension"
+            f"references have the shape {list(references.embeddings.shape)}, "
+            f"embeddings {list(embeddings.shape)}: both must have the same number of "
+            "coordinates"
+        )
+    if references.own is None:
+        raise UsageError(
+            "References.own is missing: give own=-1 if no anchor is among the "
+            "references, own=jnp.arange(B) if they are the batch itself, or else for "
+            "each anchor its row in the references or -1"
         )
     others = checks.rows(references.embeddings, references.labels, references.where)
-    own = references.own
-    own = jnp.full(labels.shape, -1) if own is None else own
+    own = jnp.broadcast_to(jnp.asarray(references.own), labels.shape)
     y = keep(references.embeddings, others).astype(x.dtype)
     pos, neg = masks(labels, references.labels, counts, others, own)
     if references.allowed is not None:
@@ -106,7 +116,7 @@ def take(embeddings, labels, where, index, kind):
     """Rows of explicit pairs or triplets.
 
     Args:
-      index: `[N, 2]` or `[N, 3]` int; a tuple with a negative index is padding.
+      index: `[N, 2]` or `[N, 3]` int; a tuple with an index of -1 is padding.
     Returns:
       A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
       count.
@@ -114,7 +124,10 @@ def take(embeddings, labels, where, index, kind):
     counts = checks.rows(embeddings, labels, where)
     size = {"pairs": 2, "triplets": 3}[kind]
     if index.ndim != 2 or index.shape[1] != size:
-        raise UsageError(f"{kind} must be [N, {size}], not {list(index.shape)}")
+        raise UsageError(
+            f"{kind} have the shape {list(index.shape)}: they must be [N, {size}], "
+            f"{size} numbers of rows each"
+        )
     x, labels = keep(embeddings, counts), jnp.asarray(labels)
     columns = [jnp.maximum(i, 0) for i in index.T]
     valid = jnp.all(index >= 0, 1) & jnp.all(jnp.stack([counts[i] for i in columns]), 0)

@@ -9,10 +9,12 @@ from jax import lax
 from siamjax import checks
 from siamjax.losses import distances, mining, reductions, tuples
 from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.guard import guarded
 from siamjax.losses.logs import log1p_sum_exp, lse
 from siamjax.losses.loops import index_of, sum_over_positives
 
 
+@guarded
 def multi_similarity(
     embeddings,
     labels,
@@ -65,6 +67,7 @@ def multi_similarity(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def circle(
     embeddings,
     labels,
@@ -107,6 +110,7 @@ def circle(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def lifted(
     embeddings,
     labels,
@@ -144,6 +148,7 @@ def lifted(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def generalized_lifted(
     embeddings,
     labels,
@@ -182,6 +187,7 @@ def generalized_lifted(
     return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
 
 
+@guarded
 def tuplet_margin(
     embeddings,
     labels,
@@ -229,6 +235,7 @@ def cos_and_sin(chord):
     return 1 - 2 * half**2, 2 * half * distances.safe_sqrt(1 - half**2)
 
 
+@guarded
 def angular(
     embeddings,
     labels,

@@ -1,0 +1,205 @@
+"""What no loss can judge is NaN or refused: rows, params, indices, labels.
+
+That a row of NaN is seen by every loss, and a row left out by none, is in the grid.
+"""
+
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from siamjax.losses import LOSSES, References, Stateful, resolve
+from siamjax.types import UsageError
+
+B, E, CLASSES = 8, 4, 3
+LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 1], np.int32)
+X = np.random.default_rng(5).normal(size=(B, E)).astype(np.float32)
+BATCH = References(X, LABELS, own=np.arange(B))
+
+
+def with_row(x, row, number):
+    x = x.copy()
+    x[row] = number
+    return x
+
+
+@pytest.fixture
+def module():
+    """A user's losses that hide a NaN: one plain, one with weights and a memory."""
+    made = types.ModuleType("a_users_hiding_losses")
+
+    def plain(embeddings, labels):
+        return jnp.nan_to_num(embeddings, posinf=0, neginf=0).sum()
+
+    def weighted():
+        def init(key, classes, dim):
+            return dict(params=dict(w=jnp.ones(dim)), memory=dict(last=jnp.zeros(dim)))
+
+        def apply(state, embeddings, labels, *, where=None):
+            total = plain(embeddings * state["params"]["w"][None], labels)
+            return total, {**state, "memory": dict(last=embeddings[-1])}
+
+        return Stateful(init, apply)
+
+    made.plain, made.weighted = plain, weighted
+    sys.modules[made.__name__] = made
+    yield made
+    del sys.modules[made.__name__]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_ones_own_loss_cannot_hide_a_row_that_is_not_finite(module, number):
+    broken = with_row(X, 3, number)
+    for name in ("plain", "weighted"):
+        loss = resolve(f"{module.__name__}.{name}")
+        state = loss.init(jax.random.key(0), CLASSES, E)
+        assert np.isfinite(loss.apply(state, X, LABELS)[0])
+        assert np.isnan(loss.apply(state, broken, LABELS)[0])
+    where = np.arange(B) != 3
+    value, new = loss.apply(state, broken, LABELS, where=where)
+    assert np.isfinite(value)
+    np.testing.assert_array_equal(new["memory"]["last"], X[-1])
+
+
+@pytest.mark.parametrize("name", ["center", "memory:size=8"])
+def test_a_bad_batch_leaves_the_memory_as_it_was(name):
+    loss = resolve(name)
+    apply = jax.jit(loss.apply)
+    state = loss.init(jax.random.key(0), CLASSES, E)
+    _, state = apply(state, X, LABELS)
+    value, after = apply(state, with_row(X, 2, np.nan), LABELS)
+    assert np.isnan(value)
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+    once, again = apply(after, X, LABELS), apply(state, X, LABELS)
+    jax.tree.map(np.testing.assert_array_equal, once, again)
+    assert np.isfinite(once[0])
+
+
+@pytest.mark.parametrize("name", ["proxy_anchor", "weighted_l1"])
+def test_params_that_are_not_finite_are_seen(name):
+    loss = resolve(name)
+    state = loss.init(jax.random.key(0), CLASSES, E)
+    run = jax.jit(lambda params: loss.apply({**state, "params": params}, X, LABELS)[0])
+    assert np.isfinite(run(state["params"]))
+    for which, weights in state["params"].items():
+        broken = jnp.asarray(weights).at[(0,) * weights.ndim].set(np.inf)
+        assert np.isnan(run({**state["params"], which: broken})), which
+
+
+@pytest.mark.parametrize("name", ["contrastive", "covariance"])
+def test_a_finite_batch_is_judged_bit_by_bit_as_without_the_guard(name):
+    found, wanted = (
+        jax.jit(jax.value_and_grad(lambda x, f=f: f(x, LABELS)))(X)
+        for f in (LOSSES[name], LOSSES[name].__wrapped__)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+def test_a_row_left_out_has_no_gradient_beside_a_bad_one():
+    x, where = with_row(with_row(X, 2, np.nan), 5, np.inf), np.arange(B) != 5
+    run = jax.value_and_grad(lambda x: LOSSES["zero_mean"](x, LABELS, where=where))
+    value, slope = jax.jit(run)(x)
+    assert np.isnan(value)
+    assert (slope[5] == 0).all()
+
+
+def test_references_are_looked_at_too():
+    """A NaN among those that count, and among those that do not."""
+    loss = jax.jit(
+        lambda x, others: LOSSES["contrastive"](x, LABELS, references=others)
+    )
+    clean = BATCH._replace(where=np.arange(B) != 6)
+    dirty = clean._replace(embeddings=with_row(X, 6, np.nan))
+    assert float(loss(X, dirty)) == float(loss(X, clean)) != 0
+    assert np.isnan(loss(X, clean._replace(embeddings=with_row(X, 1, np.inf))))
+
+
+def test_references_say_whether_the_anchors_are_among_them():
+    """As the batch itself, they would make each anchor its own positive."""
+    loss = LOSSES["supcon"]
+    with pytest.raises(UsageError, match=r"own is missing: give own=-1 if no anchor"):
+        loss(X, LABELS, references=References(X, LABELS))
+    with pytest.raises(UsageError, match=r"References.own has the index 8.* 8 rows"):
+        loss(X, LABELS, references=BATCH._replace(own=np.arange(1, B + 1)))
+    traced = jax.jit(lambda own: loss(X, LABELS, references=BATCH._replace(own=own)))
+    plain = float(jax.jit(lambda x: loss(x, LABELS))(X))
+    assert float(traced(np.arange(B))) == pytest.approx(plain, rel=1e-6)
+    assert float(traced(np.full(B, -1))) != pytest.approx(plain, rel=1e-3)
+    assert np.isnan(traced(np.arange(1, B + 1)))
+
+
+@pytest.mark.parametrize("index", [B, 99, -2, -B, 2**40])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("contrastive", "pairs"), ("triplet", "triplets")]
+)
+def test_an_index_outside_the_batch_is_refused(name, kind, index):
+    """It was read as the last row, one below -1 as padding."""
+    rows = dict(pairs=[[0, 2], [0, index]], triplets=[[0, 2, 1], [0, 2, index]])[kind]
+    for given in (rows, np.array(rows)):
+        with pytest.raises(
+            UsageError, match=f"{kind} has the index {index}, but there"
+        ):
+            LOSSES[name](X, LABELS, **{kind: given})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("contrastive", "pairs"), ("triplet", "triplets")]
+)
+def test_a_traced_index_outside_the_batch_is_nan(name, kind):
+    width = dict(pairs=2, triplets=3)[kind]
+    loss = jax.jit(lambda index: LOSSES[name](X, LABELS, **{kind: index}))
+    rows = np.array([[0, 2, 1], [2, 5, 3]])[:, :width]
+    for last, fine in ((7, True), (-1, True), (8, False), (-2, False)):
+        rows[1, -1] = last
+        assert bool(np.isfinite(loss(rows))) == fine, last
+
+
+def test_indices_are_integers():
+    with pytest.raises(UsageError, match="pairs must be integers, got float"):
+        LOSSES["contrastive"](X, LABELS, pairs=np.array([[0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("add", [2**32, -(2**40), 2**31 - 1])
+def test_p21_labels_that_do_not_fit_32_bits_are_refused(add):
+    """Under jit 1 and 1 + 2^32 were one class; as constants of a program, too."""
+    labels = LABELS.astype(np.int64)
+    labels[1:] += add
+    says = rf"labels go from {labels.min()} to {labels.max()}: they must fit 32 bits"
+    with pytest.raises(UsageError, match=says):
+        LOSSES["contrastive"](X, labels)
+    with pytest.raises(UsageError, match=says):
+        jax.jit(lambda x: resolve("contrastive").apply({}, x, labels))(X)
+
+
+def test_labels_of_64_bits_that_fit_are_read_as_32():
+    loss = LOSSES["zero_mean"]
+    assert float(loss(X, LABELS.astype(np.int64))) == float(loss(X, LABELS))
+
+
+def test_numpy_labels_can_be_constants_of_a_program():
+    """`infonce` indexes them with what is traced."""
+    constant = jax.jit(lambda x: LOSSES["infonce"](x, LABELS))
+    assert float(constant(X)) == float(jax.jit(LOSSES["infonce"])(X, LABELS)) > 0
+
+
+def test_smooth_ap_that_counts_the_anchor_takes_no_references():
+    """It took reference i for a positive of anchor i, whatever it was."""
+    with pytest.raises(UsageError, match=r"count_self=True .* takes no references"):
+        LOSSES["smooth_ap"](X, LABELS, references=BATCH, count_self=True)
+
+
+@pytest.mark.parametrize(
+    ("x", "labels", "where", "says"),
+    [
+        (X[0], LABELS, None, r"embeddings have the shape \[4\]: they must be \[B, E\]"),
+        (X, LABELS[:4], None, r"labels have the shape \[4\].* must be \[8\], one int"),
+        (X, X[:, 0], None, "labels must be integers, got float32: 1.2 and 1.4 would"),
+        (X, LABELS, np.ones(3), r"where has the shape \[3\]: it must be \[8\], one b"),
+    ],
+)
+def test_what_is_refused_is_said_in_plain_words(x, labels, where, says):
+    with pytest.raises(UsageError, match=says):
+        LOSSES["triplet"](x, labels, where=where)
