@@ -49,11 +49,26 @@ Every loss is a function of embeddings `[B, E]` and labels `[B]`, or makes a pai
 {number} losses; each went through `python -m siamjax.losses.check NAME`: the paper as
 plain loops in float64 on unsorted, unbalanced labels; finite differences; {batches}
 batches that break losses (duplicates, one class, one row, all equal, a zero row, rows
-equal to a proxy, sizes from 1e-12 to 1e15); rows masked by `where` equal to rows left
-out; float32 within 1e-5 of float64; batches of 0, 1 and 2 rows; bfloat16 and float16
-embeddings, which are computed in float32. Where pytorch-metric-learning 2.9 has the
-loss, values and gradients are compared with it
+equal to a proxy, sizes from 1e-12 to 1e15, a row of NaN); rows masked by `where` equal
+to rows left out; float32 within 1e-5 of float64; batches of 0, 1 and 2 rows; bfloat16
+and float16 embeddings, which are computed in float32. Where pytorch-metric-learning 2.9
+has the loss, values and gradients are compared with it
 ([tests/test_losses_oracle.py](../tests/test_losses_oracle.py)).
+
+## What is not finite, and what is out of range
+
+A row that counts and holds a NaN or an infinity makes the value of every loss NaN, and
+so do weights that are not finite. What a loss remembers (`memory`, `center`) then stays
+as it was. A row that `where` leaves out may hold anything. `losses.health` counts the
+rows that are not finite (`not_finite`, logged for each head), and its other numbers are
+those of the finite rows. Finite embeddings never give NaN, value or gradient: where
+their squares overflow (from about 1e18 on) the value is held at a bound or is inf.
+
+An index of `pairs`, `triplets` or `References.own` that is no row is refused, and makes
+the value NaN where it is traced; -1 is padding. `References` need `own`, for each
+anchor its row among them: `own=-1` if no anchor is among them, `own=jnp.arange(B)` if
+they are the batch. Labels beyond 32 bits are refused. `jax.jit` cuts its own arguments
+to 32 bits before any check can see them: number classes 0, 1, 2, ... before.
 
 ## At a glance
 
@@ -135,7 +150,8 @@ PITFALLS = {
     "there.",
     10: "`log(1 + exp(x))` is inf at 100 in float32.",
     11: "Half precision: constants and squares that overflow.",
-    12: "Masks that multiply keep NaN.",
+    12: "Masks that multiply keep NaN where a row is left out; maxima and bounds lose "
+    "it where a row counts.",
     13: "Norms without an absolute value (optax's triplet at p = 3 is NaN); p < 1.",
     14: "The lossless triplet as published: NaN outside the cube, gradient 7e7 in the "
     "opposite corner.",
@@ -145,7 +161,7 @@ PITFALLS = {
     18: "Similarities with margins of distances.",
     19: "Silent defaults: all settings are printed, and saved with the checkpoint and "
     "in results.json.",
-    21: "Labels as floats merge above 2^24: refused.",
+    21: "Labels as floats merge above 2^24, as int64 above 2^32 under jit: refused.",
     25: "A memory that passes its end.",
     26: "What semi-hard means: D(a, p) < D(a, n) < D(a, p) + margin.",
 }
