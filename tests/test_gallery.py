@@ -31,6 +31,7 @@ def test_a_finished_run(run, tmp_path):
     what_the_page_says(run)
     what_is_traced(run)
     following(run, tmp_path)
+    damaged_files_are_a_line(run, tmp_path)
 
 
 def written(run):
@@ -121,6 +122,26 @@ def test_worst_mistakes_come_first_and_few_of_a_kind():
         (3, "unknown", [3]), (1, "b", [1, 6, 7, 2]), (7, "b", [1, 6, 7, 2]),
         (4, "b", [4]),
     ]  # fmt: skip
+
+
+def damaged_files_are_a_line(run, tmp_path):
+    """Whatever the file and what is in it: a line that names it, or it is not used."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    names = ("config.json", trace.ABOUT, trace.FILE, "scalars.csv", "results.json")
+    for name in names:
+        for content in (b"\xff\0" * 2000, b"{", b"[]", b"x,y,z\n1,2,3\na,b,c\n"):
+            for other in names:  # the results last, as evaluation writes them
+                data = (run / other).read_bytes() if other != name else content
+                (folder / other).write_bytes(data)
+            with pytest.raises(SiamjaxError) as raised:
+                gallery.gather(folder)
+            # Rows that a kill cut are not used; then the run itself is opened.
+            cut = (name == "scalars.csv" and b"\n" not in content) or (
+                name == trace.FILE and len(content) < 100
+            )
+            said = str(raised.value)
+            assert f"{name} is damaged" in said or (cut and "no checkpoint" in said)
 
 
 def test_no_run_is_a_clear_line(tmp_path):

@@ -43,7 +43,8 @@ def visualize(workdir, *, frames=300):
         )
     page.write(workdir / REPORT, data)
     print(workdir / REPORT)  # first: what follows needs the extra viz
-    drawn, traced = figures(workdir / "figures", data), trace.read(workdir)
+    traced = read_trace(workdir)
+    drawn = figures(workdir / "figures", data, traced)
     for path in drawn:
         print(path)
     board.write(
@@ -84,8 +85,8 @@ def evaluated(workdir):
     )
 
 
-def figures(folder, data):
-    """Draws what `data` has as PNG and SVG; returns their paths."""
+def figures(folder, data, traced=None):
+    """Draws what `data` has, and a trace, as PNG and SVG; returns their paths."""
     novel, drawn = page.novel_conditions(data), {}
     if data["curves"]:
         drawn["curves"] = lambda path: plots.curves(path, data["curves"])
@@ -114,7 +115,7 @@ def figures(folder, data):
         drawn["timelines"] = lambda path: plots.timelines(
             path, data["timelines"], novel
         )
-    if (traced := trace.read(folder.parent)) is not None:
+    if traced is not None:
         drawn["embedding"] = lambda path: plots.cube(
             path, traced.points[-1], traced.about["conditions"], novel=novel,
             title=f"Windows of traffic at step {traced.steps[-1]}",
@@ -155,13 +156,17 @@ def gather(workdir):
         raise SiamjaxError(
             f"{workdir} holds no run: make one with siamjax-train --workdir {workdir}"
         )
-    config = files.read_json(
-        workdir / "config.json", "take it from a copy of the run, or train it again"
-    )
-    data = dict(
-        title=workdir.resolve().name, config=config, curves=scalars.read(workdir)
-    )
-    if (traced := trace.read(workdir)) is not None:
+    path = workdir / "config.json"
+    remedy = "take it from a copy of the run, or train it again"
+    with files.damaged(path, remedy):
+        config = files.read_json(path, remedy)
+        _ = config["steps"], config["seed"], config["data"]["dir"], config["heads"]
+    path = workdir / scalars.FILE
+    with files.damaged(path, f"move {path} away to see the run without its curves"):
+        data = dict(
+            title=workdir.resolve().name, config=config, curves=scalars.read(workdir)
+        )
+    if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
     if evaluated(workdir):
         found = read_results(workdir)
@@ -170,6 +175,26 @@ def gather(workdir):
         data |= look(workdir, found)
     data["facts"], data["subtitle"] = facts(data), subtitle(data)
     return data
+
+
+def read_trace(workdir: pathlib.Path) -> trace.Trace | None:
+    """The trace of a run as far as its points are finite; None: there is none.
+
+    Raises:
+      files.Damaged: its files make no sense.
+    """
+    parts = [workdir / name for name in (trace.ABOUT, trace.FILE)]
+    remedy = f"move {' and '.join(map(str, parts))} away to see the run without a film"
+    with files.damaged(parts[0], remedy):
+        traced = trace.read(workdir)
+    if traced is None:
+        return None
+    if traced.steps[0] < 0 or (np.diff(traced.steps) <= 0).any():
+        reason = "its steps do not ascend"
+        raise files.Damaged(f"{parts[1]} is damaged ({reason}): {remedy}")
+    finite = np.isfinite(traced.points).all((1, 2))
+    kept = traced._replace(steps=traced.steps[finite], points=traced.points[finite])
+    return kept if finite.any() else None
 
 
 def read_results(workdir):
