@@ -1,5 +1,7 @@
 """The comparison: its protocol, its queue, what it may not see, and that it repeats."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
@@ -187,7 +189,7 @@ def test_what_was_interrupted_is_queued_again_with_its_setting(tmp_path):
     seen = []
 
     def work(taken):
-        seen.append(studies.suggest(taken[0][1], "supcon", seed=0, random_trials=1))
+        seen.append(studies.suggest(taken[0][1], "supcon", seed=0, in_round=1))
         if len(seen) == 1:
             raise KeyboardInterrupt
         return [(0.5, [])]
@@ -199,26 +201,45 @@ def test_what_was_interrupted_is_queued_again_with_its_setting(tmp_path):
     assert seen[0] == seen[1] and len(studies.done(studies.read(found))) == 1
 
 
-@pytest.mark.parametrize("many", [1, 2])
-def test_a_search_repeats_from_its_seed(tmp_path, many):
-    def settings(name):
-        study = protocol.Study("small", "tune", "multi_similarity")
-        found = studies.open_study(store(tmp_path, name), study, [None] * 4).study
-        seen = []
+def test_a_search_is_a_function_of_its_seed_and_not_of_the_workers(tmp_path):
+    """However many slots are taken together, and though one of them comes late."""
+    kept = store(tmp_path)
+
+    def settings(name, many, late):
+        study = protocol.Study(name, "tune", "multi_similarity")
+        found = studies.open_study(kept, study, [])
+        chosen, interrupted = {}, []
 
         def work(taken):
-            for _, trial in taken:
-                seen.append(
-                    studies.suggest(trial, "multi_similarity", seed=3, random_trials=2)
+            for slot, trial in taken:
+                if slot == late and not interrupted:
+                    interrupted.append(slot)
+                    raise KeyboardInterrupt
+                chosen[slot] = studies.suggest(
+                    trial, "multi_similarity", seed=3, in_round=2
                 )
-            return [(setting["base"], []) for setting in seen[-len(taken) :]]
+            return [(chosen[slot]["base"], []) for slot, _ in taken]
 
-        while studies.take(found, work, many):
-            pass
-        return seen
+        while len(studies.done(found)) < 4:
+            slots = studies.begun(studies.done(found), 4, in_round=2)
+            found = studies.queued(found, [None] * slots)
+            with contextlib.suppress(KeyboardInterrupt):
+                studies.take(found.study, work, many)
+            found = studies.read(found.study)
+        return chosen
 
-    first = settings("a.db")
-    assert first == settings("b.db") and len({str(x) for x in first}) == 4
+    first = settings("one by one, the first comes last", 1, 0)
+    assert len({str(x) for x in first.values()}) == 4
+    assert settings("together", 4, None) == first
+
+
+def test_a_round_is_queued_when_the_one_before_is_done():
+    def begun(*done):
+        return studies.begun(dict.fromkeys(done), 7, in_round=3)
+
+    assert begun() == begun(1, 2) == 3
+    assert begun(0, 1, 2) == begun(0, 1, 2, 3, 5) == 6
+    assert begun(*range(6)) == begun(*range(7)) == 7
 
 
 @pytest.fixture(scope="module")

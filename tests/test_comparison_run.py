@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import optuna
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 from configs import compare
 from siamjax.comparison import (
     analysis,
+    crew,
     figures,
     final,
     protocol,
@@ -210,7 +212,7 @@ found = studies.open_study(store, study, [None] * 12).study
 mine = []
 def work(taken):
     for slot, trial in taken:
-        studies.suggest(trial, "supcon", seed=0, random_trials=2)
+        studies.suggest(trial, "supcon", seed=0, in_round=2)
         mine.append(slot)
     time.sleep(0.05)
     return [(0.5, []) for _ in taken]
@@ -251,6 +253,7 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     store = studies.storage(url, 1)
     study = protocol.Study("small", "tune", "supcon")
     while True:
+        assert process.poll() is None, "the worker died at its start"
         found = studies.open_study(store, study, [])
         running = [t for t in found.trials if t.state == studies.TrialState.RUNNING]
         if running and running[0].params:
@@ -261,7 +264,7 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
 
     def work(taken):
         ((slot, trial),) = taken
-        values = studies.suggest(trial, "supcon", seed=0, random_trials=2)
+        values = studies.suggest(trial, "supcon", seed=0, in_round=2)
         given.append((slot, values))
         return [(0.5, [])]
 
@@ -271,6 +274,30 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
         else:
             studies.take(found, work)
     assert (0, running[0].params) in given and len(given) == 12
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_leaves_no_worker_and_goes_on(config, tmp_path):
+    two = ConfigDict(config.to_dict())
+    two.workers, two.losses, two.train.steps = 2, ("triplet",), 100
+    (tmp_path / "config.json").write_text(two.to_json_best_effort())
+    url = f"sqlite:///{tmp_path}/studies.db"
+    parent = subprocess.Popen([sys.executable, "-c", TWO, tmp_path, url], cwd=ROOT)
+    children = pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    while not (weights := list((tmp_path / "weights").glob("*.msgpack"))):
+        assert parent.poll() is None
+        processes = children.read_text().split()
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 3 * crew.GRACE_S
+    while any(pathlib.Path(f"/proc/{number}").exists() for number in processes):
+        assert time.monotonic() < until, "a worker computes for nobody"
+        time.sleep(0.05)
+    before = {path: path.read_bytes() for path in weights}
+    made = run.compare(two, tmp_path)
+    assert not made["missing"] and made["data_sets"]["small"]["match"]["repeats"] == 2
+    assert all(path.read_bytes() == before[path] for path in weights)
 
 
 def made(rng, better=0.0, conditions=8, captures=4):

@@ -5,15 +5,14 @@ import fcntl
 import importlib.metadata
 import json
 import logging
-import multiprocessing
 import os
 import pathlib
 import platform
-import signal
 import sys
 
 from siamjax.comparison import (
     cell,
+    crew,
     figures,
     films,
     final,
@@ -117,28 +116,13 @@ def work(config, workdir, url):
     if many == 1:
         _worker(config, workdir, url)
         return
-    context = multiprocessing.get_context("spawn")
     cores = sorted(os.sched_getaffinity(0))
-    crew = [
-        context.Process(
-            target=_pinned, args=(cores[i % len(cores)], config, workdir, url)
-        )
-        for i in range(many)
-    ]
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    for process in crew:
-        process.start()
+    each = [(cores[i % len(cores)], config, workdir, url) for i in range(many)]
     try:
-        for process in crew:
-            process.join()
+        codes = crew.run(_pinned, each)
     except KeyboardInterrupt:
-        for process in crew:
-            process.terminate()
-            process.join()
         raise Interrupted(STOPPED, 130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if any(process.exitcode for process in crew):
+    if any(codes):
         raise SiamjaxError("a worker ended early: the same command goes on")
 
 
@@ -152,6 +136,7 @@ def processes(config):
 
 def _pinned(core, config, workdir, url):
     """A worker process on a core of its own."""
+    crew.end_with_parent()
     os.sched_setaffinity(0, {core})
     log = logging.getLogger("siamjax")
     log.setLevel(logging.INFO)
@@ -161,21 +146,18 @@ def _pinned(core, config, workdir, url):
         _worker(config, workdir, url)
     except Interrupted as stopped:
         sys.exit(stopped.code)
+    except (SiamjaxError, OSError) as error:
+        log.error("a worker: %s", error)
+        sys.exit(1)
 
 
 def _worker(config, workdir, url):
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
-        workers.work(config, place)
+        with crew.interrupted_by_sigterm():
+            place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
+            workers.work(config, place)
     except KeyboardInterrupt:
         raise Interrupted(STOPPED, 130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number, _):
-    raise KeyboardInterrupt
 
 
 def _both(workdir, name):

@@ -1,10 +1,14 @@
 """All work as optuna studies in one database: who does what, done once, never lost.
 
-A study is a loss on a data set in one stage; its slots stand in the queue from the
-beginning, so that every loss gets exactly as many. Workers, on one machine or on many,
-take slots out of the queue, which the database does for one of them alone. Where a slot
-got into the queue twice, its first trial counts. A slot whose worker was killed or
-interrupted is queued again with the setting that it had.
+A study is a loss on a data set in one stage; every loss gets exactly as many slots.
+Workers, on one machine or on many, take slots out of the queue, which the database does
+for one of them alone. Where a slot got into the queue twice, its first trial counts. A
+slot whose worker was killed or interrupted is queued again with the setting that it
+had.
+
+A search goes in rounds: a slot is queued when all slots of earlier rounds are done, and
+its setting is chosen by their results alone. So the settings do not depend on how many
+workers there are, or how fast each is.
 """
 
 import contextlib
@@ -94,13 +98,12 @@ class Opened(NamedTuple):
 
 
 def open_study(store, study, settings):
-    """`Opened` of a `protocol.Study`, with one slot queued for each setting.
+    """`Opened` of a `protocol.Study`, with slots `queued`.
 
     Args:
       store: see `storage`.
       study: `protocol.Study`.
-      settings: of each slot what its trial is given to begin with, or None where the
-        sampler is to choose.
+      settings: see `queued`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,11 +111,23 @@ def open_study(store, study, settings):
             storage=store, study_name=study.name, direction="maximize",
             load_if_exists=True,
         )  # fmt: skip
-    there = {trial.user_attrs.get(SLOT) for trial in _trials(found)}
-    for slot, setting in enumerate(settings):
-        if slot not in there:
-            found.enqueue_trial({}, user_attrs={SLOT: slot, SETTING: setting})
-    return read(found)
+    return queued(read(found), settings)
+
+
+def queued(opened, settings):
+    """`Opened` with one slot for each setting: those that have no trial are queued.
+
+    Args:
+      opened: `Opened`.
+      settings: of each slot what its trial is given to begin with, or None where the
+        sampler is to choose.
+    """
+    there = {trial.user_attrs.get(SLOT) for trial in opened.trials}
+    new = [slot for slot in range(len(settings)) if slot not in there]
+    for slot in new:
+        attributes = {SLOT: slot, SETTING: settings[slot]}
+        opened.study.enqueue_trial({}, user_attrs=attributes)
+    return read(opened.study) if new else opened
 
 
 def read(study):
@@ -210,21 +225,41 @@ def _tell(study, trial, outcome):
         study.tell(trial, state=TrialState.FAIL)
 
 
-def suggest(trial, spec, *, seed, random_trials):
-    """Values for all that is free in the text of a loss.
+def begun(results, slots, in_round):
+    """How many slots of a search can be done by now, those that are done among them.
 
     Args:
-      trial: of optuna.
+      results: see `done`.
+      slots: of the whole search.
+      in_round: slots of a round.
+    """
+    first_open = next(slot for slot in range(slots + 1) if slot not in results)
+    return min((first_open // in_round + 1) * in_round, slots)
+
+
+def suggest(trial, spec, *, seed, in_round):
+    """Values for all that is free in the text of a loss.
+
+    They are a function of the seed, the slot and the results of earlier rounds. The
+    first round is random.
+
+    Args:
+      trial: of optuna; slots of earlier rounds are done, see `begun`.
       spec: text of a loss.
       seed: of the sampler, beside the slot.
-      random_trials: how many come before those that learn from others.
+      in_round: slots of a round.
     """
-    trial.study.sampler = optuna.samplers.TPESampler(
-        seed=seed + trial.user_attrs[SLOT], n_startup_trials=random_trials
-    )
-    return {
-        name: _suggest(trial, name, space) for name, space in search.free(spec).items()
-    }
+    slot = trial.user_attrs[SLOT]
+    sampler = optuna.samplers.TPESampler(seed=seed + slot, n_startup_trials=in_round)
+    earlier = optuna.create_study(direction="maximize", sampler=sampler)
+    for other, result in sorted(done(read(trial.study)).items()):
+        if other < slot - slot % in_round and result.value is not None:
+            earlier.add_trial(result)
+    spaces = {name: _distribution(x) for name, x in search.free(spec).items()}
+    values = earlier.ask(spaces).params
+    random = optuna.samplers.RandomSampler()  # of nothing: all values are there
+    trial.study.sampler = optuna.samplers.PartialFixedSampler(values, random)
+    return {name: trial._suggest(name, space) for name, space in spaces.items()}
 
 
 def fail_stale(study):
@@ -239,12 +274,12 @@ def queue_again(study, trial):
         study.enqueue_trial(trial.params, user_attrs=kept)
 
 
-def _suggest(trial, name, space):
+def _distribution(space):
     if not isinstance(space, search.Range):
-        return trial.suggest_categorical(name, space)
+        return optuna.distributions.CategoricalDistribution(space)
     whole = isinstance(space.low, int) and isinstance(space.high, int)
-    choose = trial.suggest_int if whole else trial.suggest_float
-    return choose(name, space.low, space.high, log=space.log)
+    kinds = optuna.distributions.FloatDistribution, optuna.distributions.IntDistribution
+    return kinds[whole](space.low, space.high, log=space.log)
 
 
 def _trials(study):

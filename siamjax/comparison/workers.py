@@ -58,7 +58,8 @@ def work(config, place, *, say=_LOG.info):
 def look(config, store, before):
     """{Study: `studies.Opened`} of all that can be worked on now.
 
-    Repeats follow their search, unless every trial of it failed.
+    A round of a search follows the one before, and repeats follow their search, unless
+    every trial of it failed.
 
     Args:
       config: of the comparison.
@@ -67,7 +68,10 @@ def look(config, store, before):
     """
     out = {}
     for study in protocol.studies(config, TUNE):
-        found = _seen(config, store, before, study, [None] * config.trials)
+        found = _seen(config, store, before, study)
+        if not complete(config, study, found):
+            slots = studies.begun(studies.done(found), config.trials, in_round(config))
+            found = studies.queued(found, [None] * slots)
         out[study] = found
         if not complete(config, study, found):
             continue
@@ -75,16 +79,22 @@ def look(config, store, before):
         if setting:
             repeat = study._replace(stage=REPEAT)
             slots = [setting] * slots_of(config, REPEAT)
-            out[repeat] = _seen(config, store, before, repeat, slots)
+            found = _seen(config, store, before, repeat)
+            out[repeat] = studies.queued(found, slots)
     return out
 
 
-def _seen(config, store, before, study, settings):
+def _seen(config, store, before, study):
     if study not in before:
-        return studies.open_study(store, study, settings)
+        return studies.open_study(store, study, [])
     if complete(config, study, before[study]):
         return before[study]
     return studies.read(before[study].study)
+
+
+def in_round(config):
+    """How many slots of a search do not learn from each other."""
+    return max(config.random_trials, 1)
 
 
 def complete(config, study, found):
@@ -144,7 +154,7 @@ def do(config, place, study, found):
         outcomes = iter(cell.train(config, study.data_set, members, vmapped=many))
         return [_stored(config, place, study, group, outcomes) for group in groups]
 
-    return studies.take(found, run, max(config.random_trials, 1) if many else 1)
+    return studies.take(found, run, in_round(config) if many else 1)
 
 
 def _members(config, study, slot, trial):
@@ -152,9 +162,11 @@ def _members(config, study, slot, trial):
     setting = trial.user_attrs[studies.SETTING]
     if setting is None:
         values = studies.suggest(
-            trial, study.loss, seed=protocol.seed(config, "sampler"),
-            random_trials=config.random_trials,
-        )  # fmt: skip
+            trial,
+            study.loss,
+            seed=protocol.seed(config, "sampler"),
+            in_round=in_round(config),
+        )
         setting = {head: (study.loss, values) for head in heads(config)}
     together = vmapped(config) and study.stage == REPEAT
     slots = range(config.repeats) if together else [slot]
