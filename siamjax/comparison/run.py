@@ -136,7 +136,6 @@ def processes(config):
 
 def _pinned(core, config, workdir, url):
     """A worker process on a core of its own."""
-    crew.end_with_parent()
     os.sched_setaffinity(0, {core})
     log = logging.getLogger("siamjax")
     log.setLevel(logging.INFO)
