@@ -93,3 +93,19 @@ mine.search = dict(beta=Range(1.0, 9.0))
 
 def test_ones_own_loss_declares_its_own():
     assert search.free(f"{__name__}.mine") == mine.search
+    assert search.undeclared(f"{__name__}.mine") == {}
+
+
+def silent(
+    embeddings, labels, *, where=None, reach=0.5, power: float = 2, shift=0.0, hard=True
+):
+    return reach * embeddings.sum() ** power + shift
+
+
+def test_a_loss_that_declares_none_is_searched_around_its_defaults():
+    spec, reach = f"{__name__}.silent", Range(0.05, 5.0, log=True)
+    want = dict(reach=reach, power=Range(0.2, 20.0, log=True))
+    assert search.free(spec) == search.undeclared(spec) == want
+    assert set(search.undeclared(f"{spec}:power=2.0")) == {"reach"}
+    assert set(search.undeclared(f"triplet+0.5*{spec}")) == {"1.reach", "1.power"}
+    assert search.undeclared("triplet") == search.undeclared("koleo") == {}

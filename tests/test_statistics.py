@@ -185,13 +185,22 @@ def test_clusters_are_one_witness_each():
 
 
 def test_two_ways_by_hand():
-    """2 x 2: V = V_rows + V_columns - V_cells, of e = (x - mean) / 4."""
-    x = np.array([3.0, 1.0, 1.0, -1.0])  # mean 1, e = 1/2 0 0 -1/2
-    rows, columns = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    got = statistics.clustered(x, np.full(4, 0.25), [rows, columns])
-    # Rows: sums 1/2, -1/2, so 2 / (2 - 1) * 1/2 = 1; columns alike; cells 4/3 * 1/2.
-    assert got.deviation == pytest.approx(np.sqrt(1 + 1 - 2 / 3))
-    assert got.freedom == 1
+    """3 x 3: V = V_rows + V_columns - V_cells, of e = (x - mean) / 9."""
+    rows, columns = np.indices((3, 3)).reshape(2, -1)
+    x = rows + columns  # mean 2, e = -2/9 -1/9 0, -1/9 0 1/9, 0 1/9 2/9
+    got = statistics.clustered(x, np.full(9, 1 / 9), [rows, columns])
+    # Rows: sums -1/3 0 1/3, so 3 / (3 - 1) * 2/9 = 1/3; columns alike; cells
+    # 9/8 * 12/81 = 1/6.
+    assert got.deviation == pytest.approx(np.sqrt(1 / 3 + 1 / 3 - 1 / 6))
+    assert got.freedom == 2
+
+
+def test_two_clusters_carry_no_interval():
+    repeats, conditions = np.indices((2, 6)).reshape(2, -1)
+    x, weights = np.arange(12) / 12, np.full(12, 1 / 12)
+    got = statistics.clustered(x, weights, [conditions, repeats])
+    assert got.value == pytest.approx(11 / 24) and got.p_value == 1.0
+    assert np.isinf([got.low, got.high]).all()
 
 
 def test_no_difference_is_none_and_one_cluster_says_nothing():

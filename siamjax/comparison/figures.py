@@ -1,8 +1,10 @@
 """A comparison as pictures: levels with intervals, and who cannot be told from whom."""
 
+from siamjax.comparison import tables
 from siamjax.comparison.readouts import NOVEL
 from siamjax.reports import drawing
 from siamjax.reports.drawing import INK, LINE, PALE
+from siamjax.text import short
 
 _HEADS = (drawing.CURVE, "#e69f00", "#009e73", "#cc79a7")
 
@@ -29,8 +31,9 @@ def levels(paths, heads, title, baselines=()):
             if found is None or (method in baselines and of is not first):
                 continue
             look = PALE if method in baselines else colour
-            low, high = max(found.low, 0.0), min(found.high, 1.0)
-            axes.plot([low, high], [y + shift] * 2, color=look, linewidth=1.6)
+            if tables.has_interval(found):
+                low, high = max(found.low, 0.0), min(found.high, 1.0)
+                axes.plot([low, high], [y + shift] * 2, color=look, linewidth=1.6)
             axes.plot(
                 found.value, y + shift, "o", color=look, markersize=5,
                 markerfacecolor="white" if method in baselines else look,
@@ -39,7 +42,8 @@ def levels(paths, heads, title, baselines=()):
             axes.plot([], [], "o-", color=colour, label=f"{head} head")
     if baselines:
         axes.plot([], [], "o-", color=PALE, markerfacecolor="white", label="baseline")
-    axes.set_yticks(range(len(rows)), rows, fontsize=9, color=INK)
+    names = [short(method) for method in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9, color=INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(
         "one-shot accuracy on unseen conditions, 95 %", fontsize=9, color=INK
@@ -87,7 +91,8 @@ def critical(paths, ranks, pairs, title):
         y = -depth - (i if left else len(names) - 1 - i)
         x = low - 0.06 * room if left else high + 0.06 * room
         axes.plot([ranks[name], ranks[name], x], [0, y, y], color=PALE, linewidth=0.8)
-        text = f"{name}  {ranks[name]:.1f}" if left else f"{ranks[name]:.1f}  {name}"
+        rank, label = f"{ranks[name]:.1f}", short(name)
+        text = f"{label}  {rank}" if left else f"{rank}  {label}"
         axes.text(
             x + (-0.01 if left else 0.01) * room, y, text, fontsize=8.5, color=INK,
             ha="right" if left else "left", va="center",

@@ -2,23 +2,17 @@
 
 import datetime
 import itertools
-import json
-import logging
-import os
-import pathlib
 from typing import Any, NamedTuple
 
-import flax
 import numpy as np
 
+from siamjax import files
 from siamjax.comparison import cell, protocol, readouts, studies, workers
 from siamjax.comparison.protocol import REPEAT
 from siamjax.data import features
 from siamjax.evaluation import baselines
 from siamjax.training import embed, state, step
 from siamjax.types import TEST, TRAIN, Baseline, UsageError
-
-_LOG = logging.getLogger(__name__)
 
 MARK, FOLDER = "test_was_read.json", "readouts"
 UNTRAINED = "untrained encoder"
@@ -89,7 +83,11 @@ def read(config, place, found, *, again=False):
     mark = place.workdir / MARK
     names = sorted(c.name for c in found)
     if mark.exists():
-        before = json.loads(mark.read_text(encoding="utf-8"))
+        before = files.read_json(
+            mark,
+            "it says when the test was read, put it back from a copy; without it the "
+            "test is read as if for the first time",
+        )
         new = sorted(set(names) - set(before["cells"]))
         if new and not again:
             raise UsageError(
@@ -103,7 +101,7 @@ def read(config, place, found, *, again=False):
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         every = sorted({*before["cells"], *new})
         before = dict(when=now, cells=every, times=before["times"] + 1)
-        mark.write_text(json.dumps(before, indent=1) + "\n", encoding="utf-8")
+        files.write_json(mark, before)
     out = {}
     for one in found:
         path = place.workdir / FOLDER / f"{workers.digest(one.name)}.npz"
@@ -170,10 +168,7 @@ def _embedded(config, one, train, splits, counts, baseline):
     else:
         first = state.create(0, parts)
         like = dict(params=first.params["encoder"], stats=first.batch_stats)
-        each = flax.serialization.from_bytes(
-            {head: like for head in parts.losses},
-            pathlib.Path(one.weights).read_bytes(),
-        )
+        each = workers.load(one.weights, {head: like for head in parts.losses})
     out = {}
     for head, weights in each.items():
         final = parts.encoder.finalise(weights["stats"])
@@ -183,22 +178,21 @@ def _embedded(config, one, train, splits, counts, baseline):
 
 
 def _store(path, judged):
-    """Writes the readouts of a cell as a whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
+    """Writes the readouts of a cell."""
     arrays = {
         "/".join((*key, field)): column
         for key, units in judged.items()
         for field, column in units._asdict().items()
     }
-    beside = path.with_suffix(".new.npz")
-    np.savez_compressed(beside, **arrays)
-    os.replace(beside, path)
+    with files.replacing(path) as beside:
+        np.savez_compressed(beside, **arrays)
 
 
 def _load(path):
-    out = {}
-    with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
+    columns = {}
+    remedy = "delete it, and the same command makes it again"
+    with files.damaged(path, remedy), np.load(path, allow_pickle=False) as arrays:
+        for name in arrays.files:
             *key, field = name.split("/")
-            out.setdefault(tuple(key), {})[field] = file[name]
-    return {key: readouts.Units(**columns) for key, columns in out.items()}
+            columns.setdefault(tuple(key), {})[field] = arrays[name]
+        return {key: readouts.Units(**x) for key, x in columns.items()}

@@ -25,7 +25,7 @@ def write(path, report, traces, about):
         tables=[
             dict(
                 title=f"{data_set}, {head} head",
-                notes=tables.notes(of),
+                notes=[*tables.tuning_notes(report), *tables.notes(of)],
                 head=list(tables.HEADINGS),
                 rows=[_row(report, of, method) for method in tables.order(of)],
             )
@@ -48,7 +48,9 @@ def write(path, report, traces, about):
 def _row(report, of, method):
     level, training = of["levels"][method], of["training"].get(method)
     first, *others = (level.get((metric, group)) for _, metric, group in tables.COLUMNS)
-    bar = first and (first.value, max(first.low, 0.0), min(first.high, 1.0))
+    bar = None
+    if first and tables.has_interval(first):
+        bar = first.value, max(first.low, 0.0), min(first.high, 1.0)
     ranks = [
         None,
         first and first.value,
@@ -71,10 +73,15 @@ def _matrix(data_set, head, of):
         d = pair.found
         for a, b, sign in ((pair.first, pair.second, 1), (pair.second, pair.first, -1)):
             low, high = sorted((sign * d.low, sign * d.high))
+            tested = "no interval and no test"
+            if tables.has_interval(d):
+                tested = (
+                    f"[{low:+.4f}, {high:+.4f}], p {d.p_value:.3g}, "
+                    f"Holm {pair.p_holm:.3g}"
+                )
             by[a, b] = dict(
                 verdict=sign * pair.verdict,
-                tip=f"{a} less {b}: {sign * d.value:+.4f} [{low:+.4f}, {high:+.4f}], "
-                f"p {d.p_value:.3g}, Holm {pair.p_holm:.3g}",
+                tip=f"{a} less {b}: {sign * d.value:+.4f} {tested}",
             )
     names = [m for m in tables.order(of) if any(m == a for a, _ in by)]
     return dict(

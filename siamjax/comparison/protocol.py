@@ -15,15 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from siamjax import losses
+from siamjax import files, losses
 from siamjax.checks import require
 from siamjax.comparison import sources
 from siamjax.data import identity, prepared
 from siamjax.data.splits import open_splits, roles
-from siamjax.losses import registry
+from siamjax.losses import registry, search
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
+# What a workdir keeps; where it differed, cells would not be alike.
+FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
 # What stands beside the losses; the last three need siamjax[bench].
 BASELINES = (
     "untrained encoder", "mean and deviation", "whole windows",
@@ -70,21 +72,47 @@ def check(config):
         )
 
 
-def same(workdir, config):
-    """Writes config.json, or refuses a workdir whose numbers would not compare.
+class Tuning(NamedTuple):
+    """How a loss is searched that has no ranges of its own."""
 
-    Losses, data sets, draws and workers may be added or changed: what is done stays.
+    mark: str  # beside its name in a table
+    line: str
+
+
+def tuning(loss: str) -> Tuning | None:
+    """`Tuning` of a loss; None where it is searched by ranges of its own, and where it
+    has no setting at all."""
+    around = search.undeclared(loss)
+    if around:
+        ranges = ", ".join(f"{n} {r.low:g} to {r.high:g}" for n, r in around.items())
+        return Tuning(
+            "default ranges",
+            f"{loss} declares no search: a tenth to ten times each default is searched "
+            f"({ranges}); the attribute `search` of the loss sets other ranges",
+        )
+    if not search.free(loss) and losses.resolve(loss).hyper:
+        return Tuning(
+            "not tuned",
+            f"{loss} is NOT TUNED: nothing of it is searched, all its settings are the "
+            "defaults or those of its text",
+        )
+    return None
+
+
+def same(workdir, config):
+    """Writes config.json and data.json, or refuses a workdir whose numbers would not
+    compare: of another budget, or of data that changed since.
+
+    Losses, data sets and baselines may be added, workers changed: what is done stays.
     """
     path = pathlib.Path(workdir) / "config.json"
     now = json.loads(json.dumps(config.to_dict(), default=list))
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = files.read_json(
+            path, "put it back from a copy, or compare in another --workdir"
+        )
         both = before["data_sets"].keys() & now["data_sets"].keys()
-        differ = [
-            f"config.{name}"
-            for name in ("seed", "trials", "random_trials", "repeats", "folds", "train")
-            if before[name] != now[name]
-        ] + [
+        differ = [f"config.{name}" for name in FIXED if before[name] != now[name]] + [
             f"config.data_sets.{name}"
             for name in sorted(both)
             if before["data_sets"][name] != now["data_sets"][name]
@@ -94,7 +122,28 @@ def same(workdir, config):
             f"{workdir} was made with another {', '.join(differ)}: give another "
             "--workdir or the same config",
         )
-    path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+    _same_data(pathlib.Path(workdir) / "data.json", config)
+    files.write_json(path, now)
+
+
+def _same_data(path, config):
+    """Keeps the hash of each data set, or refuses one that is not what it was."""
+    hashes = {name: _hash(x.data.dir) for name, x in config.data_sets.items()}
+    remedy = "put it back from a copy, or compare in another --workdir"
+    before = files.read_json(path, remedy) if path.exists() else {}
+    changed = [n for n, h in hashes.items() if h and before.get(n, h) != h]
+    require(
+        not changed,
+        f"{path.parent} was made with other data in {', '.join(changed)}: give another "
+        "--workdir, or put the prepared data set back",
+    )
+    files.write_json(path, before | {n: h for n, h in hashes.items() if h})
+
+
+def _hash(folder):
+    """Hash of a prepared data set; None where there is none, or it is of an older
+    version."""
+    return (prepared.read_meta(folder) or {}).get("data_sha256")
 
 
 def listed(text):
@@ -172,20 +221,28 @@ def split(folder, test_conditions, seed):
     return tuple(test_conditions), [n for n in names if n not in test_conditions]
 
 
-@functools.lru_cache(8)
 def conditions(folder):
     """All faults of a prepared data set, in order."""
+    return _conditions(folder, _hash(folder))
+
+
+@functools.lru_cache(8)
+def _conditions(folder, content):
     sessions = prepared.read(folder).sessions
     found = {label.condition for session in sessions for label in session.labels}
     return sorted(found - {NORMAL, ""})
 
 
 @functools.lru_cache(16)
-def _opened(frozen):
+def _opened(frozen, content):
     """Splits in which the captures of the test are its own in every fold.
 
     `data.splits` gives all captures of a condition that validates to validation; here
     another fold has it as a known one, and tests on some of them.
+
+    Args:
+      frozen: `config.data` of a training, as JSON.
+      content: the hash of the data set: folders are filled anew.
     """
     data = json.loads(frozen)
     data = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
@@ -208,7 +265,8 @@ def splits(train, *, blind):
       blind: every count of a test capture is NaN, so that nothing before the final
         readout can learn from it even by mistake.
     """
-    seen = _opened(json.dumps(train.data.to_dict(), sort_keys=True, default=list))
+    frozen = json.dumps(train.data.to_dict(), sort_keys=True, default=list)
+    seen = _opened(frozen, _hash(train.data.dir))
     if not blind:
         return seen
     hidden = np.where((seen.role == TEST)[:, None, None], np.nan, seen.counts)

@@ -11,6 +11,7 @@ data_sets         {name: {head: {
   power           {metric: (alone, among all)}
   naive           {loss: half the interval of the usual formula for one-shot}
   training        {loss: `Training`}}}}
+tuning            {loss: `protocol.Tuning`}, of those without ranges of their own
 missing           a line for what could not be compared, and why
 """
 
@@ -72,7 +73,14 @@ def build(config, opened, cells, read, mark):
         data_sets=data_sets,
         heads=heads,
         missing=missing,
+        tuning=tuning(config),
     )
+
+
+def tuning(config):
+    """{loss: `protocol.Tuning`} of those without ranges of their own."""
+    each = {loss: protocol.tuning(loss) for loss in config.losses}
+    return {loss: found for loss, found in each.items() if found}
 
 
 def cell_rows(config, cells, read):

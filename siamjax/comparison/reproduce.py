@@ -9,7 +9,6 @@ whole step of it.
 
 import pathlib
 
-import flax
 import jax
 import numpy as np
 
@@ -42,9 +41,8 @@ def reproduce(config, workdir, which):
     many = workers.vmapped(config)
     got = cell.train(config, row["data_set"], members, vmapped=many)[at]
     path = workers.weights_path(workdir, study, members[at])
-    require(path.exists(), f"{workdir} has no weights of row {row['row']}")
     new = {head: best.weights for head, best in got.best.items()}
-    stored = flax.serialization.from_bytes(new, path.read_bytes())
+    stored = workers.load(path, new)
     apart = _apart(new, stored)
     if apart:
         raise SiamjaxError(

@@ -1,15 +1,13 @@
 """One comparison from its config to its page."""
 
-import contextlib
-import fcntl
 import importlib.metadata
-import json
 import logging
 import os
 import pathlib
 import platform
 import sys
 
+from siamjax import files
 from siamjax.comparison import (
     cell,
     crew,
@@ -26,11 +24,14 @@ from siamjax.comparison import (
 )
 from siamjax.types import Interrupted, SiamjaxError
 
+_LOG = logging.getLogger(__name__)
+
 HEARTBEAT_S = 20
 STOPPED = "stopped, what is done is kept: the same command goes on"
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
 
 
+@studies.told()
 def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     """Searches, repeats, reads out and reports, from wherever it was.
 
@@ -47,7 +48,10 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     protocol.check(config)
     workdir = pathlib.Path(workdir)
     url = storage or f"sqlite:///{workdir / 'studies.db'}"
-    with _alone(workdir):
+    for tuning in report.tuning(config).values():
+        _LOG.warning("%s", tuning.line)
+    # One machine at a time, of those that share the folder; the next finds it done.
+    with files.locked(workdir, wait=True):
         sources.make(config)
         protocol.same(workdir, config)
         # Its tables are made now, or workers that begin together would all make them.
@@ -55,7 +59,7 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     if not unfinished:
         work(config, workdir, url)
     place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
-    with _alone(workdir):
+    with files.locked(workdir, wait=True):
         found = final.cells(config, place)
         read, mark = final.read(config, place, found, again=read_again)
         opened = workers.look(config, place.store, {})
@@ -64,27 +68,14 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     return made
 
 
-@contextlib.contextmanager
-def _alone(workdir):
-    """One machine at a time, of those that share the folder; the next finds it done.
-
-    The lock goes with the process, however it ends.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / "lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def write(workdir, config, made, traces):
     """results.csv, pairs.csv, tables, figures and the page of a report."""
     tables.write_csv(workdir / "results.csv", made["rows"])
     tables.write_csv(workdir / "pairs.csv", tables.pair_rows(made))
-    (workdir / "tables.md").write_text(tables.markdown(made), encoding="utf-8")
-    (workdir / "tables.tex").write_text(tables.latex(made), encoding="utf-8")
+    files.write_text(workdir / "tables.md", tables.markdown(made))
+    files.write_text(workdir / "tables.tex", tables.latex(made))
     about = settings(config)
-    text = json.dumps(about, indent=1, default=list)
-    (workdir / "settings.json").write_text(text + "\n", encoding="utf-8")
+    files.write_json(workdir / "settings.json", about, default=list)
     for data_set, heads in made["data_sets"].items():
         first = next(iter(heads.values()))
         baselines = [m for m in first["levels"] if m not in made["losses"]]
@@ -152,7 +143,7 @@ def _pinned(core, config, workdir, url):
 
 def _worker(config, workdir, url):
     try:
-        with crew.interrupted_by_sigterm():
+        with crew.interrupted_by_sigterm(), studies.told():
             place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
             workers.work(config, place)
     except KeyboardInterrupt:
@@ -161,5 +152,4 @@ def _worker(config, workdir, url):
 
 def _both(workdir, name):
     folder = workdir / "figures"
-    folder.mkdir(exist_ok=True)
     return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]

@@ -14,15 +14,32 @@ from siamjax.data import prepared, synthetic
 from siamjax.evaluation import baselines
 from siamjax.types import DataSet, Label, Series, Session, UsageError
 
+MADE_OF = "made_of"  # in meta.json: the source of a data set that made itself
+
 
 def make(config):
-    """Writes the data sets of a comparison that have a source and no folder yet."""
-    for data_set in config.data_sets.values():
-        how = data_set.get("source", {})
-        if how and prepared.read_meta(data_set.data.dir) is None:
-            how = dict(how)
-            made = SOURCES[how.pop("name")](**how)
-            prepared.write(data_set.data.dir, made, {})
+    """Writes the data sets of a comparison that have a source and no folder yet.
+
+    Raises:
+      UsageError: a folder was made from another source.
+    """
+    for name, data_set in config.data_sets.items():
+        how, folder = dict(data_set.get("source", {})), data_set.data.dir
+        if not how:
+            continue
+        meta = prepared.read_meta(folder)
+        if meta is None:
+            arguments = {k: v for k, v in how.items() if k != "name"}
+            made = SOURCES[how["name"]](**arguments)
+            made = made._replace(meta={**made.meta, MADE_OF: how})
+            prepared.write(folder, made, {})
+            continue
+        before = meta.get(MADE_OF, how)  # an older set does not say
+        require(
+            before == how,
+            f"{folder} was made of {before}, config.data_sets.{name}.source is {how}: "
+            "give another data.dir, or remove the folder",
+        )
 
 
 def check(config):

@@ -14,6 +14,7 @@ workers there are, or how fast each is.
 import contextlib
 import logging
 import math
+import re
 import warnings
 from typing import Any, NamedTuple
 
@@ -45,6 +46,7 @@ def storage(url, heartbeat_s):
       heartbeat_s: a worker that was silent for three times so long is dead.
     Raises:
       UsageError: there is no such database.
+      SiamjaxError: it is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -64,13 +66,52 @@ def storage(url, heartbeat_s):
     except ImportError as error:
         reason = error.__cause__ or error
         raise UsageError(
-            f"--storage={url} needs the driver of its database: {reason}"
+            f"--storage={_shown(url)} needs the driver of its database: {reason}"
+        ) from error
+    except sqlalchemy.exc.DatabaseError as error:
+        if isinstance(error, sqlalchemy.exc.OperationalError):
+            raise UsageError(
+                f"--storage={_shown(url)} does not open: {_reason(error)}"
+            ) from error
+        raise SiamjaxError(
+            f"{_shown(url)} cannot be read ({_reason(error)}): put the file back from "
+            "a copy, or compare in another --workdir"
         ) from error
     except Exception as error:  # SQLAlchemy's own kinds, and those of each driver
-        raise UsageError(f"--storage={url} does not open: {error}") from error
+        raise UsageError(f"--storage={_shown(url)} does not open: {error}") from error
     if store.engine.dialect.name == "sqlite":
         _lock_on_begin(store.engine)
     return store
+
+
+@contextlib.contextmanager
+def told():
+    """Turns what a database says later into one line: a full disk, damage, no answer.
+
+    Raises:
+      SiamjaxError: in place of the errors of optuna and of SQLAlchemy.
+    """
+    try:
+        yield
+    except (
+        optuna.exceptions.StorageInternalError,
+        sqlalchemy.exc.SQLAlchemyError,
+    ) as error:
+        raise SiamjaxError(
+            f"the database of the settings failed ({_reason(error)}): what is done is "
+            "kept, and the same command goes on once it can be written"
+        ) from error
+
+
+def _reason(error):
+    """What the database itself said, without the statement that it was asked."""
+    error = error.__cause__ or error
+    return " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+
+
+def _shown(url):
+    """A database URL without its password."""
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", url)
 
 
 def _lock_on_begin(engine):

@@ -1,10 +1,13 @@
 """A comparison as text: CSV, Markdown and LaTeX."""
 
 import csv
+import math
 
 import numpy as np
 
+from siamjax import files, text
 from siamjax.comparison.readouts import KNOWN, NOVEL
+from siamjax.evaluation.statistics import LEAST_CLUSTERS
 
 # After the first comes win/tie/loss: what is wider than a page hides at its right.
 COLUMNS = (
@@ -21,16 +24,17 @@ def write_csv(path, rows):
     """Rows, dicts with the same keys, as CSV; numbers so that they read back the
     same."""
     head = list(rows[0]) if rows else []
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, head, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    files.write_csv(path, [head, *([row[key] for key in head] for row in rows)])
 
 
 def read_csv(path):
     """The rows that `write_csv` wrote, all of them texts."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with (
+        files.damaged(path, "the command that wrote it writes it anew"),
+        open(path, newline="", encoding="utf-8") as file,
+    ):
+        rows = list(csv.DictReader(file, strict=True))
+        return [{k: files.uncell(v) for k, v in row.items()} for row in rows]
 
 
 def pair_rows(report):
@@ -39,14 +43,25 @@ def pair_rows(report):
         dict(
             data_set=data_set, head=head, metric=metric, group=NOVEL,
             first=p.first, second=p.second, difference=p.found.value,
-            low=p.found.low, high=p.found.high, p=p.found.p_value, p_holm=p.p_holm,
-            verdict={1: "first", 0: "tie", -1: "second"}[p.verdict],
+            **_tested(p), verdict={1: "first", 0: "tie", -1: "second"}[p.verdict],
         )
         for data_set, heads in report["data_sets"].items()
         for head, of in heads.items()
         for metric, found in of["pairs"].items()
         for p in found
     ]  # fmt: skip
+
+
+def _tested(pair):
+    """Interval and p of a pair; empty where there is no interval."""
+    columns = dict(low=pair.found.low, high=pair.found.high, p=pair.found.p_value)
+    columns["p_holm"] = pair.p_holm
+    return columns if has_interval(pair.found) else dict.fromkeys(columns, "")
+
+
+def has_interval(level):
+    """Whether a `statistics.Clustered` has an interval."""
+    return math.isfinite(level.high - level.low)
 
 
 def order(of):
@@ -64,13 +79,22 @@ def cells(report, of, method):
     values = [_cell(level.get((metric, group))) for _, metric, group in COLUMNS]
     tally = of["tally"]["one_shot"].get(method)
     return [
-        method if method in report["losses"] else f"{method} (baseline)",
+        shown(report, method),
         values[0],
         "/".join(map(str, tally)) if tally else "",
         *values[1:],
         f"{training.best_s:.1f}" if training else "",
         f"{100 * training.collapsed:.0f} %" if training else "",
     ]
+
+
+def shown(report, method):
+    """A method as tables show it."""
+    if method not in report["losses"]:
+        return f"{method} (baseline)"
+    if method in report["tuning"]:
+        return f"{method} ({report['tuning'][method].mark})"
+    return method
 
 
 HEADINGS = (
@@ -82,12 +106,14 @@ HEADINGS = (
 def markdown(report):
     """All tables, with what one must know to read them."""
     lines = [f"Read on {report['when']}{_again(report)}.", "", *summary(report), ""]
+    for note in tuning_notes(report):
+        lines += [text.printable(note), ""]
     for data_set, heads in report["data_sets"].items():
         for head, of in heads.items():
             lines += [f"### {data_set}, {head} head", "", *notes(of), ""]
             lines += _table(HEADINGS, [cells(report, of, m) for m in order(of)])
             lines += ["", *_settings(of), ""]
-    lines += [f"- {line}" for line in report["missing"]]
+    lines += [f"- {text.printable(line)}" for line in report["missing"]]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -107,7 +133,7 @@ def summary(report):
             head.append(f"{data_set}, heads' difference")
     rows = []
     for method in methods:
-        row = [method if method in report["losses"] else f"{method} (baseline)"]
+        row = [shown(report, method)]
         for data_set, _, of in parts:
             level = of["levels"].get(method, {}).get(("one_shot", NOVEL))
             tally = of["tally"]["one_shot"].get(method)
@@ -124,6 +150,10 @@ def notes(of):
     """How many witnesses there are, what they can show, and the warning."""
     alone, among = of["power"]["one_shot"]
     best = next((m for m in order(of) if m in of["training"]), None)
+    counts = dict(
+        conditions=of["conditions"], captures=of["captures"], repeats=of["repeats"]
+    )
+    few = [f"{n} {what}" for what, n in counts.items() if n < LEAST_CLUSTERS]
     lines = [
         f"On {of['conditions']} conditions that no training saw, {of['captures']} "
         f"captures, {of['repeats']} repeats: mean over conditions, ± half the interval "
@@ -134,8 +164,13 @@ def notes(of):
         if np.isfinite(alone)
         else "So few conditions, captures or repeats can show no difference.",
     ]
-    if best:
-        level = of["levels"][best]["one_shot", NOVEL]
+    if few:
+        lines.append(
+            f"No interval and no test: {' and '.join(few)} cannot carry one. Intervals "
+            f"are given from {LEAST_CLUSTERS} conditions, captures and repeats on: two "
+            "have one degree of freedom, and the width of an interval is chance."
+        )
+    if best and has_interval(level := of["levels"][best]["one_shot", NOVEL]):
         lines.append(
             f"Warning: for {best} the usual formula, which takes every draw for a "
             f"witness, gives ± {of['naive'][best]:.4f} in place of ± "
@@ -161,9 +196,18 @@ def latex(report):
                 ),
                 r"\bottomrule",
                 r"\end{tabular}",
+                *(
+                    rf"\par {_tex(note)}"
+                    for note in (*tuning_notes(report), *notes(of))
+                ),
                 "",
             ]
     return "\n".join(lines)
+
+
+def tuning_notes(report):
+    """A line for each loss without ranges of its own."""
+    return [f"Tuning: {found.line}." for found in report["tuning"].values()]
 
 
 def _settings(of):
@@ -181,24 +225,28 @@ def _again(report):
 def _cell(found):
     if found is None or not np.isfinite(found.value):
         return "–"
-    half = found.high - found.value
-    return (
-        f"{found.value:.3f} ± {half:.3f}" if np.isfinite(half) else f"{found.value:.3f}"
-    )
+    if not has_interval(found):
+        return f"{found.value:.3f} (no interval)"
+    return f"{found.value:.3f} ± {found.high - found.value:.3f}"
 
 
 def _table(head, rows):
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
+    return [_line(head), "|" + " --- |" * len(head), *map(_line, rows)]
 
 
-def _tex(text):
-    for plain, tex in (
-        ("\\", r"\textbackslash{}"), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"),
-        ("#", r"\#"), ("±", r"$\pm$"), ("–", "--"),
-    ):  # fmt: skip
-        text = text.replace(plain, tex)
-    return text
+def _line(cells):
+    """A row of a Markdown table; no name of a stranger ends a cell or the row."""
+    safe = (text.printable(cell).replace("|", r"\|") for cell in cells)
+    return "| " + " | ".join(safe) + " |"
+
+
+# What LaTeX would take for a command, and Unicode that its default fonts lack.
+_TEX = str.maketrans({
+    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#",
+    "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+})  # fmt: skip
+
+
+def _tex(cell):
+    return text.printable(cell).translate(_TEX)

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -10,8 +9,10 @@ from typing import Any, NamedTuple
 import flax
 import numpy as np
 
+from siamjax import files
 from siamjax.comparison import cell, protocol, studies
 from siamjax.comparison.protocol import REPEAT, TUNE
+from siamjax.types import SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
@@ -204,11 +205,24 @@ def digest(text):
 
 
 def save(path, weights):
-    """Writes weights as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_bytes(flax.serialization.to_bytes(weights))
-    os.replace(beside, path)
+    """Writes the weights of a cell."""
+    files.write_bytes(path, flax.serialization.to_bytes(weights))
+
+
+def load(path, like):
+    """The weights of a cell that `save` wrote.
+
+    Args:
+      path: see `weights_path`.
+      like: weights of the same form.
+    Raises:
+      SiamjaxError: the file is damaged or not there.
+    """
+    remedy = "put it back from a copy, or compare in another --workdir"
+    if not path.exists():
+        raise SiamjaxError(f"{path}, the weights of a cell, is not there: {remedy}")
+    with files.damaged(path, remedy):
+        return flax.serialization.from_bytes(like, path.read_bytes())
 
 
 def vmapped(config):

@@ -6,8 +6,12 @@ they lie far apart and rarely near a default. Any combination is a valid loss. A
 contrastive `pos_margin` below 0, one of those optima, is 0 with `power=1`.
 
 One's own loss declares them as an attribute: `my_loss.search = dict(beta=Range(1, 9))`.
+Where it declares none, its float arguments with a default above 0 are searched from a
+tenth of the default to ten times it, evenly over the logarithm.
 """
 
+import inspect
+import math
 from typing import NamedTuple
 
 from siamjax.losses import registry
@@ -24,6 +28,9 @@ class Range(NamedTuple):
 def _log(low, high):
     return Range(low, high, log=True)
 
+
+# A range that is not declared goes from the default by it to the default times it.
+DEFAULT_FACTOR = 10.0
 
 _TEMPERATURE = dict(temperature=_log(1e-4, 0.5))
 _PROXY_SCALE = _log(4.0, 256.0)
@@ -109,12 +116,40 @@ def filled(spec, values):
 
 
 def _space(part):
-    """The entry of the loss whose settings the text has, else its own attribute."""
+    """The entry of the loss whose settings the text has, else its own attribute, else
+    ranges around its defaults."""
     for key in reversed(SEARCH):
         entry = registry.parts(key)[0]
         if entry.name == part.name and entry.given.items() <= part.given.items():
             return SEARCH[key]
-    return getattr(registry.find(part.name), "search", {})
+    function = registry.find(part.name)
+    if part.name in registry.LOSSES or hasattr(function, "search"):
+        return getattr(function, "search", {})
+    return _around_defaults(function)
+
+
+def _around_defaults(function):
+    """A `Range` around the default of each float argument whose default is above 0."""
+    return {
+        name: _log(p.default / DEFAULT_FACTOR, p.default * DEFAULT_FACTOR)
+        for name, p in inspect.signature(function).parameters.items()
+        if type(p.default) is float or p.annotation in (float, "float")
+        if isinstance(p.default, int | float) and 0 < p.default < math.inf
+    }
+
+
+def undeclared(spec: str) -> dict[str, Range]:
+    """What of `free` is searched around its default, for its loss declares nothing."""
+    parts = registry.parts(spec)
+    names = {
+        f"{i}.{name}" if len(parts) > 1 else name
+        for i, part in enumerate(parts)
+        if part.name not in registry.LOSSES
+        for function in [registry.find(part.name)]
+        if not hasattr(function, "search")
+        for name in _around_defaults(function)
+    }
+    return {name: space for name, space in free(spec).items() if name in names}
 
 
 def _set(part, values):

@@ -1,0 +1,193 @@
+"""What a comparison writes and says: damage in one line, no interval from too few."""
+
+import numpy as np
+import pytest
+
+from configs import compare
+from siamjax.comparison import (
+    analysis,
+    final,
+    page,
+    protocol,
+    report,
+    sources,
+    studies,
+    tables,
+    workers,
+)
+from siamjax.comparison.readouts import NOVEL
+from siamjax.data import prepared
+from siamjax.types import DataSet, SiamjaxError, UsageError
+from tests import small_data
+
+GARBAGE = b"\x00\xff{not what it was"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """On a data set of two sessions, which nothing is trained on."""
+    config = compare.get_config()
+    data(tmp_path, seed=0)
+    config.data_sets = dict(small=dict(data=dict(dir=str(tmp_path / "data"))))
+    return config
+
+
+def data(tmp_path, seed, conditions=("blocked", "busy")):
+    sessions = tuple(small_data.session(c, c, seed) for c in conditions)
+    prepared.write(tmp_path / "data", DataSet(sessions, small_data.KINDS, {}), {})
+
+
+def read_mark(config, folder):
+    final.read(config, workers.Place(folder, None), [])
+
+
+@pytest.mark.parametrize(
+    "name, read, remedy",
+    [
+        ("config.json", lambda c, f: protocol.same(f, c), "another --workdir"),
+        ("data.json", lambda c, f: protocol.same(f, c), "another --workdir"),
+        ("test_was_read.json", read_mark, "put it back"),
+        ("cell.npz", lambda c, f: final._load(f / "cell.npz"), "delete it"),
+        ("w.msgpack", lambda c, f: workers.load(f / "w.msgpack", {}), "from a copy"),
+        ("rows.csv", lambda c, f: tables.read_csv(f / "rows.csv"), "writes it anew"),
+        ("s.db", lambda c, f: studies.storage(f"sqlite:///{f / 's.db'}", 1), "a copy"),
+    ],
+)
+def test_a_damaged_file_is_one_line_with_a_remedy(config, tmp_path, name, read, remedy):
+    (tmp_path / name).write_bytes(GARBAGE * 100)
+    with pytest.raises(SiamjaxError, match=remedy) as raised:
+        read(config, tmp_path)
+    assert not isinstance(raised.value, UsageError)
+    assert name in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_weights_that_are_gone_are_one_line(tmp_path):
+    with pytest.raises(SiamjaxError, match=r"gone.msgpack, .* is not there: put it"):
+        workers.load(tmp_path / "gone.msgpack", {})
+
+
+def test_a_password_is_not_shown():
+    with pytest.raises(UsageError, match=r"postgresql\+x://me:\*\*\*@host") as raised:
+        studies.storage("postgresql+x://me:secret@host/name", 1)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_database_that_fails_later_is_one_line(tmp_path):
+    path = tmp_path / "s.db"
+    store = studies.storage(f"sqlite:///{path}", 1)
+    store.engine.dispose()
+    path.write_bytes(GARBAGE * 1000)
+    with (
+        pytest.raises(SiamjaxError, match=r"not a database.*the same command"),
+        studies.told(),
+    ):
+        studies.open_study(store, protocol.Study("small", "tune", "nca"), [None])
+
+
+def test_a_workdir_is_for_one_content_of_its_data(config, tmp_path):
+    workdir, folder = tmp_path / "workdir", str(tmp_path / "data")
+    protocol.same(workdir, config)
+    protocol.same(workdir, config)
+    assert protocol.conditions(folder) == ["blocked", "busy"]
+    data(tmp_path, seed=1, conditions=("blocked", "slow"))
+    assert protocol.conditions(folder) == ["blocked", "slow"]
+    with pytest.raises(UsageError, match="other data in small"):
+        protocol.same(workdir, config)
+
+
+def test_a_folder_is_made_of_one_source(tmp_path):
+    config = compare.get_config("synthetic")
+    config.data_sets.synthetic.source = dict(
+        name="synthetic", seed=1, conditions=3, sessions=3
+    )
+    config.data_sets.synthetic.data.dir = str(tmp_path / "made")
+    sources.make(config)
+    sources.make(config)
+    config.data_sets.synthetic.source.seed = 2
+    with pytest.raises(UsageError, match=r"seed': 1.*seed': 2.*remove the"):
+        sources.make(config)
+
+
+def test_names_of_strangers_are_safe_in_tables(tmp_path):
+    rows = [{"method": "=cmd|'/c'!A0", "x": -1.5}, {"method": "a\x1b[2Jb", "x": 0.1}]
+    tables.write_csv(tmp_path / "rows.csv", rows)
+    assert "\n'=cmd|'/c'!A0,-1.5\n" in (tmp_path / "rows.csv").read_text()
+    read = tables.read_csv(tmp_path / "rows.csv")
+    assert [row["method"] for row in read] == [row["method"] for row in rows]
+    (_, _, line) = tables._table(["method"], [["a|b\x1b[2J\n"]])
+    assert line == r"| a\|b\x1b[2J\n |"
+    assert tables._tex("a_{$^~\\}") == (
+        r"a\_\{\$\textasciicircum{}\textasciitilde{}\textbackslash{}\}"
+    )
+
+
+def made(repeats, tuning=None):
+    """The report of two losses on 4 conditions of 3 captures."""
+    r, c, k = np.indices((repeats, 4, 3)).reshape(3, -1)
+    rng, losses = np.random.default_rng(0), ("triplet", "own.mine")
+    scores = {
+        loss: analysis.Scores(
+            rng.uniform(size=len(r)), np.full(len(r), 1 / len(r)), c, 3 * c + k, r, 1e3
+        )
+        for loss in losses
+    }
+    pairs = analysis.pairs(scores)
+    of = dict(
+        levels={m: {("one_shot", NOVEL): analysis.level(s)} for m, s in scores.items()},
+        pairs=dict(one_shot=pairs), tally=dict(one_shot=analysis.tally(pairs)),
+        ranks=dict(one_shot=analysis.ranks(scores)),
+        power=dict(one_shot=analysis.power(pairs)),
+        naive={m: analysis.naive(s) for m, s in scores.items()},
+        conditions=4, captures=12, repeats=repeats,
+        training={m: report.Training(m, 10.0, 1.0, 0.0, 0.0) for m in losses},
+    )  # fmt: skip
+    return dict(
+        when="today", times=1, losses=losses, data_sets=dict(small=dict(match=of)),
+        heads=dict(small={}), missing=[], tuning=tuning or {},
+    )  # fmt: skip
+
+
+def texts(found, tmp_path):
+    page.write(tmp_path / "page.html", found, {}, {})
+    html = (tmp_path / "page.html").read_text()
+    return tables.markdown(found), tables.latex(found), html[html.index('"tables"') :]
+
+
+def test_two_repeats_carry_no_interval_and_three_do(tmp_path):
+    for shown in texts(made(repeats=2), tmp_path):
+        assert shown.count("(no interval)") >= 2
+        assert "2 repeats cannot carry one" in shown
+        assert "from 3 conditions, captures and repeats on" in shown
+        assert "± inf" not in shown and "Infinity" not in shown
+    (row,) = tables.pair_rows(made(repeats=2))
+    assert row["low"] == row["p"] == "" and row["verdict"] == "tie"
+    for shown in texts(made(repeats=3), tmp_path):
+        assert "no interval" not in shown.lower()
+    (row,) = tables.pair_rows(made(repeats=3))
+    assert row["low"] < row["difference"] < row["high"] and 0 < row["p"] <= 1
+
+
+def untuned(embeddings, labels, *, squared=True):
+    return embeddings.sum()
+
+
+def around(embeddings, labels, *, reach=0.5):
+    return reach * embeddings.sum()
+
+
+def test_a_loss_that_is_not_tuned_is_told_everywhere(tmp_path):
+    config = compare.get_config()
+    config.losses = ("triplet", f"{__name__}.untuned", f"{__name__}.around", "npairs:")
+    config.losses += ("triplet:margin=0.2,mining=all",)
+    tuning = report.tuning(config)
+    marks = {loss: found.mark for loss, found in tuning.items()}
+    assert marks == {
+        f"{__name__}.untuned": "not tuned",
+        f"{__name__}.around": "default ranges",
+        "npairs:": "not tuned",
+        "triplet:margin=0.2,mining=all": "not tuned",
+    }
+    assert "reach 0.05 to 5" in tuning[f"{__name__}.around"].line
+    one = {"own.mine": tuning[f"{__name__}.untuned"]}
+    for shown in texts(made(3, one), tmp_path):
+        assert "own.mine (not tuned)" in shown and "is NOT TUNED" in shown
