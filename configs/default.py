@@ -28,8 +28,8 @@ def get_config():
             test_captures=(),  # patterns of names; empty: folds decide
             valid_captures=(),  # beside test_captures
             folds=4,  # captures of each condition are dealt into so many
-            test_fold=0,
-            valid_fold=1,
+            test_fold=0,  # -1: none
+            valid_fold=1,  # -1: each in turn, then a run on all: see configs/all.py
             novel_valid=(
                 "link_flap",
                 "server_overload",

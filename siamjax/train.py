@@ -14,9 +14,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run writes.", require
 def main(argv):
     cli.no_arguments(argv)
     from siamjax.identification import assess  # after the flags: a usage error is quick
-    from siamjax.training import loop
+    from siamjax.training import folds
 
-    loop.train(_CONFIG.value, _WORKDIR.value)
+    folds.train(_CONFIG.value, _WORKDIR.value)
     assess.evaluate(_WORKDIR.value)
 
 

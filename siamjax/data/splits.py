@@ -26,6 +26,9 @@ from siamjax.types import (
     UsageError,
 )
 
+# In place of a fold: no capture is set aside.
+NONE = -1
+
 
 class Splits(NamedTuple):
     """All that training and evaluation read of a data set. S sessions, C conditions."""
@@ -283,6 +286,7 @@ def roles(sessions, config):
     All captures of a novel condition are for the test, of one in `novel_valid` for
     validation: nothing of them is trained on, not even their normal windows. A known
     condition with too few captures for all roles is trained on first, then tested.
+    `NONE` in place of a fold sets nothing aside for its role.
 
     Where `config.test_captures` names captures, it and `valid_captures` decide alone:
     patterns of names, as of files.
@@ -291,13 +295,14 @@ def roles(sessions, config):
         patterns = {VALID: config.valid_captures, TEST: config.test_captures}
         out = [_role(session.name, patterns) for session in sessions]
         return np.array(out)
-    if max(config.test_fold, config.valid_fold) >= config.folds or (
-        config.test_fold == config.valid_fold
+    aside = [fold for fold in (config.test_fold, config.valid_fold) if fold != NONE]
+    if not all(0 <= fold < config.folds for fold in aside) or (
+        len(set(aside)) < len(aside)
     ):
         raise UsageError(
             f"config.data.test_fold {config.test_fold} and valid_fold "
-            f"{config.valid_fold} must be two different folds below folds "
-            f"{config.folds}"
+            f"{config.valid_fold} must be two different folds from 0, below folds "
+            f"{config.folds}; {NONE}: none"
         )
     kinds, role_of = {}, {}
     for session in sorted(sessions, key=lambda s: s.name):

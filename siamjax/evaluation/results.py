@@ -28,6 +28,9 @@ conditions of the recall of each, told apart among the conditions of all groups.
   losses            {head: the settings of its loss, defaults as well}
   rule              see `identification.decide.Rule`
   identification    see `identification.tally`
+  out_of_fold       of a run on all captures: {identification: what its fold runs say of
+                    captures that they did not see, unknown: the threshold of distance
+                    that each of them alone would set}
   data              {dir, sha256: of the content, new: names of captures that are new
                     since training}
 """
@@ -119,11 +122,19 @@ def build(
     )  # fmt: skip
 
 
+def nothing() -> dict[str, Any]:
+    """Results of a run without a test capture, in the form of `build`."""
+    empty: dict[str, Any] = dict(conditions={}, methods={}, shots={})
+    return dict(schema=SCHEMA, captures=0, windows=0, **empty)
+
+
 def table(results: dict[str, Any]) -> str:
     """The results as aligned text, at most 100 columns wide.
 
     A baseline is marked where it is better than `main` beyond chance, see `is_better`.
     """
+    if not results["shots"]:
+        return "no capture is set aside for the test: nothing is judged\n"
     lines: list[str] = []
     main, count = printable(results["main"]), len(results["conditions"])
     for shots, part in results["shots"].items():

@@ -9,10 +9,10 @@ import numpy as np
 from siamjax import files
 from siamjax.data import features
 from siamjax.evaluation import baselines, one_shot, results
-from siamjax.identification import decide, enrol, examples, tally
+from siamjax.identification import decide, enrol, examples, out_of_fold, tally
 from siamjax.reports import plots, projector
-from siamjax.training import restored, step
-from siamjax.types import NORMAL, TEST, SiamjaxError
+from siamjax.training import folds, restored, step
+from siamjax.types import NORMAL, TEST, VALID, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +30,9 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     for the test captures of the run's own data set; for another one into a folder of
     its own in workdir, where the examples and the rule are those of the run.
 
+    Of a run that set no capture aside for the test there are no tables. A run on all
+    captures is told of by its fold runs: what they say of captures they did not see.
+
     Args:
       workdir: of siamjax-train.
       data: another prepared data set; by default that of the training.
@@ -37,38 +40,26 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
       What results.json holds, see `evaluation.results`.
     Raises:
       UsageError: the data does not fit the run.
-      SiamjaxError: no run, or nothing to judge it by.
+      SiamjaxError: no run, or nothing in the other data set to judge it by.
     """
     workdir = pathlib.Path(workdir)
     run = restored.open_run(workdir)
     splits = restored.read_data(run, data)
-    if not splits.inside(TEST).any():
-        raise SiamjaxError(
-            f"{data or run.config.data.dir} has no capture to judge {workdir} by: give "
-            "captures that it was not trained on"
-        )
+    judgeable, unseen = splits.inside(TEST).any(), {}
     if data:
+        if not judgeable:
+            raise SiamjaxError(
+                f"{data} has no capture to judge {workdir} by: give captures that it "
+                "was not trained on"
+            )
         chosen, rule = enrol.stored(run)
         folder = evaluation_folder(workdir, data, splits.sha256)
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        chosen, rule = enrol.enrol(run, splits)
+        chosen, rule, unseen = enrolled(run, splits)
         folder = workdir
         examples.write_csv(folder / "examples.csv", chosen)
-    windows, library = splits.judged(TEST)
-    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
-    x = np.asarray(features.features(counts, baseline, run.scaler))
-    points = run.embed(counts, baseline)
-    decided = run.config.decide_with
-    heads = {
-        f"{head} head": points[head] for head in sorted(points, key=decided.__ne__)
-    }
-    simple = {name: point(x) for name, point in baselines.BASELINES.items()}
-    simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
-    found = results.build(
-        heads, simple, windows.condition, windows.session, splits.conditions,
-        groups(splits), draws=run.config.draws, seed=0, library=library,
-    )  # fmt: skip
+    found = recalls(run, splits, folder) if judgeable else results.nothing()
     verdicts = identified(run, splits, chosen, rule)
     found |= dict(
         step=run.step,
@@ -79,17 +70,67 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
         rule=rule._asdict(),
         identification=tally.count(verdicts, near_s(run.config)),
         losses=step.hyper_parameters(run.config),
+        **unseen,
     )
     files.write_json(folder / results.FILE, found, allow_nan=False)
     for name, rows in results.csv_tables(found).items():
         files.write_csv(folder / name, rows)
-    draw(folder, run, splits, windows, points, library)
     print(results.table(found))
     for line in tally.lines(found["identification"]):
         print(line)
+    if unseen:
+        counts = unseen["out_of_fold"]["identification"]
+        for line in tally.lines(counts, "identification of captures out of fold:"):
+            print(line)
     if data:
         print(f"\nwritten to {folder}")
     return found
+
+
+def enrolled(run, splits):
+    """Learns and stores the examples and the rule of a run.
+
+    Returns:
+      `Examples`, `Rule`, and the part `out_of_fold` of results.json: of a run on all
+      captures what its fold runs say of captures that they did not see.
+    """
+    if not folds.trains_on_all(run.config):
+        return *enrol.enrol(run, splits), {}
+    opened = out_of_fold.open_folds(run)
+    rule = out_of_fold.rule(opened)
+    chosen = out_of_fold.default_examples(opened, run, splits)
+    enrol.store(run, chosen, rule)
+    verdicts = [
+        row
+        for fold in opened
+        for row in identified(fold.run, fold.splits, fold.examples, rule, VALID)
+    ]
+    counts = tally.count(verdicts, near_s(run.config))
+    thresholds = [fold.unknown for fold in opened]
+    return (
+        chosen,
+        rule,
+        dict(out_of_fold=dict(unknown=thresholds, identification=counts)),
+    )
+
+
+def recalls(run, splits, folder):
+    """The one-shot tables of a run on its test captures, and the pictures of them."""
+    windows, library = splits.judged(TEST)
+    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
+    x = np.asarray(features.features(counts, baseline, run.scaler))
+    points = run.embed(counts, baseline)
+    decided = run.config.decide_with
+    heads = {
+        f"{head} head": points[head] for head in sorted(points, key=decided.__ne__)
+    }
+    simple = {name: point(x) for name, point in baselines.BASELINES.items()}
+    simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
+    draw(folder, run, splits, windows, points, library)
+    return results.build(
+        heads, simple, windows.condition, windows.session, splits.conditions,
+        groups(splits), draws=run.config.draws, seed=0, library=library,
+    )  # fmt: skip
 
 
 def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
@@ -114,10 +155,10 @@ def groups(splits):
     )
 
 
-def identified(run, splits, chosen, rule):
-    """`tally.Row`s of the test captures that have one fault or none."""
+def identified(run, splits, chosen, rule, role=TEST):
+    """`tally.Row`s of the captures of a role that have one fault or none."""
     rows = []
-    for i in np.flatnonzero(splits.role == TEST):
+    for i in np.flatnonzero(splits.role == role):
         labels = splits.labels[i]
         if len(labels) > 1:  # which of them would be the right one?
             continue

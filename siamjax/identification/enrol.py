@@ -45,11 +45,16 @@ def enrol(run, splits):
             (*session_evidence(run, splits, i, chosen), splits.labels[i])
             for i in np.flatnonzero(splits.role == role)
         ],
-        *gaps(run, splits, known),
+        *gaps(run, splits, *_held_out(splits, known, splits.novel_valid)),
     )
+    store(run, chosen, rule)
+    return chosen, rule
+
+
+def store(run, chosen, rule):
+    """Writes examples and rule into the workdir of a run."""
     examples.save(pathlib.Path(run.workdir) / EXAMPLES, chosen)
     files.write_json(pathlib.Path(run.workdir) / RULE, rule._asdict())
-    return chosen, rule
 
 
 def stored(run):
@@ -80,44 +85,55 @@ def stored(run):
     return chosen, rule
 
 
-def medoids(run, splits, names):
-    """`Examples`: of each condition the validation window nearest to all its others;
-    the training window where no validation capture shows the condition."""
-    places, counts, baselines = [], [], []
+def medoids(run, splits, names, roles=(VALID, TRAIN)):
+    """`Examples`: of each condition the window nearest to all its others, among those
+    of the first role that shows the condition."""
+    chosen = []
     for name in names:
-        windows = splits.of(VALID, [name])
-        if not len(windows.start):
-            windows = splits.of(TRAIN, [name])
-        if not len(windows.start):
-            continue
-        x, baseline = inputs(splits, windows, run.config.data.bins)
-        points = run.embed(x, baseline)[run.config.decide_with]
-        # Each capture counts alike, however many windows it has.
-        weight = 1.0 / np.array([(windows.session == s).sum() for s in windows.session])
-        gap = np.sqrt(((points[:, None] - points[None]) ** 2).sum(-1))
-        best = int((gap * weight[None]).sum(1).argmin())
-        start_s = float(windows.start[best] * run.config.data.bin_s)
-        capture = splits.sessions[windows.session[best]]
-        places.append(examples.Place(name, capture, start_s))
-        counts.append(x[best])
-        baselines.append([baseline.mean[best], baseline.deviation[best]])
-    mean, deviation = np.stack([np.stack(b) for b in baselines], 1)
-    return examples.Examples(tuple(places), np.stack(counts), Baseline(mean, deviation))
+        shown = [splits.inside(role, [name]) for role in roles]
+        rows = next((np.flatnonzero(some) for some in shown if some.any()), ())
+        if len(rows):
+            windows = take(splits.windows, rows)
+            x = inputs(splits, windows, run.config.data.bins)
+            points = run.embed(*x)[run.config.decide_with]
+            chosen.append(rows[mean_distance(points, windows.session).argmin()])
+    return examples_of(run, splits, take(splits.windows, np.array(chosen)))
 
 
-def gaps(run, splits, known, draws=100):
-    """Distances of validation windows to the nearest example, one a known condition.
+def examples_of(run, splits, windows):
+    """`Examples` of labelled windows of a data set."""
+    places = tuple(
+        examples.Place(
+            splits.conditions[condition],
+            splits.sessions[session],
+            float(start * run.config.data.bin_s),
+        )
+        for session, start, condition in zip(*windows)
+    )
+    return examples.Examples(places, *inputs(splits, windows, run.config.data.bins))
+
+
+def mean_distance(points, captures, rows=slice(None)):
+    """`[R]` mean distance of rows to all points `[N, E]`, each capture counting
+    alike."""
+    weight = 1.0 / np.array([(captures == capture).sum() for capture in captures])
+    gap = np.sqrt(((points[rows, None] - points[None]) ** 2).sum(-1))
+    return (gap * weight[None]).sum(1) / weight.sum()
+
+
+def gaps(run, splits, windows, library, draws=100):
+    """Distances of windows to the nearest example, one a known condition.
 
     Examples are drawn anew many times and never judge a window of their own capture,
-    for the default examples are themselves validation windows. A condition with one
-    validation capture takes its examples from training captures; of one without any,
-    training windows stand for it.
+    for the default examples are themselves validation windows.
 
+    Args:
+      windows: `types.Windows` of known and `novel_valid` conditions, N of them.
+      library: `[N]` bool, those that are only examples, see `evaluation.one_shot`.
     Returns:
       Of windows of known conditions, each condition with as many, and of novel ones.
     """
-    novel = splits.novel_valid
-    windows, library = _held_out(splits, known, novel)
+    known, novel = splits.conditions[: splits.known], splits.novel_valid
     points = run.embed(*inputs(splits, windows, run.config.data.bins))
     points = points[run.config.decide_with]
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
@@ -143,8 +159,12 @@ def gaps(run, splits, known, draws=100):
 
 
 def _held_out(splits, known, novel):
-    """Windows that distances are learnt from, and `[N]` bool: those only to compare
-    with."""
+    """Windows that distances are learnt from, and `[N]` bool: those that are examples
+    alone.
+
+    A condition with one validation capture takes its examples from training captures;
+    of one without any, training windows stand for it.
+    """
     chosen = splits.inside(VALID, known + novel)
     library = np.zeros_like(chosen)
     for name in known:

@@ -168,8 +168,7 @@ def gather(workdir):
         )
     if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
-    if evaluated(workdir):
-        found = read_results(workdir)
+    if evaluated(workdir) and (found := read_results(workdir))["shots"]:
         data["results"] = found
         data["results_text"] = evaluation_results.table(found)
         data |= look(workdir, found)

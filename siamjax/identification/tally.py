@@ -79,11 +79,15 @@ def count(rows: Sequence[Row], near_s: float) -> dict[str, Any]:
     }
 
 
-def lines(counts: dict[str, Any]) -> Iterator[str]:
+def lines(
+    counts: dict[str, Any],
+    title: str = "identification of test captures with the examples and the rule of "
+    "the run:",
+) -> Iterator[str]:
     """What `count` gives, in words."""
     if not counts["captures"]:
         return
-    yield "identification of test captures with the examples and the rule of the run:"
+    yield title
     for group, words in ((KNOWN, "named right"), (UNSEEN, "called unknown")):
         faults = counts[group]
         if not faults["captures"]:

@@ -41,27 +41,31 @@ class Pause(NamedTuple):
     trace: bool
 
 
-def rhythm(config, first):
-    """The pauses after step `first`, the same as those of a run that was not cut."""
-    traced = set(trace.rhythm(config.steps, config.trace_frames))
-    for at in range(first + 1, config.steps + 1):
-        last = at == config.steps
+def rhythm(config, first, end):
+    """The pauses after step `first` to the last one, as those of a run that was not
+    cut."""
+    traced = set(trace.rhythm(end, config.trace_frames))
+    for at in range(first + 1, end + 1):
+        last = at == end
         log = last or at % config.log_every == 0
         evaluate = last or at % config.evaluate_every == 0
         if log or evaluate or at in traced:
             yield Pause(at, log, evaluate, at in traced)
 
 
-def train(config, workdir):
+def train(config, workdir, until=None):
     """Runs to `config.steps`, going on from the last checkpoint of workdir.
 
     Args:
       config: see configs/default.py.
       workdir: gets config.json, checkpoints, scalars.csv and TensorBoard's events.
+      until: the step to stop after, where that is before `config.steps`; what follows
+        from `config.steps`, as the learning rate, stays as it is.
     Raises:
       UsageError: workdir belongs to another config; the config does not fit the data.
       Interrupted: SIGTERM or Ctrl-C, after saving.
     """
+    end = until or config.steps
     found = devices.prepare(config.platform)
     splits = open_splits(config.data)
     for line in splits.left_out:
@@ -90,11 +94,11 @@ def train(config, workdir):
         with (
             scalars.writer(workdir, at) as write,
             tracer.tracer(workdir, at, splits, parts, config, points) as (see, flush),
-            _progress(config.steps, at) as bar,
+            _progress(end, at) as bar,
         ):
             if at == 0 and config.trace_frames:
                 see(now, at)
-            for pause in rhythm(config, at):
+            for pause in rhythm(config, at, end):
                 now, metrics = run(now, pause.step - at, data)
                 at, logged = pause.step, {}
                 if pause.log:

@@ -1,0 +1,130 @@
+"""A run on all captures: runs on folds choose how many steps it takes.
+
+Where no fold is set aside for validation (`config.data.valid_fold` is -1), each fold in
+turn validates a run of its own in WORKDIR/folds, for which some faults are held out as
+new ones. The mean of their validation scores says after how many steps the run on all
+captures stops. From what each fold run did not see, `identification.out_of_fold` learns
+the examples and the rule.
+"""
+
+import logging
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from siamjax import checks
+from siamjax.data.splits import NONE, open_splits
+from siamjax.reports import scalars
+from siamjax.training import loop
+from siamjax.training.state import TrainState
+from siamjax.types import NORMAL
+
+_LOG = logging.getLogger(__name__)
+
+FOLDER = "folds"
+
+
+class FoldRun(NamedTuple):
+    """A run that does not train on one fold."""
+
+    workdir: pathlib.Path
+    config: ConfigDict
+
+
+def trains_on_all(config: ConfigDict) -> bool:
+    """Whether each fold in turn validates, so that nothing is set aside for it."""
+    data = config.data
+    return data.valid_fold == NONE and not data.get("test_captures")
+
+
+def train(config: ConfigDict, workdir: str | pathlib.Path) -> TrainState:
+    """Trains a run, after runs on folds where it is to train on all captures.
+
+    Every stage goes on where it was cut; one that is done is opened and left as it is.
+
+    Args:
+      config: see configs/default.py.
+      workdir: see `loop.train`; gets folds/0, folds/1, ... beside.
+    Raises:
+      UsageError, Interrupted: see `loop.train`.
+    """
+    if not trains_on_all(config):
+        return loop.train(config, workdir)
+    config, runs = plan(config, workdir)
+    loop.same_config(workdir, config)
+    for i, run in enumerate(runs, 1):
+        new = ", ".join(run.config.data.novel_valid) or "none"
+        _LOG.info(
+            "stage %d of %d: fold %d validates; faults held out as new: %s",
+            i, len(runs) + 1, run.config.data.valid_fold, new,
+        )  # fmt: skip
+        loop.train(run.config, run.workdir)
+    steps = best_steps(runs, config.steps)
+    _LOG.info(
+        "stage %d of %d: training on all captures for %d steps, the best of the folds",
+        len(runs) + 1, len(runs) + 1, steps,
+    )  # fmt: skip
+    return loop.train(config, workdir, until=steps)
+
+
+def plan(
+    config: ConfigDict, workdir: str | pathlib.Path
+) -> tuple[ConfigDict, list[FoldRun]]:
+    """The config of the run on all captures, and its fold runs.
+
+    Each known fault is held out in one fold, as long as that leaves one to train on. A
+    batch has no more conditions than the fold runs know.
+    """
+    checks.require(
+        not config.data.novel_valid,
+        "config.data.valid_fold is -1, so each fold holds out faults of its own: "
+        "config.data.novel_valid must be ()",
+    )
+    splits = open_splits(config.data)
+    faults = [name for name in splits.conditions[: splits.known] if name != NORMAL]
+    config = config.copy_and_resolve_references()
+    folders = workdirs(config, workdir)
+    held_out = {
+        fold: tuple(faults[i :: len(folders)]) if len(faults) > 1 else ()
+        for i, fold in enumerate(folders)
+    }
+    fewest = splits.known - max(map(len, held_out.values()))
+    if config.batch.conditions > fewest:
+        _LOG.info(
+            "config.batch.conditions is %d, a fold run knows %d: that many are taken",
+            config.batch.conditions, fewest,
+        )  # fmt: skip
+        config.batch.conditions = fewest
+    runs = []
+    for fold, names in held_out.items():
+        of_fold = config.copy_and_resolve_references()
+        of_fold.data.update(valid_fold=fold, novel_valid=names)
+        runs.append(FoldRun(folders[fold], of_fold))
+    return config, runs
+
+
+def workdirs(
+    config: ConfigDict, workdir: str | pathlib.Path
+) -> dict[int, pathlib.Path]:
+    """{fold: the workdir of its run} of a run on all captures."""
+    return {
+        fold: pathlib.Path(workdir) / FOLDER / str(fold)
+        for fold in range(config.data.folds)
+        if fold != config.data.test_fold
+    }
+
+
+def best_steps(runs: list[FoldRun], steps: int) -> int:
+    """The first step at which the mean validation score of the folds is highest.
+
+    The last step where nothing could be judged; a fold that judges nothing has no say.
+    """
+    scores = {}
+    for run in runs:
+        evaluated = scalars.read(run.workdir).get("valid/score", ((), ()))
+        for step, score in zip(*evaluated):
+            scores.setdefault(step, []).append(score)
+    means = {step: np.mean(of) for step, of in sorted(scores.items())}
+    return max(means, key=means.get, default=steps)

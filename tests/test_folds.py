@@ -1,0 +1,120 @@
+"""A run on all captures: stages, steps, and what it learns from its folds."""
+
+import json
+
+import numpy as np
+import pytest
+
+from siamjax.data.splits import open_splits
+from siamjax.identification import assess, identify, out_of_fold
+from siamjax.training import checkpoints, folds, loop, restored
+from siamjax.types import TRAIN, VALID, UsageError
+from tests import small_data
+from tests.test_training import one_device_and_cache  # noqa: F401, a fixture
+
+CAPTURE = "data/testbed/captures/blocked_005.pcap.xz"
+
+
+def config_of(folder, steps=4):
+    config = small_data.config(folder, steps)
+    config.data.update(novel=(), novel_valid=(), test_fold=-1, valid_fold=-1, folds=2)
+    config.batch.conditions, config.evaluate_every, config.trace_frames = 9, 2, 0
+    return config
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "prepared"
+    small_data.write(folder, captures=4)
+    return config_of(folder)
+
+
+def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
+    fitted, runs = folds.plan(config, tmp_path)
+    assert [run.workdir.name for run in runs] == ["0", "1"]
+    held = [set(run.config.data.novel_valid) for run in runs]
+    assert held == [{"blocked", "overload"}, {"busy", "slow"}]
+    assert fitted.batch.conditions == 3  # normal and two of four faults
+    unseen = []
+    for run in runs:
+        splits = open_splits(run.config.data)
+        assert set(splits.role) == {TRAIN, VALID}
+        unseen += [n for n, r in zip(splits.sessions, splits.role) if r == VALID]
+    assert set(unseen) == set(splits.sessions)
+    assert set(open_splits(fitted.data).role) == {TRAIN}
+    assert folds.plan(fitted, tmp_path)[0] == fitted
+    with pytest.raises(UsageError, match="novel_valid must be"):
+        other = config.copy_and_resolve_references()
+        other.data.novel_valid = ("slow",)
+        folds.plan(other, tmp_path)
+
+
+def test_the_best_step_is_that_of_the_mean_over_folds(tmp_path):
+    for fold, scores in enumerate([(0.5, 0.9, 0.6), (0.6, 0.6, 0.9)]):
+        rows = [f"{10 * i},valid/score,{x}" for i, x in enumerate(scores, 1)]
+        (tmp_path / str(fold)).mkdir()
+        (tmp_path / str(fold) / "scalars.csv").write_text(
+            "\n".join(["step,name,value", *rows, ""])
+        )
+    runs = [folds.FoldRun(tmp_path / name, None) for name in ("0", "1", "none")]
+    assert folds.best_steps(runs, 30) == 20
+    assert (
+        folds.best_steps(runs[:1], 30) == 20 and folds.best_steps(runs[1:2], 30) == 30
+    )
+    assert folds.best_steps(runs[2:], 30) == 30
+
+
+def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
+    config, tmp_path, monkeypatch, caplog, capsys
+):
+    caplog.set_level("INFO")
+    checked, logs = loop._checked, []
+
+    def cut(metrics, step):
+        logs.append(step)
+        if len(logs) in (3, 6):  # in the second fold, in the last stage
+            raise KeyError("cut")
+        return checked(metrics, step)
+
+    monkeypatch.setattr(loop, "_checked", cut)
+    for _ in range(2):
+        with pytest.raises(KeyError, match="cut"):
+            folds.train(config, tmp_path)
+    folds.train(config, tmp_path)
+    fitted, runs = folds.plan(config, tmp_path)
+    steps = folds.best_steps(runs, config.steps)
+    assert logs[:5] == [2, 4, 2, 2, 4]  # a fold that is done is not trained again
+    assert f"stage 3 of 3: training on all captures for {steps} steps" in caplog.text
+
+    run, splits = restored.open_run(tmp_path), open_splits(fitted.data)
+    assert run.step == steps and len(run.normal.mean) == len(splits.sessions) == 20
+    with checkpoints.manager(tmp_path) as saved:
+        assert saved.meta(checkpoints.LAST)["best"]["step"] == steps
+
+    results = assess.evaluate(tmp_path)
+    assert results == json.loads((tmp_path / "results.json").read_text())
+    said = capsys.readouterr().out
+    assert "identification of captures out of fold" in said
+    counts = results["out_of_fold"]["identification"]
+    # Each fault is new in one fold, with all its captures, and known in the other.
+    assert counts["unseen"]["captures"] == 16 and counts["known"]["captures"] == 8
+    assert counts["normal"]["captures"] == 4
+
+    opened = out_of_fold.open_folds(run)
+    places = out_of_fold.default_examples(opened, run, splits).places
+    assert {place.condition for place in places} == set(splits.conditions)
+    for place in places:
+        unseen_by = [
+            fold
+            for fold in opened
+            if fold.splits.role[fold.splits.sessions.index(place.capture)] == VALID
+            and place.condition in fold.splits.conditions[: fold.splits.known]
+        ]
+        assert unseen_by, place
+    for fold in opened:  # what they compare with is what they were trained on
+        captures = [fold.splits.sessions.index(p.capture) for p in fold.examples.places]
+        assert set(fold.splits.role[captures]) == {TRAIN}
+        assert np.isfinite(fold.unknown) and len(fold.novel_gap)
+
+    identify.identify(tmp_path, [CAPTURE])
+    assert "blocked_005" in capsys.readouterr().out
