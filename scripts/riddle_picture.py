@@ -59,8 +59,8 @@ def losses(workdir):
     import numpy as np
 
     from siamjax.auditing import gap, opened, subject
-    from siamjax.data.splits import TRAIN, VALID
     from siamjax.training import checkpoints
+    from siamjax.types import TRAIN, VALID
 
     run, splits = opened.open_run(workdir, checkpoints.LAST)
     judged = opened.subject(run)

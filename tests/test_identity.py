@@ -86,6 +86,8 @@ def test_what_differs_is_told_in_a_line():
         "3 captures are added: x, y, z",
         "3 captures are gone: a, c, d",
     ]
+    now = BEFORE | {"a": BEFORE["a"]._replace(role=TEST)}
+    assert identity.changes(BEFORE, now) == ["1 capture is dealt another role: a"]
     assert identity.listed("abcdefg") == "a, b, c, d, e, 2 more"
 
 

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 from siamjax import files, losses
 from siamjax.checks import require
 from siamjax.comparison import sources
-from siamjax.data import identity, prepared
-from siamjax.data.splits import open_splits, roles
+from siamjax.data import identity, prepared, roles
+from siamjax.data.splits import open_splits
 from siamjax.losses import registry, search
 from siamjax.types import NORMAL, TEST, Session
 
@@ -251,7 +251,7 @@ def _opened(frozen, content):
         Session(name, 0.0, labels, None, None)
         for name, labels in zip(seen.sessions, seen.labels)
     ]
-    alone = roles(sessions, ConfigDict({**data, "novel_valid": ()}))
+    alone = roles.deal(sessions, ConfigDict({**data, "novel_valid": ()}))
     alone = identity.of_copies(dict(zip(seen.sessions, alone)), seen.captures)
     tested = np.array([role == TEST for role in alone.values()])
     return seen._replace(role=np.where(tested, TEST, seen.role))

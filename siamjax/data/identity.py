@@ -168,6 +168,9 @@ def changes(before: Mapping[str, Capture], now: Mapping[str, Capture]) -> list[s
         "added": [name for name in now if name not in before],
         "gone": [name for name in before if name not in now],
     }
+    if not any(differ.values()):  # roles follow from the data: only the code can differ
+        moved = [name for name in both if now[name].role != before[name].role]
+        differ = {"dealt another role": moved}
     return [
         f"{counted(names)} {what}: {listed(names)}"
         for what, names in differ.items()

@@ -15,7 +15,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from siamjax import checks
-from siamjax.data.splits import NONE, open_splits
+from siamjax.data.roles import NONE
+from siamjax.data.splits import open_splits
 from siamjax.reports import scalars
 from siamjax.training import loop
 from siamjax.training.state import TrainState

@@ -172,11 +172,21 @@ def same_data(workdir, folder, splits):
     if not (pathlib.Path(workdir) / "config.json").exists():
         return
     with checkpoints.manager(workdir) as saved:
-        before = (saved.meta(checkpoints.LAST) or {}).get("data")
-    if before is None or before["sha256"] == splits.sha256:
+        meta = saved.meta(checkpoints.LAST)
+    if meta is None:
         return
-    captures = {n: identity.Capture(**c) for n, c in before["captures"].items()}
-    differ = identity.changes(captures, splits.captures) or ["its columns are others"]
+    if "data" not in meta:
+        _LOG.warning(
+            "%s is of an older version, which did not keep what it was trained on: "
+            "whether %s is still the same is not checked", workdir, folder,
+        )  # fmt: skip
+        return
+    before = {n: identity.Capture(**c) for n, c in meta["data"]["captures"].items()}
+    differ = identity.changes(before, splits.captures)
+    if not differ and meta["data"]["sha256"] != splits.sha256:
+        differ = ["its columns are others"]
+    if not differ:
+        return
     raise UsageError(
         f"{folder} is not what {workdir} was trained on: {'; '.join(differ)}; give "
         "another --workdir or the data as it was"
