@@ -61,14 +61,16 @@ A row that counts and holds a NaN or an infinity makes the value of every loss N
 so do weights that are not finite. What a loss remembers (`memory`, `center`) then stays
 as it was. A row that `where` leaves out may hold anything. `losses.health` counts the
 rows that are not finite (`not_finite`, logged for each head), and its other numbers are
-those of the finite rows. Finite embeddings never give NaN, value or gradient: where
-their squares overflow (from about 1e18 on) the value is held at a bound or is inf.
+those of the finite rows. Finite embeddings give no NaN, value or gradient: where their
+squares overflow (from about 1e18 on) the value is held at a bound or is inf. (The
+`original` form of `lossless` alone is NaN outside its domain.)
 
 An index of `pairs`, `triplets` or `References.own` that is no row is refused, and makes
-the value NaN where it is traced; -1 is padding. `References` need `own`, for each
-anchor its row among them: `own=-1` if no anchor is among them, `own=jnp.arange(B)` if
-they are the batch. Labels beyond 32 bits are refused. `jax.jit` cuts its own arguments
-to 32 bits before any check can see them: number classes 0, 1, 2, ... before.
+the value NaN where it is traced; -1 is padding, and an anchor paired with itself does
+not count. `References` need `own`, for each anchor its row among them: `own=-1` if no
+anchor is among them, `own=jnp.arange(B)` if they are the batch. Labels beyond 32 bits
+are refused. `jax.jit` cuts its own arguments to 32 bits before any check can see them:
+number the classes 0, 1, 2, ... before.
 
 ## At a glance
 

@@ -157,6 +157,28 @@ def test_a_traced_index_outside_the_batch_is_nan(name, kind):
         assert bool(np.isfinite(loss(rows))) == fine, last
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "alone"),
+    [
+        ("contrastive", "pairs", [[4, 4]]),
+        ("weighted_l1", "pairs", [[4, 4]]),
+        ("triplet:reduce=all", "triplets", [[4, 4, 0], [4, 1, 4]]),
+    ],
+)
+def test_an_anchor_beside_itself_is_no_pair(name, kind, alone):
+    """As `data.sampler` gives an anchor that has no partner."""
+    loss, right = resolve(name), dict(pairs=[[0, 2], [1, 3]], triplets=[[0, 2, 1]])
+    state = loss.init(jax.random.key(0), CLASSES, E)
+    run = jax.jit(lambda index: loss.apply(state, X, LABELS, **{kind: index})[0])
+    padding = np.full_like(alone, -1)
+    wanted, found, nothing = (
+        run(np.concatenate(parts))
+        for parts in ((right[kind], padding), (right[kind], alone), (alone, padding))
+    )
+    assert float(found) == float(wanted) > 0
+    assert float(nothing) == 0
+
+
 def test_indices_are_integers():
     with pytest.raises(UsageError, match="pairs must be integers, got float"):
         LOSSES["contrastive"](X, LABELS, pairs=np.array([[0.0, 1.0]]))

@@ -116,7 +116,8 @@ def take(embeddings, labels, where, index, kind):
     """Rows of explicit pairs or triplets.
 
     Args:
-      index: `[N, 2]` or `[N, 3]` int; a tuple with an index of -1 is padding.
+      index: `[N, 2]` or `[N, 3]` int, the anchor first. A tuple with an index of -1 is
+        padding; one of an anchor with itself does not count.
     Returns:
       A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
       count.
@@ -130,5 +131,6 @@ def take(embeddings, labels, where, index, kind):
         )
     x, labels = keep(embeddings, counts), jnp.asarray(labels)
     columns = [jnp.maximum(i, 0) for i in index.T]
-    valid = jnp.all(index >= 0, 1) & jnp.all(jnp.stack([counts[i] for i in columns]), 0)
+    valid = jnp.all(index >= 0, 1) & jnp.all(index[:, 1:] != index[:, :1], 1)
+    valid = valid & jnp.all(jnp.stack([counts[i] for i in columns]), 0)
     return [x[i] for i in columns], [labels[i] for i in columns], valid
