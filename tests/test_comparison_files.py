@@ -54,11 +54,13 @@ def read_mark(config, folder):
     ],
 )
 def test_a_damaged_file_is_one_line_with_a_remedy(config, tmp_path, name, read, remedy):
-    (tmp_path / name).write_bytes(GARBAGE * 100)
-    with pytest.raises(SiamjaxError, match=remedy) as raised:
-        read(config, tmp_path)
-    assert not isinstance(raised.value, UsageError)
-    assert name in str(raised.value) and "\n" not in str(raised.value)
+    other = b"a,b\n1\n" if name == "rows.csv" else b"[1]"
+    for content in (GARBAGE * 100, other):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SiamjaxError, match=remedy) as raised:
+            read(config, tmp_path)
+        assert not isinstance(raised.value, UsageError)
+        assert name in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_weights_that_are_gone_are_one_line(tmp_path):

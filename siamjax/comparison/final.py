@@ -83,12 +83,14 @@ def read(config, place, found, *, again=False):
     mark = place.workdir / MARK
     names = sorted(c.name for c in found)
     if mark.exists():
-        before = files.read_json(
-            mark,
+        remedy = (
             "it says when the test was read, put it back from a copy; without it the "
-            "test is read as if for the first time",
+            "test is read as if for the first time"
         )
-        new = sorted(set(names) - set(before["cells"]))
+        before = files.read_json(mark, remedy)
+        with files.damaged(mark, remedy):
+            before = {name: before[name] for name in ("when", "cells", "times")}
+            new = sorted(set(names) - set(before["cells"]))
         if new and not again:
             raise UsageError(
                 f"the test was read on {before['when']} for {len(before['cells'])} "

@@ -24,6 +24,7 @@ from siamjax.losses import registry, search
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
+REMEDY = "put it back from a copy, or compare in another --workdir"
 # What a workdir keeps; where it differed, cells would not be alike.
 FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
 # What stands beside the losses; the last three need siamjax[bench].
@@ -108,15 +109,9 @@ def same(workdir, config):
     path = pathlib.Path(workdir) / "config.json"
     now = json.loads(json.dumps(config.to_dict(), default=list))
     if path.exists():
-        before = files.read_json(
-            path, "put it back from a copy, or compare in another --workdir"
-        )
-        both = before["data_sets"].keys() & now["data_sets"].keys()
-        differ = [f"config.{name}" for name in FIXED if before[name] != now[name]] + [
-            f"config.data_sets.{name}"
-            for name in sorted(both)
-            if before["data_sets"][name] != now["data_sets"][name]
-        ]
+        before = files.read_json(path, REMEDY)
+        with files.damaged(path, REMEDY):
+            differ = _different(before, now)
         require(
             not differ,
             f"{workdir} was made with another {', '.join(differ)}: give another "
@@ -126,12 +121,22 @@ def same(workdir, config):
     files.write_json(path, now)
 
 
+def _different(before, now):
+    """Fields of two configs in which cells of one workdir must not differ."""
+    both = before["data_sets"].keys() & now["data_sets"].keys()
+    return [f"config.{name}" for name in FIXED if before[name] != now[name]] + [
+        f"config.data_sets.{name}"
+        for name in sorted(both)
+        if before["data_sets"][name] != now["data_sets"][name]
+    ]
+
+
 def _same_data(path, config):
     """Keeps the hash of each data set, or refuses one that is not what it was."""
     hashes = {name: _hash(x.data.dir) for name, x in config.data_sets.items()}
-    remedy = "put it back from a copy, or compare in another --workdir"
-    before = files.read_json(path, remedy) if path.exists() else {}
-    changed = [n for n, h in hashes.items() if h and before.get(n, h) != h]
+    before = files.read_json(path, REMEDY) if path.exists() else {}
+    with files.damaged(path, REMEDY):
+        changed = [n for n, h in hashes.items() if h and before.get(n, h) != h]
     require(
         not changed,
         f"{path.parent} was made with other data in {', '.join(changed)}: give another "

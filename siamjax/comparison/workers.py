@@ -218,10 +218,11 @@ def load(path, like):
     Raises:
       SiamjaxError: the file is damaged or not there.
     """
-    remedy = "put it back from a copy, or compare in another --workdir"
     if not path.exists():
-        raise SiamjaxError(f"{path}, the weights of a cell, is not there: {remedy}")
-    with files.damaged(path, remedy):
+        raise SiamjaxError(
+            f"{path}, the weights of a cell, is not there: {protocol.REMEDY}"
+        )
+    with files.damaged(path, protocol.REMEDY):
         return flax.serialization.from_bytes(like, path.read_bytes())
 
 
