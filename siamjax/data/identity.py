@@ -76,7 +76,7 @@ def roles(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
       folder: of the data set. Names mean something in the folder of the training alone.
     """
     before = trained.captures
-    names = before if Path(folder) == Path(trained.dir) else {}
+    names = before if Path(folder).resolve() == Path(trained.dir).resolve() else {}
     by_content = {capture.sha256: capture for capture in before.values()}
     by_recording = {capture.recording: capture for capture in before.values()}
     role, left_out, new = {}, [], []
