@@ -40,4 +40,5 @@ Type next
   tensorboard --logdir runs/first                 scalars, and the points in the projector
   siamjax-identify --workdir runs/first CAPTURE   name what happens in your own capture
   siamjax-identify --workdir runs/first --example my_fault=CAPTURE@SECONDS OTHER_CAPTURE
+  siamjax-train --config configs/all.py --workdir runs/all      the run to deploy: on all captures, five trainings
 END

@@ -59,7 +59,8 @@ class Splits(NamedTuple):
         """The windows to judge a role by, and which of them are examples alone.
 
         A condition that has one capture in the role has none to spare for an example:
-        its examples come from the training captures. So do those of a known condition
+        its examples come from the training captures (which recognise it somewhat
+        better: docs/identification.md). So do those of a known condition
         that the role does not show: others can be taken for it. Where captures are
         named for their roles, each may hold many conditions: then all examples come
         from training captures, also of conditions not trained on, and a condition that
