@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 EXAMPLES, RULE = "examples.npz", "rule.json"
 # Distances that stand for each known condition, however many windows it has.
 QUANTILES = 101
+# Rows whose distances to all others are in memory at once.
+_BLOCK = 256
 
 
 def enrol(run, splits):
@@ -113,12 +115,16 @@ def examples_of(run, splits, windows):
     return examples.Examples(places, *inputs(splits, windows, run.config.data.bins))
 
 
-def mean_distance(points, captures, rows=slice(None)):
-    """`[R]` mean distance of rows to all points `[N, E]`, each capture counting
-    alike."""
+def mean_distance(points, captures, rows=None):
+    """`[R]` mean distance of rows (by default all) to all points `[N, E]`, each capture
+    counting alike."""
+    from scipy.spatial.distance import cdist  # slow to import
+
+    rows = np.arange(len(points)) if rows is None else rows
     weight = 1.0 / np.array([(captures == capture).sum() for capture in captures])
-    gap = np.sqrt(((points[rows, None] - points[None]) ** 2).sum(-1))
-    return (gap * weight[None]).sum(1) / weight.sum()
+    blocks = np.array_split(rows, -(-len(rows) // _BLOCK))  # bounds the memory
+    total = [cdist(points[block], points) @ weight for block in blocks]
+    return np.concatenate(total) / weight.sum()
 
 
 def gaps(run, splits, windows, library, draws=100):
