@@ -1,7 +1,10 @@
 """What an engineer deploys: trained on all captures, no condition held out.
 
 Four runs on folds choose the number of steps, the examples and the rule by captures
-that they did not see; a fifth trains on everything. Five times the cost of one run.
+that they did not see; a fifth trains on everything: five times the cost of one run, two
+minutes of one core. Of captures out of fold 64 of 66 known faults were named right, 82
+of 88 unseen ones called unknown, 0 of 14 normal ones raised an alarm; how this is
+counted: docs/identification.md.
 
 python -m siamjax.train --config=configs/all.py --workdir=runs/all
 """
