@@ -118,3 +118,15 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
 
     identify.identify(tmp_path, [CAPTURE])
     assert "blocked_005" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("captures", [1, 3])
+def test_folds_that_set_next_to_nothing_aside_identify_too(tmp_path, captures, caplog):
+    small_data.write(tmp_path / "prepared", captures)
+    config = config_of(tmp_path / "prepared", steps=2)
+    config.data.update(folds=4, baseline_s=24.0, bins=32)
+    folds.train(config, tmp_path / "run")
+    assess.evaluate(tmp_path / "run")
+    assert ("no fold sets a capture" in caplog.text) == (captures == 1)
+    identify.identify(tmp_path / "run", [CAPTURE])

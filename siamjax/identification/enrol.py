@@ -159,7 +159,7 @@ def gaps(run, splits, windows, library, draws=100):
     joined = {name: np.concatenate(found) for name, found in near.items()}
     levels = np.linspace(0, 1, QUANTILES)
     alike = [np.quantile(joined[name], levels) for name in known if len(joined[name])]
-    return np.concatenate(alike), np.concatenate(
+    return np.concatenate(alike or [[]]), np.concatenate(
         [joined[name] for name in novel] or [[]]
     )
 

@@ -6,6 +6,7 @@ trained on, as those of the run on all captures are, and what is compared with t
 captures that it did not see, of known faults and of those held out as new.
 """
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from siamjax.evaluation import unknowns
 from siamjax.identification import decide, enrol, examples
 from siamjax.training import folds, restored
 from siamjax.types import TRAIN, VALID
+
+_LOG = logging.getLogger(__name__)
 
 
 class Fold(NamedTuple):
@@ -28,8 +31,11 @@ class Fold(NamedTuple):
     novel_gap: np.ndarray  # [M] and of faults held out, to the nearest example
 
     @property
-    def unknown(self) -> float:
-        """The threshold of distance that this fold alone would set."""
+    def unknown(self) -> float | None:
+        """The threshold of distance that this fold alone would set; None: it saw every
+        window of a known condition."""
+        if not len(self.known_gap):
+            return None
         return unknowns.fit(self.known_gap, self.novel_gap)
 
 
@@ -44,19 +50,29 @@ def open_folds(run: restored.Run) -> list[Fold]:
         fold = restored.open_run(workdir)
         splits = restored.read_data(fold)
         names = splits.conditions[: splits.known]
-        windows = splits.of(VALID, names + splits.novel_valid)
-        training = splits.of(TRAIN, names)
-        library = np.arange(len(windows.start) + len(training.start))
-        library = library >= len(windows.start)
-        opened.append(
-            Fold(
-                fold,
-                splits,
-                enrol.medoids(fold, splits, names, (TRAIN,)),
-                *enrol.gaps(fold, splits, join([windows, training]), library),
-            )
+        chosen = enrol.medoids(fold, splits, names, (TRAIN,))
+        opened.append(Fold(fold, splits, chosen, *_gaps(fold, splits)))
+    if not any(len(fold.known_gap) for fold in opened):
+        _LOG.warning(
+            "no fold sets a capture of a known condition aside: distances are learnt "
+            "on training captures, which lie nearer to each other than new ones: more "
+            "will be called unknown"
         )
+        opened = [
+            Fold(*fold[:3], *_gaps(fold.run, fold.splits, unseen=False))
+            for fold in opened
+        ]
     return opened
+
+
+def _gaps(run, splits, unseen=True):
+    """Distances to training windows of windows that a fold run did not see; or, of
+    known conditions, of training windows of other captures."""
+    names = splits.conditions[: splits.known]
+    windows = splits.of(VALID, names * unseen + splits.novel_valid)
+    training = splits.of(TRAIN, names)
+    library = np.arange(len(windows.start) + len(training.start)) >= len(windows.start)
+    return enrol.gaps(run, splits, join([windows, training]), library & unseen)
 
 
 def rule(opened: list[Fold]) -> decide.Rule:
@@ -121,7 +137,7 @@ def _nearest_to_all(fold, name, role):
     best = int(mean.argmin())
     row = candidates[best]
     return (
-        (VALID, TRAIN).index(role), float(mean[best]) / fold.unknown,
+        (VALID, TRAIN).index(role), float(mean[best]) / (fold.unknown or 1.0),
         splits.sessions[windows.session[row]], int(windows.start[row]),
     )  # fmt: skip
 
