@@ -27,6 +27,7 @@ def config(folder):
     made.heads.match.loss = "triplet:margin=0.4,reduce=all"
     made.optimizer.learning_rate = 1e-2
     made.trace_frames = 0
+    made.seed = 1  # of the seeds 0 to 4 all but 0 come to depend on the average
     return made
 
 

@@ -53,15 +53,10 @@ def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
 
 
 def saved(workdir, which):
-    """Files of a checkpoint's arrays as read back, and its step and score."""
-    from orbax.checkpoint import StandardCheckpointer
-
-    manager = workdir / "checkpoints" / which
-    (step,) = sorted(int(p.name) for p in manager.iterdir() if p.name.isdigit())[-1:]
-    with StandardCheckpointer() as reader:
-        state = reader.restore((manager / str(step) / "state").absolute())
+    """Step of a checkpoint, the best score so far, and the arrays as read back."""
     with checkpoints.manager(workdir) as found:
-        return step, found.meta(which)["best"], state
+        read = found.restore(which)
+        return read.step, read.meta["best"], read.state
 
 
 def flat(tree):

@@ -10,6 +10,7 @@ import pytest
 from jax import export
 from scipy.special import ndtri
 
+from siamjax import files
 from siamjax.data import sampler
 from siamjax.data.splits import open_splits
 from siamjax.training import checkpoints, devices, loop, state, step
@@ -192,25 +193,39 @@ def cut_after(at, config, workdir):
         loop._checked = original
 
 
-def test_a_broken_checkpoint_is_named_and_the_one_before_is_used(
-    folder, tmp_path, caplog
+@pytest.mark.parametrize(
+    ("loss", "rate", "says"),
+    [
+        ("triplet", 1e38, r"are not finite: training stops at step .*1e\+38"),
+        ("tests.nan_loss.at_fifth", 2e-3, "loss .* of head match is nan, its batch"),
+    ],
+)
+def test_what_is_not_finite_ends_a_run_and_the_last_good_state_stays(
+    folder, tmp_path, loss, rate, says
 ):
-    config = small_data.config(folder)
-    loop.train(config, tmp_path)
-    newest = tmp_path / "checkpoints" / "last" / "8"
-    for path in (newest / "state").rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    config = small_data.config(folder, steps=20)
+    config.evaluate_every = 2
+    config.heads.match.loss, config.optimizer.learning_rate = loss, rate
+    with pytest.raises(SiamjaxError, match=says) as error:
+        loop.train(config, tmp_path)
+    assert "\n" not in str(error.value)
     with checkpoints.manager(tmp_path) as saved:
-        _, _, now = make(config)
-        got = saved.restore(checkpoints.LAST, checkpoints.template(now))
-        assert got.step == 4 and int(got.state.step) == 4
-        for path in (tmp_path / "checkpoints" / "last" / "4" / "state").rglob("*"):
-            if path.is_file():
-                path.write_bytes(b"")
-        with pytest.raises(SiamjaxError, match="no checkpoint"):
-            saved.restore(checkpoints.LAST, checkpoints.template(now))
-    assert "last/8 is broken" in caplog.text
+        for which in (checkpoints.LAST, checkpoints.BEST):
+            kept = saved.restore(which)
+            if kept is not None:
+                assert all(np.isfinite(x).all() for x in leaves(kept.state))
+                assert f"keeps step {kept.step}" in str(error.value) or which == "best"
+        if rate < 1:
+            assert saved.restore(checkpoints.LAST).step == 4
+
+
+def test_two_trainings_never_share_a_workdir(folder, tmp_path):
+    config = small_data.config(folder)
+    with (
+        files.locked(tmp_path),
+        pytest.raises(UsageError, match=r"is in use by process \d+ on"),
+    ):
+        loop.train(config, tmp_path)
 
 
 def test_a_workdir_of_another_config_is_refused(folder, tmp_path):

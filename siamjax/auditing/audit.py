@@ -69,8 +69,11 @@ def audit(workdir, which=checkpoints.BEST, name=""):
 
 def _reloaded(run):
     """The state after it was written and read once more."""
-    with tempfile.TemporaryDirectory() as folder, checkpoints.manager(folder) as saved:
-        saved.save(checkpoints.LAST, run.state, run.meta)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        checkpoints.manager(folder, write=True) as saved,
+    ):
+        saved.save(run.state, run.meta)
         return saved.restore(checkpoints.LAST, checkpoints.template(run.state)).state
 
 

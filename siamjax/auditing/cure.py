@@ -48,12 +48,11 @@ def write(run, candidates, name):
     )
     state = run.state.replace(batch_stats=stats)
     described = json.loads(json.dumps(config.to_dict(), default=list))
-    meta = dict(run.meta, config=described)
+    meta = dict(run.meta, config=described, best=None)
     workdir.mkdir(parents=True)
     (workdir / "config.json").write_text(json.dumps(described, indent=1) + "\n")
-    with checkpoints.manager(workdir) as saved:
-        for which in (checkpoints.LAST, checkpoints.BEST):
-            saved.save(which, state, meta)
+    with checkpoints.manager(workdir, write=True) as saved:
+        saved.save(state, meta)
     return workdir
 
 

@@ -65,7 +65,7 @@ def _guard_apply(function):
         for weights in jax.tree.leaves(state.get("params", {})):
             bad = bad | ~jnp.isfinite(weights).all()
         value, new = function(state, embeddings, labels, **data)
-        if new.get("memory"):
+        if jax.tree.leaves(new.get("memory")):
             keep = functools.partial(jnp.where, bad)
             memory = jax.tree.map(keep, state["memory"], new["memory"])
             new = {**new, "memory": memory}

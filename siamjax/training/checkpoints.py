@@ -1,23 +1,34 @@
-"""Checkpoints: the last ones and the best one, written atomically by orbax.
+"""Checkpoints: the last ones and the best one in one folder, written by orbax.
 
 Each holds the state and, as JSON, all that is needed to use it: config, columns,
-scaler, conditions, version and the best score so far.
+scaler, conditions, version and the best score so far. A damaged one is reported and the
+next good one takes its place; one that was made for another state is an error that says
+what differs. None is ever deleted for being unreadable.
 """
 
 import contextlib
+import json
 import logging
+import math
+import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as managers
 
+import siamjax
 from siamjax.types import SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
+FOLDER = "checkpoints"
 LAST, BEST = "last", "best"
-_KEEP = {LAST: 2, BEST: 1}
+# Of the last ones: where the newest is damaged, a run loses one interval.
+KEEP_LAST = 2
+_SET_ASIDE = ".damaged"
 
 
 class Saved(NamedTuple):
@@ -29,91 +40,223 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of a workdir."""
+    """The checkpoints of a folder."""
 
-    def __init__(self, workdir):
-        self._managers = {
-            which: ocp.CheckpointManager(
-                pathlib.Path(workdir).absolute() / "checkpoints" / which,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep, enable_async_checkpointing=False
-                ),
-            )
-            for which, keep in _KEEP.items()
-        }
+    def __init__(self, folder: str | os.PathLike, *, write: bool = False):
+        self._folder, self._manager = pathlib.Path(folder).absolute(), None
+        self._reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        if write:
+            _set_aside(path for path in _steps(self._folder) if _rank_of(path) is None)
+            self._manager = ocp.CheckpointManager(self._folder, options=_options())
 
-    def save(self, which, state, meta):
-        """Writes one, in place of one of the same step that a killed run left."""
-        manager, step = self._managers[which], int(state.step)
-        if step in manager.all_steps():
-            manager.delete(step)
-        manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
-            ),
-            force=True,
+    def save(self, state: Any, meta: dict, score: float | None = None) -> None:
+        """Writes one; orbax then drops those that are neither best nor last.
+
+        Args:
+          state: with its step.
+          meta: plain values.
+          score: that chooses the best one; None where nothing was judged.
+        Raises:
+          SiamjaxError: it cannot be written, as on a full disk.
+        """
+        step = int(state.step)
+        metrics = dict(step=step) if score is None else dict(step=step, score=score)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
         )
+        try:
+            self._manager.save(step, args=items, metrics=metrics, force=True)
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            raise SiamjaxError(
+                f"{self._folder / str(step)} cannot be written ({_reason(error)}): the "
+                "checkpoint before it is whole, and the same command goes on from it"
+            ) from error
 
-    def restore(self, which, template):
-        """The newest that can be read, as `Saved`, or None where there is none.
+    def restore(self, which: str, template: Any = None) -> Saved | None:
+        """The best or the last that can be read; None where there is none.
 
         Args:
           which: LAST or BEST.
-          template: a state of the same structure, for shapes and shardings.
+          template: a state of the same structure, for shapes and shardings; without
+            it the state is nested dicts of arrays.
         Raises:
-          SiamjaxError: there are checkpoints and none can be read.
+          SiamjaxError: one was made for another state, or none can be read.
         """
-        manager, broken = self._managers[which], []
-        for step in sorted(manager.all_steps(), reverse=True):
+        saved = self._first(which, lambda path: self._read(path, template))
+        if saved is not None and which == BEST:
+            best = saved.meta.get("best") or {}
+            if _is_judged(best) and best["step"] != saved.step:
+                _LOG.warning(
+                    "the best checkpoint, of step %d, is not there or damaged: using "
+                    "that of step %d", best["step"], saved.step,
+                )  # fmt: skip
+        return saved
+
+    def meta(self, which: str) -> dict | None:
+        """The JSON of the best or the last that can be read; None: there is none."""
+        return self._first(which, self._read_meta)
+
+    def close(self) -> None:
+        """Ends the writing; what was saved is on the disk."""
+        self._reader.close()
+        if self._manager is not None:
+            self._manager.close()
+
+    def _first(self, which, read):
+        """What `read` makes of the first checkpoint, in order of preference, it can."""
+        damaged, reason = [], ""
+        for path in self._order(which):
             try:
-                got = manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(template),
-                        meta=ocp.args.JsonRestore(),
-                    ),
-                )
-                return Saved(step, got.state, got.meta)
+                result = read(path)
+            except SiamjaxError:
+                raise
             except Exception as error:  # orbax and tensorstore raise many kinds
-                reason = " ".join(str(error).split())[:200]
-                _LOG.warning("checkpoint %s/%d is broken: %s", which, step, reason)
-                broken.append(step)
-        if broken:
+                damaged, reason = [*damaged, path], _reason(error)
+                _LOG.warning("%s is damaged (%s): using another", path, reason)
+                continue
+            if damaged and self._manager is not None:
+                _set_aside(damaged)
+                self._manager.reload()
+            return result
+        if damaged:
             raise SiamjaxError(
-                f"no checkpoint of {manager.directory} can be read (steps {broken}): "
-                "remove the folder to start again"
+                f"no checkpoint of {self._folder} can be read (steps "
+                f"{', '.join(path.name for path in damaged)}; {reason}): put back a "
+                "copy, or train into another --workdir"
             )
         return None
 
-    def meta(self, which):
-        """The JSON of the newest, or None."""
-        manager = self._managers[which]
-        for step in sorted(manager.all_steps(), reverse=True):
-            with contextlib.suppress(
-                Exception
-            ):  # `restore` says which one is broken, and how
-                got = manager.restore(
-                    step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-                )
-                return got.meta
-        return None
+    def _order(self, which):
+        older = self._folder / which  # before there was one folder for both
+        paths = _steps(older if older.is_dir() else self._folder)
+        if which == LAST:
+            return sorted(paths, key=_step, reverse=True)
+        return sorted(paths, key=_rank_or_step, reverse=True)
 
-    def close(self):
-        for manager in self._managers.values():
-            manager.close()
+    def _read(self, path, template):
+        meta = self._read_meta(path)
+        if template is not None:
+            _check_fit(path, meta, template)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        return Saved(_step(path), self._reader.restore(path, args=items).state, meta)
+
+    def _read_meta(self, path):
+        items = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        return self._reader.restore(path, args=items).meta
 
 
 @contextlib.contextmanager
-def manager(workdir):
-    """The `Checkpoints` of a workdir, closed at the end."""
-    saved = Checkpoints(workdir)
+def manager(
+    workdir: str | os.PathLike, *, write: bool = False
+) -> Iterator[Checkpoints]:
+    """The `Checkpoints` of a workdir, closed at the end.
+
+    Args:
+      workdir: of a run.
+      write: whether some are going to be saved: by the one process that trains there.
+    Raises:
+      SiamjaxError: they are to be written beside those of an older version.
+    """
+    folder = pathlib.Path(workdir) / FOLDER
+    if write and any((folder / which).is_dir() for which in (LAST, BEST)):
+        raise SiamjaxError(
+            f"{workdir} was trained by an older version of siamjax: it can be "
+            "evaluated and used; to train, give another --workdir"
+        )
+    saved = Checkpoints(folder, write=write)
     try:
         yield saved
     finally:
         saved.close()
 
 
-def template(state):
+def template(state: Any) -> Any:
     """Shapes, dtypes and shardings of a state."""
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+
+
+def _options():
+    best = managers.BestN(get_metric_fn=_rank, n=1)
+    return ocp.CheckpointManagerOptions(
+        cleanup_tmp_directories=True,  # what a killed run left
+        best_fn=_rank,  # without it orbax writes no metrics
+        preservation_policy=managers.AnyPreservationPolicy(
+            [managers.LatestN(KEEP_LAST), best]
+        ),
+        enable_async_checkpointing=False,
+    )
+
+
+def _rank(metrics):
+    """Of two equal scores the earlier is better; without scores the later."""
+    score, step = metrics.get("score"), metrics["step"]
+    return (-math.inf, step) if score is None else (score, -step)
+
+
+def _rank_of(path):
+    """`_rank` of a checkpoint; None where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _rank(json.loads((path / "metrics" / "metrics").read_bytes()))
+    return None
+
+
+def _rank_or_step(path):
+    return _rank_of(path) or _rank(dict(step=_step(path)))
+
+
+def _is_judged(best):
+    return math.isfinite(best.get("score", math.nan))
+
+
+def _step(path):
+    return int(path.name)
+
+
+def _steps(folder):
+    """Paths of the checkpoints of a folder."""
+    return [path for path in folder.glob("*") if path.name.isdigit()]
+
+
+def _check_fit(path, meta, template):
+    """Raises where a checkpoint's state has other leaves, shapes or dtypes."""
+    handler = ocp.StandardCheckpointHandler()
+    stored, wanted = _forms(handler.metadata(path / "state").tree), _forms(template)
+    differ = [
+        f"{name} is {stored.get(name, 'nothing')} there and "
+        f"{wanted.get(name, 'nothing')} here"
+        for name in sorted(wanted.keys() | stored.keys())
+        if stored.get(name) != wanted.get(name)
+    ]
+    if differ:
+        more = f" and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise SiamjaxError(
+            f"{path} does not fit: siamjax {meta.get('version', 'of another version')} "
+            f"wrote it, this is {siamjax.__version__}; {'; '.join(differ[:3])}{more}: "
+            "use the version and the losses that wrote it, or train into another "
+            "--workdir"
+        )
+
+
+def _forms(tree):
+    """{dotted name of a leaf: its dtype and shape}."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): (
+            f"{leaf.dtype}{list(leaf.shape)}"
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if hasattr(leaf, "shape")
+    }
+
+
+def _set_aside(paths):
+    """Keeps what is damaged under another name, so that its step can be written."""
+    for path in list(paths):
+        aside = path.with_name(f"{path.name}.damaged")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}.damaged")
+        path.rename(aside)
+        _LOG.warning("%s is damaged: kept as %s", path, aside.name)
+
+
+def _reason(error):
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

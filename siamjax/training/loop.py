@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 import siamjax
+from siamjax import files
 from siamjax.data import identity, sampler
 from siamjax.data.splits import open_splits
 from siamjax.models import norm
@@ -22,12 +23,13 @@ from siamjax.training import (
     checkpoints,
     devices,
     embed,
+    finite,
     state,
     step,
     tracer,
     validation,
 )
-from siamjax.types import TRAIN, Interrupted, SiamjaxError, UsageError
+from siamjax.types import TRAIN, Interrupted, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,10 +64,16 @@ def train(config, workdir, until=None):
       until: the step to stop after, where that is before `config.steps`; what follows
         from `config.steps`, as the learning rate, stays as it is.
     Raises:
-      UsageError: workdir belongs to another config; the config does not fit the data.
+      UsageError: workdir belongs to another config; the config does not fit the data;
+        another process trains in workdir.
+      SiamjaxError: the loss or the state is not finite; what was saved before stays.
       Interrupted: SIGTERM or Ctrl-C, after saving.
     """
-    end = until or config.steps
+    with files.locked(workdir):
+        return _train(config, workdir, until or config.steps)
+
+
+def _train(config, workdir, end):
     found = devices.prepare(config.platform)
     splits = open_splits(config.data)
     for line in splits.left_out:
@@ -82,13 +90,13 @@ def train(config, workdir, until=None):
     for line in judged.lines:
         _LOG.info(line)
     validate = validation.validator(splits, parts, config, points, judged)
-    with checkpoints.manager(workdir) as saved, _signals() as caught:
+    with checkpoints.manager(workdir, write=True) as saved, _signals() as caught:
         now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
-        best = None
+        best = kept = None
         if (
             last := saved.restore(checkpoints.LAST, checkpoints.template(now))
         ) is not None:
-            now, best = last.state, last.meta["best"]
+            now, best, kept = last.state, last.meta["best"], last.step
             _LOG.info("going on from step %d", last.step)
         at = int(now.step)
         with (
@@ -100,33 +108,38 @@ def train(config, workdir, until=None):
                 see(now, at)
             for pause in rhythm(config, at, end):
                 now, metrics = run(now, pause.step - at, data)
-                at, logged = pause.step, {}
-                if pause.log:
-                    logged = _checked(jax.device_get(metrics), at)
-                    norm.assert_moved(now.batch_stats, at)
+                at, logged, score = pause.step, {}, None
+                stop = bool(caught)  # a signal from here on waits for the next pause
+                with finite.explained(_remedy(config, workdir, at, kept)):
+                    if pause.log:
+                        logged = _checked(jax.device_get(metrics), at)
+                        finite.check_metrics(logged, parts)
+                        norm.assert_moved(now.batch_stats, at)
+                    if pause.evaluate or stop:
+                        finite.check_state(now)
+                    scores = validate(now) if pause.evaluate else {}
                 if pause.evaluate:
-                    scores = validate(now)
                     logged |= {f"valid/{name}": value for name, value in scores.items()}
+                    score = scores.get("score")
                     # Where nothing can be judged, the latest is the best.
-                    score = scores.get("score", math.nan)
-                    if best is None or not score <= best["score"]:
-                        best = dict(step=at, score=score)
-                        saved.save(
-                            checkpoints.BEST, now, describe(config, splits, best)
-                        )
+                    if score is None or best is None or score > best["score"]:
+                        best = dict(step=at, score=math.nan if score is None else score)
                 if pause.trace:
                     see(now, at)
                 write.add(at, logged)
                 bar.show(at, logged)
-                if pause.evaluate or caught:
+                if pause.evaluate or stop:
                     write.flush()
                     flush()
-                    saved.save(checkpoints.LAST, now, describe(config, splits, best))
-                if caught:
-                    raise Interrupted(
-                        f"stopped at step {at}, state saved: the same command goes on",
-                        128 + caught[0],
-                    )
+                    saved.save(now, describe(config, splits, best), score)
+                    kept = at
+                if stop:
+                    break
+            if caught:
+                raise Interrupted(
+                    f"stopped at step {at}, state saved: the same command goes on",
+                    128 + caught[0],
+                )
     return now
 
 
@@ -245,14 +258,19 @@ def _describe(config, splits, parts):
         _LOG.info("head %s, %d dimensions: %s (%s)", name, dim, loss.name, hyper)
 
 
+def _remedy(config, workdir, at, kept):
+    """What can be done about numbers that are not finite."""
+    return (
+        f"training stops at step {at}; lower config.optimizer.learning_rate "
+        f"({config.optimizer.learning_rate:g}) or clip_norm, or mend the loss, and "
+        "train into another --workdir; "
+        + (f"{workdir} keeps step {kept}" if kept else "nothing was saved yet")
+    )
+
+
 def _checked(metrics, at):
-    """Metrics as floats; stops a run whose loss is no number, names a collapse."""
+    """Metrics as floats; names a collapse."""
     metrics = {name: float(value) for name, value in metrics.items()}
-    if not math.isfinite(metrics["loss"]):
-        raise SiamjaxError(
-            f"the loss is {metrics['loss']} at step {at}: lower "
-            "config.optimizer.learning_rate or clip_norm"
-        )
     for name, value in metrics.items():
         if name.endswith("/collapsed") and value:
             _LOG.warning("step %d: %s: all points have become one", at, name)

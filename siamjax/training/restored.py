@@ -106,6 +106,7 @@ def open_checkpoint(workdir, which):
         parts = step.build(config, columns=columns, classes=meta["known"], mesh=mesh)
         first = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
         got = saved.restore(which, checkpoints.template(first))
+        meta = got.meta
     scaler = Scaler(
         **{
             name: np.asarray(

@@ -6,7 +6,7 @@ import numpy as np
 
 from siamjax.data.splits import Splits
 from siamjax.evaluation import one_shot
-from siamjax.training import embed
+from siamjax.training import embed, finite
 from siamjax.types import TRAIN, VALID, Baseline, Windows
 
 
@@ -100,6 +100,7 @@ def validator(splits, parts, config, embed_windows, judge: Judged):
         points = embed_windows(
             state.params["encoder"], final, splits.scaler, counts, baseline
         )
+        finite.check_points(points)
         scores = {}
         for head in parts.losses:
             result = one_shot.one_shot(

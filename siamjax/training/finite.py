@@ -1,0 +1,71 @@
+"""What stops a training before it is saved: numbers that are not finite."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from siamjax.training.step import Parts
+from siamjax.types import SiamjaxError
+
+
+class NotFinite(SiamjaxError):
+    """Numbers that no training goes on from; says which ones."""
+
+
+@contextlib.contextmanager
+def explained(remedy: str) -> Iterator[None]:
+    """Adds what can be done to what a `NotFinite` says."""
+    try:
+        yield
+    except NotFinite as error:
+        raise NotFinite(f"{error}: {remedy}") from error
+
+
+def check_metrics(metrics: Mapping[str, float], parts: Parts) -> None:
+    """Raises `NotFinite` where the loss of a step, or what it is made of, is not.
+
+    Args:
+      metrics: of `step.metrics`, of one step.
+      parts: of the training.
+    """
+    reasons = []
+    for head, (loss, _) in parts.losses.items():
+        rows, value = int(metrics[f"{head}/not_finite"]), metrics[f"{head}/loss"]
+        if rows:
+            reasons.append(
+                f"{rows} of {parts.shape.size} batch rows of head {head} are not finite"
+            )
+        elif not np.isfinite(value):
+            reasons.append(
+                f"the loss {loss.name} of head {head} is {value}, its batch rows are "
+                "finite"
+            )
+    if not reasons and not np.isfinite(metrics["loss"]):
+        reasons.append(f"the total loss is {metrics['loss']}")
+    if reasons:
+        raise NotFinite("; ".join(reasons))
+
+
+def check_state(state: Any) -> None:
+    """Raises `NotFinite` where a `TrainState` holds what is not finite."""
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state))
+        if not np.isfinite(leaf).all()
+    ]
+    if names:
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        raise NotFinite(f"{', '.join(names[:2])}{more} of the state are not finite")
+
+
+def check_points(points: Mapping[str, np.ndarray]) -> None:
+    """Raises `NotFinite` where points `{head: [N, E]}` of validation are not finite."""
+    for head, x in points.items():
+        bad = int((~np.isfinite(x)).any(-1).sum())
+        if bad:
+            raise NotFinite(
+                f"{bad} of {len(x)} validation windows of head {head} are not finite"
+            )
