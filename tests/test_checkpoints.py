@@ -169,3 +169,28 @@ def test_checkpoints_of_older_versions_are_read_and_not_written_beside(tmp_path)
     assert read(tmp_path, BEST).step == 4 and read(tmp_path, LAST).step == 8
     with pytest.raises(SiamjaxError, match="older version"):
         write(tmp_path, {12: 0.1})
+
+
+@pytest.mark.parametrize("part", ["state", "meta"])
+def test_a_flipped_bit_is_never_read_as_a_number(tmp_path, part):
+    """orbax writes arrays without a checksum; a flip is seen or changes nothing."""
+    with checkpoints.manager(tmp_path, write=True) as saved:
+        noise = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+        saved.save(state(4, noise=jnp.asarray(noise)), dict(scale=[0.125] * 9))
+    folder, rng = tmp_path / checkpoints.FOLDER / "4" / part, np.random.default_rng(1)
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    largest = max(paths, key=lambda path: path.stat().st_size)
+    data, damaged = largest.read_bytes(), 0
+    like = state(0, noise=jnp.zeros((40, 40)))
+    for place in rng.integers(0, len(data), 8):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << int(rng.integers(0, 8))
+        largest.write_bytes(flipped)
+        try:
+            got = read(tmp_path, LAST, like)
+        except SiamjaxError as error:
+            damaged += "no checkpoint" in str(error)
+            continue
+        np.testing.assert_array_equal(got.state.params["noise"], noise)
+        assert got.meta == dict(scale=[0.125] * 9)
+    assert damaged >= 6

@@ -7,6 +7,7 @@ what differs. None is ever deleted for being unreadable.
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as managers
 
@@ -26,9 +28,10 @@ _LOG = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 LAST, BEST = "last", "best"
+# The name in the JSON of the hashes of state and JSON.
+_HASHES = "sha256"
 # Of the last ones: where the newest is damaged, a run loses one interval.
 KEEP_LAST = 2
-_SET_ASIDE = ".damaged"
 
 
 class Saved(NamedTuple):
@@ -61,8 +64,10 @@ class Checkpoints:
         """
         step = int(state.step)
         metrics = dict(step=step) if score is None else dict(step=step, score=score)
+        hashes = dict(state=_hash_of_state(state), meta=_hash_of_meta(meta))
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta)
+            state=ocp.args.StandardSave(state),
+            meta=ocp.args.JsonSave({**meta, _HASHES: hashes}),
         )
         try:
             self._manager.save(step, args=items, metrics=metrics, force=True)
@@ -134,15 +139,26 @@ class Checkpoints:
         return sorted(paths, key=_rank_or_step, reverse=True)
 
     def _read(self, path, template):
-        meta = self._read_meta(path)
+        meta, hashes = self._read_both(path)
         if template is not None:
             _check_fit(path, meta, template)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        return Saved(_step(path), self._reader.restore(path, args=items).state, meta)
+        state = self._reader.restore(path, args=items).state
+        if hashes and hashes["state"] != _hash_of_state(state):
+            raise ValueError("its arrays are not those that were saved")
+        return Saved(_step(path), state, meta)
 
     def _read_meta(self, path):
+        return self._read_both(path)[0]
+
+    def _read_both(self, path):
+        """The JSON of a checkpoint, and the hashes of it and of the state."""
         items = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        return self._reader.restore(path, args=items).meta
+        meta = self._reader.restore(path, args=items).meta
+        hashes = meta.pop(_HASHES, None)  # older versions had none
+        if hashes and hashes["meta"] != _hash_of_meta(meta):
+            raise ValueError("its JSON is not what was saved")
+        return meta, hashes
 
 
 @contextlib.contextmanager
@@ -246,6 +262,23 @@ def _forms(tree):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         if hasattr(leaf, "shape")
     }
+
+
+def _hash_of_state(state):
+    """Of all arrays: what orbax writes has no checksum of its own."""
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state))
+    }
+    digest = hashlib.sha256()
+    for name, leaf in sorted(leaves.items()):
+        digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()
+
+
+def _hash_of_meta(meta):
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _set_aside(paths):
