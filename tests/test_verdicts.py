@@ -160,6 +160,20 @@ def test_a_damaged_or_cut_capture_says_so_beside_its_verdict(run, tmp_path, caps
     assert "1 truncated" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("every", "says"), [(8, True), (40, False)])
+def test_messages_without_a_transaction_are_said_where_they_are_many(
+    every, says, run, tmp_path
+):
+    records = calls()
+    for i in range(0, len(records), every):
+        time_ns, frame = records[i]
+        records[i] = time_ns, frame.replace(b"CSeq", b"XSeq")
+    warnings = sessions.read(write(tmp_path / "x.pcap", records), run).warnings
+    said = f"not read: {len(records) // every} unnamed (messages that do not name their"
+    assert any(said in warning for warning in warnings) == says
+    assert len(warnings) == says
+
+
 def test_a_server_that_is_not_known_is_said(run, tmp_path):
     pings = [
         (time_ns, build.sip_frame(build.request("OPTIONS", f"call-{i}"), ident=i + 1))

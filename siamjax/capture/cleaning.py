@@ -10,7 +10,7 @@ from siamjax import text
 # Causes in the order in which they are shown, and what each counts.
 CAUSES = {
     "truncated": "files cut inside a record: what stands before the cut is used",
-    "damaged": "records, headers or messages that make no sense",
+    "damaged": "records or headers that make no sense",
     "misdated": "packets more than a day away from the others, not used",
     "untimed": "packets without a time, not used",
     "unknown_link": "packets of a link type that is not read",
@@ -18,7 +18,9 @@ CAUSES = {
     "pppoe": "frames of PPPoE, not read",
     "fragment": "fragments of IP packets: the first is read, the others are not",
     "snapped": "packets cut by the snap length: fine where the headers are there",
-    "cut_short": "packets cut before what names their transaction",
+    "cut_short": "packets cut by the snap length inside the headers of IP or UDP",
+    "unnamed": "messages that do not name their transaction, or are cut before it: "
+    "counted, but without latency and repetition",
     "other_method": "messages of a method that is none of SIP's: of kind other",
     "reordered": "packets earlier than the one before: sorted",
     "duplicated": "packets captured twice: used once",
@@ -29,11 +31,14 @@ CAUSES = {
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",
 }
-# Causes after which a part of the traffic is missing: signalling may be in it.
+# Causes after which a part of the traffic is missing: there may be messages in it.
 NOT_READ = frozenset(
     """truncated damaged misdated untimed unknown_link pppoe fragment cut_short tcp sctp
     tunnel""".split()
 )
+# Latencies and repetitions of most messages show a fault, also where some are missing:
+# messages that are unnamed count as not read where they are more than this share.
+MOST_UNNAMED = 0.05
 # How the server is known; absent: it was given, but takes part in nothing.
 FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
 
@@ -69,8 +74,14 @@ def gaps(times_ns):
 
 
 def not_read(report: Report) -> dict[str, int]:
-    """The counts by cause of what was not read, of `NOT_READ`; empty: all was read."""
-    return {c: report.causes[c] for c in CAUSES if c in NOT_READ & set(report.causes)}
+    """The counts by cause of what was not read; empty: all was read.
+
+    It has the causes of `NOT_READ`, and `unnamed` messages where these are so many that
+    they change what the others show.
+    """
+    many = report.causes.get("unnamed", 0) > MOST_UNNAMED * report.messages
+    missing = NOT_READ | {"unnamed"} if many else NOT_READ
+    return {c: report.causes[c] for c in CAUSES if c in missing & set(report.causes)}
 
 
 def sentence(report: Report) -> str:

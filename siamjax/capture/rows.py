@@ -120,7 +120,7 @@ class _Numbering:
             return
         message = sip.parse(payload, cut) if what == layers.UDP else None
         if message:
-            kind, transaction, dialog, says = self._number(message, cut)
+            kind, transaction, dialog, says = self._number(message)
         else:
             what = layers.TUNNEL if tunnel_port else what
             kind, transaction, dialog, says = self._count(what)
@@ -129,7 +129,7 @@ class _Numbering:
         target = addresses.setdefault(target, len(addresses))
         self.rows.extend((time_ns, kind, source, target, transaction, dialog, says))
 
-    def _number(self, message, cut):
+    def _number(self, message):
         """Kind, transaction, dialog and what it says, of a message."""
         method, status, call_id, number, branch = message
         dialogs, transactions = self._dialogs, self._transactions
@@ -141,7 +141,7 @@ class _Numbering:
             name = hash((dialog, number, method, None if method == b"ACK" else branch))
             transaction = transactions.setdefault(name, len(transactions))
         else:
-            self.counts["cut_short" if cut else layers.DAMAGED] += 1
+            self.counts["unnamed"] += 1
         if status is None:
             says = CREATES if method in _CREATING else REQUEST
         else:
