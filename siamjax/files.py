@@ -81,6 +81,18 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def check_writable(path: str | os.PathLike) -> None:
+    """Raises `UsageError` where `replacing` or `replacing_folder` could not write."""
+    path = Path(os.path.realpath(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(path, _NEW)
+        beside.mkdir()
+        beside.rmdir()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
 def recover_folder(path: str | os.PathLike) -> None:
     """Puts back the folder that a process moved aside before it died."""
     path = Path(os.path.realpath(path))
@@ -135,6 +147,16 @@ def cell(value: Any) -> Any:
 def uncell(text: str) -> str:
     """What `cell` was given."""
     return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def at_once(path: str, flags: int) -> int:
+    """An `opener` for `open` that does not wait until someone writes to a named pipe.
+
+    A pipe that has a writer, such as `<(zcat FILE)` of a shell, is read as a file is.
+    """
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(handle, True)
+    return handle
 
 
 def read_json(path: str | os.PathLike, remedy: str) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import struct
 from collections import Counter
 
@@ -145,6 +146,23 @@ def test_a_record_longer_than_any_ends_the_file(tmp_path):
     got, counts = read(tmp_path / "a", broken)
     assert got == expected(1000)[:3]
     assert counts == {"damaged": 1}
+
+
+@pytest.mark.parametrize("zeros", [16, 1 << 16])
+def test_zeros_that_a_crash_left_at_the_end_are_no_packets(tmp_path, zeros):
+    got, counts = read(tmp_path / "a", build.pcap(RECORDS) + bytes(zeros))
+    assert got == expected(1000) and counts == {"damaged": 1}
+
+
+def test_a_pipe_is_read_and_one_without_a_writer_is_an_empty_file(tmp_path):
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(SiamjaxError, match="an empty file"):
+        list(packets.read(tmp_path / "a", Counter()))
+    end, beginning = os.pipe()
+    with open(end, "rb"), open(beginning, "wb") as writer:
+        writer.write(build.pcap(RECORDS))
+        writer.close()
+        assert list(packets.read(f"/dev/fd/{end}", Counter())) == expected(1000)
 
 
 def test_blocks_that_make_no_sense_are_counted(tmp_path):

@@ -187,7 +187,7 @@ def _frame(path, limited):
     """The file as a pandas frame, and how many rows had too many fields."""
     pandas = _pandas()
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=files.at_once) as file:
             if str(path).endswith(".parquet"):
                 return _parquet(pandas, file, limited), 0
             with warnings.catch_warnings(record=True) as said:

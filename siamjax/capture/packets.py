@@ -9,6 +9,7 @@ import struct
 
 from dpkt import pcap, pcapng
 
+from siamjax import files
 from siamjax.capture import expand
 from siamjax.types import SiamjaxError
 
@@ -35,7 +36,7 @@ def read(path, counts, *, limit_expansion=True):
 
     Of a file that is cut, what stands before the cut is read, and `counts["truncated"]`
     is 1. Where a record makes no sense the rest cannot be found: `counts["damaged"]`
-    goes up.
+    goes up. A named pipe to which nobody writes is an empty file.
 
     Args:
       path: of the file; its name does not matter.
@@ -44,7 +45,7 @@ def read(path, counts, *, limit_expansion=True):
     Raises:
       SiamjaxError: the file is empty, not a capture, or expands too much.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=files.at_once) as file:
         chunks = _guarded(expand.pieces(file, limited=limit_expansion), counts)
         head = _at_least(24, b"", chunks)
         if not head:
@@ -106,7 +107,8 @@ def _pcap(order, unit_ns, size, head, chunks, counts):
         end = len(data)
         while end - at >= size:
             seconds, fraction, captured, length = unpack(data, at)
-            if captured > _LONGEST:
+            # A packet without a byte was never sent: the rest are zeros of a disk.
+            if captured > _LONGEST or not (captured or length):
                 counts["damaged"] += 1
                 return
             needed = size + captured

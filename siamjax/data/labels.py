@@ -119,6 +119,8 @@ def _rows(path):
 
     Bytes that are no UTF-8 become surrogates, as in the names of files.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise UsageError(f"{path} is no file: name a table of labels")
     try:
         with open(
             path, newline="", encoding="utf-8-sig", errors="surrogateescape"
