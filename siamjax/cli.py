@@ -2,7 +2,8 @@
 
 Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 the
 audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM, where the work has a
-state after it was saved. What a command shows has no control characters of strangers.
+state after it was saved; 141 nobody reads what it shows, as in `| head`. What a command
+shows has no control characters of strangers.
 """
 
 import ast
@@ -18,6 +19,9 @@ from tqdm import tqdm
 
 from siamjax import text
 from siamjax.types import Interrupted, SiamjaxError, UsageError
+
+# 128 + SIGPIPE, as of a program that the signal ends.
+_PIPE_CLOSED = 141
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
@@ -86,11 +90,16 @@ def _log_to_stderr():
 
 def _guarded(main, argv):
     try:
-        return main(argv) or 0
+        code = main(argv) or 0
+        sys.stdout.flush()  # what cannot be written fails here, not after the exit
+        return code
     except UsageError as error:
         return _say(error, 2)
     except Interrupted as error:
         return _say(error, error.code)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
     except (SiamjaxError, OSError) as error:
         return _say(error, 1)
     except MemoryError as error:

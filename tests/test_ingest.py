@@ -82,7 +82,7 @@ DIRT = [
         False,
     ),
     ("x.pcap", good()[:-9], "x.pcap,delay,1,", "truncated: files cut inside", True),
-    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: labelled but not there", False),
+    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: labelled, but there is no", False),
     ("x.pcap", good(), None, "x.pcap: without a label, left out", False),
     ("x.pcap", good(), "x.pcap,delay,2,", "onset of delay at 2 s is after", False),
     ("x.pcap", good(), "x.pcap,delay,soon,", "row 4: onset_s 'soon' is not", False),
@@ -133,6 +133,37 @@ def test_inputs_that_are_not_there(tmp_path):
     folder = lay_out(tmp_path / "in", {}, [])
     with pytest.raises(UsageError, match=r"there is no .*other\.csv"):
         prepare.prepare(folder, folder / "other.csv", tmp_path / "out")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is no file: name a table of labels"):
+        prepare.prepare(folder, folder / "pipe", tmp_path / "out")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_captures_are_read(
+    tmp_path, monkeypatch
+):
+    folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
+    monkeypatch.setattr(prepare.reading, "read_all", None)
+    with pytest.raises(UsageError, match=r"a\.pcap/new/out cannot be written: Not a"):
+        run(folder, folder / "a.pcap/new/out")
+
+
+def test_nobody_need_read_what_the_command_shows(tmp_path):
+    names = [f"{i:0200}.pcap" for i in range(50)]  # more than a pipe's buffer in Python
+    folder = lay_out(
+        tmp_path / "in",
+        {name: good() for name in names},
+        [f"{name},normal,," for name in names],
+    )
+    flags = [f"--captures={folder}", f"--labels={folder}/labels.csv", "--workers=1"]
+    end, beginning = os.pipe()
+    os.close(end)
+    with open(beginning, "wb") as closed:
+        result = subprocess.run(
+            [sys.executable, "-m", "siamjax.ingest", *flags, f"--out={tmp_path}/out"],
+            stdout=closed, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert result.returncode == 141 and "rror" not in result.stderr
+    assert len(prepared.read(tmp_path / "out").sessions) == 50
 
 
 def test_a_capture_that_expands_beyond_measure_is_left_out_unless_trusted(tmp_path):

@@ -85,13 +85,13 @@ def prepare(
     reports = [report for *_, report in usable]
     if not any(report.messages for report in reports):
         raise SiamjaxError(none_of(sources, captures, labels_path))
-    say(cleaning.table(reports))
     report = {
         "problems": problems + left_out,
         "total": cleaning.total(reports)._asdict(),
         "captures": [report._asdict() for report in reports],
     }
     prepared.write(out, _data_set(usable, meta), report)
+    say(cleaning.table(reports))  # a long one, which `| head` may end
     tell([summary(out, (source.labels for source, *_ in usable))], say)
     tell(in_part(reports, cleaning.not_read, cleaning.CAUSES), say)
 
@@ -120,7 +120,7 @@ def find(captures, labels_path, read=labels.read):
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
-        problems.append(f"{_some(missing)}: labelled but not there")
+        problems.append(f"{_some(missing)}: labelled, but there is no such file")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
     if unlabelled:
         problems.append(f"{_some(unlabelled)}: without a label, left out")

@@ -67,7 +67,6 @@ def prepare_counters(
     grown = [counters.growths(rows, columns.growing) for rows in tables]
     values, resets = zip(*grown)
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
-    say(counters.table(reports))
     steps_ns = [table.step_ns for _, _, table, _ in usable]
     notes = prepare.tell(_notes(columns, np.sum(resets, 0), steps_ns), say)
     report = {
@@ -87,6 +86,7 @@ def prepare_counters(
     growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write(out, data_set, report)
+    say(counters.table(reports))  # a long one, which `| head` may end
     prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
     lines = prepare.in_part(reports, counters.not_read, counters.CAUSES)
     prepare.tell(lines, say)

@@ -178,11 +178,12 @@ def make_room(folder: str | os.PathLike) -> None:
     """Prepares for `write`: removes what killed processes left beside the folder.
 
     Raises:
-      UsageError: the folder holds what is no prepared data set.
+      UsageError: the folder holds what is no prepared data set, or cannot be written.
     """
     check_replaceable(folder)
     files.recover_folder(folder)
     files.remove_left(os.path.realpath(folder))
+    files.check_writable(folder)
 
 
 def check_replaceable(folder: str | os.PathLike) -> None:
