@@ -15,6 +15,7 @@ ORDER = [
     "text",
     "streams",
     "files",
+    "forms",
     "processes",
     "capture",
     "data",
@@ -33,10 +34,11 @@ ONLY = {
     "text": set(),
     "streams": set(),
     "files": {"types"},
+    "forms": set(),
     "processes": set(),
     "losses": {"types", "checks"},
     "models": {"types", "checks"},
-    "evaluation": {"types", "checks", "text"},
+    "evaluation": {"types", "checks", "text", "forms"},
 }
 # A tool at the end of a part that is itself a command.
 COMMANDS = {"losses/check.py": {"cli"}}

@@ -1,10 +1,10 @@
 """Audits a run: prints the table and the verdict, writes audit.json and pictures."""
 
-import json
 import logging
 import pathlib
 import tempfile
 
+from siamjax import files
 from siamjax.auditing import (
     cure,
     drawings,
@@ -52,8 +52,7 @@ def audit(workdir, which=checkpoints.BEST, name=""):
     print("\n".join(text.table(report)))
     workdir = pathlib.Path(workdir)
     plain = dict(checkpoint=which, step=run.step, version=run.meta["version"])
-    found = json.dumps(plain | report.plain(), indent=1, allow_nan=False)
-    (workdir / "audit.json").write_text(found + "\n")
+    files.write_json(workdir / "audit.json", plain | report.plain(), allow_nan=False)
     _draw(workdir / "figures", report)
     if not name:
         return not report.verdict.gap

@@ -1,14 +1,14 @@
 """Cures that need no retraining: a run with other statistics, beside the old one."""
 
-import json
 import pathlib
 
 import jax
 import numpy as np
 
+from siamjax import files
 from siamjax.auditing import verdict
 from siamjax.models.norm import TrainStats
-from siamjax.training import checkpoints
+from siamjax.training import checkpoints, run_config
 from siamjax.types import SiamjaxError, UsageError
 
 # Name of the cure -> the statistics of `statistics.candidates` that it keeps.
@@ -47,12 +47,12 @@ def write(run, candidates, name):
         {key: np.asarray(value, np.float32) for key, value in kept.items()},
     )
     state = run.state.replace(batch_stats=stats)
-    described = json.loads(json.dumps(config.to_dict(), default=list))
+    described = run_config.plain(config)
     meta = dict(run.meta, config=described, best=None)
-    workdir.mkdir(parents=True)
-    (workdir / "config.json").write_text(json.dumps(described, indent=1) + "\n")
-    with checkpoints.manager(workdir, write=True) as saved:
-        saved.save(state, meta)
+    with files.replacing_folder(workdir) as beside:
+        run_config.write(beside, described)
+        with checkpoints.manager(beside, write=True) as saved:
+            saved.save(state, meta)
     return workdir
 
 

@@ -4,10 +4,11 @@ All numbers of the rule come from validation captures: from what distance on a w
 unknown, what a change of mind costs, and how far behind a window's start a change lies.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from siamjax import forms
 from siamjax.evaluation import unknowns
 from siamjax.identification.timeline import RECOVERING, UNKNOWN, Span, decode, runs
 from siamjax.types import NORMAL
@@ -26,6 +27,15 @@ class Rule(NamedTuple):
     penalty: float  # cost of a change of condition, in the same unit
     onset_s: float  # from the first window of a condition to its onset
     clear_s: float  # from the first window after a condition to its end
+
+
+def read_rule(value: Any) -> Rule:
+    """The `Rule` of a JSON object; raises ValueError where it is none."""
+    forms.check(value, {name: float for name in Rule._fields})
+    rule = Rule(**{name: float(value[name]) for name in Rule._fields})
+    if rule.unknown < 0 or rule.penalty < 0:
+        raise ValueError("a distance is less than 0")
+    return rule
 
 
 class Evidence(NamedTuple):

@@ -11,6 +11,10 @@ from siamjax import files
 from siamjax.types import Baseline, UsageError
 
 COLUMNS = ("condition", "capture", "start")
+# What an npz holds, with NumPy's kind of each array: text or floats.
+_ARRAYS = dict(
+    condition="U", capture="U", start_s="f", counts="f", mean="f", deviation="f"
+)
 
 
 class Place(NamedTuple):
@@ -57,18 +61,32 @@ def save(path, examples):
 
 
 def load(path):
-    """Reads what `save` wrote; a damaged file raises what NumPy and zipfile raise."""
+    """Reads what `save` wrote; a damaged file raises what NumPy and zipfile raise.
+
+    Raises:
+      ValueError: its arrays are not those of `Examples`.
+    """
     # Read first: a damaged archive seeks to where nothing is, which the system refuses.
     with np.load(io.BytesIO(pathlib.Path(path).read_bytes())) as saved:
-        rows = zip(
-            saved["condition"].tolist(), saved["capture"].tolist(), saved["start_s"]
+        arrays = {name: saved[name] for name in _ARRAYS}
+    counts = arrays["counts"]
+    alone, columns = counts.shape[:1], counts.shape[::2]
+    shapes = dict(
+        condition=alone, capture=alone, start_s=alone, counts=counts.shape,
+        mean=columns, deviation=columns,
+    )  # fmt: skip
+    for name, array in arrays.items():
+        if array.dtype.kind != _ARRAYS[name] or array.shape != shapes[name]:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+    if counts.ndim != 3 or not len(counts):
+        raise ValueError(
+            f"its windows are {list(counts.shape)}, not [N, bins, columns]"
         )
-        places = tuple(
-            Place(name, capture, float(start)) for name, capture, start in rows
-        )
-        return Examples(
-            places, saved["counts"], Baseline(saved["mean"], saved["deviation"])
-        )
+    if not np.isfinite(arrays["start_s"]).all():
+        raise ValueError("the start of a window is not finite")
+    rows = zip(*(arrays[name].tolist() for name in ("condition", "capture", "start_s")))
+    baseline = Baseline(arrays["mean"], arrays["deviation"])
+    return Examples(tuple(Place(*row) for row in rows), counts, baseline)
 
 
 def parse_flag(text):

@@ -6,13 +6,14 @@ import time
 
 import numpy as np
 
-from siamjax import files
+from siamjax import files, forms
 from siamjax.data import prepared
 from siamjax.evaluation import results as evaluation_results
+from siamjax.evaluation import results_form
 from siamjax.identification import decide, enrol, pictures
 from siamjax.reports import board, film, page, plots, scalars, trace
 from siamjax.text import short
-from siamjax.training import checkpoints, restored
+from siamjax.training import checkpoints, restored, run_config
 from siamjax.types import TEST, SiamjaxError
 
 REPORT = "report.html"
@@ -29,6 +30,7 @@ def visualize(workdir, *, frames=300):
       frames: of the film; 0: none.
     Raises:
       SiamjaxError: workdir holds no run; the extra viz is not installed.
+      files.Damaged: a file of it cannot be used, see `gather`; nothing is written.
     """
     workdir = pathlib.Path(workdir)
     data = gather(workdir)
@@ -61,7 +63,11 @@ def visualize(workdir, *, frames=300):
 
 
 def follow(workdir, every_s=3.0):
-    """Writes report.html anew as training goes on, until its evaluation is there."""
+    """Writes report.html anew as training goes on, until its evaluation is there.
+
+    Raises:
+      SiamjaxError: see `gather`; the page stays as it was.
+    """
     workdir, before = pathlib.Path(workdir), None
     while not evaluated(workdir):
         now = [
@@ -150,22 +156,15 @@ def gather(workdir):
 
     Raises:
       SiamjaxError: workdir holds no run.
+      files.Damaged: a file of it cannot be used, the trace and the scalars as well: a
+        page without them would not say that they are lost.
     """
     workdir = pathlib.Path(workdir)
-    if not (workdir / "config.json").exists():
-        raise SiamjaxError(
-            f"{workdir} holds no run: make one with siamjax-train --workdir {workdir}"
-        )
-    path = workdir / "config.json"
-    remedy = "take it from a copy of the run, or train it again"
-    with files.damaged(path, remedy):
-        config = files.read_json(path, remedy)
-        _ = config["steps"], config["seed"], config["data"]["dir"], config["heads"]
-    path = workdir / scalars.FILE
-    with files.damaged(path, f"move {path} away to see the run without its curves"):
-        data = dict(
-            title=workdir.resolve().name, config=config, curves=scalars.read(workdir)
-        )
+    data = dict(
+        title=workdir.resolve().name,
+        config=run_config.read(workdir),
+        curves=scalars.read(workdir),
+    )
     if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
     if evaluated(workdir) and (found := read_results(workdir))["shots"]:
@@ -180,17 +179,11 @@ def read_trace(workdir: pathlib.Path) -> trace.Trace | None:
     """The trace of a run as far as its points are finite; None: there is none.
 
     Raises:
-      files.Damaged: its files make no sense.
+      files.Damaged: see `trace.read`.
     """
-    parts = [workdir / name for name in (trace.ABOUT, trace.FILE)]
-    remedy = f"move {' and '.join(map(str, parts))} away to see the run without a film"
-    with files.damaged(parts[0], remedy):
-        traced = trace.read(workdir)
+    traced = trace.read(workdir)
     if traced is None:
         return None
-    if traced.steps[0] < 0 or (np.diff(traced.steps) <= 0).any():
-        reason = "its steps do not ascend"
-        raise files.Damaged(f"{parts[1]} is damaged ({reason}): {remedy}")
     finite = np.isfinite(traced.points).all((1, 2))
     kept = traced._replace(steps=traced.steps[finite], points=traced.points[finite])
     return kept if finite.any() else None
@@ -206,8 +199,10 @@ def read_results(workdir):
     remedy = f"run siamjax-evaluate --workdir {workdir} again"
     with files.damaged(path, remedy):
         found = files.read_json(path, remedy)
-        if found.get("schema") != evaluation_results.SCHEMA:
+        forms.check(found, {"schema": int})
+        if found["schema"] != evaluation_results.SCHEMA:
             raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
+        results_form.check(found)
         return found
 
 

@@ -6,6 +6,7 @@ beyond the checkpoint is taken out of the CSV, and TensorBoard is told to drop i
 
 import contextlib
 import csv
+import io
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -59,25 +60,42 @@ def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
 
 
 def purge(path: pathlib.Path, step: int) -> None:
-    """Rewrites a CSV with its complete rows up to `step`, atomically, or makes it."""
-    kept = (row for row in rows(path) if int(row[0]) <= step)
-    files.write_csv(path, [HEADER, *kept])
+    """Rewrites a CSV with its complete rows up to `step`, atomically, or makes it.
+
+    Raises:
+      files.Damaged: there are rows to keep, and they cannot be read.
+    """
+    kept = [row for row in _rows(path) if row[0] <= step] if step > 0 else []
+    files.write_csv(path, [HEADER, *([at, name, repr(x)] for at, name, x in kept)])
 
 
-def read(workdir):
-    """{name: (steps, values)} of a run, in the order written; empty without scalars."""
-    out = {}
-    for step, name, value in rows(pathlib.Path(workdir) / FILE):
-        steps, values = out.setdefault(name, ([], []))
-        steps.append(int(step))
-        values.append(float(value))
-    return out
+def read(workdir: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
+    """{name: (steps, values)} of a run, in the order written; empty without scalars.
+
+    Raises:
+      files.Damaged: the file cannot be used.
+    """
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for step, name, value in _rows(pathlib.Path(workdir) / FILE):
+        steps, values = curves.setdefault(name, ([], []))
+        steps.append(step)
+        values.append(value)
+    return curves
 
 
-def rows(path):
-    """The complete rows of a CSV; a kill may have cut the last one short."""
+def _rows(path):
+    """`[(step, name, value)]` of a CSV; a kill may have cut the last one short."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    complete = text[: text.rfind("\n") + 1]
-    return [row for row in csv.reader(complete.splitlines())][1:]
+    remedy = "move it away: only the curves of the steps so far are made of it"
+    with files.damaged(path, remedy):
+        text = path.read_bytes().decode()
+        complete = text[: text.rfind("\n") + 1]
+        first, *rows = list(csv.reader(io.StringIO(complete, newline=""))) or [HEADER]
+        if first != HEADER:
+            raise ValueError(f"it does not begin with {','.join(HEADER)}")
+        rows = [(int(step), name, float(value)) for step, name, value in rows]
+        steps = [step for step, _, _ in rows]
+        if steps != sorted(steps) or (steps and not 0 <= steps[0] <= steps[-1] < 2**63):
+            raise ValueError("its steps do not ascend")
+        return rows

@@ -5,16 +5,24 @@ that a run that was killed and resumed cuts the file back to its checkpoint and 
 """
 
 import contextlib
-import json
+import logging
 import os
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from siamjax import files, forms
 from siamjax.checks import require
 
 ABOUT, FILE = "trace.json", "trace.bin"
+_FORM = dict(
+    head=str, dim=int, conditions=[str], captures=[str], times=[float], roles=[str],
+    novel=[str],
+)  # fmt: skip
+# Training counts its steps in 32 bits.
+_BEYOND = 2**31
+_LOG = logging.getLogger(__name__)
 
 
 class Trace(NamedTuple):
@@ -73,6 +81,8 @@ def writer(workdir, step, *, head, dim, conditions, captures, times, roles, nove
       times: `[N]` seconds after the capture's first packet.
       roles: N words: train, valid, test.
       novel: names of conditions that training never sees.
+    Raises:
+      files.Damaged: what is to be kept cannot be read.
     """
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,16 +95,20 @@ def writer(workdir, step, *, head, dim, conditions, captures, times, roles, nove
         roles=[str(role) for role in roles],
         novel=list(novel),
     )
-    text, record = json.dumps(about), _record(about)
-    path = folder / FILE
-    before = folder / ABOUT
-    same = before.exists() and before.read_text(encoding="utf-8") == text
-    kept = _records(path, record) if same and path.exists() else np.zeros(0, record)
+    path, record = folder / FILE, _record(about)
+    kept = np.zeros(0, record)
+    if step > 0 and path.exists():
+        if (folder / ABOUT).exists() and _read_about(folder) == about:
+            kept = _read_records(folder, record)
+        elif path.stat().st_size:
+            _LOG.warning("%s is of other windows: it begins anew", path)
     kept = kept[kept["step"] <= step]
     with open(path, "r+b" if path.exists() else "w+b") as file:
         file.truncate(len(kept) * record.itemsize)
         file.seek(0, os.SEEK_END)
-        before.write_text(text, encoding="utf-8")
+        if not len(kept):  # no record outlives the text that says what it is
+            os.fsync(file.fileno())
+            files.write_json(folder / ABOUT, about)
         write = Writer(file, record, int(kept["step"][-1]) if len(kept) else -1)
         try:
             yield write
@@ -103,13 +117,49 @@ def writer(workdir, step, *, head, dim, conditions, captures, times, roles, nove
 
 
 def read(workdir):
-    """The `Trace` of a run, or None where there is none yet."""
+    """The `Trace` of a run, or None where there is none yet.
+
+    Points of a training that diverged can be other than finite.
+
+    Raises:
+      files.Damaged: a file of it cannot be used.
+    """
     folder = pathlib.Path(workdir)
     if not (folder / ABOUT).exists() or not (folder / FILE).exists():
         return None
-    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    rows = _records(folder / FILE, _record(about))
+    about = _read_about(folder)
+    rows = _read_records(folder, _record(about))
     return Trace(about, rows["step"], rows["points"]) if len(rows) else None
+
+
+def _read_about(folder):
+    path, remedy = folder / ABOUT, _remedy(folder)
+    with files.damaged(path, remedy):
+        about = files.read_json(path, remedy)
+        forms.check(about, _FORM)
+        count = len(about["conditions"])
+        for name in ("captures", "times", "roles"):
+            if len(about[name]) != count:
+                raise ValueError(f"{len(about[name])} {name} of {count} windows")
+        if not count or not about["dim"]:
+            raise ValueError("no windows, or no dimensions")
+        _record(about)
+    return about
+
+
+def _read_records(folder, record):
+    """The complete records; a kill may have cut the last one short."""
+    path = folder / FILE
+    with files.damaged(path, _remedy(folder)):
+        data = path.read_bytes()
+        count = len(data) // record.itemsize
+        if data and not count:
+            raise ValueError(f"{len(data)} bytes are less than one record")
+        rows = np.frombuffer(data, record, count)
+        steps = rows["step"]
+        if (np.diff(steps, prepend=-1, append=_BEYOND) <= 0).any():
+            raise ValueError("its steps do not ascend")
+    return rows
 
 
 def _record(about):
@@ -117,7 +167,8 @@ def _record(about):
     return np.dtype([("step", "<i8"), ("points", "<f4", shape)])
 
 
-def _records(path, record):
-    """The complete records; a kill may have cut the last one short."""
-    data = path.read_bytes()
-    return np.frombuffer(data[: len(data) // record.itemsize * record.itemsize], record)
+def _remedy(folder):
+    return (
+        f"move {ABOUT} and {FILE} of {folder} away: only the film and the cube of "
+        "points are made of them"
+    )

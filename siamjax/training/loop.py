@@ -24,6 +24,7 @@ from siamjax.training import (
     devices,
     embed,
     finite,
+    run_config,
     state,
     step,
     tracer,
@@ -158,34 +159,25 @@ def place(splits, batch_from, parts, seed):
 
 
 def same_config(workdir, config):
-    """Writes config.json, or refuses a workdir that was made with another config."""
-    path, now = (
-        pathlib.Path(workdir) / "config.json",
-        json.loads(_json(config.to_dict())),
-    )
-    if path.exists():
-        before, now = _flat(json.loads(path.read_text())), _flat(now)
-        differ = sorted(
-            f"config.{name} was {before.get(name)!r} and is {now.get(name)!r}"
-            for name in before.keys() | now.keys()
-            if before.get(name) != now.get(name)
+    """Writes config.json, or refuses a workdir that was made with another config.
+
+    Where the file is lost, the copy of the checkpoint says what it was made with.
+    """
+    lost = not (pathlib.Path(workdir) / run_config.FILE).exists()
+    before = (_saved(workdir) or {}).get("config") if lost else run_config.read(workdir)
+    now = run_config.plain(config)
+    if before is not None and (differ := run_config.differences(before, now)):
+        raise UsageError(
+            f"{workdir} belongs to another config: {'; '.join(differ[:3])}; "
+            "give another --workdir or the same config"
         )
-        if differ:
-            raise UsageError(
-                f"{workdir} belongs to another config: {'; '.join(differ[:3])}; "
-                "give another --workdir or the same config"
-            )
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_json(config.to_dict()) + "\n")
+    if lost:
+        run_config.write(workdir, now)
 
 
 def same_data(workdir, folder, splits):
     """Refuses to go on with other data than the run was trained on so far."""
-    if not (pathlib.Path(workdir) / "config.json").exists():
-        return
-    with checkpoints.manager(workdir) as saved:
-        meta = saved.meta(checkpoints.LAST)
+    meta = _saved(workdir)
     if meta is None:
         return
     if "data" not in meta:
@@ -213,7 +205,7 @@ def describe(config, splits, best):
         _json(
             dict(
                 version=siamjax.__version__,
-                config=config.to_dict(),
+                config=run_config.plain(config),
                 losses=step.hyper_parameters(config),
                 columns=[column._asdict() for column in splits.columns],
                 scaler={
@@ -237,14 +229,10 @@ def _json(value):
     return json.dumps(value, indent=1, default=list, allow_nan=True)
 
 
-def _flat(tree, prefix=""):
-    if not isinstance(tree, dict):
-        return {prefix.rstrip("."): tree}
-    return {
-        k: v
-        for key, sub in tree.items()
-        for k, v in _flat(sub, f"{prefix}{key}.").items()
-    }
+def _saved(workdir):
+    """What the last checkpoint says beside the state; None without a checkpoint."""
+    with checkpoints.manager(workdir) as saved:
+        return saved.meta(checkpoints.LAST)
 
 
 def _describe(config, splits, parts):

@@ -1,6 +1,5 @@
 """A finished run, opened for use: encoder, weights, scaler, columns, conditions."""
 
-import json
 import logging
 import pathlib
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from ml_collections import ConfigDict
 
 from siamjax.data import identity
 from siamjax.data.splits import Splits, open_splits
-from siamjax.training import checkpoints, devices, embed, state, step
+from siamjax.training import checkpoints, devices, embed, run_config, state, step
 from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
@@ -87,14 +86,11 @@ def open_checkpoint(workdir, which):
 
     Raises:
       SiamjaxError: there is none.
+      files.Damaged: config.json cannot be used, or is not that of the checkpoint.
     """
     workdir = pathlib.Path(workdir)
-    if not (workdir / "config.json").exists():
-        raise SiamjaxError(
-            f"{workdir} holds no run: make one with siamjax-train --workdir {workdir}"
-        )
-    config = ConfigDict(_tuples(json.loads((workdir / "config.json").read_text())))
-    mesh = devices.mesh(devices.prepare(config.platform)[:1])
+    written = run_config.read(workdir)
+    mesh = devices.mesh(devices.prepare(written["platform"])[:1])
     with checkpoints.manager(workdir) as saved:
         meta = saved.meta(which)
         if meta is None:
@@ -102,6 +98,7 @@ def open_checkpoint(workdir, which):
                 f"{workdir} has no checkpoint yet: "
                 "let siamjax-train reach an evaluation"
             )
+        config = run_config.opened(workdir, written, meta.get("config"))
         columns = tuple(Column(**column) for column in meta["columns"])
         parts = step.build(config, columns=columns, classes=meta["known"], mesh=mesh)
         first = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
@@ -202,10 +199,3 @@ def _normal(opened):
             "baselines: train it again"
         )
     return opened.trained.baseline
-
-
-def _tuples(value):
-    """JSON's lists as the tuples that a config has."""
-    if isinstance(value, dict):
-        return {key: _tuples(sub) for key, sub in value.items()}
-    return tuple(value) if isinstance(value, list) else value

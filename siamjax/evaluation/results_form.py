@@ -1,0 +1,78 @@
+"""What results.json must look like for those who read it: see `evaluation.results`."""
+
+from typing import Any
+
+from siamjax import forms
+
+_NUMBER = (float, None)
+_INTERVAL = dict(value=_NUMBER, low=float, high=float, widened=bool)
+_UNITS = dict(window=_INTERVAL, capture=_INTERVAL)
+_SHOTS = dict(
+    chance=float,
+    recall={str: {str: _UNITS}},
+    captures={str: int},
+    conditions={str: {str: dict(window=_NUMBER, capture=_NUMBER)}},
+    confusion=[[_NUMBER]],
+    difference={str: {str: _UNITS}},
+    notes=[str],
+)
+_FORM = dict(
+    captures=int,
+    windows=int,
+    conditions={str: dict(group=str, windows=int, captures=int)},
+    methods={str: bool},
+    shots={str: _SHOTS},
+    step=int,
+    version=str,
+    losses={str: object},
+    rule={str: float},
+    identification=dict(captures=[dict(capture=str, right=bool)]),
+)
+
+
+def check(results: Any) -> None:
+    """Raises ValueError unless all that is read of results is there and fits."""
+    forms.check(results, _FORM)
+    if not results["shots"]:
+        return
+    forms.check(results, dict(main=str))
+    main, methods = results["main"], results["methods"].keys()
+    conditions = results["conditions"]
+    _require(main in methods, "main is no method")
+    _require(bool(conditions), "there is no condition")
+    groups = next(iter(results["shots"].values()))["captures"].keys()
+    for shots, part in results["shots"].items():
+        where = f"shots.{shots}"
+        _require(part["captures"].keys() == groups, f"{where}: not the groups")
+        for name in ("recall", "conditions"):
+            _require(part[name].keys() == methods, f"{where}.{name}: not the methods")
+        for of in part["recall"].values():
+            _require(of.keys() == groups, f"{where}.recall: not the groups")
+        for of in part["conditions"].values():
+            _require(of.keys() == conditions.keys(), f"{where}: not the conditions")
+        baselines = {name for name, baseline in results["methods"].items() if baseline}
+        for group, of in part["difference"].items():
+            _require(group in groups, f"{where}.difference: not the groups")
+            _require(of.keys() <= baselines, f"{where}.difference: not the baselines")
+        shares = [number for number in _numbers(part) if number is not None]
+        _require(-1 <= min(shares) <= max(shares) <= 1, f"{where}: a share beyond 1")
+        sizes = {len(row) for row in part["confusion"]} | {len(part["confusion"])}
+        _require(sizes == {len(conditions)}, f"{where}.confusion is not square")
+
+
+def _numbers(part):
+    """All recalls of a part, and their differences; None is one of nothing judged."""
+    for of in (*part["recall"].values(), *part["difference"].values()):
+        for units in of.values():
+            for unit in _UNITS:
+                yield from (units[unit][name] for name in ("value", "low", "high"))
+    for of in part["conditions"].values():
+        for units in of.values():
+            yield from (units[unit] for unit in _UNITS)
+    for row in part["confusion"]:
+        yield from row
+
+
+def _require(holds, what):
+    if not holds:
+        raise ValueError(what)

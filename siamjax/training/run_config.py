@@ -1,0 +1,124 @@
+"""config.json of a run: what it was trained with. Every command reads it.
+
+Each checkpoint holds a copy, which tells whether the file is still what it was.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from siamjax import files, forms
+from siamjax.types import SiamjaxError
+
+FILE = "config.json"
+# What a reader may set anew: where the data lies by now, and on what to compute.
+MOVABLE = ("data.dir", "platform")
+_FORM = {
+    str: object,
+    "steps": int,
+    "seed": float,
+    "platform": str,
+    "decide_with": str,
+    "data": {"dir": str},
+    "heads": {str: ({"dim": int, "loss": str}, None)},
+}
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+    """A config as JSON has it: tuples are lists."""
+    return json.loads(json.dumps(config.to_dict(), default=list))
+
+
+def write(workdir: str | pathlib.Path, config: dict[str, Any]) -> None:
+    """Writes what `plain` gives."""
+    files.write_json(pathlib.Path(workdir) / FILE, config)
+
+
+def read(workdir: str | pathlib.Path) -> dict[str, Any]:
+    """What `write` was given.
+
+    Raises:
+      SiamjaxError: workdir holds no run.
+      files.Damaged: the file cannot be used.
+    """
+    path = pathlib.Path(workdir) / FILE
+    if not path.exists():
+        raise SiamjaxError(
+            f"{workdir} holds no run, for it has no {FILE}: siamjax-train --workdir "
+            f"{workdir} makes one"
+        )
+    with files.damaged(path, remedy(workdir)):
+        config = files.read_json(path, remedy(workdir))
+        forms.check(config, _FORM)
+        if "\0" in config["data"]["dir"]:
+            raise ValueError("data.dir is no path")
+    return config
+
+
+def opened(
+    workdir: str | pathlib.Path, config: dict[str, Any], saved: dict[str, Any] | None
+) -> ConfigDict:
+    """What `read` gave as a config with tuples, once it is that of the checkpoint.
+
+    Args:
+      workdir: of the run.
+      config: of `read`; what is `MOVABLE` may be another one.
+      saved: the copy of the checkpoint; None: an older version kept none.
+    Raises:
+      files.Damaged: the two differ.
+    """
+    path = pathlib.Path(workdir) / FILE
+    with files.damaged(path, remedy(workdir)):
+        if saved is not None:
+            changed = differences(saved, config, MOVABLE)
+            if changed:
+                raise ValueError(f"not as in the checkpoint: {changed[0]}")
+        return ConfigDict(_tuples(config))
+
+
+def differences(
+    before: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
+) -> list[str]:
+    """A text for each field that two configs of `plain` do not share.
+
+    Args:
+      before: the older one.
+      now: the newer one.
+      but: dotted names of fields that do not count.
+    """
+    old, new = _flat(before), _flat(now)
+    return sorted(
+        f"config.{name} was {old.get(name, 'absent')!r} and is "
+        f"{new.get(name, 'absent')!r}"
+        for name in (old.keys() | new.keys()) - set(but)
+        # As text, for NaN is itself there, and 1 is not True.
+        if name not in old or name not in new or repr(old[name]) != repr(new[name])
+    )
+
+
+def remedy(workdir: str | pathlib.Path) -> str:
+    """What to do where the file is damaged."""
+    return (
+        f"move it away and start siamjax-train --workdir {workdir} with the config of the "
+        "run: it writes the file anew and keeps the training"
+    )
+
+
+def _flat(tree, prefix=""):
+    """{dotted name: value} of what is no object; of an object without names, it."""
+    if not isinstance(tree, dict) or (not tree and prefix):
+        return {prefix.rstrip("."): tree}
+    return {
+        name: value
+        for key, sub in tree.items()
+        for name, value in _flat(sub, f"{prefix}{key}.").items()
+    }
+
+
+def _tuples(value):
+    """JSON's lists as the tuples that a config has."""
+    if isinstance(value, dict):
+        return {key: _tuples(sub) for key, sub in value.items()}
+    return tuple(value) if isinstance(value, list) else value
