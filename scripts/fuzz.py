@@ -200,10 +200,11 @@ def prepared_sets(folder):
 
 
 def runs(folder):
-    """The files of a finished run, read as evaluation and identification read them."""
-    from siamjax.identification import enrol
-    from siamjax.reports import scalars, trace
-    from siamjax.training import restored
+    """The files of a finished run, read as all commands read them, and its resume."""
+    from siamjax.auditing import opened
+    from siamjax.identification import enrol, gallery
+    from siamjax.reports import page, scalars
+    from siamjax.training import checkpoints, restored
 
     made = chaos.Bench(folder / "made", None)
     made.prepare()
@@ -213,9 +214,12 @@ def runs(folder):
     run = work / "run"
 
     def read(path):
+        page.write(work / "report.html", gallery.gather(run))
+        scalars.purge(run / scalars.FILE, 10**6)
+        if path.name in ("results.json", "trace.json", "trace.bin", "scalars.csv"):
+            return  # what follows reads none of them
         enrol.stored(restored.open_run(run))
-        scalars.read(run)
-        trace.read(run)
+        opened.open_run(run, checkpoints.LAST)
 
     files = {f"run/{name}": data for name, data in _files(run).items()}
     kept = {k: v for k, v in files.items() if "tfevents" not in k and "film" not in k}

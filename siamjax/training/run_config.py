@@ -101,8 +101,8 @@ def differences(
 def remedy(workdir: str | pathlib.Path) -> str:
     """What to do where the file is damaged."""
     return (
-        f"move it away and start siamjax-train --workdir {workdir} with the config of the "
-        "run: it writes the file anew and keeps the training"
+        f"move it away and start siamjax-train --workdir {workdir} with the config of "
+        "the run: it writes the file anew and keeps the training"
     )
 
 
