@@ -9,7 +9,7 @@ import dpkt
 import numpy as np
 import pytest
 
-from siamjax.capture import cleaning, events
+from siamjax.capture import cleaning, events, rows
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, SiamjaxError
 from tests import packet_builder as build
 
@@ -139,6 +139,19 @@ def test_a_packet_captured_twice_is_one_and_a_repeated_message_is_two(tmp_path):
     assert (got.time_ns // MS).tolist() == [0, 3, 500]
     assert got.retransmitted.tolist() == [False, True, True]
     assert report.messages == 3 and report.packets == 5
+
+
+def test_what_is_remembered_is_bounded_where_all_packets_have_one_time(
+    tmp_path, monkeypatch
+):
+    others = [at(0, build.request(call=f"call-{i}"), ident=100 + i) for i in range(60)]
+    near, far = at(0, build.request(), ident=7), at(0, build.request(), ident=8)
+    records = [far, *others, near, near, far]
+    _, _, report = read(tmp_path / "a", records)
+    assert report.causes == {"duplicated": 2}
+    monkeypatch.setattr(rows, "MOST_REMEMBERED", 10_000)  # less than 20 of them
+    _, _, report = read(tmp_path / "b", records)
+    assert report.causes == {"duplicated": 1}
 
 
 def test_a_whole_capture_captured_twice_gives_the_same_events(tmp_path):
