@@ -194,6 +194,23 @@ def damaged(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Names the file where the system fails to read it: one line, `SiamjaxError`.
+
+    Other errors pass: unlike `damaged`, it is for readers that expect any content, in
+    which they are defects.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise SiamjaxError(f"{path} needs more memory than there is") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise SiamjaxError(f"{path} cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
 def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     """Holds a folder for this process; the lock ends with the process, however it ends.
 

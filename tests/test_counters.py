@@ -190,6 +190,13 @@ def test_a_cell_that_nobody_can_read_costs_itself_alone(tmp_path, time, calls, c
     assert (table.first_ns, table.step_ns) == (wanted.first_ns, wanted.step_ns)
 
 
+def test_a_column_whose_name_is_too_long_is_refused_in_a_short_line(tmp_path):
+    frame = clean().rename(columns={"load": "x" * 200_000})
+    with pytest.raises(SiamjaxError, match="a name of 200000 characters, 200") as error:
+        read(tmp_path, frame)
+    assert len(str(error.value)) < 300
+
+
 @pytest.mark.parametrize("odd", [1e18, -1e18, 4.7e9, -9e9, np.inf, 10**18])
 def test_a_time_that_no_clock_shows_is_not_read(tmp_path, odd):
     frame = clean().assign(time=np.arange(ROWS) * 60.0)

@@ -52,6 +52,15 @@ def test_a_lack_of_memory_is_one_line_and_no_damage():
     assert not isinstance(error.value, files.Damaged)
 
 
+def test_a_failing_read_names_its_file_and_a_defect_passes():
+    for error in (MemoryError(), OSError(5, "Input/output error")):
+        with pytest.raises(SiamjaxError, match=r"a\.pcap (needs|cannot be read)"):
+            with files.reading("a.pcap"):
+                raise error
+    with pytest.raises(IndexError), files.reading("a.pcap"):
+        raise IndexError
+
+
 def test_a_lock_names_who_holds_it_and_ends_with_the_process(tmp_path):
     code = (
         "import sys; from siamjax import files\n"

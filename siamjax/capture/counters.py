@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax import files
+from siamjax import files, text
 from siamjax.capture import cleaning, expand
 from siamjax.types import SiamjaxError, UsageError
 
@@ -43,6 +43,8 @@ RISES = 10
 _LAST_NS = 1 << 62
 # No number and no time has more characters.
 _LONGEST_CELL = 64
+# The longest name of a column, in characters.
+LONGEST_NAME = 200
 # Beyond, a float32 is infinite.
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -79,7 +81,7 @@ def read(path, *, limit_expansion=True):
       SiamjaxError: it cannot be read, or there is no step or no column in it.
       OSError: it is not there, or cannot be opened.
     """
-    with files.damaged(path, "it cannot be read as a table"):
+    with files.reading(path):
         return _read(path, limit_expansion)
 
 
@@ -87,6 +89,11 @@ def _read(path, limit_expansion):
     frame, ragged = _frame(path, limit_expansion)
     if not len(frame):
         raise SiamjaxError(f"{path} has no row")
+    if too_long := [name for name in map(str, frame) if len(name) > LONGEST_NAME]:
+        raise SiamjaxError(
+            f"{path}: column {text.short(too_long[0])!r} has a name of "
+            f"{len(too_long[0])} characters, {LONGEST_NAME} are allowed"
+        )
     of_time = next((c for c in frame if str(c).lower() in TIME_NAMES), frame.columns[0])
     time_ns, read, numbers = times(frame[of_time])
     names, values, counted = _numeric(frame.drop(columns=of_time))

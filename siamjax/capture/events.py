@@ -25,7 +25,7 @@ def read(path, server_address=None, *, limit_expansion=True):
       SiamjaxError: the file is empty, not a capture, without a packet, or too large.
       OSError: it is not there, or cannot be opened.
     """
-    with files.damaged(path, "it cannot be read as a capture"):
+    with files.reading(path):
         return _read(path, server_address, limit_expansion)
 
 
