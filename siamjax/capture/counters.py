@@ -71,7 +71,9 @@ class Table(NamedTuple):
     values: np.ndarray  # [N, F] float64; NaN where nothing was measured
 
 
-def read(path, *, limit_expansion=True):
+def read(
+    path: str | os.PathLike, *, limit_expansion: bool = True
+) -> tuple[Table, Report]:
     """The `Table` in a file and its `Report`.
 
     Args:
@@ -327,22 +329,22 @@ def _on_grid(time_ns, step_ns, values):
     """Values `[N, F]` on the grid, gaps `[(first, length)]` in steps, and counts."""
     exact = (time_ns - time_ns[0]) / step_ns
     slot = np.rint(exact).astype(int)
-    found, first, many = np.unique(slot, return_index=True, return_counts=True)
-    out = np.full((slot[-1] + 1, values.shape[1]), np.nan)
-    out[found] = values[first]
-    for i in np.flatnonzero(many > 1):
-        rows = values[first[i] : first[i] + many[i]]
+    slots, first, count = np.unique(slot, return_index=True, return_counts=True)
+    on_grid = np.full((slot[-1] + 1, values.shape[1]), np.nan)
+    on_grid[slots] = values[first]
+    for i in np.flatnonzero(count > 1):
+        rows = values[first[i] : first[i] + count[i]]
         measured = ~np.isnan(rows)
         total, n = np.where(measured, rows, 0.0).sum(0), measured.sum(0)
-        out[found[i]] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    jump = np.diff(found)
-    gaps = [(found[i] + 1, jump[i] - 1) for i in np.flatnonzero(jump > 1)]
+        on_grid[slots[i]] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    jump = np.diff(slots)
+    gaps = [(slots[i] + 1, jump[i] - 1) for i in np.flatnonzero(jump > 1)]
     return (
-        out,
+        on_grid,
         gaps,
         dict(
             moved=int((np.abs(exact - slot) > OFF_GRID).sum()),
-            crowded=int((many - 1).sum()),
+            crowded=int((count - 1).sum()),
             gap=int((jump - 1).sum()),
         ),
     )
@@ -372,11 +374,11 @@ def only_grow(tables):
 def in_order(table, names):
     """Values `[N, F]` of a `Table` in the order of names; NaN where it lacks one."""
     place = {name: i for i, name in enumerate(table.names)}
-    out = np.full((len(table.values), len(names)), np.nan)
+    ordered = np.full((len(table.values), len(names)), np.nan)
     for f, name in enumerate(names):
         if name in place:
-            out[:, f] = table.values[:, place[name]]
-    return out
+            ordered[:, f] = table.values[:, place[name]]
+    return ordered
 
 
 def growths(values, growing):
@@ -397,7 +399,7 @@ def grown(column):
     Args:
       column: `[N]` float64, NaN where nothing was measured.
     """
-    out = np.full(len(column), np.nan)
+    growth_of_rows = np.full(len(column), np.nan)
     rows = np.flatnonzero(~np.isnan(column))
     before, after = column[rows[:-1]], column[rows[1:]]
     change = after - before
@@ -407,5 +409,5 @@ def grown(column):
     for bits in (32, 64):
         over = change + 2.0**bits
         growth = np.where(fell & (before < 2.0**bits) & (over <= usual), over, growth)
-    out[rows[1:]] = growth / np.diff(rows)
-    return out, int(fell.sum())
+    growth_of_rows[rows[1:]] = growth / np.diff(rows)
+    return growth_of_rows, int(fell.sum())

@@ -1,5 +1,6 @@
 """A capture -> events: one a signalling message, and a report of everything else."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,12 @@ from siamjax.types import Events, SiamjaxError
 _APART_NS = 86_400_000_000_000
 
 
-def read(path, server_address=None, *, limit_expansion=True):
+def read(
+    path: str | os.PathLike,
+    server_address: bytes | None = None,
+    *,
+    limit_expansion: bool = True,
+) -> tuple[Events, tuple[str, ...], cleaning.Report]:
     """The events of a capture, in order of time; no address and no Call-ID is in them.
 
     Args:
@@ -30,31 +36,33 @@ def read(path, server_address=None, *, limit_expansion=True):
 
 
 def _read(path, server_address, limit_expansion):
-    found = rows.read(path, limit_expansion=limit_expansion)
-    if not len(found.packet_ns):
-        why = cleaning.listed(found.counts)
+    contents = rows.read(path, limit_expansion=limit_expansion)
+    if not len(contents.packet_ns):
+        why = cleaning.listed(contents.counts)
         raise SiamjaxError(
             ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
         )
-    first_ns, last_ns = _one_recording(found.packet_ns)
-    packet_ns = found.packet_ns
+    first_ns, last_ns = _one_recording(contents.packet_ns)
+    packet_ns = contents.packet_ns
     packet_ns = packet_ns[(packet_ns >= first_ns) & (packet_ns <= last_ns)]
-    found.counts["misdated"] = len(found.packet_ns) - len(packet_ns)
-    found.counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
-    ordered = _in_order(found.rows, first_ns, last_ns)
-    number, state = server.find(ordered, found.addresses, server_address)
-    events, kinds = _events(ordered, first_ns, number, found.kinds)
+    contents.counts["misdated"] = len(contents.packet_ns) - len(packet_ns)
+    contents.counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
+    ordered = _in_order(contents.rows, first_ns, last_ns)
+    number, state = server.find(ordered, contents.addresses, server_address)
+    events, kinds = _events(ordered, first_ns, number, contents.kinds)
     return (
         events,
         kinds,
         cleaning.Report(
             name=Path(path).name,
-            packets=len(found.packet_ns),
+            packets=len(contents.packet_ns),
             messages=int((ordered.says != rows.SILENT).sum()),
             retransmitted=int(events.retransmitted.sum()),
             span_s=(last_ns - first_ns) / 1e9,
             server=state,
-            causes={c: found.counts[c] for c in cleaning.CAUSES if found.counts[c]},
+            causes={
+                c: contents.counts[c] for c in cleaning.CAUSES if contents.counts[c]
+            },
             gaps=cleaning.gaps(np.sort(packet_ns) - first_ns),
         ),
     )
@@ -99,18 +107,18 @@ def _retransmitted(table):
     it says, such as a 183 with other media.
     """
     known = np.flatnonzero(table.transaction != rows.NONE)
-    of = table.take(known)
-    sides, kinds = of.source.max(initial=0) + 1, of.kind.max(initial=0) + 1
-    name = (of.transaction * kinds + of.kind) * sides + of.source
-    out = np.zeros(len(table.kind), bool)
-    out[known] = True
-    out[known[np.unique(name, return_index=True)[1]]] = False
-    return out
+    named = table.take(known)
+    sides, kinds = named.source.max(initial=0) + 1, named.kind.max(initial=0) + 1
+    name = (named.transaction * kinds + named.kind) * sides + named.source
+    repeated = np.zeros(len(table.kind), bool)
+    repeated[known] = True
+    repeated[known[np.unique(name, return_index=True)[1]]] = False
+    return repeated
 
 
 def _latency(table, retransmitted):
     """`[N]` int64: ns of a first answer since its first request; -1: no such."""
-    out = np.full(len(table.kind), -1, np.int64)
+    latency_ns = np.full(len(table.kind), -1, np.int64)
     known = table.transaction != rows.NONE
     asked = np.flatnonzero(known & (table.says >= rows.REQUEST))
     answers = np.flatnonzero(known & (table.says == rows.ANSWER) & ~retransmitted)
@@ -118,5 +126,5 @@ def _latency(table, retransmitted):
     # Backwards, so that the first request of a transaction is written last and stays.
     asked_ns[table.transaction[asked[::-1]]] = table.time_ns[asked[::-1]]
     waited = table.time_ns[answers] - asked_ns[table.transaction[answers]]
-    out[answers] = np.where(waited >= 0, waited, -1)
-    return out
+    latency_ns[answers] = np.where(waited >= 0, waited, -1)
+    return latency_ns

@@ -5,7 +5,10 @@ know one interface a file. So the numbers that make up the formats are dpkt's, a
 records are read here, with times as exact integers.
 """
 
+import os
 import struct
+from collections import Counter
+from collections.abc import Iterator
 
 from dpkt import pcap, pcapng
 
@@ -31,7 +34,9 @@ _TIMED = {pcapng.PCAPNG_BT_EPB: "IIIII", pcapng.PCAPNG_BT_PB: "HHIIII"}
 _READ = frozenset((pcapng.PCAPNG_BT_IDB, pcapng.PCAPNG_BT_SPB, *_TIMED))
 
 
-def read(path, counts, *, limit_expansion=True):
+def read(
+    path: str | os.PathLike, counts: Counter, *, limit_expansion: bool = True
+) -> Iterator[tuple[int, int, bytes, int]]:
     """Yields `(time_ns, link type, frame, original length)` of each packet of a file.
 
     Of a file that is cut, what stands before the cut is read, and `counts["truncated"]`

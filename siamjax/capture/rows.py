@@ -6,6 +6,7 @@ they appear, and stay here: only whether two are the same is known from then on.
 
 import contextlib
 import gc
+import os
 from array import array
 from collections import Counter
 from typing import NamedTuple
@@ -50,8 +51,8 @@ class Rows(NamedTuple):
         return Rows(*(column[chosen] for column in self))
 
 
-class Found(NamedTuple):
-    """What `read` finds in a capture."""
+class Contents(NamedTuple):
+    """What a capture holds."""
 
     packet_ns: np.ndarray  # [packets] int64, of all packets, in the file's order
     rows: Rows
@@ -60,16 +61,16 @@ class Found(NamedTuple):
     counts: Counter  # by cause of `cleaning.CAUSES`
 
 
-def read(path, **options):
-    """Everything of a capture, `Found`; options and errors are of `packets.read`."""
+def read(path: str | os.PathLike, **options: bool) -> Contents:
+    """The `Contents` of a capture; options and errors are of `packets.read`."""
     numbering = _Numbering()
-    found = packets.read(path, numbering.counts, **options)
+    records = packets.read(path, numbering.counts, **options)
     with _no_garbage_collection():
-        for time_ns, link, frame, length in found:
+        for time_ns, link, frame, length in records:
             numbering.add(time_ns, link, frame, length)
     # [N, columns] -> contiguous columns
     flat = np.array(numbering.rows, np.int64).reshape(-1, len(Rows._fields))
-    return Found(
+    return Contents(
         packet_ns=np.array(numbering.packet_ns, np.int64),
         rows=Rows(*np.ascontiguousarray(flat.T)),
         kinds=[_kind_name(kind) for kind in numbering.kinds],

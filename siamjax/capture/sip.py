@@ -69,12 +69,10 @@ def parse(payload, cut=False):
     usual = _USUAL(payload)
     if usual is None:
         return _parse(payload, cut)
-    status, method, branch, number, of, call_id, call_id_first, number_last, of_last = (
-        usual.groups()
-    )
+    status, method, branch, number, asked, call_id, *other_order = usual.groups()
     if call_id is None:
-        call_id, number, of = call_id_first, number_last, of_last
-    return _new(Message, (method or of, status, call_id, number, branch))
+        call_id, number, asked = other_order
+    return _new(Message, (method or asked, status, call_id, number, branch))
 
 
 def _parse(payload, cut):
@@ -91,8 +89,8 @@ def _parse(payload, cut):
         return None
     via, cseq, call_id = _headers(payload, first.end() - 1)
     named = cseq and _CSEQ.match(cseq)
-    number, of = named.groups() if named else (None, None)
-    return Message(method or of, status, call_id, number, _branch(via or b""))
+    number, asked = named.groups() if named else (None, None)
+    return Message(method or asked, status, call_id, number, _branch(via or b""))
 
 
 def _branch(via):

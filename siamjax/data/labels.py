@@ -3,6 +3,7 @@
 import csv
 import itertools
 import math
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Table(NamedTuple):
     problems: list[str]  # a line each, of what does no harm
 
 
-def read(path):
+def read(path: str | os.PathLike) -> Table:
     """The `Table` in a CSV file.
 
     A file with a row that cannot be used is in `wrong`: without that row its fault
@@ -38,10 +39,10 @@ def read(path):
     """
     name = Path(path).name
     numbered, problems = rows(path, COLUMNS)
-    found, wrong = {}, {}
+    by_file, wrong = {}, {}
     for where, row in numbered:
         file = row["file"].strip()
-        labels = found.setdefault(file, [])
+        labels = by_file.setdefault(file, [])
         try:
             label = _label(row)
         except ValueError as error:
@@ -51,17 +52,21 @@ def read(path):
             problems.append(f"{where}: {file} is there twice, used once")
         else:
             labels.append(label)
-    for file, labels in found.items():
+    for file, labels in by_file.items():
         if problem := _contradiction(labels):
             wrong.setdefault(file, f"{name}: {problem}")
     return Table(
-        {file: _faults(labels) for file, labels in found.items() if file not in wrong},
+        {
+            file: _faults(labels)
+            for file, labels in by_file.items()
+            if file not in wrong
+        },
         wrong,
         problems,
     )
 
 
-def outside(labels, span_s):
+def outside(labels: tuple[Label, ...], span_s: float) -> str:
     """What is wrong with the labels of a session of this length; empty: nothing."""
     for label in labels:
         if label.onset_s >= span_s:
@@ -72,13 +77,15 @@ def outside(labels, span_s):
     return ""
 
 
-def rows(path, columns):
+def rows(
+    path: str | os.PathLike, columns: tuple[str, ...]
+) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     """Rows of a table of labels as `(where, {column: text})`, and lines about it.
 
     Raises:
       UsageError: there is no such table, or a column is missing.
     """
-    there, found = _rows(path)
+    there, table = _rows(path)
     if missing := ", ".join(c for c in columns if c not in there):
         raise UsageError(
             f"{path} has no column {missing}; it has "
@@ -87,7 +94,7 @@ def rows(path, columns):
     name, problems = Path(path).name, []
     if unknown := ", ".join(c for c in there if c not in columns and c not in _NOTES):
         problems.append(f"{name}: unknown column {unknown}, ignored")
-    return [(f"{name}, row {i}", row) for i, row in enumerate(found, start=2)], problems
+    return [(f"{name}, row {i}", row) for i, row in enumerate(table, start=2)], problems
 
 
 def check_row(row: dict[str, str]) -> None:
@@ -126,14 +133,14 @@ def _rows(path):
             path, newline="", encoding="utf-8-sig", errors="surrogateescape"
         ) as file:
             reader = csv.DictReader(file, restval="", restkey=TOO_MANY)
-            columns, found = tuple(reader.fieldnames or ()), list(reader)
+            columns, table = tuple(reader.fieldnames or ()), list(reader)
     except FileNotFoundError:
         raise UsageError(f"there is no {path}") from None
     except csv.Error as error:
         raise UsageError(f"{path} is not a table of text: {error}") from None
     if "\0" in "".join(columns):
         raise UsageError(f"{path} is not a table of text: save it as CSV in UTF-8")
-    return columns, found
+    return columns, table
 
 
 def _label(row):

@@ -2,10 +2,12 @@
 
 import functools
 import hashlib
+import itertools
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,16 +37,16 @@ class Source(NamedTuple):
 
 
 def prepare(
-    captures,
-    labels_path,
-    out,
+    captures: str | os.PathLike,
+    labels_path: str | os.PathLike,
+    out: str | os.PathLike,
     *,
-    server_address=None,
-    limit_expansion=True,
-    allow_empty=False,
-    workers=None,
-    say=print,
-):
+    server_address: bytes | None = None,
+    limit_expansion: bool = True,
+    allow_empty: bool = False,
+    workers: int | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
     """Reads captures and writes the prepared data set.
 
     What cannot be used is left out, with a line that says why. A prepared data set of
@@ -96,7 +98,7 @@ def prepare(
     tell(in_part(reports, cleaning.not_read, cleaning.CAUSES), say)
 
 
-def tell(lines, say):
+def tell(lines: Iterable[str], say: Callable[[str], None]) -> list[str]:
     """Says lines, made safe to show, and returns them."""
     lines = [text.short(line, LINE) for line in lines]
     for line in lines:
@@ -104,7 +106,11 @@ def tell(lines, say):
     return lines
 
 
-def find(captures, labels_path, read=labels.read):
+def find(
+    captures: str | os.PathLike,
+    labels_path: str | os.PathLike,
+    read: Callable[..., labels.Table] = labels.read,
+) -> tuple[list[Source], list[str]]:
     """The `Source`s with usable labels in a folder, and lines about everything else.
 
     Args:
@@ -154,7 +160,9 @@ def _files(captures, labels_path):
     }
 
 
-def none_of(sources, captures, labels_path):
+def none_of(
+    sources: list[Source], captures: str | os.PathLike, labels_path: str | os.PathLike
+) -> str:
     """What to say where nothing can be used."""
     if sources:
         return f"none of {len(sources)} files of {captures} can be used"
@@ -169,7 +177,9 @@ def expansion(limited: bool) -> dict[str, str]:
     return {} if limited else {"expansion": "any"}
 
 
-def provenance(sources, labels_path, options):
+def provenance(
+    sources: list[Source], labels_path: str | os.PathLike, options: dict[str, Any]
+) -> dict[str, Any]:
     """What meta.json says of where a data set comes from."""
     return {
         "version": siamjax.__version__,
@@ -179,7 +189,7 @@ def provenance(sources, labels_path, options):
     }
 
 
-def forget(meta, sources, results):
+def forget(meta: dict[str, Any], sources: list[Source], results: list[Any]) -> None:
     """Takes out of meta the hashes of files that another time may be read.
 
     So the next ingest tries again, and does not find the data set up to date.
@@ -189,7 +199,7 @@ def forget(meta, sources, results):
             meta["captures_sha256"][source.file] = ""
 
 
-def is_made_of(out, meta):
+def is_made_of(out: str | os.PathLike, meta: dict[str, Any]) -> bool:
     """Whether a folder holds a data set of the very same input and options."""
     try:
         old = prepared.read(out).meta
@@ -236,7 +246,11 @@ def _data_set(usable, meta):
     return DataSet(tuple(sessions), tuple(kinds), meta)
 
 
-def in_part(reports, not_read, causes):
+def in_part(
+    reports: list[Any],
+    not_read: Callable[[Any], dict[str, int]],
+    causes: Mapping[str, str],
+) -> list[str]:
     """The line about files of which a part was not read; none where all was read.
 
     Args:
@@ -259,11 +273,15 @@ def in_part(reports, not_read, causes):
     ]
 
 
-def summary(out, labels_of_sessions):
+def summary(
+    out: str | os.PathLike, labels_of_sessions: Iterable[tuple[Label, ...]]
+) -> str:
     """One line: how many sessions have each condition."""
-    found = [{x.condition for x in some} or {NORMAL} for some in labels_of_sessions]
-    counts = Counter(condition for some in found for condition in some)
+    conditions = [
+        {x.condition for x in faults} or {NORMAL} for faults in labels_of_sessions
+    ]
+    counts = Counter(itertools.chain(*conditions))
     shown = [f"{counts[condition]} {condition}" for condition in sorted(counts)]
     if len(shown) > SHOWN:
         shown = [f"{len(shown)} conditions", *shown[:SHOWN], "..."]
-    return f"{out}: {len(found)} sessions: {', '.join(shown)}"
+    return f"{out}: {len(conditions)} sessions: {', '.join(shown)}"

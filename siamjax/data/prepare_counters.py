@@ -1,6 +1,8 @@
 """A folder of tables of counters and their labels -> a prepared data set."""
 
 import functools
+import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,15 +22,15 @@ class Columns(NamedTuple):
 
 
 def prepare_counters(
-    captures,
-    labels_path,
-    out,
+    captures: str | os.PathLike,
+    labels_path: str | os.PathLike,
+    out: str | os.PathLike,
     *,
-    limit_expansion=True,
-    allow_empty=False,
-    workers=None,
-    say=print,
-):
+    limit_expansion: bool = True,
+    allow_empty: bool = False,
+    workers: int | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
     """Reads tables of counters and writes the prepared data set.
 
     What cannot be used is left out, with a line that says why. A prepared data set of

@@ -56,8 +56,8 @@ def session_name(path: str | os.PathLike) -> str:
 
 def session_from_capture(path, server_address=None):
     """A bare capture as `Session` without labels, its kinds, the cleaning report."""
-    found, kinds, report = events.read(path, server_address)
-    return Session(session_name(path), report.span_s, (), found, None), kinds, report
+    rows, kinds, report = events.read(path, server_address)
+    return Session(session_name(path), report.span_s, (), rows, None), kinds, report
 
 
 def session_from_table(path, columns):
@@ -79,8 +79,8 @@ def session_from_table(path, columns):
         )
     rows = counters.in_order(table, names)
     values, _ = counters.growths(rows, [column.grows for column in columns])
-    found = series(values, table.step_ns)
-    return Session(session_name(path), report.span_s, (), None, found), report
+    name, rows = session_name(path), series(values, table.step_ns)
+    return Session(name, report.span_s, (), None, rows), report
 
 
 def series(values, step_ns):
@@ -317,4 +317,4 @@ def _read_labels(path):
                 times = float(row["onset_s"]), float(row["clear_s"] or "inf")
                 name = files.uncell(row["file"])
                 labels.setdefault(name, []).append(Label(condition, *times))
-    return {name: tuple(found) for name, found in labels.items()}
+    return {name: tuple(of_file) for name, of_file in labels.items()}

@@ -41,10 +41,10 @@ def read(path):
       UsageError: there is no such table, or a column is missing.
     """
     rows, problems = labels.rows(path, COLUMNS)
-    found, wrong = {}, {}
+    by_file, wrong = {}, {}
     for where, row in rows:
         file, *cells = (row[c].strip() for c in ("file", "condition", "start", "end"))
-        stretches, stretch = found.setdefault(file, []), Stretch(*cells)
+        stretches, stretch = by_file.setdefault(file, []), Stretch(*cells)
         try:
             labels.check_row(row)
         except ValueError as error:
@@ -54,7 +54,7 @@ def read(path):
             problems.append(f"{where}: {file} is there twice, used once")
         else:
             stretches.append(stretch)
-    usable = {f: tuple(s) for f, s in found.items() if f not in wrong}
+    usable = {f: tuple(s) for f, s in by_file.items() if f not in wrong}
     return labels.Table(usable, wrong, problems)
 
 
@@ -70,7 +70,7 @@ def on_grid(stretches, table):
       ValueError: says which time cannot be read, which stretches overlap, or that none
         has a row, so that a fault would pass for normal.
     """
-    step_s, rows, found, problems = table.step_ns / 1e9, len(table.values), [], []
+    step_s, rows, placed, problems = table.step_ns / 1e9, len(table.values), [], []
     written = [text for s in stretches for text in (s.start, s.end)]
     first, last = _seconds(written, table).reshape(-1, 2).T
     for stretch, begin_s, end_s in zip(stretches, first, last):
@@ -89,18 +89,18 @@ def on_grid(stretches, table):
         is_all = stretch.condition == NORMAL and not (stretch.start or stretch.end)
         if not is_all:  # a session without faults is normal throughout
             label = Label(stretch.condition, begin * step_s, (end + 1) * step_s)
-            found.append(label)
+            placed.append(label)
         elif len(stretches) > 1:
             raise ValueError(f"{NORMAL} without times beside other stretches")
-    if problems and not found:
+    if problems and not placed:
         raise ValueError(problems[0])
-    found.sort(key=lambda label: label.onset_s)
-    for one, two in itertools.pairwise(found):
+    placed.sort(key=lambda label: label.onset_s)
+    for one, two in itertools.pairwise(placed):
         if two.onset_s < one.clear_s:
             raise ValueError(
                 f"{one.condition} and {two.condition} overlap at {two.onset_s:g} s"
             )
-    return tuple(found), problems
+    return tuple(placed), problems
 
 
 def _seconds(written, table):
