@@ -68,6 +68,7 @@ def main() -> None:
         stretches=stretch_tables,
         prepared=prepared_sets,
         runs=runs,
+        checkpoints=checkpoints,
     )
     names = options.targets.split(",") if options.targets else list(makers)
     targets = [makers[name](folder) for name in names]
@@ -200,30 +201,58 @@ def prepared_sets(folder):
 
 
 def runs(folder):
-    """The files of a finished run, read as all commands read them, and its resume."""
-    from siamjax.auditing import opened
+    """The files of a finished run beside its checkpoints, read as commands do."""
     from siamjax.identification import enrol, gallery
-    from siamjax.reports import page, scalars
-    from siamjax.training import checkpoints, restored
+    from siamjax.reports import page, scalars, trace
+    from siamjax.training import restored, run_config
 
-    made = chaos.Bench(folder / "made", None)
-    made.prepare()
-    work = folder / "runs"
-    shutil.copytree(made.state("train"), work)
-    os.chdir(work)  # the run's data is named from here
-    run = work / "run"
+    run = _finished(folder, "runs")
+    ready, saved = restored.open_run(run), run_config.read(run)
+    names = [enrol.EXAMPLES, enrol.RULE, "results.json", scalars.FILE, trace.ABOUT]
 
     def read(path):
-        page.write(work / "report.html", gallery.gather(run))
-        scalars.purge(run / scalars.FILE, 10**6)
-        if path.name in ("results.json", "trace.json", "trace.bin", "scalars.csv"):
-            return  # what follows reads none of them
-        enrol.stored(restored.open_run(run))
+        if path.name in (enrol.EXAMPLES, enrol.RULE):
+            enrol.stored(ready)
+        elif path.name == "results.json":
+            if (results := gallery.read_results(run))["shots"]:
+                config = run_config.read(run)
+                data = dict(title="", results=results, config=config, curves={})
+                gallery.subtitle(data)
+                page.write(run.parent / "report.html", data)
+        elif path.name == run_config.FILE:
+            run_config.opened(run, run_config.read(run), saved)
+        else:  # newer than the results, which are then not read
+            os.utime(run / trace.FILE)
+            page.write(run.parent / "report.html", gallery.gather(run))
+            scalars.purge(run / scalars.FILE, 10**6)
+
+    names += [trace.FILE, run_config.FILE]
+    return Target("runs", {f"run/{n}": (run / n).read_bytes() for n in names}, read)
+
+
+def checkpoints(folder):
+    """The checkpoints of a run, opened as evaluation and the audit open them."""
+    from siamjax.auditing import opened
+    from siamjax.training import checkpoints, restored
+
+    run = _finished(folder, "checkpoints")
+
+    def read(path):
+        restored.open_run(run)
         opened.open_run(run, checkpoints.LAST)
 
-    files = {f"run/{name}": data for name, data in _files(run).items()}
-    kept = {k: v for k, v in files.items() if "tfevents" not in k and "film" not in k}
-    return Target("runs", kept, read)
+    saved = _files(run / checkpoints.FOLDER).items()
+    names = {f"run/{checkpoints.FOLDER}/{name}": data for name, data in saved}
+    return Target("checkpoints", names, read)
+
+
+def _finished(folder, name):
+    """A finished run in a folder of that name; the run's data is named from there."""
+    made = chaos.Bench(folder / "made", None)
+    made.prepare()
+    shutil.copytree(made.state("train"), folder / name)
+    os.chdir(folder / name)
+    return folder / name / "run"
 
 
 def _files(folder):
