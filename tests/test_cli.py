@@ -42,6 +42,10 @@ def run(*arguments, cwd=ROOT):
             ["siamjax.identify", "--workdir=x", "c", "--example=a=b@-1"],
             "seconds from 0",
         ),
+        (
+            ["siamjax.identify", "--workdir=x", "c", "--example=unknown=b@1"],
+            "give it another name",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_two(arguments, says):

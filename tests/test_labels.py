@@ -56,6 +56,8 @@ def test_the_recorders_columns_are_known_in_any_order(tmp_path):
         ('bad,"de\nlay",4,5', "condition de\\nlay has a character that"),
         ("bad,d\udce9,4,5", "condition d\\udce9 has a character that"),
         (f"bad,delay,{'9' * 400}x,", "onset_s '9999"),
+        ("bad,unknown,40,50", "condition unknown: identification calls so what"),
+        ("bad,Recovering,40,50", "condition Recovering: identification calls so what"),
     ],
 )
 def test_a_row_that_cannot_be_used_takes_its_file_along(tmp_path, row, reason):

@@ -14,6 +14,8 @@ COLUMNS = ("file", "condition", "onset_s", "clear_s")
 # What a recorder may note besides; of no use here.
 _NOTES = frozenset(("seed", "rate_cps", "hold_s", "severity", "notes"))
 TOO_MANY = "more fields than columns"
+# What identification calls traffic that has no condition: no fault has such a name.
+RESERVED = ("unknown", "recovering")
 # The longest name of a condition, in characters.
 LONGEST = 100
 # So much of a line of column names is shown.
@@ -98,17 +100,26 @@ def rows(
 
 
 def check_row(row: dict[str, str]) -> None:
-    """Raises `ValueError`, which says why, where a row of labels cannot be used.
-
-    A condition is named in tables, pictures and lines of a terminal.
-    """
+    """Raises `ValueError`, which says why, where a row of labels cannot be used."""
     if TOO_MANY in row:
         raise ValueError(TOO_MANY)
     if not row["file"].strip():
         raise ValueError("no file")
-    condition = row["condition"].strip()
+    check_condition(row["condition"].strip())
+
+
+def check_condition(condition: str) -> None:
+    """Raises `ValueError`, which says why, where a condition cannot have this name.
+
+    It stands in tables, pictures and lines of a terminal, beside those of `RESERVED`.
+    """
     if not condition:
         raise ValueError("no condition")
+    if condition.lower() in RESERVED:
+        raise ValueError(
+            f"condition {condition}: identification calls so what is no condition; "
+            "give it another name"
+        )
     if len(condition) > LONGEST:
         raise ValueError(
             f"condition {text.short(condition)} has {len(condition)} characters, "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax import files
+from siamjax.data import labels
 from siamjax.types import Baseline, UsageError
 
 COLUMNS = ("condition", "capture", "start")
@@ -144,4 +145,8 @@ def _place(name, capture, start, where, form):
     named = name.strip() and capture and "\0" not in capture
     if not named or not 0 <= start_s < float("inf"):
         raise UsageError(f"{where} is not of the form {form}, with seconds from 0")
+    try:
+        labels.check_condition(name.strip())
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from None
     return Place(name.strip(), capture, start_s)

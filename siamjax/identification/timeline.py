@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNKNOWN, RECOVERING = "unknown", "recovering"
+from siamjax.data import labels
+
+UNKNOWN, RECOVERING = labels.RESERVED
 
 
 class Span(NamedTuple):
