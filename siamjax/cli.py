@@ -135,6 +135,8 @@ def _line(error):
 
     It may hold names of strangers, so it is made safe to show.
     """
+    if isinstance(error, OSError) and error.filename is not None:
+        return text.printable(f"{error.filename}: {error.strerror}")
     line = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     with contextlib.suppress(SyntaxError, ValueError):
         line = str(ast.literal_eval(line))

@@ -94,6 +94,15 @@ def test_what_strangers_named_does_not_reach_the_terminal_as_it_is():
     ]
 
 
+def test_what_the_system_refuses_is_said_by_file():
+    code = "from siamjax import cli; cli.run(lambda argv: open('no\\nwhere'))"
+    got = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert got.returncode == 1
+    assert got.stderr == "-c: no\\nwhere: No such file or directory\n"
+
+
 @pytest.mark.parametrize("when", ["main", "flags"])
 def test_sigterm_ends_in_one_line_and_143(when, tmp_path):
     end = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
