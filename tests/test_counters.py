@@ -466,15 +466,15 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
 
 
 def test_what_was_not_read_of_tables_that_are_used_is_said_last(tmp_path):
-    (tmp_path / "t.csv").write_text("time,load\n0,1\n1,2\n2,x\n3,4\n4,5\n")
+    (tmp_path / "t.csv").write_text("time,load\n0,1\n1,2\n2,x\n3,4\n3,9\n4,5\n")
     (tmp_path / "labels.csv").write_text("file,start,end,condition\nt.csv,,,normal\n")
     said = []
     prepare_counters.prepare_counters(
         tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=said.append
     )
-    assert said[-1].startswith(
-        "warning: 1 of 1 files were not read as a whole: 1 unread ("
-    )
+    line = "warning: 1 of 1 files were not read as a whole: "
+    line += "1 contradicting (rows of one time with other values), 1 unread ("
+    assert said[-1].startswith(line)
 
 
 def test_numbers_are_on_the_tables_own_clock(tmp_path):

@@ -31,7 +31,7 @@ CAUSES = {
     "text": "columns without numbers: left out",
 }
 # Causes after which a part of the table is missing.
-NOT_READ = frozenset(("ragged", "time_unread", "unread"))
+NOT_READ = frozenset(("ragged", "time_unread", "contradicting", "unread"))
 TIME_NAMES = ("time", "timestamp", "datetime", "date")
 # Moved further than this part of a step, a row is counted as moved.
 OFF_GRID = 0.1
