@@ -78,7 +78,7 @@ def read(
 
     Args:
       path: of a CSV file, plain or compressed, or of a Parquet file.
-      limit_expansion: whether a file that expands beyond measure is refused.
+      limit_expansion: whether a file that expands beyond the limits is refused.
     Raises:
       SiamjaxError: it cannot be read, or there is no step or no column in it.
       OSError: it is not there, or cannot be opened.

@@ -24,7 +24,7 @@ def read(
     Args:
       path: of the capture file.
       server_address: bytes of the server's IP address; by default it is found.
-      limit_expansion: whether a file that expands beyond measure is refused.
+      limit_expansion: whether a file that expands beyond the limits is refused.
     Returns:
       `types.Events`; the names of their kinds, sorted; a `cleaning.Report`.
     Raises:

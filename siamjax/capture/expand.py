@@ -1,7 +1,7 @@
 """The content of a file in bounded pieces: plain or gzip, bzip2, xz, zstd.
 
-A file of 33 kB can expand to gigabytes. So what is held at once is bounded whatever the
-file, and a file that expands beyond all measure is refused in one line.
+A file of 33 kB can expand to gigabytes. So what is held at once is bounded for every
+file, and a file that expands beyond the limits below is refused in one line.
 """
 
 import bz2

@@ -46,7 +46,7 @@ def read(
     Args:
       path: of the file; its name does not matter.
       counts: a `collections.Counter` that takes what was wrong.
-      limit_expansion: whether a file that expands beyond measure is refused.
+      limit_expansion: whether a file that expands beyond the limits is refused.
     Raises:
       SiamjaxError: the file is empty, not a capture, or expands too much.
     """

@@ -17,10 +17,10 @@ from siamjax.capture import cleaning, events
 from siamjax.data import labels, naming, prepared, reading
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
-# So many conditions fit into one line of a summary.
+# A summary names at most so many conditions.
 SHOWN = 16
-# So many files of those that share a problem are named.
-SOME = 5
+# A line about a problem names at most so many of its files.
+NAMED = 5
 # How a line ends about a file that shows nothing.
 EMPTY = "left out: --allow_empty takes it, where silence is the fault"
 # The longest line of the report, in characters.
@@ -57,7 +57,7 @@ def prepare(
       labels_path: the table of labels.
       out: the folder to write.
       server_address: bytes of the server's address; by default found in each capture.
-      limit_expansion: whether a file that expands beyond measure is left out.
+      limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: take captures without a message, too: silence is the fault.
       workers: processes; by default one a core.
       say: takes the lines of the report.
@@ -81,12 +81,12 @@ def prepare(
     )
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
     results = reading.read_all(tasks, workers)
-    forget(meta, sources, results)
+    drop_hashes(meta, sources, results)
     usable, left_out = _usable(sources, results, allow_empty)
     left_out = tell(left_out, say)
     reports = [report for *_, report in usable]
     if not any(report.messages for report in reports):
-        raise SiamjaxError(none_of(sources, captures, labels_path))
+        raise SiamjaxError(nothing_usable(sources, captures, labels_path))
     report = {
         "problems": problems + left_out,
         "total": cleaning.total(reports)._asdict(),
@@ -95,7 +95,7 @@ def prepare(
     prepared.write(out, _data_set(usable, meta), report)
     say(cleaning.table(reports))  # a long one, which `| head` may end
     tell([summary(out, (source.labels for source, *_ in usable))], say)
-    tell(in_part(reports, cleaning.not_read, cleaning.CAUSES), say)
+    tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
 
 
 def tell(lines: Iterable[str], say: Callable[[str], None]) -> list[str]:
@@ -126,10 +126,10 @@ def find(
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
-        problems.append(f"{_some(missing)}: labelled, but there is no such file")
+        problems.append(f"{_shown(missing)}: labelled, but there is no such file")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
     if unlabelled:
-        problems.append(f"{_some(unlabelled)}: without a label, left out")
+        problems.append(f"{_shown(unlabelled)}: without a label, left out")
     chosen = [file for file in files if file in by_file]
     names = naming.session_names(chosen)
     sources = [
@@ -139,11 +139,11 @@ def find(
     return sources, problems
 
 
-def _some(files):
+def _shown(files):
     """The first few names, and how many there are where these are not all."""
-    if len(files) <= SOME:
+    if len(files) <= NAMED:
         return ", ".join(files)
-    return f"{len(files)} files ({', '.join(files[:SOME])}, ...)"
+    return f"{len(files)} files ({', '.join(files[:NAMED])}, ...)"
 
 
 def _files(captures, labels_path):
@@ -160,7 +160,7 @@ def _files(captures, labels_path):
     }
 
 
-def none_of(
+def nothing_usable(
     sources: list[Source], captures: str | os.PathLike, labels_path: str | os.PathLike
 ) -> str:
     """What to say where nothing can be used."""
@@ -189,13 +189,15 @@ def provenance(
     }
 
 
-def forget(meta: dict[str, Any], sources: list[Source], results: list[Any]) -> None:
-    """Takes out of meta the hashes of files that another time may be read.
+def drop_hashes(
+    meta: dict[str, Any], sources: list[Source], results: list[Any]
+) -> None:
+    """Takes the hashes of files that may be read another time out of meta.
 
-    So the next ingest tries again, and does not find the data set up to date.
+    Otherwise the next ingest would call the data set up to date, and not try again.
     """
     for source, result in zip(sources, results):
-        if isinstance(result, reading.Failure) and result.passing:
+        if isinstance(result, reading.Failure) and result.temporary:
             meta["captures_sha256"][source.file] = ""
 
 
@@ -246,7 +248,7 @@ def _data_set(usable, meta):
     return DataSet(tuple(sessions), tuple(kinds), meta)
 
 
-def in_part(
+def partly_read(
     reports: list[Any],
     not_read: Callable[[Any], dict[str, int]],
     causes: Mapping[str, str],
@@ -269,7 +271,7 @@ def in_part(
     )
     return [
         f"warning: {len(names)} of {len(reports)} files were not read as a whole: "
-        f"{listed}; {_some(names)}"
+        f"{listed}; {_shown(names)}"
     ]
 
 

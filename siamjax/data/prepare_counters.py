@@ -40,7 +40,7 @@ def prepare_counters(
       captures: a folder of CSV and Parquet files, or one file.
       labels_path: the table of labels, see `data.stretches`.
       out: the folder to write.
-      limit_expansion: whether a file that expands beyond measure is left out.
+      limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: take tables without a value, too: silence is the fault.
       workers: processes; by default one a core.
       say: takes the lines of the report.
@@ -60,11 +60,11 @@ def prepare_counters(
     read = functools.partial(counters.read, limit_expansion=limit_expansion)
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
     results = reading.read_all(tasks, workers)
-    prepare.forget(meta, sources, results)
+    prepare.drop_hashes(meta, sources, results)
     usable, more = _usable(sources, results, allow_empty)
     more = prepare.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):
-        raise SiamjaxError(prepare.none_of(sources, captures, labels_path))
+        raise SiamjaxError(prepare.nothing_usable(sources, captures, labels_path))
     columns, tables = _columns([table for _, _, table, _ in usable])
     grown = [counters.growths(rows, columns.growing) for rows in tables]
     values, resets = zip(*grown)
@@ -90,7 +90,7 @@ def prepare_counters(
     prepared.write(out, data_set, report)
     say(counters.table(reports))  # a long one, which `| head` may end
     prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
-    lines = prepare.in_part(reports, counters.not_read, counters.CAUSES)
+    lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
     prepare.tell(lines, say)
 
 
@@ -149,9 +149,11 @@ def _notes(columns, resets, steps_ns):
         if columns.growing[f]
     ]
     if columns.constant.any():
-        some = [name for name, same in zip(columns.names, columns.constant) if same]
-        shown = ", ".join(some[:5]) + ", ..." * (len(some) > 5)
-        lines.append(f"{len(some)} columns never change and are kept: {shown}")
+        names = [name for name, same in zip(columns.names, columns.constant) if same]
+        shown = ", ".join(names[: prepare.NAMED]) + ", ..." * (
+            len(names) > prepare.NAMED
+        )
+        lines.append(f"{len(names)} columns never change and are kept: {shown}")
     every = columns.sessions.max()
     lines += [
         f"{name} is in {n} of {every} files: not measured in the others"

@@ -28,7 +28,7 @@ class Failure(NamedTuple):
     """In place of what a file holds."""
 
     line: str  # why it was not read; it names the file
-    passing: bool  # another time it may be read: the system refused it
+    temporary: bool  # the system refused it: it may be read another time
 
 
 class _Worker(NamedTuple):
@@ -77,10 +77,10 @@ def attempt(read: Callable[[Path], Any], path: Path, file: str) -> Any:
     try:
         return read(path)
     except SiamjaxError as error:
-        passing = isinstance(error.__cause__, (OSError, MemoryError))
-        return Failure(str(error).replace(str(path), file), passing)
+        temporary = isinstance(error.__cause__, (OSError, MemoryError))
+        return Failure(str(error).replace(str(path), file), temporary)
     except OSError as error:
-        return Failure(f"{file}: {error.strerror or error}", passing=True)
+        return Failure(f"{file}: {error.strerror or error}", temporary=True)
     except MemoryError:
         return _no_memory(file)
     except Exception as error:  # whatever it is, the other files are read
@@ -88,12 +88,12 @@ def attempt(read: Callable[[Path], Any], path: Path, file: str) -> Any:
         return Failure(
             f"{file}: {type(error).__name__} at {os.path.basename(place.filename)}:"
             f"{place.lineno}: {error}: a defect of siamjax, please report it",
-            passing=False,
+            temporary=False,
         )
 
 
 def _no_memory(file):
-    return Failure(f"{file}: not enough memory to read it", passing=True)
+    return Failure(f"{file}: not enough memory to read it", temporary=True)
 
 
 def _of_killed(task, killed):
@@ -102,7 +102,7 @@ def _of_killed(task, killed):
     return Failure(
         f"{task.file}: the process that read it was ended twice ({how}): "
         "is there enough memory?",
-        passing=True,
+        temporary=True,
     )
 
 
