@@ -20,6 +20,7 @@ import csv
 import functools
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import random
@@ -38,7 +39,7 @@ CAPTURES = ROOT / "data/testbed/captures"
 CONDITIONS = "normal blocked capacity_limit callee_down delay busy_reject".split()
 EACH = 4  # captures of each condition, the smallest
 TIMEOUT_S = 300
-GRACE_S = 5  # for the processes of a command that was killed
+GRACE_S = 20  # for the processes of a command that was killed
 FAULTS = ("kill", "full", "broken", "short")
 RANDOM_KILL = "random kill"
 
@@ -391,6 +392,7 @@ def _checkpoints(run):
 
 def _events(run):
     """The scalars that TensorBoard reads of a run's own event files."""
+    logging.disable(logging.WARNING)  # TensorBoard tells of every resumed run
     from tensorboard.backend.event_processing import event_accumulator
 
     read = event_accumulator.EventAccumulator(str(run), {"scalars": 0})

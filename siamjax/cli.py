@@ -8,6 +8,7 @@ shows has no control characters of strangers.
 
 import ast
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -80,8 +81,12 @@ class _Lines(logging.Handler):
 
 
 def _log_to_stderr():
-    """What siamjax says from `info` on; of the libraries, which say much, warnings."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    """What siamjax says from `info` on, of the libraries what ends the process.
+
+    Orbax logs pages of an error in its threads; siamjax says the same error in a line,
+    and `--debug` shows where it is from.
+    """
+    absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("siamjax")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -100,16 +105,30 @@ def _guarded(main, argv):
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _PIPE_CLOSED
-    except (SiamjaxError, OSError) as error:
+    except SiamjaxError as error:
         return _say(error, 1)
+    except OSError as error:
+        return _say(_with_remedy(error), 1)
     except MemoryError as error:
         return _say(MemoryError(f"not enough memory: {error}"), 1)
+
+
+def _with_remedy(error):
+    """An error of the system; one that names no file says what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(f"{error}: make room on the disk and run the same command again")
+    if error.errno == errno.EIO:
+        return OSError(f"{error}: check the disk and run the same command again")
+    return error
 
 
 def _say(error, code):
     if flags.FLAGS.is_parsed() and _DEBUG.value:
         raise error
-    print(f"{_program()}: {_line(error)}", file=sys.stderr)
+    print(f"{_program()}: {_line(error)}", file=sys.stderr, flush=True)
+    # Where a checkpoint could not be written, threads of tensorstore go on, find nobody
+    # to tell and would print a page each.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 

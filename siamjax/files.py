@@ -16,7 +16,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from siamjax.types import SiamjaxError, UsageError
 
@@ -47,8 +47,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     remove_left(path)
     beside = _beside(path, _NEW)
     try:
-        yield beside
-        _sync(beside)
+        with naming(path):
+            yield beside
+            _sync(beside)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -191,6 +192,38 @@ def damaged(path: str | os.PathLike, remedy: str) -> Iterator[None]:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise Damaged(f"{path} is damaged ({reason}): {remedy}") from error
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike, mode: str, **options: Any) -> Iterator[IO]:
+    """An open file that is closed at the end; options are those of `open`.
+
+    What was written may reach the disk only then: an error of that names the file.
+    """
+    file = open(path, mode, **options)
+    try:
+        yield file
+    finally:
+        with naming(path):
+            file.close()
+
+
+def sync(file: IO) -> None:
+    """What was written to an open file is on the disk when this returns."""
+    with naming(file.name):
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Names the file in an error of the system: a write knows no name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager

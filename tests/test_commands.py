@@ -52,6 +52,31 @@ def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
     )  # fmt: skip
 
 
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize("size", [9000, 18_000])  # of scalars.csv, of a checkpoint
+def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
+    """Orbax and tensorstore tell of it in pages, from their threads."""
+    config = [f"--config={ROOT}/configs/default.py", *small_data.overrides(folder)]
+    train = ["-m", "siamjax.train", f"--workdir={tmp_path}", *config]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(size), *train],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | dict(JAX_ENABLE_COMPILATION_CACHE="false"),
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert str(tmp_path) in done.stderr.splitlines()[-1]
+
+
 def saved(workdir, which):
     """Step of a checkpoint, the best score so far, and the arrays as read back."""
     with checkpoints.manager(workdir) as found:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from siamjax import files
+
 if TYPE_CHECKING:  # slow to import, and not needed before a file is opened
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -46,20 +48,22 @@ class EventFile:
     def add(self, step: int, summary: "Summary") -> None:
         """Writes a summary of a step; TensorBoard can see it when this returns."""
         self._write(step=step, summary=summary)
-        self._file.flush()
+        with files.naming(self._file.name):
+            self._file.flush()
 
     def sync(self) -> None:
         """What was written is on the disk when this returns."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        files.sync(self._file)
 
     def close(self) -> None:
         """Writes what is left and closes the file."""
-        self._file.close()
+        with files.naming(self._file.name):
+            self._file.close()
 
     def _write(self, **fields):
         event = self._event(wall_time=time.time(), **fields)
-        self._records.write(event.SerializeToString())
+        with files.naming(self._file.name):
+            self._records.write(event.SerializeToString())
 
 
 def scalars(values: dict[str, float]) -> "Summary":

@@ -33,8 +33,7 @@ class Writer:
 
     def flush(self) -> None:
         """Everything written so far is on the disk when this returns."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        files.sync(self._file)
         self._event_file.sync()
 
 
@@ -50,7 +49,7 @@ def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
     purge(path, step)
     with (
         contextlib.closing(events.EventFile(workdir, purge_from=step + 1)) as records,
-        open(path, "a", newline="", encoding="utf-8") as file,
+        files.opened(path, "a", newline="", encoding="utf-8") as file,
     ):
         writer = Writer(file, records)
         try:

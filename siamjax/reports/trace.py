@@ -63,8 +63,7 @@ class Writer:
 
     def flush(self):
         """Everything written so far is on the disk when this returns."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        files.sync(self._file)
 
 
 @contextlib.contextmanager
@@ -103,7 +102,7 @@ def writer(workdir, step, *, head, dim, conditions, captures, times, roles, nove
         elif path.stat().st_size:
             _LOG.warning("%s is of other windows: it begins anew", path)
     kept = kept[kept["step"] <= step]
-    with open(path, "r+b" if path.exists() else "w+b") as file:
+    with files.opened(path, "r+b" if path.exists() else "w+b") as file:
         file.truncate(len(kept) * record.itemsize)
         file.seek(0, os.SEEK_END)
         if not len(kept):  # no record outlives the text that says what it is
