@@ -96,15 +96,15 @@ def _log_to_stderr():
 def _guarded(main, argv):
     try:
         code = main(argv) or 0
-        sys.stdout.flush()  # what cannot be written fails here, not after the exit
+        if sys.stdout is not None:  # `>&-`
+            sys.stdout.flush()  # what cannot be written fails here, not after the exit
         return code
     except UsageError as error:
         return _say(error, 2)
     except Interrupted as error:
         return _say(error, error.code)
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
+    except BrokenPipeError:
+        return _pipe_closed()
     except SiamjaxError as error:
         return _say(error, 1)
     except OSError as error:
@@ -116,10 +116,18 @@ def _guarded(main, argv):
 def _with_remedy(error):
     """An error of the system; one that names no file says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OSError(f"{error}: make room on the disk and run the same command again")
+        return OSError(
+            f"{_line(error)}: make room on the disk and run the same command again"
+        )
     if error.errno == errno.EIO:
-        return OSError(f"{error}: check the disk and run the same command again")
+        return OSError(f"{_line(error)}: check the disk and run the same command again")
     return error
+
+
+def _pipe_closed():
+    """The exit code where `| head` has read enough; what is left to write is lost."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _PIPE_CLOSED
 
 
 def _say(error, code):
@@ -128,7 +136,8 @@ def _say(error, code):
     print(f"{_program()}: {_line(error)}", file=sys.stderr, flush=True)
     # Where a checkpoint could not be written, threads of tensorstore go on, find nobody
     # to tell and would print a page each.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    if sys.stderr is not None:  # `2>&-`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 
@@ -141,6 +150,8 @@ def _parse(argv):
         return rest
     except SystemExit:  # --help and its kin print, then exit with absl's 1
         sys.exit(0)
+    except BrokenPipeError:  # of --help
+        sys.exit(_pipe_closed())
     except (AttributeError, KeyError) as error:
         sys.exit(_say(f"the config has no field {_line(error)}", 2))
     except (flags.Error, TypeError, ValueError) as error:
@@ -154,8 +165,9 @@ def _line(error):
 
     It may hold names of strangers, so it is made safe to show.
     """
-    if isinstance(error, OSError) and error.filename is not None:
-        return text.printable(f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.strerror:
+        parts = [error.filename, error.strerror]
+        return text.printable(": ".join(str(part) for part in parts if part))
     line = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     with contextlib.suppress(SyntaxError, ValueError):
         line = str(ast.literal_eval(line))

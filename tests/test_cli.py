@@ -1,5 +1,6 @@
 """Wrong usage is one clear line and 2, help is no failure, no traceback is shown."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -101,6 +102,28 @@ def test_what_the_system_refuses_is_said_by_file():
     )
     assert got.returncode == 1
     assert got.stderr == "-c: no\\nwhere: No such file or directory\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["--help"]], ids=["main", "help"])
+def test_a_command_whose_output_nobody_reads_ends_in_silence(flags):
+    code = "from siamjax import cli; cli.run(lambda argv: print('x' * 100_000))"
+    command = [sys.executable, "-c", code, *flags]
+    end, beginning = os.pipe()
+    os.close(end)
+    with open(beginning, "wb") as closed:
+        got = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (got.returncode, got.stderr) == (141, b"")
+
+
+def test_a_command_may_have_no_output_at_all():
+    code = "import os, sys; os.close(1); os.execv(sys.executable, sys.argv[1:])"
+    main = "from siamjax import cli; cli.run(lambda argv: print('x'))"
+    command = [sys.executable, "-c", code, sys.executable, "-c", main]
+    got = subprocess.run(command, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (got.returncode, got.stderr) == (0, b"")
+    main = "from siamjax import cli; cli.run(lambda argv: cli.no_arguments([1, 2]))"
+    command = [sys.executable, "-c", code.replace("close(1)", "close(2)")]
+    assert subprocess.run([*command, sys.executable, "-c", main]).returncode == 2
 
 
 @pytest.mark.parametrize("when", ["main", "flags"])
