@@ -1,6 +1,6 @@
 """Kills and starves every command at its writes, and says what was lost.
 
-python scripts/chaos.py [--trials N] [--commands train,ingest] [--out trials.csv]
+python scripts/chaos.py [--kills N] [--trials N] [--commands train,ingest]
 
 Each command runs once untouched, which gives the right bytes and the number of changes
 that it makes to its folder. Then it runs again and again: killed at a random moment, or
@@ -127,7 +127,7 @@ def main() -> None:
     for command in commands:
         changes, seconds = bench.reference(command)
         print(f"{command.name}: {changes} changes, {seconds:.1f} s", flush=True)
-        planned = plan(changes, seconds, options.trials, shim, options.seed)
+        planned = plan(changes, seconds, options)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             for trial in pool.map(functools.partial(bench.trial, command), planned):
                 trials.append(trial)
@@ -144,7 +144,8 @@ def _options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=20, help="of each fault")
+    parser.add_argument("--kills", type=int, default=20, help="at random moments")
+    parser.add_argument("--trials", type=int, default=20, help="of each other fault")
     parser.add_argument("--commands", default="", help="such as ingest,train")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=0)
@@ -166,17 +167,18 @@ def build_shim(folder: pathlib.Path) -> pathlib.Path | None:
     return shim
 
 
-def plan(changes, seconds, trials, shim, seed):
+def plan(changes, seconds, options):
     """`(fault, change or None, moment in seconds or None)` of each trial.
 
     Where a command makes fewer changes than trials were asked for, each is tried once.
     """
-    draw = random.Random(seed)
-    planned = [(RANDOM_KILL, None, draw.uniform(0, seconds)) for _ in range(trials)]
-    for fault in FAULTS if shim else ():
+    draw = random.Random(options.seed)
+    kills = [draw.uniform(0, seconds) for _ in range(options.kills)]
+    planned = [(RANDOM_KILL, None, moment_s) for moment_s in kills]
+    for fault in FAULTS:
         places = range(1, changes + 1)
-        if trials < changes:
-            places = sorted(draw.sample(places, trials))
+        if options.trials < changes:
+            places = sorted(draw.sample(places, options.trials))
         planned += [(fault, place, None) for place in places]
     return planned
 
