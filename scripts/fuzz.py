@@ -138,28 +138,28 @@ def one(target, folder, seed, case, keep):
 
 def mutated(data: bytes, others: list[bytes], draw: random.Random) -> bytes:
     """One to four random changes of some bytes."""
-    data = bytearray(data)
+    changed = bytearray(data)
     for _ in range(draw.randint(1, 4)):
-        place = draw.randrange(len(data) + 1)
+        place = draw.randrange(len(changed) + 1)
         size = min(int(draw.expovariate(1 / 30)) + 1, 5000)
         kind = draw.randrange(7)
-        if kind == 0 and data:  # a flipped bit
-            data[place % len(data)] ^= 1 << draw.randrange(8)
+        if kind == 0 and changed:  # a flipped bit
+            changed[place % len(changed)] ^= 1 << draw.randrange(8)
         elif kind == 1:  # random bytes over what is there
-            data[place : place + size] = draw.randbytes(size)
+            changed[place : place + size] = draw.randbytes(size)
         elif kind == 2:  # cut at the end
-            del data[place:]
+            del changed[place:]
         elif kind == 3:  # cut out
-            del data[place : place + size]
+            del changed[place : place + size]
         elif kind == 4:  # there twice
-            data[place:place] = data[place : place + size * 50]
+            changed[place:place] = changed[place : place + size * 50]
         elif kind == 5:  # a piece of another file
             other = draw.choice(others)
             begin = draw.randrange(len(other) + 1)
-            data[place:place] = other[begin : begin + size * 20]
+            changed[place:place] = other[begin : begin + size * 20]
         else:  # what readers stumble over
-            data[place : place + draw.randrange(4)] = draw.choice(NASTY)
-    return bytes(data)
+            changed[place : place + draw.randrange(4)] = draw.choice(NASTY)
+    return bytes(changed)
 
 
 def captures(folder):

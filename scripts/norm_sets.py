@@ -75,9 +75,17 @@ def recorded(name, folder, arm, seeds):
         start = jax.device_put(state.create(seed, parts), devices.whole(mesh))
         now, _ = run(start, config.steps, data)
         made = restored.Opened(
-            None, config, config.steps, splits.columns, splits.scaler, {}, parts, now,
-            None,
-        )  # fmt: skip
+            workdir=None,
+            config=config,
+            step=config.steps,
+            columns=splits.columns,
+            scaler=splits.scaler,
+            meta={},
+            parts=parts,
+            state=now,
+            first=None,
+            trained=None,
+        )
         subject = opened.subject(made)
         loss = loss or subject.loss  # has no weights: one for all seeds
         subject = subject._replace(loss=loss)

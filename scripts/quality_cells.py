@@ -14,7 +14,6 @@ import sys
 
 import flax
 import numpy as np
-from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import cells
@@ -23,8 +22,7 @@ from siamjax.data import features
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, cross_fit, one_shot
 from siamjax.identification import enrol
-from siamjax.training import state
-from siamjax.training.restored import _tuples
+from siamjax.training import run_config, state
 from siamjax.types import Windows
 
 # Three faults a choice; over the six each of the eleven is novel once or twice.
@@ -156,7 +154,7 @@ def open_(cell):
 
 @functools.lru_cache(8)
 def _splits(text):
-    return open_splits(ConfigDict(_tuples(json.loads(text))))
+    return open_splits(run_config.from_plain(json.loads(text)))
 
 
 def read(workdir):

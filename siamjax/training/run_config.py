@@ -31,6 +31,11 @@ def plain(config: ConfigDict) -> dict[str, Any]:
     return json.loads(json.dumps(config.to_dict(), default=list))
 
 
+def from_plain(config: dict[str, Any]) -> ConfigDict:
+    """The config that `plain` was given."""
+    return ConfigDict(_tuples(config))
+
+
 def write(workdir: str | pathlib.Path, config: dict[str, Any]) -> None:
     """Writes what `plain` gives."""
     files.write_json(pathlib.Path(workdir) / FILE, config)
@@ -75,7 +80,7 @@ def opened(
             changed = differences(saved, config, MOVABLE)
             if changed:
                 raise ValueError(f"not as in the checkpoint: {changed[0]}")
-        return ConfigDict(_tuples(config))
+        return from_plain(config)
 
 
 def differences(
