@@ -1,5 +1,6 @@
 """Checkpoints: which are kept, and what is said of those that cannot be used."""
 
+import asyncio
 import pathlib
 
 import flax
@@ -194,3 +195,22 @@ def test_a_flipped_bit_is_never_read_as_a_number(tmp_path, part):
         np.testing.assert_array_equal(got.state.params["noise"], noise)
         assert got.meta == dict(scale=[0.125] * 9)
     assert damaged >= 6
+
+
+def test_reads_beside_one_that_failed_end_before_their_loop_closes():
+    ended = []
+
+    async def read_one(name, wait_s):
+        await asyncio.sleep(wait_s)
+        ended.append(name)
+        raise ValueError(name)
+
+    async def read_all():
+        await asyncio.gather(read_one("first", 0), read_one("late", 0.01))
+
+    with checkpoints._closed_in_order():  # as orbax does it
+        loop = asyncio.new_event_loop()
+        with pytest.raises(ValueError, match="first"):
+            loop.run_until_complete(read_all())
+        loop.close()
+    assert ended == ["first", "late"] and loop.is_closed()

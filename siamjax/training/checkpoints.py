@@ -6,6 +6,7 @@ next good one takes its place; one that was made for another state is an error t
 what differs. None is ever deleted for being unreadable.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -112,7 +113,8 @@ class Checkpoints:
         damaged, reason = [], ""
         for path in self._order(which):
             try:
-                result = read(path)
+                with _closed_in_order():
+                    result = read(path)
             except SiamjaxError:
                 raise
             except Exception as error:  # orbax and tensorstore raise many kinds
@@ -262,6 +264,34 @@ def _forms(tree):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         if hasattr(leaf, "shape")
     }
+
+
+class _PatientLoop(asyncio.SelectorEventLoop):
+    """An event loop that closes once all its tasks have ended."""
+
+    def close(self) -> None:
+        if tasks := asyncio.all_tasks(self):
+            self.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        super().close()
+
+
+class _PatientLoops(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = _PatientLoop
+
+
+@contextlib.contextmanager
+def _closed_in_order():
+    """Lets orbax end all reads of a checkpoint before it raises that one failed.
+
+    It would close their event loop at once. The threads of the other reads then print a
+    traceback each, for nobody listens to them any longer.
+    """
+    before = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(_PatientLoops())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(before)
 
 
 def _hash_of_state(state):
