@@ -101,6 +101,17 @@ def test_a_sum_is_the_weighted_sum():
     assert total.per_class
 
 
+def test_each_part_of_a_sum_draws_by_itself():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(24, 3)).astype(np.float32)
+    labels = np.repeat(np.arange(4), 6)
+    mined = "triplet:mining=distance_weighted"
+    one, two = resolve(mined), resolve(f"{mined}+{mined}")
+    key = jax.random.key(0)
+    twice = 2 * float(one.apply({}, x, labels, key=key)[0])
+    assert float(two.apply({}, x, labels, key=key)[0]) != pytest.approx(twice, rel=1e-6)
+
+
 def test_a_loss_inside_a_loss_keeps_its_settings():
     loss = resolve("memory:loss=(contrastive:power=1,neg_margin=0.5),size=32")
     assert loss.hyper["loss"] == "contrastive:power=1,neg_margin=0.5"

@@ -153,7 +153,8 @@ def _refusing(loss):
 
 
 def _sum(spec, weights, losses):
-    """The weighted sum; each part reads what it can of the tuples given."""
+    """The weighted sum; each part reads what it can of the tuples given, and draws with
+    a key of its own."""
 
     def init(key, classes, dim):
         keys = jax.random.split(key, len(losses))
@@ -162,14 +163,17 @@ def _sum(spec, weights, losses):
             return {}
         return {p: [s.get(p, {}) for s in states] for p in ("params", "memory")}
 
-    def apply(state, embeddings, labels, **data):
+    def apply(state, embeddings, labels, *, key=None, **data):
         # Training hands every loss its weights, `{}` where it has none.
-        state = {part: own for part, own in state.items() if own}
+        state = {name: values for name, values in state.items() if values}
+        keys = (
+            [None] * len(losses) if key is None else jax.random.split(key, len(losses))
+        )
         total, memory = 0.0, []
         for i, (weight, loss) in enumerate(zip(weights, losses)):
-            own = {part: state[part][i] for part in state}
-            value, own = loss.apply(own, embeddings, labels, **data)
-            total, memory = total + weight * value, [*memory, own.get("memory", {})]
+            before = {name: state[name][i] for name in state}
+            value, after = loss.apply(before, embeddings, labels, key=keys[i], **data)
+            total, memory = total + weight * value, [*memory, after.get("memory", {})]
         return total, state and {**state, "memory": memory}
 
     hyper = {
