@@ -362,6 +362,8 @@ def test_readouts_of_a_perfect_and_of_a_collapsed_space():
     assert value(flat["auroc", "novel"]) == pytest.approx(0.5)
     assert value(flat["map_at_r", "novel"]) < 0.2
     assert collapsed(np.ones((48, 3))) and not collapsed(points)
+    far = np.float32(1e25) * points.astype(np.float32)
+    assert collapsed(np.full_like(far, 1e25)) and not collapsed(far)
 
 
 def test_value_is_the_mean_over_conditions():

@@ -139,7 +139,8 @@ def value(units):
 
 
 def collapsed(points):
-    """Whether the points have become one, by the rule of `losses.health`."""
+    """Whether finite points have become one, by the rule of `losses.health`."""
+    points = np.asarray(points, np.float64)  # squares of float32 would overflow
     size = np.sqrt((points**2).sum() / max(len(points), 1))
     return bool(distance.pdist(points).mean() <= COLLAPSED * size)
 
