@@ -41,7 +41,7 @@ ONLY = {
     "evaluation": {"types", "checks", "text", "forms"},
 }
 # A tool at the end of a part that is itself a command.
-COMMANDS = {"losses/check.py": {"cli"}}
+COMMANDS = {"losses/check.py": {"cli", "files"}}
 
 
 def part(path):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from siamjax import cli
+from siamjax import cli, files
 from siamjax.losses import batches, registry
 from siamjax.losses.precision import wide
 from siamjax.types import SiamjaxError, UsageError
@@ -374,7 +374,8 @@ def draw(m, path):
     axes.scatter(x[:, 0], x[:, 1], c=labels, cmap="Dark2")
     axes.set_title(f"{m.loss.spec}: {value:.3g}")
     axes.set_aspect("equal")
-    figure.savefig(path, dpi=120)
+    with files.replacing(path) as beside:
+        figure.savefig(beside, dpi=120, format="png")
     pyplot.close(figure)
 
 
