@@ -1,5 +1,7 @@
 """What a comparison writes and says: damage in one line, no interval from too few."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from siamjax.comparison import (
     page,
     protocol,
     report,
+    run,
     sources,
     studies,
     tables,
@@ -84,6 +87,25 @@ def test_a_database_that_fails_later_is_one_line(tmp_path):
         studies.told(),
     ):
         studies.open_study(store, protocol.Study("small", "tune", "nca"), [None])
+
+
+def test_a_lost_or_empty_database_is_said(config, tmp_path, monkeypatch, caplog):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(logging.getLogger("siamjax"), "propagate", True)
+    monkeypatch.setattr(run, "work", stop)
+    database = tmp_path / run.DATABASE
+    for change, says in (
+        (lambda: None, 0),  # a new comparison
+        (lambda: None, 0),  # one that goes on
+        (database.unlink, 1),
+        (lambda: database.write_bytes(b""), 2),
+    ):
+        change()
+        with pytest.raises(KeyboardInterrupt):
+            run.compare(config, tmp_path)
+        assert caplog.text.count("is lost or empty: every setting") == says
 
 
 def test_a_workdir_is_for_one_content_of_its_data(config, tmp_path):

@@ -24,6 +24,7 @@ from siamjax.losses import registry, search
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
+CONFIG = "config.json"
 REMEDY = "put it back from a copy, or compare in another --workdir"
 # What a workdir keeps; where it differed, cells would not be alike.
 FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
@@ -106,7 +107,7 @@ def same(workdir, config):
 
     Losses, data sets and baselines may be added, workers changed: what is done stays.
     """
-    path = pathlib.Path(workdir) / "config.json"
+    path = pathlib.Path(workdir) / CONFIG
     now = json.loads(json.dumps(config.to_dict(), default=list))
     if path.exists():
         before = files.read_json(path, REMEDY)

@@ -26,6 +26,7 @@ from siamjax.types import Interrupted, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
+DATABASE = "studies.db"
 HEARTBEAT_S = 20
 STOPPED = "stopped, what is done is kept: the same command goes on"
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
@@ -47,12 +48,14 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     cell.one_thread()
     protocol.check(config)
     workdir = pathlib.Path(workdir)
-    url = storage or f"sqlite:///{workdir / 'studies.db'}"
+    url = storage or f"sqlite:///{workdir / DATABASE}"
     for tuning in report.tuning(config).values():
         _LOG.warning("%s", tuning.line)
     # One machine at a time, of those that share the folder; the next finds it done.
     with files.locked(workdir, wait=True):
         sources.make(config)
+        if not storage:
+            _say_if_lost(workdir)
         protocol.same(workdir, config)
         # Its tables are made now, or workers that begin together would all make them.
         studies.storage(url, HEARTBEAT_S).engine.dispose()
@@ -88,6 +91,17 @@ def write(workdir, config, made, traces):
                     f"{data_set}, {head} head: mean rank in one-shot accuracy",
                 )  # fmt: skip
     page.write(workdir / "compare.html", made, traces, about)
+
+
+def _say_if_lost(workdir):
+    """Says that a comparison begins anew because its database is lost or empty."""
+    path = workdir / DATABASE
+    empty = not path.exists() or not path.stat().st_size
+    if empty and (workdir / protocol.CONFIG).exists():
+        _LOG.warning(
+            "%s is lost or empty: every setting is searched again; to keep what was "
+            "done, stop now and put the file back from a copy", path,
+        )  # fmt: skip
 
 
 def settings(config):
