@@ -19,7 +19,7 @@ from siamjax import files
 from siamjax.evaluation import results
 from siamjax.identification import decide, enrol, examples, gallery, tally
 from siamjax.reports import page, scalars, trace
-from siamjax.training import loop, run_config
+from siamjax.training import loop, restored, run_config
 from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import small_data
 
@@ -314,3 +314,15 @@ def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
 def test_no_run_is_a_clear_line(tmp_path):
     with pytest.raises(SiamjaxError, match=r"holds no run.*siamjax-train --workdir"):
         run_config.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [dict(columns=None), dict(columns=[dict(name="x", role="", new=1)])]
+)
+def test_a_checkpoint_of_a_version_that_is_not_read_is_named(change):
+    meta = dict(version="9.9", conditions=["normal"], known=1, scaler={}, **change)
+    with pytest.raises(
+        SiamjaxError, match=r"of W is of siamjax 9\.9, this is"
+    ) as error:
+        restored._columns("W", meta)
+    assert "\n" not in str(error.value)

@@ -8,12 +8,22 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+import siamjax
+from siamjax import forms
 from siamjax.data import identity
 from siamjax.data.splits import Splits, open_splits
 from siamjax.training import checkpoints, devices, embed, run_config, state, step
 from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
+# Of the JSON of a checkpoint, see `loop.describe`; older versions had no `data`.
+_FORM = {
+    "version": str,
+    "columns": [{"name": str, "role": str}],
+    "conditions": [str],
+    "known": int,
+    "scaler": {str: object},
+}
 
 
 class Opened(NamedTuple):
@@ -98,8 +108,8 @@ def open_checkpoint(workdir, which):
                 f"{workdir} has no checkpoint yet: "
                 "let siamjax-train reach an evaluation"
             )
+        columns = _columns(workdir, meta)
         config = run_config.opened(workdir, written, meta.get("config"))
-        columns = tuple(Column(**column) for column in meta["columns"])
         parts = step.build(config, columns=columns, classes=meta["known"], mesh=mesh)
         first = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
         got = saved.restore(which, checkpoints.template(first))
@@ -118,6 +128,18 @@ def open_checkpoint(workdir, which):
         workdir, config, got.step, columns, scaler, meta, parts, got.state, first,
         trained,
     )  # fmt: skip
+
+
+def _columns(workdir, meta):
+    """The columns of a run, once all that is read of its checkpoint's JSON is there."""
+    try:
+        forms.check(meta, _FORM)
+        return tuple(Column(**column) for column in meta["columns"])
+    except (ValueError, TypeError) as error:
+        raise SiamjaxError(
+            f"the checkpoint of {workdir} is of siamjax {meta.get('version', '?')}, "
+            f"this is {siamjax.__version__}: {error}; use the version that wrote it"
+        ) from error
 
 
 def read_data(run: Run | Opened, folder: str = "") -> Splits:
