@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from siamjax.data.splits import open_splits
-from siamjax.identification import assess, identify, out_of_fold
+from siamjax.identification import assess, gallery, identify, out_of_fold
 from siamjax.training import checkpoints, folds, loop, restored
 from siamjax.types import TRAIN, VALID, UsageError
 from tests import small_data
@@ -96,6 +96,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     said = capsys.readouterr().out
     assert "identification of captures out of fold" in said
     counts = results["out_of_fold"]["identification"]
+    assert gallery.gather(tmp_path)["out_of_fold"] == counts
     # Each fault is new in one fold, with all its captures, and known in the other.
     assert counts["unseen"]["captures"] == 16 and counts["known"]["captures"] == 8
     assert counts["normal"]["captures"] == 4

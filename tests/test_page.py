@@ -83,6 +83,7 @@ def data(tmp_path_factory):
         trace=page.trace_data(traced()),
         curves=scalars.read(folder),
         results=found,
+        out_of_fold=found["identification"],
         results_text=results.table(found),
         timelines=[
             page.timeline(
@@ -244,13 +245,14 @@ def test_numbers_are_those_of_the_results(opened, data):
                 assert cell.startswith(text)
             better = [bool(apart and apart[unit]["high"] < 0) for unit in results.UNITS]
             assert ["▲" in cell for cell in cells[1:3]] == better
-    verdicts = cells_of(opened, "verdicts")
+    verdicts = cells_of(opened, "identification-verdicts")
     assert [cells[1] for cells in verdicts] == [
         "1 of 2 named right, 1 with the onset within 8.0 s",
         "1 of 3 called unknown, 0 with the onset within 8.0 s",
         "1 of 1 with a false alarm",
     ]
     assert verdicts[1][2] == f"{HOSTILE[0]} as normal: 1; delay as blocked: 1"
+    assert cells_of(opened, "out-of-fold-verdicts") == verdicts
     shares = opened.execute_script(
         "return [...document.querySelectorAll('table.confusion tr')].slice(1)"
         ".map(row => [...row.querySelectorAll('td')].map(cell => +cell.textContent))"

@@ -83,9 +83,10 @@ def judged(rule):
         dict(known=["normal", "blocked"], novel=["delay"]), draws=3,
     )  # fmt: skip
     row = tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True)
+    counts = tally.count([row], 8.0)
     return found | dict(
         step=STEPS, version="1", losses={"match": {"margin": 0.4}}, rule=rule,
-        identification=tally.count([row], 8.0),
+        identification=counts, out_of_fold=dict(unknown=[0.5], identification=counts),
         data=dict(dir="data", sha256="0", new=[]),
     )  # fmt: skip
 

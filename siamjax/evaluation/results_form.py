@@ -16,6 +16,20 @@ _SHOTS = dict(
     difference={str: {str: _UNITS}},
     notes=[str],
 )
+_FAULTS = dict(
+    captures=int,
+    named_right=int,
+    right=int,
+    wrong={str: {str: int}},
+    onset_error_s=(dict(median=float, p90=float), None),
+)
+_IDENTIFICATION = dict(
+    near_s=float,
+    known=_FAULTS,
+    unseen=_FAULTS,
+    normal=dict(captures=int, false_alarms=int),
+    captures=[dict(capture=str, right=bool)],
+)
 _FORM = dict(
     captures=int,
     windows=int,
@@ -26,13 +40,15 @@ _FORM = dict(
     version=str,
     losses={str: object},
     rule={str: float},
-    identification=dict(captures=[dict(capture=str, right=bool)]),
+    identification=_IDENTIFICATION,
 )
 
 
 def check(results: Any) -> None:
     """Raises ValueError unless all that is read of results is there and fits."""
     forms.check(results, _FORM)
+    if "out_of_fold" in results:
+        forms.check(results, dict(out_of_fold=dict(identification=_IDENTIFICATION)))
     if not results["shots"]:
         return
     forms.check(results, dict(main=str))

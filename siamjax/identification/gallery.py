@@ -34,7 +34,7 @@ def visualize(workdir, *, frames=300):
     """
     workdir = pathlib.Path(workdir)
     data = gather(workdir)
-    if "results" not in data:
+    if not evaluated(workdir):
         _LOG.warning(
             "%s has no results of its last training: siamjax-evaluate --workdir %s "
             "writes them", workdir, workdir,
@@ -167,10 +167,14 @@ def gather(workdir):
     )
     if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
-    if evaluated(workdir) and (found := read_results(workdir))["shots"]:
-        data["results"] = found
-        data["results_text"] = evaluation_results.table(found)
-        data |= look(workdir, found)
+    if evaluated(workdir):
+        judged = read_results(workdir)
+        if "out_of_fold" in judged:
+            data["out_of_fold"] = judged["out_of_fold"]["identification"]
+        if judged["shots"]:
+            data["results"] = judged
+            data["results_text"] = evaluation_results.table(judged)
+            data |= look(workdir, judged)
     data["facts"], data["subtitle"] = facts(data), subtitle(data)
     return data
 

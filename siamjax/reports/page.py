@@ -38,6 +38,8 @@ def write(path, data, *, follow=0):
         trace                     `trace_data`
         curves                    {name: (steps, values)}, as `scalars.read` gives
         results, results_text     see `evaluation.results`
+        out_of_fold               counts of captures out of fold, see
+                                  `identification.tally`
         timelines                 a list of `timeline`
         pictures, mistakes        windows of traffic, see `identification.pictures`
         columns, clip, bin_s      of that traffic: names, full colour, seconds of

@@ -22,6 +22,10 @@ if (data.trace)
     "zoom, point at one for its origin and its way through training.");
 if (data.curves) curves();
 if (data.results) results();
+if (data.out_of_fold)
+  identification(data.out_of_fold, "out-of-fold", "Captures named out of fold",
+    "What identify says of captures that were not trained on: each fold run judges those of its fold, with its own examples " +
+    "and the rule of the run on all captures.");
 if (data.timelines) timelines();
 if (data.pictures) traffic();
 if (data.config) about();

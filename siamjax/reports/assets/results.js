@@ -1,5 +1,5 @@
-// The tables: recall with intervals beside the baselines, what identification says of the
-// test captures, and who is taken for whom.
+// The tables: recall with intervals beside the baselines, what identification says of
+// captures, and who is taken for whom.
 function results() {
   const found = data.results;
   const root = section("results", "Results on captures that training never saw",
@@ -12,7 +12,8 @@ function results() {
     for (const line of legend(found, part)) root.append(el("p", {}, line));
     for (const line of part.notes) root.append(el("p", {}, "Note: " + line));
   }
-  if (found.identification) identification(found.identification);
+  if (found.identification) identification(found.identification, "identification", "Test captures named",
+    "What identify says of the test captures with the examples and the rule of the run.");
   confusion(found);
 }
 
@@ -55,11 +56,10 @@ function legend(found, part) {
   return lines;
 }
 
-// What `identify` says of the test captures by default.
-function identification(found) {
-  const root = section("identification", "Test captures named",
-    "What identify says of the test captures with the examples and the rule of the run. A fault that has no example should " +
-    `be called unknown. A capture is right where the name is and the onset within ${number(found.near_s, 1)} s.`);
+// A section of what `identify` says of captures whose truth is known.
+function identification(found, id, title, about) {
+  const root = section(id, title, `${about} A fault that has no example should be called unknown. ` +
+    `A capture is right where the name is and the onset within ${number(found.near_s, 1)} s.`);
   const faults = [["known faults", "named right", found.known], ["unseen faults", "called unknown", found.unseen]];
   const rows = faults.filter(([, , count]) => count.captures).map(([name, right, count]) => el("tr", {}, el("td", {}, name),
     el("td", {}, `${count.named_right} of ${count.captures} ${right}, ${count.right} with the onset within ${number(found.near_s, 1)} s`),
@@ -68,7 +68,7 @@ function identification(found) {
   if (found.normal.captures)
     rows.push(el("tr", {}, el("td", {}, "normal"),
       el("td", {}, `${found.normal.false_alarms} of ${found.normal.captures} with a false alarm`), el("td", {}, "–"), el("td", {}, "–")));
-  root.append(table(["", "captures", "named wrongly", "error of the onset: median, 90 %"], rows, { id: "verdicts" }));
+  root.append(table(["", "captures", "named wrongly", "error of the onset: median, 90 %"], rows, { id: `${id}-verdicts` }));
 }
 
 // {condition: {name: captures}} in words.
