@@ -75,12 +75,12 @@ def train(config, workdir, until=None):
 
 
 def _train(config, workdir, end):
-    found = devices.prepare(config.platform)
+    available = devices.prepare(config.platform)
     splits = open_splits(config.data)
     for line in splits.left_out:
         _LOG.warning("left out: %s", line)
     same_data(workdir, config.data.dir, splits)
-    mesh = devices.mesh(found)
+    mesh = devices.mesh(available)
     parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
     data = place(splits, config.batch.batch_from, parts, config.seed)
     same_config(workdir, config)
@@ -92,56 +92,61 @@ def _train(config, workdir, end):
         _LOG.info(line)
     validate = validation.validator(splits, parts, config, points, judged)
     with checkpoints.manager(workdir, write=True) as saved, _signals() as caught:
-        now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
+        current = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
         best = kept = None
         if (
-            last := saved.restore(checkpoints.LAST, checkpoints.template(now))
+            last := saved.restore(checkpoints.LAST, checkpoints.template(current))
         ) is not None:
-            now, best, kept = last.state, last.meta["best"], last.step
+            current, best, kept = last.state, last.meta["best"], last.step
             _LOG.info("going on from step %d", last.step)
-        at = int(now.step)
+        done = int(current.step)
         with (
-            scalars.writer(workdir, at) as write,
-            tracer.tracer(workdir, at, splits, parts, config, points) as (see, flush),
-            _progress(end, at) as bar,
+            scalars.writer(workdir, done) as write,
+            tracer.tracer(workdir, done, splits, parts, config, points) as (
+                add_trace,
+                flush_trace,
+            ),
+            _progress(end, done) as bar,
         ):
-            if at == 0 and config.trace_frames:
-                see(now, at)
-            for pause in rhythm(config, at, end):
-                now, metrics = run(now, pause.step - at, data)
-                at, logged, score = pause.step, {}, None
+            if done == 0 and config.trace_frames:
+                add_trace(current, done)
+            for pause in rhythm(config, done, end):
+                current, metrics = run(current, pause.step - done, data)
+                done, logged, score = pause.step, {}, None
                 stop = bool(caught)  # a signal from here on waits for the next pause
-                with finite.explained(_remedy(config, workdir, at, kept)):
+                with finite.explained(_remedy(config, workdir, done, kept)):
                     if pause.log:
-                        logged = _checked(jax.device_get(metrics), at)
+                        logged = _checked(jax.device_get(metrics), done)
                         finite.check_metrics(logged, parts)
-                        norm.assert_moved(now.batch_stats, at)
+                        norm.assert_moved(current.batch_stats, done)
                     if pause.evaluate or stop:
-                        finite.check_state(now)
-                    scores = validate(now) if pause.evaluate else {}
+                        finite.check_state(current)
+                    scores = validate(current) if pause.evaluate else {}
                 if pause.evaluate:
                     logged |= {f"valid/{name}": value for name, value in scores.items()}
                     score = scores.get("score")
                     # Where nothing can be judged, the latest is the best.
                     if score is None or best is None or score > best["score"]:
-                        best = dict(step=at, score=math.nan if score is None else score)
+                        best = dict(
+                            step=done, score=math.nan if score is None else score
+                        )
                 if pause.trace:
-                    see(now, at)
-                write.add(at, logged)
-                bar.show(at, logged)
+                    add_trace(current, done)
+                write.add(done, logged)
+                bar.show(done, logged)
                 if pause.evaluate or stop:
                     write.flush()
-                    flush()
-                    saved.save(now, describe(config, splits, best), score)
-                    kept = at
+                    flush_trace()
+                    saved.save(current, describe(config, splits, best), score)
+                    kept = done
                 if stop:
                     break
             if caught:
                 raise Interrupted(
-                    f"stopped at step {at}, state saved: the same command goes on",
+                    f"stopped at step {done}, state saved: the same command goes on",
                     128 + caught[0],
                 )
-    return now
+    return current
 
 
 def place(splits, batch_from, parts, seed):
