@@ -1,5 +1,7 @@
 """Argument checks: each says what was asked, what is there, and what to do."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +57,9 @@ def rows(embeddings, labels, where=None):
     return where.astype(bool)
 
 
-def rows_of(name, index, number):
+def rows_of(
+    name: str, index: Any, number: int
+) -> tuple[jnp.ndarray, jnp.ndarray | bool]:
     """Checks integers that are rows of `number`, or -1 for none.
 
     Returns:

@@ -10,15 +10,18 @@ import functools
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from siamjax.comparison import protocol, readouts, tunable
+from siamjax.models.encoder import Encoder
 from siamjax.training import devices, embed, loop, state, step
-from siamjax.types import VALID, Baseline
+from siamjax.types import VALID, Baseline, Column
 
 
 class Best(NamedTuple):
@@ -203,7 +206,7 @@ def _parts(train, splits, member):
     return parts._replace(losses=made), key
 
 
-def encoder_key(train, columns):
+def encoder_key(train: ConfigDict, columns: Sequence[Column]) -> str:
     """All that the encoder of a training is built of, as text."""
     fixed = dict(encoder=train.encoder.to_dict(), heads=_heads(train))
     return json.dumps([fixed, train.steps, len(columns)], default=list)
@@ -226,7 +229,7 @@ def _heads(train):
     return {name: head | dict(loss="") for name, head in heads.items()}
 
 
-def embedder(key, encoder):
+def embedder(key: str, encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
     """`training.embed`'s function, compiled once for all of an `encoder_key`."""
     if key not in _EMBED:
         _EMBED[key] = embed.embedder(encoder)

@@ -18,6 +18,7 @@ missing           a line for what could not be compared, and why
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from siamjax.comparison import analysis, protocol, studies, workers
 from siamjax.comparison.protocol import REPEAT, TUNE
@@ -77,10 +78,10 @@ def build(config, opened, cells, read, mark):
     )
 
 
-def tuning(config):
+def tuning(config: ConfigDict) -> dict[str, protocol.Tuning]:
     """{loss: `protocol.Tuning`} of those without ranges of their own."""
     each = {loss: protocol.tuning(loss) for loss in config.losses}
-    return {loss: found for loss, found in each.items() if found}
+    return {loss: how for loss, how in each.items() if how}
 
 
 def cell_rows(config, cells, read):

@@ -16,6 +16,7 @@ import logging
 import math
 import re
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from siamjax.losses import search
@@ -85,7 +86,7 @@ def storage(url, heartbeat_s):
 
 
 @contextlib.contextmanager
-def told():
+def told() -> Iterator[None]:
     """Turns what a database says later into one line: a full disk, damage, no answer.
 
     Raises:
@@ -155,7 +156,7 @@ def open_study(store, study, settings):
     return queued(read(found), settings)
 
 
-def queued(opened, settings):
+def queued(opened: Opened, settings: Sequence[Any]) -> Opened:
     """`Opened` with one slot for each setting: those that have no trial are queued.
 
     Args:
@@ -266,7 +267,7 @@ def _tell(study, trial, outcome):
         study.tell(trial, state=TrialState.FAIL)
 
 
-def begun(results, slots, in_round):
+def begun(results: Mapping[int, Any], slots: int, in_round: int) -> int:
     """How many slots of a search can be done by now, those that are done among them.
 
     Args:
@@ -278,7 +279,7 @@ def begun(results, slots, in_round):
     return min((first_open // in_round + 1) * in_round, slots)
 
 
-def suggest(trial, spec, *, seed, in_round):
+def suggest(trial: Any, spec: str, *, seed: int, in_round: int) -> dict[str, Any]:
     """Values for all that is free in the text of a loss.
 
     They are a function of the seed, the slot and the results of earlier rounds. The

@@ -2,12 +2,13 @@
 
 import csv
 import math
+from typing import Any
 
 import numpy as np
 
 from siamjax import files, text
 from siamjax.comparison.readouts import KNOWN, NOVEL
-from siamjax.evaluation.statistics import LEAST_CLUSTERS
+from siamjax.evaluation.statistics import LEAST_CLUSTERS, Clustered
 
 # After the first comes win/tie/loss: what is wider than a page hides at its right.
 COLUMNS = (
@@ -59,8 +60,8 @@ def _tested(pair):
     return columns if has_interval(pair.found) else dict.fromkeys(columns, "")
 
 
-def has_interval(level):
-    """Whether a `statistics.Clustered` has an interval."""
+def has_interval(level: Clustered) -> bool:
+    """Whether there are clusters enough for an interval."""
     return math.isfinite(level.high - level.low)
 
 
@@ -88,7 +89,7 @@ def cells(report, of, method):
     ]
 
 
-def shown(report, method):
+def shown(report: dict[str, Any], method: str) -> str:
     """A method as tables show it."""
     if method not in report["losses"]:
         return f"{method} (baseline)"
@@ -205,9 +206,9 @@ def latex(report):
     return "\n".join(lines)
 
 
-def tuning_notes(report):
+def tuning_notes(report: dict[str, Any]) -> list[str]:
     """A line for each loss without ranges of its own."""
-    return [f"Tuning: {found.line}." for found in report["tuning"].values()]
+    return [f"Tuning: {how.line}." for how in report["tuning"].values()]
 
 
 def _settings(of):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import flax
 import numpy as np
+from ml_collections import ConfigDict
 
 from siamjax import files
 from siamjax.comparison import cell, protocol, studies
@@ -37,20 +38,20 @@ def work(config, place, *, say=_LOG.info):
         if mine > said:
             say(progress(config, opened, started, mine))
             said = mine
-        for found in opened.values():
-            if studies.at_work(found):
-                studies.fail_stale(found.study)
+        for record in opened.values():
+            if studies.at_work(record):
+                studies.fail_stale(record.study)
         ready = [
             (data_sets[s.data_set], s.stage == REPEAT, slot, order[s.loss], s)
-            for s, found in opened.items()
-            for slot in [studies.waiting(found)]
+            for s, record in opened.items()
+            for slot in [studies.waiting(record)]
             # What still waits in a study that is done got into the queue twice.
-            if slot is not None and not complete(config, s, found)
+            if slot is not None and not complete(config, s, record)
         ]
         if ready:
             study = min(ready, key=lambda row: row[:4])[-1]
             mine += do(config, place, study, opened[study].study)
-        elif all(complete(config, s, found) for s, found in opened.items()):
+        elif all(complete(config, s, record) for s, record in opened.items()):
             return
         else:
             time.sleep(WAIT_S)
@@ -67,22 +68,22 @@ def look(config, store, before):
       store: of optuna.
       before: what the last look found; what is complete is not read again.
     """
-    out = {}
+    records = {}
     for study in protocol.studies(config, TUNE):
-        found = _seen(config, store, before, study)
-        if not complete(config, study, found):
-            slots = studies.begun(studies.done(found), config.trials, in_round(config))
-            found = studies.queued(found, [None] * slots)
-        out[study] = found
-        if not complete(config, study, found):
+        record = _seen(config, store, before, study)
+        if not complete(config, study, record):
+            slots = studies.begun(studies.done(record), config.trials, in_round(config))
+            record = studies.queued(record, [None] * slots)
+        records[study] = record
+        if not complete(config, study, record):
             continue
-        setting = best_setting(config, study, studies.done(found))
+        setting = best_setting(config, study, studies.done(record))
         if setting:
             repeat = study._replace(stage=REPEAT)
             slots = [setting] * slots_of(config, REPEAT)
-            found = _seen(config, store, before, repeat)
-            out[repeat] = studies.queued(found, slots)
-    return out
+            record = _seen(config, store, before, repeat)
+            records[repeat] = studies.queued(record, slots)
+    return records
 
 
 def _seen(config, store, before, study):
@@ -93,14 +94,14 @@ def _seen(config, store, before, study):
     return studies.read(before[study].study)
 
 
-def in_round(config):
+def in_round(config: ConfigDict) -> int:
     """How many slots of a search do not learn from each other."""
     return max(config.random_trials, 1)
 
 
-def complete(config, study, found):
+def complete(config, study, record):
     """Whether every slot of a study has a result."""
-    return len(studies.done(found)) >= slots_of(config, study.stage)
+    return len(studies.done(record)) >= slots_of(config, study.stage)
 
 
 def slots_of(config, stage):
@@ -144,7 +145,7 @@ def heads(config):
     return [name for name, head in config.train.heads.items() if head]
 
 
-def do(config, place, study, found):
+def do(config, place, study, queue):
     """Slots of a study, one, or under `vmap` all that need not learn from each other:
     their cells are trained, and stored with the trials. Returns how many slots."""
     many = vmapped(config)
@@ -155,7 +156,7 @@ def do(config, place, study, found):
         outcomes = iter(cell.train(config, study.data_set, members, vmapped=many))
         return [_stored(config, place, study, group, outcomes) for group in groups]
 
-    return studies.take(found, run, in_round(config) if many else 1)
+    return studies.take(queue, run, in_round(config) if many else 1)
 
 
 def _members(config, study, slot, trial):
@@ -187,9 +188,9 @@ def _stored(config, place, study, members, outcomes):
 
 def about(member, outcome):
     """A cell as JSON, without its weights."""
-    best = {head: found._asdict() for head, found in outcome.best.items()}
-    for found in best.values():
-        del found["weights"]
+    best = {head: best._asdict() for head, best in outcome.best.items()}
+    for fields in best.values():
+        del fields["weights"]
     return dict(**member._asdict(), train_s=outcome.train_s, best=best)
 
 
@@ -209,7 +210,7 @@ def save(path, weights):
     files.write_bytes(path, flax.serialization.to_bytes(weights))
 
 
-def load(path, like):
+def load(path: pathlib.Path, like: Any) -> Any:
     """The weights of a cell that `save` wrote.
 
     Args:
@@ -240,8 +241,8 @@ def progress(config, opened, started, mine):
     total = each * len(config.losses) * len(config.data_sets)
     at = [
         trial.datetime_complete.timestamp()
-        for found in opened.values()
-        for trial in studies.done(found).values()
+        for record in opened.values()
+        for trial in studies.done(record).values()
     ]
     lately = max(sum(time_s > started for time_s in at), 1)
     left_s = (total - len(at)) * (time.time() - started) / lately

@@ -1,18 +1,22 @@
 """Which captures of a data set are used, and what for, before a run is trained."""
 
 import fnmatch
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from siamjax import checks
 from siamjax.data import counts
-from siamjax.types import NORMAL, TEST, TRAIN, VALID, UsageError
+from siamjax.types import NORMAL, TEST, TRAIN, VALID, Session, UsageError
 
 # In place of a fold: no capture is set aside.
 NONE = -1
 
 
-def usable(sessions, config):
+def usable(
+    sessions: Iterable[Session], config: ConfigDict
+) -> tuple[list[Session], tuple[str, ...]]:
     """Sessions long enough, with no fault in their baseline; and why others are not."""
     needed_s = config.baseline_s + config.bins * config.bin_s
     good, left_out = [], []
@@ -42,25 +46,27 @@ def usable(sessions, config):
     return good, tuple(left_out)
 
 
-def order(sessions, config):
+def order(
+    sessions: Iterable[Session], config: ConfigDict
+) -> tuple[tuple[str, ...], int]:
     """Condition names, the known first with normal at 0, and how many are known."""
-    found = {label.condition for session in sessions for label in session.labels}
-    found = (found | {NORMAL}) - {""}
+    labelled = {label.condition for session in sessions for label in session.labels}
+    labelled = (labelled | {NORMAL}) - {""}
     novel, novel_valid = set(config.novel), set(config.novel_valid)
     for field, names in (("novel", novel), ("novel_valid", novel_valid)):
         checks.require(NORMAL not in names, f"config.data.{field} cannot hold 'normal'")
         checks.require(
-            names <= found,
-            f"config.data.{field} names {sorted(names - found)}, "
-            f"{config.dir} has {sorted(found)}",
+            names <= labelled,
+            f"config.data.{field} names {sorted(names - labelled)}, "
+            f"{config.dir} has {sorted(labelled)}",
         )
     both = sorted(novel & novel_valid)
     checks.require(not both, f"{both} stand in both config.data.novel and novel_valid")
-    known = [NORMAL, *sorted(found - novel - novel_valid - {NORMAL})]
+    known = [NORMAL, *sorted(labelled - novel - novel_valid - {NORMAL})]
     return (*known, *sorted(novel_valid), *sorted(novel)), len(known)
 
 
-def deal(sessions, config):
+def deal(sessions: Sequence[Session], config: ConfigDict) -> np.ndarray:
     """`[S]` roles: the captures of each condition are dealt in turn into the folds.
 
     All captures of a novel condition are for the test, of one in `novel_valid` for
@@ -73,8 +79,7 @@ def deal(sessions, config):
     """
     if config.get("test_captures"):  # a run of an older version has none
         patterns = {VALID: config.valid_captures, TEST: config.test_captures}
-        out = [_role(session.name, patterns) for session in sessions]
-        return np.array(out)
+        return np.array([_role(session.name, patterns) for session in sessions])
     aside = [fold for fold in (config.test_fold, config.valid_fold) if fold != NONE]
     if not all(0 <= fold < config.folds for fold in aside) or (
         len(set(aside)) < len(aside)
@@ -103,13 +108,13 @@ def deal(sessions, config):
 
 def _role(name, patterns):
     """The role of a capture by patterns of names; UsageError if it has two."""
-    found = [
+    roles = [
         role
-        for role, some in patterns.items()
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in some)
+        for role, listed in patterns.items()
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in listed)
     ]
     checks.require(
-        len(found) < 2,
+        len(roles) < 2,
         f"{name} is in both config.data.valid_captures and test_captures",
     )
-    return found[0] if found else TRAIN
+    return roles[0] if roles else TRAIN
