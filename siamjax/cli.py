@@ -134,10 +134,6 @@ def _say(error, code):
     if flags.FLAGS.is_parsed() and _DEBUG.value:
         raise error
     print(f"{_program()}: {_line(error)}", file=sys.stderr, flush=True)
-    # Where a checkpoint could not be written, threads of tensorstore go on, find nobody
-    # to tell and would print a page each.
-    if sys.stderr is not None:  # `2>&-`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     return code
 
 

@@ -71,7 +71,8 @@ class Checkpoints:
             meta=ocp.args.JsonSave({**meta, _HASHES: hashes}),
         )
         try:
-            self._manager.save(step, args=items, metrics=metrics, force=True)
+            with _closed_in_order():
+                self._manager.save(step, args=items, metrics=metrics, force=True)
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise SiamjaxError(
                 f"{self._folder / str(step)} cannot be written ({_reason(error)}): the "
@@ -281,9 +282,9 @@ class _PatientLoops(asyncio.DefaultEventLoopPolicy):
 
 @contextlib.contextmanager
 def _closed_in_order():
-    """Lets orbax end all reads of a checkpoint before it raises that one failed.
+    """Lets orbax end all its reads or writes before it says that one failed.
 
-    It would close their event loop at once. The threads of the other reads then print a
+    It would close their event loop at once. The threads of the others then print a
     traceback each, for nobody listens to them any longer.
     """
     before = asyncio.get_event_loop_policy()
