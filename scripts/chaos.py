@@ -219,13 +219,11 @@ class Bench:
     def reference(self, command):
         """Runs a command untouched; keeps its result; its changes and seconds."""
         began = self.state(command.before)
-        runs = []
         for _ in range(2):  # the first run may compile, the second is timed
-            place = self._copy(began)
-            count = self._count()
+            place, count = self._copy(began), self._count()
             start = time.monotonic()
             done = self._run(command, place, count, {})
-            runs.append(time.monotonic() - start)
+            seconds = time.monotonic() - start
             if done.returncode:
                 raise SystemExit(f"{command.name} fails untouched:\n{done.stderr}")
         state = self.folder / "states" / command.name
@@ -234,7 +232,7 @@ class Bench:
         self.right[command.name] = digest(command, place / "work")
         changes = int(np.frombuffer(count.read_bytes(), np.int64)[0])
         shutil.rmtree(place)
-        return changes, runs[-1]
+        return changes, seconds
 
     def trial(self, command, planned):
         """One `Trial` of those that `plan` gives."""
