@@ -85,7 +85,7 @@ class Splits(NamedTuple):
         return windows.take(self.windows, chosen), library
 
 
-def open_splits(config, trained=None):
+def open_splits(config, trained=None) -> Splits:
     """Reads `config.data` (see configs/default.py) and gives `Splits`.
 
     Args:

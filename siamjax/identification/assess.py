@@ -87,7 +87,7 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     return found
 
 
-def enrolled(run, splits):
+def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
     """Learns and stores the examples and the rule of a run.
 
     Returns:
@@ -114,7 +114,7 @@ def enrolled(run, splits):
     )
 
 
-def recalls(run, splits, folder):
+def recalls(run, splits, folder) -> dict[str, Any]:
     """The one-shot tables of a run on its test captures, and the pictures of them."""
     windows, library = splits.judged(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
