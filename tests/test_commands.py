@@ -59,7 +59,11 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-@pytest.mark.parametrize("size", [9000, 18_000])  # of scalars.csv, of a checkpoint
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(9000, marks=pytest.mark.slow), 18_000],
+    ids=["scalars", "checkpoint"],
+)
 def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
     """Orbax and tensorstore tell of it in pages, from their threads."""
     config = [f"--config={ROOT}/configs/default.py", *small_data.overrides(folder)]

@@ -38,6 +38,16 @@ def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_write_that_fails_names_its_file():
+    with pytest.raises(OSError, match=r"No space left.*/dev/full"):
+        with files.opened("/dev/full", "w") as file:
+            file.write("x")
+    with pytest.raises(OSError, match=r"No space left.*/dev/full"):
+        with files.opened("/dev/full", "w") as file:
+            file.write("x")
+            files.sync(file)
+
+
 def test_a_damaged_file_is_one_line_with_its_name_and_a_remedy(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xff\x00{")
