@@ -16,7 +16,7 @@ from siamjax.types import NORMAL, TEST, VALID, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 
-# An onset this near to the label's counts as found.
+# An onset this near to the label's counts as right.
 ONSET_WITHIN_S = 8.0
 # In the workdir: results on other data sets.
 EVALUATIONS = "evaluations"
@@ -59,9 +59,9 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
         chosen, rule, unseen = enrolled(run, splits)
         folder = workdir
         examples.write_csv(folder / "examples.csv", chosen)
-    found = recalls(run, splits, folder) if judgeable else results.nothing()
+    report = recalls(run, splits, folder) if judgeable else results.nothing()
     verdicts = identified(run, splits, chosen, rule)
-    found |= dict(
+    report |= dict(
         step=run.step,
         version=run.version,
         data=dict(
@@ -72,11 +72,11 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
         losses=step.hyper_parameters(run.config),
         **unseen,
     )
-    files.write_json(folder / results.FILE, found, allow_nan=False)
-    for name, rows in results.csv_tables(found).items():
+    files.write_json(folder / results.FILE, report, allow_nan=False)
+    for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
-    print(results.table(found))
-    for line in tally.lines(found["identification"]):
+    print(results.table(report))
+    for line in tally.lines(report["identification"]):
         print(line)
     if unseen:
         counts = unseen["out_of_fold"]["identification"]
@@ -84,7 +84,7 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
             print(line)
     if data:
         print(f"\nwritten to {folder}")
-    return found
+    return report
 
 
 def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
@@ -141,7 +141,7 @@ def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.
     return workdir / EVALUATIONS / f"{pathlib.Path(data).resolve().name}-{sha256[:8]}"
 
 
-def near_s(config):
+def near_s(config) -> float:
     """Seconds that an onset may be from the label's: at least a bin."""
     return max(ONSET_WITHIN_S, config.data.bin_s)
 
@@ -155,7 +155,7 @@ def groups(splits):
     )
 
 
-def identified(run, splits, chosen, rule, role=TEST):
+def identified(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
     """`tally.Row`s of the captures of a role that have one fault or none."""
     rows = []
     for i in np.flatnonzero(splits.role == role):
@@ -170,7 +170,7 @@ def identified(run, splits, chosen, rule, role=TEST):
     return rows
 
 
-def draw(folder, run, splits, windows, points, library):
+def draw(folder, run, splits, windows, points, library) -> None:
     """Projector files of each head, and the picture of the view head."""
     names = [splits.conditions[c] for c in windows.condition]
     novel = splits.novel_valid + splits.novel
