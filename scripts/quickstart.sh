@@ -22,7 +22,7 @@ step "3/5 training (runs/first)"
 $bin/siamjax-train --config configs/default.py --workdir runs/first
 
 step "4/5 naming the faults of a capture that was held out"
-capture=$($bin/python scripts/held_out.py runs/first data/testbed/captures)
+capture=$($bin/python scripts/tools/held_out.py runs/first data/testbed/captures)
 $bin/siamjax-identify --workdir runs/first "$capture"
 
 step "5/5 results"

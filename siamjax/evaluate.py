@@ -18,9 +18,9 @@ _DATA = flags.DEFINE_string(
 
 def main(argv):
     cli.no_arguments(argv)
-    from siamjax.identification import assess
+    from siamjax.assessment import evaluate
 
-    assess.evaluate(_WORKDIR.value, _DATA.value)
+    evaluate.evaluate(_WORKDIR.value, _DATA.value)
 
 
 def run():

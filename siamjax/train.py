@@ -13,11 +13,11 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run writes.", require
 
 def main(argv):
     cli.no_arguments(argv)
-    from siamjax.identification import assess  # after the flags: a usage error is quick
+    from siamjax.assessment import evaluate  # after the flags: a usage error is quick
     from siamjax.training import folds
 
     folds.train(_CONFIG.value, _WORKDIR.value)
-    assess.evaluate(_WORKDIR.value)
+    evaluate.evaluate(_WORKDIR.value)
 
 
 def run():

@@ -15,11 +15,11 @@ _FOLLOW = flags.DEFINE_bool(
 
 def main(argv):
     cli.no_arguments(argv)
-    from siamjax.identification import gallery
+    from siamjax.assessment import visualize
 
     if _FOLLOW.value:
-        gallery.follow(_WORKDIR.value)
-    gallery.visualize(_WORKDIR.value, frames=_FRAMES.value)
+        visualize.follow(_WORKDIR.value)
+    visualize.visualize(_WORKDIR.value, frames=_FRAMES.value)
 
 
 def run():

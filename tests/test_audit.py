@@ -12,7 +12,9 @@ import pytest
 from siamjax.auditing import audit, cure, opened, statistics
 from siamjax.data import windows
 from siamjax.identification import enrol
-from siamjax.training import checkpoints, embed, loop, restored, step
+from siamjax.inference import runs
+from siamjax.models import embedder
+from siamjax.training import checkpoints, loop, step
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
@@ -70,7 +72,7 @@ def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):
     assert audit.audit(cured)
     assert "No gap" in capsys.readouterr().out
     assert (run / "config.json").read_bytes() == before
-    old, new = (restored.open_checkpoint(w, "last") for w in (run, cured))
+    old, new = (runs.open_checkpoint(w, "last") for w in (run, cured))
     stats = [opened.state.batch_stats.moments["mean"] for opened in (old, new)]
     np.testing.assert_allclose(stats[1], stats[0] / (1 - 0.99**30), rtol=1e-5)
     with pytest.raises(SiamjaxError, match="run-debias exists"):
@@ -88,10 +90,10 @@ def test_per_session_reads_each_session_against_its_own(run):
     one_for_all.data.baseline_s = 0.0
     with pytest.raises(UsageError, match="all sessions have one baseline"):
         cure.check(made._replace(config=one_for_all), "per-session")
-    cured = restored.open_checkpoint(run.with_name("run-per-session"), "best")
+    cured = runs.open_checkpoint(run.with_name("run-per-session"), "best")
     assert cured.parts.encoder.by_session
     assert cured.config.encoder.norm == "session"
-    read = restored.open_run(run.with_name("run-per-session")).embed
+    read = runs.open_run(run.with_name("run-per-session")).embed
     rng = np.random.default_rng(0)
     counts = rng.poisson(5.0, (6, 16, len(cured.columns))).astype(np.float32)
     session = np.array([0, 0, 0, 1, 1, 1])
@@ -110,11 +112,11 @@ def test_a_point_is_the_same_after_reload_and_alone(trained):
     counts, baseline = enrol.inputs(
         splits, windows.take(splits.windows, rows), made.config.data.bins
     )
-    embedder = embed.embedder(made.parts.encoder)
+    embed = embedder.make_embedder(made.parts.encoder)
     final = made.parts.encoder.finalise(state.batch_stats)
     params = state.params["encoder"]
-    kept = embedder(params, final, made.scaler, counts, baseline)["match"]
-    read = restored.open_run(workdir, "last").embed
+    kept = embed(params, final, made.scaler, counts, baseline)["match"]
+    read = runs.open_run(workdir, "last").embed
     np.testing.assert_array_equal(read(counts, baseline)["match"], kept)
     one = type(baseline)(*(x[2:3] for x in baseline))
     np.testing.assert_array_equal(read(counts[2:3], one)["match"], kept[2:3])

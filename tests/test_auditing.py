@@ -121,7 +121,7 @@ def test_debiasing_takes_out_the_start_value():
     np.testing.assert_allclose(got["variance"], variance, rtol=1e-5)
 
 
-SEEDS = [0, 1]  # 20 of each, and more kinds: experiment_norm.py
+SEEDS = [0, 1]  # 20 of each, and more kinds: scripts/experiments/norm.py
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from siamjax.reports import board
+from siamjax.reports import tensorboard
 from siamjax.reports.trace import Trace
 
 CONFIG = {"seed": 3, "data": {"novel": ["a", "b"], "bin_s": 0.5}, "platform": ""}
@@ -38,7 +38,7 @@ def traced(steps=30):
 def test_all_of_it_is_there_once(tmp_path):
     Image.new("RGB", (30, 20), "#d62728").save(tmp_path / "confusion.png")
     for _ in range(2):
-        board.write(
+        tensorboard.write(
             tmp_path / "board", config=CONFIG, traced=traced(), results=RESULTS,
             text="a  table", pictures=[tmp_path / "confusion.png"],
         )  # fmt: skip
@@ -66,7 +66,7 @@ def test_all_of_it_is_there_once(tmp_path):
 
 
 def test_a_run_that_has_only_a_config(tmp_path):
-    board.write(tmp_path / "board", config=CONFIG)
+    tensorboard.write(tmp_path / "board", config=CONFIG)
     found = event_accumulator.EventAccumulator(str(tmp_path / "board"))
     found.Reload()
     assert found.Tags()["images"] == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import compare
-from siamjax.comparison import cell, protocol, studies, tunable, workers
+from siamjax.comparison import protocol, studies, trainer, tunable, workers
 from siamjax.losses import search
 from siamjax.types import TEST, TRAIN, VALID, UsageError
 from tests import small_data
@@ -251,15 +251,15 @@ def members():
 
 
 def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
-    group = cell.train(config, "small", members, vmapped=True)
-    again = cell.train(config, "small", members, vmapped=True)
+    group = trainer.train(config, "small", members, vmapped=True)
+    again = trainer.train(config, "small", members, vmapped=True)
     leaves = [
         jax.tree.leaves([o.best["match"].weights for o in x]) for x in (group, again)
     ]
     for a, b in zip(*leaves):
         np.testing.assert_array_equal(a, b)
     # Alone: the same program, and nobody else in it.
-    alone = cell.train(config, "small", members[1:] * 2, vmapped=True)[1]
+    alone = trainer.train(config, "small", members[1:] * 2, vmapped=True)[1]
     for head, best in alone.best.items():
         pair = (x.weights for x in (best, group[1].best[head]))
         for a, b in zip(*map(jax.tree.leaves, pair)):
@@ -269,7 +269,7 @@ def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
 
 def same_first_gradients(config, members):
     """In a group and in a program of its own; later Adam may make steps of rounding."""
-    states = [cell.begun(config, "small", members, vmapped=v) for v in (True, False)]
+    states = [trainer.begun(config, "small", members, vmapped=v) for v in (True, False)]
     for group, alone in zip(*states):
         moments = jax.tree.leaves(alone.opt_state[1][0].mu)
         assert max(np.abs(m).max() for m in moments) > 1e-3
@@ -290,11 +290,11 @@ def test_settings_go_through_one_program_together_as_each_alone(config, monkeypa
         member(5, margin=0.3, mining="hard"),
         member(5, margin=0.9, mining="all"),
     ]
-    sizes, honest = [], cell._together
+    sizes, honest = [], trainer._together
     monkeypatch.setattr(
-        cell, "_together", lambda r, *a: sizes.append(len(r)) or honest(r, *a)
+        trainer, "_together", lambda r, *a: sizes.append(len(r)) or honest(r, *a)
     )
-    together = cell.train(config, "small", some, vmapped=True)
+    together = trainer.train(config, "small", some, vmapped=True)
     assert sizes == [2, 1]
     same_first_gradients(config, some)
     weights = [jax.tree.leaves(o.best["match"].weights) for o in together]
@@ -304,7 +304,7 @@ def test_settings_go_through_one_program_together_as_each_alone(config, monkeypa
 def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch):
     """NaN or nonsense in every test capture changes no bit of what is trained or
     chosen."""
-    clean = cell.train(config, "small", members[:1], vmapped=False)
+    clean = trainer.train(config, "small", members[:1], vmapped=False)
     honest = protocol.splits
 
     def poisoned(train, *, blind):
@@ -318,7 +318,7 @@ def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch)
         )
 
     monkeypatch.setattr(protocol, "splits", poisoned)
-    dirty = cell.train(config, "small", members[:1], vmapped=False)
+    dirty = trainer.train(config, "small", members[:1], vmapped=False)
     for head, best in clean[0].best.items():
         assert best[:2] == dirty[0].best[head][:2]  # score and step
         for a, b in zip(

@@ -8,7 +8,6 @@ import pytest
 from configs import compare
 from siamjax.comparison import (
     analysis,
-    final,
     page,
     protocol,
     report,
@@ -16,6 +15,7 @@ from siamjax.comparison import (
     sources,
     studies,
     tables,
+    test_readout,
     workers,
 )
 from siamjax.comparison.readouts import NOVEL
@@ -41,7 +41,7 @@ def data(tmp_path, seed, conditions=("blocked", "busy")):
 
 
 def read_mark(config, folder):
-    final.read(config, workers.Place(folder, None), [])
+    test_readout.read(config, workers.Place(folder, None), [])
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def read_mark(config, folder):
         ("config.json", lambda c, f: protocol.same(f, c), "another --workdir"),
         ("data.json", lambda c, f: protocol.same(f, c), "another --workdir"),
         ("test_was_read.json", read_mark, "put it back"),
-        ("cell.npz", lambda c, f: final._load(f / "cell.npz"), "delete it"),
+        ("cell.npz", lambda c, f: test_readout._load(f / "cell.npz"), "delete it"),
         ("w.msgpack", lambda c, f: workers.load(f / "w.msgpack", {}), "from a copy"),
         ("rows.csv", lambda c, f: tables.read_csv(f / "rows.csv"), "writes it anew"),
         ("s.db", lambda c, f: studies.storage(f"sqlite:///{f / 's.db'}", 1), "a copy"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import compare
-from siamjax.comparison import cell, protocol
+from siamjax.comparison import protocol, trainer
 from siamjax.data import prepared, synthetic
 from tests import small_data
 
@@ -47,8 +47,8 @@ def config(folder):
 
 
 def forget():
-    cell._PROGRAMS.clear()
-    cell._EMBED.clear()
+    trainer._PROGRAMS.clear()
+    trainer._EMBED.clear()
 
 
 def splits(config, fold):
@@ -75,17 +75,17 @@ def test_the_units_of_the_counters_differ_by_fold(config):
 def test_a_fold_is_the_same_in_any_order(config):
     """The first of each is alone: nothing was compiled before it."""
     forget()
-    first, second = cell.train(config, "plain", FOLDS, vmapped=False)
+    first, second = trainer.train(config, "plain", FOLDS, vmapped=False)
     forget()
-    same(cell.train(config, "plain", FOLDS[::-1], vmapped=False), [second, first])
+    same(trainer.train(config, "plain", FOLDS[::-1], vmapped=False), [second, first])
 
 
 def test_each_fold_of_a_group_has_its_own_scaler_and_baselines(config):
     """One program trains them together; a program for one rounds otherwise."""
     forget()
-    group = cell.begun(config, "plain", FOLDS, vmapped=True)
-    assert len(cell._PROGRAMS) == 1
-    alone = cell.begun(config, "plain", FOLDS, vmapped=False)
+    group = trainer.begun(config, "plain", FOLDS, vmapped=True)
+    assert len(trainer._PROGRAMS) == 1
+    alone = trainer.begun(config, "plain", FOLDS, vmapped=False)
     for states in zip(group, alone, strict=True):
         moments = (jax.tree.leaves(state.opt_state[1][0].mu) for state in states)
         for a, b in zip(*moments):
@@ -98,19 +98,21 @@ def test_data_sets_of_one_folder_get_the_scores_that_each_has_alone(config):
     names = ("plain", "clipped", "raw")
     trainings = {name: protocol.training(config, name, 0) for name in names}
     made = {name: protocol.splits(x, blind=True) for name, x in trainings.items()}
-    ready = cell.prepared(trainings["plain"], made["plain"], FOLDS[0])
+    ready = trainer.prepared(trainings["plain"], made["plain"], FOLDS[0])
     encoder = ready.parts.encoder
     weights = dict(params=ready.state.params["encoder"], stats=ready.state.batch_stats)
 
     def score(name):
-        key = cell.encoder_key(trainings[name], made[name].columns)
-        program = cell.Program(None, cell.embedder(key, encoder), encoder.finalise)
-        validate = cell.validator(made[name], trainings[name].data.bins)
+        key = trainer.encoder_key(trainings[name], made[name].columns)
+        program = trainer.Program(
+            None, trainer.shared_embedder(key, encoder), encoder.finalise
+        )
+        validate = trainer.validator(made[name], trainings[name].data.bins)
         return validate(program, weights)["match"][0]
 
     forget()
     together = [score(name) for name in names]
-    assert len(cell._EMBED) == 1 and len(set(together)) == len(names)
+    assert len(trainer._EMBED) == 1 and len(set(together)) == len(names)
     for name, value in zip(names, together):
         forget()
         assert score(name) == value
@@ -122,7 +124,7 @@ def test_a_program_is_for_one_length_of_window_and_made_up_for_its_columns(confi
     other = (columns[0]._replace(heavy=not columns[0].heavy), *columns[1:])
 
     def keys(train):
-        return {cell._parts_key(train, x, classes=4) for x in (columns, other)}
+        return {trainer._parts_key(train, x, classes=4) for x in (columns, other)}
 
     plain, longer = (protocol.training(config, x, 0) for x in ("plain", "longer"))
     assert len(keys(plain)) == 1 and not keys(plain) & keys(longer)

@@ -17,12 +17,12 @@ from configs import compare
 from siamjax.comparison import (
     analysis,
     figures,
-    final,
     protocol,
     reproduce,
     run,
     studies,
     tables,
+    test_readout,
     workers,
 )
 from siamjax.comparison.readouts import Units, collapsed, readouts, value
@@ -184,10 +184,10 @@ def test_a_row_is_trained_again_to_the_bit(config, folder):
 
 def test_the_test_is_not_read_twice_in_silence(config, folder):
     place = workers.Place(folder, studies.storage(f"sqlite:///{folder}/studies.db", 9))
-    found = final.cells(config, place)
+    found = test_readout.cells(config, place)
     new = found[0]._replace(method="a later loss")
     with pytest.raises(UsageError, match="--read_test_again"):
-        final.read(config, place, [*found, new])
+        test_readout.read(config, place, [*found, new])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
+from siamjax.assessment import evaluate
 from siamjax.data import prepared
 from siamjax.data.splits import open_splits
-from siamjax.identification import assess
-from siamjax.training import loop, restored
+from siamjax.inference import runs
+from siamjax.training import loop
 from siamjax.types import (
     TEST,
     DataSet,
@@ -54,7 +55,7 @@ def trained(sessions, tmp_path_factory):
     config = small_data.config(folder / "data", steps=4)
     config.trace_frames = 0
     loop.train(config, folder / "run")
-    assess.evaluate(folder / "run")
+    evaluate.evaluate(folder / "run")
     return config, folder / "run", folder / "data"
 
 
@@ -82,12 +83,12 @@ def test_no_test_capture_was_trained_on_after_captures_were_added(
     finished, sessions, said
 ):
     config, workdir, folder = finished
-    used = restored.open_run(workdir).trained.captures
+    used = runs.open_run(workdir).trained.captures
     more = [small_data.session(f"{n}_", n, 500 + len(n)) for n in CONDITIONS]
     write(folder, [*more, *sessions])
     dealt_anew = open_splits(config.data).captures
     assert any(dealt_anew[n].role == TEST != c.role for n, c in used.items())
-    found = assess.evaluate(workdir)
+    found = evaluate.evaluate(workdir)
     names = judged(workdir)
     assert {n for n, c in used.items() if c.role == TEST} < names
     assert names == {n for n in names if n not in used or used[n].role == TEST}
@@ -128,14 +129,14 @@ def test_a_new_kind_alone_is_other_data(finished, sessions):
 
 def test_what_changed_or_is_gone_is_said(finished, sessions, said):
     _, workdir, folder = finished
-    used = restored.open_run(workdir).trained.captures
+    used = runs.open_run(workdir).trained.captures
     changed, gone = (
         next(s for s in sessions if s.labels and used[s.name].role == role)
         for role in ("train", "test")
     )
     other = changed._replace(labels=(Label("overload", 31.0, np.inf),))
     write(folder, [other if s is changed else s for s in sessions if s is not gone])
-    splits = restored.read_data(restored.open_run(workdir))
+    splits = runs.read_data(runs.open_run(workdir))
     assert not {changed.name, gone.name} & set(splits.sessions)
     assert said.messages == [
         f"left out: {changed.name}: it changed since the run used it for train",
@@ -148,7 +149,7 @@ def test_another_data_set_judges_a_run_in_a_folder_of_its_own(
 ):
     _, workdir, _ = finished
     before = {p.name: p.read_bytes() for p in workdir.iterdir() if p.is_file()}
-    used = restored.open_run(workdir).trained.captures
+    used = runs.open_run(workdir).trained.captures
     copy = next(s for s in sessions if used[s.name].role == "train")
     others = [
         small_data.session(f"{name}_{i}", name, 900 + 10 * i + len(name))
@@ -157,7 +158,7 @@ def test_another_data_set_judges_a_run_in_a_folder_of_its_own(
     ]
     rare = others[2]._replace(name="rare", labels=(Label("rare", 30.0, np.inf),))
     write(tmp_path / "site", [copy._replace(name="copy"), *others[3:], rare])
-    found = assess.evaluate(workdir, str(tmp_path / "site"))
+    found = evaluate.evaluate(workdir, str(tmp_path / "site"))
     assert {p.name: p.read_bytes() for p in workdir.iterdir() if p.is_file()} == before
     (folder,) = (workdir / "evaluations").iterdir()
     assert folder.name == f"site-{found['data']['sha256'][:8]}"
@@ -177,24 +178,24 @@ def test_data_that_cannot_judge_a_run_is_refused_in_a_line(
     finished, sessions, tmp_path
 ):
     _, workdir, _ = finished
-    used = restored.open_run(workdir).trained.captures
+    used = runs.open_run(workdir).trained.captures
     write(tmp_path / "known", [s for s in sessions if used[s.name].role == "train"])
     with pytest.raises(SiamjaxError, match="has no capture to judge"):
-        assess.evaluate(workdir, str(tmp_path / "known"))
+        evaluate.evaluate(workdir, str(tmp_path / "known"))
     series = prepared.series(np.zeros((70, 1)), 10**9)
     counted = DataSet((Session("a", 70.0, (), None, series),), ("rx",), {})
     prepared.write(tmp_path / "counters", counted, {})
     with pytest.raises(
         UsageError, match="holds counters, the run was trained on events"
     ):
-        assess.evaluate(workdir, str(tmp_path / "counters"))
+        evaluate.evaluate(workdir, str(tmp_path / "counters"))
 
 
 def test_a_run_of_an_older_version_is_judged_as_before(finished, said):
     config, workdir, _ = finished
-    run = restored.open_run(workdir)
+    run = runs.open_run(workdir)
     old = run._replace(trained=run.trained._replace(sha256="", captures={}))
-    splits = restored.read_data(old)
+    splits = runs.read_data(old)
     want = open_splits(config.data)
     assert splits.sessions == want.sessions and (splits.role == want.role).all()
     jax.tree.map(np.testing.assert_array_equal, splits.scaler, want.scaler)

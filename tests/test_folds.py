@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from siamjax.assessment import evaluate, out_of_fold, visualize
 from siamjax.data.splits import open_splits
-from siamjax.identification import assess, gallery, identify, out_of_fold
-from siamjax.training import checkpoints, folds, loop, restored
+from siamjax.identification import identify
+from siamjax.inference import runs
+from siamjax.training import checkpoints, folds, loop
 from siamjax.types import TRAIN, VALID, UsageError
 from tests import small_data
 from tests.test_training import one_device_and_cache  # noqa: F401, a fixture
@@ -30,13 +32,13 @@ def config(tmp_path_factory):
 
 
 def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
-    fitted, runs = folds.plan(config, tmp_path)
-    assert [run.workdir.name for run in runs] == ["0", "1"]
-    held = [set(run.config.data.novel_valid) for run in runs]
+    fitted, fold_runs = folds.plan(config, tmp_path)
+    assert [run.workdir.name for run in fold_runs] == ["0", "1"]
+    held = [set(run.config.data.novel_valid) for run in fold_runs]
     assert held == [{"blocked", "overload"}, {"busy", "slow"}]
     assert fitted.batch.conditions == 3  # normal and two of four faults
     unseen = []
-    for run in runs:
+    for run in fold_runs:
         splits = open_splits(run.config.data)
         assert set(splits.role) == {TRAIN, VALID}
         unseen += [n for n, r in zip(splits.sessions, splits.role) if r == VALID]
@@ -56,12 +58,13 @@ def test_the_best_step_is_that_of_the_mean_over_folds(tmp_path):
         (tmp_path / str(fold) / "scalars.csv").write_text(
             "\n".join(["step,name,value", *rows, ""])
         )
-    runs = [folds.FoldRun(tmp_path / name, None) for name in ("0", "1", "none")]
-    assert folds.best_steps(runs, 30) == 20
+    fold_runs = [folds.FoldRun(tmp_path / name, None) for name in ("0", "1", "none")]
+    assert folds.best_steps(fold_runs, 30) == 20
     assert (
-        folds.best_steps(runs[:1], 30) == 20 and folds.best_steps(runs[1:2], 30) == 30
+        folds.best_steps(fold_runs[:1], 30) == 20
+        and folds.best_steps(fold_runs[1:2], 30) == 30
     )
-    assert folds.best_steps(runs[2:], 30) == 30
+    assert folds.best_steps(fold_runs[2:], 30) == 30
 
 
 def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
@@ -81,22 +84,22 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
         with pytest.raises(KeyError, match="cut"):
             folds.train(config, tmp_path)
     folds.train(config, tmp_path)
-    fitted, runs = folds.plan(config, tmp_path)
-    steps = folds.best_steps(runs, config.steps)
+    fitted, fold_runs = folds.plan(config, tmp_path)
+    steps = folds.best_steps(fold_runs, config.steps)
     assert logs[:5] == [2, 4, 2, 2, 4]  # a fold that is done is not trained again
     assert f"stage 3 of 3: training on all captures for {steps} steps" in caplog.text
 
-    run, splits = restored.open_run(tmp_path), open_splits(fitted.data)
+    run, splits = runs.open_run(tmp_path), open_splits(fitted.data)
     assert run.step == steps and len(run.normal.mean) == len(splits.sessions) == 20
     with checkpoints.manager(tmp_path) as saved:
         assert saved.meta(checkpoints.LAST)["best"]["step"] == steps
 
-    results = assess.evaluate(tmp_path)
+    results = evaluate.evaluate(tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
     said = capsys.readouterr().out
     assert "identification of captures out of fold" in said
     counts = results["out_of_fold"]["identification"]
-    assert gallery.gather(tmp_path)["out_of_fold"] == counts
+    assert visualize.gather(tmp_path)["out_of_fold"] == counts
     # Each fault is new in one fold, with all its captures, and known in the other.
     assert counts["unseen"]["captures"] == 16 and counts["known"]["captures"] == 8
     assert counts["normal"]["captures"] == 4
@@ -128,6 +131,6 @@ def test_folds_that_set_next_to_nothing_aside_identify_too(tmp_path, captures, c
     config = config_of(tmp_path / "prepared", steps=2)
     config.data.update(folds=4, baseline_s=24.0, bins=32)
     folds.train(config, tmp_path / "run")
-    assess.evaluate(tmp_path / "run")
+    evaluate.evaluate(tmp_path / "run")
     assert ("no fold sets a capture" in caplog.text) == (captures == 1)
     identify.identify(tmp_path / "run", [CAPTURE])

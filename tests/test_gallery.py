@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from siamjax.identification import assess, gallery, pictures
+from siamjax.assessment import evaluate, pictures, visualize
 from siamjax.reports import page, trace
 from siamjax.training import loop
 from siamjax.types import SiamjaxError
@@ -21,7 +21,7 @@ def run(tmp_path):
     config = small_data.config(folder / "prepared")
     config.trace_windows = 40
     loop.train(config, folder / "run")
-    assess.evaluate(folder / "run")
+    evaluate.evaluate(folder / "run")
     return folder / "run"
 
 
@@ -35,7 +35,7 @@ def test_a_finished_run(run, tmp_path):
 
 
 def written(run):
-    gallery.visualize(run, frames=3)
+    visualize.visualize(run, frames=3)
     names = {"curves", "confusion", "recall", "traffic", "timelines", "embedding"}
     if json.loads(embedded(run / "report.html"))["mistakes"]:
         names.add("mistakes")
@@ -56,7 +56,7 @@ def embedded(page):
 
 def what_the_page_says(run):
     """As the run's own files."""
-    data = gallery.gather(run)
+    data = visualize.gather(run)
     results = json.loads((run / "results.json").read_text())
     assert data["results"] == results
     right = {
@@ -86,14 +86,14 @@ def following(run, tmp_path):
     early.mkdir()
     for name in ("config.json", "scalars.csv", trace.ABOUT, trace.FILE):
         (early / name).write_bytes((run / name).read_bytes())
-    follower = threading.Thread(target=gallery.follow, args=(early, 0.05))
+    follower = threading.Thread(target=visualize.follow, args=(early, 0.05))
     follower.start()
     for _ in range(200):
         follower.join(0.05)
-        if (early / gallery.REPORT).exists():
+        if (early / visualize.REPORT).exists():
             break
     assert follower.is_alive()
-    assert '"follow": 0.05' in (early / gallery.REPORT).read_text(encoding="utf-8")
+    assert '"follow": 0.05' in (early / visualize.REPORT).read_text(encoding="utf-8")
     (early / "results.json").write_bytes((run / "results.json").read_bytes())
     follower.join(10)
     assert not follower.is_alive()
@@ -135,7 +135,7 @@ def damaged_files_are_a_line(run, tmp_path):
                 data = (run / other).read_bytes() if other != name else content
                 (folder / other).write_bytes(data)
             with pytest.raises(SiamjaxError) as raised:
-                gallery.gather(folder)
+                visualize.gather(folder)
             # Rows that a kill cut are not used; then the run itself is opened.
             cut = (name == "scalars.csv" and b"\n" not in content) or (
                 name == trace.FILE and len(content) < 100
@@ -146,4 +146,4 @@ def damaged_files_are_a_line(run, tmp_path):
 
 def test_no_run_is_a_clear_line(tmp_path):
     with pytest.raises(SiamjaxError, match="holds no run"):
-        gallery.gather(tmp_path)
+        visualize.gather(tmp_path)

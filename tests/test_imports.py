@@ -17,6 +17,7 @@ ORDER = [
     "files",
     "forms",
     "processes",
+    "config",
     "capture",
     "data",
     "models",
@@ -24,8 +25,10 @@ ORDER = [
     "evaluation",
     "reports",
     "training",
+    "inference",
     "auditing",
     "identification",
+    "assessment",
     "comparison",
 ]
 ONLY = {
@@ -37,7 +40,8 @@ ONLY = {
     "forms": set(),
     "processes": set(),
     "losses": {"types", "checks"},
-    "models": {"types", "checks"},
+    "config": {"types"},
+    "models": {"types", "checks", "config", "data"},
     "evaluation": {"types", "checks", "text", "forms"},
 }
 # A tool at the end of a part that is itself a command.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from siamjax.losses import counting, mining, resolve, tuples
-from siamjax.losses.loops import pick, sum_over_positives
+from siamjax.losses.positives_loop import pick, sum_over_positives
 from siamjax.losses.select import quantiles
 from siamjax.types import UsageError
 

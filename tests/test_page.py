@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from siamjax.assessment import tally
 from siamjax.evaluation import results
-from siamjax.identification import tally
 from siamjax.identification.timeline import Span
 from siamjax.reports import colours, page, scalars
 from siamjax.reports.trace import Trace

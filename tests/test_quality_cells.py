@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "scripts"))
+sys.path.insert(
+    0, str(pathlib.Path(__file__).parent.parent / "scripts" / "experiments")
+)
 import quality_cells
 import quality_curves
 

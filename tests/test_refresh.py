@@ -1,6 +1,6 @@
 """The output of commands in documents is renewed in its place."""
 
-from scripts import refresh
+from scripts.tools import refresh
 
 BEFORE = """Text.
 <!-- lines 1 2 -->

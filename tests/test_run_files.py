@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from siamjax import files
+from siamjax.assessment import tally, visualize
 from siamjax.evaluation import results
-from siamjax.identification import decide, enrol, examples, gallery, tally
+from siamjax.identification import decide, enrol, examples
+from siamjax.inference import runs
 from siamjax.reports import page, scalars, trace
-from siamjax.training import loop, restored, run_config
+from siamjax.training import loop, run_config
 from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import small_data
 
@@ -106,19 +108,19 @@ def use(run, name):
     folder, opened = run
     if name == "config.json":
         data = dict(config=run_config.read(folder), curves={})
-        assert gallery.subtitle(data) and gallery.facts(data)
+        assert visualize.subtitle(data) and visualize.facts(data)
         loop.same_config(folder, small_data.config("data"))
     elif name == "results.json":
-        found = gallery.read_results(folder)
+        found = visualize.read_results(folder)
         if found["shots"]:
             results.table(found)
-            gallery.subtitle(dict(results=found, config={"steps": 3}, curves={}))
+            visualize.subtitle(dict(results=found, config={"steps": 3}, curves={}))
             page.novel_conditions(dict(results=found))
     elif name == "scalars.csv":
         scalars.read(folder)
         scalars.purge(folder / name, 2)
     elif name in (trace.ABOUT, trace.FILE):
-        if (seen := gallery.read_trace(folder)) is not None:
+        if (seen := visualize.read_trace(folder)) is not None:
             page.trace_data(seen)
         with traced(folder, 2):
             pass
@@ -325,5 +327,5 @@ def test_a_checkpoint_of_a_version_that_is_not_read_is_named(change):
     with pytest.raises(
         SiamjaxError, match=r"of W is of siamjax 9\.9, this is"
     ) as error:
-        restored._columns("W", meta)
+        runs._columns("W", meta)
     assert "\n" not in str(error.value)

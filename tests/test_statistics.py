@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scripts import experiment_statistics as simulated
+from scripts.experiments import intervals as simulated
 from siamjax.evaluation import statistics
 from siamjax.evaluation.statistics import Table
 

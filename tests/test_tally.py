@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from siamjax.identification import tally
+from siamjax.assessment import tally
 from siamjax.identification.timeline import RECOVERING, UNKNOWN, Span
 from siamjax.types import NORMAL, Label
 

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from siamjax.assessment import evaluate
 from siamjax.data import prepared, windows
 from siamjax.data.splits import open_splits
-from siamjax.identification import assess, identify
+from siamjax.identification import identify
 from siamjax.training import checkpoints, devices, loop, step, validation
 from siamjax.types import NORMAL, TRAIN, VALID, DataSet
 from tests import small_data
@@ -122,7 +123,7 @@ def test_next_to_no_captures_train_evaluate_and_identify(
     else:
         assert "validation judges nothing" in caplog.text
         assert best["step"] == 2 and "valid/" not in lines
-    assess.evaluate(tmp_path / "run")
+    evaluate.evaluate(tmp_path / "run")
     known = {NORMAL} if not captures else {NORMAL, "blocked", "overload"}
     examples = (tmp_path / "run" / "examples.csv").read_text().splitlines()[1:]
     assert {line.split(",")[0] for line in examples} == known

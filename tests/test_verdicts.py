@@ -9,7 +9,7 @@ import pytest
 from configs import default
 from siamjax.data import columns, features
 from siamjax.identification import decide, enrol, examples, identify, readings, sessions
-from siamjax.training import restored
+from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import packet_builder as build
 
@@ -40,7 +40,7 @@ def run(monkeypatch):
         (examples.Place("normal", "calm.pcap", 20.0),), none,
         Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )  # fmt: skip
-    monkeypatch.setattr(restored, "open_run", lambda workdir: made)
+    monkeypatch.setattr(runs, "open_run", lambda workdir: made)
     monkeypatch.setattr(enrol, "stored", lambda opened: (normal, RULE))
     return made
 

@@ -28,7 +28,7 @@ def write(run, candidates, name):
     normalisation becomes `session`, which reads windows against their session's own.
 
     Args:
-      run: `training.restored.Opened`.
+      run: `inference.runs.Opened`.
       candidates: of `statistics.candidates`.
       name: one of `CURES`.
     Raises:

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from siamjax.data import features, sampler
-from siamjax.models import moments
+from siamjax.models import embedder, moments
 from siamjax.models.norm import FinalStats
-from siamjax.training import embed
 from siamjax.types import Baseline, Windows
 
 # Windows that are compared, spread over all sessions.
@@ -22,7 +21,7 @@ def compare(opened, splits):
     """Largest differences of scaler, baselines, features and points.
 
     Args:
-      opened: `training.restored.Opened`.
+      opened: `inference.runs.Opened`.
       splits: `data.splits.Splits` of its data.
     Returns:
       A dict of floats; 0, or rounding, where both ways are the same.
@@ -43,7 +42,7 @@ def compare(opened, splits):
         *jax.device_put((splits.counts, splits.windows)), rows, config.bins
     )
     trained = features.features(gathered, of(splits.baseline), splits.scaler)
-    cut = embed.cut(splits.counts, windows, config.bins)
+    cut = embedder.cut_windows(splits.counts, windows, config.bins)
     identified = features.features(cut, of(again), scaler)
     encoder, head = opened.parts.encoder, opened.parts.decide_with
     params, final = opened.state.params["encoder"], opened.state.batch_stats
@@ -55,7 +54,7 @@ def compare(opened, splits):
     lengths = np.full(count, config.bins, np.int32)
     plain = encoder.apply(params, trained, lengths, final, group=group, train=False)
     plain = encoder.beside(plain, trained, lengths)
-    embedded = embed.embedder(encoder)(params, final, scaler, cut, of(again))
+    embedded = embedder.make_embedder(encoder)(params, final, scaler, cut, of(again))
     return dict(
         scaler=max(_apart(a, b) for a, b in zip(splits.scaler, scaler)),
         baseline=max(_apart(a, b) for a, b in zip(splits.baseline, again)),

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 from siamjax import streams
 from siamjax.auditing.subject import Batches, Subject
 from siamjax.data import sampler
-from siamjax.training import loop, restored, step
+from siamjax.inference import runs
+from siamjax.training import loop, step
 
 # Batches that are made again: the last before the checkpoint.
 BATCHES = 30
 
 
 def open_run(workdir, which):
-    """`training.restored.Opened` of a workdir, and the splits of its data.
+    """`inference.runs.Opened` of a workdir, and the splits of its data.
 
     Args:
       workdir: of siamjax-train.
@@ -23,10 +24,10 @@ def open_run(workdir, which):
     Raises:
       SiamjaxError: no run or no data set; the data set has other columns by now.
     """
-    opened = restored.open_checkpoint(workdir, which)
+    opened = runs.open_checkpoint(workdir, which)
     # The scaler is made anew: whether it is that of the checkpoint is to be seen.
     anew = opened.trained._replace(scaler=None)
-    return opened, restored.read_data(opened._replace(trained=anew))
+    return opened, runs.read_data(opened._replace(trained=anew))
 
 
 def subject(opened):

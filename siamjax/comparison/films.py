@@ -1,6 +1,6 @@
 """How each loss moves the same windows: the film of its first training, made anew."""
 
-from siamjax.comparison import cell, protocol, workers
+from siamjax.comparison import protocol, trainer, workers
 from siamjax.reports import trace
 from siamjax.training import tracer
 
@@ -26,8 +26,8 @@ def _film(config, workdir, one):
     if found is not None and found.steps[-1] == train.steps:
         return found
     member = protocol.Member(one.fold, one.about["seed"], one.about["setting"])
-    ready = cell.prepared(train, protocol.splits(train, blind=True), member)
-    program, now, at = cell.program_of(ready, many=False), ready.state, 0
+    ready = trainer.prepared(train, protocol.splits(train, blind=True), member)
+    program, now, at = trainer.program_of(ready, many=False), ready.state, 0
     shown = protocol.splits(train, blind=False)
     traced = tracer.tracer(folder, -1, shown, ready.parts, train, program.embed)
     with traced as (see, _):

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import distance
 
 from siamjax.evaluation import one_shot, retrieval, unknowns
-from siamjax.losses.health import COLLAPSED
+from siamjax.losses.diagnostics import COLLAPSED
 
 KNOWN, NOVEL = "known", "novel"
 # Name -> what it says, in the order of the tables.

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from siamjax.checks import require
-from siamjax.comparison import cell, protocol, tables, workers
+from siamjax.comparison import protocol, tables, trainer, workers
 from siamjax.losses import registry, search
 from siamjax.types import SiamjaxError, UsageError
 
@@ -33,13 +33,13 @@ def reproduce(config, workdir, which):
       UsageError: there is no such row of a loss.
       SiamjaxError: the cell came out differently.
     """
-    cell.one_thread()
+    trainer.one_thread()
     row, group = _rows(config, which)
     members = [_member(config, r) for r in group]
     at = group.index(row)
     study = protocol.Study(row["data_set"], protocol.REPEAT, row["method"])
     many = workers.vmapped(config)
-    got = cell.train(config, row["data_set"], members, vmapped=many)[at]
+    got = trainer.train(config, row["data_set"], members, vmapped=many)[at]
     path = workers.weights_path(workdir, study, members[at])
     new = {head: best.weights for head, best in got.best.items()}
     stored = workers.load(path, new)
@@ -63,17 +63,17 @@ def reproduce(config, workdir, which):
 def _alone(config, row, members, at, got):
     """Lines that say how the cell comes out without its group."""
     how, one = (config, row["data_set"]), members[at]
-    alone = cell.train(*how, [one] * len(members), vmapped=True)[at]
+    alone = trainer.train(*how, [one] * len(members), vmapped=True)[at]
     yield from _against(got, alone, f"row {row['row']} alone", ALONE)
-    group = cell.begun(*how, members, vmapped=True)[at]
-    (single,) = cell.begun(*how, [one], vmapped=False)
+    group = trainer.begun(*how, members, vmapped=True)[at]
+    (single,) = trainer.begun(*how, [one], vmapped=False)
     apart = _apart(group, single)
     yield f"program of its own: first gradients and moments differ by {apart:.3g}"
     if not apart <= ALONE:
         raise SiamjaxError(
             f"row {row['row']} in a program of its own differs by more than {ALONE:g}"
         )
-    (single,) = cell.train(*how, [one], vmapped=False)
+    (single,) = trainer.train(*how, [one], vmapped=False)
     yield from _against(got, single, "program of its own, to the end", np.inf)
 
 

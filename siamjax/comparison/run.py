@@ -9,17 +9,17 @@ import sys
 
 from siamjax import files
 from siamjax.comparison import (
-    cell,
     crew,
     figures,
     films,
-    final,
     page,
     protocol,
     report,
     sources,
     studies,
     tables,
+    test_readout,
+    trainer,
     workers,
 )
 from siamjax.types import Interrupted, SiamjaxError
@@ -45,7 +45,7 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     Returns:
       The dict of `report`.
     """
-    cell.one_thread()
+    trainer.one_thread()
     protocol.check(config)
     workdir = pathlib.Path(workdir)
     url = storage or f"sqlite:///{workdir / DATABASE}"
@@ -63,8 +63,8 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
         work(config, workdir, url)
     place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
     with files.locked(workdir, wait=True):
-        found = final.cells(config, place)
-        read, mark = final.read(config, place, found, again=read_again)
+        found = test_readout.cells(config, place)
+        read, mark = test_readout.read(config, place, found, again=read_again)
         opened = workers.look(config, place.store, {})
         made = report.build(config, opened, found, read, mark)
         write(workdir, config, made, films.make(config, workdir, found))
@@ -111,7 +111,7 @@ def settings(config):
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
         python=platform.python_version(),
         machine=platform.machine(),
-        devices=[d.device_kind for d in cell.mesh(config.train.platform).devices],
+        devices=[d.device_kind for d in trainer.mesh(config.train.platform).devices],
     )
 
 
@@ -135,7 +135,7 @@ def processes(config):
     """How many workers: one a core, one alone on an accelerator."""
     if config.workers:
         return config.workers
-    on_cpu = cell.mesh(config.train.platform).devices[0].platform == "cpu"
+    on_cpu = trainer.mesh(config.train.platform).devices[0].platform == "cpu"
     return len(os.sched_getaffinity(0)) if on_cpu else 1
 
 

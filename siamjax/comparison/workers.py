@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from siamjax import files
-from siamjax.comparison import cell, protocol, studies
+from siamjax.comparison import protocol, studies, trainer
 from siamjax.comparison.protocol import REPEAT, TUNE
 from siamjax.types import SiamjaxError
 
@@ -153,7 +153,7 @@ def do(config, place, study, queue):
     def run(taken):
         groups = [_members(config, study, slot, trial) for slot, trial in taken]
         members = [member for group in groups for member in group]
-        outcomes = iter(cell.train(config, study.data_set, members, vmapped=many))
+        outcomes = iter(trainer.train(config, study.data_set, members, vmapped=many))
         return [_stored(config, place, study, group, outcomes) for group in groups]
 
     return studies.take(queue, run, in_round(config) if many else 1)
@@ -231,7 +231,7 @@ def vmapped(config):
     """Whether the cells of a slot are one program: on an accelerator, unless the config
     says."""
     if config.vmapped == "auto":
-        return cell.mesh(config.train.platform).devices[0].platform != "cpu"
+        return trainer.mesh(config.train.platform).devices[0].platform != "cpu"
     return config.vmapped == "yes"
 
 

@@ -23,11 +23,11 @@ others will, and the interval is what none in so many captures allows.
 A group is `known`, `novel_valid` or `novel`. Recall is the mean over a group's
 conditions of the recall of each, told apart among the conditions of all groups.
 
-`identification.assess` adds:
+`assessment.evaluate` adds:
   step, version     of the checkpoint, and of siamjax that wrote it
   losses            {head: the settings of its loss, defaults as well}
   rule              see `identification.decide.Rule`
-  identification    see `identification.tally`
+  identification    see `assessment.tally`
   out_of_fold       of a run on all captures: {identification: what its fold runs say of
                     captures that they did not see, unknown: the threshold of distance
                     that each of them alone would set}

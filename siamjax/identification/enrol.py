@@ -13,7 +13,7 @@ from siamjax import files
 from siamjax.data.windows import take
 from siamjax.evaluation import one_shot
 from siamjax.identification import decide, examples, sessions
-from siamjax.training import embed
+from siamjax.models import embedder
 from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def enrol(run, splits):
     """Chooses the default examples and fits the rule; writes both into the workdir.
 
     Args:
-      run: `training.restored.Run`.
+      run: `inference.runs.Run`.
       splits: `data.splits.Splits` of the run's data.
     """
     known = splits.conditions[: splits.known]
@@ -184,7 +184,7 @@ def _held_out(splits, known, novel):
 def inputs(splits, windows, length):
     """Counts `[N, T, F]` and baselines `[N, F]` of windows of the data set."""
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-    return embed.cut(splits.counts, windows, length), baseline
+    return embedder.cut_windows(splits.counts, windows, length), baseline
 
 
 def session_evidence(run, splits, index, chosen):

@@ -9,9 +9,9 @@ import numpy as np
 
 from siamjax.data import prepared
 from siamjax.identification import decide, enrol, examples, readings, sessions
+from siamjax.inference import runs
 from siamjax.reports import page, plots
 from siamjax.text import printable, short
-from siamjax.training import restored
 from siamjax.types import SiamjaxError, UsageError
 
 PLOTS = (".html", ".png", ".svg")
@@ -43,7 +43,7 @@ def identify(
     """
     if plot and pathlib.Path(plot).suffix not in PLOTS:
         raise UsageError(f"--plot {plot} does not end in {', '.join(PLOTS)}")
-    run = restored.open_run(workdir)
+    run = runs.open_run(workdir)
     chosen, rule = enrol.stored(run)
     if examples_csv:
         chosen, places = None, (*examples.read_csv(examples_csv), *places)

@@ -47,7 +47,7 @@ def read(path, run) -> Reading:
 
     Args:
       path: a capture, or a table where the run is of counters.
-      run: `training.restored.Run`.
+      run: `inference.runs.Run`.
     Raises:
       NoEvidence: it holds no message, or no value in the run's columns.
       SiamjaxError: it cannot be read, or its rows are longer than a bin.

@@ -31,7 +31,7 @@ def read(
 
     Args:
       path: a capture file, or a CSV or Parquet file of counters.
-      run: `training.restored.Run`.
+      run: `inference.runs.Run`.
       baseline_s: seconds of its beginning that are normal; by default those of
         training, or the one baseline of all where training had but one.
       baseline: `[F]`, to be used instead; see `baseline_of`.
@@ -114,7 +114,7 @@ def evidence(run, traffic, chosen):
     """`decide.Evidence` of a session against examples, and the names in order.
 
     Args:
-      run: `training.restored.Run`.
+      run: `inference.runs.Run`.
       traffic: `Traffic`.
       chosen: `examples.Examples`.
     """

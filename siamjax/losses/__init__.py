@@ -5,10 +5,10 @@
 """
 
 from siamjax.losses.classifiers import arcface, center, cosface, normalized_softmax
-from siamjax.losses.health import health
+from siamjax.losses.cross_batch import memory, mined
+from siamjax.losses.diagnostics import health
 from siamjax.losses.learnt import margin_loss, sigmoid_pairs, weighted_l1
-from siamjax.losses.lossless import lossless
-from siamjax.losses.memory import memory, mined
+from siamjax.losses.lossless_triplet import lossless
 from siamjax.losses.pairs import contrastive, intra_pair_variance, manhattan_lstm, snr
 from siamjax.losses.proxies import proxy_anchor, proxy_nca, proxy_nca_pp, soft_triple
 from siamjax.losses.ranking import fastap, histogram, ranked_list, smooth_ap

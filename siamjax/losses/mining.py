@@ -11,7 +11,7 @@ from jax import lax
 
 from siamjax.losses import counting
 from siamjax.losses.distances import euclidean, unit
-from siamjax.losses.loops import index_of, pick
+from siamjax.losses.positives_loop import index_of, pick
 from siamjax.losses.select import quantiles
 from siamjax.types import UsageError
 

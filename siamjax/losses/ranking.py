@@ -7,7 +7,7 @@ from jax import lax
 from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
 from siamjax.losses.guard import guarded
-from siamjax.losses.loops import pick, sum_over_positives
+from siamjax.losses.positives_loop import pick, sum_over_positives
 
 
 @guarded

@@ -7,7 +7,7 @@ from siamjax import checks
 from siamjax.losses import counting, distances, mining, reductions
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.guard import guarded
-from siamjax.losses.loops import index_of, pick, sum_over_positives
+from siamjax.losses.positives_loop import index_of, pick, sum_over_positives
 from siamjax.losses.tuples import pairs as all_pairs
 from siamjax.losses.tuples import take
 from siamjax.types import UsageError

@@ -11,7 +11,7 @@ from siamjax.losses import distances, mining, reductions, tuples
 from siamjax.losses.distances import distance as kind_of
 from siamjax.losses.guard import guarded
 from siamjax.losses.logs import log1p_sum_exp, lse
-from siamjax.losses.loops import index_of, sum_over_positives
+from siamjax.losses.positives_loop import index_of, sum_over_positives
 
 
 @guarded

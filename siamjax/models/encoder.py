@@ -49,7 +49,7 @@ def build(config, heads, *, features, steps=0):
     together of that length, `[B, E + 2F]`. Training forgets what it did not need to
     tell its conditions apart, and a head's loss does not see these: by them a new
     condition stays apart. All that compares windows takes points with them
-    (`training.embed`).
+    (`models.embedder`).
 
     What a head reads are its `features`: the trunk's summary, "live" or "stopped" for
     its gradient, or the point of another head, with what is beside it, stopped.

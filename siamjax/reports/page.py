@@ -39,9 +39,9 @@ def write(path, data, *, follow=0):
         curves                    {name: (steps, values)}, as `scalars.read` gives
         results, results_text     see `evaluation.results`
         out_of_fold               counts of captures out of fold, see
-                                  `identification.tally`
+                                  `assessment.tally`
         timelines                 a list of `timeline`
-        pictures, mistakes        windows of traffic, see `identification.pictures`
+        pictures, mistakes        windows of traffic, see `assessment.pictures`
         columns, clip, bin_s      of that traffic: names, full colour, seconds of
                                   a bin
         unknown                   the distance from which no example counts

@@ -3,7 +3,7 @@
 Where no fold is set aside for validation (`config.data.valid_fold` is -1), each fold in
 turn validates a run of its own in WORKDIR/folds, for which some faults are held out as
 new ones. The mean of their validation scores says after how many steps the run on all
-captures stops. From what each fold run did not see, `identification.out_of_fold` learns
+captures stops. From what each fold run did not see, `assessment.out_of_fold` learns
 the examples and the rule.
 """
 

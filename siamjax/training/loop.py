@@ -17,12 +17,11 @@ import siamjax
 from siamjax import files
 from siamjax.data import identity, sampler
 from siamjax.data.splits import open_splits
-from siamjax.models import norm
+from siamjax.models import embedder, norm
 from siamjax.reports import scalars, trace
 from siamjax.training import (
     checkpoints,
     devices,
-    embed,
     finite,
     run_config,
     state,
@@ -86,7 +85,7 @@ def _train(config, workdir, end):
     same_config(workdir, config)
     _describe(config, splits, parts)
     run = step.compile_run(parts)
-    points = embed.embedder(parts.encoder)
+    points = embedder.make_embedder(parts.encoder)
     judged = validation.judged(splits, config.draws)
     for line in judged.lines:
         _LOG.info(line)

@@ -5,8 +5,8 @@ import contextlib
 import numpy as np
 
 from siamjax.data import windows
+from siamjax.models import embedder
 from siamjax.reports import trace
-from siamjax.training import embed
 from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
 
 
@@ -20,11 +20,11 @@ def tracer(workdir, step, splits, parts, config, points):
       splits: `data.splits.Splits`.
       parts: `training.step.Parts`.
       config: of the run; `trace_windows` of them are embedded at each step traced.
-      points: `training.embed.embedder`.
+      points: `models.embedder.make_embedder`.
     """
     chosen, roles = choose(splits, config.trace_windows)
     head = "view" if "view" in parts.losses else parts.decide_with
-    counts = embed.cut(splits.counts, chosen, parts.length)
+    counts = embedder.cut_windows(splits.counts, chosen, parts.length)
     baseline = Baseline(*(np.asarray(x)[chosen.session] for x in splits.baseline))
     with trace.writer(
         workdir,

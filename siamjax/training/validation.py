@@ -6,7 +6,8 @@ import numpy as np
 
 from siamjax.data.splits import Splits
 from siamjax.evaluation import one_shot
-from siamjax.training import embed, finite
+from siamjax.models import embedder
+from siamjax.training import finite
 from siamjax.types import TRAIN, VALID, Baseline, Windows
 
 
@@ -92,7 +93,7 @@ def validator(splits, parts, config, embed_windows, judge: Judged):
     }
     if not groups:
         return lambda state: {}
-    counts = embed.cut(splits.counts, windows, parts.length)
+    counts = embedder.cut_windows(splits.counts, windows, parts.length)
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
 
     def validate(state) -> dict[str, float]:

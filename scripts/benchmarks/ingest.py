@@ -1,0 +1,179 @@
+"""From a capture to events: siamjax against tshark -T fields, in alternating processes.
+
+The capture holds whole messages of calls and registrations, as tshark reads no header
+of a message that a snap length cut. tshark gives the fields that events are made of,
+with its decoding of SDP switched off, its fastest way to the same kinds; to match
+answers and repetitions is left to the reader of its output. Both count the messages of
+each kind, which must agree. The time is the processor time of the whole process, its
+start included: both use one core, and other work on the machine disturbs it least.
+
+  apt-get install tshark
+  python scripts/benchmarks/ingest.py [--captures FILE ...]
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import platform
+import resource
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+
+FIELDS = """frame.time_epoch ip.src ip.dst sip.Method sip.Status-Code sip.CSeq.method
+    sip.CSeq.seq sip.Call-ID sip.Via.branch""".split()
+TSHARK = "tshark -n --disable-protocol sdp -T fields -E occurrence=f".split()
+SIAMJAX = """
+import collections, json, sys
+import numpy as np
+from siamjax.capture import events
+got, kinds, report = events.read(sys.argv[1])
+counts = np.bincount(got.kind, minlength=len(kinds)).tolist()
+print(json.dumps([report.packets, dict(zip(kinds, counts))]))
+"""
+CLIENT, SERVER = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--captures", nargs="*", help="by default one is made")
+    parser.add_argument("--calls", type=int, default=32000, help="in one that is made")
+    parser.add_argument("--rounds", type=int, default=5, help="processes per program")
+    options = parser.parse_args()
+    if not shutil.which("tshark"):
+        sys.exit("tshark is not installed: apt-get install tshark")
+    with tempfile.TemporaryDirectory() as folder:
+        captures = options.captures or [make(f"{folder}/made.pcap", options.calls)]
+        rows = [row for path in captures for row in measure(path, options.rounds)]
+    version = subprocess.check_output(["tshark", "--version"], text=True).split(" (Git")
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {version[0]}")
+    print("| capture | packets | MB | program | packets/s | MB/s | times tshark |")
+    print("|---|--:|--:|---|--:|--:|--:|")
+    print(*rows, sep="\n")
+
+
+def measure(capture, rounds):
+    """Rows of the table for one capture; ends the program where the counts differ."""
+    seconds, found = collections.defaultdict(list), {}
+    for _ in range(rounds):
+        for name, read in (("siamjax", read_siamjax), ("tshark", read_tshark)):
+            begin = children_s()
+            packets, found[name] = read(capture)
+            seconds[name].append(children_s() - begin)
+    if found["siamjax"] != found["tshark"]:
+        sys.exit(f"{capture}: {found['siamjax']} is not {found['tshark']}")
+    size_mb = os.path.getsize(capture) / 1e6
+    slow = statistics.median(seconds["tshark"])
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        speed = f"{packets / median:,.0f} | {size_mb / median:.1f}"
+        file = pathlib.Path(capture).name
+        sizes = f"{packets} | {size_mb:.1f}"
+        yield f"| {file} | {sizes} | {name} | {speed} | {slow / median:.1f} |"
+
+
+def children_s():
+    """Processor time of all child processes so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def read_siamjax(capture):
+    out = subprocess.run(
+        [sys.executable, "-c", SIAMJAX, capture], check=True, capture_output=True
+    )
+    packets, counts = json.loads(out.stdout)
+    return packets, {kind: n for kind, n in counts.items() if kind.isupper()}
+
+
+def read_tshark(capture):
+    fields = [part for field in FIELDS for part in ("-e", field)]
+    out = subprocess.run(
+        [*TSHARK, *fields, "-r", capture], check=True, capture_output=True, text=True
+    )
+    counts, lines = collections.Counter(), out.stdout.splitlines()
+    for line in lines:
+        _, _, _, method, status, of, *_ = line.split("\t")
+        if status or method:
+            counts[f"{of}/{status}" if status else method] += 1
+    return len(lines), dict(counts)
+
+
+def make(path, calls):
+    """A capture of calls with media descriptions, and registrations."""
+    out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
+    time_us = 1_700_000_000_000_000
+    for call in range(calls):
+        for message, up in dialog(call):
+            time_us += 137
+            frame = ethernet(message, up, ident=len(out) % 65536)
+            head = (time_us // 10**6, time_us % 10**6, len(frame), len(frame))
+            out.append(struct.pack("<IIII", *head) + frame)
+    pathlib.Path(path).write_bytes(b"".join(out))
+    return path
+
+
+def ethernet(message, up, ident):
+    size = len(message)
+    ends = (CLIENT, SERVER) if up else (SERVER, CLIENT)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 28 + size, ident, 0, 64, 17, 0)
+    udp = struct.pack("!HHHH", 5060, 5060, 8 + size, 0)
+    return b"\2" * 12 + b"\x08\0" + head + b"".join(ends) + udp + message
+
+
+def dialog(call):
+    """`(message, to the server)` of a call; every fourth caller registers too."""
+    invite, ended = f"INVITE sip:bob{call % 50}@example.org SIP/2.0", call % 10 == 0
+    yield text(invite, call, "1 INVITE", media=True), True
+    yield text("SIP/2.0 100 Trying", call, "1 INVITE"), False
+    if ended:
+        yield text("SIP/2.0 486 Busy Here", call, "1 INVITE"), False
+        yield text(invite.replace("INVITE", "ACK"), call, "1 ACK"), True
+    else:
+        yield text("SIP/2.0 180 Ringing", call, "1 INVITE"), False
+        yield text("SIP/2.0 200 OK", call, "1 INVITE", media=True), False
+        yield text(invite.replace("INVITE", "ACK"), call, "1 ACK"), True
+        yield text(invite.replace("INVITE", "BYE"), call, "2 BYE"), True
+        yield text("SIP/2.0 200 OK", call, "2 BYE"), False
+    if call % 4 == 0:
+        register = "REGISTER sip:example.org SIP/2.0"
+        for number, status in ((1, "401 Unauthorized"), (2, "200 OK")):
+            name = f"r{call}"
+            yield text(register, name, f"{number} REGISTER"), True
+            yield text(f"SIP/2.0 {status}", name, f"{number} REGISTER"), False
+
+
+def text(first, call, cseq, media=False):
+    number, method = cseq.split()
+    lines = [
+        first,
+        f"Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-{call}-{number}{method};rport",
+        "Max-Forwards: 70",
+        f'From: "Alice" <sip:alice@example.org>;tag=a{call}',
+        f"To: <sip:bob@example.org>;tag=b{call}",
+        f"Call-ID: {call}-1f2e3d4c5b6a@192.0.2.1",
+        f"CSeq: {cseq}",
+        "Contact: <sip:alice@192.0.2.1:5060;transport=udp>",
+        "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK",
+        "User-Agent: a load generator",
+        "Supported: timer, replaces, 100rel",
+    ]
+    port = 10000 + call % 20000 * 2 if media else 0
+    body = [
+        "v=0", "o=- 53655765 2353687637 IN IP4 192.0.2.1", "s=-", "c=IN IP4 192.0.2.1",
+        "t=0 0", f"m=audio {port} RTP/AVP 0 8 101", "a=rtpmap:0 PCMU/8000",
+        "a=rtpmap:8 PCMA/8000", "a=rtpmap:101 telephone-event/8000", "a=sendrecv", "",
+    ]  # fmt: skip
+    body = "\r\n".join(body) if media else ""
+    lines += ["Content-Type: application/sdp"] * media
+    lines += [f"Content-Length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""Every loss, value and gradient, against pytorch-metric-learning 2.9, on the CPU.
+
+Each framework has a process of its own, both on one and the same core; they take turns,
+several times for every loss and size, and the number is the least of all times: other
+work on the machine only adds. Peak memory is how far one evaluation raises the
+process's resident memory, where it takes less than a second in two more processes that
+give every block back to the system at once. Where a side would take more than
+LIMIT_S or LIMIT_GB, by its growth from the sizes before, it is left out. Our
+gradient includes that of a loss's weights, as theirs does.
+
+  pip install -e .[viz] torch==2.13.0 pytorch-metric-learning==2.9.0
+  python scripts/benchmarks/losses.py --out docs/bench_losses
+
+With --losses, rows of other losses stay in OUT as they are.
+"""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+LIMIT_S, LIMIT_GB = 60.0, 12.0
+# Of a turn: how long it goes on measuring, and how many turns each side gets.
+TURN_S, TURNS = 0.05, 3
+# Giving a large block back needs it to be mapped apart.
+FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+SIDES = ("siamjax", "pml")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--losses", nargs="+", help="texts; all by default")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096])
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
+    parser.add_argument("--dim", type=int, default=16, help="of the embeddings")
+    parser.add_argument("--out", help="writes OUT_<layout>.csv, .md and .png")
+    parser.add_argument("--child", choices=SIDES, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# Name -> classes in a batch of B rows.
+LAYOUTS = {"8_classes": lambda size: 8, "8_per_class": lambda size: size // 8}
+
+
+def data(size, classes, dim):
+    """Unit rows in overlapping clusters, as midway in training; labels in turn."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(size) % classes
+    x = rng.normal(size=(classes, dim))[labels] + rng.normal(size=(size, dim))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+def of_siamjax(spec, size, classes, dim):
+    """A function that evaluates the loss and its gradients, compiled."""
+    import jax
+    import jax.numpy as jnp
+
+    from siamjax.losses import batches, check, resolve
+
+    loss = resolve(spec)
+    x, labels = data(size, classes, dim)
+    x = 1 / (1 + np.exp(-x)) if loss.name in check.CUBE else x
+    state = loss.init(jax.random.key(0), classes, dim)
+    every = np.ones(size, bool)
+    batch = batches.Batch(x, labels.astype(np.int32), every)
+    batch = jax.tree.map(jnp.asarray, batch)
+    run = jax.jit(lambda s, b: check.evaluate(loss, s, b)).lower(state, batch).compile()
+    return lambda: jax.block_until_ready(run(state, batch))
+
+
+def of_pml(spec, size, classes, dim):
+    """The same there; None where there is none."""
+    import torch
+
+    from tests import make_oracle_values as there
+
+    makers = there.weighted(classes, dim)
+    if spec in makers:
+        loss, _ = makers[spec]()
+    elif spec in there.CASES:
+        loss = there.CASES[spec]
+    else:
+        return None
+    x, labels = (torch.tensor(a) for a in data(size, classes, dim))
+    x.requires_grad_()
+
+    def run():
+        x.grad = None
+        loss(x, labels).backward()
+
+    return run
+
+
+def child(side):
+    """Answers each line of a request with a line: seconds of each run, and bytes."""
+    make = dict(siamjax=of_siamjax, pml=of_pml)[side]
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    sys.stdout = sys.stderr
+    made, key = None, None
+    for line in sys.stdin:
+        what = json.loads(line)
+        if key != what:
+            made = None
+            made, key = make(*what), what
+        time.sleep(0.02)  # what is given back by another thread
+        times, peak, until = [], None, time.perf_counter() + TURN_S
+        while made and (not times or time.perf_counter() < until):
+            before = now_and_peak()[0] if not times else None
+            begin = time.perf_counter()
+            made()
+            times.append(time.perf_counter() - begin)
+            peak = now_and_peak()[1] - before if before else peak
+        print(json.dumps(dict(times=times, peak=peak)), file=answers, flush=True)
+
+
+def now_and_peak():
+    """Bytes of resident memory, and the most since this was last asked."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    kb = dict(line.split(":") for line in lines if line.startswith("Vm"))
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    return [1024 * int(kb[name].split()[0]) for name in ("VmRSS", "VmHWM")]
+
+
+class Child:
+    """A process that measures one framework."""
+
+    def __init__(self, side, cache, extra):
+        cached = {"JAX_COMPILATION_CACHE_DIR": cache,
+                  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--child", side], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=os.environ | cached | extra,
+        )  # fmt: skip
+
+    def ask(self, what):
+        print(json.dumps(what), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the process that measured {what} is gone")
+        return json.loads(answer)
+
+
+def measure(spec, sizes, classes_of, dim, speed, memory):
+    """A row for each size: seconds and bytes of both sides, None where left out."""
+    rows, before = [], {}
+    for size in sizes:
+        what = (spec, size, classes_of(size), dim)
+        row = dict(loss=spec, batch=size, classes=what[2])
+        sides = [s for s in SIDES if s not in before or not too_large(before[s], size)]
+        times, peak = {side: [] for side in sides}, {}
+        for _ in range(TURNS):
+            for side in sides:
+                if sum(times[side]) < 20 * TURN_S:
+                    answer = speed[side].ask(what)
+                    times[side] += answer["times"]
+                    peak.setdefault(side, answer["peak"])
+        for side in SIDES:
+            seconds = min(times.get(side) or [np.nan])
+            if seconds < 1:
+                if seconds < 0.1:
+                    memory[side].ask(what)  # what a first run leaves behind
+                peak[side] = memory[side].ask(what)["peak"]
+            found = peak.get(side) if np.isfinite(seconds) else np.nan
+            row |= {f"{side}_ms": 1e3 * seconds, f"{side}_mb": found / 1e6}
+            before.setdefault(side, []).append((size, seconds, found))
+        rows.append(row | dict(ratio=row["pml_ms"] / row["siamjax_ms"]))
+    return rows
+
+
+def too_large(before, size):
+    """Whether the next size would take too much: it grows as the last two, at most as
+    lists of triplets do; after one size as lists of pairs of pairs."""
+    if not np.isfinite(before[-1][1]):
+        return True
+    last, seconds, peak = before[-1]
+
+    def grown(now, column):
+        if len(before) < 2:
+            return now * (size / last) ** 4
+        step = np.log(max(now, 1e-9) / max(before[-2][column], 1e-9))
+        power = step / np.log(last / before[-2][0])
+        return now * (size / last) ** np.clip(power, 2, 3)
+
+    return grown(seconds, 1) > LIMIT_S or grown(peak, 2) > 1e9 * LIMIT_GB
+
+
+def specs():
+    """Texts of the losses that both have, then ours alone."""
+    from siamjax.losses import LOSSES
+    from tests import make_oracle_values as there
+
+    shared = [*there.CASES, *there.weighted(8, 16)]
+    alone = set(LOSSES) - {spec.partition(":")[0] for spec in shared}
+    size = "memory:size=4096"  # the default is less than the largest batch
+    return shared, [size if name == "memory" else name for name in sorted(alone)]
+
+
+def summary(rows, sizes):
+    """One line for each size: the median and the least ratio of the shared losses."""
+    for size in sizes:
+        found = [
+            (r["ratio"], r["loss"])
+            for r in rows
+            if r["batch"] == size and np.isfinite(r["ratio"])
+        ]
+        if found:
+            median = statistics.median(ratio for ratio, _ in found)
+            yield (
+                f"B = {size}: median {median:.1f} over {len(found)} losses, "
+                f"least {min(found)[0]:.2f} ({min(found)[1]})"
+            )
+
+
+def table(rows, sizes):
+    """Markdown: a row for each loss; milliseconds of ours and the ratio; MB."""
+
+    def cell(row):
+        ours = f"{row['siamjax_ms']:.3g}"
+        if not np.isfinite(row["siamjax_ms"]):
+            return "–"
+        if not np.isfinite(row["ratio"]):
+            return ours
+        return f"{ours} ({row['ratio']:.3g}x)"
+
+    def megabytes(row):
+        both = [row[f"{side}_mb"] for side in SIDES]
+        return " / ".join(f"{v:.0f}" if np.isfinite(v) else "–" for v in both)
+
+    head = [f"B = {size}, ms" for size in sizes] + [f"MB at {s}" for s in sizes[-2:]]
+    yield f"| loss | {' | '.join(head)} |"
+    yield "|---" + "|---:" * len(head) + "|"
+    for loss in dict.fromkeys(r["loss"] for r in rows):
+        mine = [r for r in rows if r["loss"] == loss]
+        cells = [*map(cell, mine), *map(megabytes, mine[-2:])]
+        yield f"| `{loss}` | {' | '.join(cells)} |"
+
+
+def draw(rows, sizes, path):
+    """Ratios of the shared losses by size of the batch, one line each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shared = [r for r in rows if np.isfinite(r["ratio"])]
+    order = {}
+    for row in shared:
+        order[row["loss"]] = row["ratio"]  # that of the largest batch
+    names = sorted(order, key=order.get)
+    figure, axes = pyplot.subplots(figsize=(9, 0.24 * len(names) + 1.6))
+    shades = pyplot.get_cmap("viridis_r")(np.linspace(0.15, 1, len(sizes)))
+    for size, shade in zip(sizes, shades):
+        some = [r for r in shared if r["batch"] == size]
+        axes.scatter(
+            [r["ratio"] for r in some], [names.index(r["loss"]) for r in some],
+            color=shade, s=28, label=f"B = {size}", zorder=3,
+        )  # fmt: skip
+    for place, name in enumerate(names):
+        ratios = [r["ratio"] for r in shared if r["loss"] == name]
+        axes.plot([min(ratios), max(ratios)], [place] * 2, color="0.8", zorder=1)
+    axes.axvline(1, color="0.4", linewidth=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.set_xlabel("times faster than pytorch-metric-learning 2.9, value and gradient")
+    axes.grid(axis="x", color="0.92")
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def main():
+    options = arguments()
+    if options.child:
+        return child(options.child)
+    shared, alone = specs()
+    losses = options.losses or [*shared, *alone]
+    with tempfile.TemporaryDirectory() as cache:
+        speed = {side: Child(side, cache, {}) for side in SIDES}
+        memory = {side: Child(side, cache, FRUGAL) for side in SIDES}
+        for layout in options.layouts:
+            rows = []
+            for spec in losses:
+                found = measure(
+                    spec, options.batch, LAYOUTS[layout], options.dim, speed, memory
+                )
+                rows += found
+                print(f"{layout} {spec}", *table(found, options.batch), sep="\n",
+                      flush=True)  # fmt: skip
+            if options.out:
+                path = f"{options.out}_{layout}"
+                rows = merged(rows, stored(f"{path}.csv") if options.losses else [])
+                write(rows, sorted({row["batch"] for row in rows}), path)
+            print(layout, *summary(rows, options.batch), sep="\n")
+
+
+def stored(path):
+    """The rows of a table that was written before, as numbers."""
+    with open(path, newline="") as file:
+        return [
+            {k: v if k == "loss" else float(v) for k, v in row.items()}
+            | dict(batch=int(row["batch"]), classes=int(row["classes"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def merged(rows, before):
+    """Rows of before with those in their place that were measured now."""
+    new = {(row["loss"], row["batch"]): row for row in rows}
+    kept = [new.pop((row["loss"], row["batch"]), row) for row in before]
+    return [*kept, *new.values()]
+
+
+def write(rows, sizes, path):
+    with open(f"{path}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+            )
+    text = [*table(rows, sizes), "", *(f"- {line}" for line in summary(rows, sizes))]
+    pathlib.Path(f"{path}.md").write_text("\n".join(text) + "\n")
+    draw(rows, sizes, f"{path}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What the trace adds to the time of training, in the default config on real data.
+
+Blocks of training steps and single frames of the trace take turns, so that other work
+on the machine slows both. The cost is the median over pairs, for the frames and steps
+of the whole config.
+
+  python scripts/benchmarks/tracing.py --data runs/testbed
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+
+import jax
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+from configs import default
+from siamjax.data.splits import open_splits
+from siamjax.models import embedder
+from siamjax.training import devices, loop, state, step, tracer
+
+STEPS = 20  # of a block
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="runs/testbed", help="a prepared data set")
+    parser.add_argument("--pairs", type=int, default=25, help="of a block and a frame")
+    options = parser.parse_args()
+    config = default.get_config()
+    config.data.dir = options.data
+    splits, mesh = open_splits(config.data), devices.mesh(devices.prepare("cpu"))
+    parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
+    data = loop.place(splits, config.batch.batch_from, parts, config.seed)
+    run, points = step.compile_run(parts), embedder.make_embedder(parts.encoder)
+    now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
+    blocks, frames = [], []
+    with (
+        tempfile.TemporaryDirectory() as workdir,
+        tracer.tracer(workdir, 0, splits, parts, config, points) as (see, _),
+    ):
+        for _ in range(1 + options.pairs):  # the first compiles
+            begin = time.perf_counter()
+            now, metrics = run(now, STEPS, data)
+            jax.block_until_ready(metrics)
+            between = time.perf_counter()
+            see(now, int(now.step))
+            blocks.append(between - begin)
+            frames.append(time.perf_counter() - between)
+    whole = (config.trace_frames + 1) / config.steps * STEPS
+    cost = [whole * frame / block for block, frame in zip(blocks[1:], frames[1:])]
+    print(
+        f"{os.cpu_count()} cores, {options.pairs} pairs: a step "
+        f"{1e3 * statistics.median(blocks[1:]) / STEPS:.1f} ms, a frame "
+        f"{1e3 * statistics.median(frames[1:]):.1f} ms; {config.trace_frames + 1} "
+        f"frames cost {statistics.median(cost):.1%} of {config.steps} steps"
+    )
+
+
+if __name__ == "__main__":
+    main()

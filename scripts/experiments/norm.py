@@ -1,0 +1,241 @@
+"""Each cause of a gap against each cure, and how often an audit names the cause.
+
+    python scripts/experiments/norm.py --workdir=runs/norm
+    python scripts/experiments/norm.py --workdir=runs/norm --data=testbed \
+        --dir=runs/testbed --seeds=6
+
+Small encoders, each made to suffer from one cause, on the packaged generator (sessions
+of different level and gain) or on recorded data (norm_sets.py). The same weights are
+then read with each kind of statistics: paired gap, loss and one-shot recall on sessions
+that training never saw. What is done is not done again; --table only prints.
+"""
+
+import json
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from siamjax import cli
+
+TOGETHER = 10  # seeds in one program
+CURED = 6  # seeds whose cures are judged on new sessions too
+# Statistics that prediction can have on a new session.
+CURES = ("moving", "debiased", "precise", "pooled", "per-session")
+# Those that are shown where nothing is to be cured.
+SOUND = {"moving", "per-session"}
+# Each cause, and what is trained without it on the same data.
+CAUSES = dict(lag="", session="mixed", branch="one_pass", lost="")
+TITLES = dict(
+    generator="generator", testbed="test bed", vowels="JapaneseVowels", kddi="KDDI"
+)
+SHADES = {
+    "as trained": "#d62728", "debiased": "#c6dbef", "precise": "#6baed6",
+    "pooled": "#2171b5", "per-session": "#2ca02c", "trained again": "#525252",
+}  # fmt: skip
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/norm", "Where results are kept.")
+_DATA = flags.DEFINE_enum("data", "generator", list(TITLES), "Trained on.")
+_DIR = flags.DEFINE_string("dir", "", "The prepared data set, where data is recorded.")
+_SEEDS = flags.DEFINE_integer("seeds", 20, "Encoders of each kind.")
+_PLANTS = flags.DEFINE_list("plants", [], "Of those of the data; all by default.")
+_TABLE = flags.DEFINE_bool("table", False, "Only print what is there.")
+_OUT = flags.DEFINE_string("out", "", "Also draw all data that is there: PNG.")
+
+
+def main(argv):
+    cli.no_arguments(argv)
+    names = _PLANTS.value or plants()
+    path = pathlib.Path(_WORKDIR.value) / f"{_DATA.value}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for first in range(0, 0 if _TABLE.value else _SEEDS.value, TOGETHER):
+        for name in names:
+            done = {(row["plant"], row["seed"]) for row in read(path)}
+            seeds = range(first, min(first + TOGETHER, _SEEDS.value))
+            seeds = [seed for seed in seeds if (name, seed) not in done]
+            if seeds:
+                with path.open("a") as file:
+                    for row in rows(name, seeds):
+                        file.write(json.dumps(row) + "\n")
+                print(f"{name}: seeds {seeds[0]} to {seeds[-1]}", flush=True)
+    found = [row for row in read(path) if row["plant"] in names]
+    found.sort(key=lambda row: (names.index(row["plant"]), row["seed"]))
+    print("\n".join((*diagnoses(found), "", *cures(found))))
+    if _OUT.value:
+        draw(path.parent, _OUT.value)
+
+
+def plants():
+    """Names of what can be trained on the data."""
+    import norm_sets
+
+    from siamjax.auditing import planted
+
+    if _DATA.value == "generator":
+        return list(planted.PLANTS)
+    return [
+        name for name in norm_sets.ARMS if name not in norm_sets.CANNOT[_DATA.value]
+    ]
+
+
+def rows(name, seeds):
+    """One row of results for each seed."""
+    import norm_sets
+
+    from siamjax.auditing import examine, statistics, verdict
+
+    if _DATA.value == "generator":
+        each = norm_sets.generator(name, seeds)
+    else:
+        each = norm_sets.recorded(_DATA.value, _DIR.value, name, seeds)
+    for seed, (subject, batches, new) in zip(seeds, each):
+        gaps = examine.gaps(subject, batches)
+        made = statistics.candidates(subject, batches)
+        yield dict(
+            plant=name,
+            seed=seed,
+            cause=verdict.decide(subject.norm, gaps).cause,
+            train_loss=gaps["moving"].train_loss,
+            low=gaps["moving"].low,
+            gaps={key: gap.share for key, gap in gaps.items()},
+            new={
+                key: norm_sets.judge(subject, new, made[key].final, key)
+                for key in CURES
+                if key in gaps
+                and seed < CURED
+                and (subject.norm != "session" or key == "moving")
+            },
+        )
+
+
+def diagnoses(found):
+    """How often each plant was given each verdict, and how large the gaps were."""
+    yield "| planted | seeds | verdicts | gap, least to largest |\n|---|---|---|---|"
+    for plant in dict.fromkeys(row["plant"] for row in found):
+        of = [row for row in found if row["plant"] == plant]
+        causes, gaps = zip(*((row["cause"], row["gaps"]["moving"]) for row in of))
+        count = ", ".join(f"{c} {causes.count(c)}" for c in dict.fromkeys(causes))
+        apart = f"{min(gaps):z.3f} to {max(gaps):z.3f}"
+        yield f"| {plant} | {len(of)} | {count} | {apart} |"
+
+
+def cures(found):
+    """Means over seeds with 95 % intervals of the difference to what predictions read.
+
+    The gap's interval is its own; that of loss and recall is of the paired difference.
+    """
+    yield (
+        "| planted | statistics | gap | loss, new sessions | recall, seen conditions | "
+        "recall, unseen conditions |\n|---|---|---|---|---|---|"
+    )
+    judged = [row for row in found if row["new"]]
+    for plant in dict.fromkeys(row["plant"] for row in judged):
+        of = [row for row in judged if row["plant"] == plant]
+        names = of[0]["gaps"] if plant in CAUSES else of[0]["new"].keys() & SOUND
+        for name in sorted(names, key=list(of[0]["gaps"]).index):
+            yield _line(plant, name, of, of, name)
+        again = [row for row in judged if row["plant"] == CAUSES.get(plant)]
+        if again:
+            yield _line(plant, f"trained again: {CAUSES[plant]}", again, of, "moving")
+
+
+def _line(plant, label, rows, own, name):
+    """A line of the table: rows with statistics `name` against `own` as trained."""
+    cells = [_with_interval([row["gaps"][name] for row in rows])]
+    for key in ("loss", "seen", "unseen"):
+        if name not in rows[0]["new"]:
+            cells.append("")
+            continue
+        values, before = (
+            [row["new"][of][key] for row in some]
+            for some, of in ((rows, name), (own, "moving"))
+        )
+        cells.append(_against(values, before, label == "moving"))
+    return f"| {' | '.join((plant, label, *cells))} |"
+
+
+def draw(folder, path):
+    """Gap and recall of each cause with each statistics, of all data that is there."""
+    from siamjax.reports import drawing
+
+    sets = {name: read(folder / f"{name}.jsonl") for name in TITLES}
+    sets = {name: found for name, found in sets.items() if found}
+    drawn = drawing.figure(2.6 * len(sets), 4.4)
+    panels = drawn.subplots(2, len(sets), sharey="row", squeeze=False)
+    for column, (name, found) in zip(panels.T, sets.items()):
+        causes = [c for c in CAUSES if any(row["plant"] == c for row in found)]
+        for axes, kind in zip(column, ("gap", "seen")):
+            _bars(axes, found, causes, kind)
+            axes.set_xticks(range(len(causes)), causes)
+            axes.tick_params(labelsize=8, length=0, labelcolor=drawing.INK)
+            axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.spines["bottom"].set_color(drawing.LINE)
+            axes.grid(axis="y", color=drawing.LINE, linewidth=0.5)
+            axes.set_axisbelow(True)
+        column[0].set_title(TITLES[name], fontsize=9, color=drawing.INK, loc="left")
+    for axes, label in zip(
+        panels[:, 0],
+        ("gap; 0: none, 1: chance", "one-shot recall, new\nsessions, known conditions"),
+    ):
+        axes.set_ylabel(label, fontsize=8, color=drawing.INK)
+    squares = [panels[0, 0].bar(0, 0, color=colour) for colour in SHADES.values()]
+    drawn.legend(
+        squares, list(SHADES), loc="upper center", ncols=len(SHADES), frameon=False,
+        fontsize=8.5, bbox_to_anchor=(0.5, 1.05), labelcolor=drawing.INK,
+    )  # fmt: skip
+    drawn.tight_layout()
+    drawing.as_text(drawn)
+    drawn.savefig(path, dpi=160, bbox_inches="tight")
+
+
+def _bars(axes, found, causes, kind):
+    """The bars of each cause: one for each statistics, and one for training again."""
+    from siamjax.reports import drawing
+
+    for x, cause in enumerate(causes):
+        kinds = [(cause, name) for name in CURES] + [(CAUSES[cause], "moving")]
+        for i, ((plant, name), colour) in enumerate(zip(kinds, SHADES.values())):
+            of = [row for row in found if row["plant"] == plant and row["new"]]
+            if not of:
+                continue
+            values = [
+                row["gaps"][name] if kind == "gap" else row["new"][name][kind]
+                for row in of
+            ]
+            at, (mean, half) = x + 0.14 * (i - 2.5), _mean(values)
+            axes.bar(at, mean, width=0.13, color=colour)
+            axes.plot([at, at], [mean - half, mean + half], color=drawing.INK, lw=0.8)
+
+
+def _with_interval(values):
+    mean, half = _mean(values)
+    return f"{mean:z.2f} ± {half:.2f}"
+
+
+def _against(values, own, itself):
+    mean, _ = _mean(values)
+    if itself:
+        return f"{mean:.3f}"
+    apart, half = _mean([a - b for a, b in zip(values, own)])
+    return f"{mean:.3f} ({apart:+z.2f} ± {half:.2f})"
+
+
+def _mean(values):
+    import numpy as np
+    from scipy import stats
+
+    n = len(values)
+    half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else 0
+    return float(np.mean(values)), float(half)
+
+
+def read(path):
+    """The rows of a file of JSON lines."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,224 @@
+"""Encoders with one cause each on four data sets, for norm.py.
+
+On the generator they are those of `siamjax.auditing.planted`. On recorded data they are
+trained as siamjax-train does, with the config of the data set made bare as in
+configs/riddle.py, and a small encoder.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import vowels_data as vowels
+
+from configs import default, kddi, riddle
+from siamjax.auditing import opened, planted, statistics
+from siamjax.data import features
+from siamjax.data.splits import open_splits
+from siamjax.evaluation import one_shot
+from siamjax.identification import enrol
+from siamjax.inference import runs
+from siamjax.models.norm import FinalStats
+from siamjax.training import devices, loop, state, step
+from siamjax.types import TEST
+
+HIDDEN = (16,)
+ROWS = 60  # of a batch of new windows
+DRAWS, BATCHES = 40, 20  # of examples, of new windows
+CHUNK = 512  # new windows are encoded so many at a time: one program for all
+
+
+class New(NamedTuple):
+    """N windows of sessions that training never saw; C conditions, known ones first."""
+
+    x: np.ndarray  # [N, T, F] features
+    condition: np.ndarray  # [N]
+    session: np.ndarray  # [N]
+    known: int  # how many conditions training saw
+    unseen: np.ndarray  # the conditions to tell apart that it did not
+    library: Any  # [N] bool, earlier windows that examples come from; None: any
+    rows: int  # of a batch
+
+
+def generator(arm, seeds):
+    """Gives `(subject, batches, New)` of each seed, for one of `planted.PLANTS`."""
+    plant = planted.PLANTS[arm]
+    trained = planted.trained(plant, seeds)
+    for index, seed in enumerate(seeds):
+        x, made = planted.data(plant, seed)
+        new = made.session >= planted.TRAINED
+        yield (
+            planted.subject(plant, trained, index),
+            planted.batches(plant, seed),
+            New(
+                x[new], made.condition[new], made.session[new], plant.known,
+                plant.known + np.arange(planted.UNSEEN), None,
+                plant.known * planted.ROWS,
+            ),
+        )  # fmt: skip
+
+
+def recorded(name, folder, arm, seeds):
+    """The same for one of `CONFIGS` and one of `ARMS`: one program for all seeds."""
+    parts = None
+    for seed in seeds:
+        config = configure(name, folder, arm, seed)
+        splits = open_splits(config.data)
+        if parts is None:
+            mesh = devices.mesh(devices.prepare("cpu")[:1])
+            parts = step.build(
+                config, columns=splits.columns, classes=splits.known, mesh=mesh
+            )
+            run, loss = step.compile_run(parts), None
+        data = loop.place(splits, config.batch.batch_from, parts, seed)
+        start = jax.device_put(state.create(seed, parts), devices.whole(mesh))
+        now, _ = run(start, config.steps, data)
+        made = runs.Opened(
+            workdir=None,
+            config=config,
+            step=config.steps,
+            columns=splits.columns,
+            scaler=splits.scaler,
+            meta={},
+            parts=parts,
+            state=now,
+            first=None,
+            trained=None,
+        )
+        subject = opened.subject(made)
+        loss = loss or subject.loss  # has no weights: one for all seeds
+        subject = subject._replace(loss=loss)
+        if arm == "lost":
+            subject = planted.without_variance(subject)
+        yield subject, opened.batches(made, splits), _new(splits, config.data.bins)
+
+
+def _new(splits, length):
+    """The windows of the test captures, with those that examples come from."""
+    names = splits.conditions[: splits.known] + splits.novel
+    windows, library = splits.judged(TEST, names)
+    counts, baseline = enrol.inputs(splits, windows, length)
+    x = np.asarray(features.features(counts, baseline, splits.scaler))
+    unseen = np.array([splits.conditions.index(name) for name in splits.novel])
+    return New(
+        x, windows.condition, windows.session, splits.known, unseen, library, ROWS
+    )
+
+
+def configure(name, folder, arm, seed):
+    """The config of one training."""
+    config = CONFIGS[name](seed)
+    config.seed = seed
+    config.data.dir = str(folder)
+    config.encoder.hidden = HIDDEN
+    riddle.bare(config)
+    ARMS[arm](config)
+    return config
+
+
+def _testbed(seed):
+    config = default.get_config()
+    config.data.test_fold = seed % config.data.folds
+    config.data.valid_fold = (seed + 1) % config.data.folds
+    return config
+
+
+CONFIGS = dict(
+    testbed=_testbed,
+    vowels=vowels.config,
+    kddi=lambda seed: kddi.get_config(),
+)
+
+
+def _batch(config):
+    config.encoder.norm = "batch"
+
+
+def _mixed(config):
+    riddle.session(config)
+    config.batch.batch_from = "all"
+
+
+def _one_pass(config):
+    riddle.branch(config)
+    config.encoder.norm = "batch"
+    config.batch.tuples = "all"
+
+
+def _none(config):
+    config.data.baseline = "session"
+
+
+ARMS = dict(
+    lag=riddle.lag,
+    session=riddle.session,
+    branch=riddle.branch,
+    lost=_batch,
+    mixed=_mixed,
+    one_pass=_one_pass,
+    healthy=_batch,
+    none=_none,
+)
+
+# A session of JapaneseVowels is one window: no batch is of one session.
+CANNOT = dict(testbed=(), kddi=(), vowels=("session", "mixed"))
+
+
+def judge(subject, new, final, name):
+    """Loss and one-shot recall, of seen and of unseen conditions, of `New` windows."""
+    group = np.zeros(len(new.x), np.int32)
+    if name == "per-session" or subject.norm == "session":
+        real = np.ones(new.x.shape[:2], bool)
+        group, own = statistics.by_group(new.x.astype(float), real, new.session)
+        final = FinalStats(dict(zip(("mean", "variance"), np.float32(own))))
+    points = _points(subject, final, new.x, group)
+    there = one_shot.present(new.condition)
+    out = dict(loss=_loss(subject, points, new))
+    for key, classes in (("seen", np.arange(new.known)), ("unseen", new.unseen)):
+        out[key] = one_shot.one_shot(
+            points[subject.head], new.condition, new.session, draws=DRAWS,
+            classes=np.intersect1d(classes, there), library=new.library,
+        ).mean  # fmt: skip
+    return out
+
+
+def _points(subject, final, x, group):
+    """`{head: [N, E]}` of windows `[N, T, F]`."""
+    parts = [
+        _chunk(subject.params, final, *filled, apply=subject.encoder.apply)
+        for filled in (
+            (_fill(x[i : i + CHUNK]), _fill(group[i : i + CHUNK]))
+            for i in range(0, len(x), CHUNK)
+        )
+    ]
+    joined = jax.tree.map(lambda *p: np.concatenate(p), *jax.device_get(parts))
+    return {head: p[: len(x)] for head, p in joined.items()}
+
+
+@partial(jax.jit, static_argnames="apply")
+def _chunk(params, final, x, group, *, apply):
+    lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
+    return apply(params, x, lengths, final, group=group, train=False)
+
+
+def _fill(array):
+    """Zeros behind the rows, up to CHUNK."""
+    return np.pad(array, [(0, CHUNK - len(array))] + [(0, 0)] * (array.ndim - 1))
+
+
+def _loss(subject, points, new):
+    """Mean over batches of new windows of known conditions."""
+    library = np.zeros(len(new.x), bool) if new.library is None else new.library
+    known = np.flatnonzero((new.condition < new.known) & ~library)
+    rng, few = np.random.default_rng(0), len(known) < new.rows
+    some = np.stack([rng.choice(known, new.rows, few) for _ in range(BATCHES)])
+    of = {head: p[some] for head, p in points.items()}
+    return float(_mean_loss(of, new.condition[some], loss=subject.loss))
+
+
+@partial(jax.jit, static_argnames="loss")
+def _mean_loss(points, labels, *, loss):
+    key = jax.random.key(0)
+    return jax.lax.map(lambda batch: loss(*batch, key), (points, labels)).mean()

@@ -1,0 +1,156 @@
+"""Recall against training conditions, severity, rate of calls and time since the onset.
+
+    python scripts/experiments/quality_curves.py runs/final data/testbed/labels.csv \
+      docs/quality.png
+
+reads the cells of the setting `default` that quality.py --novalid left in
+the folder, and what onset.py wrote; prints the curves and draws them.
+"""
+
+import csv
+import json
+import pathlib
+import sys
+
+import matplotlib
+import numpy as np
+import quality_cells
+
+from siamjax.evaluation import cross_fit, statistics
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+METHODS = {
+    "match": "#1f5fa8",
+    "view": "#c77d1e",
+    "mean and deviation, cosine": "#777777",
+}
+ROLES = {"novel": "-", "known": "--"}
+THIRDS = ("low", "middle", "high")
+WIDTH_PX, DPI = 1100, 100
+
+
+def main(folder, labels, path):
+    cells = quality_cells.read(pathlib.Path(folder)).values()
+    cells = [c for c in cells if c["setting"] == "default" and not c["valid"]]
+    with open(labels) as file:
+        of = {row["file"].split(".")[0]: row for row in csv.DictReader(file)}
+    curves = {
+        "conditions trained on": by_number(cells),
+        "severity of the fault": by_third(cells, of, "severity"),
+        "rate of calls": by_third(cells, of, "rate_cps"),
+    }
+    for name, curve in curves.items():
+        print(name)
+        for (method, role), points in curve.items():
+            told = "  ".join(
+                f"{x}: {i.value:.3f} [{i.low:.3f}, {i.high:.3f}]"
+                for x, i in points.items()
+            )
+            print(f"  {role} {method:26s} {told}")
+    onset = json.loads((pathlib.Path(folder) / "onset.json").read_text())
+    _draw(curves, onset, path)
+
+
+def by_number(cells):
+    """`{(method, role): {conditions trained on: Interval}}`, one example each.
+
+    Only cells that every number has are counted: the same choices, folds and seeds.
+    """
+    numbers = sorted({c["conditions"] for c in cells})
+    where = {n: {_place(c): c for c in cells if c["conditions"] == n} for n in numbers}
+    shared = set.intersection(*(set(of) for of in where.values()))
+    out = {}
+    for n in numbers:
+        for key, table in _tables(_rows(where[n][p] for p in sorted(shared))).items():
+            out.setdefault(key, {})[n] = statistics.interval(table)
+    return out
+
+
+def by_third(cells, labels, field):
+    """`{(method, role): {third: Interval}}`: captures of a fault in order of a field.
+
+    A fault's captures are ordered among themselves: its severity has its own unit.
+    """
+    rows, third = _rows(c for c in cells if c["conditions"] == _most(cells)), {}
+    for fault in {row["condition"] for row in labels.values()} - {"normal"}:
+        of = [name for name, row in labels.items() if row["condition"] == fault]
+        of = sorted(of, key=lambda name: float(labels[name][field] or 0))
+        third |= {name: THIRDS[3 * i // len(of)] for i, name in enumerate(of)}
+    out = {}
+    for name in THIRDS:
+        here = [
+            row for row in rows
+            if row.condition != "normal" and third.get(row.capture) == name
+        ]  # fmt: skip
+        for key, table in _tables(here).items():
+            out.setdefault(key, {})[name] = statistics.interval(table)
+    return out
+
+
+def _most(cells):
+    return max(c["conditions"] for c in cells)
+
+
+def _place(cell):
+    return cell["choice"], cell["fold"], cell["seed"]
+
+
+def _rows(cells):
+    return [cross_fit.Row(*row) for cell in cells for row in cell["rows"]]
+
+
+def _tables(rows):
+    """`{(method, role): Table}` with one example, after the last step."""
+    last = max(row.step for row in rows)
+    here = [row for row in rows if row.shots == 1 and row.step == last]
+    return {
+        (method, role): table
+        for role, of in cross_fit.tables(here).items()
+        for method, table in of.items()
+        if method in METHODS
+    }
+
+
+def _draw(curves, onset, path):
+    figure, axes = plt.subplots(
+        1, 4, figsize=(WIDTH_PX / DPI, 3.4), dpi=DPI, sharey=True, layout="constrained"
+    )
+    for ax, (name, curve) in zip(axes, curves.items()):
+        for (method, role), points in curve.items():
+            x = np.array([p if isinstance(p, int) else THIRDS.index(p) for p in points])
+            value = np.array([i.value for i in points.values()])
+            span = [[i.value - i.low for i in points.values()],
+                    [i.high - i.value for i in points.values()]]  # fmt: skip
+            # Side by side, or the bars of the intervals hide each other.
+            side = (x.max() - x.min()) * 0.02 * (list(METHODS).index(method) - 1)
+            ax.errorbar(
+                x + side, value, yerr=span, color=METHODS[method],
+                linestyle=ROLES[role], marker="o", markersize=4, elinewidth=0.8,
+            )  # fmt: skip
+        if set(points) <= set(THIRDS):
+            ax.set_xticks(range(len(points)), list(points))
+        else:
+            ax.set_xticks(list(points))
+        ax.set_xlabel(name)
+    for method, role, share in onset["curves"]:
+        axes[3].plot(
+            onset["ends_s"], share, color=METHODS[method], linestyle=ROLES[role]
+        )
+    axes[3].set_xlabel("end of the window, s after the onset")
+    axes[0].set_ylabel("one-shot recall among 12")
+    axes[0].set_ylim(0, 1.02)
+    for ax in axes:
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    handles = [plt.Line2D([], [], color=c, label=m) for m, c in METHODS.items()] + [
+        plt.Line2D([], [], color="black", linestyle=s, label=r)
+        for r, s in ROLES.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,327 @@
+"""Writes docs/losses.md from the docstrings of the losses and from measured figures.
+
+  python scripts/tools/losses_page.py docs/losses.md
+
+Each loss is measured as `siamjax.losses.check` does: memory of value and gradient at
+B = 4096, and what it says of rows that are equal, or nearly. Times are those that
+`scripts/benchmarks/losses.py` has left in docs.
+"""
+
+import csv
+import inspect
+import itertools
+import pathlib
+import statistics
+import sys
+import textwrap
+
+import jax
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from siamjax import losses  # noqa: E402
+from siamjax.losses import LOSSES, check, registry, search  # noqa: E402
+
+GROUPS = {
+    "pairs": "Pairs", "triplets": "Triplets", "lossless": "Triplets",
+    "softmax": "Softmax over rows", "weighting": "Weighted pairs",
+    "ranking": "Rankings and distributions", "learnt": "With a few weights",
+    "proxies": "Proxies", "classifiers": "Classifiers",
+    "regularisers": "Regularisers", "memory": "Around another loss",
+}  # fmt: skip
+HEAD = """\
+# The losses
+
+*Written by `python scripts/tools/losses_page.py docs/losses.md`, from the docstrings
+and from what the proof grid measures. Do not edit.*
+
+Every loss is a function of embeddings `[B, E]` and labels `[B]`, or makes a pair
+`init, apply` where it has weights. In a config or on the command line it is one text:
+
+```
+--config.heads.match.loss=triplet:margin=0.2,mining=hard
+--config.heads.match.loss="multi_similarity+0.1*koleo"
+--config.heads.match.loss=my_module.my_loss:beta=3
+```
+
+{number} losses; each went through `python -m siamjax.losses.check NAME`: the paper as
+plain loops in float64 on unsorted, unbalanced labels; finite differences; {batches}
+batches that break losses (duplicates, one class, one row, all equal, a zero row, rows
+equal to a proxy, sizes from 1e-12 to 1e15, a row of NaN); rows masked by `where` equal
+to rows left out; float32 within 1e-5 of float64; batches of 0, 1 and 2 rows; bfloat16
+and float16 embeddings, which are computed in float32. Where pytorch-metric-learning 2.9
+has the loss, values and gradients are compared with it
+([tests/test_losses_oracle.py](../tests/test_losses_oracle.py)).
+
+## What is not finite, and what is out of range
+
+A row that counts and holds a NaN or an infinity makes the value of every loss NaN, and
+so do weights that are not finite. What a loss remembers (`memory`, `center`) then stays
+as it was. A row that `where` leaves out may hold anything. `losses.health` counts the
+rows that are not finite (`not_finite`, logged for each head), and its other numbers are
+those of the finite rows. Finite embeddings give no NaN, value or gradient: where their
+squares overflow (from about 1e18 on) the value is held at a bound or is inf. (The
+`original` form of `lossless` alone is NaN outside its domain.)
+
+An index of `pairs`, `triplets` or `References.own` that is no row is refused, and makes
+the value NaN where it is traced; -1 is padding, and an anchor paired with itself does
+not count. `References` need `own`, for each anchor its row among them: `own=-1` if no
+anchor is among them, `own=jnp.arange(B)` if they are the batch. Labels beyond 32 bits
+are refused. `jax.jit` cuts its own arguments to 32 bits before any check can see them:
+number the classes 0, 1, 2, ... before.
+
+## At a glance
+
+*Work* is that of value and gradient: B rows, P positives of a row, C classes, E
+dimensions. *Memory* is temporary, by XLA's account at B = 4096, E = 128, in floats of
+B x B. *Equal* is the value where all rows are one point; *push* the norm of the
+gradient there, and where all lie 0.001 about one point (12 rows of 4 classes). A loss
+with push 0 at equal rows cannot leave a collapse that is perfect; one with a large
+push near it does not get there.
+
+{table}
+"""
+WORK = {
+    "triplet": "B² (E + log B)", "margin": "B² E", "angular": "B² P E",
+    "smooth_ap": "B² P", "fastap": "B² bins", "histogram": "B²", "npairs": "pairs² E",
+    "infonce": "pairs² E", "covariance": "B E²", "variance": "B E", "zero_mean": "B E",
+    "embedding_norm": "B E", "saturation": "B E", "center": "B E", "memory": "B R E",
+}  # fmt: skip
+PROXIES = ("proxies", "classifiers")
+# Distances are B² E each, and of most losses all there is.
+USUAL = "B² E"
+TAIL = """
+## Reductions
+
+{reductions}
+
+## Distances
+
+`distance=` takes `euclidean`, `squared`, `manhattan`, `l1`, `l1.5`, `l3`, `linf` ...,
+`snr` (distances: small means alike) and `cosine`, `dot` (similarities: large means
+alike). A margin that no value of the distance can keep or break is refused, as are
+limits the wrong way round. On a CPU Euclid's distance is computed in float64 about a
+common centre, elsewhere from the differences: near duplicates and rows far from the
+origin keep their digits, and equal rows are exactly 0 apart, with gradient 0.
+
+## Mining
+
+`mining=` of `triplet` and `margin`, `mined:by=...` around any pair loss. All are masks
+of static shape; an anchor that misses a side gives nothing. `losses.health` says
+beside every loss how many triplets there are, which share is active or semi-hard, the
+two means, and the distances that hard mining takes.
+
+## Speed
+
+Value and gradient on one core of a machine with 2 cores and no GPU that had other work
+at the time, E = 16, against pytorch-metric-learning 2.9. The two frameworks take turns
+on the core, and of all turns the least time counts. A side that would take more than
+60 s or 12 GB, as it grew from the sizes before, is left out. Measured by
+
+```
+python scripts/benchmarks/losses.py --out docs/bench_losses
+```
+
+{speed}
+
+## Where others go wrong
+
+Each line has a test by its number (`pytest -k p4`).
+
+{pitfalls}
+"""
+PITFALLS = {
+    1: "Duplicates give NaN gradients (tuplet margin, ArcFace on its own centre), a "
+    "crash (histogram) or inf (signal-to-noise) in pytorch-metric-learning 2.9.",
+    2: "Nothing to learn from gives NaN in optax's `ntxent`, NCA there, semi-hard in "
+    "TensorFlow Addons; here exactly 0, with gradient 0.",
+    3: "Phantom partners: batch-hard that masks by multiplying gives an anchor without "
+    "a positive a hardest positive at distance 0.",
+    4: "Low temperatures: NT-Xent there loses a violated pair at 0.01 (44.0 for "
+    "100.3); optax has a NaN gradient at 0.001. Here down to 1e-4 as the float64 "
+    "sum.",
+    5: "Queries against a gallery: the swap there reads the wrong distances (0.71 for "
+    "0.76). Here every loss that takes references equals the brute force.",
+    6: "Layouts: SmoothAP there is right only for as many classes as rows in each "
+    "(0.29 for 0.36 at 4 x 2).",
+    7: "State kept across steps: here an input and an output.",
+    8: "Devices: 1 and 8 give the same value and gradients.",
+    9: "Distances by matrix product: rows near 100 and 0.01 apart are off by a factor "
+    "there.",
+    10: "`log(1 + exp(x))` is inf at 100 in float32.",
+    11: "Half precision: constants and squares that overflow.",
+    12: "Masks that multiply keep NaN where a row is left out; maxima and bounds lose "
+    "it where a row counts.",
+    13: "Norms without an absolute value (optax's triplet at p = 3 is NaN); p < 1.",
+    14: "The lossless triplet as published: NaN outside the cube, gradient 7e7 in the "
+    "opposite corner.",
+    15: "A collapse looks like convergence: `health` flags it.",
+    16: "The mean over active terms hides progress: `health` gives both and the share.",
+    17: "Memory of triplets: index lists take 5 GB at B = 1024 there.",
+    18: "Similarities with margins of distances.",
+    19: "Silent defaults: all settings are printed, and saved with the checkpoint and "
+    "in results.json.",
+    21: "Labels as floats merge above 2^24, as int64 above 2^32 under jit: refused.",
+    25: "A memory that passes its end.",
+    26: "What semi-hard means: D(a, p) < D(a, n) < D(a, p) + margin.",
+}
+
+
+# Of `scripts/benchmarks/losses.py`.
+LAYOUTS = {"8_classes": "8 classes", "8_per_class": "8 rows of each class"}
+ALL_TRIPLETS = "triplet:margin=0.2"
+
+
+def page():
+    rows, groups = [], {}
+    for name, function in LOSSES.items():
+        module = function.__module__.rpartition(".")[2]
+        measured = figures(name)
+        rows.append([f"[`{name}`](#{anchor(name)})", work(name, module), *measured])
+        groups.setdefault(GROUPS[module], []).append(section(name, function))
+        print(name, *measured, flush=True)
+    head = ["loss", "work", "memory", "equal", "push at 0", "push at 0.001"]
+    text = HEAD.format(
+        number=len(LOSSES), table=table(head, rows, numbers=4),
+        batches=len(check.batches.all_batches(proxies=np.ones((1, 4)))),
+    )  # fmt: skip
+    for group, sections in groups.items():
+        text += f"\n## {group}\n\n" + "\n".join(sections)
+    reductions = inspect.getdoc(losses.reductions).partition("\n\n")[2]
+    pitfalls = "\n".join(f"- **P{n}** {said}" for n, said in PITFALLS.items())
+    said = [speed(layout, words) for layout, words in LAYOUTS.items()]
+    return text + TAIL.format(
+        reductions=reductions, pitfalls=pitfalls, speed="\n\n".join(said)
+    )
+
+
+def speed(layout, words):
+    """What was measured with one layout of classes: by size of the batch, and plot."""
+    name = f"bench_losses_{layout}"
+    with open(ROOT / "docs" / f"{name}.csv", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: int(row["batch"]))
+    lines = []
+    for batch, some in itertools.groupby(rows, lambda row: row["batch"]):
+        some = list(some)
+        ratios = {row["loss"]: float(row["ratio"]) for row in some}
+        ratios = {loss: ratio for loss, ratio in ratios.items() if ratio == ratio}
+        own = next(row for row in some if row["loss"] == ALL_TRIPLETS)
+        lines.append([
+            batch, str(len(ratios)), f"{statistics.median(ratios.values()):.1f}",
+            *least(ratios), f"{float(own['siamjax_ms']):.3g}",
+            f"{ratios[ALL_TRIPLETS]:.0f}" if ALL_TRIPLETS in ratios else "–",
+        ])  # fmt: skip
+    head = ["B", "losses in both", "median of times faster", "least", "of",
+            "all triplets, ms", "times faster"]  # fmt: skip
+    return f"""### {words} in a batch
+
+{table(head, lines, numbers=len(head))}
+
+![Times faster, by loss and size of the batch]({name}.png)
+
+All numbers: [table]({name}.md), [CSV]({name}.csv)."""
+
+
+def least(ratios):
+    loss = min(ratios, key=ratios.get)
+    return f"{ratios[loss]:.2f}", f"`{loss}`"
+
+
+def anchor(name):
+    return name.lower()
+
+
+def work(name, module):
+    return WORK.get(name, "B C E" if module in PROXIES else USUAL)
+
+
+def figures(name):
+    """Memory in B² floats, value at equal rows, push at 0 and at a spread of 0.001."""
+    loss = registry.resolve("memory:size=4096" if name == "memory" else name)
+    run, _ = check.compiled(loss, 4096, dim=128, classes=8)
+    cube = name in check.CUBE
+    given = check.batches.all_batches(cube=cube)
+    given = [given[place] for place in ("all equal", "collapse 0.001")]
+    state = loss.init(jax.random.key(0), check.batches.CLASSES, check.batches.E)
+    stacked = check.batches.stack(given)
+    stacked = stacked._replace(x=np.float32(stacked.x))
+    each = jax.jit(jax.vmap(lambda batch: check.evaluate(loss, state, batch)))
+    value, (slope, _) = each(stacked)
+    held = check.memory(run) / (4 * 4096**2)
+    push = np.linalg.norm(slope, axis=(1, 2))
+    return [f"{held:.1f}", *(f"{v:.3g}" for v in (value[0], *push))]
+
+
+def table(head, rows, numbers=0):
+    """Markdown; the last columns hold numbers."""
+    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+    lines = [head, rule, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def section(name, function):
+    """Of a loss: its docstring as Markdown, its settings, where to search for them."""
+    lines = inspect.getdoc(function)
+    lines, _, reference = lines.partition("\nReference:")
+    lines, _, value = lines.partition("\nReturns:")
+    text, _, arguments = lines.partition("\nArgs:")
+    parts = [f"### {name}\n", markdown(text)]
+    settings = registry.resolve(name).hyper
+    if settings:
+        said = described(arguments)
+        ranges = search.free(name)
+        rows = [
+            [f"`{key}`", f"`{default}`", said.get(key, ""), spread(ranges.get(key))]
+            for key, default in settings.items()
+        ]
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        parts.append(table(["setting", "default", "", "searched"], rows) + "\n")
+    parts.append(f"*Value*: {one_line(value)}\n")
+    if reference:
+        parts.append(f"*From*: {one_line(reference)}\n")
+    return "\n".join(parts)
+
+
+def markdown(text):
+    """The indented lines of a docstring as blocks of code."""
+    out, code = [], False
+    for line in text.strip("\n").splitlines():
+        indented = line.startswith("  ")
+        if line and indented != code:
+            gap = [] if code or not out or not out[-1] else [""]
+            out += ["```", ""] if code else [*gap, "```"]
+            code = indented
+        if line or not out or out[-1]:
+            out.append(line.removeprefix("  "))
+    text = "\n".join(out + ["```"] * code) + "\n"
+    return text.replace("\n\n```\n\n", "\n```\n\n")
+
+
+def described(arguments):
+    """Name -> what the docstring says of it; some share a line."""
+    out, names = {}, []
+    for line in textwrap.dedent(arguments.strip("\n")).splitlines():
+        if line.startswith(" "):
+            for name in names:
+                out[name] += " " + line.strip()
+        elif ":" in line:
+            left, _, right = line.partition(":")
+            names = [name.strip() for name in left.split(",")]
+            out |= dict.fromkeys(names, right.strip())
+    return out
+
+
+def spread(found):
+    if isinstance(found, search.Range):
+        return f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
+    return ", ".join(map(str, found)) if found else ""
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    pathlib.Path(sys.argv[1]).write_text(page())

@@ -1,0 +1,133 @@
+"""One picture of the three riddles, before and after the cure, and its numbers.
+
+    python scripts/tools/riddle_picture.py --runs=runs --out=docs/riddle.png
+
+Reads the runs of docs/norm.md in the folder RUNS. Each is judged by three losses of its
+last checkpoint: its last batches in training mode, the same batches as predictions read
+them, and batches that the same sampler draws from the validation captures.
+"""
+
+import json
+import pathlib
+import sys
+
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from siamjax import cli
+
+_RUNS = flags.DEFINE_string("runs", "runs", "The folder of the runs.")
+_OUT = flags.DEFINE_string("out", "docs/riddle.png", "The picture.")
+
+TITLES = dict(
+    lag="lag: the average has not arrived",
+    session="session: every batch from one capture",
+    branch="branch: a pass for each branch",
+)
+RUNS = dict(
+    lag={"as trained": "", "--cure=debias": "-debias"},
+    session={
+        "as trained": "",
+        "--cure=per-session": "-per-session",
+        "mixed batches,\ntrained again": "-mixed",
+    },
+    branch={"as trained": "", "one pass,\ntrained again": "-batch"},
+)
+BARS = dict(
+    train=("training", "#0072b2"),
+    predict=("the same windows, predicted", "#e69f00"),
+    valid=("validation captures, predicted", "#d62728"),
+)
+
+
+def main(argv):
+    cli.no_arguments(argv)
+    kept = pathlib.Path(_RUNS.value) / "riddles.json"
+    found = json.loads(kept.read_text()) if kept.exists() else {}
+    for cause, runs in RUNS.items():
+        for name in (f"riddle_{cause}{end}" for end in runs.values()):
+            if name not in found:
+                found[name] = losses(pathlib.Path(_RUNS.value) / name)
+                kept.write_text(json.dumps(found, indent=1) + "\n")
+            print(name, " ".join(f"{k} {v:.3f}" for k, v in found[name].items()))
+    draw(found, _OUT.value)
+    print(_OUT.value)
+
+
+def losses(workdir):
+    """`train`, `predict` and `valid` loss of a run, and its gap."""
+    import numpy as np
+
+    from siamjax.auditing import gap, opened, subject
+    from siamjax.training import checkpoints
+    from siamjax.types import TRAIN, VALID
+
+    run, splits = opened.open_run(workdir, checkpoints.LAST)
+    judged = opened.subject(run)
+    roles = {TRAIN: VALID, VALID: TRAIN}
+    swapped = splits._replace(
+        role=np.array([roles.get(role, role) for role in splits.role])
+    )
+    ours, theirs = (opened.batches(run, of) for of in (splits, swapped))
+    train = subject.look(judged, ours)
+    found = gap.gap(train, _predicted(judged, ours))
+    valid = _predicted(judged, theirs).loss.mean()
+    return dict(
+        train=found.train_loss,
+        predict=found.predict_loss,
+        valid=float(valid),
+        chance=found.chance_loss,
+        gap=found.share,
+        low=found.low,
+        high=found.high,
+    )
+
+
+def _predicted(judged, batches):
+    from siamjax.auditing import statistics, subject
+
+    return subject.look(
+        judged, batches, *statistics.candidates(judged, batches)["moving"]
+    )
+
+
+def draw(found, path):
+    """The bars of each riddle, all on one scale."""
+    from siamjax.reports import drawing
+
+    drawn = drawing.figure(9.6, 3.0)
+    top = 1.12 * max(found[name][bar] for name in found for bar in BARS)
+    widths = [len(runs) for runs in RUNS.values()]
+    panels = drawn.subplots(1, len(RUNS), width_ratios=widths, sharey=True)
+    for axes, (cause, runs) in zip(panels, RUNS.items()):
+        for x, end in enumerate(runs.values()):
+            of = found[f"riddle_{cause}{end}"]
+            for i, (bar, (_, colour)) in enumerate(BARS.items()):
+                axes.bar(x + 0.26 * (i - 1), of[bar], width=0.24, color=colour)
+                axes.annotate(
+                    f"{of[bar]:.3f}", (x + 0.26 * (i - 1), of[bar]), (0, 2),
+                    textcoords="offset points", ha="center", fontsize=6.5,
+                    color=drawing.INK,
+                )  # fmt: skip
+        axes.set_title(TITLES[cause], fontsize=9, color=drawing.INK, loc="left")
+        axes.set_xticks(range(len(runs)), list(runs))
+        axes.tick_params(labelsize=8, length=0, labelcolor=drawing.INK)
+        axes.set_ylim(0, top)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color(drawing.LINE)
+        axes.grid(axis="y", color=drawing.LINE, linewidth=0.5)
+        axes.set_axisbelow(True)
+    panels[0].set_ylabel("loss", fontsize=8, color=drawing.INK)
+    squares = [panels[0].bar(0, 0, color=colour) for _, colour in BARS.values()]
+    drawn.legend(
+        squares, [label for label, _ in BARS.values()], loc="upper center", ncols=3,
+        frameon=False, fontsize=8.5, bbox_to_anchor=(0.5, 1.09),
+        labelcolor=drawing.INK,
+    )  # fmt: skip
+    drawn.tight_layout()
+    drawing.as_text(drawn)
+    drawn.savefig(path, dpi=160, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    cli.run(main)

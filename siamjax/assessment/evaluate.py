@@ -1,0 +1,202 @@
+"""Evaluates a run: results, the rule for identification, projector files, a picture."""
+
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from siamjax import files
+from siamjax.assessment import out_of_fold, tally
+from siamjax.data import features
+from siamjax.evaluation import baselines, one_shot, results
+from siamjax.identification import decide, enrol, examples
+from siamjax.inference import runs
+from siamjax.reports import plots, projector
+from siamjax.training import folds, step
+from siamjax.types import NORMAL, TEST, VALID, SiamjaxError
+
+_LOG = logging.getLogger(__name__)
+
+# An onset this near to the label's counts as right.
+ONSET_WITHIN_S = 8.0
+# In the workdir: results on other data sets.
+EVALUATIONS = "evaluations"
+
+
+def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
+    """Judges the best checkpoint of a run on captures that it was not trained on.
+
+    Writes results.json and its tables as CSV, the projector's files and embedding.png,
+    and prints the table: into workdir, with rule.json, examples.npz and examples.csv,
+    for the test captures of the run's own data set; for another one into a folder of
+    its own in workdir, where the examples and the rule are those of the run.
+
+    Of a run that set no capture aside for the test there are no tables. A run on all
+    captures is told of by its fold runs: what they say of captures they did not see.
+
+    Args:
+      workdir: of siamjax-train.
+      data: another prepared data set; by default that of the training.
+    Returns:
+      What results.json holds, see `evaluation.results`.
+    Raises:
+      UsageError: the data does not fit the run.
+      SiamjaxError: no run, or nothing in the other data set to judge it by.
+    """
+    workdir = pathlib.Path(workdir)
+    run = runs.open_run(workdir)
+    splits = runs.read_data(run, data)
+    judgeable, unseen = splits.inside(TEST).any(), {}
+    if data:
+        if not judgeable:
+            raise SiamjaxError(
+                f"{data} has no capture to judge {workdir} by: give captures that it "
+                "was not trained on"
+            )
+        chosen, rule = enrol.stored(run)
+        folder = evaluation_folder(workdir, data, splits.sha256)
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        chosen, rule, unseen = enrolled(run, splits)
+        folder = workdir
+        examples.write_csv(folder / "examples.csv", chosen)
+    report = recalls(run, splits, folder) if judgeable else results.nothing()
+    verdicts = identified(run, splits, chosen, rule)
+    report |= dict(
+        step=run.step,
+        version=run.version,
+        data=dict(
+            dir=data or run.config.data.dir, sha256=splits.sha256, new=list(splits.new)
+        ),
+        rule=rule._asdict(),
+        identification=tally.count(verdicts, near_s(run.config)),
+        losses=step.hyper_parameters(run.config),
+        **unseen,
+    )
+    files.write_json(folder / results.FILE, report, allow_nan=False)
+    for name, rows in results.csv_tables(report).items():
+        files.write_csv(folder / name, rows)
+    print(results.table(report))
+    for line in tally.lines(report["identification"]):
+        print(line)
+    if unseen:
+        counts = unseen["out_of_fold"]["identification"]
+        for line in tally.lines(counts, "identification of captures out of fold:"):
+            print(line)
+    if data:
+        print(f"\nwritten to {folder}")
+    return report
+
+
+def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
+    """Learns and stores the examples and the rule of a run.
+
+    Returns:
+      `Examples`, `Rule`, and the part `out_of_fold` of results.json: of a run on all
+      captures what its fold runs say of captures that they did not see.
+    """
+    if not folds.trains_on_all(run.config):
+        return *enrol.enrol(run, splits), {}
+    opened = out_of_fold.open_folds(run)
+    rule = out_of_fold.rule(opened)
+    chosen = out_of_fold.default_examples(opened, run, splits)
+    enrol.store(run, chosen, rule)
+    verdicts = [
+        row
+        for fold in opened
+        for row in identified(fold.run, fold.splits, fold.examples, rule, VALID)
+    ]
+    counts = tally.count(verdicts, near_s(run.config))
+    thresholds = [fold.unknown for fold in opened]
+    return (
+        chosen,
+        rule,
+        dict(out_of_fold=dict(unknown=thresholds, identification=counts)),
+    )
+
+
+def recalls(run, splits, folder) -> dict[str, Any]:
+    """The one-shot tables of a run on its test captures, and the pictures of them."""
+    windows, library = splits.judged(TEST)
+    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
+    x = np.asarray(features.features(counts, baseline, run.scaler))
+    points = run.embed(counts, baseline)
+    decided = run.config.decide_with
+    heads = {
+        f"{head} head": points[head] for head in sorted(points, key=decided.__ne__)
+    }
+    simple = {name: point(x) for name, point in baselines.BASELINES.items()}
+    simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
+    draw(folder, run, splits, windows, points, library)
+    return results.build(
+        heads, simple, windows.condition, windows.session, splits.conditions,
+        groups(splits), draws=run.config.draws, seed=0, library=library,
+    )  # fmt: skip
+
+
+def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
+    """Where the results of a run on another data set are written.
+
+    Data sets of one name and other content have folders of their own.
+    """
+    return workdir / EVALUATIONS / f"{pathlib.Path(data).resolve().name}-{sha256[:8]}"
+
+
+def near_s(config) -> float:
+    """Seconds that an onset may be from the label's: at least a bin."""
+    return max(ONSET_WITHIN_S, config.data.bin_s)
+
+
+def groups(splits):
+    """`{group: names of conditions}`."""
+    return dict(
+        known=splits.conditions[: splits.known],
+        novel_valid=splits.novel_valid,
+        novel=splits.novel,
+    )
+
+
+def identified(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
+    """`tally.Row`s of the captures of a role that have one fault or none."""
+    rows = []
+    for i in np.flatnonzero(splits.role == role):
+        labels = splits.labels[i]
+        if len(labels) > 1:  # which of them would be the right one?
+            continue
+        label = labels[0] if labels and labels[0].condition != NORMAL else None
+        seen, order = enrol.session_evidence(run, splits, i, chosen)
+        spans = decide.timeline(seen, order, None, rule)
+        name, near = splits.sessions[i], near_s(run.config)
+        rows.append(tally.judge(name, spans, label, chosen.names, near))
+    return rows
+
+
+def draw(folder, run, splits, windows, points, library) -> None:
+    """Projector files of each head, and the picture of the view head."""
+    names = [splits.conditions[c] for c in windows.condition]
+    novel = splits.novel_valid + splits.novel
+    for head, x in points.items():
+        judged = one_shot.one_shot(
+            x, windows.condition, windows.session, draws=run.config.draws,
+            library=library,
+        )  # fmt: skip
+        projector.write(
+            folder / "projector" / head,
+            x,
+            conditions=names,
+            captures=[splits.sessions[s] for s in windows.session],
+            times=windows.start * run.config.data.bin_s,
+            roles=splits.role[windows.session].tolist(),
+            right=one_shot.recognised(judged),
+            novel=novel,
+        )
+    if "view" not in points:
+        return
+    try:
+        plots.cube(
+            folder / "embedding.png", points["view"], names, novel=novel,
+            title="Windows of test captures, as the view head places them",
+        )  # fmt: skip
+    except SiamjaxError as error:
+        _LOG.info("no embedding.png: %s", error)

@@ -1,0 +1,1 @@
+"""A finished run, opened for use by all that judges or asks it."""

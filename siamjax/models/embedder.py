@@ -1,0 +1,74 @@
+"""Windows -> points with finished weights, in chunks of one shape: one program."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from siamjax.data import features
+from siamjax.models import moments
+from siamjax.models.encoder import Encoder
+from siamjax.models.norm import FinalStats
+from siamjax.types import Baseline
+
+CHUNK = 128
+
+
+def cut_windows(counts, windows, length):
+    """Counts `[N, T, F]` of windows, from all sessions' `[S, bins, F]`, on the host."""
+    views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
+    return np.moveaxis(views[windows.session, windows.start], -1, 1)
+
+
+def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
+    """Compiles how points are made of windows:
+
+    `embed(params, final, scaler, counts [N, T, F], baseline [N, F]) -> {head: [N, E]}`
+
+    Weights, statistics and the `types.Scaler` are arguments, so one compiled function
+    serves every training whose encoder is the same, whatever its units are.
+
+    An encoder with `by_session` reads the windows of a session (those with one
+    baseline) against the statistics of its windows among the N, not against `final`.
+    """
+
+    @jax.jit
+    def embed_chunk(params, final, scaler, counts, baseline):
+        x = features.features(counts, baseline, scaler)
+        lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
+        group = jnp.arange(x.shape[0]) if encoder.by_session else None
+        points = encoder.apply(params, x, lengths, final, group=group, train=False)
+        return encoder.beside(points, x, lengths)
+
+    def embed(params, final, scaler, counts, baseline):
+        parts, n, of_windows = [], len(counts), None
+        if encoder.by_session and n:
+            of_windows = _of_sessions(scaler, counts, baseline)
+        for start in range(0, max(n, 1), CHUNK):
+            rows = slice(start, start + CHUNK)
+            cut_baseline = Baseline(*(_fill(x[rows]) for x in baseline))
+            if of_windows is not None:
+                final = FinalStats({k: _fill(v[rows]) for k, v in of_windows.items()})
+            points = embed_chunk(
+                params, final, scaler, _fill(counts[rows]), cut_baseline
+            )
+            parts.append(jax.device_get(points))
+        joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        return {head: x[:n] for head, x in joined.items()}
+
+    return embed
+
+
+def _of_sessions(scaler, counts, baseline):
+    """Mean and variance `[N, F]` of the features of each window's session."""
+    _, group = np.unique(baseline.mean, axis=0, return_inverse=True)
+    x = features.features(counts, baseline, scaler)
+    mean, variance = moments.of_groups(x, np.ones(x.shape[:2], bool), group.ravel())
+    return dict(mean=np.asarray(mean), variance=np.asarray(variance))
+
+
+def _fill(array):
+    """Zeros behind the rows, up to CHUNK."""
+    array = np.asarray(array)
+    return np.pad(array, [(0, CHUNK - len(array))] + [(0, 0)] * (array.ndim - 1))
