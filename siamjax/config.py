@@ -1,0 +1,172 @@
+"""The config of a training as typed, frozen records, read once at the edge.
+
+configs/default.py says what each field means and shows its value; here stand the types
+and what is allowed. `from_dict` makes the records of the `ml_collections.ConfigDict`
+that a command was given, or of a run's config.json, and names the field that does not
+fit. Checks that need the data (does it have that fold?) stand where the data is read.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from siamjax.types import UsageError
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+AtLeast0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+record = pydantic.dataclasses.dataclass(
+    frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid")
+)
+
+
+@record
+class DataConfig:
+    """Which prepared data, how it is cut into windows, what its captures are for."""
+
+    dir: str
+    bin_s: Above0
+    bins: Positive
+    hop_s: AtLeast0
+    baseline_s: AtLeast0
+    baseline: Literal["session", "none"] = "session"  # older runs have no such field
+    floor: AtLeast0
+    clip: AtLeast0
+    test_captures: tuple[str, ...] = ()  # older runs have no such field
+    valid_captures: tuple[str, ...] = ()  # the same
+    folds: Positive
+    test_fold: int
+    valid_fold: int
+    novel_valid: tuple[str, ...]
+    novel: tuple[str, ...]
+
+
+@record
+class BatchConfig:
+    """What a batch is made of."""
+
+    conditions: Positive
+    made_up: NotNegative
+    per_condition: Positive
+    batch_from: Literal["all", "one_session"]
+    tuples: Literal["all", "pairs", "triplets", "branches"]
+    similar: Share
+
+
+@record
+class MadeUpConfig:
+    """How windows of a made-up condition are changed."""
+
+    kinds: tuple[str, ...]
+    share: tuple[Share, Share]
+    strength: AtLeast0
+    severity: tuple[AtLeast0, AtLeast0]
+    on_off: Share
+    ramp: Share
+    mixed: Share
+
+
+@record
+class EncoderConfig:
+    """The trunk that all heads read."""
+
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    bidirectional: bool
+    pooling: Literal["mean_max", "last", "attention"]
+    clip: AtLeast0 = 0.0  # older runs have no such field and did not clip
+    norm: str
+    momentum: Share
+    frozen_share: Share
+
+
+@record
+class HeadConfig:
+    """One head, its loss and what stands beside its point."""
+
+    dim: Positive
+    norm: Literal["unit", "sigmoid", "none"]
+    loss: str
+    weight: float
+    features: str
+    statistics_weight: AtLeast0
+
+
+@record
+class OptimizerConfig:
+    """AdamW with a warm-up and a cosine decay, behind gradient clipping."""
+
+    learning_rate: Above0
+    warmup: NotNegative
+    final: AtLeast0
+    weight_decay: AtLeast0
+    clip_norm: Above0
+
+
+@record
+class Config:
+    """All of configs/default.py. A head that is None is switched off."""
+
+    seed: int
+    steps: Positive
+    platform: Literal["", "cpu", "gpu", "tpu", "cuda", "rocm"]
+    data: DataConfig
+    batch: BatchConfig
+    made_up: MadeUpConfig
+    encoder: EncoderConfig
+    heads: dict[str, HeadConfig | None]
+    decide_with: str
+    optimizer: OptimizerConfig
+    log_every: Positive
+    evaluate_every: Positive
+    draws: Positive
+    trace_frames: NotNegative
+    trace_windows: Positive
+
+    @property
+    def active_heads(self) -> dict[str, HeadConfig]:
+        """The heads that are switched on."""
+        return {name: head for name, head in self.heads.items() if head is not None}
+
+
+def from_dict(plain: Mapping[str, Any]) -> Config:
+    """The records of a config given as nested mappings.
+
+    Args:
+      plain: `ConfigDict.to_dict()`, or what `to_plain` gave; lists stand for tuples.
+    Raises:
+      UsageError: a field is missing, is none of `Config`, or has a value that is not
+        allowed; the line names the field, the value, and what is allowed.
+    """
+    return validated(Config, plain)
+
+
+def validated(kind: type, plain: Mapping[str, Any], prefix: str = "config") -> Any:
+    """A record of `kind` made of nested mappings; raises as `from_dict` does."""
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(dict(plain))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(_line(prefix, first)) from None
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A record as JSON has it: nested dicts, lists in place of tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _line(prefix, error):
+    """One line for an error of pydantic: the field, its value, what is allowed."""
+    field = ".".join([prefix, *map(str, error["loc"])])
+    if error["type"] == "missing":
+        return f"{field} is missing: configs/default.py shows every field"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{field} is no field of the config: configs/default.py shows them all"
+    allowed = error["msg"].replace("Input should be", "it must be")
+    return f"{field} is {error['input']!r}: {allowed}"
