@@ -1,6 +1,7 @@
-"""Names what happens in captures: siamjax-identify --workdir=runs/first CAPTURE
+"""Says which condition held when: siamjax-identify --workdir=runs/first CAPTURE
 
-Of a run that was trained on counters, in tables of counters.
+CAPTURE is a file, or a folder whose captures are all read. A run that was trained on
+counters reads tables of counters.
 """
 
 from absl import flags
@@ -36,10 +37,10 @@ def main(argv):
         raise UsageError("give --baseline or --baseline_capture, not both")
     from siamjax.identification import examples, identify
 
-    failures = identify.identify(
+    failures = identify.identify_captures(
         _WORKDIR.value,
         argv[1:],
-        places=tuple(examples.parse_flag(text) for text in _EXAMPLE.value),
+        places=tuple(examples.parse_place(text) for text in _EXAMPLE.value),
         examples_csv=_EXAMPLES.value,
         baseline_s=_BASELINE.value,
         baseline_capture=_BASELINE_CAPTURE.value,

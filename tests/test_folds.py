@@ -120,7 +120,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
         assert set(fold.splits.role[captures]) == {TRAIN}
         assert np.isfinite(fold.unknown) and len(fold.novel_gap)
 
-    identify.identify(tmp_path, [CAPTURE])
+    identify.identify_captures(tmp_path, [CAPTURE])
     assert "blocked_005" in capsys.readouterr().out
 
 
@@ -133,4 +133,4 @@ def test_folds_that_set_next_to_nothing_aside_identify_too(tmp_path, captures, c
     folds.train(config, tmp_path / "run")
     evaluate.evaluate(tmp_path / "run")
     assert ("no fold sets a capture" in caplog.text) == (captures == 1)
-    identify.identify(tmp_path / "run", [CAPTURE])
+    identify.identify_captures(tmp_path / "run", [CAPTURE])

@@ -42,9 +42,13 @@ def evidence(rows, deviation):
     rows = np.array(rows, float)
     n = len(rows)
     return decide.Evidence(
-        np.arange(n, dtype=float), n + 15.0, rows,
-        np.tile([0, 1], (n, 1)), np.array(deviation, float),
-    )  # fmt: skip
+        names=("normal", "blocked"),
+        start_s=np.arange(n, dtype=float),
+        end_s=n + 15.0,
+        distances=rows,
+        nearest=np.tile([0, 1], (n, 1)),
+        deviation=np.array(deviation, float),
+    )
 
 
 def names(spans):
@@ -53,7 +57,7 @@ def names(spans):
 
 def test_a_fault_begins_where_its_first_window_says():
     seen = evidence([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10, [0.1] * 10 + [1.0] * 10)
-    first, second = decide.timeline(seen, ("normal", "blocked"), ["a@1", "b@2"], RULE)
+    first, second = decide.find_spans(seen, RULE, ["a@1", "b@2"])
     assert names([first, second]) == ["normal", "blocked"]
     assert (first.start_s, first.end_s) == (0.0, 12.0)
     assert (second.start_s, second.end_s) == (12.0, 35.0)
@@ -64,10 +68,10 @@ def test_a_fault_begins_where_its_first_window_says():
 def test_one_odd_window_changes_nothing_and_a_far_one_is_unknown():
     rows = [[0.2, 2.0]] * 6 + [[2.0, 0.3]] + [[0.2, 2.0]] * 6
     seen = evidence(rows, [0.1] * 13)
-    assert names(decide.timeline(seen, ("normal", "blocked"), None, RULE)) == ["normal"]
+    assert names(decide.find_spans(seen, RULE)) == ["normal"]
     rows = [[0.2, 2.0]] * 6 + [[3.0, 3.0]] * 6
     seen = evidence(rows, [0.1] * 6 + [1.0] * 6)
-    got = names(decide.timeline(seen, ("normal", "blocked"), None, RULE))
+    got = names(decide.find_spans(seen, RULE))
     assert got == ["normal", "unknown"]
 
 
@@ -75,30 +79,27 @@ def test_the_fading_echo_of_a_fault_is_recovering():
     rows = [[0.2, 2.0]] * 5 + [[2.0, 0.3]] * 6 + [[3.0, 3.0]] * 6 + [[0.2, 2.0]] * 6
     loud = evidence(rows, [0.1] * 5 + [1.0] * 6 + [1.0] * 6 + [0.1] * 6)
     fading = evidence(rows, [0.1] * 5 + [1.0] * 6 + [0.3] * 6 + [0.1] * 6)
-    order = ("normal", "blocked")
-    assert names(decide.timeline(loud, order, None, RULE)) == [
+    assert names(decide.find_spans(loud, RULE)) == [
         "normal", "blocked", "unknown", "normal",
     ]  # fmt: skip
-    assert names(decide.timeline(fading, order, None, RULE)) == [
+    assert names(decide.find_spans(fading, RULE)) == [
         "normal", "blocked", "recovering", "normal",
     ]  # fmt: skip
 
 
 def test_a_session_too_short_for_a_window_has_no_timeline():
     seen = evidence(np.zeros((0, 2)), [])
-    assert decide.timeline(seen, ("normal", "blocked"), None, RULE) == []
+    assert decide.find_spans(seen, RULE) == []
 
 
 def test_the_rule_learns_threshold_and_offsets():
     rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 30)
     label = Label("blocked", 14.0, 25.0)
-    rule = decide.fit(
-        [(seen, ("normal", "blocked"), (label,))], np.linspace(0.1, 0.5, 9), [1.5, 1.6]
-    )
+    rule = decide.fit_rule([(seen, (label,))], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
     assert 0.5 <= rule.unknown <= 1.5
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
-    spans = decide.timeline(seen, ("normal", "blocked"), None, rule)
+    spans = decide.find_spans(seen, rule)
     assert [(s.start_s, s.condition) for s in spans] == [
         (0.0, "normal"), (14.0, "blocked"), (25.0, "normal"),
     ]  # fmt: skip
@@ -107,9 +108,9 @@ def test_the_rule_learns_threshold_and_offsets():
 def test_faults_of_one_name_do_not_shift_each_other():
     """Two faults far apart: each onset is learnt from its own stretch."""
     rows = ([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10) * 2 + [[0.2, 2.0]] * 10
-    seen, order = evidence(rows, [0.1] * 50), ("normal", "blocked")
+    seen = evidence(rows, [0.1] * 50)
     labels = Label("blocked", 14.0, 25.0), Label("blocked", 34.0, 45.0)
-    rule = decide.fit([(seen, order, labels)], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
+    rule = decide.fit_rule([(seen, labels)], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
 
 
@@ -118,7 +119,7 @@ def test_a_stretch_never_begins_before_the_one_before_it():
     rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 3 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 23)
     rule = RULE._replace(onset_s=6.0, clear_s=-3.0)
-    spans = decide.timeline(seen, ("normal", "blocked"), None, rule)
+    spans = decide.find_spans(seen, rule)
     assert names(spans) == ["normal", "blocked", "normal"]
     edges = [edge for span in spans for edge in (span.start_s, span.end_s)]
     assert edges == sorted(edges) and edges[0] == 0.0
@@ -126,21 +127,21 @@ def test_a_stretch_never_begins_before_the_one_before_it():
 
 def test_the_nearest_example_of_a_name_counts():
     points = np.array([[0.0, 0.0], [1.0, 0.0]])
-    found, order = decide.evidence(
-        points, np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.5]]), ("a", "b", "a"),
-        np.arange(2.0), 2.0, np.zeros(2),
-    )  # fmt: skip
-    assert order == ("a", "b")
-    np.testing.assert_allclose(found.distances[0], [0.5, 1.0])
-    np.testing.assert_array_equal(found.nearest[0], [2, 1])
+    examples = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.5]])
+    compared = decide.compare_windows(
+        points, examples, ("a", "b", "a"), np.arange(2.0), 2.0, np.zeros(2)
+    )
+    assert compared.names == ("a", "b")
+    np.testing.assert_allclose(compared.distances[0], [0.5, 1.0])
+    np.testing.assert_array_equal(compared.nearest[0], [2, 1])
 
 
 def test_examples_are_read_from_flags_and_csv(tmp_path):
-    assert examples.parse_flag("slow=a=b@c.pcap@12.5") == ("slow", "a=b@c.pcap", 12.5)
+    assert examples.parse_place("slow=a=b@c.pcap@12.5") == ("slow", "a=b@c.pcap", 12.5)
     (tmp_path / "x.pcap").touch()
     path = tmp_path / "examples.csv"
     path.write_text("condition,capture,start\nslow,x.pcap,3\nodd,/y.pcap,4.5\n")
-    first, second = examples.read_csv(path)
+    first, second = examples.read_places(path)
     assert first == ("slow", str(tmp_path / "x.pcap"), 3.0)
     assert second == ("odd", "/y.pcap", 4.5)
 
@@ -159,9 +160,9 @@ def test_a_bad_csv_of_examples_says_where(tmp_path, text, says):
     path = tmp_path / "examples.csv"
     path.write_text(text)
     with pytest.raises(UsageError, match=says):
-        examples.read_csv(path)
+        examples.read_places(path)
     with pytest.raises(UsageError, match="there is no"):
-        examples.read_csv(tmp_path / "none.csv")
+        examples.read_places(tmp_path / "none.csv")
 
 
 def test_examples_are_saved_and_joined(tmp_path):
@@ -170,9 +171,9 @@ def test_examples_are_saved_and_joined(tmp_path):
         (examples.Place("a", "c", 1.0),), rng.normal(size=(1, 4, 2)),
         Baseline(np.ones((1, 2)), np.zeros((1, 2))),
     )  # fmt: skip
-    both = examples.join(part, part)
-    examples.save(tmp_path / "e.npz", both)
-    got = examples.load(tmp_path / "e.npz")
+    both = examples.join_examples(part, part)
+    examples.save_examples(tmp_path / "e.npz", both)
+    got = examples.load_examples(tmp_path / "e.npz")
     assert got.places == both.places and got.names == ("a", "a")
     np.testing.assert_array_equal(got.counts, both.counts)
 

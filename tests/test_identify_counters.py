@@ -74,7 +74,7 @@ def test_a_bare_table_is_read_as_in_training(tables, tmp_path, baseline_s):
             tmp_path / name, index=False
         )
         for path in (tables / "tables" / name, tmp_path / name):
-            traffic = sessions.read(path, run)
+            traffic = sessions.read_traffic(path, run)
             np.testing.assert_array_equal(traffic.counts, read.counts[i])
             for got, wanted in zip(traffic.baseline, read.baseline):
                 np.testing.assert_allclose(got, np.asarray(wanted)[i], rtol=1e-6)
@@ -84,7 +84,7 @@ def test_what_a_table_lacks_is_not_measured(tables, tmp_path):
     run, read = opened(config(tables))
     frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
     frame.drop(columns="counter 1").to_csv(tmp_path / "less.csv", index=False)
-    traffic = sessions.read(tmp_path / "less.csv", run)
+    traffic = sessions.read_traffic(tmp_path / "less.csv", run)
     assert traffic.warnings == ("nothing was measured of 1 of 4 columns: counter 1",)
     assert np.isnan(traffic.counts[:, 1]).all()
     np.testing.assert_array_equal(traffic.counts[:, 0], read.counts[0, :, 0])
@@ -103,7 +103,12 @@ def test_a_table_that_cannot_be_named_says_why(tables, tmp_path, frame, reason):
     run, _ = opened(config(tables))
     pd.DataFrame(frame).to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(SiamjaxError, match=f"odd.csv.*{reason}"):
-        sessions.read(tmp_path / "odd.csv", run)
+        sessions.read_traffic(tmp_path / "odd.csv", run)
+
+
+def spans_of(run, traffic, library, rule):
+    """The timeline of a session."""
+    return decide.find_spans(sessions.compare_traffic(run, traffic, library), rule)
 
 
 def mean_feature(run):
@@ -135,7 +140,7 @@ def test_a_table_without_a_value_has_no_verdict(tables, tmp_path, first, end, re
     odd = without(frame, first, end).assign(more=1.0)
     odd.to_csv(tmp_path / "odd.csv", index=False)
     with pytest.raises(readings.NoEvidence, match=f"odd.csv: {reason}"):
-        sessions.read(tmp_path / "odd.csv", run)
+        sessions.read_traffic(tmp_path / "odd.csv", run)
 
 
 def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
@@ -143,12 +148,12 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     mean_feature(run)
     frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
     without(frame, 25, 45).to_csv(tmp_path / "odd.csv", index=False)
-    traffic = sessions.read(tmp_path / "odd.csv", run)
+    traffic = sessions.read_traffic(tmp_path / "odd.csv", run)
     assert "nothing was measured from 1500.0 to 2700.0 s" in traffic.warnings
     place = examples.Place("normal", tables / "tables" / f"{read.sessions[0]}.csv", 0.0)
     rule = decide.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
     chosen = identify._example(place, run, {})
-    calm, blind, after = identify.spans(run, traffic, chosen, rule)
+    calm, blind, after = spans_of(run, traffic, chosen, rule)
     assert (calm.condition, after.condition) == ("normal", "normal")
     assert blind.condition == "unknown" and np.isnan(blind.distance)
     # Windows of 8 rows that lie in it whole.
@@ -166,7 +171,7 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
     def file(i):
         return tables / "tables" / f"{read.sessions[i]}.csv"
 
-    chosen = examples.join(
+    chosen = examples.join_examples(
         *(
             identify._example(examples.Place(name, file(i), at), run, {})
             for name, i, at in (
@@ -177,6 +182,6 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
     )  # fmt: skip
     rule = decide.Rule(unknown=np.inf, penalty=1.0, onset_s=4 * 60.0, clear_s=0.0)
     for i, name in ((4, "condition 1"), (5, "condition 2")):
-        calm, fault = identify.spans(run, sessions.read(file(i), run), chosen, rule)
+        calm, fault = spans_of(run, sessions.read_traffic(file(i), run), chosen, rule)
         assert (calm.condition, fault.condition) == ("normal", name)
         assert abs(fault.start_s - 30 * STEP_S) <= 5 * STEP_S  # of 8 in a window

@@ -23,7 +23,7 @@ def windows(seed=0, classes=4, captures=12, each=4, dims=5, noise=0.7):
 def test_recall_is_the_count_of_right_windows(shots):
     points, condition, capture = windows()
     got = one_shot.one_shot(points, condition, capture, shots=shots, draws=20, seed=3)
-    sets = one_shot.examples(
+    sets = one_shot.draw_examples(
         condition, capture, range(4), shots=shots, draws=20, seed=3
     )
     right, judged = np.zeros(4), np.zeros(4)
@@ -46,7 +46,9 @@ def test_recall_is_the_count_of_right_windows(shots):
 def test_a_capture_that_gives_an_example_is_not_judged():
     points, condition, capture = windows()
     got = one_shot.one_shot(points, condition, capture, draws=30, seed=1)
-    sets = one_shot.examples(condition, capture, range(4), shots=1, draws=30, seed=1)
+    sets = one_shot.draw_examples(
+        condition, capture, range(4), shots=1, draws=30, seed=1
+    )
     for hits, chosen in zip(got.hits, sets):
         used = np.isin(capture, capture[np.concatenate(chosen)])
         np.testing.assert_array_equal(np.isnan(hits), used)
@@ -55,7 +57,7 @@ def test_a_capture_that_gives_an_example_is_not_judged():
 def test_captures_are_drawn_before_windows():
     condition = np.zeros(102, int)
     capture = np.array([0] * 100 + [1, 2])
-    sets = one_shot.examples(condition, capture, [0], shots=1, draws=600, seed=0)
+    sets = one_shot.draw_examples(condition, capture, [0], shots=1, draws=600, seed=0)
     share = np.bincount(capture[[s[0][0] for s in sets]], minlength=3) / 600
     np.testing.assert_allclose(share, 1 / 3, atol=0.06)
 
@@ -144,7 +146,7 @@ def test_with_a_library_examples_come_from_it_and_all_else_is_judged():
     got = one_shot.one_shot(points, condition, capture, draws=30, library=library)
     assert np.isnan(got.hits[:, library]).all()
     assert np.isfinite(got.hits[:, ~library]).all()
-    sets = one_shot.examples(
+    sets = one_shot.draw_examples(
         condition, capture, got.classes, shots=1, draws=30, seed=0, library=library
     )
     assert all(library[rows].all() for chosen in sets for rows in chosen)
@@ -163,7 +165,7 @@ def test_a_condition_outside_the_library_gives_examples_and_keeps_a_capture():
     assert got.classes.tolist() == [0, 1, 2, 3]
     assert np.isnan(got.hits[:, library]).all() and np.isfinite(got.recall).all()
     assert np.isfinite(got.hits[:, (condition == 2) & ~library]).all()
-    sets = one_shot.examples(
+    sets = one_shot.draw_examples(
         condition, capture, got.classes, shots=9, draws=3, seed=0, library=library
     )
     for chosen in sets:

@@ -36,8 +36,8 @@ def some_examples(folder):
     made = examples.Examples(
         (place,), np.zeros((1, 4, 2)), Baseline(np.zeros((1, 2)), np.zeros((1, 2)))
     )
-    examples.save(folder / "examples.npz", made)
-    examples.write_csv(folder / "examples.csv", made)
+    examples.save_examples(folder / "examples.npz", made)
+    examples.write_places(folder / "examples.csv", made)
 
 
 WRITERS = {

@@ -51,7 +51,9 @@ def made(tmp_path_factory):
     counts = np.ones((2, BINS, COLUMNS), np.float32)
     places = tuple(examples.Place(name, "a", 4.0) for name in ("normal", "blocked"))
     normal = Baseline(counts[:, 0], counts[:, 0])
-    examples.save(folder / enrol.EXAMPLES, examples.Examples(places, counts, normal))
+    examples.save_examples(
+        folder / enrol.EXAMPLES, examples.Examples(places, counts, normal)
+    )
     rule = decide.Rule(1.0, 1.0, -0.5, 0.5)._asdict()
     files.write_json(folder / enrol.RULE, rule)
     files.write_json(folder / results.FILE, judged(rule), allow_nan=False)
@@ -95,7 +97,7 @@ def judged(rule):
 
 @pytest.fixture
 def run(made, tmp_path):
-    """A copy to damage: its folder, and what `enrol.stored` is given."""
+    """A copy to damage: its folder, and what `enrol.read_enrolment` is given."""
     folder, opened = made
     for path in folder.iterdir():
         if path.is_file():
@@ -125,7 +127,7 @@ def use(run, name):
         with traced(folder, 2):
             pass
     else:
-        enrol.stored(opened)
+        enrol.read_enrolment(opened)
 
 
 def outcome(run, name):

@@ -18,23 +18,23 @@ def balanced(threshold, known, unknown):
 def test_no_threshold_is_better(seed):
     rng = np.random.default_rng(seed)
     known, unknown = rng.gamma(2, 1, 40).round(1), 1 + rng.gamma(2, 1, 25).round(1)
-    got = unknowns.fit(known, unknown)
+    got = unknowns.fit_threshold(known, unknown)
     best = max(balanced(t, known, unknown) for t in np.arange(-0.05, 20, 0.05))
     assert balanced(got, known, unknown) == pytest.approx(best)
 
 
 def test_the_middle_of_the_gap():
-    assert unknowns.fit([0.1, 0.3], [0.7, 2.0]) == pytest.approx(0.5)
+    assert unknowns.fit_threshold([0.1, 0.3], [0.7, 2.0]) == pytest.approx(0.5)
 
 
 def test_nothing_unknown_to_learn_from():
     known = np.linspace(0, 1, 101)
-    assert unknowns.fit(known, []) == pytest.approx(0.99)
+    assert unknowns.fit_threshold(known, []) == pytest.approx(0.99)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_all_equal_distances(value):
-    got = unknowns.fit([value] * 3, [value] * 2)
+    got = unknowns.fit_threshold([value] * 3, [value] * 2)
     assert 0.0 <= got <= value
     assert unknowns.auroc([value] * 3, [value] * 2) == 0.5
 
@@ -56,9 +56,9 @@ def test_empty_and_broken_input():
     assert np.isnan(unknowns.auroc([], [1.0]))
     assert np.isnan(unknowns.false_positive_rate([1.0], []))
     with pytest.raises(UsageError, match="no known window"):
-        unknowns.fit([], [1.0])
+        unknowns.fit_threshold([], [1.0])
     with pytest.raises(UsageError, match="not all finite"):
-        unknowns.fit([1.0, np.nan], [1.0])
+        unknowns.fit_threshold([1.0, np.nan], [1.0])
 
 
 def test_auroc_as_scikit_learn_has_it():

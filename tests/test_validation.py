@@ -130,5 +130,7 @@ def test_next_to_no_captures_train_evaluate_and_identify(
     json.loads((tmp_path / "run" / "results.json").read_text())
     said = capsys.readouterr().out
     assert ("nothing is judged" in said) == (captures == 1)
-    identify.identify(tmp_path / "run", ["data/testbed/captures/blocked_005.pcap.xz"])
+    identify.identify_captures(
+        tmp_path / "run", ["data/testbed/captures/blocked_005.pcap.xz"]
+    )
     assert "blocked_005" in capsys.readouterr().out

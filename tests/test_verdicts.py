@@ -41,7 +41,7 @@ def run(monkeypatch):
         Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )  # fmt: skip
     monkeypatch.setattr(runs, "open_run", lambda workdir: made)
-    monkeypatch.setattr(enrol, "stored", lambda opened: (normal, RULE))
+    monkeypatch.setattr(enrol, "read_enrolment", lambda opened: (normal, RULE))
     return made
 
 
@@ -95,13 +95,13 @@ def test_a_capture_that_was_not_read_has_no_verdict(
 ):
     records, link, causes = UNREAD[kind]
     path = write(tmp_path / "x.pcap", records, link=link)
-    assert identify.identify("", [path]) == 1
+    assert identify.identify_captures("", [path]) == 1
     assert capsys.readouterr().out == ""
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"{path}: no verdict: no message read: ")
     assert all(f"{count} {cause}" in line for cause, count in causes.items())
 
-    assert identify.identify("", [path], as_json=True) == 1
+    assert identify.identify_captures("", [path], as_json=True) == 1
     assert json.loads(capsys.readouterr().out) == dict(
         capture=str(path), error="no message read", packets=len(records),
         not_read=causes,
@@ -112,21 +112,26 @@ def test_a_capture_that_was_not_read_has_no_verdict(
 def test_a_baseline_without_a_message_gives_no_verdict(frame, run, tmp_path):
     path = write(tmp_path / "x.pcap", others(frame, 0, BASELINE_S) + calls(BASELINE_S))
     with pytest.raises(readings.NoEvidence, match="nothing read in its first 12 s"):
-        sessions.read(path, run)
+        sessions.read_traffic(path, run)
     # The same file with a baseline of its own, or a longer one, can be named.
     calm = write(tmp_path / "calm.pcap", calls())
-    baseline = sessions.baseline_of(readings.read(calm, run).counts, run)
-    assert len(sessions.read(path, run, baseline=baseline).counts) >= 2 * SPAN_S - 2
-    assert sessions.read(path, run, baseline_s=23.0).baseline.mean.any()
+    baseline = sessions.measure_baseline(readings.read_file(calm, run).counts, run)
+    assert (
+        len(sessions.read_traffic(path, run, baseline=baseline).counts)
+        >= 2 * SPAN_S - 2
+    )
+    assert sessions.read_traffic(path, run, baseline_s=23.0).baseline.mean.any()
 
 
 def test_what_was_read_is_named_without_a_word(run, tmp_path):
-    assert sessions.read(write(tmp_path / "x.pcap", calls()), run).warnings == ()
+    assert (
+        sessions.read_traffic(write(tmp_path / "x.pcap", calls()), run).warnings == ()
+    )
 
 
 def test_silence_after_messages_is_evidence(run, tmp_path, capsys):
     path = write(tmp_path / "x.pcap", [*calls(0, 20), others(ARP)[-1]])
-    assert identify.identify("", [path]) == 0
+    assert identify.identify_captures("", [path]) == 0
     out = capsys.readouterr().out
     assert "note: there was no packet from 19.5 to 39.5 s" in out
     assert out.splitlines()[2].split()[:4] == ["0.0", "-", "39.5", "s"]
@@ -145,7 +150,7 @@ def test_messages_that_end_while_packets_go_on_are_no_silence(
     rest, says, run, tmp_path, capsys
 ):
     path = write(tmp_path / "x.pcap", calls(0, 20) + rest)
-    assert identify.identify("", [path], as_json=True) == 0
+    assert identify.identify_captures("", [path], as_json=True) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     said = "; ".join(rows[0]["warnings"])
     assert "no message was read, but there were packets, from 19.5 to " in said
@@ -155,7 +160,7 @@ def test_messages_that_end_while_packets_go_on_are_no_silence(
 def test_a_damaged_or_cut_capture_says_so_beside_its_verdict(run, tmp_path, capsys):
     path = write(tmp_path / "x.pcap", calls())
     path.write_bytes(path.read_bytes()[:-5])
-    assert identify.identify("", [path], plot=str(tmp_path / "x.html")) == 0
+    assert identify.identify_captures("", [path], plot=str(tmp_path / "x.html")) == 0
     assert "1 truncated (files cut inside a record)" in capsys.readouterr().out
     assert "1 truncated" in (tmp_path / "x.html").read_text(encoding="utf-8")
 
@@ -168,7 +173,7 @@ def test_messages_without_a_transaction_are_said_where_they_are_many(
     for i in range(0, len(records), every):
         time_ns, frame = records[i]
         records[i] = time_ns, frame.replace(b"CSeq", b"XSeq")
-    warnings = sessions.read(write(tmp_path / "x.pcap", records), run).warnings
+    warnings = sessions.read_traffic(write(tmp_path / "x.pcap", records), run).warnings
     said = f"not read: {len(records) // every} unnamed (messages that do not name their"
     assert any(said in warning for warning in warnings) == says
     assert len(warnings) == says
@@ -179,7 +184,7 @@ def test_a_server_that_is_not_known_is_said(run, tmp_path):
         (time_ns, build.sip_frame(build.request("OPTIONS", f"call-{i}"), ident=i + 1))
         for i, (time_ns, _) in enumerate(others(ARP))
     ]
-    traffic = sessions.read(write(tmp_path / "x.pcap", pings), run)
+    traffic = sessions.read_traffic(write(tmp_path / "x.pcap", pings), run)
     assert traffic.warnings[0].startswith("its server is unclear")
 
 
@@ -187,9 +192,9 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
     near = np.zeros((3, len(columns.SIP)))
     run.normal = Baseline(near + 0.01 * np.arange(3)[:, None], near)
     path, plot = write(tmp_path / "x.pcap", calls()), str(tmp_path / "x.html")
-    identify.identify("", [path])
-    identify.identify("", [path], baseline_capture=path)
-    identify.identify("", [path], as_json=True, plot=plot)
+    identify.identify_captures("", [path])
+    identify.identify_captures("", [path], baseline_capture=path)
+    identify.identify_captures("", [path], as_json=True, plot=plot)
     *text, row = capsys.readouterr().out.splitlines()
     assert sum("seems to start in a fault" in line for line in text) == 2
     assert "seems to start in a fault" in json.loads(row)["warnings"][0]
@@ -200,19 +205,19 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
 def test_one_bad_capture_does_not_stop_the_others(
     run, tmp_path, capsys, caplog, monkeypatch
 ):
-    read = sessions.read
+    read = sessions.read_traffic
 
     def fail(path, *args, **options):
         if path == "broken":
             raise ValueError("two\nlines")
         return read(path, *args, **options)
 
-    monkeypatch.setattr(sessions, "read", fail)
+    monkeypatch.setattr(sessions, "read_traffic", fail)
     calm = write(tmp_path / "calm.pcap", calls())
     arp = write(tmp_path / "arp.pcap", others(ARP))
     none, plot = tmp_path / "none.pcap", tmp_path / "all.html"
     captures = [arp, "broken", calm, none]
-    assert identify.identify("", captures, plot=str(plot)) == 3
+    assert identify.identify_captures("", captures, plot=str(plot)) == 3
     assert capsys.readouterr().out.startswith(f"{calm}\n")
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(":")[0] for line in lines] == [str(arp), "broken", str(none)]
@@ -228,20 +233,20 @@ def test_an_example_or_baseline_that_was_not_read_is_refused(run, tmp_path):
     )
     place = examples.Place("slow", str(arp), 20.0)
     with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
-        identify.identify("", [calm], places=[place])
+        identify.identify_captures("", [calm], places=[place])
     table = tmp_path / "examples.csv"
     table.write_text("condition,capture,start\nslow,arp.pcap,20\n")
     with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
-        identify.identify("", [calm], examples_csv=table)
+        identify.identify_captures("", [calm], examples_csv=table)
     with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
-        identify.identify("", [calm], baseline_capture=arp)
+        identify.identify_captures("", [calm], baseline_capture=arp)
 
 
 @pytest.mark.parametrize("seconds", [0.0, np.nan, np.inf])
 def test_a_baseline_is_a_number_of_seconds(seconds, run, tmp_path):
     path = write(tmp_path / "x.pcap", calls())
     with pytest.raises(UsageError, match="--baseline"):
-        sessions.read(path, run, baseline_s=seconds)
+        sessions.read_traffic(path, run, baseline_s=seconds)
 
 
 def test_names_of_strangers_cannot_write_to_the_terminal(run, tmp_path, capsys, caplog):
@@ -249,12 +254,14 @@ def test_names_of_strangers_cannot_write_to_the_terminal(run, tmp_path, capsys, 
     bad = tmp_path / "c\x1b[0m\n.pcap"
     place = examples.Place("slow\x1b]0;\n" + 700 * "x", str(path), 25.0)
     for plot in ("x.html", "x.png"):
-        identify.identify("", [path, bad], places=[place], plot=str(tmp_path / plot))
+        identify.identify_captures(
+            "", [path, bad], places=[place], plot=str(tmp_path / plot)
+        )
     out = capsys.readouterr().out
     said = out + "".join(record.getMessage() for record in caplog.records)
     assert "\x1b" not in said and "\\x1b[31m\\nb\\udcff.pcap" in out
     assert max(map(len, out.splitlines())) < 220 + len(str(tmp_path))
-    identify.identify("", [path], places=[place], as_json=True)
+    identify.identify_captures("", [path], places=[place], as_json=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows[0]["capture"] == str(path)
 
@@ -264,25 +271,29 @@ def evidence(rows):
     rows = np.array(rows, float)
     n = len(rows)
     return decide.Evidence(
-        np.arange(n, dtype=float), n + 15.0, rows, np.tile([0, 1], (n, 1)),
-        np.where(rows[:, 1] < 1, 1.0, 0.1),
-    )  # fmt: skip
+        names=("normal", "blocked"),
+        start_s=np.arange(n, dtype=float),
+        end_s=n + 15.0,
+        distances=rows,
+        nearest=np.tile([0, 1], (n, 1)),
+        deviation=np.where(rows[:, 1] < 1, 1.0, 0.1),
+    )
 
 
 @pytest.mark.parametrize("unknown", [1.0, np.inf])
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
 def test_a_distance_that_is_not_finite_gives_no_name(odd, unknown):
-    order, rule = ("normal", "blocked"), RULE._replace(unknown=unknown)
+    rule = RULE._replace(unknown=unknown)
     all_odd = evidence([[odd, odd]] * 5)
-    (span,) = decide.timeline(all_odd, order, ["a", "b"], rule)
+    (span,) = decide.find_spans(all_odd, rule, ["a", "b"])
     assert span.condition == "unknown" and span.example == ""
     assert np.isnan(span.distance) and np.isnan(span.margin)
     # Not recovering either, and the windows before keep their names.
     rows = [[0.2, 2.0]] * 8 + [[2.0, 0.3]] * 8 + [[odd, odd]] * 8
-    got = decide.timeline(evidence(rows), order, ["a", "b"], rule)
+    got = decide.find_spans(evidence(rows), rule, ["a", "b"])
     assert [s.condition for s in got] == ["normal", "blocked", "unknown"]
     # Nor does the one name that has no distance hide the other.
-    (span,) = decide.timeline(evidence([[odd, 0.3]] * 5), order, ["a", "b"], rule)
+    (span,) = decide.find_spans(evidence([[odd, 0.3]] * 5), rule, ["a", "b"])
     assert span.condition == "blocked" and np.isnan(span.margin)
 
 
@@ -292,7 +303,7 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
     }
     path = write(tmp_path / "x.pcap", calls())
     for as_json in (True, False):
-        identify.identify("", [path], as_json=as_json)
+        identify.identify_captures("", [path], as_json=as_json)
     row, *text = capsys.readouterr().out.splitlines()
     row = json.loads(row, parse_constant=pytest.fail)
     assert row["condition"] == "unknown" and row["distance"] is None
@@ -312,13 +323,13 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
     npz, rule = tmp_path / enrol.EXAMPLES, tmp_path / enrol.RULE
     good = json.dumps(RULE._asdict()).encode()
 
-    examples.save(npz, part)
+    examples.save_examples(npz, part)
     saved = npz.read_bytes()
 
     def stored(damage=lambda data: data, rule_bytes=good):
         npz.write_bytes(damage(saved))
         rule.write_bytes(rule_bytes)
-        return enrol.stored(made)
+        return enrol.read_enrolment(made)
 
     assert stored()[1] == RULE
     for damage in (
@@ -357,7 +368,7 @@ def test_a_damaged_table_of_examples_is_one_line(row, tmp_path):
     path = tmp_path / "examples.csv"
     path.write_bytes(b"condition,capture,start\n" + row + b"\n")
     with pytest.raises(SiamjaxError, match=r"examples\.csv") as raised:
-        examples.read_csv(path)
+        examples.read_places(path)
     assert len(str(raised.value)) < 400 + len(str(path))
 
 
@@ -366,6 +377,57 @@ def test_a_table_of_examples_is_safe_in_a_spreadsheet(tmp_path):
         examples.Place(name, f"@{name}.pcap", 3.0) for name in ("=1+1", "'=x", "calm")
     )
     path = tmp_path / "examples.csv"
-    examples.write_csv(path, examples.Examples(places, None, None))
+    examples.write_places(path, examples.Examples(places, None, None))
     assert "\n=" not in path.read_text() and ",@" not in path.read_text()
-    assert tuple(examples.read_csv(path)) == places
+    assert tuple(examples.read_places(path)) == places
+
+
+def test_one_capture_is_identified_as_records(run, tmp_path):
+    path = write(tmp_path / "x.pcap", calls())
+    spans, traffic = identify.identify_capture(run, path)
+    assert [(s.condition, s.start_s) for s in spans] == [("normal", 0.0)]
+    assert traffic.name == "x" and traffic.warnings == ()
+    places = [("calm", str(path), 20.0)]
+    both = identify.open_reference(run, places=places).examples
+    assert both.names == ("normal", "calm")
+    for options in (dict(places=places), dict(examples=places), dict(examples=both)):
+        (span,), _ = identify.identify_capture(run, path, **options)
+        assert (span.condition, span.example) == ("calm", "x.pcap@20")
+
+
+def test_a_folder_is_read_in_order_of_name(run, tmp_path, capsys, caplog):
+    folder = tmp_path / "folder"
+    (folder / "b").mkdir(parents=True)
+    names = ("c.pcap", "a.PCAPNG", "b/x.cap.gz", "d.pcap1")
+    for name in (*names, ".hidden.pcap", "labels.csv", "notes.txt"):
+        (folder / name).touch()
+    listed = identify.list_captures([tmp_path / "y", folder], is_table=False)
+    assert listed[0] == tmp_path / "y"  # a file is taken whatever its name is
+    assert listed[1:] == [folder / name for name in sorted(names)]
+    assert identify.list_captures([folder], is_table=True) == [folder / "labels.csv"]
+    write(folder / "c.pcap", calls())
+    assert identify.identify_captures("", [folder]) == 3
+    assert capsys.readouterr().out.startswith(f"{folder / 'c.pcap'}\n")
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ")[0] for line in lines] == [
+        str(folder / name) for name in sorted(names) if name != "c.pcap"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("captures", "options", "says"),
+    [
+        (["-"], {}, r"standard input \(-\) cannot be read"),
+        (["empty"], {}, "empty holds no file that ends in .pcap"),
+        (["x.pcap"], dict(plot="x.gif"), "does not end in .html"),
+        (["x.pcap"], dict(plot="/proc/x.html"), "/proc/x.html cannot be written"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_capture_is_read(
+    captures, options, says, run, tmp_path, monkeypatch
+):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sessions, "read_traffic", pytest.fail)
+    with pytest.raises(UsageError, match=says):
+        identify.identify_captures("", captures, **options)

@@ -66,7 +66,7 @@ def onsets(cell, workdir):
     library = splits.of("test", splits.conditions)
     classes = np.unique(library.condition)
     of_library = points(library)
-    sets = one_shot.examples(
+    sets = one_shot.draw_examples(
         library.condition, library.session, classes, shots=1, draws=_DRAWS.value, seed=0
     )
     ends_s = times()

@@ -215,7 +215,7 @@ def of_runs(folder):
 
     def read(path):
         if path.name in (enrol.EXAMPLES, enrol.RULE):
-            enrol.stored(ready)
+            enrol.read_enrolment(ready)
         elif path.name == "results.json":
             if (results := visualize.read_results(run))["shots"]:
                 config = run_config.read(run)

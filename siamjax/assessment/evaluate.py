@@ -54,13 +54,13 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
                 f"{data} has no capture to judge {workdir} by: give captures that it "
                 "was not trained on"
             )
-        chosen, rule = enrol.stored(run)
+        chosen, rule = enrol.read_enrolment(run)
         folder = evaluation_folder(workdir, data, splits.sha256)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         chosen, rule, unseen = enrolled(run, splits)
         folder = workdir
-        examples.write_csv(folder / "examples.csv", chosen)
+        examples.write_places(folder / "examples.csv", chosen)
     report = recalls(run, splits, folder) if judgeable else results.nothing()
     verdicts = identified(run, splits, chosen, rule)
     report |= dict(
@@ -101,7 +101,7 @@ def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any
     opened = out_of_fold.open_folds(run)
     rule = out_of_fold.rule(opened)
     chosen = out_of_fold.default_examples(opened, run, splits)
-    enrol.store(run, chosen, rule)
+    enrol.write_enrolment(run, chosen, rule)
     verdicts = [
         row
         for fold in opened
@@ -165,8 +165,8 @@ def identified(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
         if len(labels) > 1:  # which of them would be the right one?
             continue
         label = labels[0] if labels and labels[0].condition != NORMAL else None
-        seen, order = enrol.session_evidence(run, splits, i, chosen)
-        spans = decide.timeline(seen, order, None, rule)
+        evidence = enrol.session_evidence(run, splits, i, chosen)
+        spans = decide.find_spans(evidence, rule)
         name, near = splits.sessions[i], near_s(run.config)
         rows.append(tally.judge(name, spans, label, chosen.names, near))
     return rows

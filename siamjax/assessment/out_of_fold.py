@@ -37,7 +37,7 @@ class Fold(NamedTuple):
         window of a known condition."""
         if not len(self.known_gap):
             return None
-        return unknowns.fit(self.known_gap, self.novel_gap)
+        return unknowns.fit_threshold(self.known_gap, self.novel_gap)
 
 
 def open_folds(run: runs.Run) -> list[Fold]:
@@ -51,7 +51,7 @@ def open_folds(run: runs.Run) -> list[Fold]:
         fold = runs.open_run(workdir)
         splits = runs.read_data(fold)
         names = splits.conditions[: splits.known]
-        chosen = enrol.medoids(fold, splits, names, (TRAIN,))
+        chosen = enrol.choose_medoids(fold, splits, names, (TRAIN,))
         opened.append(Fold(fold, splits, chosen, *_gaps(fold, splits)))
     if not any(len(fold.known_gap) for fold in opened):
         _LOG.warning(
@@ -73,15 +73,17 @@ def _gaps(run, splits, unseen=True):
     windows = splits.of(VALID, names * unseen + splits.novel_valid)
     training = splits.of(TRAIN, names)
     library = np.arange(len(windows.start) + len(training.start)) >= len(windows.start)
-    return enrol.gaps(run, splits, join([windows, training]), library & unseen)
+    return enrol.nearest_distances(
+        run, splits, join([windows, training]), library & unseen
+    )
 
 
 def rule(opened: list[Fold]) -> decide.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
-    return decide.fit(
+    return decide.fit_rule(
         [
             (
-                *enrol.session_evidence(fold.run, fold.splits, i, fold.examples),
+                enrol.session_evidence(fold.run, fold.splits, i, fold.examples),
                 fold.splits.labels[i],
             )
             for fold in opened

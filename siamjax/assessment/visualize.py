@@ -255,7 +255,7 @@ def look(workdir, found):
     """Timelines of the test captures and pictures of their traffic."""
     run = runs.open_run(workdir, checkpoints.BEST)
     splits = runs.read_data(run)
-    chosen, rule = enrol.stored(run)
+    chosen, rule = enrol.read_enrolment(run)
     verdicts = found["identification"]["captures"]
     right = {row["capture"]: row["right"] for row in verdicts}
     return dict(
@@ -269,12 +269,12 @@ def timelines(run, splits, chosen, rule, right):
     origins = [f"{place.capture}@{place.start_s:g}" for place in chosen.places]
     out = []
     for i in np.flatnonzero(splits.role == TEST):
-        seen, order = enrol.session_evidence(run, splits, i, chosen)
-        spans = decide.timeline(seen, order, origins, rule)
+        evidence = enrol.session_evidence(run, splits, i, chosen)
+        spans = decide.find_spans(evidence, rule, origins)
         name = splits.sessions[i]
         out.append(
             page.timeline(
-                name, spans, splits.labels[i], end_s=float(seen.end_s),
+                name, spans, splits.labels[i], end_s=float(evidence.end_s),
                 right=right.get(name),
             )
         )  # fmt: skip

@@ -91,7 +91,9 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
     known = np.unique(conditions[~is_novel])
     out = np.full((draws, len(points)), np.nan)
     for draw, chosen in enumerate(
-        one_shot.examples(conditions, captures, known, shots=1, draws=draws, seed=seed)
+        one_shot.draw_examples(
+            conditions, captures, known, shots=1, draws=draws, seed=seed
+        )
     ):
         rows = np.concatenate(chosen)
         others = ~np.isin(captures, captures[rows])

@@ -72,7 +72,7 @@ def one_shot(
     require(
         len(classes) and draws > 0, "there is no condition, or no draw, to judge by"
     )
-    sets = examples(
+    sets = draw_examples(
         conditions, captures, classes, shots=shots, draws=draws, seed=seed,
         library=library,
     )  # fmt: skip
@@ -127,7 +127,7 @@ def recognised(result):
     return _share(np.where(judged, result.hits, 0.0).sum(0), judged.sum(0))
 
 
-def examples(conditions, captures, classes, *, shots, draws, seed, library=None):
+def draw_examples(conditions, captures, classes, *, shots, draws, seed, library=None):
     """`draws` lists with, for each class, the rows `[<= shots]` of its examples."""
     rng, by_class = np.random.default_rng(seed), []
     for c in classes:

@@ -8,7 +8,7 @@ from siamjax.checks import require
 QUANTILE = 0.99
 
 
-def fit(known, unknown):
+def fit_threshold(known, unknown):
     """The distance to the nearest example beyond which a window is called unknown.
 
     It maximises the balanced accuracy, half the share of known windows at or below it

@@ -1,17 +1,25 @@
-"""The rule that turns a session's points into a timeline, and how it is learnt.
+"""The rule that turns the distances of a session's windows into a timeline.
 
-All numbers of the rule come from validation captures: from what distance on a window is
-unknown, what a change of mind costs, and how far behind a window's start a change lies.
+All numbers of the rule are learnt from validation captures: from which distance on a
+window is unknown, what a change of condition costs, and how much later than the start
+of its first window a condition begins.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax import forms
-from siamjax.evaluation import unknowns
-from siamjax.identification.timeline import RECOVERING, UNKNOWN, Span, decode, runs
-from siamjax.types import NORMAL
+from siamjax.evaluation import pairwise, unknowns
+from siamjax.identification.timeline import (
+    RECOVERING,
+    UNKNOWN,
+    Span,
+    decode,
+    stretches,
+)
+from siamjax.types import NORMAL, Label
 
 # Between the windows of a timeline: finer than in training, for the onset.
 HOP_S = 1.0
@@ -21,15 +29,26 @@ FADING = 0.6
 
 
 class Rule(NamedTuple):
-    """What identification knows beside the examples."""
+    """What identification knows besides the examples."""
 
     unknown: float  # distance beyond which the nearest example does not count
     penalty: float  # cost of a change of condition, in the same unit
-    onset_s: float  # from the first window of a condition to its onset
-    clear_s: float  # from the first window after a condition to its end
+    onset_s: float  # from the start of a fault's first window to its onset
+    clear_s: float  # from the start of the first window after a fault to its end
 
 
-def read_rule(value: Any) -> Rule:
+class Evidence(NamedTuple):
+    """The distances of a session's N windows to the examples of K names."""
+
+    names: tuple[str, ...]  # K
+    start_s: np.ndarray  # [N] of windows, after the first packet
+    end_s: float  # of the session
+    distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
+    nearest: np.ndarray  # [N, K] which example that is
+    deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
+
+
+def rule_from_json(value: Any) -> Rule:
     """The `Rule` of a JSON object; raises ValueError where it is none."""
     forms.check(value, {name: float for name in Rule._fields})
     rule = Rule(**{name: float(value[name]) for name in Rule._fields})
@@ -38,17 +57,14 @@ def read_rule(value: Any) -> Rule:
     return rule
 
 
-class Evidence(NamedTuple):
-    """A session as identification sees it. N windows, K names."""
-
-    start_s: np.ndarray  # [N] of windows, after the first packet
-    end_s: float  # of the session
-    distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
-    nearest: np.ndarray  # [N, K] which example that is
-    deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
-
-
-def evidence(points, examples, names, start_s, end_s, deviation):
+def compare_windows(
+    points: np.ndarray,
+    examples: np.ndarray,
+    names: Sequence[str],
+    start_s: np.ndarray,
+    end_s: float,
+    deviation: np.ndarray,
+) -> Evidence:
     """Distances of windows to the nearest example of each name.
 
     Args:
@@ -56,84 +72,94 @@ def evidence(points, examples, names, start_s, end_s, deviation):
       examples: `[X, E]`.
       names: condition of each example, X of them.
       start_s, end_s, deviation: see `Evidence`.
-    Returns:
-      `Evidence`, and the K names in order.
     """
     order = tuple(dict.fromkeys(names))
-    gap = np.sqrt(((points[:, None] - examples[None]) ** 2).sum(-1))  # [N, X]
-    gap = np.where(np.isfinite(gap), gap, np.inf)
-    of = [np.flatnonzero(np.array(names) == name) for name in order]
-    best = [rows[gap[:, rows].argmin(1)] for rows in of]
-    distances = [gap[np.arange(len(gap)), rows] for rows in best]
-    nearest = np.stack(best, 1) if len(gap) else np.zeros((0, len(order)), int)
-    return Evidence(start_s, end_s, np.stack(distances, 1), nearest, deviation), order
+    distances = pairwise.distances(points, examples)  # [N, X]
+    distances = np.where(np.isfinite(distances), distances, np.inf)
+    members = [np.flatnonzero(np.array(names) == name) for name in order]
+    best = [rows[distances[:, rows].argmin(1)] for rows in members]
+    windows = np.arange(len(distances))
+    return Evidence(
+        names=order,
+        start_s=start_s,
+        end_s=end_s,
+        distances=np.stack([distances[windows, rows] for rows in best], 1),
+        nearest=np.stack(best, 1),
+        deviation=deviation,
+    )
 
 
-def timeline(evidence, order, origins, rule):
-    """The `Span`s of a session; a window without a finite distance gets no name.
+def find_spans(
+    evidence: Evidence, rule: Rule, origins: Sequence[str] | None = None
+) -> list[Span]:
+    """The timeline of a session; a window without a finite distance gets no name.
 
     Args:
-      evidence: `Evidence`.
-      order: the K names.
-      origins: a text for each example, which says where it is from.
-      rule: `Rule`.
+      evidence: of the session.
+      rule: what decides.
+      origins: a text for each example that says where it is from.
     """
-    gaps = evidence.distances
-    gaps = np.where(np.isfinite(gaps), gaps, np.inf)
-    evidence = evidence._replace(distances=gaps)
-    # A window without any distance speaks for nothing, and says nothing of others.
-    blind = ~np.isfinite(gaps).any(1)
-    costs = np.concatenate([gaps, np.full((len(gaps), 1), rule.unknown)], 1)
+    distances = evidence.distances
+    distances = np.where(np.isfinite(distances), distances, np.inf)
+    evidence = evidence._replace(distances=distances)
+    # A window without any distance costs the same in every state: the windows around
+    # it decide as if it were not there.
+    blind = ~np.isfinite(distances).any(1)
+    too_far = np.full((len(distances), 1), rule.unknown)
+    costs = np.concatenate([distances, too_far], 1)
     costs[blind] = 0.0
-    names, path = (*order, UNKNOWN), decode(costs, rule.penalty)
-    path[blind] = len(order)
-    spans = [(first, end, names[path[first]]) for first, end in runs(path)]
+    names, path = (*evidence.names, UNKNOWN), decode(costs, rule.penalty)
+    path[blind] = len(evidence.names)
+    parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
     return _joined(
         [
-            _span(evidence, spans, i, name, order, origins, rule)
-            for i, name in enumerate(_recovering(spans, evidence.deviation))
+            _span(evidence, parts, i, name, rule, origins)
+            for i, name in enumerate(_with_recovering(parts, evidence.deviation))
         ]
     )
 
 
-def fit(sessions, known_gap, novel_gap):
+def fit_rule(
+    sessions: Sequence[tuple[Evidence, Sequence[Label]]],
+    known_distances: np.ndarray,
+    novel_distances: np.ndarray,
+) -> Rule:
     """The `Rule` from validation captures.
 
     Args:
-      sessions: for each its `Evidence`, names, and true `types.Label`s.
-      known_gap: distances of windows of known conditions to the nearest example of
-        them.
-      novel_gap: distances of windows of novel conditions to the nearest example of all.
+      sessions: of each its `Evidence` and its true labels.
+      known_distances: of windows of known conditions to the nearest example of them.
+      novel_distances: of windows of novel conditions to the nearest example of all.
     """
-    unknown = float(unknowns.fit(known_gap, novel_gap))
-    # A change of mind pays off once two windows speak for it with half the distance
-    # each.
-    rule = Rule(unknown, unknown, 0.0, 0.0)
+    unknown = float(unknowns.fit_threshold(known_distances, novel_distances))
+    # A change of condition costs as much as one window at the threshold.
+    rule = Rule(unknown, penalty=unknown, onset_s=0.0, clear_s=0.0)
     onsets, clears = [], []
-    for found, order, labels in sessions:
-        spans = timeline(found, order, None, rule)
+    for evidence, labels in sessions:
+        spans = find_spans(evidence, rule)
         for label in labels:
-            hit = [
+            matching = [
                 span
                 for span in spans
                 if span.condition == label.condition
                 and span.start_s < label.clear_s
                 and label.onset_s < span.end_s
             ]
-            if hit and hit[0].start_s > spans[0].start_s:
-                onsets.append(label.onset_s - hit[0].start_s)
-            if hit and np.isfinite(label.clear_s) and hit[-1] is not spans[-1]:
-                clears.append(label.clear_s - hit[-1].end_s)
+            if matching and matching[0].start_s > spans[0].start_s:
+                onsets.append(label.onset_s - matching[0].start_s)
+            ends = np.isfinite(label.clear_s)
+            if matching and ends and matching[-1] is not spans[-1]:
+                clears.append(label.clear_s - matching[-1].end_s)
     return rule._replace(onset_s=_median(onsets), clear_s=_median(clears))
 
 
-def _recovering(spans, deviation):
-    """Names of stretches; those that are a fault's fading echo are `recovering`."""
+def _with_recovering(parts, deviation):
+    """Names of stretches; `recovering` where one is what a fault left behind."""
     names, fault = [], None
-    for first, end, name in spans:
+    for first, end, name in parts:
         level = np.median(deviation[first:end])
-        echo = fault is not None and name not in (NORMAL, fault[0])
-        if echo and level < FADING * fault[1]:
+        after_fault = fault is not None and name not in (NORMAL, fault[0])
+        if after_fault and level < FADING * fault[1]:
             names.append(RECOVERING)
             continue
         names.append(name)
@@ -141,40 +167,42 @@ def _recovering(spans, deviation):
     return names
 
 
-def _span(evidence, spans, i, name, order, origins, rule):
-    first, end, nearest = spans[i]
+def _span(evidence, parts, i, name, rule, origins):
+    """The `Span` of the i-th stretch, under its final name."""
+    first, end, decoded = parts[i]
     start_s, end_s = evidence.start_s[first], evidence.end_s
     shift = rule.clear_s if name in (NORMAL, RECOVERING) else rule.onset_s
     start_s = start_s + shift if first else 0.0
-    if i + 1 < len(spans):
+    if i + 1 < len(parts):
         end_s = evidence.start_s[end]
-    gaps = evidence.distances[first:end]
-    column = (
-        order.index(nearest) if nearest in order else int(np.median(gaps, 0).argmin())
-    )
-    distance = float(np.median(gaps[:, column]))
-    others = np.median(np.delete(gaps, column, 1), 0)
-    finite = np.isfinite(others)
-    margin = float(others[finite].min() - distance) if finite.any() else np.nan
+    distances = evidence.distances[first:end]
+    if decoded in evidence.names:
+        column = evidence.names.index(decoded)
+    else:
+        column = int(np.median(distances, 0).argmin())
+    distance = float(np.median(distances[:, column]))
     if not np.isfinite(distance):
         return Span(float(start_s), float(end_s), UNKNOWN, np.nan, np.nan, "")
-    which = evidence.nearest[first + gaps[:, column].argmin(), column]
-    origin = origins[which] if origins else ""
+    others = np.median(np.delete(distances, column, 1), 0)
+    finite = np.isfinite(others)
+    margin = float(others[finite].min() - distance) if finite.any() else np.nan
+    nearest = evidence.nearest[first + distances[:, column].argmin(), column]
+    origin = origins[nearest] if origins else ""
     return Span(float(start_s), float(end_s), name, distance, margin, origin)
 
 
 def _joined(spans):
     """Neighbours of one name become one, and each ends where the next begins."""
-    out = []
+    joined = []
     for span in spans:
-        if out and out[-1].condition == span.condition:
-            out[-1] = out[-1]._replace(end_s=span.end_s)
+        if joined and joined[-1].condition == span.condition:
+            joined[-1] = joined[-1]._replace(end_s=span.end_s)
             continue
-        if out:
-            span = span._replace(start_s=max(out[-1].start_s, span.start_s))
-            out[-1] = out[-1]._replace(end_s=span.start_s)
-        out.append(span)
-    return out
+        if joined:
+            span = span._replace(start_s=max(joined[-1].start_s, span.start_s))
+            joined[-1] = joined[-1]._replace(end_s=span.start_s)
+        joined.append(span)
+    return joined
 
 
 def _median(values):

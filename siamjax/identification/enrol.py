@@ -1,65 +1,67 @@
-"""What a run needs to name faults in new captures: default examples and the rule.
+"""What a run needs to identify captures: default examples and the rule.
 
-Both come from validation captures, or from training captures for what no validation
-capture shows, and are stored with the run.
+Both come from validation captures, or from training captures for a condition that no
+validation capture shows. They are stored with the run.
 """
 
 import logging
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from siamjax import files
+from siamjax.data.splits import Splits
 from siamjax.data.windows import take
-from siamjax.evaluation import one_shot
+from siamjax.evaluation import one_shot, pairwise
 from siamjax.identification import decide, examples, sessions
+from siamjax.inference.runs import Run
 from siamjax.models import embedder
-from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError
+from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
 
 EXAMPLES, RULE = "examples.npz", "rule.json"
 # Distances that stand for each known condition, however many windows it has.
 QUANTILES = 101
-# Rows whose distances to all others are in memory at once.
+# Draws of examples from which distances are learnt.
+DRAWS = 100
+# Rows whose distances to all points are in memory at once.
 _BLOCK = 256
 
 
-def enrol(run, splits):
-    """Chooses the default examples and fits the rule; writes both into the workdir.
-
-    Args:
-      run: `inference.runs.Run`.
-      splits: `data.splits.Splits` of the run's data.
-    """
+def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
+    """Chooses the default examples and fits the rule; writes both into the workdir."""
     known = splits.conditions[: splits.known]
     trained = [name for name in known if not splits.inside(VALID, [name]).any()]
     if trained:
         _LOG.warning(
-            "no validation capture shows %s: their examples, and what is learnt of "
-            "distances to them, come from training captures, which lie nearer to each "
-            "other than new ones: more will be called unknown", ", ".join(trained),
-        )  # fmt: skip
-    chosen = medoids(run, splits, known)
+            "no validation capture shows %s: their examples and the distances to them "
+            "come from training captures, which lie nearer to each other than new "
+            "captures: more windows will be called unknown",
+            ", ".join(trained),
+        )
+    library = choose_medoids(run, splits, known)
     role = VALID if (splits.role == VALID).any() else TRAIN
-    rule = decide.fit(
+    windows, is_library = _held_out(splits, known, splits.novel_valid)
+    rule = decide.fit_rule(
         [
-            (*session_evidence(run, splits, i, chosen), splits.labels[i])
+            (session_evidence(run, splits, i, library), splits.labels[i])
             for i in np.flatnonzero(splits.role == role)
         ],
-        *gaps(run, splits, *_held_out(splits, known, splits.novel_valid)),
+        *nearest_distances(run, splits, windows, is_library),
     )
-    store(run, chosen, rule)
-    return chosen, rule
+    write_enrolment(run, library, rule)
+    return library, rule
 
 
-def store(run, chosen, rule):
+def write_enrolment(run: Run, library: examples.Examples, rule: decide.Rule) -> None:
     """Writes examples and rule into the workdir of a run."""
-    examples.save(pathlib.Path(run.workdir) / EXAMPLES, chosen)
+    examples.save_examples(pathlib.Path(run.workdir) / EXAMPLES, library)
     files.write_json(pathlib.Path(run.workdir) / RULE, rule._asdict())
 
 
-def stored(run):
+def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
     """The examples and the rule of a run.
 
     Raises:
@@ -67,40 +69,51 @@ def stored(run):
       files.Damaged: a file cannot be read, or is of another run.
     """
     folder = pathlib.Path(run.workdir)
-    again = f"siamjax-evaluate --workdir {folder} writes it anew"
+    remedy = f"siamjax-evaluate --workdir {folder} writes it anew"
     if not (folder / EXAMPLES).exists() or not (folder / RULE).exists():
         raise SiamjaxError(
             f"{folder} has no examples yet: run siamjax-evaluate --workdir {folder}"
         )
-    with files.damaged(folder / RULE, again):
-        rule = decide.read_rule(files.read_json(folder / RULE, again))
-    with files.damaged(folder / EXAMPLES, again):
-        chosen = examples.load(folder / EXAMPLES)
+    with files.damaged(folder / RULE, remedy):
+        rule = decide.rule_from_json(files.read_json(folder / RULE, remedy))
+    with files.damaged(folder / EXAMPLES, remedy):
+        library = examples.load_examples(folder / EXAMPLES)
     wanted = (run.config.data.bins, len(run.columns))
-    if chosen.counts.shape[1:] != wanted:
+    if library.counts.shape[1:] != wanted:
         raise files.Damaged(
-            f"{folder / EXAMPLES} has windows of {list(chosen.counts.shape[1:])} bins "
-            f"and columns, the run reads {list(wanted)}: {again}"
+            f"{folder / EXAMPLES} has windows of {list(library.counts.shape[1:])} bins "
+            f"and columns, the run reads {list(wanted)}: {remedy}"
         )
-    return chosen, rule
+    return library, rule
 
 
-def medoids(run, splits, names, roles=(VALID, TRAIN)):
-    """`Examples`: of each condition the window nearest to all its others, among those
-    of the first role that shows the condition."""
+def choose_medoids(
+    run: Run,
+    splits: Splits,
+    names: Sequence[str],
+    roles: Sequence[str] = (VALID, TRAIN),
+) -> examples.Examples:
+    """Of each condition the window with the least mean distance to all its others.
+
+    Args:
+      run: that embeds.
+      splits: of the run's data.
+      names: of the conditions.
+      roles: windows are those of the first role that shows the condition.
+    """
     chosen = []
     for name in names:
         shown = [splits.inside(role, [name]) for role in roles]
         rows = next((np.flatnonzero(some) for some in shown if some.any()), ())
         if len(rows):
             windows = take(splits.windows, rows)
-            x = inputs(splits, windows, run.config.data.bins)
-            points = run.embed(*x)[run.config.decide_with]
+            counts, baseline = inputs(splits, windows, run.config.data.bins)
+            points = run.embed(counts, baseline)[run.config.decide_with]
             chosen.append(rows[mean_distance(points, windows.session).argmin()])
     return examples_of(run, splits, take(splits.windows, np.array(chosen)))
 
 
-def examples_of(run, splits, windows):
+def examples_of(run: Run, splits: Splits, windows: Windows) -> examples.Examples:
     """`Examples` of labelled windows of a data set."""
     places = tuple(
         examples.Place(
@@ -113,48 +126,68 @@ def examples_of(run, splits, windows):
     return examples.Examples(places, *inputs(splits, windows, run.config.data.bins))
 
 
-def mean_distance(points, captures, rows=None):
-    """`[R]` mean distance of rows (by default all) to all points `[N, E]`, each capture
-    counting alike."""
-    from scipy.spatial.distance import cdist  # slow to import
-
-    rows = np.arange(len(points)) if rows is None else rows
-    weight = 1.0 / np.array([(captures == capture).sum() for capture in captures])
-    blocks = np.array_split(rows, -(-len(rows) // _BLOCK))  # bounds the memory
-    total = [cdist(points[block], points) @ weight for block in blocks]
-    return np.concatenate(total) / weight.sum()
-
-
-def gaps(run, splits, windows, library, draws=100):
-    """Distances of windows to the nearest example, one a known condition.
-
-    Examples are drawn anew many times and never judge a window of their own capture,
-    for the default examples are themselves validation windows.
+def mean_distance(
+    points: np.ndarray, captures: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """`[R]` mean distance of rows (by default all) to all points; each capture counts
+    alike.
 
     Args:
-      windows: `types.Windows` of known and `novel_valid` conditions, N of them.
-      library: `[N]` bool, those that are only examples, see `evaluation.one_shot`.
+      points: `[N, E]`.
+      captures: `[N]` int, of each point.
+      rows: `[R]` int.
+    """
+    points = np.asarray(points, np.float64)
+    rows = np.arange(len(points)) if rows is None else rows
+    weight = 1.0 / np.array([(captures == capture).sum() for capture in captures])
+    blocks = np.array_split(rows, -(-len(rows) // _BLOCK))
+    sums = [pairwise.distances(points[block], points) @ weight for block in blocks]
+    return np.concatenate(sums) / weight.sum()
+
+
+def nearest_distances(
+    run: Run, splits: Splits, windows: Windows, library: np.ndarray, draws: int = DRAWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of windows to the nearest example, of one example a known condition.
+
+    Examples are drawn anew many times and never judge a window of their own capture,
+    for the default examples are validation windows themselves.
+
+    Args:
+      run: that embeds.
+      splits: of the run's data.
+      windows: of known and `novel_valid` conditions, N of them.
+      library: `[N]` bool, windows that are only examples, see `evaluation.one_shot`.
+      draws: of examples.
     Returns:
-      Of windows of known conditions, each condition with as many, and of novel ones.
+      Distances of windows of known conditions, as many of each condition, and of novel
+      conditions.
     """
     known, novel = splits.conditions[: splits.known], splits.novel_valid
     points = run.embed(*inputs(splits, windows, run.config.data.bins))
     points = points[run.config.decide_with]
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
-    near = {name: [] for name in known + novel}
-    for chosen in one_shot.examples(
-        windows.condition, windows.session, classes,
-        shots=1, draws=draws, seed=0, library=library,
-    ):  # fmt: skip
-        rows = np.concatenate(chosen)
-        gap = np.sqrt(((points[:, None] - points[rows][None]) ** 2).sum(-1)).min(1)
-        others = ~np.isin(windows.session, windows.session[rows])
-        itself = np.isin(np.arange(len(points)), rows)
-        for name, found in near.items():
-            of = (windows.condition == splits.conditions.index(name)) & ~library
-            # A condition with a single capture is judged inside it, for want of better.
-            found.append(gap[of & others] if (of & others).any() else gap[of & ~itself])
-    joined = {name: np.concatenate(found) for name, found in near.items()}
+    by_name: dict[str, list[np.ndarray]] = {name: [] for name in known + novel}
+    for drawn in one_shot.draw_examples(
+        windows.condition,
+        windows.session,
+        classes,
+        shots=1,
+        draws=draws,
+        seed=0,
+        library=library,
+    ):
+        rows = np.concatenate(drawn)
+        nearest = pairwise.distances(points, points[rows]).min(1)
+        is_other_capture = ~np.isin(windows.session, windows.session[rows])
+        is_example = np.isin(np.arange(len(points)), rows)
+        for name, parts in by_name.items():
+            shows = windows.condition == splits.conditions.index(name)
+            judged = shows & ~library & is_other_capture
+            # A condition with a single capture can only be judged inside it.
+            alone = shows & ~library & ~is_example
+            parts.append(nearest[judged if judged.any() else alone])
+    joined = {name: np.concatenate(parts) for name, parts in by_name.items()}
     levels = np.linspace(0, 1, QUANTILES)
     alike = [np.quantile(joined[name], levels) for name in known if len(joined[name])]
     return np.concatenate(alike or [[]]), np.concatenate(
@@ -163,11 +196,11 @@ def gaps(run, splits, windows, library, draws=100):
 
 
 def _held_out(splits, known, novel):
-    """Windows that distances are learnt from, and `[N]` bool: those that are examples
-    alone.
+    """Windows that distances are learnt from, and `[N]` bool: those that are only
+    examples.
 
-    A condition with one validation capture takes its examples from training captures;
-    of one without any, training windows stand for it.
+    A condition with one validation capture takes its examples from training captures.
+    For a condition with none, training windows are used in place of validation windows.
     """
     chosen = splits.inside(VALID, known + novel)
     library = np.zeros_like(chosen)
@@ -181,18 +214,22 @@ def _held_out(splits, known, novel):
     return take(splits.windows, chosen), library[chosen]
 
 
-def inputs(splits, windows, length):
+def inputs(
+    splits: Splits, windows: Windows, length: int
+) -> tuple[np.ndarray, Baseline]:
     """Counts `[N, T, F]` and baselines `[N, F]` of windows of the data set."""
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
     return embedder.cut_windows(splits.counts, windows, length), baseline
 
 
-def session_evidence(run, splits, index, chosen):
-    """`decide.Evidence` of a session of the data set, and the names in order."""
+def session_evidence(
+    run: Run, splits: Splits, index: int, library: examples.Examples
+) -> decide.Evidence:
+    """The `Evidence` of a session of the data set, compared with examples."""
     bins = int(splits.bins[index])
     traffic = sessions.Traffic(
         splits.sessions[index],
         splits.counts[index, :bins],
         Baseline(*(np.asarray(x)[index] for x in splits.baseline)),
     )
-    return sessions.evidence(run, traffic, chosen)
+    return sessions.compare_traffic(run, traffic, library)

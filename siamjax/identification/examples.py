@@ -1,7 +1,8 @@
-"""Examples: the labelled windows that identification compares with."""
+"""Examples: the labelled windows that captures are compared with."""
 
 import csv
 import io
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -27,18 +28,19 @@ class Place(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """N examples, as counts: they are encoded anew with whatever run reads them."""
+    """N examples, as counts: each run embeds them anew."""
 
-    places: tuple  # of Place
+    places: tuple[Place, ...]
     counts: np.ndarray  # [N, T, F]
     baseline: Baseline  # [N, F]
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
+        """The condition of each example."""
         return tuple(place.condition for place in self.places)
 
 
-def join(*parts):
+def join_examples(*parts: Examples) -> Examples:
     """One `Examples` of many."""
     return Examples(
         sum((part.places for part in parts), ()),
@@ -47,8 +49,8 @@ def join(*parts):
     )
 
 
-def save(path, examples):
-    """Writes an npz that `load` reads."""
+def save_examples(path: str | os.PathLike, examples: Examples) -> None:
+    """Writes an npz that `load_examples` reads."""
     with files.replacing(path) as beside:
         np.savez_compressed(
             beside,
@@ -61,23 +63,22 @@ def save(path, examples):
         )
 
 
-def load(path):
-    """Reads what `save` wrote; a damaged file raises what NumPy and zipfile raise.
+def load_examples(path: str | os.PathLike) -> Examples:
+    """Reads what `save_examples` wrote.
 
     Raises:
-      ValueError: its arrays are not those of `Examples`.
+      ValueError: its arrays are not those of `Examples`. A damaged file raises what
+        NumPy and zipfile raise.
     """
-    # Read first: a damaged archive seeks to where nothing is, which the system refuses.
+    # From memory: a damaged archive would seek in the file to where the system raises.
     with np.load(io.BytesIO(pathlib.Path(path).read_bytes())) as saved:
         arrays = {name: saved[name] for name in _ARRAYS}
     counts = arrays["counts"]
-    alone, columns = counts.shape[:1], counts.shape[::2]
-    shapes = dict(
-        condition=alone, capture=alone, start_s=alone, counts=counts.shape,
-        mean=columns, deviation=columns,
-    )  # fmt: skip
+    baseline_shape = counts.shape[::2]
+    shapes = dict(counts=counts.shape, mean=baseline_shape, deviation=baseline_shape)
     for name, array in arrays.items():
-        if array.dtype.kind != _ARRAYS[name] or array.shape != shapes[name]:
+        shape = shapes.get(name, counts.shape[:1])
+        if array.dtype.kind != _ARRAYS[name] or array.shape != shape:
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
     if counts.ndim != 3 or not len(counts):
         raise ValueError(
@@ -90,17 +91,22 @@ def load(path):
     return Examples(tuple(Place(*row) for row in rows), counts, baseline)
 
 
-def parse_flag(text):
-    """`NAME=CAPTURE@SECONDS` -> Place."""
+def parse_place(text: str) -> Place:
+    """The `Place` of `NAME=CAPTURE@SECONDS`; UsageError where text is not so."""
     name, _, rest = text.partition("=")
     capture, _, start = rest.rpartition("@")
     return _place(name, capture, start, f"--example {text!r}", "NAME=CAPTURE@SECONDS")
 
 
-def read_csv(path):
+def read_places(path: str | os.PathLike) -> list[Place]:
     """Places of a CSV with the columns condition, capture, start.
 
-    A capture that is no absolute path is looked for beside the CSV, then from here.
+    A capture's relative path counts from the folder of the CSV, or from the working
+    folder where it is not there.
+
+    Raises:
+      UsageError: there is no such file, or a row is not an example; it names the line.
+      files.Damaged: the file is no CSV.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -113,22 +119,23 @@ def read_csv(path):
         rows = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
-            raise UsageError(f"{path} lacks the column {', '.join(missing)}: {COLUMNS}")
-        places = [
-            _place(
-                files.uncell(row["condition"] or ""),
-                _beside(path, files.uncell(row["capture"] or "")), row["start"],
-                f"{path}, line {number}", "condition,capture,start",
+            raise UsageError(
+                f"{path} lacks the column {', '.join(missing)}: its first line must be "
+                f"{','.join(COLUMNS)}"
             )
-            for number, row in enumerate(rows, 2)
-        ]  # fmt: skip
+        places = []
+        for number, row in enumerate(rows, 2):
+            name = files.uncell(row["condition"] or "")
+            capture = _beside(path, files.uncell(row["capture"] or ""))
+            where = f"{path}, line {number}"
+            places.append(_place(name, capture, row["start"], where, ",".join(COLUMNS)))
     if not places:
         raise UsageError(f"{path} has no example")
     return places
 
 
-def write_csv(path, examples):
-    """Writes the places of examples, in the form that `read_csv` reads."""
+def write_places(path: str | os.PathLike, examples: Examples) -> None:
+    """Writes the places of examples as a CSV that `read_places` reads."""
     files.write_csv(path, [COLUMNS, *examples.places])
 
 
@@ -144,7 +151,9 @@ def _place(name, capture, start, where, form):
         start_s = -1.0
     named = name.strip() and capture and "\0" not in capture
     if not named or not 0 <= start_s < float("inf"):
-        raise UsageError(f"{where} is not of the form {form}, with seconds from 0")
+        raise UsageError(
+            f"{where} is not of the form {form}: a name, a file, seconds from 0 on"
+        )
     try:
         labels.check_condition(name.strip())
     except ValueError as error:

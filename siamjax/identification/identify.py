@@ -1,87 +1,241 @@
-"""Captures -> lines that say which condition held when, for people or as JSON."""
+"""Captures -> which condition held when: as records, and as lines and pictures."""
 
 import json
 import logging
 import math
+import os
 import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.data import prepared
-from siamjax.identification import decide, enrol, examples, readings, sessions
+from siamjax import files
+from siamjax.data import columns, prepared
+from siamjax.identification import decide, enrol, readings, sessions
+from siamjax.identification.examples import Examples, Place, join_examples, read_places
+from siamjax.identification.timeline import Span
 from siamjax.inference import runs
 from siamjax.reports import page, plots
 from siamjax.text import printable, short
-from siamjax.types import SiamjaxError, UsageError
+from siamjax.types import Baseline, SiamjaxError, UsageError
 
 PLOTS = (".html", ".png", ".svg")
+# Names of files that count as captures, or as tables of counters, in a folder.
+_CAPTURE = re.compile(r"\.(pcap|pcapng|cap)\d*(\.(gz|xz|zst))?$", re.IGNORECASE)
+_TABLE = re.compile(r"\.(csv|parquet)(\.(gz|xz|zst))?$", re.IGNORECASE)
 _LOG = logging.getLogger(__name__)
 
 
-def identify(
-    workdir, captures, *, places=(), examples_csv=None, baseline_s=None,
-    baseline_capture=None, as_json=False, plot=None,
-) -> int:  # fmt: skip
-    """Prints a line for each change of condition of each capture.
+class Reference(NamedTuple):
+    """What captures are compared with, and by which rule."""
 
-    What was not read of a capture stands beside its lines. A capture without a verdict
-    is an error of its own: the others are named all the same.
+    examples: Examples
+    rule: decide.Rule
+    baseline: Baseline | None  # `[F]` of a normal capture; None: each capture's own
+
+
+class Identification(NamedTuple):
+    """What a run says of one capture."""
+
+    spans: list[Span]  # in order; they cover the capture
+    traffic: sessions.Traffic  # what was read of it, with warnings
+
+
+def open_reference(
+    run: runs.Run,
+    *,
+    examples: Examples | Sequence[Place] | None = None,
+    places: Sequence[Place] = (),
+    baseline_capture: str | os.PathLike | None = None,
+) -> Reference:
+    """What captures are compared with; the files of `places` are read.
 
     Args:
-      workdir: a run that was evaluated.
-      captures: paths of capture files.
-      places: `examples.Place`s of conditions to know beside the others.
+      run: that was evaluated.
+      examples: what to compare with, `Examples` or the places of some; by default those
+        stored with the run.
+      places: of examples to compare with as well.
+      baseline_capture: a normal capture whose baseline is used for all captures.
+    Raises:
+      SiamjaxError: the run was not evaluated, or a capture cannot be read.
+      UsageError: there is nothing at a place.
+    """
+    stored, rule = enrol.read_enrolment(run)
+    if examples is None:
+        examples = stored
+    elif not isinstance(examples, Examples):
+        examples, places = None, (*examples, *places)
+    known: dict[str, sessions.Traffic] = {}
+    added = [_example(Place(*place), run, known) for place in places]
+    baseline = None
+    if baseline_capture:
+        reading = readings.read_file(baseline_capture, run)
+        what = f"--baseline_capture {baseline_capture}"
+        _warn(what, readings.list_warnings(reading))
+        baseline = sessions.measure_baseline(reading.counts, run)
+    parts = added if examples is None else [examples, *added]
+    return Reference(join_examples(*parts), rule, baseline)
+
+
+def identify_capture(
+    run: runs.Run,
+    capture: str | os.PathLike,
+    *,
+    examples: Examples | Sequence[Place] | None = None,
+    places: Sequence[Place] = (),
+    baseline_s: float | None = None,
+    baseline_capture: str | os.PathLike | None = None,
+) -> Identification:
+    """Says which condition held when in a capture.
+
+    For many captures call `open_reference` once and `compare_capture` for each.
+
+    Args:
+      run: that was evaluated.
+      capture: a capture file, or a table of counters where the run is of counters.
+      examples, places, baseline_capture: see `open_reference`.
+      baseline_s: how many seconds at its beginning are normal; see
+        `sessions.read_traffic`.
+    Raises:
+      readings.NoEvidence: nothing was read that an answer could rest on.
+      SiamjaxError: the run was not evaluated, or a capture cannot be read.
+      UsageError: an argument does not fit.
+    """
+    reference = open_reference(
+        run, examples=examples, places=places, baseline_capture=baseline_capture
+    )
+    return compare_capture(run, capture, reference, baseline_s=baseline_s)
+
+
+def compare_capture(
+    run: runs.Run,
+    capture: str | os.PathLike,
+    reference: Reference,
+    *,
+    baseline_s: float | None = None,
+) -> Identification:
+    """`identify_capture` with what was opened before."""
+    traffic = sessions.read_traffic(
+        capture, run, baseline_s=baseline_s, baseline=reference.baseline
+    )
+    evidence = sessions.compare_traffic(run, traffic, reference.examples)
+    origins = [
+        f"{pathlib.Path(place.capture).name}@{place.start_s:g}"
+        for place in reference.examples.places
+    ]
+    return Identification(decide.find_spans(evidence, reference.rule, origins), traffic)
+
+
+def identify_captures(
+    workdir: str | os.PathLike,
+    captures: Sequence[str | os.PathLike],
+    *,
+    places: Sequence[Place] = (),
+    examples_csv: str | os.PathLike | None = None,
+    baseline_s: float | None = None,
+    baseline_capture: str | os.PathLike | None = None,
+    as_json: bool = False,
+    plot: str | None = None,
+) -> int:
+    """Prints a line for each change of condition of each capture.
+
+    What was not read of a capture is printed with its lines. Where a capture cannot be
+    identified, an error is logged and the others are identified all the same.
+
+    Args:
+      workdir: of a run that was evaluated.
+      captures: paths of captures, and of folders whose captures are all taken.
+      places: examples of conditions to know besides the others.
       examples_csv: a CSV of examples instead of those stored with the run.
-      baseline_s: see `sessions.read`.
+      baseline_s: see `sessions.read_traffic`.
       baseline_capture: a normal capture whose baseline is used instead.
-      as_json: JSON lines instead of text.
+      as_json: prints JSON lines instead of text.
       plot: of a picture of the timelines, a path that ends in .html, .png or .svg.
     Returns:
-      How many captures have no verdict.
+      How many captures could not be identified.
     Raises:
       SiamjaxError: the run, an example or the baseline's capture cannot be used.
+      UsageError: an argument does not fit; nothing was read.
     """
-    if plot and pathlib.Path(plot).suffix not in PLOTS:
-        raise UsageError(f"--plot {plot} does not end in {', '.join(PLOTS)}")
+    _check_plot(plot)
     run = runs.open_run(workdir)
-    chosen, rule = enrol.stored(run)
-    if examples_csv:
-        chosen, places = None, (*examples.read_csv(examples_csv), *places)
-    known = {}
-    for place in places:
-        parts = [chosen] if chosen else []
-        chosen = examples.join(*parts, _example(place, run, known))
-    baseline = _baseline(baseline_capture, run) if baseline_capture else None
+    paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
+    reference = open_reference(
+        run,
+        examples=read_places(examples_csv) if examples_csv else None,
+        places=places,
+        baseline_capture=baseline_capture,
+    )
     failures, rows = 0, []
-    for capture in captures:
+    for path in paths:
         try:
-            traffic = sessions.read(
-                capture, run, baseline_s=baseline_s, baseline=baseline
+            spans, traffic = compare_capture(
+                run, path, reference, baseline_s=baseline_s
             )
-            timeline = spans(run, traffic, chosen, rule)
         except UsageError:
-            raise  # the command's fault, not the capture's
+            raise  # a flag is wrong: it would be for every capture
         except Exception as error:  # whatever it is, the other captures are read
             failures += 1
-            rows.append(_no_verdict(capture, error, as_json))
+            rows.append(_report_failure(path, error, as_json))
             continue
-        _print(capture, traffic, timeline, as_json)
+        _print(path, traffic, spans, as_json)
+        warning = "; ".join(traffic.warnings)
+        end_s = len(traffic.counts) * run.config.data.bin_s
         rows.append(
-            page.timeline(
-                traffic.name, timeline, None, warning="; ".join(traffic.warnings),
-                end_s=len(traffic.counts) * run.config.data.bin_s,
-            )
-        )  # fmt: skip
+            page.timeline(traffic.name, spans, None, warning=warning, end_s=end_s)
+        )
     if plot:
         _draw(plot, rows)
     return failures
 
 
-def spans(run, traffic, chosen, rule):
-    """The timeline of a session: a list of `timeline.Span`."""
-    seen, order = sessions.evidence(run, traffic, chosen)
-    origins = [f"{pathlib.Path(p.capture).name}@{p.start_s:g}" for p in chosen.places]
-    return decide.timeline(seen, order, origins, rule)
+def list_captures(
+    paths: Sequence[str | os.PathLike], *, is_table: bool
+) -> list[str | os.PathLike]:
+    """The files to read: each path, and of a folder its captures in order of name.
+
+    Args:
+      paths: of files and folders. A folder is searched with the folders in it; hidden
+        files do not count.
+      is_table: whether tables of counters are looked for in a folder, not captures.
+    Raises:
+      UsageError: a path is `-`, or a folder without a capture.
+    """
+    ending, endings = (
+        (_TABLE, ".csv or .parquet")
+        if is_table
+        else (_CAPTURE, ".pcap, .pcapng or .cap")
+    )
+    listed: list[str | os.PathLike] = []
+    for path in paths:
+        if str(path) == "-":
+            raise UsageError("standard input (-) cannot be read: name a file")
+        if not os.path.isdir(path):
+            listed.append(path)
+            continue
+        inside = [
+            file
+            for file in sorted(pathlib.Path(path).rglob("*"))
+            if ending.search(file.name)
+            and file.is_file()
+            and not any(p.startswith(".") for p in file.relative_to(path).parts)
+        ]
+        if not inside:
+            raise UsageError(
+                f"{path} holds no file that ends in {endings} (also .gz, .xz, .zst)"
+            )
+        listed += inside
+    return listed
+
+
+def _check_plot(plot):
+    if not plot:
+        return
+    if pathlib.Path(plot).suffix not in PLOTS:
+        raise UsageError(f"--plot {plot} does not end in {', '.join(PLOTS)}")
+    files.check_writable(plot)
 
 
 def _draw(plot, rows):
@@ -92,13 +246,6 @@ def _draw(plot, rows):
         plots.timelines(plot, rows)
 
 
-def _baseline(capture, run):
-    """The baseline of a capture that is normal throughout."""
-    reading = readings.read(capture, run)
-    _warn(f"--baseline_capture {capture}", readings.warnings(reading))
-    return sessions.baseline_of(reading.counts, run)
-
-
 def _warn(what, warnings):
     for warning in warnings:
         _LOG.warning("%s: %s", printable(what), warning)
@@ -107,7 +254,7 @@ def _warn(what, warnings):
 def _example(place, run, known):
     """One example as `Examples`; `known` keeps the captures that were read."""
     if place.capture not in known:
-        known[place.capture] = sessions.read(place.capture, run)
+        known[place.capture] = sessions.read_traffic(place.capture, run)
         _warn(f"example {place.capture}", known[place.capture].warnings)
     traffic, data = known[place.capture], run.config.data
     first = round(place.start_s / data.bin_s)
@@ -123,54 +270,53 @@ def _example(place, run, known):
             f"example {place.condition!r}: nothing was measured in {place.capture} at "
             f"{place.start_s:g} s"
         )
-    return examples.Examples(
-        (place,), counts[None], sessions.repeat(traffic.baseline, 1)
-    )
+    baseline = sessions.repeat_baseline(traffic.baseline, 1)
+    return Examples((place,), counts[None], baseline)
 
 
-def _no_verdict(capture, error, as_json):
-    """Says why a capture has no verdict; returns its row of the picture."""
-    said = str(error).removeprefix(f"{capture}: ")
+def _report_failure(capture, error, as_json):
+    """Logs why a capture has no verdict; returns its row of the picture."""
+    reason = str(error).removeprefix(f"{capture}: ")
     if isinstance(error, OSError):
-        said = error.strerror or said
+        reason = error.strerror or reason
     elif not isinstance(error, SiamjaxError):
-        said = f"{type(error).__name__}: {error}"
-        _LOG.debug("%s", said, exc_info=error)
-    _LOG.error("%s: no verdict: %s", printable(capture), printable(said))
+        reason = f"{type(error).__name__}: {error}"
+        _LOG.debug("%s", reason, exc_info=error)
+    _LOG.error("%s: no verdict: %s", printable(capture), printable(reason))
     if as_json:
-        record = dict(capture=str(capture), error=said)
+        record = dict(capture=str(capture), error=reason)
         if isinstance(error, readings.NoEvidence):
-            record |= dict(error=error.reason, **readings.numbers(error.report))
+            report = readings.report_as_json(error.report)
+            record = dict(capture=str(capture), error=error.reason, **report)
         print(json.dumps(record), flush=True)
     name = prepared.session_name(capture)
-    return page.timeline(name, (), None, warning=f"no verdict: {said}", end_s=0.0)
+    return page.timeline(name, (), None, warning=f"no verdict: {reason}", end_s=0.0)
 
 
-def _print(capture, traffic, timeline, as_json):
-    if as_json:
-        for span in timeline:
-            _print_span(
-                dict(
-                    capture=str(capture),
-                    **span._asdict(),
-                    warnings=traffic.warnings,
-                    not_read=readings.not_read(traffic.report),
-                )
-            )
+def _print(capture, traffic, spans, as_json):
+    if not as_json:
+        notes = [f"  note: {warning}" for warning in traffic.warnings]
+        lines = [capture, *notes, *map(_line, spans)]
+        print("\n".join(map(printable, lines)), flush=True)
         return
-    lines = [capture, *(f"  note: {warning}" for warning in traffic.warnings)]
-    print("\n".join(map(printable, [*lines, *map(_line, timeline)])), flush=True)
+    for span in spans:
+        record = dict(
+            capture=str(capture),
+            **span._asdict(),
+            warnings=traffic.warnings,
+            not_read=readings.count_not_read(traffic.report),
+        )
+        print(json.dumps(_finite(record), allow_nan=False), flush=True)
 
 
-def _print_span(record):
-    """A line of JSON: null for each number that is not finite, and their names."""
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with None for each number that is not finite, and their names."""
     odd = [
         name
         for name, value in record.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    record = {**record, **dict.fromkeys(odd), "not_finite": odd}
-    print(json.dumps(record, allow_nan=False), flush=True)
+    return {**record, **dict.fromkeys(odd), "not_finite": odd}
 
 
 def _line(span):

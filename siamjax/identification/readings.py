@@ -1,16 +1,17 @@
-"""A capture or table -> its counts, with what was read of it and what was not.
+"""Reads a capture or table as counts, and says what was not read of it.
 
-There is no verdict without evidence: a file of which nothing was read is refused, and
-what was not read of another one is said in words.
+A file of which nothing was read is refused: there is no verdict without evidence.
 """
 
-from typing import NamedTuple
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax.capture import cleaning, counters, rows
 from siamjax.data import columns, counts, prepared
-from siamjax.identification.timeline import runs
+from siamjax.identification.timeline import stretches
+from siamjax.inference import runs
 from siamjax.text import short
 from siamjax.types import SiamjaxError
 
@@ -42,15 +43,13 @@ class Reading(NamedTuple):
     missing: tuple[str, ...]  # columns of counters without any value
 
 
-def read(path, run) -> Reading:
-    """Reads a file of the run's kind.
+def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
+    """Reads a capture, or a table of counters where the run is of counters.
 
-    Args:
-      path: a capture, or a table where the run is of counters.
-      run: `inference.runs.Run`.
     Raises:
       NoEvidence: it holds no message, or no value in the run's columns.
-      SiamjaxError: it cannot be read, or its rows are longer than a bin.
+      SiamjaxError: it cannot be read, or the step between its rows is longer than a
+        bin.
     """
     bin_s = run.config.data.bin_s
     if run.columns[0].role != columns.COUNTER:
@@ -73,10 +72,10 @@ def read(path, run) -> Reading:
     return Reading(binned, report, read_ns / 1e9, tuple(missing))
 
 
-def warnings(reading: Reading) -> list[str]:
-    """What was not read of a file, in words; empty: all of it was read."""
+def list_warnings(reading: Reading) -> list[str]:
+    """Sentences on what was not read of a file; empty: all of it was read."""
     report, said = reading.report, []
-    if not_read(report):
+    if count_not_read(report):
         said.append(_sentence(report))
     if isinstance(report, counters.Report):
         if reading.missing:
@@ -86,7 +85,7 @@ def warnings(reading: Reading) -> list[str]:
                 f"nothing was measured of {len(reading.missing)} of "
                 f"{reading.counts.shape[1]} columns: {names}{more}"
             )
-        said += _stretches("nothing was measured", _unmeasured(reading))
+        said += _say_when("nothing was measured", _unmeasured(reading))
         return said
     if report.server in (cleaning.UNCLEAR, cleaning.ABSENT):
         said.append(
@@ -95,26 +94,26 @@ def warnings(reading: Reading) -> list[str]:
     silent = _without_message(reading)
     quiet = [stretch for stretch in silent if _is_quiet(*stretch, report.gaps)]
     others = [stretch for stretch in silent if stretch not in quiet]
-    said += _stretches("there was no packet", quiet)
-    said += _stretches("no message was read, but there were packets,", others)
+    said += _say_when("there was no packet", quiet)
+    said += _say_when("no message was read, but there were packets,", others)
     return said
 
 
-def not_read(report: cleaning.Report | counters.Report) -> dict[str, int]:
-    """Counts by cause of what was not read; of all causes where nothing was read."""
+def count_not_read(report: cleaning.Report | counters.Report) -> dict[str, int]:
+    """{cause: how much was not read}; all causes where nothing was read."""
     if isinstance(report, counters.Report):
         return counters.not_read(report)
     return cleaning.not_read(report) if report.messages else dict(report.causes)
 
 
-def numbers(report: cleaning.Report | counters.Report) -> dict:
-    """How much there was, and what was not read, as JSON has it."""
+def report_as_json(report: cleaning.Report | counters.Report) -> dict[str, Any]:
+    """How much there was in a file, and what was not read, as plain values."""
     size = (
         dict(rows=report.rows)
         if isinstance(report, counters.Report)
         else dict(packets=report.packets)
     )
-    return dict(size, not_read=not_read(report))
+    return dict(size, not_read=count_not_read(report))
 
 
 def _sentence(report):
@@ -123,37 +122,41 @@ def _sentence(report):
 
 
 def _without_message(reading):
-    """Stretches `[(start_s, length_s)]` without a message, far longer than usual."""
+    """Stretches `[(start_s, length_s)]` without a message that are far longer than
+    usual."""
     edges_s = [0.0, *reading.read_s, reading.report.span_s]
     return [tuple(gap) for gap in cleaning.gaps(np.array(edges_s) * 1e9)]
 
 
 def _is_quiet(start_s, length_s, gaps):
-    """Whether there was no packet either in most of a stretch."""
+    """Whether most of a stretch had no packet at all."""
     end_s = start_s + length_s
     inside = [min(end_s, s + length) - max(start_s, s) for s, length in gaps]
     return sum(max(each, 0.0) for each in inside) > length_s / 2
 
 
 def _unmeasured(reading):
-    """Stretches of rows without a value; the first row of a counter that grows has
-    none."""
+    """Stretches of rows without a value, as (start_s, length_s).
+
+    The first row counts as measured: a counter that grows never has a value there.
+    """
     step_s = reading.report.step_s
     measured = np.zeros(reading.report.rows, bool)
     measured[np.rint(reading.read_s / step_s).astype(int)] = True
     measured[0] = True
     return [
         (first * step_s, (end - first) * step_s)
-        for first, end in runs(measured)
+        for first, end in stretches(measured)
         if not measured[first]
     ]
 
 
-def _stretches(what, stretches):
-    """One sentence on stretches `[(start_s, length_s)]`, the longest by their times."""
-    if not stretches:
+def _say_when(what, times):
+    """A list of one sentence on `[(start_s, length_s)]`, with the longest in numbers;
+    empty where there is none."""
+    if not times:
         return []
-    longest = sorted(stretches, key=lambda stretch: -stretch[1])[:LISTED]
+    longest = sorted(times, key=lambda stretch: -stretch[1])[:LISTED]
+    rest = len(times) - len(longest)
     times = ", ".join(f"{s:.1f} to {s + length:.1f} s" for s, length in sorted(longest))
-    rest = len(stretches) - len(longest)
     return [f"{what} from {times}" + (f" and in {rest} shorter stretches" * bool(rest))]

@@ -1,16 +1,18 @@
-"""A bare capture or table -> the counts and baseline that identification reads."""
+"""A capture or table without labels -> counts and baseline, and its evidence."""
 
 import math
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax.data import features, prepared
-from siamjax.identification import decide, readings
+from siamjax.identification import decide, examples, readings
+from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
-# A baseline is far from those of training beyond this factor of the farthest among
-# them.
+# A baseline is far from those of training where its distance to the nearest of them is
+# more than this factor of the largest such distance among them.
 FAR = 1.5
 
 
@@ -24,24 +26,29 @@ class Traffic(NamedTuple):
     report: Any = None  # of `capture.cleaning` or `capture.counters`, of a file
 
 
-def read(
-    path, run, *, baseline_s: float | None = None, baseline: Baseline | None = None
+def read_traffic(
+    path: str | os.PathLike,
+    run: runs.Run,
+    *,
+    baseline_s: float | None = None,
+    baseline: Baseline | None = None,
 ) -> Traffic:
-    """Reads a capture, or a table of counters where the run is of such, as `Traffic`.
+    """Reads a capture, or a table of counters where the run is of counters.
 
     Args:
       path: a capture file, or a CSV or Parquet file of counters.
-      run: `inference.runs.Run`.
-      baseline_s: seconds of its beginning that are normal; by default those of
-        training, or the one baseline of all where training had but one.
-      baseline: `[F]`, to be used instead; see `baseline_of`.
+      run: that reads it.
+      baseline_s: how many seconds at its beginning are normal. By default as many as in
+        training, or the baseline of training where all sessions had the same.
+      baseline: `[F]`, used instead; see `measure_baseline`.
     Raises:
       readings.NoEvidence: nothing was read of it, or of its baseline.
       SiamjaxError: the capture is too short, or the table has another step.
+      UsageError: `baseline_s` is less than a bin, or not finite.
     """
     config = run.config.data
-    reading, first = readings.read(path, run), 0
-    odd = readings.warnings(reading)
+    reading, first = readings.read_file(path, run), 0
+    warnings = readings.list_warnings(reading)
     shared = baseline is None and baseline_s is None and not config.baseline_s
     if shared:
         baseline = Baseline(*(x[0] for x in run.normal))
@@ -49,8 +56,8 @@ def read(
         seconds = config.baseline_s if baseline_s is None else baseline_s
         if not config.bin_s <= seconds < math.inf:
             raise UsageError(
-                f"--baseline is {seconds:g} s, less than a bin of {config.bin_s:g} s, "
-                "or no number"
+                f"--baseline is {seconds:g} s: give a finite number, at least a bin of "
+                f"{config.bin_s:g} s"
             )
         first = round(seconds / config.bin_s)
     if len(reading.counts) < first + config.bins:
@@ -66,30 +73,30 @@ def read(
                 f"nothing read in its first {first * config.bin_s:g} s, the baseline",
                 reading.report,
             )
-        baseline = baseline_of(reading.counts[:first], run)
+        baseline = measure_baseline(reading.counts[:first], run)
     if not shared and is_far(baseline.mean, run.normal.mean):
-        odd.append(
+        warnings.append(
             "its baseline is far from those of training: it seems to start in a fault"
         )
     return Traffic(
         prepared.session_name(path),
         reading.counts,
         baseline,
-        tuple(odd),
+        tuple(warnings),
         reading.report,
     )
 
 
-def baseline_of(counts, run) -> Baseline:
+def measure_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
     """The baseline `[F]` of normal bins `[bins, F]`."""
     return Baseline(*map(np.asarray, features.baseline(counts, run.scaler)))
 
 
-def is_far(mean, of_training):
+def is_far(mean: np.ndarray, of_training: np.ndarray) -> bool:
     """Whether a baseline's mean `[F]` lies far from all of training's `[S, F]`.
 
-    Far is beyond `FAR` times the largest distance of one of them to its nearest other;
-    the distance is the mean over columns.
+    Far is more than `FAR` times the largest distance of one of those to its nearest
+    other. A distance is the mean over columns of the absolute difference.
     """
     if len(of_training) < 2:
         return False
@@ -100,39 +107,47 @@ def is_far(mean, of_training):
     )
 
 
-def windows(traffic, bins, hop):
+def slide_windows(
+    traffic: Traffic, bins: int, hop: int
+) -> tuple[np.ndarray, np.ndarray, Baseline]:
     """Windows of a session: first bins `[N]`, counts `[N, T, F]`, baselines `[N, F]`.
 
-    Those of the baseline are among them: they say what the session was before a fault.
+    They begin in the baseline: its windows show the session before a fault.
+
+    Args:
+      traffic: the session.
+      bins: T, of a window.
+      hop: bins from one window to the next.
     """
     start = np.arange(0, len(traffic.counts) - bins + 1, hop)
     views = np.lib.stride_tricks.sliding_window_view(traffic.counts, bins, axis=0)
-    return start, np.moveaxis(views[start], -1, 1), repeat(traffic.baseline, len(start))
+    counts = np.moveaxis(views[start], -1, 1)
+    return start, counts, repeat_baseline(traffic.baseline, len(start))
 
 
-def evidence(run, traffic, chosen):
-    """`decide.Evidence` of a session against examples, and the names in order.
-
-    Args:
-      run: `inference.runs.Run`.
-      traffic: `Traffic`.
-      chosen: `examples.Examples`.
-    """
+def compare_traffic(
+    run: runs.Run, traffic: Traffic, library: examples.Examples
+) -> decide.Evidence:
+    """The `Evidence` of a session, compared with the examples of a library."""
     data = run.config.data
     hop = max(round(decide.HOP_S / data.bin_s), 1)
-    start, counts_of, baseline = windows(traffic, data.bins, hop)
-    points = np.array(run.embed(counts_of, baseline)[run.config.decide_with])
-    # Of a window in which nothing was measured nobody knows what it is like.
-    points[~np.isfinite(counts_of).any((1, 2))] = np.nan
-    of_examples = run.embed(chosen.counts, chosen.baseline)[run.config.decide_with]
-    newest = counts_of[:, -(data.bins // 4) :]
+    start, counts, baseline = slide_windows(traffic, data.bins, hop)
+    points = np.array(run.embed(counts, baseline)[run.config.decide_with])
+    # A window in which nothing was measured is like no example.
+    points[~np.isfinite(counts).any((1, 2))] = np.nan
+    of_examples = run.embed(library.counts, library.baseline)[run.config.decide_with]
+    newest = counts[:, -(data.bins // 4) :]
     z = np.asarray(features.features(newest, baseline, run.scaler))
-    return decide.evidence(
-        points, of_examples, chosen.names,
-        start * data.bin_s, len(traffic.counts) * data.bin_s, np.abs(z).mean((1, 2)),
-    )  # fmt: skip
+    return decide.compare_windows(
+        points,
+        of_examples,
+        library.names,
+        start_s=start * data.bin_s,
+        end_s=len(traffic.counts) * data.bin_s,
+        deviation=np.abs(z).mean((1, 2)),
+    )
 
 
-def repeat(baseline, n):
+def repeat_baseline(baseline: Baseline, n: int) -> Baseline:
     """A baseline `[F]`, n times: `[n, F]`."""
     return Baseline(*(np.repeat(np.asarray(x)[None], n, 0) for x in baseline))

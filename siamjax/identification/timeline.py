@@ -1,4 +1,4 @@
-"""Distances of a session's windows to the examples -> when which condition held."""
+"""Costs of a session's windows -> when which condition held."""
 
 from typing import NamedTuple
 
@@ -20,11 +20,11 @@ class Span(NamedTuple):
     example: str  # the nearest example, where there is one
 
 
-def decode(costs, penalty):
+def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
     """The cheapest states `[N]` for costs `[N, K]`, where a change costs `penalty`.
 
-    Dynamic programming (Viterbi, IEEE Trans. Inf. Theory 1967); of equal ones the lower
-    state.
+    Of states that cost the same the lower one is taken. Dynamic programming (Viterbi,
+    IEEE Trans. Inf. Theory 1967).
     """
     n, states = costs.shape
     if n == 0:
@@ -42,9 +42,9 @@ def decode(costs, penalty):
     return path
 
 
-def runs(path):
+def stretches(values: np.ndarray) -> list[tuple[int, int]]:
     """First and end index of each stretch of equal values: `[(first, end), ...]`."""
-    if len(path) == 0:
+    if len(values) == 0:
         return []
-    change = np.flatnonzero(np.diff(path)) + 1
-    return list(zip([0, *change], [*change, len(path)]))
+    change = np.flatnonzero(np.diff(values)) + 1
+    return list(zip([0, *change.tolist()], [*change.tolist(), len(values)]))
