@@ -1,0 +1,115 @@
+"""What MkDocs needs help with for the site (mkdocs.yml names this file as a hook).
+
+- The API reference: a page for each part of the package, made while the site is built,
+  so that the folder docs holds only pages that GitHub shows as they are meant.
+- README, CHANGELOG and CONTRIBUTING are pages of the site, too.
+- A link out of docs leads to such a page, or to the file in the repository. Where
+  mkdocs.yml names no repository, the text of the link stands alone.
+"""
+
+import pathlib
+import posixpath
+import re
+
+import griffe
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# A file at the root of the repository -> its page on the site.
+ROOT_PAGES = {
+    "README.md": "overview.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+# Single modules that have a page; every folder of the package has one.
+MODULES = ("config", "types")
+LINK = re.compile(r"\]\(([^)\s:#]+)(#[^)\s]*)?\)")
+
+SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
+
+
+def reference_names():
+    """The parts of the package that have a page, `siamjax` itself first."""
+    folders = [path.parent.name for path in (ROOT / "siamjax").glob("*/__init__.py")]
+    return ["siamjax", *(f"siamjax.{name}" for name in sorted([*folders, *MODULES]))]
+
+
+def on_config(config):
+    """Adds the reference to the end of the contents."""
+    pages = [{name: f"reference/{name}.md"} for name in reference_names()]
+    config.nav.append({"API reference": pages})
+    return config
+
+
+def on_files(files, config):
+    """Adds the pages that are made, and those of the root of the repository."""
+    for name in reference_names():
+        # All of a folder's modules; of the package itself only what it promises.
+        options = "    options: {show_submodules: false}\n" if "." not in name else ""
+        text = f"# {name}\n\n::: {name}\n{options}"
+        files.append(File.generated(config, f"reference/{name}.md", content=text))
+    for source, page in ROOT_PAGES.items():
+        if (ROOT / source).exists():
+            text = relink((ROOT / source).read_text(), "", config.repo_url)
+            files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Mends the links of a page of the folder docs."""
+    if page.file.generated_by:
+        return markdown
+    folder = posixpath.dirname(f"docs/{page.file.src_uri}")
+    return relink(markdown, folder, config.repo_url)
+
+
+def relink(markdown, folder, repository):
+    """A page with its links as the site needs them.
+
+    Args:
+      markdown: the text of a page.
+      folder: where the page lies in the repository: "" or "docs" or below it.
+      repository: the address of the repository, or None.
+    """
+    here = posixpath.relpath(folder or "docs", "docs")
+
+    def target(match):
+        path = posixpath.normpath(posixpath.join(folder, match[1]))
+        anchor = match[2] or ""
+        if path in ROOT_PAGES:
+            return f"]({posixpath.relpath(ROOT_PAGES[path], here)}{anchor})"
+        if path.startswith("docs/"):
+            return f"]({posixpath.relpath(path.removeprefix('docs/'), here)}{anchor})"
+        return f"]({repository}/blob/main/{path})" if repository else "]"
+
+    return LINK.sub(target, markdown)
+
+
+class FencedFormulas(griffe.Extension):
+    """Shows the indented lines of a docstring's text (formulas) as they are written."""
+
+    def on_object(self, *, obj, **kwargs):
+        if obj.docstring:
+            obj.docstring.value = fenced(obj.docstring.value)
+
+
+def fenced(docstring):
+    """A docstring with the indented blocks before its first section as fenced code."""
+    text, rest = docstring, ""
+    if start := SECTION.search(docstring):
+        text, rest = docstring[: start.start()], docstring[start.start() :]
+    lines, code = [], False
+    for line in text.splitlines():
+        indented = line.startswith("  ") and (code or not in_list(lines))
+        if line and indented != code:
+            lines += ["", "```text"] if indented else ["```", ""]
+            code = indented
+        lines.append(line)
+    if code:
+        lines += ["```", ""]
+    return "\n".join(lines) + "\n" + rest
+
+
+def in_list(lines):
+    """Whether the last line is of a list, whose further lines are indented."""
+    return bool(lines) and bool(re.match(r" *(- |\d+\. )", lines[-1]))

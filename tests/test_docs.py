@@ -1,0 +1,99 @@
+"""The pages: their links lead somewhere, what they name exists, and the site builds."""
+
+import functools
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import default
+from tests import test_imports
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("scripts/**/*.md")]
+)
+CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+# A file of the repository, as pages and commands name it.
+FILE = re.compile(
+    r"(?<![\w/.])(?:scripts|configs|siamjax|tests|docs)/[\w/.-]*\.(?:py|sh|md|c|cfg)\b"
+)
+MODULE = re.compile(r"python3? -m (siamjax[.\w]*)")
+_FIELD = (
+    r"(?:data|batch|made_up|encoder|optimizer|heads\.(?:match|view))\.(?!json)[a-z_]+\b"
+)
+FIELD = re.compile(rf"(?<=config\.){_FIELD}|\b{_FIELD}(?==)|(?<=`){_FIELD}(?=`)")
+
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
+)
+
+
+@functools.cache
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    seen = {}
+    for line in CODE.sub("", page.read_text()).splitlines():
+        if not re.match(r"#{1,6} ", line):
+            continue
+        text = LINK.sub("]", line.lstrip("#").strip()).lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        seen[slug] = seen.get(slug, -1) + 1
+    return {
+        f"{slug}-{n}" if n else slug
+        for slug, last in seen.items()
+        for n in range(last + 1)
+    }
+
+
+@each_page
+def test_links_lead_to_files_and_headings_that_exist(page):
+    for target in LINK.findall(CODE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), target
+
+
+@each_page
+def test_files_modules_and_commands_that_a_page_names_exist(page):
+    text = page.read_text()
+    for name in FILE.findall(text):
+        assert (ROOT / name).exists(), name
+    for name in set(MODULE.findall(text)) - {"siamjax.NAME", "siamjax.X"}:
+        path = ROOT / name.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
+
+
+@each_page
+def test_fields_of_the_config_that_a_page_names_exist(page):
+    fields = default.get_config().to_dict()
+    for name in FIELD.findall(page.read_text()):
+        *groups, field = name.split(".")
+        assert field in functools.reduce(dict.__getitem__, groups, fields), name
+
+
+def test_the_table_of_imports_is_the_one_that_is_tested():
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == test_imports.ORDER
+    for name, may_import in rows:
+        only = test_imports.ONLY.get(name)
+        assert set(may_import.split(", ")) == (
+            {"all above"} if only is None else only or {"none"}
+        )
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", tmp_path]
+    build = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert build.returncode == 0, build.stderr
+    assert "contrastive" in (tmp_path / "reference/siamjax.losses.html").read_text()
+    # Nothing of a page is asked for from the network.
+    overview = (tmp_path / "overview.html").read_text()
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=.https?:", overview)
