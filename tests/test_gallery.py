@@ -43,7 +43,7 @@ def written(run):
         f"{name}.{kind}" for name in names for kind in ("png", "svg")
     }
     assert (run / "film" / "film.mp4").stat().st_size > 1000
-    assert any((run / "board").glob("events.out.tfevents.*"))
+    assert any((run / "results").glob("events.out.tfevents.*"))
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
 

@@ -55,6 +55,12 @@ def test_points_and_their_rows_come_back(tmp_path):
     assert list((tmp_path / "match").glob("events.out.tfevents.*"))
 
 
+def test_the_name_says_which_dimensions_are_learnt(tmp_path):
+    for learnt, name in ((3, "match: 3 learnt + 2 statistics"), (5, "match")):
+        found = write(tmp_path / "match", np.eye(5), learnt=learnt)
+        assert found.tensor_name == name
+
+
 def test_each_point_has_the_colour_of_its_condition(tmp_path):
     found = write(tmp_path, np.eye(7), novel=["delay"])
     tile = found.sprite.single_image_dim[0]

@@ -105,12 +105,25 @@ def run(made, tmp_path):
     return tmp_path, types.SimpleNamespace(**{**vars(opened), "workdir": tmp_path})
 
 
+def test_a_title_says_what_the_run_is():
+    def config(**losses):
+        heads = {head: dict(loss=loss) for head, loss in losses.items()}
+        return dict(heads=dict(heads, off=None), data=dict(dir="runs/testbed"))
+
+    same = config(match="triplet:mining=hard", view="triplet")
+    assert visualize.title("first", same) == "first: triplet on testbed"
+    other = config(match="triplet:mining=hard", view="nca")
+    said = visualize.title("first", other)
+    assert said == "first: match triplet, view nca on testbed"
+
+
 def use(run, name):
     """Reads a file, and does with it what the commands do."""
     folder, opened = run
     if name == "config.json":
         data = dict(config=run_config.read(folder), curves={})
         assert visualize.subtitle(data) and visualize.facts(data)
+        assert visualize.title("x", data["config"]).startswith("x: ")
         loop.same_config(folder, small_data.config("data"))
     elif name == "results.json":
         found = visualize.read_results(folder)

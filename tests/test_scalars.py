@@ -24,11 +24,11 @@ def write(workdir, first, last, *, tag=0.0, killed=False):
 
 
 def tensorboard(workdir):
-    found = event_accumulator.EventAccumulator(str(workdir))
-    found.Reload()
+    events = event_accumulator.EventAccumulator(str(workdir))
+    events.Reload()
     return {
-        name: [(event.step, event.value) for event in found.Scalars(name)]
-        for name in found.Tags()["scalars"]
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
     }
 
 
@@ -38,15 +38,17 @@ def test_a_cut_run_has_the_scalars_of_a_quiet_one(tmp_path):
     write(tmp_path / "cut", 4, 9)
     quiet, cut = tmp_path / "quiet", tmp_path / "cut"
     assert (quiet / scalars.FILE).read_bytes() == (cut / scalars.FILE).read_bytes()
-    assert tensorboard(quiet) == tensorboard(cut)
-    assert [step for step, _ in tensorboard(cut)["loss"]] == list(range(1, 10))
+    assert tensorboard(quiet / scalars.RUN) == tensorboard(cut / scalars.RUN)
+    assert [step for step, _ in tensorboard(cut / scalars.RUN)["loss"]] == list(
+        range(1, 10)
+    )
 
 
 def test_killed_before_the_first_checkpoint(tmp_path):
     write(tmp_path, 0, 5, tag=7.0, killed=True)
     write(tmp_path, 0, 3)
     assert scalars.read(tmp_path)["loss"][0] == [1, 2, 3]
-    got = [value for _, value in tensorboard(tmp_path)["loss"]]
+    got = [value for _, value in tensorboard(tmp_path / scalars.RUN)["loss"]]
     assert got == pytest.approx([1, 1 / 2, 1 / 3])
 
 
@@ -65,8 +67,8 @@ def test_a_clock_that_was_set_back_brings_no_dropped_step_back(tmp_path, monkeyp
     now_s = time.time()
     monkeypatch.setattr(time, "time", lambda: now_s - 86_400)
     write(tmp_path, 2, 4)
-    steps = [step for step, _ in tensorboard(tmp_path)["loss"]]
-    values = [value for _, value in tensorboard(tmp_path)["loss"]]
+    steps = [step for step, _ in tensorboard(tmp_path / scalars.RUN)["loss"]]
+    values = [value for _, value in tensorboard(tmp_path / scalars.RUN)["loss"]]
     assert steps == [1, 2, 3, 4]
     assert values == pytest.approx([8, 7.5, 1 / 3, 1 / 4])
 
@@ -74,7 +76,7 @@ def test_a_clock_that_was_set_back_brings_no_dropped_step_back(tmp_path, monkeyp
 def test_every_scalar_is_in_the_file_at_once(tmp_path):
     with scalars.writer(tmp_path, 0) as out:
         out.add(1, {"loss": 2.0})
-        assert tensorboard(tmp_path) == {"loss": [(1, 2.0)]}
+        assert tensorboard(tmp_path / scalars.RUN) == {"loss": [(1, 2.0)]}
 
 
 def test_a_full_disk_raises_and_does_not_hang(tmp_path, monkeypatch):
@@ -96,6 +98,15 @@ def test_an_error_in_training_keeps_what_was_written(tmp_path):
         out.add(1, {"loss": 2.0})
         raise RuntimeError
     assert scalars.read(tmp_path) == {"loss": ([1], [2.0])}
+
+
+def test_an_older_run_goes_on_where_its_events_are(tmp_path):
+    write(tmp_path, 0, 4)
+    for path in (tmp_path / scalars.RUN).iterdir():
+        path.rename(tmp_path / path.name)
+    write(tmp_path, 2, 3)
+    assert [step for step, _ in tensorboard(tmp_path)["loss"]] == [1, 2, 3]
+    assert not any((tmp_path / scalars.RUN).iterdir())
 
 
 def test_no_run_has_no_scalars(tmp_path):

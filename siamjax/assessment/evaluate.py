@@ -190,6 +190,7 @@ def draw(folder, run, splits, windows, points, library) -> None:
             roles=splits.role[windows.session].tolist(),
             right=one_shot.recognised(judged),
             novel=novel,
+            learnt=run.config.heads[head].dim,
         )
     if "view" not in points:
         return

@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import time
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def visualize(workdir, *, frames=300):
     for path in drawn:
         print(path)
     tensorboard.write(
-        workdir / "board",
+        workdir / tensorboard.RUN,
         config=data["config"],
         traced=traced,
         results=data.get("results"),
@@ -163,10 +164,10 @@ def gather(workdir):
     """
     workdir = pathlib.Path(workdir)
     data = dict(
-        title=workdir.resolve().name,
         config=run_config.read(workdir),
         curves=scalars.read(workdir),
     )
+    data["title"] = title(workdir.resolve().name, data["config"])
     if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
     if evaluated(workdir):
@@ -212,8 +213,25 @@ def read_results(workdir):
         return found
 
 
+def title(name: str, config: dict[str, Any]) -> str:
+    """What a run is: its name, its losses and its data, as `first: triplet on testbed`.
+
+    Heads with different losses are named: `first: match nca, view triplet on testbed`.
+    """
+    losses = {
+        head: fields["loss"].partition(":")[0]
+        for head, fields in config["heads"].items()
+        if fields
+    }
+    if len(set(losses.values())) == 1:
+        shown = next(iter(losses.values()))
+    else:
+        shown = ", ".join(f"{head} {loss}" for head, loss in losses.items())
+    return f"{name}: {shown} on {pathlib.PurePath(config['data']['dir']).name}"
+
+
 def subtitle(data):
-    """How far the run is, and its main result, in a line."""
+    """How far the run is, or which step its results are of, and its main result."""
     steps = data["config"]["steps"]
     if "results" not in data:
         done = max((at[-1] for at, _ in data["curves"].values()), default=0)
@@ -228,7 +246,8 @@ def subtitle(data):
         if units["window"]["value"] is not None
     ]
     return (
-        f"{steps} steps; recall per window from {shots} example of each condition: "
+        f"results of step {found['step']} of {steps}: recall per window from {shots} "
+        f"example of each condition: "
         f"{', '.join(groups)}; chance {part['chance']:.2f}"
     )
 

@@ -22,7 +22,16 @@ TILE, SMALL_TILE = 32, 16
 
 
 def write(
-    folder, points, *, conditions, captures, times, roles=None, right=None, novel=()
+    folder,
+    points,
+    *,
+    conditions,
+    captures,
+    times,
+    roles=None,
+    right=None,
+    novel=(),
+    learnt=None,
 ):
     """Writes a folder that `tensorboard --logdir` shows in its projector tab.
 
@@ -36,6 +45,8 @@ def write(
       right: `[N]`, the share of draws in which a window was recognised; NaN: not
         judged.
       novel: names of conditions that training never saw, drawn as diamonds.
+      learnt: how many of the E coordinates, the first ones, the network gives. The
+        name of the tensor says how many statistics of the window stand beside them.
     """
     from google.protobuf import text_format
     from tensorboard.plugins.projector import ProjectorConfig
@@ -61,7 +72,7 @@ def write(
     _metadata(folder / "metadata.tsv", columns, len(points))
     config = ProjectorConfig()
     embedding = config.embeddings.add(
-        tensor_name=folder.name,
+        tensor_name=_tensor_name(folder.name, points.shape[1], learnt),
         tensor_path="tensors.bytes",
         tensor_shape=points.shape,
         metadata_path="metadata.tsv",
@@ -140,6 +151,13 @@ def true_axes(points):
         ),
         **custom,
     )
+
+
+def _tensor_name(head, dimensions, learnt):
+    """What TensorBoard shows beside the number of dimensions."""
+    if learnt is None or learnt == dimensions:
+        return head
+    return f"{head}: {learnt} learnt + {dimensions - learnt} statistics"
 
 
 def _metadata(path, columns, count):

@@ -16,6 +16,8 @@ from siamjax import files
 from siamjax.reports import events
 
 FILE, HEADER = "scalars.csv", ["step", "name", "value"]
+# The folder of the event files: TensorBoard shows it as the name of a run.
+RUN = "training"
 
 
 class Writer:
@@ -42,13 +44,16 @@ def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
     """A `Writer` that goes on after `step`; what workdir has beyond it is dropped.
 
     Args:
-      workdir: a folder; gets scalars.csv (step,name,value) and event files.
+      workdir: a folder; gets scalars.csv (step,name,value) and event files in
+        training/, or beside those of a version that wrote them into the folder itself.
       step: the last one that is kept, that of the checkpoint; 0 for a new run.
     """
     path = pathlib.Path(workdir) / FILE
     purge(path, step)
+    old = any(path.parent.glob("events.out.tfevents.*"))
+    folder = path.parent if old else path.parent / RUN
     with (
-        contextlib.closing(events.EventFile(workdir, purge_from=step + 1)) as records,
+        contextlib.closing(events.EventFile(folder, purge_from=step + 1)) as records,
         files.opened(path, "a", newline="", encoding="utf-8") as file,
     ):
         writer = Writer(file, records)

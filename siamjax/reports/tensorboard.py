@@ -17,6 +17,8 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from siamjax import files
 from siamjax.reports import camera, colours, drawing, events
 
+# The name of this run in TensorBoard, and of its folder in that of the training run.
+RUN = "results"
 # Of the embedding at a traced step, in pixels; TensorBoard shows ten steps at most.
 SIDE, PICTURES = 480, 10
 
