@@ -9,7 +9,7 @@ counted: docs/identification.md.
 python -m siamjax.train --config=configs/all.py --workdir=runs/all
 """
 
-from configs import default
+from siamjax.configs import default
 
 
 def get_config():

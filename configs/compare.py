@@ -8,7 +8,7 @@ says where kddi comes from.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from siamjax.configs import default
 
 LOSSES = (
     "triplet",

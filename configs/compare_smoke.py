@@ -3,7 +3,7 @@
 python -m siamjax.compare --config=configs/compare_smoke.py --workdir=runs/smoke
 """
 
-from configs import compare
+from siamjax.configs import compare
 
 
 def get_config():

@@ -7,7 +7,7 @@ python -m siamjax.ingest --format=counters --captures=PATH --labels=PATH/labels.
 python -m siamjax.train --config=configs/kddi.py --workdir=runs/kddi_first
 """
 
-from configs import default
+from siamjax.configs import default
 
 # Faults with a place of their own, so that each kind of fault is among them.
 NOVEL = (

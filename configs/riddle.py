@@ -6,8 +6,8 @@ good, validation is poor. `siamjax-audit` names the cause; see docs/norm.md.
 python -m siamjax.train --config=configs/riddle.py:lag --workdir=runs/riddle_lag
 """
 
-from configs import default
 from siamjax import checks
+from siamjax.configs import default
 
 
 def get_config(cause="lag"):

@@ -1,9 +1,9 @@
-"""The one wrapper of absl's `app.run`: exit codes, one-line errors, import path.
+"""Runs a command: flags, help, exit codes, errors in one line, import path.
 
 Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 the
 audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM, where the work has a
-state after it was saved; 141 nobody reads what it shows, as in `| head`. What a command
-shows has no control characters of strangers.
+state after it was saved; 141 nobody reads the output, as in `| head`. Control
+characters in names that came with the data are not printed.
 """
 
 import ast
@@ -11,59 +11,182 @@ import contextlib
 import errno
 import logging
 import os
+import pathlib
 import signal
 import sys
+from collections.abc import Callable, Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from siamjax import text
+from siamjax import text, usage
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 # 128 + SIGPIPE, as of a program that the signal ends.
 _PIPE_CLOSED = 141
+_PACKAGE = pathlib.Path(__file__).parent
+# The configs that come with the package; a clone has the same folder at its top.
+CONFIGS = _PACKAGE / "configs"
 
-_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+Main = Callable[[Sequence[str]], int | None]
 
 
-def no_arguments(argv):
-    """Refuses what is no flag: a mistyped `-config` or a stray word is not ignored."""
+class Command:
+    """One command with flags of its own: importing it adds none to `flags.FLAGS`."""
+
+    def __init__(
+        self,
+        name: str,
+        doc: str | None,
+        *,
+        arguments: str = "",
+        config: str = "",
+        values: flags.FlagValues | None = None,
+    ) -> None:
+        """Defines the command; its module then defines flags with `self.flags`.
+
+        Args:
+          name: how the help and errors call it, `siamjax train`.
+          doc: its help: a line that says what it does, and an example.
+          arguments: how the usage line shows what is not a flag.
+          config: the file that --config names by default. It is not the default of the
+            flag, because absl reads that on import, where an error cannot be caught.
+          values: holds the flags; by default one of its own.
+        """
+        self.name, self.doc, self.arguments = name, doc or "", arguments
+        self.config = config
+        self.flags = flags.FlagValues() if values is None else values
+        self.flags.set_gnu_getopt()  # flags may stand behind arguments
+        flags.DEFINE_bool("debug", False, "Show the traceback of an error.", self.flags)
+
+    def run(self, main: Main) -> None:
+        """Runs `main` with `sys.argv`; exits with the code of the module's docstring.
+
+        Args:
+          main: gets the program's name and the arguments that are not flags.
+        """
+        signal.signal(signal.SIGTERM, _terminate)
+        if hasattr(sys.stdout, "reconfigure"):  # a name may not be UTF-8
+            sys.stdout.reconfigure(errors="backslashreplace")
+        _log_to_stderr()
+        try:
+            app.run(
+                lambda argv: sys.exit(self.call(main, argv)), flags_parser=self.parse
+            )
+        except _Terminated as error:
+            sys.exit(self._fail(error, 143))
+        except KeyboardInterrupt:
+            sys.exit(self._fail(KeyboardInterrupt("interrupted"), 130))
+
+    def call(self, main: Main, argv: Sequence[str]) -> int:
+        """The exit code of `main(argv)`; an error is printed in one line."""
+        try:
+            code = main(argv) or 0
+            if sys.stdout is not None:  # it is None after `>&-`
+                sys.stdout.flush()  # a full disk shows here, not after the exit
+            return code
+        except UsageError as error:
+            return self._fail(error, 2)
+        except Interrupted as error:
+            return self._fail(error, error.code)
+        except BrokenPipeError:
+            return _pipe_closed()
+        except SiamjaxError as error:
+            return self._fail(error, 1)
+        except OSError as error:
+            return self._fail(_with_remedy(error), 1)
+        except MemoryError as error:
+            return self._fail(MemoryError(f"not enough memory: {error}"), 1)
+
+    def parse(self, argv: Sequence[str]) -> list[str]:
+        """Parses the flags; wrong usage exits with one line and 2, help with 0.
+
+        Returns:
+          The program's name and the arguments that are not flags.
+        """
+        try:
+            sys.argv = argv = self._with_config(list(argv))
+            self._help(argv)
+            if "verbosity" not in self.flags:  # absl's own; --helpfull shows them
+                self.flags.append_flag_values(flags.FLAGS)
+            rest = self.flags(argv)
+            flags.FLAGS.mark_as_parsed()
+            if self.config:
+                self.flags["config"].value.to_dict()  # a missing file shows here
+            return rest
+        except BrokenPipeError:  # of the help
+            sys.exit(_pipe_closed())
+        except (AttributeError, KeyError) as error:
+            sys.exit(self._fail(f"the config has no field {_line(error)}", 2))
+        except (flags.Error, UsageError, TypeError, ValueError) as error:
+            sys.exit(self._fail(error, 2))
+        except (OSError, ImportError, SyntaxError, NameError) as error:
+            sys.exit(self._fail(f"the config cannot be read: {_line(error)}", 2))
+
+    def _help(self, argv):
+        """Prints the help or the version and exits, if it was asked for."""
+        if shown := usage.asked_for(self, argv):
+            print(shown, flush=True)
+            sys.exit(0)
+
+    def _with_config(self, argv):
+        """Arguments that name a config; its folder's parent is on the import path.
+
+        So a console script finds `configs` and one's own modules as `python -m` does.
+        """
+        if not self.config:
+            _extend_path(os.getcwd())
+            return argv
+        place = next((i for i, value in enumerate(argv) if _is_config(value)), None)
+        if place is None:
+            argv, place = [argv[0], f"--config={self.config}", *argv[1:]], 1
+        elif "=" not in argv[place]:
+            argv[place : place + 2] = ["=".join(argv[place : place + 2])]
+        flag, _, spec = argv[place].partition("=")
+        path, colon, parameter = spec.partition(":")
+        name = os.path.basename(path)
+        packaged = CONFIGS / name
+        in_clone = os.path.normpath(path) == os.path.join("configs", name)
+        if in_clone and not os.path.exists(path) and packaged.exists():
+            argv[place] = f"{flag}={packaged}{colon}{parameter}"
+            path = packaged
+        _extend_path(os.getcwd(), os.path.dirname(os.path.dirname(path)))
+        return argv
+
+    def _fail(self, error, code):
+        """Prints an error in one line and returns the exit code."""
+        if self.flags.is_parsed() and self.flags["debug"].value:
+            raise error
+        print(f"{self.name}: {_line(error)}", file=sys.stderr, flush=True)
+        return code
+
+
+def run(main: Main, config: str = "") -> None:
+    """Runs a script that defines its flags in absl's `flags.FLAGS`.
+
+    Args:
+      main: see `Command.run`.
+      config: see `Command`.
+    """
+    name, doc = os.path.basename(sys.argv[0]), sys.modules["__main__"].__doc__
+    Command(name, doc, config=config, values=flags.FLAGS).run(main)
+
+
+def no_arguments(argv: Sequence[str]) -> None:
+    """Refuses what is not a flag: `config` where `--config` was meant."""
     if len(argv) > 1:
         raise UsageError(
             f"unexpected argument {argv[1]!r}: flags are written --name=value"
         )
 
 
-def run(main, config=None):
-    """Runs `main(argv)` under absl and exits with the code of the module's docstring.
-
-    Args:
-      main: gets the arguments that are no flags.
-      config: the file that --config names where it is not given. It is no default of
-        the flag, for absl reads that on import, where no error can be caught.
-    """
-    signal.signal(signal.SIGTERM, _terminate)
-    if hasattr(sys.stdout, "reconfigure"):  # a name that is no UTF-8 ends no command
-        sys.stdout.reconfigure(errors="backslashreplace")
-    _extend_path(sys.argv)
-    _log_to_stderr()
-    if config and not any(_is_config(argument) for argument in sys.argv[1:]):
-        sys.argv.insert(1, f"--config={config}")
-    try:
-        app.run(lambda argv: sys.exit(_guarded(main, argv)), flags_parser=_parse)
-    except _Terminated as error:
-        sys.exit(_say(error, 143))
-    except KeyboardInterrupt:
-        sys.exit(_say(KeyboardInterrupt("interrupted"), 130))
-
-
 def _is_config(argument):
-    return argument.lstrip("-").partition("=")[0] == "config"
+    return argument.startswith("-") and argument.lstrip("-").split("=")[0] == "config"
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, what was begun is cleared away."""
+    """SIGTERM: as after Ctrl-C, unfinished files are removed."""
 
 
 def _terminate(number, frame):
@@ -74,17 +197,16 @@ class _Lines(logging.Handler):
     """Lines on stderr that do not tear a progress bar."""
 
     def emit(self, record):
-        mark = (
-            "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        )
+        level = record.levelname.lower()
+        mark = "" if record.levelno < logging.WARNING else f"{level}: "
         tqdm.write(mark + text.printable(record.getMessage()), file=sys.stderr)
 
 
 def _log_to_stderr():
-    """What siamjax says from `info` on, of the libraries what ends the process.
+    """Shows siamjax's log from `info` on, and of the libraries only what is fatal.
 
-    Orbax logs pages of an error in its threads; siamjax says the same error in a line,
-    and `--debug` shows where it is from.
+    Orbax logs pages for one error in its threads; siamjax says the same error in one
+    line, and `--debug` shows where it comes from.
     """
     absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("siamjax")
@@ -93,28 +215,8 @@ def _log_to_stderr():
     log.addHandler(_Lines())
 
 
-def _guarded(main, argv):
-    try:
-        code = main(argv) or 0
-        if sys.stdout is not None:  # `>&-`
-            sys.stdout.flush()  # what cannot be written fails here, not after the exit
-        return code
-    except UsageError as error:
-        return _say(error, 2)
-    except Interrupted as error:
-        return _say(error, error.code)
-    except BrokenPipeError:
-        return _pipe_closed()
-    except SiamjaxError as error:
-        return _say(error, 1)
-    except OSError as error:
-        return _say(_with_remedy(error), 1)
-    except MemoryError as error:
-        return _say(MemoryError(f"not enough memory: {error}"), 1)
-
-
 def _with_remedy(error):
-    """An error of the system; one that names no file says what to do."""
+    """An error of the system; a full or broken disk comes with what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OSError(
             f"{_line(error)}: make room on the disk and run the same command again"
@@ -130,36 +232,10 @@ def _pipe_closed():
     return _PIPE_CLOSED
 
 
-def _say(error, code):
-    if flags.FLAGS.is_parsed() and _DEBUG.value:
-        raise error
-    print(f"{_program()}: {_line(error)}", file=sys.stderr, flush=True)
-    return code
-
-
-def _parse(argv):
-    """absl's parser, but wrong usage is one line and 2, and help is no failure."""
-    try:
-        rest = flags.FLAGS(argv)
-        if "config" in flags.FLAGS:
-            flags.FLAGS.config.to_dict()  # a file that is not there shows here
-        return rest
-    except SystemExit:  # --help and its kin print, then exit with absl's 1
-        sys.exit(0)
-    except BrokenPipeError:  # of --help
-        sys.exit(_pipe_closed())
-    except (AttributeError, KeyError) as error:
-        sys.exit(_say(f"the config has no field {_line(error)}", 2))
-    except (flags.Error, TypeError, ValueError) as error:
-        sys.exit(_say(error, 2))
-    except (OSError, ImportError, SyntaxError, NameError) as error:
-        sys.exit(_say(f"the config cannot be read: {_line(error)}", 2))
-
-
 def _line(error):
-    """What an error says, in one line: a key error quotes it, others quote a key's.
+    """The text of an error in one line, safe to show: it may hold names of strangers.
 
-    It may hold names of strangers, so it is made safe to show.
+    A key error has quotes around its text, others around a key.
     """
     if isinstance(error, OSError) and error.strerror:
         parts = [error.filename, error.strerror]
@@ -170,17 +246,14 @@ def _line(error):
     return text.printable(" ".join(line.split()))
 
 
-def _program():
-    name = os.path.basename(sys.argv[0])
-    return name.removesuffix(".py")
+def _extend_path(*folders):
+    """Puts folders first on the import path, but not the package's own.
 
-
-def _extend_path(argv):
-    """A console script finds `configs` and one's own modules as `python -m` does."""
-    folders = [os.getcwd()]
-    for flag, value in zip(argv, [*argv[1:], ""]):
-        name, _, inline = flag.lstrip("-").partition("=")
-        if flag.startswith("-") and name == "config":
-            path = (inline or value).split(":")[0]
-            folders.append(os.path.dirname(os.path.dirname(os.path.abspath(path))))
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    There `types.py` would hide the standard library's.
+    """
+    folders = [os.path.abspath(folder) for folder in folders]
+    sys.path[:0] = [
+        folder
+        for folder in dict.fromkeys(folders)
+        if folder not in sys.path and folder != str(_PACKAGE)
+    ]

@@ -45,7 +45,7 @@ ONLY = {
     "evaluation": {"types", "checks", "text", "forms"},
 }
 # A tool at the end of a part that is itself a command.
-COMMANDS = {"losses/check.py": {"cli", "files"}}
+COMMANDS = {"losses/check.py": {"commands", "files"}}
 
 
 def part(path):

@@ -10,16 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from siamjax import cli, files
+from siamjax import files
 from siamjax.losses import batches, registry
 from siamjax.losses.precision import wide
-from siamjax.types import SiamjaxError, UsageError
-
-_CUBE = flags.DEFINE_bool("cube", None, "The loss is for embeddings in [0, 1].")
-_SIZES = flags.DEFINE_list("sizes", ["64", "256", "1024"], "Batches to time.")
-_PICTURE = flags.DEFINE_string("picture", None, "Where to draw the gradient, as PNG.")
 
 # Losses whose embeddings are in the unit cube.
 CUBE = ("lossless", "saturation")
@@ -326,34 +320,6 @@ def seconds(run, batch, repeats=3):
     return min(times)
 
 
-def main(argv):
-    if len(argv) < 2:
-        raise UsageError(
-            "name a loss: one of " + ", ".join(sorted(registry.LOSSES))
-            + ", or my_module.my_loss"
-        )  # fmt: skip
-    failed = []
-    for spec in argv[1:]:
-        loss = registry.resolve(spec)
-        print(f"{spec}\n  {', '.join(f'{k}={v}' for k, v in loss.hyper.items())}")
-        measured = measure(spec, _CUBE.value)
-        for name, test in (GRID | LONG).items():
-            verdict, detail = test(measured)
-            failed += [f"{spec}: {name}"] if verdict == "FAIL" else []
-            print(f"  {name:22} {verdict:5} {detail}", flush=True)
-        for size in map(int, _SIZES.value):
-            run, batch = compiled(loss, size, dim=16, classes=8)
-            taken, held = seconds(run, batch), memory(run)
-            share = f", temporary memory {held / (4 * size * size):.1f} B² floats"
-            print(f"  B = {size:5} {1e3 * taken:11.1f} ms"
-                  f"{share if held is not None else ''}", flush=True)  # fmt: skip
-        if _PICTURE.value:
-            draw(measured, _PICTURE.value)
-            print(f"  drew {_PICTURE.value}")
-    if failed:
-        raise SiamjaxError("failed: " + "; ".join(failed))
-
-
 def draw(m, path):
     """Points of two dimensions and where a step against the gradient moves them."""
     import matplotlib
@@ -379,9 +345,7 @@ def draw(m, path):
     pyplot.close(figure)
 
 
-def run():
-    cli.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    from siamjax.commands import check
+
+    check.run()

@@ -1,0 +1,5 @@
+"""`python -m siamjax COMMAND` does what `siamjax COMMAND` does."""
+
+from siamjax import commands
+
+commands.run()

@@ -1,0 +1,43 @@
+"""The commands: `siamjax NAME`, `siamjax-NAME` and `python -m siamjax.NAME`."""
+
+import importlib
+import sys
+from types import ModuleType
+
+from siamjax import text, usage
+
+NAMES = (
+    "ingest",
+    "train",
+    "evaluate",
+    "identify",
+    "visualize",
+    "audit",
+    "compare",
+    "check",
+    "completion",
+)
+
+
+def modules() -> dict[str, ModuleType]:
+    """The module of each command, in the order of `siamjax --help`."""
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in NAMES}
+
+
+def run() -> None:
+    """`siamjax COMMAND ...`."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in NAMES:
+        del sys.argv[1]
+        importlib.import_module(f"{__name__}.{name}").run()
+    elif name in ("-h", "--help", "--helpshort", "--helpfull"):
+        print(usage.overview(modules()))
+    elif name == "--version":
+        print(usage.VERSION)
+    else:
+        print(
+            f"siamjax: there is no command {text.printable(name)!r}: it is one of "
+            f"{', '.join(NAMES)}",
+            file=sys.stderr,
+        )
+        sys.exit(2)

@@ -1,0 +1,86 @@
+"""Compares losses under equal budgets.
+
+The same command again goes on where the comparison was cut. Example:
+
+  siamjax compare --losses triplet,supcon,my_module.mine --workdir runs/mine
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from siamjax import cli, files
+
+COMMAND = cli.Command("siamjax compare", __doc__, config="configs/compare.py")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "What to compare, and on what: a file like configs/compare.py.",
+    COMMAND.flags,
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the comparison.", COMMAND.flags, required=True
+)
+_LOSSES = flags.DEFINE_string(
+    "losses",
+    "",
+    "The losses, such as triplet,supcon,my_module.mine; those of the config if it is "
+    "not given.",
+    COMMAND.flags,
+)
+_STORAGE = flags.DEFINE_string(
+    "storage",
+    "",
+    "URL of a database that workers on several machines share; a file of the workdir "
+    "if it is not given.",
+    COMMAND.flags,
+)
+_AGAIN = flags.DEFINE_bool(
+    "read_test_again",
+    False,
+    "Read the test set once more, for runs that are new; the report says so.",
+    COMMAND.flags,
+)
+_UNFINISHED = flags.DEFINE_bool(
+    "unfinished", False, "Report what is done so far, and train nothing.", COMMAND.flags
+)
+_REPRODUCE = flags.DEFINE_string(
+    "reproduce",
+    "",
+    "FILE:ROW, such as results.csv:3: train that row once more.",
+    COMMAND.flags,
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    cli.no_arguments(argv)
+    files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
+    # Imported after the flags: wrong usage is answered at once.
+    from siamjax.comparison import protocol, reproduce, run, tables
+
+    config = _CONFIG.value
+    if _LOSSES.value:
+        config.losses = protocol.listed(_LOSSES.value)
+    if _REPRODUCE.value:
+        for line in reproduce.reproduce(config, _WORKDIR.value, _REPRODUCE.value):
+            print(line)
+        return
+    result = run.compare(
+        config,
+        _WORKDIR.value,
+        storage=_STORAGE.value,
+        read_again=_AGAIN.value,
+        unfinished=_UNFINISHED.value,
+    )
+    print(tables.markdown(result))
+
+
+def run() -> None:
+    COMMAND.run(main)
+
+
+if __name__ == "__main__":
+    run()

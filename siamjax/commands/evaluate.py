@@ -1,0 +1,40 @@
+"""Evaluates the best checkpoint of a run.
+
+Prints the tables and writes results.json. With --data the results go to
+WORKDIR/evaluations. Example:
+
+  siamjax evaluate --workdir runs/first
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from siamjax import cli
+
+COMMAND = cli.Command("siamjax evaluate", __doc__)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A run of siamjax train.", COMMAND.flags, required=True
+)
+_DATA = flags.DEFINE_string(
+    "data",
+    "",
+    "Another prepared data set to judge the run by: all its captures except those "
+    "that the run was trained on.",
+    COMMAND.flags,
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    cli.no_arguments(argv)
+    from siamjax.assessment import evaluate
+
+    evaluate.evaluate(_WORKDIR.value, _DATA.value)
+
+
+def run() -> None:
+    COMMAND.run(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,104 @@
+"""Reads captures and their labels into a prepared data set.
+
+Prints what was read of each file and what was not. Examples:
+
+  siamjax ingest --captures DIR --labels labels.csv --out runs/mine
+  siamjax ingest --format counters --captures DIR --labels labels.csv --out runs/mine
+"""
+
+import ipaddress
+from collections.abc import Sequence
+
+from absl import flags
+
+from siamjax import cli, files
+from siamjax.types import UsageError
+
+COMMAND = cli.Command("siamjax ingest", __doc__)
+_CAPTURES = flags.DEFINE_string(
+    "captures",
+    None,
+    "Folder of captures, or one capture.",
+    COMMAND.flags,
+    required=True,
+)
+_LABELS = flags.DEFINE_string(
+    "labels",
+    None,
+    "CSV of file, condition, onset_s, clear_s; of counters: file, start, end, "
+    "condition.",
+    COMMAND.flags,
+    required=True,
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "Folder of the prepared data set.", COMMAND.flags, required=True
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "packets",
+    ["packets", "counters"],
+    "Packet captures, or tables of counters (CSV, Parquet).",
+    COMMAND.flags,
+)
+_SERVER = flags.DEFINE_string(
+    "server",
+    None,
+    "IP address of the server; it is found in each capture if it is not given.",
+    COMMAND.flags,
+)
+_LIMIT_EXPANSION = flags.DEFINE_bool(
+    "limit_expansion",
+    True,
+    "Leave out compressed files that expand more than 1000 times (16 MB are always "
+    "allowed, 17 GB never); --nolimit_expansion reads files that you trust.",
+    COMMAND.flags,
+)
+_ALLOW_EMPTY = flags.DEFINE_bool(
+    "allow_empty",
+    False,
+    "Also take captures without a message and tables without a value: for faults that "
+    "show as silence.",
+    COMMAND.flags,
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "Number of processes; one for each core if it is not given.",
+    lower_bound=1,
+    flag_values=COMMAND.flags,
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    cli.no_arguments(argv)
+    files.check_writable(_OUT.value)
+    from siamjax.data import prepare, prepare_counters
+
+    paths = _CAPTURES.value, _LABELS.value, _OUT.value
+    options = dict(
+        limit_expansion=_LIMIT_EXPANSION.value,
+        allow_empty=_ALLOW_EMPTY.value,
+        workers=_WORKERS.value,
+    )
+    if _FORMAT.value == "packets":
+        server = _address(_SERVER.value)
+        prepare.prepare(*paths, server_address=server, **options)
+    elif _SERVER.value is None:
+        prepare_counters.prepare_counters(*paths, **options)
+    else:
+        raise UsageError("--server is for packets, not for counters")
+
+
+def _address(text):
+    try:
+        return text and ipaddress.ip_address(text).packed
+    except ValueError:
+        raise UsageError(f"--server={text} is not an IP address") from None
+
+
+def run() -> None:
+    COMMAND.run(main)
+
+
+if __name__ == "__main__":
+    run()

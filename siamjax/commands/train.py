@@ -1,0 +1,45 @@
+"""Trains a run on a prepared data set and evaluates it.
+
+The same command again goes on where the run was cut. Example:
+
+  siamjax train --config configs/default.py --workdir runs/first
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from siamjax import cli, files
+
+COMMAND = cli.Command("siamjax train", __doc__, config="configs/default.py")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "What to train, and on what: a file of configs/, or your own.",
+    COMMAND.flags,
+    lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder that the run writes.", COMMAND.flags, required=True
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    cli.no_arguments(argv)
+    files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
+    # Imported after the flags: wrong usage is answered at once.
+    from siamjax.assessment import evaluate
+    from siamjax.training import folds
+
+    folds.train(_CONFIG.value, _WORKDIR.value)
+    evaluate.evaluate(_WORKDIR.value)
+
+
+def run() -> None:
+    COMMAND.run(main)
+
+
+if __name__ == "__main__":
+    run()
