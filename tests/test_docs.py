@@ -1,5 +1,6 @@
 """The pages: their links lead somewhere, what they name exists, and the site builds."""
 
+import ast
 import functools
 import pathlib
 import re
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from configs import default
+from siamjax import commands
 from tests import test_imports
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -22,9 +24,9 @@ FILE = re.compile(
     r"(?<![\w/.])(?:scripts|configs|siamjax|tests|docs)/[\w/.-]*\.(?:py|sh|md|c|cfg)\b"
 )
 MODULE = re.compile(r"python3? -m (siamjax[.\w]*)")
-_FIELD = (
-    r"(?:data|batch|made_up|encoder|optimizer|heads\.(?:match|view))\.(?!json)[a-z_]+\b"
-)
+COMMAND = re.compile(r"^(?:`|\$ )?siamjax (\w+)", re.MULTILINE)
+_GROUP = r"(?:data|batch|made_up|encoder|optimizer|heads\.(?:match|view))"
+_FIELD = rf"{_GROUP}\.(?!json|update)[a-z_]+\b"
 FIELD = re.compile(rf"(?<=config\.){_FIELD}|\b{_FIELD}(?==)|(?<=`){_FIELD}(?=`)")
 
 each_page = pytest.mark.parametrize(
@@ -61,12 +63,20 @@ def test_links_lead_to_files_and_headings_that_exist(page):
 
 
 @each_page
-def test_files_and_modules_that_a_page_names_exist(page):
+def test_files_modules_and_commands_that_a_page_names_exist(page):
     text = page.read_text()
     modules = [name.replace(".", "/") for name in MODULE.findall(text)]
     for name in [*FILE.findall(text), *(f"{module}.py" for module in modules)]:
         if "NAME" not in name:  # which stands for any name
             assert (ROOT / name).exists(), name
+    code = "\n".join(CODE.findall(text) + re.findall(r"`[^`\n]+`", text))
+    assert set(COMMAND.findall(code)) <= {*commands.NAMES, "NAME"}
+
+
+@each_page
+def test_the_python_of_a_page_is_python(page):
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
+        ast.parse(block)
 
 
 @each_page
