@@ -1,4 +1,4 @@
-"""A researcher's loss, as the README has it: through the grid, and in training."""
+"""A researcher's loss, as its tutorial has it: through the grid, and in training."""
 
 import pathlib
 import re
@@ -12,10 +12,10 @@ from siamjax.training import loop
 from tests import small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
-SECTION = (ROOT / "README.md").read_text().split("## Add a loss")[1].split("\n## ")[0]
-CODE = re.search(r"```python\n# (\S+)\n(.*?)```", SECTION, re.DOTALL)
-CHECKED = re.search(r"siamjax\.losses\.check (\S+)", SECTION).group(1)
-TRAINED = re.search(r"heads\.match\.loss=(\S+)", SECTION).group(1)
+PAGE = (ROOT / "docs/tutorials/loss.md").read_text()
+CODE = re.search(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
+CHECKED = re.search(r"siamjax check (\S+)", PAGE).group(1)
+TRAINED = re.search(r"heads\.match\.loss=(\S+)", PAGE).group(1)
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def written(tmp_path):
     return tmp_path
 
 
-def test_the_loss_of_the_readme_goes_through_the_grid(written):
+def test_the_loss_of_the_tutorial_goes_through_the_grid(written):
     """As a command, from the folder that the file is in; ten lines are enough."""
     assert len(CODE.group(2).strip().splitlines()) <= 12
     done = subprocess.run(
-        [sys.executable, "-m", "siamjax.losses.check", CHECKED, "--sizes=64",
+        [sys.executable, "-m", "siamjax", "check", CHECKED, "--sizes=64",
          "--picture=push.png"],
         cwd=written, env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
         capture_output=True, text=True,
@@ -44,7 +44,7 @@ def test_the_loss_of_the_readme_goes_through_the_grid(written):
     assert (written / "push.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_loss_of_the_readme_trains(written, monkeypatch):
+def test_the_loss_of_the_tutorial_trains(written, monkeypatch):
     monkeypatch.syspath_prepend(written)
     monkeypatch.setattr(jax, "devices", lambda *a, found=jax.devices: found(*a)[:1])
     small_data.write(written / "prepared")
