@@ -24,7 +24,7 @@ def positive(**given):
             raise UsageError(f"{name}={value} must be greater than 0")
 
 
-def rows(embeddings, labels, where=None):
+def check_batch(embeddings, labels, where=None):
     """Checks `[B, E]`, `[B]`, `[B]`; gives `where` `[B]` bool, all by default.
 
     Labels that do not fit 32 bits are refused where they are concrete. `jax.jit` cuts
@@ -57,7 +57,7 @@ def rows(embeddings, labels, where=None):
     return where.astype(bool)
 
 
-def rows_of(
+def check_row_numbers(
     name: str, index: Any, number: int
 ) -> tuple[jnp.ndarray, jnp.ndarray | bool]:
     """Checks integers that are rows of `number`, or -1 for none.

@@ -44,10 +44,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left(path)
+    remove_leftovers(path)
     beside = _beside(path, _NEW)
     try:
-        with naming(path):
+        with naming_file(path):
             yield beside
             _sync(beside)
         os.replace(beside, path)
@@ -68,7 +68,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
-    remove_left(path)
+    remove_leftovers(path)
     beside = _beside(path, _NEW)
     beside.mkdir()
     try:
@@ -104,7 +104,7 @@ def recover_folder(path: str | os.PathLike) -> None:
             return
 
 
-def remove_left(path: str | os.PathLike) -> None:
+def remove_leftovers(path: str | os.PathLike) -> None:
     """Removes what dead processes of this machine left beside a file or folder."""
     path = Path(path)
     for left in [*_left(path, _NEW), *(_left(path, _OLD) if path.exists() else ())]:
@@ -134,23 +134,23 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Iterable[Any]]) -> None:
     """Writes rows as CSV; text that begins like a formula gets an apostrophe."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([cell(value) for value in row] for row in rows)
+    writer.writerows([escape_cell(value) for value in row] for row in rows)
     write_text(path, text.getvalue())
 
 
-def cell(value: Any) -> Any:
+def escape_cell(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
     if isinstance(value, str) and _is_formula(value) and not _is_number(value):
         return f"'{value}"
     return value
 
 
-def uncell(text: str) -> str:
+def unescape_cell(text: str) -> str:
     """What `cell` was given."""
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
-def at_once(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
     """An `opener` for `open` that does not wait until someone writes to a named pipe.
 
     A pipe that has a writer, such as `<(zcat FILE)` of a shell, is read as a file is.
@@ -170,12 +170,12 @@ def read_json(path: str | os.PathLike, remedy: str) -> Any:
       Damaged: it is no JSON.
       OSError: it is not there, or cannot be opened.
     """
-    with damaged(path, remedy):
+    with parsing(path, remedy):
         return json.loads(Path(path).read_bytes())
 
 
 @contextlib.contextmanager
-def damaged(path: str | os.PathLike, remedy: str) -> Iterator[None]:
+def parsing(path: str | os.PathLike, remedy: str) -> Iterator[None]:
     """Turns what reading a damaged file raises into `Damaged`, one line with a remedy.
 
     An OSError that names its file passes: its line says what the system refused. A lack
@@ -195,7 +195,7 @@ def damaged(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike, mode: str, **options: Any) -> Iterator[IO]:
+def open_file(path: str | os.PathLike, mode: str, **options: Any) -> Iterator[IO]:
     """An open file that is closed at the end; options are those of `open`.
 
     What was written may reach the disk only then: an error of that names the file.
@@ -204,19 +204,19 @@ def opened(path: str | os.PathLike, mode: str, **options: Any) -> Iterator[IO]:
     try:
         yield file
     finally:
-        with naming(path):
+        with naming_file(path):
             file.close()
 
 
 def sync(file: IO) -> None:
     """What was written to an open file is on the disk when this returns."""
-    with naming(file.name):
+    with naming_file(file.name):
         file.flush()
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def naming(path: str | os.PathLike) -> Iterator[None]:
+def naming_file(path: str | os.PathLike) -> Iterator[None]:
     """Names the file in an error of the system: a write knows no name."""
     try:
         yield

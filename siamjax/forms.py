@@ -21,7 +21,7 @@ _SCALARS: dict[type, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def check(value: Any, form: Any, place: str = "") -> None:
+def check_form(value: Any, form: Any, place: str = "") -> None:
     """Raises ValueError, which says where, unless a JSON value is of a form.
 
     Args:
@@ -31,20 +31,20 @@ def check(value: Any, form: Any, place: str = "") -> None:
     """
     if isinstance(form, tuple):
         if value is not None:
-            check(value, form[0], place)
+            check_form(value, form[0], place)
     elif isinstance(form, list):
         _require(isinstance(value, list), place, "list")
         for i, each in enumerate(value):
-            check(each, form[0], f"{place}[{i}]")
+            check_form(each, form[0], f"{place}[{i}]")
     elif isinstance(form, dict):
         _require(isinstance(value, dict), place, "object")
         for name, inner in form.items():
             if name is not str and name not in value:
                 raise ValueError(f"{place}.{name} is missing".lstrip("."))
             for key in value if name is str else [name]:
-                check(value[key], inner, f"{place}.{key}".lstrip("."))
+                check_form(value[key], inner, f"{place}.{key}".lstrip("."))
     elif form is object and isinstance(value, dict | list):
-        check(value, {str: object} if isinstance(value, dict) else [object], place)
+        check_form(value, {str: object} if isinstance(value, dict) else [object], place)
     else:
         what, holds = _SCALARS[form]
         _require(holds(value), place, what)

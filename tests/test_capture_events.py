@@ -9,7 +9,7 @@ import dpkt
 import numpy as np
 import pytest
 
-from siamjax.capture import cleaning, events, rows
+from siamjax.capture import cleaning, events, messages
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, SiamjaxError
 from tests import packet_builder as build
 
@@ -19,7 +19,7 @@ MS = 1_000_000
 
 def read(path, records, *, make=build.pcap, server=None, **options):
     path.write_bytes(make(records, **options))
-    got, kinds, report = events.read(path, server)
+    got, kinds, report = events.read_events(path, server)
     return got, [kinds[kind] for kind in got.kind], report
 
 
@@ -149,7 +149,7 @@ def test_what_is_remembered_is_bounded_where_all_packets_have_one_time(
     records = [far, *others, near, near, far]
     _, _, report = read(tmp_path / "a", records)
     assert report.causes == {"duplicated": 2}
-    monkeypatch.setattr(rows, "MOST_REMEMBERED", 10_000)  # less than 20 of them
+    monkeypatch.setattr(messages, "MOST_REMEMBERED", 10_000)  # less than 20 of them
     _, _, report = read(tmp_path / "b", records)
     assert report.causes == {"duplicated": 1}
 
@@ -312,8 +312,8 @@ def test_renumbering_all_addresses_changes_no_event(tmp_path, name):
         at += 16 + size
     (tmp_path / "a").write_bytes(data)
     (tmp_path / "b").write_bytes(head + b"".join(frames))
-    want, kinds, report = events.read(tmp_path / "a")
-    got, same, renumbered = events.read(tmp_path / "b")
+    want, kinds, report = events.read_events(tmp_path / "a")
+    got, same, renumbered = events.read_events(tmp_path / "b")
     assert kinds == same and report.server == cleaning.FOUND
     for one, two in zip(want, got):
         np.testing.assert_array_equal(one, two)
@@ -341,7 +341,7 @@ TSHARK = {
 
 @pytest.mark.parametrize("name", TSHARK)
 def test_packaged_captures_hold_the_messages_that_tshark_finds(name):
-    got, kinds, report = events.read(CAPTURES / f"{name}.pcap.xz")
+    got, kinds, report = events.read_events(CAPTURES / f"{name}.pcap.xz")
     counts = Counter()
     for kind, count in zip(kinds, np.bincount(got.kind)):
         method, _, status = kind.partition("/")
@@ -356,7 +356,7 @@ def test_packaged_captures_hold_the_messages_that_tshark_finds(name):
 def test_packaged_captures_against_a_slow_reading(name):
     """dpkt decodes the layers and plain dictionaries match the messages."""
     path = CAPTURES / f"{name}.pcap.xz"
-    got, kinds, _ = events.read(path)
+    got, kinds, _ = events.read_events(path)
     first_ns, rows, asked, seen = None, [], {}, set()
     with lzma.open(path) as file:
         for time, frame in dpkt.pcap.Reader(file):
@@ -480,13 +480,13 @@ def test_a_capture_of_packets_without_a_time_says_so(tmp_path):
     simple = build.block(3, struct.pack("<I", 4) + b"abcd")
     (tmp_path / "a").write_bytes(build.pcapng([]) + 2 * simple)
     with pytest.raises(SiamjaxError, match="without a packet: 2 untimed"):
-        events.read(tmp_path / "a")
+        events.read_events(tmp_path / "a")
 
 
 def test_a_lack_of_memory_is_one_line(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(events.rows, "read", fail)
+    monkeypatch.setattr(events.messages, "read_messages", fail)
     with pytest.raises(SiamjaxError, match="a needs more memory than there is"):
         read(tmp_path / "a", build.call())

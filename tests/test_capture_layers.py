@@ -50,7 +50,7 @@ def cooked2(packet, kind):
     ],
 )
 def test_ipv4_over_every_link(link, frame):
-    got = layers.walk(link, frame)
+    got = layers.decode_frame(link, frame)
     assert got.what == layers.UDP
     assert got.payload == MESSAGE
     assert got.source == b"\xc0\0\2\1" and got.target == b"\xc0\0\2\2"
@@ -72,7 +72,7 @@ def test_ipv4_over_every_link(link, frame):
     ],
 )
 def test_ipv6_over_every_link(link, frame):
-    got = layers.walk(link, frame)
+    got = layers.decode_frame(link, frame)
     assert got.what == layers.UDP
     assert got.payload == MESSAGE
     assert got.source.hex() == "20010db8" + "0" * 23 + "1"
@@ -87,25 +87,26 @@ def test_ipv6_headers_on_the_way_to_udp():
     body = (
         hop_by_hop + destination + routing + authentication + whole + build.udp(MESSAGE)
     )
-    got = layers.walk(101, build.ipv6(body, protocol=0))
+    got = layers.decode_frame(101, build.ipv6(body, protocol=0))
     assert (got.what, got.payload, got.first_fragment) == (layers.UDP, MESSAGE, False)
 
 
 def test_the_first_fragment_is_read_and_the_others_are_not():
     body = build.udp(MESSAGE)
-    first = layers.walk(101, build.ipv4(body[:200], fragment=0x2000))
+    first = layers.decode_frame(101, build.ipv4(body[:200], fragment=0x2000))
     assert first.what == layers.UDP and first.first_fragment
     assert first.payload == MESSAGE[:192]
     for flags in (0x2019, 0x0019):  # more to come, and the last
         assert (
-            layers.walk(101, build.ipv4(body[200:], fragment=flags)).what == "fragment"
+            layers.decode_frame(101, build.ipv4(body[200:], fragment=flags)).what
+            == "fragment"
         )
 
     header = struct.pack("!BBHI", 17, 0, 1, 99)
-    first = layers.walk(101, build.ipv6(header + body[:200], protocol=44))
+    first = layers.decode_frame(101, build.ipv6(header + body[:200], protocol=44))
     assert first.first_fragment and first.payload == MESSAGE[:192]
     header = struct.pack("!BBHI", 17, 0, 25 << 3, 99)
-    rest = layers.walk(101, build.ipv6(header + body[200:], protocol=44))
+    rest = layers.decode_frame(101, build.ipv6(header + body[200:], protocol=44))
     assert rest.what == layers.FRAGMENT
 
 
@@ -155,24 +156,24 @@ def test_the_first_fragment_is_read_and_the_others_are_not():
     ],
 )
 def test_what_is_not_udp_has_a_name(link, frame, what):
-    assert layers.walk(link, frame).what == what
+    assert layers.decode_frame(link, frame).what == what
 
 
 def test_tunnels_over_udp_are_known_by_their_port():
     gtp = build.udp(b"\x30\xff\0\x54\0\0\0\1" + FOUR, 2152, 2152)
-    assert layers.walk(101, build.ipv4(gtp)).tunnel_port
-    assert not layers.walk(101, FOUR).tunnel_port
+    assert layers.decode_frame(101, build.ipv4(gtp)).tunnel_port
+    assert not layers.decode_frame(101, FOUR).tunnel_port
 
 
 def test_a_total_length_of_zero_means_as_far_as_it_was_captured():
-    got = layers.walk(101, FOUR[:2] + b"\0\0" + FOUR[4:])
+    got = layers.decode_frame(101, FOUR[:2] + b"\0\0" + FOUR[4:])
     assert got.payload == MESSAGE
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=90), st.sampled_from(sorted(layers._LINKS)))
 def test_no_frame_is_fatal(frame, link):
-    layers.walk(link, frame)
+    layers.decode_frame(link, frame)
 
 
 @settings(max_examples=300, deadline=None)
@@ -184,7 +185,9 @@ def test_the_usual_way_is_only_faster(data):
         frame[data.draw(st.integers(14, len(frame) - 1))] = data.draw(
             st.integers(0, 255)
         )
-    assert layers.walk(1, bytes(frame)) == layers.walk(228, bytes(frame[14:]))
+    assert layers.decode_frame(1, bytes(frame)) == layers.decode_frame(
+        228, bytes(frame[14:])
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -198,6 +201,6 @@ def test_dpkt_finds_the_same_payload(payload, source_port, target_port, tags):
     frame = build.ethernet(
         build.ipv4(build.udp(payload, source_port, target_port)), tags=tags
     )
-    got, theirs = layers.walk(1, frame), dpkt.ethernet.Ethernet(frame).data
+    got, theirs = layers.decode_frame(1, frame), dpkt.ethernet.Ethernet(frame).data
     assert (got.source, got.target) == (theirs.src, theirs.dst)
     assert got.payload == bytes(theirs.data.data)

@@ -25,7 +25,7 @@ RECORDS = list(zip(TIMES, FRAMES))
 def read(path, data):
     path.write_bytes(data)
     counts = Counter()
-    return list(packets.read(path, counts)), counts
+    return list(packets.read_packets(path, counts)), counts
 
 
 def expected(unit_ns, link=1):
@@ -157,12 +157,12 @@ def test_zeros_that_a_crash_left_at_the_end_are_no_packets(tmp_path, zeros):
 def test_a_pipe_is_read_and_one_without_a_writer_is_an_empty_file(tmp_path):
     os.mkfifo(tmp_path / "a")
     with pytest.raises(SiamjaxError, match="an empty file"):
-        list(packets.read(tmp_path / "a", Counter()))
+        list(packets.read_packets(tmp_path / "a", Counter()))
     end, beginning = os.pipe()
     with open(end, "rb"), open(beginning, "wb") as writer:
         writer.write(build.pcap(RECORDS))
         writer.close()
-        assert list(packets.read(f"/dev/fd/{end}", Counter())) == expected(1000)
+        assert list(packets.read_packets(f"/dev/fd/{end}", Counter())) == expected(1000)
 
 
 def test_blocks_that_make_no_sense_are_counted(tmp_path):

@@ -15,9 +15,11 @@ MEGABYTE = 1 << 20
 
 @pytest.mark.parametrize("spelling", ["usual", "compact"])
 def test_both_spellings_of_headers_say_the_same(spelling):
-    got = sip.parse(build.request("BYE", "a@b", 42, "z9hG4bK-x", spelling=spelling))
+    got = sip.parse_message(
+        build.request("BYE", "a@b", 42, "z9hG4bK-x", spelling=spelling)
+    )
     assert got == (b"BYE", None, b"a@b", b"42", b"z9hG4bK-x")
-    got = sip.parse(
+    got = sip.parse_message(
         build.answer(486, "INVITE", "a@b", 42, "z9hG4bK-x", spelling=spelling)
     )
     assert got == (b"INVITE", b"486", b"a@b", b"42", b"z9hG4bK-x")
@@ -31,22 +33,24 @@ def test_the_top_via_and_the_headers_count_not_the_body():
         b"NOTIFY sip:a@b SIP/2.0\r\ni: head\r\nCSeq: 7 NOTIFY\r\n"
         b"v: SIP/2.0/UDP a;branch=one\r\nVia: SIP/2.0/UDP b;branch=two\r\n\r\n"
     )
-    assert sip.parse(text + body) == (b"NOTIFY", None, b"head", b"7", b"one")
-    assert sip.parse(text) == sip.parse(text + body)
+    assert sip.parse_message(text + body) == (b"NOTIFY", None, b"head", b"7", b"one")
+    assert sip.parse_message(text) == sip.parse_message(text + body)
 
 
 def test_a_branch_is_of_the_top_via_even_if_several_share_a_line():
     text = b"BYE sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a, SIP/2.0/UDP b;branch=two\r\n"
     rest = b"CSeq: 1 BYE\r\nCall-ID: c\r\n\r\n"
-    assert sip.parse(text + rest).branch is None
-    assert sip.parse(text.replace(b"a,", b"a;branch=one,") + rest).branch == b"one"
+    assert sip.parse_message(text + rest).branch is None
+    assert (
+        sip.parse_message(text.replace(b"a,", b"a;branch=one,") + rest).branch == b"one"
+    )
 
 
 def test_an_empty_header_does_not_take_the_next_line():
     text = (
         b"BYE sip:a SIP/2.0\r\nCall-ID:\r\nCSeq: 1 BYE\r\nVia:\r\n  a;branch=b\r\n\r\n"
     )
-    assert sip.parse(text) == (b"BYE", None, None, b"1", b"b")
+    assert sip.parse_message(text) == (b"BYE", None, None, b"1", b"b")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +70,13 @@ def test_an_empty_header_does_not_take_the_next_line():
     ],
 )
 def test_what_is_no_sip(payload):
-    assert sip.parse(payload) is None
+    assert sip.parse_message(payload) is None
 
 
 def test_empty_lines_before_a_message_do_not_matter():
-    assert sip.parse(b"\r\n\r\n" + build.answer(200)) == sip.parse(build.answer(200))
+    assert sip.parse_message(b"\r\n\r\n" + build.answer(200)) == sip.parse_message(
+        build.answer(200)
+    )
 
 
 @pytest.mark.parametrize("spelling", ["usual", "compact"])
@@ -80,9 +86,9 @@ def test_a_cut_message_says_nothing_false(spelling):
         build.request("INVITE", "call-123", 45, "z9hG4bK-67", spelling=spelling),
         build.answer(180, "INVITE", "call-123", 45, "z9hG4bK-67", spelling=spelling),
     ):
-        full, known = sip.parse(whole), 0
+        full, known = sip.parse_message(whole), 0
         for size in range(len(whole)):
-            got = sip.parse(whole[:size], cut=True)
+            got = sip.parse_message(whole[:size], cut=True)
             if got is None:
                 assert size < whole.index(b"\r\n")
                 continue
@@ -114,9 +120,9 @@ def test_a_message_of_megabytes_is_read_once(head):
     with time_limit(10):
         for part in parts:
             message = head + part * (MEGABYTE // 16 // len(part))
-            sip.parse(message, True)
-            sip.parse(message)
-        sip.parse(head + b" " * MEGABYTE)
+            sip.parse_message(message, True)
+            sip.parse_message(message)
+        sip.parse_message(head + b" " * MEGABYTE)
 
 
 @contextlib.contextmanager
@@ -138,7 +144,7 @@ def time_limit(seconds):
 def test_the_branch_is_the_first_of_the_first_hop():
     def branch(via):
         text = FIRST + b"CSeq: 1 INVITE\r\nCall-ID: c\r\nVia: " + via + b"\r\n\r\n"
-        return sip.parse(text).branch
+        return sip.parse_message(text).branch
 
     assert branch(b"a;rport; Branch = x ;branch=y, b;branch=z") == b"x"
     assert branch(b"a;branch") is None and branch(b"a;branch= ;x") is None
@@ -154,7 +160,7 @@ def test_no_payload_is_fatal(tail, cut):
         b"INVITE sip:a SIP/2.0\r\nCSeq:",
         b"BYE sip:",
     ):
-        sip.parse(head + tail, cut)
+        sip.parse_message(head + tail, cut)
 
 
 @settings(max_examples=400, deadline=None)
@@ -173,4 +179,4 @@ def test_the_usual_way_is_only_faster(order, call, number, data):
     for _ in range(data.draw(st.integers(0, 2))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(11, 126))
     text = bytes(text)
-    assert sip.parse(text, True) == sip._parse(text, True)
+    assert sip.parse_message(text, True) == sip._parse(text, True)

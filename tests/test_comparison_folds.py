@@ -19,7 +19,7 @@ FOLDS = [protocol.Member(fold, 7, SETTING) for fold in (0, 1)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("counters")
-    made = synthetic.data_set(
+    made = synthetic.make_data_set(
         0, sessions=24, conditions=6, bins=48, onset=24, columns=5, strength=1.5
     )
     prepared.write(folder, made, {})

@@ -14,8 +14,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.capture import counters, expand
-from siamjax.data import counts, prepare_counters, prepared
+from siamjax.capture import counters, decompress
+from siamjax.data import counts, from_counters, prepared
 from siamjax.types import Label, Series, SiamjaxError, UsageError
 
 ROWS = 60
@@ -34,7 +34,7 @@ def clean(rows=ROWS):
 
 def read(tmp_path, frame, name="a.csv"):
     frame.to_csv(tmp_path / name, index=False)
-    return counters.read(tmp_path / name)
+    return counters.read_counters(tmp_path / name)
 
 
 def test_a_clean_table_has_nothing_odd(tmp_path):
@@ -118,7 +118,7 @@ def test_a_ragged_row_is_left_out(tmp_path):
     text = (tmp_path / "a.csv").read_text().splitlines()
     text.insert(9, text[9] + ",1,2,3")
     (tmp_path / "a.csv").write_text("\n".join(text))
-    table, report = counters.read(tmp_path / "a.csv")
+    table, report = counters.read_counters(tmp_path / "a.csv")
     assert report.causes == dict(ragged=1) and len(table.values) == ROWS
 
 
@@ -130,7 +130,7 @@ def test_parquet_gz_and_numbers_as_times_give_the_same(tmp_path):
         frame.to_csv(file, index=False)
     frame.assign(time=np.arange(ROWS) * 60.0).to_csv(tmp_path / "n.csv", index=False)
     for name in ("a.parquet", "a.csv.gz", "n.csv"):
-        table, report = counters.read(tmp_path / name)
+        table, report = counters.read_counters(tmp_path / name)
         np.testing.assert_array_equal(table.values, wanted.values)
         assert table.step_ns == wanted.step_ns and report.causes == {}
     assert table.numbers and table.first_ns == 0
@@ -153,7 +153,7 @@ def test_what_is_no_table_is_one_line(tmp_path, text, reason):
     path = tmp_path / "bad.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SiamjaxError, match=reason) as error:
-        counters.read(path)
+        counters.read_counters(path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
 
 
@@ -184,7 +184,7 @@ def test_a_cell_that_nobody_can_read_costs_itself_alone(tmp_path, time, calls, c
     wanted, _ = read(tmp_path, clean())
     text = (tmp_path / "a.csv").read_text()
     (tmp_path / "b.csv").write_text(f"{text}{time},50,{calls}\n")
-    table, report = counters.read(tmp_path / "b.csv")
+    table, report = counters.read_counters(tmp_path / "b.csv")
     np.testing.assert_array_equal(table.values[:ROWS], wanted.values)
     assert report.causes == causes
     assert (table.first_ns, table.step_ns) == (wanted.first_ns, wanted.step_ns)
@@ -238,7 +238,7 @@ def test_no_damage_of_a_table_is_more_than_one_line(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "damaged.csv"
     path.write_bytes(text)
     try:
-        table, _ = counters.read(path)
+        table, _ = counters.read_counters(path)
     except SiamjaxError as error:
         assert len(str(error).splitlines()) == 1
     else:
@@ -249,7 +249,7 @@ def test_a_file_whose_name_is_no_utf8_is_read(tmp_path):
     path = os.fsencode(tmp_path) + b"/a\xff.csv"
     clean().to_csv(tmp_path / "a.csv", index=False)
     os.rename(tmp_path / "a.csv", path)
-    _, report = counters.read(os.fsdecode(path))
+    _, report = counters.read_counters(os.fsdecode(path))
     assert report.rows == ROWS and report.causes == {}
 
 
@@ -258,30 +258,30 @@ def test_a_packed_table_is_read_and_one_that_expands_too_much_is_not(tmp_path, k
     path = tmp_path / f"a.csv.{kind}"
     compression = {"zst": "zstd", "gz": "gzip"}.get(kind, kind)
     clean().to_csv(path, index=False, compression=compression)
-    table, _ = counters.read(path)
+    table, _ = counters.read_counters(path)
     wanted, _ = read(tmp_path, clean())
     np.testing.assert_array_equal(table.values, wanted.values)
     if kind == "zst":
-        zeros = bytes(expand.ALWAYS_BYTES + 1)
+        zeros = bytes(decompress.ALWAYS_BYTES + 1)
         path.write_bytes(zstandard.ZstdCompressor().compress(zeros))
     elif kind == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("a.csv", bytes(2 * expand.ALWAYS_BYTES))
+            archive.writestr("a.csv", bytes(2 * decompress.ALWAYS_BYTES))
     else:
         return
     with pytest.raises(SiamjaxError, match="--nolimit_expansion"):
-        counters.read(path)
+        counters.read_counters(path)
 
 
 def test_a_small_parquet_of_many_rows_is_refused_before_it_is_read(tmp_path):
-    rows = expand.ALWAYS_BYTES // 16 + 1
+    rows = decompress.ALWAYS_BYTES // 16 + 1
     pd.DataFrame(dict(time=np.zeros(rows), load=np.zeros(rows))).to_parquet(
         tmp_path / "a.parquet", index=False
     )
     with pytest.raises(SiamjaxError, match="bytes expand to more than 16777216"):
-        counters.read(tmp_path / "a.parquet")
+        counters.read_counters(tmp_path / "a.parquet")
     with pytest.raises(SiamjaxError, match="rows of one time only"):
-        counters.read(tmp_path / "a.parquet", limit_expansion=False)
+        counters.read_counters(tmp_path / "a.parquet", limit_expansion=False)
 
 
 def test_a_zip_of_several_files_says_so(tmp_path):
@@ -289,19 +289,19 @@ def test_a_zip_of_several_files_says_so(tmp_path):
         archive.writestr("a.csv", "time,load\n0,1\n")
         archive.writestr("b.csv", "time,load\n0,1\n")
     with pytest.raises(SiamjaxError, match="holds 2 files: unpack it"):
-        counters.read(tmp_path / "a.zip")
+        counters.read_counters(tmp_path / "a.zip")
 
 
 def test_pandas_missing_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
     with pytest.raises(UsageError, match=r"pip install 'siamjax\[counters\]'"):
-        counters.read(tmp_path / "a.csv")
+        counters.read_counters(tmp_path / "a.csv")
 
 
 def test_growth_of_a_counter_by_hand():
     nan = np.nan
     column = np.array([5.0, 7.0, nan, nan, 13.0, 13.0, 4.0, 6.0])
-    got, resets = counters.grown(column)
+    got, resets = counters.growth(column)
     # 6 in three steps are 2 a step; after the reset it began at 0 and came to 4.
     np.testing.assert_array_equal(got, [nan, 2, nan, nan, 2, 0, 4, 2])
     assert resets == 1
@@ -313,7 +313,7 @@ def test_a_counter_that_runs_over_grew_by_what_is_past_the_end(bits):
     column = np.array(
         [2.0**bits - 2 * step, 2.0**bits - step, step, 2 * step, 4 * step]
     )
-    got, resets = counters.grown(column)
+    got, resets = counters.growth(column)
     np.testing.assert_array_equal(got[1:], [step, 2 * step, step, 2 * step])
     assert resets == 1
 
@@ -327,12 +327,12 @@ def test_only_what_never_goes_back_is_a_growing_counter():
     back = growing.copy()
     back[70] -= 20
     table = np.stack([growing, reset, gauge, flag, np.ones(100), back], 1)
-    got = counters.only_grow([table, table])
+    got = counters.find_growing([table, table])
     assert got.tolist() == [True, True, False, False, False, False]
     # What a column is does not depend on the session: one that falls decides for all.
     other = table.copy()
     other[50, 0] = other[49, 0] - 1
-    assert not counters.only_grow([table, other])[0]
+    assert not counters.find_growing([table, other])[0]
 
 
 def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
@@ -349,7 +349,7 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
     )
     said = []
     out = tmp_path / "out"
-    prepare_counters.prepare_counters(
+    from_counters.prepare_counters(
         tmp_path / "t", tmp_path / "labels.csv", out, workers=1, say=said.append
     )
     assert any("bytes only grows" in line and "again 1 times" in line for line in said)
@@ -373,7 +373,7 @@ def folder(tmp_path, labels, names=("one.csv", "two.csv")):
         frame.to_csv(tmp_path / "tables" / name, index=False)
     (tmp_path / "labels.csv").write_text("file,start,end,condition\n" + labels)
     said = []
-    prepare_counters.prepare_counters(
+    from_counters.prepare_counters(
         tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out", workers=1,
         say=said.append,
     )  # fmt: skip
@@ -408,7 +408,7 @@ def test_labels_are_stretches_of_rows_both_ends_inside(tmp_path):
 def test_the_same_input_is_not_read_again(tmp_path):
     folder(tmp_path, "one.csv,,,normal\n")
     said = []
-    prepare_counters.prepare_counters(
+    from_counters.prepare_counters(
         tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out",
         say=said.append,
     )  # fmt: skip
@@ -449,7 +449,7 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
 
     def ingest(allow_empty):
         said = []
-        prepare_counters.prepare_counters(
+        from_counters.prepare_counters(
             tables, labels, tmp_path / "out", say=said.append, workers=1,
             allow_empty=allow_empty,
         )  # fmt: skip
@@ -469,7 +469,7 @@ def test_what_was_not_read_of_tables_that_are_used_is_said_last(tmp_path):
     (tmp_path / "t.csv").write_text("time,load\n0,1\n1,2\n2,x\n3,4\n3,9\n4,5\n")
     (tmp_path / "labels.csv").write_text("file,start,end,condition\nt.csv,,,normal\n")
     said = []
-    prepare_counters.prepare_counters(
+    from_counters.prepare_counters(
         tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=said.append
     )
     line = "warning: 1 of 1 files were not read as a whole: "
@@ -484,7 +484,7 @@ def test_numbers_are_on_the_tables_own_clock(tmp_path):
     (tmp_path / "labels.csv").write_text(
         "file,start,end,condition\nt.csv,1050,1070,down\n"
     )
-    prepare_counters.prepare_counters(
+    from_counters.prepare_counters(
         tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", workers=1,
         say=lambda line: None,
     )  # fmt: skip

@@ -40,10 +40,10 @@ def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path):
 
 def test_a_write_that_fails_names_its_file():
     with pytest.raises(OSError, match=r"No space left.*/dev/full"):
-        with files.opened("/dev/full", "w") as file:
+        with files.open_file("/dev/full", "w") as file:
             file.write("x")
     with pytest.raises(OSError, match=r"No space left.*/dev/full"):
-        with files.opened("/dev/full", "w") as file:
+        with files.open_file("/dev/full", "w") as file:
             file.write("x")
             files.sync(file)
 
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_one_line_with_its_name_and_a_remedy(tmp_path):
 
 def test_a_lack_of_memory_is_one_line_and_no_damage():
     with pytest.raises(SiamjaxError, match="needs more memory than there is") as error:
-        with files.damaged("a.json", "run it again"):
+        with files.parsing("a.json", "run it again"):
             raise MemoryError
     assert not isinstance(error.value, files.Damaged)
 
@@ -97,14 +97,14 @@ def test_a_lock_names_who_holds_it_and_ends_with_the_process(tmp_path):
     "value", ["=1+1", "+49", "-x", "@a", "\tx", "plain", "'a", "'=1", ""]
 )
 def test_a_cell_is_no_formula_and_comes_back(value):
-    made = files.cell(value)
+    made = files.escape_cell(value)
     assert not made.startswith(("=", "@", "\t", "-x"))
-    assert files.uncell(made) == value
+    assert files.unescape_cell(made) == value
 
 
 def test_numbers_are_no_formulas():
-    assert files.cell("-0.5") == "-0.5"
-    assert files.cell(-0.5) == -0.5
+    assert files.escape_cell("-0.5") == "-0.5"
+    assert files.escape_cell(-0.5) == -0.5
 
 
 def test_what_is_shown_has_no_control_characters():
@@ -178,7 +178,7 @@ def test_a_folder_moved_aside_by_a_killed_process_comes_back(tmp_path):
     files.recover_folder(folder)
     assert held(folder) == ("old", "old")
     assert len(list(tmp_path.iterdir())) == 2  # and what was to be the new one
-    files.remove_left(folder)
+    files.remove_leftovers(folder)
     assert list(tmp_path.iterdir()) == [folder]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from configs import default
-from siamjax.data import features, prepare_counters, splits, synthetic
+from siamjax.data import features, from_counters, splits, synthetic
 from siamjax.identification import decide, examples, identify, readings, sessions
 from siamjax.types import SiamjaxError, UsageError
 
@@ -20,7 +20,7 @@ def tables(tmp_path_factory):
     """A folder of CSVs a minute of the packaged generator, the last column growing."""
     folder = tmp_path_factory.mktemp("counters")
     (folder / "tables").mkdir()
-    made = synthetic.data_set(
+    made = synthetic.make_data_set(
         7, sessions=12, conditions=CONDITIONS, bins=60, onset=30, columns=4,
         strength=2.0,
     )  # fmt: skip
@@ -36,7 +36,7 @@ def tables(tmp_path_factory):
             name = session.labels[0].condition if session.labels else "normal"
             start = 30 * STEP_S if session.labels else ""
             rows.writerow((f"{session.name}.csv", start, "", name))
-    prepare_counters.prepare_counters(
+    from_counters.prepare_counters(
         folder / "tables", folder / "labels.csv", folder / "data", workers=1,
         say=lambda line: None,
     )  # fmt: skip

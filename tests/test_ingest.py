@@ -33,7 +33,9 @@ def lay_out(folder, files, rows):
 def run(folder, out, **options):
     lines = []
     options = {"workers": 1, **options}
-    prepare.prepare(folder, folder / "labels.csv", out, say=lines.append, **options)
+    prepare.prepare_packets(
+        folder, folder / "labels.csv", out, say=lines.append, **options
+    )
     return "\n".join(lines)
 
 
@@ -132,10 +134,10 @@ def test_inputs_that_are_not_there(tmp_path):
         run(tmp_path / "nowhere", tmp_path / "out")
     folder = lay_out(tmp_path / "in", {}, [])
     with pytest.raises(UsageError, match=r"there is no .*other\.csv"):
-        prepare.prepare(folder, folder / "other.csv", tmp_path / "out")
+        prepare.prepare_packets(folder, folder / "other.csv", tmp_path / "out")
     os.mkfifo(folder / "pipe")
     with pytest.raises(UsageError, match=r"pipe is no file: name a table of labels"):
-        prepare.prepare(folder, folder / "pipe", tmp_path / "out")
+        prepare.prepare_packets(folder, folder / "pipe", tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_captures_are_read(
@@ -239,7 +241,9 @@ def test_the_command(tmp_path):
 
 
 def test_the_packaged_captures_have_their_labels():
-    sources, problems = prepare.find(TESTBED / "captures", TESTBED / "labels.csv")
+    sources, problems = prepare.find_sources(
+        TESTBED / "captures", TESTBED / "labels.csv"
+    )
     assert problems == [] and len(sources) == 102
     conditions = {label.condition for source in sources for label in source.labels}
     assert len(conditions) == 11
@@ -351,14 +355,14 @@ def test_a_file_that_was_read_without_enough_memory_is_tried_again(
 ):
     files = {"a.pcap": good(), "x.pcap": good(1)}
     folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,normal,,"])
-    read = prepare.events.read
+    read = prepare.events.read_events
 
     def short_of_memory(path, *arguments, **options):
         if path.name == "x.pcap":
             raise MemoryError
         return read(path, *arguments, **options)
 
-    monkeypatch.setattr(prepare.events, "read", short_of_memory)
+    monkeypatch.setattr(prepare.events, "read_events", short_of_memory)
     assert "x.pcap: not enough memory to read it, left out" in run(
         folder, tmp_path / "out"
     )
@@ -378,8 +382,9 @@ def fill_and_wait(folder, *rest):
     time.sleep(60)
 prepared._fill = fill_and_wait
 folder, out = map(pathlib.Path, (sys.argv.pop(1), sys.argv.pop(1)))
-cli.run(lambda argv: prepare.prepare(folder, folder / "labels.csv", out, workers=1,
-                                     say=lambda line: None))
+cli.run(lambda argv: prepare.prepare_packets(
+    folder, folder / "labels.csv", out, workers=1, say=lambda line: None
+))
 """
 
 

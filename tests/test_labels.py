@@ -14,7 +14,7 @@ HEAD = "file,condition,onset_s,clear_s\n"
 def read(tmp_path, text):
     path = tmp_path / "labels.csv"
     path.write_bytes(os.fsencode(text))
-    return labels.read(path)
+    return labels.read_labels(path)
 
 
 def test_a_good_table(tmp_path):
@@ -113,10 +113,10 @@ def test_a_table_without_its_columns_is_refused(tmp_path, text, reason):
 
 def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(UsageError, match="there is no"):
-        labels.read(tmp_path / "none.csv")
+        labels.read_labels(tmp_path / "none.csv")
     (tmp_path / "binary").write_bytes(b"\xd4\xc3\xb2\xa1\xff\0\0")
     with pytest.raises(UsageError, match="not a table of text"):
-        labels.read(tmp_path / "binary")
+        labels.read_labels(tmp_path / "binary")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_tables_of_strangers_are_refused_in_one_short_line(tmp_path, data, reaso
     path = tmp_path / "labels.csv"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     with pytest.raises(UsageError, match=reason) as error:
-        labels.read(path)
+        labels.read_labels(path)
     assert len(str(error.value).replace(str(path), "")) < 300
 
 
@@ -143,6 +143,6 @@ def test_bytes_that_are_no_utf_8_name_the_file_that_has_them(tmp_path):
 
 def test_an_onset_must_lie_in_the_capture():
     label = Label("delay", 99.0, math.inf)
-    assert labels.outside((label,), 100.0) == ""
-    assert "onset of delay at 99 s is after" in labels.outside((label,), 99.0)
-    assert labels.outside((), 0.0) == ""
+    assert labels.find_outside((label,), 100.0) == ""
+    assert "onset of delay at 99 s is after" in labels.find_outside((label,), 99.0)
+    assert labels.find_outside((), 0.0) == ""

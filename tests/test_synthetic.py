@@ -10,10 +10,12 @@ from siamjax.types import TEST, TRAIN, VALID, SiamjaxError, UsageError
 
 
 def test_windows_are_a_function_of_the_seed():
-    one, two = (synthetic.windows(3, sessions=4, conditions=3, each=2) for _ in "ab")
+    one, two = (
+        synthetic.make_windows(3, sessions=4, conditions=3, each=2) for _ in "ab"
+    )
     for a, b in zip(one, two):
         np.testing.assert_array_equal(a, b)
-    other = synthetic.windows(4, sessions=4, conditions=3, each=2)
+    other = synthetic.make_windows(4, sessions=4, conditions=3, each=2)
     assert (one.counts != other.counts).any()
     assert one.counts.shape == (24, 24, 8) and (one.counts >= 0).all()
     pairs = list(zip(one.session.tolist(), one.condition.tolist()))
@@ -21,7 +23,7 @@ def test_windows_are_a_function_of_the_seed():
 
 
 def test_the_mean_is_the_law_and_the_spread_is_more_than_poisson():
-    made = synthetic.windows(
+    made = synthetic.make_windows(
         0, sessions=1, conditions=1, each=400, level=0.0, gain=0.0
     ).counts.reshape(-1)
     assert abs(made.mean() - synthetic.RATE) < 0.2
@@ -31,7 +33,9 @@ def test_the_mean_is_the_law_and_the_spread_is_more_than_poisson():
 
 
 def test_a_condition_changes_columns_and_normal_none():
-    made = synthetic.windows(1, sessions=2, conditions=3, each=200, level=0.0, gain=0.0)
+    made = synthetic.make_windows(
+        1, sessions=2, conditions=3, each=200, level=0.0, gain=0.0
+    )
     mean = [made.counts[made.condition == c].mean((0, 1)) for c in range(3)]
     np.testing.assert_allclose(mean[0], synthetic.RATE, rtol=0.05)
     assert all((np.abs(m / synthetic.RATE - 1) > 0.2).any() for m in mean[1:])
@@ -39,7 +43,7 @@ def test_a_condition_changes_columns_and_normal_none():
 
 def splits(folder, **data):
     if prepared.read_meta(folder) is None:
-        prepared.write(folder, synthetic.data_set(0), {})
+        prepared.write(folder, synthetic.make_data_set(0), {})
     config = default.get_config().data
     config.update(
         dir=str(folder), bin_s=1.0, bins=16, hop_s=8.0, novel=("condition 7",),
@@ -90,7 +94,7 @@ def test_a_capture_with_two_roles_is_refused(tmp_path):
 
 
 def test_a_step_longer_than_a_bin_is_left_out_with_its_reason(tmp_path):
-    prepared.write(tmp_path / "made", synthetic.data_set(0, sessions=8), {})
+    prepared.write(tmp_path / "made", synthetic.make_data_set(0, sessions=8), {})
     config = default.get_config().data
     config.update(dir=str(tmp_path / "made"), novel=(), novel_valid=())
     with pytest.raises(SiamjaxError, match="rows are 1 s apart, longer than"):

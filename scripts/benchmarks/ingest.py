@@ -32,7 +32,7 @@ SIAMJAX = """
 import collections, json, sys
 import numpy as np
 from siamjax.capture import events
-got, kinds, report = events.read(sys.argv[1])
+got, kinds, report = events.read_events(sys.argv[1])
 counts = np.bincount(got.kind, minlength=len(kinds)).tolist()
 print(json.dumps([report.packets, dict(zip(kinds, counts))]))
 """

@@ -171,7 +171,7 @@ def captures(folder):
         plain = lzma.decompress(path.read_bytes())[:SEED_BYTES]
         files[f"{condition}.pcap"] = plain
         files[f"{condition}.pcap.xz"] = lzma.compress(plain, preset=0)
-    return Target("captures", files, events.read)
+    return Target("captures", files, events.read_events)
 
 
 def tables(folder):
@@ -181,15 +181,15 @@ def tables(folder):
     parquet = io.BytesIO()
     pandas.read_csv(io.BytesIO(TABLE)).to_parquet(parquet)
     files = {"t.csv": TABLE, "t.parquet": parquet.getvalue()}
-    return Target("tables", files, counters.read)
+    return Target("tables", files, counters.read_counters)
 
 
 def label_tables(folder):
-    return Target("labels", {"labels.csv": LABELS}, labels.read)
+    return Target("labels", {"labels.csv": LABELS}, labels.read_labels)
 
 
 def stretch_tables(folder):
-    return Target("stretches", {"labels.csv": STRETCHES}, stretches.read)
+    return Target("stretches", {"labels.csv": STRETCHES}, stretches.read_stretches)
 
 
 def prepared_sets(folder):

@@ -204,9 +204,9 @@ def read_results(workdir):
     """
     path = workdir / evaluation_results.FILE
     remedy = f"run siamjax-evaluate --workdir {workdir} again"
-    with files.damaged(path, remedy):
+    with files.parsing(path, remedy):
         found = files.read_json(path, remedy)
-        forms.check(found, {"schema": int})
+        forms.check_form(found, {"schema": int})
         if found["schema"] != evaluation_results.SCHEMA:
             raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
         results_form.check(found)

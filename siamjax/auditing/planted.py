@@ -86,7 +86,7 @@ def _build(norm, tuples, momentum, steps):
 
 def data(plant, seed):
     """Windows of `data.synthetic` with log1p of the counts."""
-    made = synthetic.windows(
+    made = synthetic.make_windows(
         seed, sessions=SESSIONS, conditions=plant.known + UNSEEN, each=EACH,
         level=plant.own, gain=plant.own, strength=plant.strength,
     )  # fmt: skip

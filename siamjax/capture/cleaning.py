@@ -58,7 +58,7 @@ class Report(NamedTuple):
     gaps: list[list[float]]  # [start_s, length_s]: long silence
 
 
-def gaps(times_ns):
+def find_gaps(times_ns):
     """Stretches without packets that are far longer than usual, `[[start_s,
     length_s]]`.
 
@@ -91,11 +91,11 @@ def sentence(report: Report) -> str:
     """
     read = f"{report.messages} messages of SIP in {report.packets} packets"
     if not report.messages:
-        return ": ".join(filter(None, [read, listed(report.causes)]))
-    return "; not read: ".join(filter(None, [read, listed(not_read(report))]))
+        return ": ".join(filter(None, [read, list_causes(report.causes)]))
+    return "; not read: ".join(filter(None, [read, list_causes(not_read(report))]))
 
 
-def listed(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:
+def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:
     """Counts by cause with what each means, in one line: `14 pppoe (frames of ...)`."""
     return ", ".join(
         f"{causes[cause]} {cause} ({meaning.partition(':')[0]})"
@@ -104,7 +104,7 @@ def listed(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> s
     )
 
 
-def total(reports):
+def total_report(reports):
     """One `Report` of all captures; the gaps stand with the captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
     unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
@@ -120,20 +120,20 @@ def total(reports):
     )
 
 
-def table(reports):
+def format_reports(reports):
     """The reports as text: a line each, the total, and what the causes mean."""
-    everything = total(reports)
+    everything = total_report(reports)
     causes = list(everything.causes)
     head = "capture packets messages repeated span_s messages/s server gaps".split()
     lines = [head + causes]
     lines += [_cells(report, len(report.gaps), causes) for report in reports]
     lines += [_cells(everything, sum(len(report.gaps) for report in reports), causes)]
     return "\n".join(
-        [*aligned(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
+        [*align_cells(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
     )
 
 
-def aligned(lines):
+def align_cells(lines):
     """Lines of cells as lines of text: the first cell to the left, the others right.
 
     Cells are made safe to show.

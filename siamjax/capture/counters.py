@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax import files, text
-from siamjax.capture import cleaning, expand
+from siamjax.capture import cleaning, decompress
 from siamjax.types import SiamjaxError, UsageError
 
 CAUSES = {
@@ -71,7 +71,7 @@ class Table(NamedTuple):
     values: np.ndarray  # [N, F] float64; NaN where nothing was measured
 
 
-def read(
+def read_counters(
     path: str | os.PathLike, *, limit_expansion: bool = True
 ) -> tuple[Table, Report]:
     """The `Table` in a file and its `Report`.
@@ -97,7 +97,7 @@ def _read(path, limit_expansion):
             f"{len(too_long[0])} characters, {LONGEST_NAME} are allowed"
         )
     of_time = next((c for c in frame if str(c).lower() in TIME_NAMES), frame.columns[0])
-    time_ns, read, numbers = times(frame[of_time])
+    time_ns, read, numbers = parse_times(frame[of_time])
     names, values, counted = _numeric(frame.drop(columns=of_time))
     if not read.any():
         hint = ": numbers are seconds, is it in milliseconds?" if numbers else ""
@@ -130,7 +130,7 @@ def _read(path, limit_expansion):
     )
 
 
-def times(column):
+def parse_times(column):
     """A pandas column -> ns `[N]` int64, which were read `[N]`, and if they are
     numbers.
 
@@ -166,11 +166,11 @@ def not_read(report: Report) -> dict[str, int]:
 def sentence(report: Report) -> str:
     """How much was read, and what was not: one line, without the name."""
     read = f"{report.rows} rows of {report.columns} columns"
-    unread = cleaning.listed(not_read(report), CAUSES)
+    unread = cleaning.list_causes(not_read(report), CAUSES)
     return "; not read: ".join(filter(None, [read, unread]))
 
 
-def table(reports):
+def format_reports(reports):
     """The reports as text: a line each, and what the causes mean."""
     causes = [c for c in CAUSES if any(c in report.causes for report in reports)]
     lines = [["capture", "rows", "columns", "step_s", "span_s", "gaps", *causes]]
@@ -179,7 +179,10 @@ def table(reports):
         counts = [str(r.causes.get(cause, 0)) for cause in causes]
         lines.append([r.name, *cells, str(len(r.gaps)), *counts])
     return "\n".join(
-        [*cleaning.aligned(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
+        [
+            *cleaning.align_cells(lines),
+            *(f"{cause}: {CAUSES[cause]}" for cause in causes),
+        ]
     )
 
 
@@ -196,7 +199,7 @@ def _frame(path, limited):
     """The file as a pandas frame, and how many rows had too many fields."""
     pandas = _pandas()
     try:
-        with open(path, "rb", opener=files.at_once) as file:
+        with open(path, "rb", opener=files.open_at_once) as file:
             if str(path).endswith(".parquet"):
                 return _parquet(pandas, file, limited), 0
             with warnings.catch_warnings(record=True) as said:
@@ -221,7 +224,7 @@ def _text(file, limited):
     """What a CSV file holds, as a file to read from; of a zip file its only member."""
     if file.read(4) != b"PK\3\4":
         file.seek(0)
-        return io.BufferedReader(expand.Expanded(file, limited=limited))
+        return io.BufferedReader(decompress.Decompressed(file, limited=limited))
     archive = zipfile.ZipFile(file)
     member, *others = archive.infolist()
     if others:
@@ -243,8 +246,8 @@ def _parquet(pandas, file, limited):
 def _check_size(file, expanded, limited):
     """Raises where a file says that it expands beyond what is allowed."""
     size = os.fstat(file.fileno()).st_size
-    if limited and expanded > expand.allowed(size):
-        raise expand.too_large(file.name, size)
+    if limited and expanded > decompress.allowed_bytes(size):
+        raise decompress.too_large(file.name, size)
 
 
 def _numbers(column):
@@ -350,7 +353,7 @@ def _on_grid(time_ns, step_ns, values):
     )
 
 
-def only_grow(tables):
+def find_growing(tables):
     """Which of the columns `[F]` only grow, from the tables `[N, F]` of all sessions.
 
     Such a counter may start again, near 0, but never goes back a little.
@@ -371,7 +374,7 @@ def only_grow(tables):
     return (backs == 0) & (rises >= RISES) & (resets * RISES <= rises)
 
 
-def in_order(table, names):
+def select_columns(table, names):
     """Values `[N, F]` of a `Table` in the order of names; NaN where it lacks one."""
     place = {name: i for i, name in enumerate(table.names)}
     ordered = np.full((len(table.values), len(names)), np.nan)
@@ -381,15 +384,15 @@ def in_order(table, names):
     return ordered
 
 
-def growths(values, growing):
+def growth_of_columns(values, growing):
     """Values `[N, F]` with growth in place of what only grows, and resets `[F]`."""
     values, resets = values.copy(), np.zeros(values.shape[1], int)
     for f in np.flatnonzero(growing):
-        values[:, f], resets[f] = grown(values[:, f])
+        values[:, f], resets[f] = growth(values[:, f])
     return values, resets
 
 
-def grown(column):
+def growth(column):
     """By how much a counter that only grows grew in each step: `[N]`, and its resets.
 
     The first row, and rows where nothing was measured, are NaN. After a gap the growth

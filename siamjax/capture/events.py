@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, rows, server
+from siamjax.capture import cleaning, messages, server
 from siamjax.types import Events, SiamjaxError
 
 # Packets this far from all others come from a wrong clock, or from another recording.
 _APART_NS = 86_400_000_000_000
 
 
-def read(
+def read_events(
     path: str | os.PathLike,
     server_address: bytes | None = None,
     *,
@@ -36,9 +36,9 @@ def read(
 
 
 def _read(path, server_address, limit_expansion):
-    contents = rows.read(path, limit_expansion=limit_expansion)
+    contents = messages.read_messages(path, limit_expansion=limit_expansion)
     if not len(contents.packet_ns):
-        why = cleaning.listed(contents.counts)
+        why = cleaning.list_causes(contents.counts)
         raise SiamjaxError(
             ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
         )
@@ -48,7 +48,7 @@ def _read(path, server_address, limit_expansion):
     contents.counts["misdated"] = len(contents.packet_ns) - len(packet_ns)
     contents.counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
     ordered = _in_order(contents.rows, first_ns, last_ns)
-    number, state = server.find(ordered, contents.addresses, server_address)
+    number, state = server.find_server(ordered, contents.addresses, server_address)
     events, kinds = _events(ordered, first_ns, number, contents.kinds)
     return (
         events,
@@ -56,14 +56,14 @@ def _read(path, server_address, limit_expansion):
         cleaning.Report(
             name=Path(path).name,
             packets=len(contents.packet_ns),
-            messages=int((ordered.says != rows.SILENT).sum()),
+            messages=int((ordered.says != messages.SILENT).sum()),
             retransmitted=int(events.retransmitted.sum()),
             span_s=(last_ns - first_ns) / 1e9,
             server=state,
             causes={
                 c: contents.counts[c] for c in cleaning.CAUSES if contents.counts[c]
             },
-            gaps=cleaning.gaps(np.sort(packet_ns) - first_ns),
+            gaps=cleaning.find_gaps(np.sort(packet_ns) - first_ns),
         ),
     )
 
@@ -106,7 +106,7 @@ def _retransmitted(table):
     repeated 200. A second answer with the same status counts as repeated whatever else
     it says, such as a 183 with other media.
     """
-    known = np.flatnonzero(table.transaction != rows.NONE)
+    known = np.flatnonzero(table.transaction != messages.NONE)
     named = table.take(known)
     sides, kinds = named.source.max(initial=0) + 1, named.kind.max(initial=0) + 1
     name = (named.transaction * kinds + named.kind) * sides + named.source
@@ -119,9 +119,9 @@ def _retransmitted(table):
 def _latency(table, retransmitted):
     """`[N]` int64: ns of a first answer since its first request; -1: no such."""
     latency_ns = np.full(len(table.kind), -1, np.int64)
-    known = table.transaction != rows.NONE
-    asked = np.flatnonzero(known & (table.says >= rows.REQUEST))
-    answers = np.flatnonzero(known & (table.says == rows.ANSWER) & ~retransmitted)
+    known = table.transaction != messages.NONE
+    asked = np.flatnonzero(known & (table.says >= messages.REQUEST))
+    answers = np.flatnonzero(known & (table.says == messages.ANSWER) & ~retransmitted)
     asked_ns = np.full(table.transaction.max(initial=0) + 1, np.iinfo(np.int64).max)
     # Backwards, so that the first request of a transaction is written last and stays.
     asked_ns[table.transaction[asked[::-1]]] = table.time_ns[asked[::-1]]

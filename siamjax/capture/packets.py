@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dpkt import pcap, pcapng
 
 from siamjax import files
-from siamjax.capture import expand
+from siamjax.capture import decompress
 from siamjax.types import SiamjaxError
 
 # The largest snap length that libpcap writes; a longer record is none. Blocks of pcapng
@@ -34,7 +34,7 @@ _TIMED = {pcapng.PCAPNG_BT_EPB: "IIIII", pcapng.PCAPNG_BT_PB: "HHIIII"}
 _READ = frozenset((pcapng.PCAPNG_BT_IDB, pcapng.PCAPNG_BT_SPB, *_TIMED))
 
 
-def read(
+def read_packets(
     path: str | os.PathLike, counts: Counter, *, limit_expansion: bool = True
 ) -> Iterator[tuple[int, int, bytes, int]]:
     """Yields `(time_ns, link type, frame, original length)` of each packet of a file.
@@ -50,8 +50,8 @@ def read(
     Raises:
       SiamjaxError: the file is empty, not a capture, or expands too much.
     """
-    with open(path, "rb", opener=files.at_once) as file:
-        chunks = _guarded(expand.pieces(file, limited=limit_expansion), counts)
+    with open(path, "rb", opener=files.open_at_once) as file:
+        chunks = _guarded(decompress.read_pieces(file, limited=limit_expansion), counts)
         head = _at_least(24, b"", chunks)
         if not head:
             what = "damaged or cut at its beginning" if counts else "an empty file"
@@ -65,7 +65,7 @@ def _guarded(chunks, counts):
         yield from chunks
     except EOFError:
         counts["truncated"] = 1
-    except expand.Broken:
+    except decompress.BrokenStream:
         counts["damaged"] += 1
 
 

@@ -7,7 +7,7 @@ addresses of a capture changes nothing.
 import numpy as np
 
 from siamjax.capture import cleaning
-from siamjax.capture.rows import CREATES, NONE
+from siamjax.capture.messages import CREATES, NONE
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR
 
 # An address with fewer dialogs than this share of the most cannot be the server. A
@@ -17,11 +17,11 @@ _NEAR = 0.9
 _CLEAR = 2
 
 
-def find(rows, addresses, given=None):
+def find_server(rows, addresses, given=None):
     """The number of the server's address, or None, and how it was found.
 
     Args:
-      rows: `rows.Rows` in order of time.
+      rows: `messages.Messages` in order of time.
       addresses: address bytes -> number.
       given: the server's address bytes, where the user knows it.
     Returns:

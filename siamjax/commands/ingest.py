@@ -72,7 +72,7 @@ _WORKERS = flags.DEFINE_integer(
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     files.check_writable(_OUT.value)
-    from siamjax.data import prepare, prepare_counters
+    from siamjax.data import from_counters, prepare
 
     paths = _CAPTURES.value, _LABELS.value, _OUT.value
     options = dict(
@@ -82,9 +82,9 @@ def main(argv: Sequence[str]) -> None:
     )
     if _FORMAT.value == "packets":
         server = _address(_SERVER.value)
-        prepare.prepare(*paths, server_address=server, **options)
+        prepare.prepare_packets(*paths, server_address=server, **options)
     elif _SERVER.value is None:
-        prepare_counters.prepare_counters(*paths, **options)
+        from_counters.prepare_counters(*paths, **options)
     else:
         raise UsageError("--server is for packets, not for counters")
 

@@ -111,7 +111,7 @@ def same(workdir, config):
     now = json.loads(json.dumps(config.to_dict(), default=list))
     if path.exists():
         before = files.read_json(path, REMEDY)
-        with files.damaged(path, REMEDY):
+        with files.parsing(path, REMEDY):
             differ = _different(before, now)
         require(
             not differ,
@@ -136,7 +136,7 @@ def _same_data(path, config):
     """Keeps the hash of each data set, or refuses one that is not what it was."""
     hashes = {name: _hash(x.data.dir) for name, x in config.data_sets.items()}
     before = files.read_json(path, REMEDY) if path.exists() else {}
-    with files.damaged(path, REMEDY):
+    with files.parsing(path, REMEDY):
         changed = [n for n, h in hashes.items() if h and before.get(n, h) != h]
     require(
         not changed,

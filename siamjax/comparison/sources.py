@@ -2,7 +2,7 @@
 
 A data set of a comparison whose `source` is set is written as a prepared data set when
 its folder is not there: `dict(name="synthetic", ...)` takes the arguments of
-`data.synthetic.data_set`, `dict(name="aeon", of="JapaneseVowels")` those of `aeon`.
+`synthetic.make_data_set`, `dict(name="aeon", of="JapaneseVowels")` those of `aeon`.
 """
 
 import inspect
@@ -100,4 +100,4 @@ def _recording(name, row, condition, frames):
     )
 
 
-SOURCES = {"synthetic": synthetic.data_set, "aeon": aeon}
+SOURCES = {"synthetic": synthetic.make_data_set, "aeon": aeon}

@@ -31,11 +31,11 @@ def write_csv(path, rows):
 def read_csv(path):
     """The rows that `write_csv` wrote, all of them texts."""
     with (
-        files.damaged(path, "the command that wrote it writes it anew"),
+        files.parsing(path, "the command that wrote it writes it anew"),
         open(path, newline="", encoding="utf-8") as file,
     ):
         rows = list(csv.DictReader(file, strict=True))
-        return [{k: files.uncell(v) for k, v in row.items()} for row in rows]
+        return [{k: files.unescape_cell(v) for k, v in row.items()} for row in rows]
 
 
 def pair_rows(report):

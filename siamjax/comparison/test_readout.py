@@ -89,7 +89,7 @@ def read(config, place, found, *, again=False):
             "test is read as if for the first time"
         )
         before = files.read_json(mark, remedy)
-        with files.damaged(mark, remedy):
+        with files.parsing(mark, remedy):
             before = {name: before[name] for name in ("when", "cells", "times")}
             new = sorted(set(names) - set(before["cells"]))
         if new and not again:
@@ -196,7 +196,7 @@ def _store(path, judged):
 def _load(path):
     columns = {}
     remedy = "delete it, and the same command makes it again"
-    with files.damaged(path, remedy), np.load(path, allow_pickle=False) as arrays:
+    with files.parsing(path, remedy), np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
             *key, field = name.split("/")
             columns.setdefault(tuple(key), {})[field] = arrays[name]

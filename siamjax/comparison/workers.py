@@ -223,7 +223,7 @@ def load(path: pathlib.Path, like: Any) -> Any:
         raise SiamjaxError(
             f"{path}, the weights of a cell, is not there: {protocol.REMEDY}"
         )
-    with files.damaged(path, protocol.REMEDY):
+    with files.parsing(path, protocol.REMEDY):
         return flax.serialization.from_bytes(like, path.read_bytes())
 
 

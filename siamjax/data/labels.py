@@ -22,7 +22,7 @@ LONGEST = 100
 SHOWN = 200
 
 
-class Table(NamedTuple):
+class LabelTable(NamedTuple):
     """A table of labels, as far as it can be used."""
 
     labels: dict[str, tuple[Label, ...]]  # by file; none: normal throughout
@@ -30,7 +30,7 @@ class Table(NamedTuple):
     problems: list[str]  # a line each, of what does no harm
 
 
-def read(path: str | os.PathLike) -> Table:
+def read_labels(path: str | os.PathLike) -> LabelTable:
     """The `Table` in a CSV file.
 
     A file with a row that cannot be used is in `wrong`: without that row its fault
@@ -40,7 +40,7 @@ def read(path: str | os.PathLike) -> Table:
       UsageError: there is no such table, or a column is missing.
     """
     name = Path(path).name
-    numbered, problems = rows(path, COLUMNS)
+    numbered, problems = read_table(path, COLUMNS)
     by_file, wrong = {}, {}
     for where, row in numbered:
         file = row["file"].strip()
@@ -57,7 +57,7 @@ def read(path: str | os.PathLike) -> Table:
     for file, labels in by_file.items():
         if problem := _contradiction(labels):
             wrong.setdefault(file, f"{name}: {problem}")
-    return Table(
+    return LabelTable(
         {
             file: _faults(labels)
             for file, labels in by_file.items()
@@ -68,7 +68,7 @@ def read(path: str | os.PathLike) -> Table:
     )
 
 
-def outside(labels: tuple[Label, ...], span_s: float) -> str:
+def find_outside(labels: tuple[Label, ...], span_s: float) -> str:
     """What is wrong with the labels of a session of this length; empty: nothing."""
     for label in labels:
         if label.onset_s >= span_s:
@@ -79,7 +79,7 @@ def outside(labels: tuple[Label, ...], span_s: float) -> str:
     return ""
 
 
-def rows(
+def read_table(
     path: str | os.PathLike, columns: tuple[str, ...]
 ) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     """Rows of a table of labels as `(where, {column: text})`, and lines about it.

@@ -36,7 +36,7 @@ class Source(NamedTuple):
     labels: tuple[Label, ...]
 
 
-def prepare(
+def prepare_packets(
     captures: str | os.PathLike,
     labels_path: str | os.PathLike,
     out: str | os.PathLike,
@@ -66,22 +66,24 @@ def prepare(
       SiamjaxError: no capture can be used.
     """
     prepared.make_room(out)
-    sources, problems = find(captures, labels_path)
+    sources, problems = find_sources(captures, labels_path)
     problems = tell(problems, say)
     server = cleaning.FOUND if server_address is None else cleaning.GIVEN
     options = {"format": "packets", "server": server, "allow_empty": allow_empty}
-    options |= expansion(limit_expansion)
+    options |= expansion_option(limit_expansion)
     meta = provenance(sources, labels_path, options)
     # Which server was given is an address, which is not kept: then it is made again.
     if server == cleaning.FOUND and is_made_of(out, meta):
         tell([f"{out} is up to date"], say)
         return
     read = functools.partial(
-        events.read, server_address=server_address, limit_expansion=limit_expansion
+        events.read_events,
+        server_address=server_address,
+        limit_expansion=limit_expansion,
     )
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
     results = reading.read_all(tasks, workers)
-    drop_hashes(meta, sources, results)
+    forget_hashes(meta, sources, results)
     usable, left_out = _usable(sources, results, allow_empty)
     left_out = tell(left_out, say)
     reports = [report for *_, report in usable]
@@ -89,11 +91,11 @@ def prepare(
         raise SiamjaxError(nothing_usable(sources, captures, labels_path))
     report = {
         "problems": problems + left_out,
-        "total": cleaning.total(reports)._asdict(),
+        "total": cleaning.total_report(reports)._asdict(),
         "captures": [report._asdict() for report in reports],
     }
     prepared.write(out, _data_set(usable, meta), report)
-    say(cleaning.table(reports))  # a long one, which `| head` may end
+    say(cleaning.format_reports(reports))  # a long one, which `| head` may end
     tell([summary(out, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
 
@@ -106,17 +108,17 @@ def tell(lines: Iterable[str], say: Callable[[str], None]) -> list[str]:
     return lines
 
 
-def find(
+def find_sources(
     captures: str | os.PathLike,
     labels_path: str | os.PathLike,
-    read: Callable[..., labels.Table] = labels.read,
+    read: Callable[..., labels.LabelTable] = labels.read_labels,
 ) -> tuple[list[Source], list[str]]:
     """The `Source`s with usable labels in a folder, and lines about everything else.
 
     Args:
       captures: a folder of captures, or one capture.
       labels_path: the table of labels.
-      read: gives the `labels.Table` in it.
+      read: gives the `labels.LabelTable` in it.
     """
     captures = Path(captures)
     if not captures.exists():
@@ -172,7 +174,7 @@ def nothing_usable(
     )
 
 
-def expansion(limited: bool) -> dict[str, str]:
+def expansion_option(limited: bool) -> dict[str, str]:
     """What options say of the limit of expansion: with another one more is read."""
     return {} if limited else {"expansion": "any"}
 
@@ -189,7 +191,7 @@ def provenance(
     }
 
 
-def drop_hashes(
+def forget_hashes(
     meta: dict[str, Any], sources: list[Source], results: list[Any]
 ) -> None:
     """Takes the hashes of files that may be read another time out of meta.
@@ -230,7 +232,7 @@ def _usable(sources, results, allow_empty):
         *rest, report = result
         if not (report.messages or allow_empty):
             lines.append(f"{source.file}: {cleaning.sentence(report)}, {EMPTY}")
-        elif problem := labels.outside(source.labels, report.span_s):
+        elif problem := labels.find_outside(source.labels, report.span_s):
             lines.append(f"{source.file}: {problem}, left out")
         else:
             usable.append((source, *rest, report._replace(name=source.file)))

@@ -56,7 +56,7 @@ def session_name(path: str | os.PathLike) -> str:
 
 def session_from_capture(path, server_address=None):
     """A bare capture as `Session` without labels, its kinds, the cleaning report."""
-    rows, kinds, report = events.read(path, server_address)
+    rows, kinds, report = events.read_events(path, server_address)
     return Session(session_name(path), report.span_s, (), rows, None), kinds, report
 
 
@@ -70,15 +70,15 @@ def session_from_table(path, columns):
     Raises:
       SiamjaxError: it cannot be read, or has none of the columns.
     """
-    table, report = counters.read(path)
+    table, report = counters.read_counters(path)
     names = [column.name for column in columns]
     if not set(names) & set(table.names):
         raise SiamjaxError(
             f"{path} has none of the {len(names)} columns of training, such as "
             f"{names[0]!r}; it has {', '.join(table.names[:5])}"
         )
-    rows = counters.in_order(table, names)
-    values, _ = counters.growths(rows, [column.grows for column in columns])
+    rows = counters.select_columns(table, names)
+    values, _ = counters.growth_of_columns(rows, [column.grows for column in columns])
     name, rows = session_name(path), series(values, table.step_ns)
     return Session(name, report.span_s, (), None, rows), report
 
@@ -110,7 +110,7 @@ def read(folder: str | os.PathLike) -> DataSet:
         )
     with _part(folder / "labels.csv"):
         labels = _read_labels(folder / "labels.csv")
-    with files.damaged(folder / "meta.json", REMEDY):
+    with files.parsing(folder / "meta.json", REMEDY):
         kinds = tuple(map(str, meta["kinds"]))
         spans_s = {str(name): float(span) for name, span in meta["span_s"].items()}
     sessions = tuple(
@@ -182,7 +182,7 @@ def make_room(folder: str | os.PathLike) -> None:
     """
     check_replaceable(folder)
     files.recover_folder(folder)
-    files.remove_left(os.path.realpath(folder))
+    files.remove_leftovers(os.path.realpath(folder))
     files.check_writable(folder)
 
 
@@ -238,7 +238,7 @@ def _read_session(folder, name, span_s, labels):
 def _part(path):
     """For reading a file that every prepared data set has."""
     try:
-        with files.damaged(path, REMEDY):
+        with files.parsing(path, REMEDY):
             yield
     except FileNotFoundError:
         raise files.Damaged(f"{path} is missing: {REMEDY}") from None
@@ -252,7 +252,7 @@ def _check_hashes(folder, data_set):
     written = data_set.meta.get("content_sha256")
     if written is None:
         return
-    with files.damaged(folder, REMEDY):
+    with files.parsing(folder, REMEDY):
         hashes = content_hashes(data_set)
         changed = [name for name in hashes if hashes[name] != written.get(name)]
         if changed:
@@ -313,8 +313,8 @@ def _read_labels(path):
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["onset_s"]:
-                condition = files.uncell(row["condition"])
+                condition = files.unescape_cell(row["condition"])
                 times = float(row["onset_s"]), float(row["clear_s"] or "inf")
-                name = files.uncell(row["file"])
+                name = files.unescape_cell(row["file"])
                 labels.setdefault(name, []).append(Label(condition, *times))
     return {name: tuple(of_file) for name, of_file in labels.items()}

@@ -55,7 +55,7 @@ def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
     results = [None] * len(tasks)
     with tqdm(total=len(tasks), unit=" captures", disable=None) as bar:
         if workers == 1 or len(tasks) <= 1:
-            done = ((i, attempt(*task)) for i, task in enumerate(tasks))
+            done = ((i, try_read(*task)) for i, task in enumerate(tasks))
         else:
             done = _in_processes(tasks, workers or len(os.sched_getaffinity(0)))
         with contextlib.closing(done):
@@ -72,7 +72,7 @@ def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
     ]
 
 
-def attempt(read: Callable[[Path], Any], path: Path, file: str) -> Any:
+def try_read(read: Callable[[Path], Any], path: Path, file: str) -> Any:
     """What `read(path)` gives, or a `Failure`."""
     try:
         return read(path)
@@ -162,7 +162,7 @@ def _serve(connection):
     with contextlib.suppress(EOFError, OSError):
         while True:
             task = connection.recv()
-            result = attempt(*task)
+            result = try_read(*task)
             try:
                 connection.send(result)
             except MemoryError:  # before a byte was sent

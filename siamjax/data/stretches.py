@@ -34,13 +34,13 @@ class Stretch(NamedTuple):
     end: str
 
 
-def read(path):
-    """The `labels.Table` in a CSV file, with `Stretch`es in place of labels.
+def read_stretches(path):
+    """The `labels.LabelTable` in a CSV file, with `Stretch`es in place of labels.
 
     Raises:
       UsageError: there is no such table, or a column is missing.
     """
-    rows, problems = labels.rows(path, COLUMNS)
+    rows, problems = labels.read_table(path, COLUMNS)
     by_file, wrong = {}, {}
     for where, row in rows:
         file, *cells = (row[c].strip() for c in ("file", "condition", "start", "end"))
@@ -55,10 +55,10 @@ def read(path):
         else:
             stretches.append(stretch)
     usable = {f: tuple(s) for f, s in by_file.items() if f not in wrong}
-    return labels.Table(usable, wrong, problems)
+    return labels.LabelTable(usable, wrong, problems)
 
 
-def on_grid(stretches, table):
+def to_labels(stretches, table):
     """Stretches as `types.Label`s in seconds after the table's first row.
 
     Args:
@@ -117,7 +117,7 @@ def _seconds(written, table):
             raise ValueError(f"{text!r} is no time")
         out[i] = number - (table.first_ns / 1e9 if table.numbers else 0.0)
     if dates:
-        ns, good, numbers = counters.times(_column([written[i] for i in dates]))
+        ns, good, numbers = counters.parse_times(_column([written[i] for i in dates]))
         wrong = [written[i] for i, fine in zip(dates, good) if not fine]
         if wrong or numbers:
             raise ValueError(f"{(wrong or written)[0]!r} is no time")

@@ -24,7 +24,7 @@ class Windows(NamedTuple):
     session: np.ndarray  # [N] int32
 
 
-def windows(
+def make_windows(
     seed, *, sessions=24, conditions=8, each=8, bins=24, columns=8, level=1.0, gain=0.5,
     strength=0.8,
 ):  # fmt: skip
@@ -53,7 +53,7 @@ def windows(
     return Windows(counts, condition.astype(np.int32), session.astype(np.int32))
 
 
-def data_set(
+def make_data_set(
     seed, *, sessions=48, conditions=8, bins=120, onset=48, columns=8, level=1.0,
     gain=0.5, strength=0.8,
 ):  # fmt: skip

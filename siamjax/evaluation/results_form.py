@@ -46,12 +46,14 @@ _FORM = dict(
 
 def check(results: Any) -> None:
     """Raises ValueError unless all that is read of results is there and fits."""
-    forms.check(results, _FORM)
+    forms.check_form(results, _FORM)
     if "out_of_fold" in results:
-        forms.check(results, dict(out_of_fold=dict(identification=_IDENTIFICATION)))
+        forms.check_form(
+            results, dict(out_of_fold=dict(identification=_IDENTIFICATION))
+        )
     if not results["shots"]:
         return
-    forms.check(results, dict(main=str))
+    forms.check_form(results, dict(main=str))
     main, methods = results["main"], results["methods"].keys()
     conditions = results["conditions"]
     _require(main in methods, "main is no method")

@@ -50,7 +50,7 @@ class Evidence(NamedTuple):
 
 def rule_from_json(value: Any) -> Rule:
     """The `Rule` of a JSON object; raises ValueError where it is none."""
-    forms.check(value, {name: float for name in Rule._fields})
+    forms.check_form(value, {name: float for name in Rule._fields})
     rule = Rule(**{name: float(value[name]) for name in Rule._fields})
     if rule.unknown < 0 or rule.penalty < 0:
         raise ValueError("a distance is less than 0")

@@ -74,9 +74,9 @@ def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
         raise SiamjaxError(
             f"{folder} has no examples yet: run siamjax-evaluate --workdir {folder}"
         )
-    with files.damaged(folder / RULE, remedy):
+    with files.parsing(folder / RULE, remedy):
         rule = decide.rule_from_json(files.read_json(folder / RULE, remedy))
-    with files.damaged(folder / EXAMPLES, remedy):
+    with files.parsing(folder / EXAMPLES, remedy):
         library = examples.load_examples(folder / EXAMPLES)
     wanted = (run.config.data.bins, len(run.columns))
     if library.counts.shape[1:] != wanted:

@@ -113,7 +113,7 @@ def read_places(path: str | os.PathLike) -> list[Place]:
         raise UsageError(f"there is no {path}")
     remedy = f"write it as CSV in UTF-8 with the columns {', '.join(COLUMNS)}"
     with (
-        files.damaged(path, remedy),
+        files.parsing(path, remedy),
         path.open(newline="", encoding="utf-8-sig") as file,
     ):
         rows = csv.DictReader(file)
@@ -125,8 +125,8 @@ def read_places(path: str | os.PathLike) -> list[Place]:
             )
         places = []
         for number, row in enumerate(rows, 2):
-            name = files.uncell(row["condition"] or "")
-            capture = _beside(path, files.uncell(row["capture"] or ""))
+            name = files.unescape_cell(row["condition"] or "")
+            capture = _beside(path, files.unescape_cell(row["capture"] or ""))
             where = f"{path}, line {number}"
             places.append(_place(name, capture, row["start"], where, ",".join(COLUMNS)))
     if not places:

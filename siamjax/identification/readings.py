@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.capture import cleaning, counters, rows
+from siamjax.capture import cleaning, counters, messages
 from siamjax.data import columns, counts, prepared
 from siamjax.identification.timeline import stretches
 from siamjax.inference import runs
@@ -18,7 +18,7 @@ from siamjax.types import SiamjaxError
 # Names of columns, and stretches of silence, that a warning lists at most.
 LISTED = 3
 # Kinds of events that are no message.
-_NO_MESSAGE = frozenset((rows.ICMP, rows.OTHER))
+_NO_MESSAGE = frozenset((messages.ICMP, messages.OTHER))
 
 
 class NoEvidence(SiamjaxError):
@@ -125,7 +125,7 @@ def _without_message(reading):
     """Stretches `[(start_s, length_s)]` without a message that are far longer than
     usual."""
     edges_s = [0.0, *reading.read_s, reading.report.span_s]
-    return [tuple(gap) for gap in cleaning.gaps(np.array(edges_s) * 1e9)]
+    return [tuple(gap) for gap in cleaning.find_gaps(np.array(edges_s) * 1e9)]
 
 
 def _is_quiet(start_s, length_s, gaps):

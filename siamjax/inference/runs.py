@@ -134,7 +134,7 @@ def open_checkpoint(workdir, which):
 def _columns(workdir, meta):
     """The columns of a run, once all that is read of its checkpoint's JSON is there."""
     try:
-        forms.check(meta, _FORM)
+        forms.check_form(meta, _FORM)
         return tuple(Column(**column) for column in meta["columns"])
     except (ValueError, TypeError) as error:
         raise SiamjaxError(

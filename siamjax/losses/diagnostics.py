@@ -41,7 +41,7 @@ def health(
       All others are of the finite rows alone. What has no rows to come from is 0.
     """
     embeddings = jax.lax.stop_gradient(embeddings)
-    given = checks.rows(embeddings, labels, where)
+    given = checks.check_batch(embeddings, labels, where)
     counts = given & finite_rows(embeddings)
     batch = pairs(embeddings, labels, counts)
     kind = kind_of(distance)

@@ -88,17 +88,19 @@ def _inspect(embeddings, labels, data):
         bad = bad | _any_not_finite(*references[:3])
         if references.own is not None:
             rows = len(references.labels)
-            own, outside = checks.rows_of("References.own", references.own, rows)
+            own, outside = checks.check_row_numbers(
+                "References.own", references.own, rows
+            )
             data = {**data, "references": references._replace(own=own)}
             bad = bad | outside
     for name in ("pairs", "triplets"):
         if data.get(name) is not None:
-            index, outside = checks.rows_of(name, data[name], len(labels))
+            index, outside = checks.check_row_numbers(name, data[name], len(labels))
             data = {**data, name: index}
             bad = bad | outside
     return jnp.asarray(labels), data, bad
 
 
 def _any_not_finite(embeddings, labels, where):
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     return jnp.any(counts & ~finite_rows(embeddings))

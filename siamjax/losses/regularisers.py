@@ -115,7 +115,7 @@ def zero_mean(embeddings, labels, *, where=None):
       The scalar loss; 0 without a row.
     Reference: Yuan et al. (signal-to-noise ratio), CVPR 2019.
     """
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     return reductions.mean(jnp.abs(keep(embeddings, counts).sum(1)), counts)
 
 
@@ -132,7 +132,7 @@ def embedding_norm(embeddings, labels, *, where=None, power: float = 1):
       The scalar loss; 0 without a row.
     Reference: Sohn, NeurIPS 2016.
     """
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     x = keep(embeddings, counts)
     norm = distances.distance("euclidean").rows(x, jnp.zeros_like(x))
     return reductions.mean(norm**power, counts)
@@ -153,14 +153,14 @@ def saturation(embeddings, labels, *, where=None, limit=0.9):
       The scalar loss; 1 where all coordinates are 0 or 1, 0 without a row.
     Reference: this project.
     """
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     over = jnp.maximum(jnp.abs(2 * keep(embeddings, counts) - 1) - limit, 0)
     return reductions.mean(((over / (1 - limit)) ** 2).mean(1), counts)
 
 
 def _centred(embeddings, labels, where):
     """Rows less their mean, 0 where not counted, and how many count (float)."""
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     x = keep(embeddings, counts)
     number = counts.sum().astype(x.dtype)
     mean = jnp.sum(x / jnp.maximum(number, 1), 0)

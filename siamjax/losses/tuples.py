@@ -43,7 +43,7 @@ def pairs(embeddings, labels, where=None, references=None):
     Raises:
       UsageError: shapes or types do not fit, or `References.own` is missing.
     """
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     x = keep(embeddings, counts)
     if references is None:
         return Pairs(x, x, *masks(labels, labels, counts, counts, None))
@@ -59,7 +59,9 @@ def pairs(embeddings, labels, where=None, references=None):
             "references, own=jnp.arange(B) if they are the batch itself, or else for "
             "each anchor its row in the references or -1"
         )
-    others = checks.rows(references.embeddings, references.labels, references.where)
+    others = checks.check_batch(
+        references.embeddings, references.labels, references.where
+    )
     own = jnp.broadcast_to(jnp.asarray(references.own), labels.shape)
     y = keep(references.embeddings, others).astype(x.dtype)
     pos, neg = masks(labels, references.labels, counts, others, own)
@@ -96,7 +98,7 @@ def counting(labels, where):
 def known_rows(embeddings, labels, where, classes):
     """Rows `[B, E]` in float32 at least, 0 where they do not count, and which do `[B]`:
     those of a class from 0 to classes - 1."""
-    valid = checks.rows(embeddings, labels, where)
+    valid = checks.check_batch(embeddings, labels, where)
     valid = valid & (labels >= 0) & (labels < classes)
     return keep(embeddings, valid), valid
 
@@ -122,7 +124,7 @@ def take(embeddings, labels, where, index, kind):
       A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
       count.
     """
-    counts = checks.rows(embeddings, labels, where)
+    counts = checks.check_batch(embeddings, labels, where)
     size = {"pairs": 2, "triplets": 3}[kind]
     if index.ndim != 2 or index.shape[1] != size:
         raise UsageError(

@@ -48,7 +48,7 @@ class EventFile:
     def add(self, step: int, summary: "Summary") -> None:
         """Writes a summary of a step; TensorBoard can see it when this returns."""
         self._write(step=step, summary=summary)
-        with files.naming(self._file.name):
+        with files.naming_file(self._file.name):
             self._file.flush()
 
     def sync(self) -> None:
@@ -57,12 +57,12 @@ class EventFile:
 
     def close(self) -> None:
         """Writes what is left and closes the file."""
-        with files.naming(self._file.name):
+        with files.naming_file(self._file.name):
             self._file.close()
 
     def _write(self, **fields):
         event = self._event(wall_time=time.time(), **fields)
-        with files.naming(self._file.name):
+        with files.naming_file(self._file.name):
             self._records.write(event.SerializeToString())
 
 

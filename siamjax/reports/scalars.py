@@ -54,7 +54,7 @@ def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
     folder = path.parent if old else path.parent / RUN
     with (
         contextlib.closing(events.EventFile(folder, purge_from=step + 1)) as records,
-        files.opened(path, "a", newline="", encoding="utf-8") as file,
+        files.open_file(path, "a", newline="", encoding="utf-8") as file,
     ):
         writer = Writer(file, records)
         try:
@@ -92,7 +92,7 @@ def _rows(path):
     if not path.exists():
         return []
     remedy = "move it away: only the curves of the steps so far are made of it"
-    with files.damaged(path, remedy):
+    with files.parsing(path, remedy):
         text = path.read_bytes().decode()
         complete = text[: text.rfind("\n") + 1]
         first, *rows = list(csv.reader(io.StringIO(complete, newline=""))) or [HEADER]

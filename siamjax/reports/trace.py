@@ -102,7 +102,7 @@ def writer(workdir, step, *, head, dim, conditions, captures, times, roles, nove
         elif path.stat().st_size:
             _LOG.warning("%s is of other windows: it begins anew", path)
     kept = kept[kept["step"] <= step]
-    with files.opened(path, "r+b" if path.exists() else "w+b") as file:
+    with files.open_file(path, "r+b" if path.exists() else "w+b") as file:
         file.truncate(len(kept) * record.itemsize)
         file.seek(0, os.SEEK_END)
         if not len(kept):  # no record outlives the text that says what it is
@@ -133,9 +133,9 @@ def read(workdir):
 
 def _read_about(folder):
     path, remedy = folder / ABOUT, _remedy(folder)
-    with files.damaged(path, remedy):
+    with files.parsing(path, remedy):
         about = files.read_json(path, remedy)
-        forms.check(about, _FORM)
+        forms.check_form(about, _FORM)
         count = len(about["conditions"])
         for name in ("captures", "times", "roles"):
             if len(about[name]) != count:
@@ -149,7 +149,7 @@ def _read_about(folder):
 def _read_records(folder, record):
     """The complete records; a kill may have cut the last one short."""
     path = folder / FILE
-    with files.damaged(path, _remedy(folder)):
+    with files.parsing(path, _remedy(folder)):
         data = path.read_bytes()
         count = len(data) // record.itemsize
         if data and not count:

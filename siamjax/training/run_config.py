@@ -54,9 +54,9 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
             f"{workdir} holds no run, for it has no {FILE}: siamjax-train --workdir "
             f"{workdir} makes one"
         )
-    with files.damaged(path, remedy(workdir)):
+    with files.parsing(path, remedy(workdir)):
         config = files.read_json(path, remedy(workdir))
-        forms.check(config, _FORM)
+        forms.check_form(config, _FORM)
         if "\0" in config["data"]["dir"]:
             raise ValueError("data.dir is no path")
     return config
@@ -75,7 +75,7 @@ def opened(
       files.Damaged: the two differ.
     """
     path = pathlib.Path(workdir) / FILE
-    with files.damaged(path, remedy(workdir)):
+    with files.parsing(path, remedy(workdir)):
         if saved is not None:
             changed = differences(saved, config, MOVABLE)
             if changed:

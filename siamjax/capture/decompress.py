@@ -31,11 +31,11 @@ MOST_TIMES = 1000
 ALWAYS_BYTES, MOST_BYTES = 1 << 24, 1 << 34
 
 
-class Broken(Exception):
+class BrokenStream(Exception):
     """A compressed stream that makes no sense."""
 
 
-def pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
+def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
     """Yields the content of a file, decompressed, in pieces of 5 MB at most.
 
     The compression is told by the content. Compressed streams may follow each other,
@@ -57,7 +57,7 @@ def pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
             raw = file.read(_CHUNK)
         return
     size, total = os.fstat(file.fileno()).st_size, 0
-    most = allowed(size) if limited else math.inf
+    most = allowed_bytes(size) if limited else math.inf
     for piece in _streams(file, raw, *kind, limited):
         total += len(piece)
         if total > most:
@@ -66,12 +66,12 @@ def pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
             yield piece
 
 
-class Expanded(io.RawIOBase):
+class Decompressed(io.RawIOBase):
     """The same as a file to read from, for readers that want one."""
 
     def __init__(self, file: BinaryIO, *, limited: bool = True):
         super().__init__()
-        self._pieces, self._left = pieces(file, limited=limited), memoryview(b"")
+        self._pieces, self._left = read_pieces(file, limited=limited), memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -84,14 +84,14 @@ class Expanded(io.RawIOBase):
         return count
 
 
-def allowed(size: int) -> int:
+def allowed_bytes(size: int) -> int:
     """The bytes that a compressed file of this size may expand to."""
     return min(MOST_BYTES, max(ALWAYS_BYTES, MOST_TIMES * size))
 
 
 def too_large(path: str | os.PathLike, size: int) -> SiamjaxError:
     """The error of a file of `size` bytes that expands beyond what is allowed."""
-    return _refused(path, f"{size} bytes expand to more than {allowed(size)}")
+    return _refused(path, f"{size} bytes expand to more than {allowed_bytes(size)}")
 
 
 def _refused(path, what):
@@ -113,7 +113,7 @@ def _streams(file, raw, new, feed, limited):
             if "memory" in str(error).lower():  # no reader has a class for it
                 what = f"to decompress it takes more than {_MEMORY >> 20} MB of memory"
                 raise _refused(file.name, what) from None
-            raise Broken(str(error)) from None
+            raise BrokenStream(str(error)) from None
         if not stream.eof:
             raise EOFError("a compressed stream is cut")
         raw = rest.lstrip(b"\0")
@@ -138,7 +138,7 @@ def _feed_lzma(stream: Any, raw: bytes) -> Feeding:
         while not (stream.eof or stream.needs_input):
             yield stream.decompress(b"", _PIECE)
     except OSError as error:  # the only error of bz2
-        raise Broken(str(error)) from None
+        raise BrokenStream(str(error)) from None
     return stream.unused_data
 
 

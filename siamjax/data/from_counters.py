@@ -49,24 +49,26 @@ def prepare_counters(
       SiamjaxError: no file can be used.
     """
     prepared.make_room(out)
-    sources, problems = prepare.find(captures, labels_path, stretches.read)
+    sources, problems = prepare.find_sources(
+        captures, labels_path, stretches.read_stretches
+    )
     problems = prepare.tell(problems, say)
     options = {"format": "counters", "allow_empty": allow_empty}
-    options |= prepare.expansion(limit_expansion)
+    options |= prepare.expansion_option(limit_expansion)
     meta = prepare.provenance(sources, labels_path, options)
     if prepare.is_made_of(out, meta):
         prepare.tell([f"{out} is up to date"], say)
         return
-    read = functools.partial(counters.read, limit_expansion=limit_expansion)
+    read = functools.partial(counters.read_counters, limit_expansion=limit_expansion)
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
     results = reading.read_all(tasks, workers)
-    prepare.drop_hashes(meta, sources, results)
+    prepare.forget_hashes(meta, sources, results)
     usable, more = _usable(sources, results, allow_empty)
     more = prepare.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):
         raise SiamjaxError(prepare.nothing_usable(sources, captures, labels_path))
     columns, tables = _columns([table for _, _, table, _ in usable])
-    grown = [counters.growths(rows, columns.growing) for rows in tables]
+    grown = [counters.growth_of_columns(rows, columns.growing) for rows in tables]
     values, resets = zip(*grown)
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
     steps_ns = [table.step_ns for _, _, table, _ in usable]
@@ -88,7 +90,7 @@ def prepare_counters(
     growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write(out, data_set, report)
-    say(counters.table(reports))  # a long one, which `| head` may end
+    say(counters.format_reports(reports))  # a long one, which `| head` may end
     prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
     prepare.tell(lines, say)
@@ -107,7 +109,7 @@ def _usable(sources, results, allow_empty):
             lines.append(f"{source.file}: no value in {size}, {prepare.EMPTY}")
             continue
         try:
-            labels, outside = stretches.on_grid(source.labels, table)
+            labels, outside = stretches.to_labels(source.labels, table)
         except ValueError as error:
             lines.append(f"{source.file}: {error}, left out")
             continue
@@ -123,7 +125,7 @@ def _is_empty(table):
 def _columns(tables):
     """`Columns` of all tables, and the values `[N, F]` of each in their order."""
     names = tuple(dict.fromkeys(name for table in tables for name in table.names))
-    values = [counters.in_order(table, names) for table in tables]
+    values = [counters.select_columns(table, names) for table in tables]
     everything = np.concatenate(values)
     measured = ~np.isnan(everything)
     low = np.where(measured, everything, np.inf).min(0)
@@ -132,7 +134,7 @@ def _columns(tables):
     kept = there > 0
     columns = Columns(
         names=tuple(name for name, keep in zip(names, kept) if keep),
-        growing=counters.only_grow(values)[kept],
+        growing=counters.find_growing(values)[kept],
         constant=(low == high)[kept],
         sessions=there[kept],
     )

@@ -36,7 +36,7 @@ _NO_ROW = frozenset(
 )
 
 
-class Rows(NamedTuple):
+class Messages(NamedTuple):
     """Columns, one row a message or other IP packet."""
 
     time_ns: np.ndarray  # [N] int64, since 1970
@@ -48,31 +48,31 @@ class Rows(NamedTuple):
     says: np.ndarray  # [N] int64, SILENT to CREATES
 
     def take(self, chosen):
-        return Rows(*(column[chosen] for column in self))
+        return Messages(*(column[chosen] for column in self))
 
 
-class Contents(NamedTuple):
+class CaptureContents(NamedTuple):
     """What a capture holds."""
 
     packet_ns: np.ndarray  # [packets] int64, of all packets, in the file's order
-    rows: Rows
+    rows: Messages
     kinds: list[str]
     addresses: dict[bytes, int]
     counts: Counter  # by cause of `cleaning.CAUSES`
 
 
-def read(path: str | os.PathLike, **options: bool) -> Contents:
-    """The `Contents` of a capture; options and errors are of `packets.read`."""
+def read_messages(path: str | os.PathLike, **options: bool) -> CaptureContents:
+    """The `CaptureContents` of a capture; options and errors are of `read_packets`."""
     numbering = _Numbering()
-    records = packets.read(path, numbering.counts, **options)
+    records = packets.read_packets(path, numbering.counts, **options)
     with _no_garbage_collection():
         for time_ns, link, frame, length in records:
             numbering.add(time_ns, link, frame, length)
     # [N, columns] -> contiguous columns
-    flat = np.array(numbering.rows, np.int64).reshape(-1, len(Rows._fields))
-    return Contents(
+    flat = np.array(numbering.rows, np.int64).reshape(-1, len(Messages._fields))
+    return CaptureContents(
         packet_ns=np.array(numbering.packet_ns, np.int64),
-        rows=Rows(*np.ascontiguousarray(flat.T)),
+        rows=Messages(*np.ascontiguousarray(flat.T)),
         kinds=[_kind_name(kind) for kind in numbering.kinds],
         addresses=numbering.addresses,
         counts=numbering.counts,
@@ -109,7 +109,7 @@ class _Numbering:
     def add(self, time_ns, link, frame, length):
         """Takes one packet: a row, or a count of what it was, or both."""
         self.packet_ns.append(time_ns)
-        packet = layers.walk(link, frame)
+        packet = layers.decode_frame(link, frame)
         what, source, target, _, payload, first_fragment, tunnel_port = packet
         counts, kinds, addresses = self.counts, self.kinds, self.addresses
         cut = length > len(frame)
@@ -124,7 +124,7 @@ class _Numbering:
         if self._twice(time_ns, packet):
             counts["duplicated"] += 1
             return
-        message = sip.parse(payload, cut) if what == layers.UDP else None
+        message = sip.parse_message(payload, cut) if what == layers.UDP else None
         if message:
             kind, transaction, dialog, says = self._number(message)
         else:

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.capture import expand, packets
+from siamjax.capture import decompress, packets
 from siamjax.types import SiamjaxError
 from tests import packet_builder as build
 
@@ -33,7 +33,7 @@ def pieces(packed, **options):
         file.write(packed)
         file.flush()
         with open(file.name, "rb") as opened:
-            yield from expand.pieces(opened, **options)
+            yield from decompress.read_pieces(opened, **options)
 
 
 def zeros(kind):
@@ -73,15 +73,19 @@ def test_what_expands_beyond_measure_is_refused_in_one_line(kind):
     with pytest.raises(SiamjaxError, match="--nolimit_expansion") as error:
         for piece in pieces(packed):
             total += len(piece)
-    assert total <= expand.ALWAYS_BYTES  # the rest was never expanded
+    assert total <= decompress.ALWAYS_BYTES  # the rest was never expanded
     assert f"{len(packed)} bytes expand to more than" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_what_may_expand_how_far():
-    assert expand.allowed(0) == expand.allowed(1000) == expand.ALWAYS_BYTES
-    assert expand.allowed(10**6) == expand.MOST_TIMES * 10**6
-    assert expand.allowed(10**9) == expand.MOST_BYTES
+    assert (
+        decompress.allowed_bytes(0)
+        == decompress.allowed_bytes(1000)
+        == decompress.ALWAYS_BYTES
+    )
+    assert decompress.allowed_bytes(10**6) == decompress.MOST_TIMES * 10**6
+    assert decompress.allowed_bytes(10**9) == decompress.MOST_BYTES
 
 
 def far_back(kind):
@@ -121,10 +125,10 @@ def test_a_cut_stream_and_a_broken_one_are_told_apart(kind):
     if kind != "zst":  # which has no checksum unless asked for
         broken = bytearray(packed)
         broken[len(broken) // 2] ^= 255
-        with pytest.raises(expand.Broken):
+        with pytest.raises(decompress.BrokenStream):
             list(pieces(bytes(broken)))
     # What looks like a header of zstd may ask for terabytes.
-    with pytest.raises((expand.Broken, EOFError, SiamjaxError)):
+    with pytest.raises((decompress.BrokenStream, EOFError, SiamjaxError)):
         list(pieces(packed[:6] + b"?" * 500))
 
 
@@ -135,9 +139,11 @@ def test_a_capture_that_expands_beyond_measure_is_refused_before_its_first_packe
     text = build.pcapng([]) + build.block(4, bytes((1 << 24) - 12)) * 4
     (tmp_path / "a").write_bytes(zstandard.ZstdCompressor(19).compress(text))
     with pytest.raises(SiamjaxError, match="expand to more than 16777216, which may"):
-        list(packets.read(tmp_path / "a", Counter()))
+        list(packets.read_packets(tmp_path / "a", Counter()))
     counts = Counter()
-    assert list(packets.read(tmp_path / "a", counts, limit_expansion=False)) == []
+    assert (
+        list(packets.read_packets(tmp_path / "a", counts, limit_expansion=False)) == []
+    )
     assert not counts
 
 
@@ -150,5 +156,5 @@ def test_blocks_of_pcapng_are_passed_over_wherever_the_pieces_end(tmp_path):
     for data in (text, PACK["zst"](text), PACK["gz"](text)):
         (tmp_path / "a").write_bytes(data)
         counts = Counter()
-        assert len(list(packets.read(tmp_path / "a", counts))) == 7
+        assert len(list(packets.read_packets(tmp_path / "a", counts))) == 7
         assert counts == {"damaged": 1}
