@@ -100,7 +100,7 @@ def get_config(data_sets="testbed"):
     config.train.batch.update(conditions=4, made_up=0, per_condition=16)
     config.train.encoder.update(hidden=(32,), clip=0.0)
     # What a loss makes of the trunk, and nothing beside it.
-    config.train.heads.match.update(dim=32, skip=0.0)
+    config.train.heads.match.update(dim=32, statistics_weight=0.0)
     config.train.heads.view.features = "stopped"
 
     config.data_sets = ConfigDict(

@@ -77,7 +77,7 @@ def get_config():
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
                 features="live",
-                skip=1.0,  # length of mean and deviation beside the learnt point of 1
+                statistics_weight=1.0,  # length of mean and deviation beside the point
             ),
             view=dict(
                 dim=3,
@@ -85,7 +85,7 @@ def get_config():
                 loss="triplet:mining=hard,margin=soft,scale=5",
                 weight=1.0,
                 features="match",  # reads that head's point; or stopped, or live
-                skip=0.0,  # none
+                statistics_weight=0.0,  # none
             ),
         )
     )

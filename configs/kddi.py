@@ -53,7 +53,7 @@ def get_config():
         novel=NOVEL, novel_valid=NOVEL_VALID,
     )  # fmt: skip
     config.encoder.clip = 0.0
-    config.heads.match.skip = 0.5
+    config.heads.match.statistics_weight = 0.5
     # A cap beside them is no better here (docs/counters.md).
     config.made_up.kinds = ("silenced", "multiplied", "added")
     config.batch.update(conditions=16, made_up=8, per_condition=4)

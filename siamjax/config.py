@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
+from ml_collections import ConfigDict
 from pydantic import Field
 
 from siamjax.types import UsageError
@@ -135,11 +136,11 @@ class Config:
         return {name: head for name, head in self.heads.items() if head is not None}
 
 
-def from_dict(plain: Mapping[str, Any]) -> Config:
+def from_dict(plain: Mapping[str, Any] | ConfigDict) -> Config:
     """The records of a config given as nested mappings.
 
     Args:
-      plain: `ConfigDict.to_dict()`, or what `to_plain` gave; lists stand for tuples.
+      plain: of a config file, or what `to_plain` gave; lists stand for tuples.
     Raises:
       UsageError: a field is missing, is none of `Config`, or has a value that is not
         allowed; the line names the field, the value, and what is allowed.
@@ -147,8 +148,12 @@ def from_dict(plain: Mapping[str, Any]) -> Config:
     return validated(Config, plain)
 
 
-def validated(kind: type, plain: Mapping[str, Any], prefix: str = "config") -> Any:
+def validated(
+    kind: type, plain: Mapping[str, Any] | ConfigDict, prefix: str = "config"
+) -> Any:
     """A record of `kind` made of nested mappings; raises as `from_dict` does."""
+    if isinstance(plain, ConfigDict):
+        plain = plain.to_dict()
     try:
         return pydantic.TypeAdapter(kind).validate_python(dict(plain))
     except pydantic.ValidationError as error:

@@ -1,5 +1,6 @@
 """siamjax-audit on a run: exit codes, audit.json, cures that close the gap."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from siamjax.auditing import audit, cure, opened, statistics
+from siamjax.config import from_dict
 from siamjax.data import windows
 from siamjax.identification import enrol
 from siamjax.inference import runs
@@ -38,7 +40,9 @@ def trained(tmp_path_factory):
     """A workdir, and the state that training left in memory, on eight devices."""
     folder = tmp_path_factory.mktemp("audit")
     small_data.write(folder / "data")
-    return folder / "run", loop.train(config(folder / "data"), folder / "run")
+    return folder / "run", loop.train(
+        from_dict(config(folder / "data")), folder / "run"
+    )
 
 
 @pytest.fixture
@@ -86,8 +90,8 @@ def test_per_session_reads_each_session_against_its_own(run):
     some = opened.batches(made, splits)
     found = statistics.candidates(opened.subject(made), some)
     assert cure.write(made, found, "per-session") == run.with_name("run-per-session")
-    one_for_all = made.config.copy_and_resolve_references()
-    one_for_all.data.baseline_s = 0.0
+    data = dataclasses.replace(made.config.data, baseline_s=0.0)
+    one_for_all = dataclasses.replace(made.config, data=data)
     with pytest.raises(UsageError, match="all sessions have one baseline"):
         cure.check(made._replace(config=one_for_all), "per-session")
     cured = runs.open_checkpoint(run.with_name("run-per-session"), "best")
@@ -140,7 +144,7 @@ def test_a_step_that_drops_the_statistics_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "objective", forgetful)
     small_data.write(tmp_path / "data")
     with pytest.raises(SiamjaxError, match="saw 0 batches in 2 steps"):
-        loop.train(config(tmp_path / "data"), tmp_path / "run")
+        loop.train(from_dict(config(tmp_path / "data")), tmp_path / "run")
 
 
 def test_no_run_is_one_line():

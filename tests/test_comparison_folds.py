@@ -128,5 +128,5 @@ def test_a_program_is_for_one_length_of_window_and_made_up_for_its_columns(confi
 
     plain, longer = (protocol.training(config, x, 0) for x in ("plain", "longer"))
     assert len(keys(plain)) == 1 and not keys(plain) & keys(longer)
-    plain.batch.made_up = 2
-    assert len(keys(plain)) == 2
+    config.train.batch.made_up = 2
+    assert len(keys(protocol.training(config, "plain", 0))) == 2

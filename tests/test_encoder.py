@@ -4,23 +4,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
 
+from configs import default
+from siamjax.config import from_dict
 from siamjax.models import encoder, norm
 from siamjax.types import UsageError
 
 B, T, F = 8, 6, 5
 HEADS = dict(
     view=dict(dim=3, norm="sigmoid", features="match"),
-    match=dict(dim=4, norm="unit", features="live", skip=0.5),
+    match=dict(dim=4, norm="unit", features="live", statistics_weight=0.5),
 )
 
 
+PLAIN_HEAD = dict(loss="triplet", weight=1.0, features="live", statistics_weight=0.0)
+
+
 def build(heads=HEADS, **fields):
-    config = dict(
-        hidden=(7,), bidirectional=False, pooling="mean_max", norm="none", momentum=0.9
-    )
-    model = encoder.build(ConfigDict(config | fields), ConfigDict(heads), features=F)
+    config = default.get_config()
+    config.encoder.update(dict(hidden=(7,), momentum=0.9, clip=0.0) | fields)
+    config.heads = {name: PLAIN_HEAD | head for name, head in heads.items()}
+    typed = from_dict(config)
+    model = encoder.build(typed.encoder, typed.heads, features=F)
     return model._replace(
         init=jax.jit(model.init), apply=jax.jit(model.apply, static_argnames="train")
     )
@@ -80,7 +85,7 @@ def test_a_point_is_the_same_alone_in_a_batch_and_padded(
             np.testing.assert_allclose(alone[name][0], points[row], atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", encoder.POOLINGS)
+@pytest.mark.parametrize("pooling", ["mean_max", "last", "attention"])
 def test_padding_never_enters_training(pooling):
     model = build(norm="batch", pooling=pooling, bidirectional=True)
     params, stats = model.init(jax.random.key(0))
@@ -151,13 +156,16 @@ def test_statistics_of_the_wrong_kind_are_an_error_at_once():
 @pytest.mark.parametrize(
     "fields, said",
     [
-        (dict(hidden=()), "config.encoder.hidden"),
+        (dict(hidden=()), "config.encoder.hidden is \\(\\): .* at least 1 item"),
         (dict(pooling="mean"), "config.encoder.pooling is 'mean': .*mean_max"),
         (dict(norm="group"), "config.encoder.norm is 'group'"),
         (dict(heads={}), "config.heads is empty"),
         (dict(heads=dict(a=dict(dim=0, norm="unit"))), "config.heads.a.dim is 0"),
         (dict(heads=dict(a=dict(dim=2, norm="l2"))), "config.heads.a.norm is 'l2'"),
-        (dict(heads=dict(a=dict(dim=2, norm="unit", skip=-1.0))), "heads.a.skip is -1"),
+        (
+            dict(heads=dict(a=dict(dim=2, norm="unit", statistics_weight=-1.0))),
+            "heads.a.statistics_weight is -1",
+        ),
         (
             dict(heads=dict(HEADS, a=dict(dim=2, norm="none", features="view"))),
             "heads.a.features is 'view': it is one of live, stopped, match",
@@ -171,7 +179,9 @@ def test_a_wrong_field_is_named(fields, said):
 
 
 def test_beside_the_learnt_point_stand_statistics_of_the_real_bins():
-    heads = dict(a=dict(dim=4, norm="unit", skip=1.5), b=dict(dim=3, norm="sigmoid"))
+    heads = dict(
+        a=dict(dim=4, norm="unit", statistics_weight=1.5), b=dict(dim=3, norm="sigmoid")
+    )
     model = build(heads)
     points = dict(a=np.ones((B, 4), np.float32), b=np.ones((B, 3), np.float32))
     padding = np.arange(T)[None, :, None] >= LENGTHS[:, None, None]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from siamjax.assessment import evaluate
+from siamjax.config import from_dict
 from siamjax.data import prepared
 from siamjax.data.splits import open_splits
 from siamjax.inference import runs
@@ -54,7 +55,7 @@ def trained(sessions, tmp_path_factory):
     write(folder / "data", sessions)
     config = small_data.config(folder / "data", steps=4)
     config.trace_frames = 0
-    loop.train(config, folder / "run")
+    loop.train(from_dict(config), folder / "run")
     evaluate.evaluate(folder / "run")
     return config, folder / "run", folder / "data"
 
@@ -86,7 +87,7 @@ def test_no_test_capture_was_trained_on_after_captures_were_added(
     used = runs.open_run(workdir).trained.captures
     more = [small_data.session(f"{n}_", n, 500 + len(n)) for n in CONDITIONS]
     write(folder, [*more, *sessions])
-    dealt_anew = open_splits(config.data).captures
+    dealt_anew = open_splits(from_dict(config).data).captures
     assert any(dealt_anew[n].role == TEST != c.role for n, c in used.items())
     found = evaluate.evaluate(workdir)
     names = judged(workdir)
@@ -99,7 +100,7 @@ def test_no_test_capture_was_trained_on_after_captures_were_added(
         "5 captures are new since training: judged as test captures: "
     )
     with pytest.raises(UsageError, match=r"5 captures are added: .*another --work"):
-        loop.train(config, workdir)
+        loop.train(from_dict(config), workdir)
 
 
 @pytest.mark.parametrize("change", ["events", "labels", "gone"])
@@ -116,7 +117,7 @@ def test_training_does_not_go_on_with_other_data(finished, sessions, change):
     write(folder, [*kept, *new, *rest])
     what = "gone" if change == "gone" else "changed"
     with pytest.raises(UsageError, match=f"1 capture is {what}: blocked_1; give"):
-        loop.train(config, workdir)
+        loop.train(from_dict(config), workdir)
 
 
 def test_a_new_kind_alone_is_other_data(finished, sessions):
@@ -124,7 +125,7 @@ def test_a_new_kind_alone_is_other_data(finished, sessions):
     kinds = (*small_data.KINDS, "BYE")
     prepared.write(folder, DataSet(tuple(sessions), kinds, {}), {})
     with pytest.raises(UsageError, match="its columns are others"):
-        loop.train(config, workdir)
+        loop.train(from_dict(config), workdir)
 
 
 def test_what_changed_or_is_gone_is_said(finished, sessions, said):
@@ -196,7 +197,7 @@ def test_a_run_of_an_older_version_is_judged_as_before(finished, said):
     run = runs.open_run(workdir)
     old = run._replace(trained=run.trained._replace(sha256="", captures={}))
     splits = runs.read_data(old)
-    want = open_splits(config.data)
+    want = open_splits(from_dict(config).data)
     assert splits.sessions == want.sessions and (splits.role == want.role).all()
     jax.tree.map(np.testing.assert_array_equal, splits.scaler, want.scaler)
     (line,) = said.messages

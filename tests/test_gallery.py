@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from siamjax.assessment import evaluate, pictures, visualize
+from siamjax.config import from_dict
 from siamjax.reports import page, trace
 from siamjax.training import loop
 from siamjax.types import SiamjaxError
@@ -20,7 +21,7 @@ def run(tmp_path):
     small_data.write(folder / "prepared")
     config = small_data.config(folder / "prepared")
     config.trace_windows = 40
-    loop.train(config, folder / "run")
+    loop.train(from_dict(config), folder / "run")
     evaluate.evaluate(folder / "run")
     return folder / "run"
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from siamjax.config import DataConfig, from_dict, validated
 from siamjax.data import columns, identity, prepared
 from siamjax.data.identity import Capture, Trained
 from siamjax.data.splits import open_splits
@@ -129,7 +130,7 @@ def sessions():
 
 def opened(folder, sessions, before=None):
     prepared.write(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
-    return open_splits(small_data.config(folder).data, before)
+    return open_splits(from_dict(small_data.config(folder)).data, before)
 
 
 def remembered(splits, folder):
@@ -170,7 +171,7 @@ def test_a_run_has_its_roles_scaler_and_conditions_on_data_that_grew(
         if dealt_anew.captures[name].role != capture.role
     ]
     assert moved
-    got = open_splits(small_data.config(folder).data, before)
+    got = open_splits(from_dict(small_data.config(folder)).data, before)
     for name, capture in first.captures.items():
         assert got.captures[name] == capture
     tested = {n for n, role in zip(got.sessions, got.role) if role == TEST}
@@ -188,10 +189,10 @@ def test_one_baseline_of_all_is_that_of_the_training(tmp_path, sessions):
     folder, config = tmp_path / "p", small_data.config(tmp_path / "p").data
     config.update(baseline_s=0.0)
     prepared.write(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
-    first = open_splits(config)
+    first = open_splits(validated(DataConfig, config))
     tested = [s for s in sessions if first.captures[s.name].role == TEST]
     prepared.write(folder, DataSet(tuple(tested), small_data.KINDS, {}), {})
-    got = open_splits(config, remembered(first, folder))
+    got = open_splits(validated(DataConfig, config), remembered(first, folder))
     assert set(got.role) == {TEST} and len(got.gone) == len(sessions) - len(tested)
     want = Baseline(*(x[0] for x in first.baseline))
     np.testing.assert_array_equal(got.baseline.mean[0], want.mean)

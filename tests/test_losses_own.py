@@ -8,6 +8,7 @@ import sys
 import jax
 import pytest
 
+from siamjax.config import from_dict
 from siamjax.training import loop
 from tests import small_data
 
@@ -51,6 +52,6 @@ def test_the_loss_of_the_tutorial_trains(written, monkeypatch):
     config = small_data.config(written / "prepared", steps=4)
     config.heads.match.loss = TRAINED
     config.trace_frames = 0
-    then = loop.train(config, written / "run")
+    then = loop.train(from_dict(config), written / "run")
     assert int(then.step) == 4
     sys.modules.pop(TRAINED.partition(".")[0])

@@ -1,5 +1,6 @@
 """Made-up conditions: properties that training and the compiled step rely on."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from configs import default
+from siamjax.config import from_dict
 from siamjax.data import made_up
 from siamjax.types import Column, UsageError
 
@@ -19,7 +21,8 @@ TABLE = (
     ),
     Column("ms", "latency_final", "INVITE", empty=np.nan),
 )
-HOW = made_up.build(default.get_config().made_up, TABLE)
+CONFIG = from_dict(default.get_config()).made_up
+HOW = made_up.build(CONFIG, TABLE)
 HOWS = dict(
     default=HOW,
     uncapped=HOW._replace(kinds=("silenced", "multiplied", "added")),
@@ -146,9 +149,9 @@ def test_answers_turn_into_others_and_none_is_lost():
 
 
 def test_what_is_no_count_is_shifted_by_its_own_deviation():
-    how = made_up.build(
-        default.get_config().made_up, [Column("cpu", "counter", heavy=False)] * 2
-    )._replace(share=(1.0, 1.0), on_off=0.0, strength=1.0)
+    how = made_up.build(CONFIG, [Column("cpu", "counter", heavy=False)] * 2)._replace(
+        share=(1.0, 1.0), on_off=0.0, strength=1.0
+    )
     x = np.full((200, 3, 2), 50.0, np.float32)
     unit = np.tile(np.array([[1.0, 10.0]], np.float32), (200, 1))
     key, groups = jax.random.key(0), np.arange(200)
@@ -162,7 +165,6 @@ def test_a_ramp_grows():
 
 
 def test_a_kind_that_is_not_there_is_refused():
-    config = default.get_config().made_up
-    config.kinds = ("silenced", "sung")
+    config = dataclasses.replace(CONFIG, kinds=("silenced", "sung"))
     with pytest.raises(UsageError, match="sung"):
         made_up.build(config, TABLE)

@@ -17,6 +17,7 @@ import pytest
 
 from siamjax import files
 from siamjax.assessment import tally, visualize
+from siamjax.config import from_dict
 from siamjax.evaluation import results
 from siamjax.identification import decide, enrol, examples
 from siamjax.inference import runs
@@ -42,7 +43,7 @@ FILES = [*JSON, "trace.bin", "scalars.csv", "examples.npz"]
 def made(tmp_path_factory):
     """A folder with the files of a run, and what reads each of them."""
     folder, config = tmp_path_factory.mktemp("run"), small_data.config("data")
-    loop.same_config(folder, config)
+    loop.same_config(folder, from_dict(config))
     with scalars.writer(folder, 0) as write, traced(folder, 0) as add:
         for step in range(1, STEPS + 1):
             write.add(step, {"loss": 1 / step, "valid/known": float("nan")})
@@ -124,7 +125,7 @@ def use(run, name):
         data = dict(config=run_config.read(folder), curves={})
         assert visualize.subtitle(data) and visualize.facts(data)
         assert visualize.title("x", data["config"]).startswith("x: ")
-        loop.same_config(folder, small_data.config("data"))
+        loop.same_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
         found = visualize.read_results(folder)
         if found["shots"]:
@@ -323,9 +324,9 @@ def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
     (folder / "config.json").unlink()
     other = small_data.config("data", steps=99)
     with pytest.raises(UsageError, match=r"config\.steps was 8 and is 99"):
-        loop.same_config(folder, other)
+        loop.same_config(folder, from_dict(other))
     assert not (folder / "config.json").exists()
-    loop.same_config(folder, config)
+    loop.same_config(folder, from_dict(config))
     assert run_config.read(folder) == saved
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from siamjax.config import DataConfig, from_dict, validated
 from siamjax.data import columns, prepared, sampler
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import one_shot
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def splits(folder):
-    return open_splits(small_data.config(folder).data)
+    return open_splits(from_dict(small_data.config(folder)).data)
 
 
 def condition(name):
@@ -41,7 +42,7 @@ def test_each_capture_has_one_role_and_each_known_condition_every_role(splits):
 )
 def test_few_captures_of_a_known_condition_train_first(tmp_path, captures, expected):
     small_data.write(tmp_path / "p", captures)
-    got = open_splits(small_data.config(tmp_path / "p").data)
+    got = open_splits(from_dict(small_data.config(tmp_path / "p")).data)
     roles = dict(zip(got.sessions, got.role))
     for known in ("normal", "blocked", "overload"):
         assert [roles[f"{known}_{i}"] for i in range(captures)] == expected
@@ -55,7 +56,7 @@ def test_over_the_folds_each_capture_is_in_the_test_once(folder):
         config.update(
             test_fold=fold, valid_fold=(fold + 1) % 4, novel=(), novel_valid=()
         )
-        found = open_splits(config)
+        found = open_splits(validated(DataConfig, config))
         seen += [name for name, role in zip(found.sessions, found.role) if role == TEST]
     assert sorted(seen) == sorted(found.sessions)
 
@@ -80,7 +81,7 @@ def test_training_sees_no_window_of_a_novel_condition_nor_of_its_captures(splits
 def test_baseline_scaler_and_columns_depend_on_no_split_and_no_fault(folder, splits):
     config = small_data.config(folder).data
     config.update(novel=("blocked", "overload"), novel_valid=(), test_fold=2)
-    other = open_splits(config)
+    other = open_splits(validated(DataConfig, config))
     assert other.columns == splits.columns
     for a, b in zip(other.baseline, splits.baseline):
         np.testing.assert_array_equal(a, b)
@@ -112,7 +113,7 @@ def test_codes_of_held_out_conditions_alone_keep_their_columns(tmp_path):
     prepared.write(tmp_path / "p", DataSet(tuple(sessions), kinds, {}), {})
     config = small_data.config(tmp_path / "p").data
     config.update(novel=tuple(faults), novel_valid=())
-    splits = open_splits(config)
+    splits = open_splits(validated(DataConfig, config))
     index = {column.name: i for i, column in enumerate(splits.columns)}
     assert splits.columns == columns.SIP
     for name, of in (("gone", "480"), ("forbidden", "403"), ("lost", "481")):
@@ -160,7 +161,7 @@ def test_captures_that_cannot_be_used_are_said_and_left_out(tmp_path):
     prepared.write(tmp_path / "p", DataSet(every, small_data.KINDS, {}), {})
     config = small_data.config(tmp_path / "p").data
     config.update(novel=(), novel_valid=())
-    splits = open_splits(config)
+    splits = open_splits(validated(DataConfig, config))
     assert len(splits.sessions) == len(good)
     said = "\n".join(splits.left_out)
     assert (

@@ -11,6 +11,7 @@ from jax import export
 from scipy.special import ndtri
 
 from siamjax import files
+from siamjax.config import from_dict
 from siamjax.data import sampler
 from siamjax.data.splits import open_splits
 from siamjax.training import checkpoints, devices, loop, state, step
@@ -35,9 +36,11 @@ def one_device_and_cache(monkeypatch, tmp_path_factory):
 
 def make(config, count=1):
     """Parts, data and first state on `count` devices."""
-    splits = open_splits(config.data)
+    splits = open_splits(from_dict(config).data)
     mesh = devices.mesh(jax.local_devices()[:count])
-    parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
+    parts = step.build(
+        from_dict(config), columns=splits.columns, classes=splits.known, mesh=mesh
+    )
     data = loop.place(splits, config.batch.batch_from, parts, config.seed)
     now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
     return parts, data, now
@@ -78,9 +81,8 @@ def test_the_compiled_step_splits_the_batch_and_gathers_only_embeddings(folder):
     assert sizes and max(sizes) <= largest
     # The windows of one device: an eighth of the batch.
     local = parts.shape.size // 8
-    assert (
-        f"[{local},{config.data.bins},{len(open_splits(config.data).columns)}]" in text
-    )
+    columns = len(open_splits(from_dict(config).data).columns)
+    assert f"[{local},{config.data.bins},{columns}]" in text
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -166,11 +168,11 @@ def test_statistics_move_once_a_step_and_are_saved_with_the_state(folder, norm):
 
 def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(folder, tmp_path):
     config = small_data.config(folder)
-    quiet = loop.train(config, tmp_path / "quiet")
+    quiet = loop.train(from_dict(config), tmp_path / "quiet")
     config_cut = small_data.config(folder)
     with pytest.raises(KeyError, match="cut"):
         cut_after(4, config_cut, tmp_path / "cut")
-    resumed = loop.train(config_cut, tmp_path / "cut")
+    resumed = loop.train(from_dict(config_cut), tmp_path / "cut")
     for got, want in zip(leaves(resumed), leaves(quiet)):
         np.testing.assert_array_equal(got, want)
     both = [(tmp_path / name / "scalars.csv").read_text() for name in ("quiet", "cut")]
@@ -188,7 +190,7 @@ def cut_after(at, config, workdir):
 
     loop._checked = checked
     try:
-        loop.train(config, workdir)
+        loop.train(from_dict(config), workdir)
     finally:
         loop._checked = original
 
@@ -207,7 +209,7 @@ def test_what_is_not_finite_ends_a_run_and_the_last_good_state_stays(
     config.evaluate_every = 2
     config.heads.match.loss, config.optimizer.learning_rate = loss, rate
     with pytest.raises(SiamjaxError, match=says) as error:
-        loop.train(config, tmp_path)
+        loop.train(from_dict(config), tmp_path)
     assert "\n" not in str(error.value)
     with checkpoints.manager(tmp_path) as saved:
         for which in (checkpoints.LAST, checkpoints.BEST):
@@ -225,18 +227,18 @@ def test_two_trainings_never_share_a_workdir(folder, tmp_path):
         files.locked(tmp_path),
         pytest.raises(UsageError, match=r"is in use by process \d+ on"),
     ):
-        loop.train(config, tmp_path)
+        loop.train(from_dict(config), tmp_path)
 
 
 def test_a_workdir_of_another_config_is_refused(folder, tmp_path):
     config = small_data.config(folder)
-    loop.same_config(tmp_path, config)
-    loop.same_config(tmp_path, config)
+    loop.same_config(tmp_path, from_dict(config))
+    loop.same_config(tmp_path, from_dict(config))
     config.optimizer.learning_rate = 1.0
     with pytest.raises(
         UsageError, match=r"config\.optimizer\.learning_rate was 0\.002"
     ):
-        loop.same_config(tmp_path, config)
+        loop.same_config(tmp_path, from_dict(config))
 
 
 def test_a_platform_that_is_not_there_is_refused():
@@ -266,20 +268,20 @@ def test_what_does_not_fit_is_refused_in_one_line(folder, tmp_path, change, says
     config = small_data.config(folder)
     change(config)
     with pytest.raises((UsageError, SiamjaxError), match=says) as error:
-        loop.train(config, tmp_path / "run")
+        loop.train(from_dict(config), tmp_path / "run")
     assert "\n" not in str(error.value)
 
 
 def test_a_head_that_is_switched_off_has_no_settings(folder):
     config = small_data.config(folder)
     config.heads.view = None
-    assert set(step.hyper_parameters(config)) == {"match"}
+    assert set(step.hyper_parameters(from_dict(config))) == {"match"}
 
 
 def test_a_checkpoint_says_what_it_is(folder, tmp_path, caplog):
     caplog.set_level("INFO")
     config = small_data.config(folder, steps=4)
-    loop.train(config, tmp_path)
+    loop.train(from_dict(config), tmp_path)
     with checkpoints.manager(tmp_path) as saved:
         meta = saved.meta(checkpoints.BEST)
     assert meta["conditions"][:3] == ["normal", "blocked", "overload"]

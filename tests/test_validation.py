@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from siamjax.assessment import evaluate
+from siamjax.config import from_dict
 from siamjax.data import prepared, windows
 from siamjax.data.splits import open_splits
 from siamjax.identification import identify
@@ -18,6 +19,7 @@ from tests.test_training import one_device_and_cache  # noqa: F401, a fixture
 
 def opened(config):
     """Splits and parts of a config."""
+    config = from_dict(config)
     splits = open_splits(config.data)
     mesh = devices.mesh(jax.local_devices()[:1])
     return splits, step.build(
@@ -60,7 +62,9 @@ def without(splits, name, captures):
 def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_path):
     config = small_data.config(tmp_path / "prepared")
     small_data.write(config.data.dir, captures=8)
-    splits = without(without(open_splits(config.data), "overload", 1), "slow", 1)
+    splits = without(
+        without(open_splits(from_dict(config).data), "overload", 1), "slow", 1
+    )
     of = validation.judged(splits, 5)
     assert (of.known, of.novel) == (("normal", "blocked", "overload"), ())
     names = [splits.conditions[c] for c in of.windows.condition[of.library]]
@@ -112,7 +116,7 @@ def test_next_to_no_captures_train_evaluate_and_identify(
         prepared.write(config.data.dir, DataSet(calm, small_data.KINDS, {}), {})
         config.data.update(novel=(), novel_valid=())
         config.batch.conditions = 1
-    loop.train(config, tmp_path / "run")
+    loop.train(from_dict(config), tmp_path / "run")
     with checkpoints.manager(tmp_path / "run") as saved:
         best = saved.meta(checkpoints.BEST)["best"]
     lines = (tmp_path / "run" / "scalars.csv").read_text()

@@ -37,7 +37,7 @@ def judged(config, fold, folder):
     config.data.test_fold = fold
     config.data.valid_fold = (fold + 1) % config.data.folds
     if not (workdir / results.FILE).exists():
-        loop.train(config, workdir)
+        loop.train(from_dict(config), workdir)
         evaluate.evaluate(workdir)
     found = files.read_json(workdir / results.FILE, f"remove {workdir}")
     return [tally.Row(**row) for row in found["identification"]["captures"]]

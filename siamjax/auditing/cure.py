@@ -1,5 +1,6 @@
 """Cures that need no retraining: a run with other statistics, beside the old one."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 
 from siamjax import files
 from siamjax.auditing import verdict
+from siamjax.config import to_plain
 from siamjax.models.norm import TrainStats
 from siamjax.training import checkpoints, run_config
 from siamjax.types import SiamjaxError, UsageError
@@ -36,21 +38,18 @@ def write(run, candidates, name):
       SiamjaxError: the new workdir exists.
     """
     norm, workdir = run.config.encoder.norm, check(run, name)
-    config = run.config.copy_and_resolve_references()
-    if name == "per-session":
-        config.encoder.norm = "session"
-    elif norm == "lag":
-        config.encoder.norm = "batch"
+    kept_norm = {"per-session": "session"}.get(name, "batch" if norm == "lag" else norm)
+    encoder = dataclasses.replace(run.config.encoder, norm=kept_norm)
+    config = dataclasses.replace(run.config, encoder=encoder)
     kept = candidates["pooled" if name == "per-session" else CURES[name]].final.moments
     stats = TrainStats(
         jax.device_get(run.state.batch_stats.updates),
         {key: np.asarray(value, np.float32) for key, value in kept.items()},
     )
     state = run.state.replace(batch_stats=stats)
-    described = run_config.plain(config)
-    meta = dict(run.meta, config=described, best=None)
+    meta = dict(run.meta, config=to_plain(config), best=None)
     with files.replacing_folder(workdir) as beside:
-        run_config.write(beside, described)
+        run_config.write(beside, config)
         with checkpoints.manager(beside, write=True) as saved:
             saved.save(state, meta)
     return workdir

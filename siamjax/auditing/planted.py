@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 from siamjax import losses, streams
 from siamjax.auditing.subject import Batches, Subject
+from siamjax.config import EncoderConfig, HeadConfig
 from siamjax.data import sampler, synthetic
 from siamjax.models import encoder as encoders
 
@@ -62,13 +62,23 @@ def build(plant):
 
 @lru_cache
 def _build(norm, tuples, momentum, steps):
-    config = ConfigDict(
-        dict(
-            hidden=(16,), bidirectional=False, pooling="mean_max", norm=norm,
-            momentum=momentum, frozen_share=0.7,
-        )
-    )  # fmt: skip
-    heads = dict(view=dict(dim=3, norm="sigmoid"))
+    config = EncoderConfig(
+        hidden=(16,),
+        bidirectional=False,
+        pooling="mean_max",
+        norm=norm,
+        momentum=momentum,
+        frozen_share=0.7,
+    )
+    view = HeadConfig(
+        dim=3,
+        norm="sigmoid",
+        loss="triplet",
+        weight=1.0,
+        features="live",
+        statistics_weight=0.0,
+    )
+    heads = dict(view=view)
     encoder = encoders.build(config, heads, features=8, steps=steps)
     of_batch = losses.resolve(f"triplet:margin={MARGIN},reduce=all")
 

@@ -28,12 +28,15 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
+    from siamjax.config import from_dict
+
+    config = from_dict(_CONFIG.value)
     files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
     # Imported after the flags: wrong usage is answered at once.
     from siamjax.assessment import evaluate
     from siamjax.training import folds
 
-    folds.train(_CONFIG.value, _WORKDIR.value)
+    folds.train(config, _WORKDIR.value)
     evaluate.evaluate(_WORKDIR.value)
 
 

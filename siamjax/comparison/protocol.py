@@ -6,6 +6,7 @@ validates. Captures are split too, so that neither a condition nor a capture of 
 is ever trained on or chosen by.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -18,6 +19,7 @@ from ml_collections import ConfigDict
 from siamjax import files, losses
 from siamjax.checks import require
 from siamjax.comparison import sources
+from siamjax.config import DataConfig, from_dict, to_plain, validated
 from siamjax.data import identity, prepared, roles
 from siamjax.data.splits import open_splits
 from siamjax.losses import registry, search
@@ -203,7 +205,7 @@ def training(config, data_set, fold):
     )
     made.data.test_fold = 0
     made.data.valid_fold = 1 + fold
-    return made
+    return from_dict(made)
 
 
 def split(folder, test_conditions, seed):
@@ -250,14 +252,13 @@ def _opened(frozen, content):
       frozen: `config.data` of a training, as JSON.
       content: the hash of the data set: folders are filled anew.
     """
-    data = json.loads(frozen)
-    data = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    seen = open_splits(ConfigDict(data))
+    data = validated(DataConfig, json.loads(frozen))
+    seen = open_splits(data)
     sessions = [
         Session(name, 0.0, labels, None, None)
         for name, labels in zip(seen.sessions, seen.labels)
     ]
-    alone = roles.deal(sessions, ConfigDict({**data, "novel_valid": ()}))
+    alone = roles.deal(sessions, dataclasses.replace(data, novel_valid=()))
     alone = identity.of_copies(dict(zip(seen.sessions, alone)), seen.captures)
     tested = np.array([role == TEST for role in alone.values()])
     return seen._replace(role=np.where(tested, TEST, seen.role))
@@ -271,7 +272,7 @@ def splits(train, *, blind):
       blind: every count of a test capture is NaN, so that nothing before the final
         readout can learn from it even by mistake.
     """
-    frozen = json.dumps(train.data.to_dict(), sort_keys=True, default=list)
+    frozen = json.dumps(to_plain(train.data), sort_keys=True)
     seen = _opened(frozen, _hash(train.data.dir))
     if not blind:
         return seen

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax.comparison import protocol, readouts, tunable
+from siamjax.config import Config, to_plain
 from siamjax.models import embedder
 from siamjax.models.encoder import Encoder
 from siamjax.training import devices, loop, state, step
@@ -207,9 +207,9 @@ def _parts(train, splits, member):
     return parts._replace(losses=made), key
 
 
-def encoder_key(train: ConfigDict, columns: Sequence[Column]) -> str:
+def encoder_key(train: Config, columns: Sequence[Column]) -> str:
     """All that the encoder of a training is built of, as text."""
-    fixed = dict(encoder=train.encoder.to_dict(), heads=_heads(train))
+    fixed = dict(encoder=to_plain(train.encoder), heads=_heads(train))
     return json.dumps([fixed, train.steps, len(columns)], default=list)
 
 
@@ -218,7 +218,7 @@ def _parts_key(train, columns, classes):
 
     Made-up conditions hang on what each column is, the rest on their number alone.
     """
-    config = train.to_dict() | dict(heads=_heads(train))
+    config = to_plain(train) | dict(heads=_heads(train))
     del config["seed"], config["data"]
     made_for = columns if train.batch.made_up else len(columns)
     return json.dumps([config, train.data.bins, classes, made_for], default=list)
@@ -226,8 +226,10 @@ def _parts_key(train, columns, classes):
 
 def _heads(train):
     """The heads of a training without their losses, which are a key of their own."""
-    heads = {name: head for name, head in train.heads.to_dict().items() if head}
-    return {name: head | dict(loss="") for name, head in heads.items()}
+    return {
+        name: to_plain(head) | dict(loss="")
+        for name, head in train.active_heads.items()
+    }
 
 
 def shared_embedder(key: str, encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:

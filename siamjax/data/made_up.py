@@ -5,6 +5,7 @@ just that. These teach it that any change matters. They work on counts, before t
 features, inside the compiled step; labels of theirs live for one batch.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 
 from siamjax import checks
+from siamjax.config import MadeUpConfig
 
 # Below the least uniform number above 0: the normal quantile of 0 is infinite.
 TINY = 2.0**-25
@@ -41,7 +43,7 @@ class MadeUp(NamedTuple):
     size: Any  # [F] ... and their number; 1: none but itself
 
 
-def build(config, columns):
+def build(config: MadeUpConfig, columns) -> MadeUp:
     """`MadeUp` of `config.made_up` for a table of `types.Column`s."""
     unknown = sorted(set(config.kinds) - set(KINDS))
     checks.require(
@@ -54,7 +56,7 @@ def build(config, columns):
         if own is not None:
             first[i], size[i] = group.index(own), group.count(own)
     return MadeUp(
-        **{name: config[name] for name in MadeUp._fields[:7]},
+        **dataclasses.asdict(config),
         empty=np.array([column.empty for column in columns], np.float32),
         heavy=np.array([column.heavy for column in columns]),
         first=first.astype(np.int32),

@@ -4,9 +4,9 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax import checks
+from siamjax.config import DataConfig
 from siamjax.data import counts
 from siamjax.types import NORMAL, TEST, TRAIN, VALID, Session, UsageError
 
@@ -15,7 +15,7 @@ NONE = -1
 
 
 def usable(
-    sessions: Iterable[Session], config: ConfigDict
+    sessions: Iterable[Session], config: DataConfig
 ) -> tuple[list[Session], tuple[str, ...]]:
     """Sessions long enough, with no fault in their baseline; and why others are not."""
     needed_s = config.baseline_s + config.bins * config.bin_s
@@ -47,7 +47,7 @@ def usable(
 
 
 def order(
-    sessions: Iterable[Session], config: ConfigDict
+    sessions: Iterable[Session], config: DataConfig
 ) -> tuple[tuple[str, ...], int]:
     """Condition names, the known first with normal at 0, and how many are known."""
     labelled = {label.condition for session in sessions for label in session.labels}
@@ -66,7 +66,7 @@ def order(
     return (*known, *sorted(novel_valid), *sorted(novel)), len(known)
 
 
-def deal(sessions: Sequence[Session], config: ConfigDict) -> np.ndarray:
+def deal(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
     """`[S]` roles: the captures of each condition are dealt in turn into the folds.
 
     All captures of a novel condition are for the test, of one in `novel_valid` for
@@ -77,7 +77,7 @@ def deal(sessions: Sequence[Session], config: ConfigDict) -> np.ndarray:
     Where `config.test_captures` names captures, it and `valid_captures` decide alone:
     patterns of names, as of files.
     """
-    if config.get("test_captures"):  # a run of an older version has none
+    if config.test_captures:
         patterns = {VALID: config.valid_captures, TEST: config.test_captures}
         return np.array([_role(session.name, patterns) for session in sessions])
     aside = [fold for fold in (config.test_fold, config.valid_fold) if fold != NONE]

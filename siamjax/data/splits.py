@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from siamjax.config import DataConfig
 from siamjax.data import columns, counts, features, identity, prepared, roles, windows
 from siamjax.types import (
     TRAIN,
@@ -85,7 +86,7 @@ class Splits(NamedTuple):
         return windows.take(self.windows, chosen), library
 
 
-def open_splits(config, trained=None) -> Splits:
+def open_splits(config: DataConfig, trained=None) -> Splits:
     """Reads `config.data` (see configs/default.py) and gives `Splits`.
 
     Args:
@@ -148,10 +149,10 @@ def open_splits(config, trained=None) -> Splits:
         counts=stacked,
         baseline=baseline,
         # Where a fault ends shows against the baseline, whatever is trained on.
-        scaler=features.against(scaler, config.get("baseline", "session")),
+        scaler=features.against(scaler, config.baseline),
         windows=windows.join(parts),
         left_out=left_out + taken.left_out,
-        library=bool(config.get("test_captures")) and TRAIN in role,
+        library=bool(config.test_captures) and TRAIN in role,
         sha256=prepared.data_hash(dataset),
         captures={
             name: capture._replace(role=str(taken.role[name]) if name in used else "")

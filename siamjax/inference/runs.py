@@ -1,15 +1,16 @@
 """A finished run, opened for use: encoder, weights, scaler, columns, conditions."""
 
+import dataclasses
 import logging
 import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 import siamjax
 from siamjax import forms
+from siamjax.config import Config
 from siamjax.data import identity
 from siamjax.data.splits import Splits, open_splits
 from siamjax.models import embedder
@@ -31,7 +32,7 @@ class Opened(NamedTuple):
     """A checkpoint, and what its config makes of it."""
 
     workdir: pathlib.Path
-    config: ConfigDict
+    config: Config
     step: int
     columns: tuple
     scaler: Scaler
@@ -46,7 +47,7 @@ class Run(NamedTuple):
     """What evaluation and identification need of a run, without its data set."""
 
     workdir: pathlib.Path
-    config: ConfigDict
+    config: Config
     step: int
     columns: tuple
     scaler: Scaler
@@ -155,7 +156,7 @@ def read_data(run: Run | Opened, folder: str = "") -> Splits:
     Raises:
       UsageError: the data does not fit the run.
     """
-    config, trained = run.config.data.copy_and_resolve_references(), run.trained
+    config, trained = run.config.data, run.trained
     if not trained.sha256:
         _LOG.warning(
             "%s was trained by an older version, which did not keep what it was "
@@ -163,7 +164,7 @@ def read_data(run: Run | Opened, folder: str = "") -> Splits:
             run.workdir,
         )  # fmt: skip
     if folder:
-        config.dir = folder
+        config = dataclasses.replace(config, dir=folder)
     elif not trained.sha256:
         return open_splits(config)
     splits = open_splits(config, trained)

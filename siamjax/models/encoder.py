@@ -1,6 +1,6 @@
 """The encoder: windows of traffic to points, one trunk with several heads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from siamjax import checks
+from siamjax.config import EncoderConfig, HeadConfig
 from siamjax.models import lstm, moments, norm, pooling
 
-POOLINGS = ("mean_max", "last", "attention")
-HEAD_NORMS = ("unit", "sigmoid", "none")
 LIVE, STOPPED = "live", "stopped"
 
 
@@ -31,10 +30,16 @@ class Head(NamedTuple):
     dim: int  # E
     norm: str  # of the point: unit, sigmoid or none
     features: str  # live or stopped: the summary; or the head whose point it reads
-    skip: float  # length of the window's statistics beside the learnt point
+    statistics_weight: float  # length of the window's statistics beside the point
 
 
-def build(config, heads, *, features, steps=0):
+def build(
+    config: EncoderConfig,
+    heads: Mapping[str, HeadConfig],
+    *,
+    features: int,
+    steps: int = 0,
+) -> Encoder:
     """The `Encoder` of a config.
 
     Its `apply(params, windows, lengths, stats, *, group=None, train)` takes windows
@@ -45,19 +50,18 @@ def build(config, heads, *, features, steps=0):
     `points`, which are a dict of head -> `[B, E]`.
 
     Its `beside(points, windows, lengths)` puts the statistics of each window beside the
-    learnt points of the heads that have a `skip`: mean and deviation of each feature,
-    together of that length, `[B, E + 2F]`. Training forgets what it did not need to
-    tell its conditions apart, and a head's loss does not see these: by them a new
-    condition stays apart. All that compares windows takes points with them
+    learnt points of the heads with a `statistics_weight`: mean and deviation of each
+    feature, together of that length, `[B, E + 2F]`. Training forgets what it did not
+    need to tell its conditions apart, and a head's loss does not see these: by them a
+    new condition stays apart. All that compares windows takes points with them
     (`models.embedder`).
 
     What a head reads are its `features`: the trunk's summary, "live" or "stopped" for
     its gradient, or the point of another head, with what is beside it, stopped.
 
     Args:
-      config: `hidden`, `bidirectional`, `pooling`, `clip`, `norm`, `momentum`, as in
-        configs/default.py.
-      heads: name -> mapping with `dim`, `norm`, `features` and `skip`.
+      config: see configs/default.py.
+      heads: name -> `HeadConfig`; its loss is not read here.
       features: F.
       steps: of the training, for `norm="frozen"`, which stops after `frozen_share` of
         them.
@@ -65,21 +69,13 @@ def build(config, heads, *, features, steps=0):
       UsageError: a value of the config that is none of those allowed; from `apply`:
         statistics of the wrong type, or windows of the wrong shape.
     """
-    hidden = tuple(config.hidden)
-    checks.require(
-        hidden and all(width > 0 for width in hidden),
-        f"config.encoder.hidden is {hidden}: it needs the width of a layer or more",
-    )
-    _one_of("config.encoder.pooling", config.pooling, POOLINGS)
-    clip = config.get("clip", 0.0)  # runs of before there was one had none
-    checks.require(clip >= 0, f"config.encoder.clip is {clip}: it must not be below 0")
     checks.require(heads, "config.heads is empty: the encoder needs a head")
     heads = _heads(heads)
     network = Network(
-        hidden=hidden,
+        hidden=config.hidden,
         bidirectional=config.bidirectional,
         pooling=config.pooling,
-        clip=clip,
+        clip=config.clip,
         heads=tuple(heads.items()),
     )
     frozen_after = round(config.frozen_share * steps) if config.norm == "frozen" else 0
@@ -183,25 +179,19 @@ def unit(x):
 
 def _heads(heads):
     """`{name: Head}`, first those that read the trunk, then those that read a head."""
-    trunk = {name for name, head in heads.items() if _features(head) in (LIVE, STOPPED)}
+    trunk = {name for name, head in heads.items() if head.features in (LIVE, STOPPED)}
     made = {name: _head(name, head, trunk) for name, head in heads.items()}
     return dict(sorted(made.items(), key=lambda item: item[0] not in trunk))
 
 
 def _head(name, head, trunk):
-    field = f"config.heads.{name}"
-    dim = head["dim"]
-    checks.require(dim > 0, f"{field}.dim is {dim}: it must be 1 or more")
-    _one_of(f"{field}.norm", head["norm"], HEAD_NORMS)
-    features = _features(head)
-    _one_of(f"{field}.features", features, (LIVE, STOPPED, *sorted(trunk)))
-    skip = head.get("skip", 0.0)
-    checks.require(skip >= 0, f"{field}.skip is {skip}: it must not be below 0")
-    return Head(dim, head["norm"], features, skip)
-
-
-def _features(head):
-    return head.get("features", LIVE)
+    allowed = (LIVE, STOPPED, *sorted(trunk))
+    checks.require(
+        head.features in allowed,
+        f"config.heads.{name}.features is {head.features!r}: it is one of "
+        f"{', '.join(allowed)}",
+    )
+    return Head(head.dim, head.norm, head.features, head.statistics_weight)
 
 
 def _statistics(windows, real):
@@ -211,16 +201,11 @@ def _statistics(windows, real):
 
 
 def _with_statistics(points, head, of_window):
-    """Points `[B, E]` of a head, and beside them what its `skip` says."""
-    if not head.skip:
+    """Points `[B, E]` of a head, and beside them its share of the statistics."""
+    if not head.statistics_weight:
         return points
-    return jnp.concatenate([points, head.skip * of_window], -1)
+    return jnp.concatenate([points, head.statistics_weight * of_window], -1)
 
 
 def _real(windows, lengths):
     return jnp.arange(windows.shape[1])[None] < lengths[:, None]  # [B, T]
-
-
-def _one_of(field, value, allowed):
-    choices = ", ".join(allowed)
-    checks.require(value in allowed, f"{field} is {value!r}: it is one of {choices}")

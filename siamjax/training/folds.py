@@ -7,14 +7,15 @@ captures stops. From what each fold run did not see, `assessment.out_of_fold` le
 the examples and the rule.
 """
 
+import dataclasses
 import logging
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax import checks
+from siamjax.config import Config
 from siamjax.data.roles import NONE
 from siamjax.data.splits import open_splits
 from siamjax.reports import scalars
@@ -31,16 +32,16 @@ class FoldRun(NamedTuple):
     """A run that does not train on one fold."""
 
     workdir: pathlib.Path
-    config: ConfigDict
+    config: Config
 
 
-def trains_on_all(config: ConfigDict) -> bool:
+def trains_on_all(config: Config) -> bool:
     """Whether each fold in turn validates, so that nothing is set aside for it."""
     data = config.data
-    return data.valid_fold == NONE and not data.get("test_captures")
+    return data.valid_fold == NONE and not data.test_captures
 
 
-def train(config: ConfigDict, workdir: str | pathlib.Path) -> TrainState:
+def train(config: Config, workdir: str | pathlib.Path) -> TrainState:
     """Trains a run, after runs on folds where it is to train on all captures.
 
     Every stage goes on where it was cut; one that is done is opened and left as it is.
@@ -70,9 +71,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> TrainState:
     return loop.train(config, workdir, until=steps)
 
 
-def plan(
-    config: ConfigDict, workdir: str | pathlib.Path
-) -> tuple[ConfigDict, list[FoldRun]]:
+def plan(config: Config, workdir: str | pathlib.Path) -> tuple[Config, list[FoldRun]]:
     """The config of the run on all captures, and its fold runs.
 
     Each known fault is held out in one fold, as long as that leaves one to train on. A
@@ -85,7 +84,6 @@ def plan(
     )
     splits = open_splits(config.data)
     faults = [name for name in splits.conditions[: splits.known] if name != NORMAL]
-    config = config.copy_and_resolve_references()
     folders = workdirs(config, workdir)
     held_out = {
         fold: tuple(faults[i :: len(folders)]) if len(faults) > 1 else ()
@@ -97,18 +95,16 @@ def plan(
             "config.batch.conditions is %d, a fold run knows %d: that many are taken",
             config.batch.conditions, fewest,
         )  # fmt: skip
-        config.batch.conditions = fewest
+        batch = dataclasses.replace(config.batch, conditions=fewest)
+        config = dataclasses.replace(config, batch=batch)
     runs = []
     for fold, names in held_out.items():
-        of_fold = config.copy_and_resolve_references()
-        of_fold.data.update(valid_fold=fold, novel_valid=names)
-        runs.append(FoldRun(folders[fold], of_fold))
+        data = dataclasses.replace(config.data, valid_fold=fold, novel_valid=names)
+        runs.append(FoldRun(folders[fold], dataclasses.replace(config, data=data)))
     return config, runs
 
 
-def workdirs(
-    config: ConfigDict, workdir: str | pathlib.Path
-) -> dict[int, pathlib.Path]:
+def workdirs(config: Config, workdir: str | pathlib.Path) -> dict[int, pathlib.Path]:
     """{fold: the workdir of its run} of a run on all captures."""
     return {
         fold: pathlib.Path(workdir) / FOLDER / str(fold)

@@ -6,6 +6,7 @@ import logging
 import math
 import pathlib
 import signal
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 import siamjax
 from siamjax import files
+from siamjax.config import Config, to_plain
 from siamjax.data import identity, sampler
 from siamjax.data.splits import open_splits
 from siamjax.models import embedder, norm
@@ -43,7 +45,7 @@ class Pause(NamedTuple):
     trace: bool
 
 
-def rhythm(config, first, end):
+def rhythm(config: Config, first: int, end: int) -> Iterator[Pause]:
     """The pauses after step `first` to the last one, as those of a run that was not
     cut."""
     traced = set(trace.rhythm(end, config.trace_frames))
@@ -55,7 +57,9 @@ def rhythm(config, first, end):
             yield Pause(at, log, evaluate, at in traced)
 
 
-def train(config, workdir, until=None):
+def train(
+    config: Config, workdir: str | pathlib.Path, until: int | None = None
+) -> state.TrainState:
     """Runs to `config.steps`, going on from the last checkpoint of workdir.
 
     Args:
@@ -168,15 +172,18 @@ def same_config(workdir, config):
     Where the file is lost, the copy of the checkpoint says what it was made with.
     """
     lost = not (pathlib.Path(workdir) / run_config.FILE).exists()
-    before = (_saved(workdir) or {}).get("config") if lost else run_config.read(workdir)
-    now = run_config.plain(config)
+    before, now = None, to_plain(config)
+    if not lost:
+        before = run_config.read(workdir)
+    elif (saved := (_saved(workdir) or {}).get("config")) is not None:
+        before = run_config.upgraded(saved)
     if before is not None and (differ := run_config.differences(before, now)):
         raise UsageError(
             f"{workdir} belongs to another config: {'; '.join(differ[:3])}; "
             "give another --workdir or the same config"
         )
     if lost:
-        run_config.write(workdir, now)
+        run_config.write(workdir, config)
 
 
 def same_data(workdir, folder, splits):
@@ -209,7 +216,7 @@ def describe(config, splits, best):
         _json(
             dict(
                 version=siamjax.__version__,
-                config=run_config.plain(config),
+                config=to_plain(config),
                 losses=step.hyper_parameters(config),
                 columns=[column._asdict() for column in splits.columns],
                 scaler={

@@ -3,14 +3,12 @@
 Each checkpoint holds a copy, which tells whether the file is still what it was.
 """
 
-import json
 import pathlib
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from siamjax import files, forms
-from siamjax.types import SiamjaxError
+from siamjax.config import Config, from_dict, to_plain
+from siamjax.types import SiamjaxError, UsageError
 
 FILE = "config.json"
 # What a reader may set anew: where the data lies by now, and on what to compute.
@@ -26,23 +24,13 @@ _FORM = {
 }
 
 
-def plain(config: ConfigDict) -> dict[str, Any]:
-    """A config as JSON has it: tuples are lists."""
-    return json.loads(json.dumps(config.to_dict(), default=list))
-
-
-def from_plain(config: dict[str, Any]) -> ConfigDict:
-    """The config that `plain` was given."""
-    return ConfigDict(_tuples(config))
-
-
-def write(workdir: str | pathlib.Path, config: dict[str, Any]) -> None:
-    """Writes what `plain` gives."""
-    files.write_json(pathlib.Path(workdir) / FILE, config)
+def write(workdir: str | pathlib.Path, config: Config) -> None:
+    """Writes the config of a run."""
+    files.write_json(pathlib.Path(workdir) / FILE, to_plain(config))
 
 
 def read(workdir: str | pathlib.Path) -> dict[str, Any]:
-    """What `write` was given.
+    """What `write` wrote, with today's names of the fields.
 
     Raises:
       SiamjaxError: workdir holds no run.
@@ -59,13 +47,24 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
         forms.check_form(config, _FORM)
         if "\0" in config["data"]["dir"]:
             raise ValueError("data.dir is no path")
-    return config
+    return upgraded(config)
+
+
+def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of an older version under today's names of its fields."""
+
+    def of_head(head):
+        renamed = {("statistics_weight" if k == "skip" else k): head[k] for k in head}
+        return {"features": "live", "statistics_weight": 0.0} | renamed
+
+    heads = {name: head and of_head(head) for name, head in config["heads"].items()}
+    return config | {"heads": heads}
 
 
 def opened(
     workdir: str | pathlib.Path, config: dict[str, Any], saved: dict[str, Any] | None
-) -> ConfigDict:
-    """What `read` gave as a config with tuples, once it is that of the checkpoint.
+) -> Config:
+    """What `read` gave as records, once it is that of the checkpoint.
 
     Args:
       workdir: of the run.
@@ -77,16 +76,19 @@ def opened(
     path = pathlib.Path(workdir) / FILE
     with files.parsing(path, remedy(workdir)):
         if saved is not None:
-            changed = differences(saved, config, MOVABLE)
+            changed = differences(upgraded(saved), config, MOVABLE)
             if changed:
                 raise ValueError(f"not as in the checkpoint: {changed[0]}")
-        return from_plain(config)
+        try:
+            return from_dict(config)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
 
 def differences(
     before: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
 ) -> list[str]:
-    """A text for each field that two configs of `plain` do not share.
+    """A text for each field in which two configs of `to_plain` differ.
 
     Args:
       before: the older one.
@@ -120,10 +122,3 @@ def _flat(tree, prefix=""):
         for key, sub in tree.items()
         for name, value in _flat(sub, f"{prefix}{key}.").items()
     }
-
-
-def _tuples(value):
-    """JSON's lists as the tuples that a config has."""
-    if isinstance(value, dict):
-        return {key: _tuples(sub) for key, sub in value.items()}
-    return tuple(value) if isinstance(value, list) else value

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from siamjax import checks, losses, streams
+from siamjax.config import BatchConfig, Config, OptimizerConfig
 from siamjax.data import features, made_up, sampler
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
@@ -44,7 +45,7 @@ class Parts(NamedTuple):
     mesh: Any
 
 
-def build(config, *, columns, classes, mesh):
+def build(config: Config, *, columns, classes, mesh) -> Parts:
     """`Parts` of a config.
 
     Args:
@@ -53,7 +54,7 @@ def build(config, *, columns, classes, mesh):
       classes: number of known conditions.
       mesh: with the axis `data`.
     """
-    heads = {name: head for name, head in config.heads.items() if head}
+    heads = config.active_heads
     checks.require(
         config.decide_with in heads,
         f"config.decide_with is {config.decide_with!r}, heads are {sorted(heads)}",
@@ -85,7 +86,7 @@ def build(config, *, columns, classes, mesh):
     )
 
 
-def optimizer(config, steps):
+def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW behind gradient clipping, with a warm-up and a cosine decay."""
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup, max(steps, config.warmup + 1),
@@ -175,9 +176,9 @@ def train_step(state, data, parts):
     return new, (total, terms, heads, labels, gradients)
 
 
-def hyper_parameters(config):
+def hyper_parameters(config: Config) -> dict[str, dict]:
     """Every setting of each head's loss, defaults too: `{head: {name: value}}`."""
-    heads = {name: head for name, head in config.heads.items() if head}
+    heads = config.active_heads
     return {name: losses.resolve(head.loss).hyper for name, head in heads.items()}
 
 
@@ -229,7 +230,7 @@ def _no_metrics(state, parts):
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
 
 
-def _tuples(batch):
+def _tuples(batch: BatchConfig):
     makers = dict(
         all=lambda key, labels: {},
         pairs=lambda key, labels: dict(
@@ -241,9 +242,5 @@ def _tuples(batch):
         branches=lambda key, labels: dict(
             triplets=sampler.branch_triplets(key, labels, labels.shape[0])
         ),
-    )
-    checks.require(
-        batch.tuples in makers,
-        f"config.batch.tuples is {batch.tuples!r}: it is one of {sorted(makers)}",
     )
     return makers[batch.tuples]
