@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from siamjax import cli, files
 from siamjax.assessment import evaluate, tally
+from siamjax.config import from_dict
 from siamjax.evaluation import results
 from siamjax.training import loop
 
