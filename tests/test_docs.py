@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from configs import default
+from siamjax.configs import default
 from siamjax import commands
 from tests import test_imports
 
