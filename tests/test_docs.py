@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from siamjax.configs import default
 from siamjax import commands
+from siamjax.configs import default
 from tests import test_imports
 
 ROOT = pathlib.Path(__file__).parent.parent
