@@ -44,7 +44,7 @@ DATA_SETS = dict(
         ways=20,
     ),
     # The next three make themselves: made-up counters of 32 faults, recordings of 9
-    # speakers and of 10 gestures. The last two need siamjax[bench].
+    # speakers and of 10 gestures. The last two need aeon.
     synthetic=dict(
         source=dict(
             name="synthetic", seed=0, conditions=33, sessions=264, strength=0.4
@@ -87,7 +87,7 @@ def get_config(data_sets="testbed"):
     )
     config.repeats = 5  # of the best setting, with fresh seeds
     config.folds = 2  # of the conditions that are not the test's
-    # Beside them, judged alike; with siamjax[bench] also dtw, minirocket, catch22.
+    # Beside them, judged alike; with aeon also dtw, minirocket, catch22.
     config.baselines = ("untrained encoder", "mean and deviation", "whole windows")
     config.draws = 50  # of the examples, in the final readout
     config.workers = 0  # processes of one thread; 0: one a core, 1 on an accelerator

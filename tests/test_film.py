@@ -95,5 +95,5 @@ def test_no_frame_is_a_clear_line(tmp_path):
 
 def test_without_ffmpeg_there_is_a_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(SiamjaxError, match=r"install siamjax\[viz\]"):
+    with pytest.raises(SiamjaxError, match="pip install imageio-ffmpeg"):
         film.write(tmp_path, traced(), {}, count=1)

@@ -83,4 +83,4 @@ def _draw(folder, report):
         if "lag" in report.probes:
             drawings.drift(folder / "audit_drift.png", report)
     except ImportError:
-        _LOG.info("no picture: install siamjax[viz] for matplotlib")
+        _LOG.info("no picture: it needs matplotlib: pip install matplotlib")

@@ -190,9 +190,7 @@ def _pandas():
     try:
         return importlib.import_module("pandas")
     except ImportError:
-        raise UsageError(
-            "counters are read with pandas: pip install 'siamjax[counters]'"
-        ) from None
+        raise UsageError("counters are read with pandas: pip install pandas") from None
 
 
 def _frame(path, limited):
@@ -210,9 +208,7 @@ def _frame(path, limited):
                 )  # fmt: skip
             return frame, sum(str(w.message).count("Skipping line") for w in said)
     except ImportError:
-        raise UsageError(
-            "Parquet is read with pyarrow: pip install 'siamjax[counters]'"
-        ) from None
+        raise UsageError("Parquet is read with pyarrow: pip install pyarrow") from None
     except (SiamjaxError, MemoryError):
         raise
     except Exception as error:  # of pandas, of pyarrow, of each decompressor

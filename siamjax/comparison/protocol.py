@@ -30,7 +30,7 @@ CONFIG = "config.json"
 REMEDY = "put it back from a copy, or compare in another --workdir"
 # What a workdir keeps; where it differed, cells would not be alike.
 FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
-# What stands beside the losses; the last three need siamjax[bench].
+# What stands beside the losses; the last three need aeon.
 BASELINES = (
     "untrained encoder", "mean and deviation", "whole windows",
     "dtw", "minirocket", "catch22",

@@ -27,7 +27,7 @@ try:
     import sqlalchemy
 except ImportError as error:
     raise SiamjaxError(
-        "the search for settings needs optuna: install siamjax[tune]"
+        "the search for settings needs optuna: pip install optuna"
     ) from error
 
 from optuna.storages._heartbeat import get_heartbeat_thread

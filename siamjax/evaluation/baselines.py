@@ -117,8 +117,9 @@ def library(name):
     try:
         return importlib.import_module(name)
     except ImportError:
+        package = name.split(".")[0].replace("sklearn", "scikit-learn")
         raise UsageError(
-            f"this baseline needs {name.split('.')[0]}: pip install 'siamjax[bench]'"
+            f"this baseline needs {package}: pip install {package}"
         ) from None
 
 

@@ -30,7 +30,9 @@ def figure(width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise SiamjaxError("pictures need matplotlib: install siamjax[viz]") from error
+        raise SiamjaxError(
+            "pictures need matplotlib: pip install matplotlib"
+        ) from error
     return Figure(figsize=(width, height), facecolor="white")
 
 

@@ -208,7 +208,9 @@ def _encoder(path):
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
     except ImportError as error:
-        raise SiamjaxError("the film needs ffmpeg: install siamjax[viz]") from error
+        raise SiamjaxError(
+            "the film needs ffmpeg: pip install imageio-ffmpeg"
+        ) from error
     # Called without imageio_ffmpeg's own writer, which forks: JAX's threads forbid it.
     process = subprocess.Popen(
         [

@@ -32,8 +32,8 @@ def prepare(platform=""):
     except RuntimeError as error:
         raise UsageError(
             f"config.platform is {platform!r}, but JAX finds no such device "
-            f"(it has {jax.default_backend()!r}): install siamjax[cuda] or "
-            "siamjax[tpu], or set config.platform=''"
+            f"(it has {jax.default_backend()!r}): pip install 'jax[cuda12]' "
+            "or 'jax[tpu]', or set config.platform=''"
         ) from error
     _LOG.info("%s: %d x %s", devices[0].platform, len(devices), devices[0].device_kind)
     return devices
