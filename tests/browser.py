@@ -7,7 +7,7 @@ import pytest
 
 
 @contextlib.contextmanager
-def chromium(width=1200, height=900):
+def chromium():
     """A driver; skips the test where no browser is installed."""
     webdriver = pytest.importorskip("selenium.webdriver")
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
@@ -16,11 +16,13 @@ def chromium(width=1200, height=900):
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for argument in (
-        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage",
-        "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-        f"--window-size={width},{height}",
-    ):  # fmt: skip
-        options.add_argument(argument)
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "use-angle=swiftshader",
+        "enable-unsafe-swiftshader",
+    ):
+        options.add_argument(f"--{argument}")
     options.set_capability(
         "goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"}
     )
@@ -38,6 +40,14 @@ def size(browser, width, height):
         "Emulation.setDeviceMetricsOverride",
         dict(width=width, height=height, deviceScaleFactor=1, mobile=False),
     )
+
+
+def visit(browser, path, width=1200, height=900):
+    """Opens a file in a window of a size, with nothing kept from earlier pages."""
+    size(browser, width, height)
+    browser.execute_script("try { sessionStorage.clear() } catch {}")
+    browser.get(path.as_uri())
+    settle(browser)
 
 
 def settle(browser):

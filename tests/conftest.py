@@ -1,6 +1,9 @@
 """Eight CPU devices for every test, before JAX starts; rank promotion is an error."""
 
 import jax
+import pytest
+
+from tests import browser as browsers
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -17,3 +20,10 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if "slow" in item.keywords]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if "slow" not in item.keywords]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One headless browser for all tests of a process: its start takes seconds."""
+    with browsers.chromium() as driver:
+        yield driver

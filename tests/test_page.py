@@ -3,6 +3,8 @@
 import base64
 import itertools
 import json
+import pathlib
+import re
 import time
 
 import numpy as np
@@ -14,8 +16,9 @@ from siamjax.identification.timeline import Span
 from siamjax.reports import colours, page, scalars
 from siamjax.reports.trace import Trace
 from siamjax.types import Label
-from tests.browser import chromium, settle, severe, size
+from tests.browser import settle, severe, size, visit
 
+ROOT = pathlib.Path(__file__).parents[1]
 HOSTILE = [
     "<script>window.hacked = 1</script>",
     "</script><script>window.hacked = 2</script>",
@@ -24,6 +27,7 @@ HOSTILE = [
     "very long " * 30 + "x" * 3000,
     "Störung 障害 🔥",
 ]
+STEP = 12  # of the results: the trace has steps 9 and 16
 NAMES = ["normal", "blocked", "capacity_limit", "delay", *HOSTILE]
 
 
@@ -35,11 +39,14 @@ def traced(windows=60, steps=6):
     points = ((1 - share) * 0.5 + share * corner + noise).clip(0, 1)
     names = [NAMES[i % len(NAMES)] for i in range(windows)]
     about = dict(
-        head="view", dim=3, conditions=names, captures=names,
+        head="view",
+        dim=3,
+        conditions=names,
+        captures=names,
         times=[4.0 * i for i in range(windows)],
         roles=["train", "test"] * (windows // 2),
         novel=["delay", HOSTILE[0]],
-    )  # fmt: skip
+    )
     return Trace(about, np.arange(steps) ** 2, points.astype(np.float32))
 
 
@@ -48,26 +55,35 @@ def data(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     with scalars.writer(folder, 0) as write:
         for step in range(1, 20):
-            write.add(step, {"loss": 1 / step, "view/loss": np.nan, "valid/known": 0.5})
+            values = {"loss": 1 / step, "view/loss": np.nan, "view/active_share": 0.3}
+            recall = {"valid/known": 0.995, "valid/novel": 0.98 + step / 2000}
+            write.add(step, values | recall | {"match/active_share": 0.02})
     condition = np.repeat(np.arange(len(NAMES)), 12)
     noise = 0.4 * rng.normal(size=(len(condition), len(NAMES)))
     points = np.eye(len(NAMES))[condition] + noise
-    found = results.build(
-        {HOSTILE[0]: points}, {"whole windows": points + 0.1, "zero": 0 * points},
-        condition, np.arange(len(condition)) // 3, NAMES,
-        dict(known=NAMES[:3], novel=NAMES[3:]), draws=20,
-    )  # fmt: skip
+    judged = results.build(
+        {HOSTILE[0]: points},
+        {"whole windows": points + 0.1, "zero": 0 * points},
+        condition,
+        np.arange(len(condition)) // 3,
+        NAMES,
+        dict(known=NAMES[:3], novel=NAMES[3:]),
+        draws=20,
+    )
+    judged["step"] = STEP
     spans = [
         Span(0.0, 30.0, "normal", 0.1, 1.0, HOSTILE[2]),
         Span(30.0, 90.0, HOSTILE[1], 0.2, 1.0, HOSTILE[2]),
     ]
     window = dict(
-        condition=HOSTILE[2], capture=HOSTILE[0], start_s=4.0,
+        condition=HOSTILE[2],
+        capture=HOSTILE[0],
+        start_s=4.0,
         traffic=dict(largest=2.0, shape=[4, 3], data="AAECAwQFBgcICQoL"),
         rows=[0, 1, 2],
-    )  # fmt: skip
+    )
     other = dict(window, condition="normal")
-    found["identification"] = tally.count(
+    judged["identification"] = tally.count(
         [
             tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True),
             tally.Row("b", "blocked", tally.KNOWN, "normal", None, False),
@@ -82,9 +98,9 @@ def data(tmp_path_factory):
         title=HOSTILE[1],
         trace=page.trace_data(traced()),
         curves=scalars.read(folder),
-        results=found,
-        out_of_fold=found["identification"],
-        results_text=results.table(found),
+        results=judged,
+        out_of_fold=judged["identification"],
+        results_text=results.table(judged),
         timelines=[
             page.timeline(
                 name, spans, [Label("delay", 31.0, 80.0)], end_s=95.0, right=right
@@ -116,12 +132,6 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def path(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     page.write(path, data)
@@ -129,12 +139,10 @@ def path(data, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, path):
-    size(browser, 1200, 900)
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    settle(browser)
-    return browser
+def opened(chromium, path):
+    chromium.get_log("performance")
+    visit(chromium, path)
+    return chromium
 
 
 def picture(browser):
@@ -183,6 +191,159 @@ def test_slider_moves_the_points_and_the_cursor(opened):
     assert start != end and opened.execute_script(cursor) != before
     assert opened.execute_script(move, 10**6) == "step 25"
     assert picture(opened) == end
+
+
+def test_slider_and_curves_mark_the_step_of_the_results(opened):
+    mark = "return document.querySelector('.mark').textContent"
+    assert opened.execute_script(mark) == f"results: step {STEP}"
+    opened.execute_script("document.querySelector('.mark').click()")
+    settle(opened)
+    assert opened.execute_script("return document.querySelector('output').value") == (
+        f"step {STEP}"
+    )
+    gaps = opened.execute_script("""
+        const box_of = (node) => node.getBoundingClientRect();
+        const left = (node, part) => box_of(node.querySelector(part)).left;
+        const slider = document.querySelector('input[type=range]');
+        const box = box_of(slider), share = slider.value / slider.max;
+        const thumb = box.left + 8 + share * (box.width - 16);
+        const charts = [...document.querySelectorAll('#curves figure')];
+        return [left(document, '.mark') - thumb,
+          ...charts.map((chart) => left(chart, '.judged') - left(chart, '.cursor'))]""")
+    assert len(gaps) > 2 and np.abs(gaps).max() < 1.5
+
+
+def test_recall_axes_show_where_things_happen_and_quiet_curves_are_named(opened):
+    titles, ticks = opened.execute_script("""
+        const charts = [...document.querySelectorAll('#curves figure')];
+        const title = (c) => c.querySelector('figcaption b').textContent;
+        const recall = charts.find((c) => title(c).startsWith('one-shot recall'));
+        const ticks = [...recall.querySelectorAll('.tick')].map((t) => +t.textContent);
+        return [charts.map(title), ticks]""")
+    assert 0.97 <= ticks[0] < 0.981 and 0.995 <= ticks[-1] <= 1
+    assert "view: share of active tuples" in titles
+    assert "match: share of active tuples" not in titles
+    quiet = opened.execute_script("return document.querySelector('.quiet').textContent")
+    assert quiet == "Not drawn, below 5 % at every step: match: share of active tuples."
+    bars = "return document.querySelector('#results > p').textContent"
+    low = min(
+        recall[unit]["low"]
+        for part in opened.execute_script("return Object.values(data.results.shots)")
+        for groups in part["recall"].values()
+        for recall in groups.values()
+        for unit in results.UNITS
+    )
+    said = opened.execute_script(bars)
+    assert f"Bars run from {np.floor(10 * max(low, 0)) / 10:g} to 1." in said
+
+
+def test_contents_lead_to_every_section(opened):
+    links, titles = opened.execute_script("""
+        const title = (node) => node.querySelector('h2').textContent;
+        const links = [...document.querySelectorAll('#contents a')];
+        const led = (a) => [a.textContent, title(document.querySelector(a.hash))];
+        const sections = [...document.querySelectorAll('section')];
+        return [links.map(led), sections.map(title)]""")
+    assert [text for text, _ in links] == titles
+    assert all(text == title for text, title in links) and len(titles) > 7
+
+
+def actions(driver):
+    from selenium.webdriver import ActionChains  # only where there is a browser
+
+    return ActionChains(driver)
+
+
+def test_the_wheel_is_the_page_s_until_the_cube_has_the_focus(opened):
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    origin = ScrollOrigin.from_element(opened.find_element("tag name", "canvas"))
+    at = "return [scrollY, JSON.stringify(memory.get('cube', {}).zoom)]"
+
+    def turn_wheel():
+        actions(opened).scroll_from_origin(origin, 0, 100).perform()
+        settle(opened)
+        return opened.execute_script(at)
+
+    before = opened.execute_script(at)
+    scrolled = turn_wheel()
+    assert scrolled[0] > before[0] and scrolled[1] == before[1]
+    touch = "return getComputedStyle(document.querySelector('canvas')).touchAction"
+    assert opened.execute_script(touch) == "pan-y"
+    opened.execute_script("document.querySelector('canvas').focus()")
+    scrolled = opened.execute_script(at)
+    zoomed = turn_wheel()
+    assert zoomed[0] == scrolled[0] and zoomed[1] != scrolled[1]
+    assert opened.execute_script(touch) == "none"
+
+
+def test_the_keyboard_reaches_what_words_mean_as_the_glossary_says_it(opened):
+    tip = (
+        "const t = document.getElementById('tip'); return t.hidden ? '' : t.textContent"
+    )
+    words = opened.find_elements("css selector", "abbr")
+    assert {"view", "recall", "draws", "baseline", "unknown"} <= {w.text for w in words}
+    terms = opened.execute_script("return TERMS")
+    for word in words[:3]:
+        opened.execute_script("arguments[0].focus()", word)
+        assert opened.execute_script(tip) == terms[word.text.removesuffix("s")]
+        assert word.get_attribute("aria-describedby") == "tip"
+    actions(opened).send_keys("\ue00c").perform()  # Escape
+    assert opened.execute_script(tip) == ""
+    heading = opened.find_element("css selector", "#results .term button")
+    opened.execute_script("arguments[0].focus()", heading)
+    assert opened.execute_script(tip) in terms.values()
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in glossary.splitlines() if " | " in line]
+    told = {
+        (word.removesuffix(" condition"), meaning.rstrip(" |").replace("`", ""))
+        for left, meaning, *_ in rows
+        for word in re.findall(r"\*\*(.+?)\*\*", left)
+    }
+    told |= {(word.removesuffix("s"), meaning) for word, meaning in told}
+    assert terms.items() <= told
+
+
+def test_names_that_begin_and_end_alike_are_told_apart(opened):
+    long = ["fault_of_the_northern_", "_gateway_after_an_update"]
+    names = [f"{long[0]}{x}{long[1]}" for x in ("first", "second", "third")]
+    names += ["short", "x" * 50]
+    label = "return arguments[0].map(namer(arguments[0], arguments[1]))"
+    for most in (22, 40):
+        labels = opened.execute_script(label, names, most)
+        assert len(set(labels)) == len(names) and "short" in labels
+        assert max(map(len, labels)) <= most
+    assert "first" in opened.execute_script(label, names, 40)[0]
+
+
+def test_no_text_leaves_its_cell_and_a_wide_table_says_so(opened):
+    overlap = """
+        return [...document.querySelectorAll('#results td')].filter((cell) => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          const text = range.getBoundingClientRect();
+          const box = cell.getBoundingClientRect();
+          const out = text.right > box.right + 0.5 || text.left < box.left - 0.5;
+          return cell.textContent && out;
+        }).length"""
+    notes = """return [...document.querySelectorAll('#results .sideways')]
+        .map((note) => !note.hidden)"""
+    for width, scrolls in ((390, True), (1600, False)):
+        size(opened, width, 800)
+        settle(opened)
+        assert opened.execute_script(overlap) == 0
+        assert set(opened.execute_script(notes)) == {scrolls}
+    size(opened, 390, 800)
+    settle(opened)
+    note = (
+        "const n = document.querySelector('#results .sideways'); return n.textContent"
+    )
+    assert "more column" in opened.execute_script(note)
+    opened.execute_script(
+        "document.querySelector('#results .scroll').scrollLeft = 9999"
+    )
+    settle(opened)
+    assert opened.execute_script(note) == "← the table scrolls sideways"
 
 
 def test_toggles_hide_what_they_name(opened):
@@ -300,27 +461,27 @@ def test_dark_changes_the_cube_too(opened):
     assert picture(opened) == before
 
 
-def test_a_hundred_thousand_points_open(browser, tmp_path):
+def test_a_hundred_thousand_points_open(chromium, tmp_path):
     trace = traced(windows=1000, steps=100)
     path = tmp_path / "large.html"
     page.write(path, dict(title="large", trace=page.trace_data(trace)))
     assert path.stat().st_size < 2e6
-    browser.get(path.as_uri())
-    settle(browser)
-    assert browser.execute_script("return document.querySelector('output').textContent")
-    assert severe(browser) == []
+    visit(chromium, path)
+    shown = "return document.querySelector('output').textContent"
+    assert chromium.execute_script(shown) == "step 9801"
+    assert severe(chromium) == []
 
 
-def test_a_followed_page_loads_itself_again(browser, tmp_path):
+def test_a_followed_page_loads_itself_again(chromium, tmp_path):
     path = tmp_path / "follow.html"
     page.write(path, dict(title="early"), follow=0.3)
-    browser.get(path.as_uri())
+    chromium.get(path.as_uri())
     page.write(path, dict(title="late"))
     for _ in range(100):
-        if browser.title.startswith("late"):
+        if chromium.title.startswith("late"):
             break
         time.sleep(0.1)
-    assert browser.title.startswith("late")
+    assert chromium.title.startswith("late")
 
 
 def test_trace_survives_its_16_bits():
@@ -336,9 +497,9 @@ def test_timeline_has_what_was_and_what_was_found():
     spans = [Span(0.0, 50.0, "normal", 0.1, np.nan, "a@4")]
     row = page.timeline("x", spans, [Label("delay", 20.0, np.inf)], end_s=50.0)
     assert [(s["condition"], s["start_s"], s["end_s"]) for s in row["truth"]] == [
-        ("normal", 0.0, 20.0), ("delay", 20.0, 50.0),
-    ]  # fmt: skip
-    assert (
-        page.timeline("x", spans, [], end_s=50.0)["truth"][0]["condition"] == "normal"
-    )
+        ("normal", 0.0, 20.0),
+        ("delay", 20.0, 50.0),
+    ]
+    calm = page.timeline("x", spans, [], end_s=50.0)
+    assert calm["truth"][0]["condition"] == "normal"
     assert page.timeline("x", spans, None, end_s=50.0)["truth"] == []

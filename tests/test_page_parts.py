@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from siamjax.comparison import analysis, report, tables
+from siamjax.comparison import page as comparison_page
+from siamjax.evaluation.statistics import Clustered
 from siamjax.reports import page
 from siamjax.reports.trace import Trace
-from tests.browser import chromium, settle, severe
+from tests.browser import settle, severe, size, visit
 
 HOSTILE = "</script><script>window.hacked = 1</script>"
 SCRIPT = """
@@ -23,14 +26,19 @@ def traced(steps, windows=12):
     points = np.random.default_rng(0).uniform(size=(len(steps), windows, 3))
     names = ["normal", "delay", HOSTILE] * (windows // 3)
     about = dict(
-        head="view", dim=3, conditions=names, captures=names, times=[0.0] * windows,
-        roles=["test"] * windows, novel=["delay"],
-    )  # fmt: skip
+        head="view",
+        dim=3,
+        conditions=names,
+        captures=names,
+        times=[0.0] * windows,
+        roles=["test"] * windows,
+        novel=["delay"],
+    )
     return page.trace_data(Trace(about, np.array(steps), points.astype(np.float32)))
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "mine.js").write_text(SCRIPT)
     runs = [("triplet", traced([0, 10, 40])), (HOSTILE, traced([0, 40]))]
@@ -40,17 +48,22 @@ def opened(tmp_path_factory):
         rows=ROWS,
         lines=[["triplet", [[0, 40], [1.0, 0.1]]], [HOSTILE, [[0, 40], [1.0, 0.2]]]],
     )
-    parts = ["scene.js", "cube.js", "curves.js", "tables.js", str(folder / "mine.js")]
     page.build(
-        folder / "compare.html", data, parts,
-        conditions=["delay", HOSTILE, "normal"], novel=["delay"],
-    )  # fmt: skip
-    with chromium() as browser:
-        browser.get((folder / "compare.html").as_uri())
-        settle(browser)
-        yield browser
-        assert severe(browser) == []
-        assert browser.execute_script("return window.hacked") is None
+        folder / "compare.html",
+        data,
+        ["scene.js", "cube.js", "curves.js", "tables.js", str(folder / "mine.js")],
+        conditions=["delay", HOSTILE, "normal"],
+        novel=["delay"],
+    )
+    return folder / "compare.html"
+
+
+@pytest.fixture
+def opened(chromium, path):
+    visit(chromium, path)
+    yield chromium
+    assert severe(chromium) == []
+    assert chromium.execute_script("return window.hacked") is None
 
 
 def test_one_slider_moves_all_runs(opened):
@@ -88,3 +101,51 @@ def test_a_click_on_a_heading_sorts(opened):
     assert opened.execute_script(click, 1) == by_value[::-1]
     sort = "return document.querySelectorAll('#losses th')[1].getAttribute('aria-sort')"
     assert opened.execute_script(sort) == "ascending"
+
+
+def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
+    level = Clustered(0.823, 0.771, 0.875, 0.01, 0.02, 9)
+    names = [f"loss_with_a_name_{i}" for i in range(12)]
+    pairs = [
+        analysis.Pair(names[0], name, level._replace(value=0.1), 0.04)
+        for name in names[1:]
+    ]
+    metrics = {(metric, group): level for _, metric, group in tables.COLUMNS}
+    tally = {name: (11, 10, 9) for name in names}
+    head = dict(
+        levels={name: metrics for name in [*names, "mean and deviation, cosine"]},
+        pairs=dict(one_shot=pairs),
+        tally=dict(one_shot=tally),
+        power=dict(one_shot=(0.01, 0.02)),
+        naive=dict.fromkeys(names, 0.001),
+        conditions=8,
+        captures=80,
+        repeats=5,
+        training={name: report.Training(name, 9.0, 123.4, 0.1, 0.0) for name in names},
+    )
+    made = dict(
+        when="today",
+        times=1,
+        losses=names,
+        data_sets=dict(small=dict(match=head, view=head)),
+        heads=dict(small={}),
+        missing=[],
+        tuning={},
+    )
+    comparison_page.write(tmp_path / "compare.html", made, {}, {})
+    visit(chromium, tmp_path / "compare.html", width=1400)
+    cut = """return [...document.querySelectorAll('.scroll')]
+        .map(box => box.scrollWidth - box.clientWidth)"""
+    assert max(chromium.execute_script(cut)) <= 0
+    links = """return [...document.querySelectorAll('#contents a')]
+        .map(a => document.querySelector(a.hash).querySelector('h2').textContent)"""
+    titles = chromium.execute_script(links)
+    assert titles[:2] == ["small, match head", "small, view head"]
+    size(chromium, 390, 800)
+    settle(chromium)
+    notes = """return [...document.querySelectorAll('#results .sideways')]
+        .map(note => note.hidden ? '' : note.textContent)"""
+    assert chromium.execute_script(notes) == [
+        "8 more columns: scroll the table sideways →"
+    ]
+    assert severe(chromium) == []

@@ -15,7 +15,7 @@ from tensorboard.plugins.projector import ProjectorConfig
 
 from siamjax.reports import colours, projector
 from siamjax.types import UsageError
-from tests.browser import chromium
+from tests.browser import size
 
 NAMES = ["normal", "normal", "blocked", "capacity_limit", "delay", "normal", "delay"]
 
@@ -127,37 +127,41 @@ def near(picture, colour):
     return int((gap < 12).sum())
 
 
-def test_a_browser_shows_the_points_in_their_colours(tmp_path):
+def test_a_browser_shows_the_points_in_their_colours(chromium, tmp_path):
     names = ["normal", "blocked", "capacity_limit"] * 20
     points = np.random.default_rng(0).uniform(size=(60, 3))
     projector.write(
-        tmp_path / "projector" / "view", points, conditions=names, captures=names,
+        tmp_path / "projector" / "view",
+        points,
+        conditions=names,
+        captures=names,
         times=range(60),
-    )  # fmt: skip
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with chromium() as browser:
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path)]
-        server = subprocess.Popen(
-            [*command, "--port", str(port), "--host", "127.0.0.1"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            wanted = (colours.NORMAL, colours.BLOCKED, colours.CAPACITY_LIMIT)
-            for _ in range(60):
-                time.sleep(1)
-                if "projector" not in browser.current_url:
-                    visit(browser, f"http://127.0.0.1:{port}/#projector")
-                shot = Image.open(io.BytesIO(browser.get_screenshot_as_png()))
-                counts = [near(shot.convert("RGB"), colour) for colour in wanted]
-                if min(counts) > 200:
-                    break
-            assert min(counts) > 200
-        finally:
-            server.terminate()
-            server.wait()
+    size(chromium, 1200, 900)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path)]
+    server = subprocess.Popen(
+        [*command, "--port", str(port), "--host", "127.0.0.1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wanted = (colours.NORMAL, colours.BLOCKED, colours.CAPACITY_LIMIT)
+        for _ in range(60):
+            time.sleep(1)
+            if "projector" not in chromium.current_url:
+                visit(chromium, f"http://127.0.0.1:{port}/#projector")
+            shot = Image.open(io.BytesIO(chromium.get_screenshot_as_png()))
+            counts = [near(shot.convert("RGB"), colour) for colour in wanted]
+            if min(counts) > 200:
+                break
+        assert min(counts) > 200
+    finally:
+        chromium.get("about:blank")
+        server.terminate()
+        server.wait()
 
 
 def visit(browser, url):

@@ -2,33 +2,52 @@
 
 `write` makes the page of a run. `build` puts other pages together from the same parts,
 the scripts in assets/, each of which defines what its head comment says:
-  base.js       el, svg, section, key (a condition's icon and name), tipped, memory
+  base.js       el, svg, section, memory: elements, and the head of the page
+  names.js      key (a condition's icon and name), namer: short names that differ
+  terms.js      TERMS: what words mean, as docs/glossary.md says it
+  tips.js       tipped, hinted: the tooltip, and words that have one
   scene.js      scene: one cube of points
   cube.js       cube: one or several runs with slider, player and legend; after scene
   curves.js     curves, chart: lines over the steps, with the cube's step as a cursor
-  tables.js     table (a click on a heading sorts), value, interval
-  results.js timelines.js traffic.js      parts of the page of a run
+  tables.js     table (a click on a heading sorts), scrolling, value, interval
+  results.js confusion.js timelines.js traffic.js   parts of the page of a run
   report.js     the page of a run itself
 """
 
 import base64
 import json
 import math
+import os
 import pathlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from siamjax import files
 from siamjax.reports import colours, drawing
+from siamjax.types import NORMAL, Label
+
+if TYPE_CHECKING:
+    from siamjax.reports.trace import Trace
 
 _ASSETS = pathlib.Path(__file__).parent / "assets"
+# What every page has, and the scripts of the page of a run.
+_BASE = ("base.js", "names.js", "terms.js", "tips.js")
 _REPORT = (
-    "scene.js", "cube.js", "curves.js", "tables.js", "results.js", "timelines.js",
-    "traffic.js", "report.js",
-)  # fmt: skip
+    "scene.js",
+    "cube.js",
+    "curves.js",
+    "tables.js",
+    "results.js",
+    "confusion.js",
+    "timelines.js",
+    "traffic.js",
+    "report.js",
+)
 
 
-def write(path, data, *, follow=0):
+def write(path: str | os.PathLike, data: dict[str, Any], *, follow: float = 0) -> None:
     """Writes the page of a run, atomically.
 
     Args:
@@ -52,8 +71,16 @@ def write(path, data, *, follow=0):
     build(path, data, _REPORT, conditions=names, novel=novel, follow=follow)
 
 
-def build(path, data, scripts, *, conditions=(), novel=(), follow=0):
-    """Writes a page of one's own, atomically: head, style and base.js are shared.
+def build(
+    path: str | os.PathLike,
+    data: dict[str, Any],
+    scripts: Sequence[str],
+    *,
+    conditions: Sequence[str] = (),
+    novel: Collection[str] = (),
+    follow: float = 0,
+) -> None:
+    """Writes a page of one's own, atomically: head, style and base scripts are shared.
 
     The last script puts the parts together, for several runs beside one another
     `cube([{name: "a loss", trace: data.traces[0]}, ...], "title", "text")` and
@@ -64,23 +91,25 @@ def build(path, data, scripts, *, conditions=(), novel=(), follow=0):
       path: of the HTML file.
       data: plain values, `title` and perhaps `subtitle` among them; the scripts read
         them as the constant `data`, NaN as null.
-      scripts: in order, without base.js: names of assets, or absolute paths.
+      scripts: in order, without those that every page has: names of assets, or
+        absolute paths.
       conditions: names that the page shows, for their colours and shapes.
       novel: those of them that training never saw.
       follow: seconds after which an open page loads itself again; 0: never.
     """
     names = drawing.in_order(conditions, novel)
-    of, shape = colours.of(names), colours.shapes(names, novel)
-    described = [
-        dict(name=n, colour=of[n], shape=shape[n], novel=n in novel) for n in names
+    colour_of, shape_of = colours.of(names), colours.shapes(names, novel)
+    looks = [
+        dict(name=n, colour=colour_of[n], shape=shape_of[n], novel=n in novel)
+        for n in names
     ]
-    text = _json(_finite(dict(data, conditions=described, follow=follow)))
+    parts = {
+        "/*STYLE*/": _asset("page.css"),
+        "/*SCRIPT*/": "\n".join(_asset(name) for name in (*_BASE, *scripts)),
+        "/*DATA*/": _json(_finite(dict(data, conditions=looks, follow=follow))),
+    }
     html = _asset("page.html")
-    for mark, part in (
-        ("/*STYLE*/", _asset("page.css")),
-        ("/*SCRIPT*/", "\n".join(map(_asset, ("base.js", *scripts)))),
-        ("/*DATA*/", text),
-    ):
+    for mark, part in parts.items():
         html = html.replace(mark, part, 1)
     files.write_text(path, html)
 
@@ -89,24 +118,24 @@ def _asset(name):
     return (_ASSETS / name).read_text(encoding="utf-8")
 
 
-def trace_data(trace):
-    """A `trace.Trace` as the page reads it: 16 bits a coordinate, names once.
+def trace_data(trace: "Trace") -> dict[str, Any]:
+    """A trace as the page reads it: 16 bits a coordinate, names once.
 
     100 000 points (steps times windows) are 0.8 MB.
     """
     xyz = drawing.three(trace.points, like=trace.points[-1])
     low, high = drawing.limits(xyz)
     scaled = np.round((xyz - low) / (high - low) * 65535).clip(0, 65535).astype("<u2")
-    about, windows = trace.about, {}
-    names = {}
+    about = trace.about
+    names, windows = {}, {}
     for part, key in (
         ("conditions", "condition"),
         ("captures", "capture"),
         ("roles", "role"),
     ):
         names[part] = list(dict.fromkeys(about[part]))
-        place = {name: i for i, name in enumerate(names[part])}
-        windows[key] = [place[name] for name in about[part]]
+        index = {name: i for i, name in enumerate(names[part])}
+        windows[key] = [index[name] for name in about[part]]
     return dict(
         names,
         windows=dict(windows, time=about["times"]),
@@ -118,22 +147,30 @@ def trace_data(trace):
     )
 
 
-def timeline(capture, spans, labels, *, end_s, right=None, warning=""):
+def timeline(
+    capture: str,
+    spans: Iterable[Any],
+    labels: Sequence[Label] | None,
+    *,
+    end_s: float,
+    right: bool | None = None,
+    warning: str = "",
+) -> dict[str, Any]:
     """A capture's truth and what was found, for the page.
 
     Args:
       capture: its name.
-      spans: `identification.timeline.Span`s.
-      labels: its true `types.Label`s in order; empty: normal; None: not known.
+      spans: what `identify` says of it, `identification.timeline.Span`s.
+      labels: its true labels in order; empty: normal; None: not known.
       end_s: of the capture.
       right: whether what was found counts as right; None: not judged.
       warning: what is odd about the capture.
     """
     truth = []
     if labels is not None and not labels:
-        truth = [("normal", 0.0, end_s)]
+        truth = [(NORMAL, 0.0, end_s)]
     if labels:  # after a fault the traffic may still be recovering: not normal yet
-        truth = [("normal", 0.0, labels[0].onset_s)]
+        truth = [(NORMAL, 0.0, labels[0].onset_s)]
         truth += [(x.condition, x.onset_s, min(x.clear_s, end_s)) for x in labels]
     return dict(
         capture=capture,
@@ -158,7 +195,7 @@ def timeline(capture, spans, labels, *, end_s, right=None, warning=""):
     )
 
 
-def condition_names(data):
+def condition_names(data: dict[str, Any]) -> list[str]:
     """All conditions that a page shows."""
     names = list(data.get("trace", {}).get("conditions", []))
     names += list(data.get("results", {}).get("conditions", []))
@@ -168,11 +205,11 @@ def condition_names(data):
     return list(dict.fromkeys(names))
 
 
-def novel_conditions(data):
+def novel_conditions(data: dict[str, Any]) -> set[str]:
     """Those of them that training never saw."""
     groups = data.get("results", {}).get("conditions", {})
-    found = {name for name, about in groups.items() if about["group"] != "known"}
-    return found | set(data.get("trace", {}).get("novel", []))
+    novel = {name for name, about in groups.items() if about["group"] != "known"}
+    return novel | set(data.get("trace", {}).get("novel", []))
 
 
 def _json(value):

@@ -8,24 +8,27 @@ function flat(tree, prefix = "") {
 
 function about() {
   const root = section("about", "Config and provenance", "");
-  const rows = (pairs) => pairs.map(([name, value]) => el("tr", {}, el("td", {}, name), el("td", { class: "long" }, value)));
+  const rows = (pairs) => pairs.map(([name, value]) =>
+    el("tr", {}, el("td", { class: "text" }, name), el("td", { class: "long" }, value)));
   const facts = Object.entries(data.facts || {}).map(([name, value]) => [name, String(value)]);
-  if (facts.length) root.append(el("div", { class: "scroll" }, el("table", {}, ...rows(facts))));
+  if (facts.length) root.append(scrolling(el("table", {}, ...rows(facts))));
   root.append(el("details", {}, el("summary", {}, "all fields of the config"),
-    el("div", { class: "scroll" }, el("table", {}, ...rows(flat(data.config))))));
-  if (data.results_text) root.append(el("details", {}, el("summary", {}, "results as text"), el("pre", {}, data.results_text)));
+    scrolling(el("table", {}, ...rows(flat(data.config))))));
+  if (data.results_text)
+    root.append(el("details", {}, el("summary", {}, "results as text"), el("pre", {}, data.results_text)));
 }
 
 if (data.trace)
   cube([{ trace: data.trace }], "Windows of traffic as points",
-    "Each point is a window of a capture, as the view head sees it. Drag to turn, scroll to " +
-    "zoom, point at one for its origin and its way through training.");
+    "Each point is a window of a capture, as the view head sees it. Point at one for its origin " +
+    "and its way through training. Drag to turn the cube; click it, and the wheel zooms. Keys: arrows, + and -.",
+    data.results && data.results.step);
 if (data.curves) curves();
 if (data.results) results();
 if (data.out_of_fold)
   identification(data.out_of_fold, "out-of-fold", "Captures named out of fold",
-    "What identify says of captures that were not trained on: each fold run judges those of its fold, with its own examples " +
-    "and the rule of the run on all captures.");
+    "What identify says of captures that were not trained on: each fold run judges those of its " +
+    "fold, with its own examples and the rule of the run on all captures.");
 if (data.timelines) timelines();
 if (data.pictures) traffic();
 if (data.config) about();

@@ -10,7 +10,8 @@ function scene(trace, state, hidden, changed) {
   const raw = new Uint16Array(bytes(trace.points).buffer);
   const last = steps.length - 1;
   const size = count > 2000 ? 3 : count > 600 ? 4 : 5.2;
-  const canvas = el("canvas", { tabindex: 0, "aria-label": "points in the cube" });
+  const canvas = el("canvas", { tabindex: 0, role: "application",
+    "aria-label": "points in the cube: arrow keys turn it, + and - zoom" });
   const stamps = new Map();
   let hover = -1, drawn = [], inked = 0;
 
@@ -21,7 +22,7 @@ function scene(trace, state, hidden, changed) {
   }
 
   // Point i in the unit cube.
-  function at(i, [f, g, share]) {
+  function coordinates(i, [f, g, share]) {
     const a = 3 * (f * count + i), b = 3 * (g * count + i);
     return [0, 1, 2].map((k) => (raw[a + k] * (1 - share) + raw[b + k] * share) / 65535);
   }
@@ -94,7 +95,8 @@ function scene(trace, state, hidden, changed) {
   function stamp(i, r, ratio) {
     const key = 4096 * i + Math.round(4 * r);
     if (!stamps.has(key)) {
-      const half = Math.ceil(1.2 * r + 2), tile = el("canvas", { width: 2 * half * ratio, height: 2 * half * ratio });
+      const half = Math.ceil(1.2 * r + 2), side = 2 * half * ratio;
+      const tile = el("canvas", { width: side, height: side });
       const context = tile.getContext("2d");
       context.scale(ratio, ratio);
       mark(context, half, half, trace.conditions[i], r);
@@ -110,7 +112,7 @@ function scene(trace, state, hidden, changed) {
     canvas.height = height * ratio;
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
-    const project = camera(width, height), now = place();
+    const project = camera(width, height), moment = place();
     walls(context, project);
     if (inked !== ratio) stamps.clear();
     inked = ratio;
@@ -119,7 +121,7 @@ function scene(trace, state, hidden, changed) {
     drawn = [];
     for (let i = 0; i < count; i++) {
       if (!conditions[windows.condition[i]] || !roles[windows.role[i]]) continue;
-      const [x, y, near] = project(at(i, now));
+      const [x, y, near] = project(coordinates(i, moment));
       drawn.push({ i, x, y, near, name: trace.conditions[windows.condition[i]] });
     }
     drawn.sort((p, q) => p.near - q.near);
@@ -127,13 +129,13 @@ function scene(trace, state, hidden, changed) {
       const { tile, half } = stamp(windows.condition[i], size * near, ratio);
       context.drawImage(tile, x - half, y - half, 2 * half, 2 * half);
     }
-    const found = drawn.find((p) => p.i === hover);
-    if (found) {
-      path(context, steps.map((_, f) => project(at(hover, [f, f, 0]))));
-      context.strokeStyle = look(found.name).colour;
+    const pointed = drawn.find((p) => p.i === hover);
+    if (pointed) {
+      path(context, steps.map((_, f) => project(coordinates(hover, [f, f, 0]))));
+      context.strokeStyle = look(pointed.name).colour;
       context.lineWidth = 1.4;
       context.stroke();
-      mark(context, found.x, found.y, found.name, 1.5 * size * found.near);
+      mark(context, pointed.x, pointed.y, pointed.name, 1.5 * size * pointed.near);
     }
   }
 
@@ -174,17 +176,26 @@ function scene(trace, state, hidden, changed) {
       fingers.delete(event.pointerId);
       if (name === "pointerleave") point(event, true);
     });
+  // Without the focus the wheel is the page's, and so is a finger that moves up or down.
   canvas.addEventListener("wheel", (event) => {
+    if (document.activeElement !== canvas) return;
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * 0.0012));
     changed();
   }, { passive: false });
+  const keys = {
+    ArrowLeft: () => (state.turn -= 4),
+    ArrowRight: () => (state.turn += 4),
+    ArrowUp: () => lift(4),
+    ArrowDown: () => lift(-4),
+    "+": () => zoom(1.15),
+    "-": () => zoom(1 / 1.15),
+  };
   canvas.addEventListener("keydown", (event) => {
-    const move = { ArrowLeft: [-4, 0], ArrowRight: [4, 0], ArrowUp: [0, 4], ArrowDown: [0, -4] }[event.key];
-    if (!move) return;
+    if (event.key === "Escape") canvas.blur();
+    if (!keys[event.key]) return;
     event.preventDefault();
-    state.turn += move[0];
-    lift(move[1]);
+    keys[event.key]();
     changed();
   });
 
@@ -196,13 +207,15 @@ function scene(trace, state, hidden, changed) {
       const d = (p.x - x) ** 2 + (p.y - y) ** 2;
       if (d <= nearest) [best, nearest] = [p, d];
     }
-    const now = best ? best.i : -1;
-    if (now !== hover) {
-      hover = now;
-      draw();
-    }
-    showTip(event, best ? `${best.name}${look(best.name).novel ? " (never seen in training)" : ""}\n` +
-      `${trace.captures[windows.capture[now]]} at ${windows.time[now]} s\nfor ${trace.roles[windows.role[now]]}` : "");
+    const before = hover;
+    hover = best ? best.i : -1;
+    if (hover !== before) draw();
+    showTip(event, best ? origin(best) : "");
+  }
+
+  function origin({ i, name }) {
+    return `${name}${look(name).novel ? " (never seen in training)" : ""}\n` +
+      `${trace.captures[windows.capture[i]]} at ${windows.time[i]} s\nfor ${trace.roles[windows.role[i]]}`;
   }
 
   new ResizeObserver(draw).observe(canvas);

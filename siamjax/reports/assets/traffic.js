@@ -15,21 +15,25 @@ function traffic() {
   else root.append(scale());
   for (const mistake of data.mistakes) {
     const shown = [mistake.window, mistake.example, mistake.own].filter((window) => window);
-    root.append(el("div", { class: "pair" }, el("p", {}, ...reason(mistake)), ...shown.map((window) => heat(window, mistake.rows))));
+    root.append(el("div", { class: "pair" }, el("p", {}, ...reason(mistake)),
+      ...shown.map((window) => heat(window, mistake.rows))));
   }
 }
 
+// Why a window got a wrong name, as nodes of a sentence.
 function reason({ window, named, distance, example, own, own_distance, windows, captures }) {
   const many = `${windows} window${windows > 1 ? "s" : ""} of ${captures} capture${captures > 1 ? "s" : ""}`;
-  const should = own_distance === null ? `away; ${window.condition} has no example and should be unknown`
+  const should = own_distance === null
+    ? `away; ${conditionLabel(window.condition)} has no example and should be unknown`
     : own ? `away, its own example ${number(own_distance)}` : "away and its own";
-  return [key(window.condition), " was named ", key(named), ` (${many}): the nearest example, of `, key(example.condition),
-    `, is ${number(distance)} ${should}. Beyond ${number(data.unknown)} is unknown.`];
+  return [key(window.condition), " was named ", key(named), ` (${many}): the nearest example, of `,
+    key(example.condition), `, is ${number(distance)} ${should}. Beyond ${number(data.unknown)} is unknown.`];
 }
 
 // What the colours mean.
 function scale() {
-  return el("div", { class: "scale" }, `${-data.clip}`, el("i", {}), `+${data.clip} deviations from the session's normal time`);
+  return el("div", { class: "scale" }, `${-data.clip}`, el("i", {}),
+    `+${data.clip} deviations from the session's normal time`);
 }
 
 function values({ traffic: { data: text, shape, largest } }) {
@@ -38,24 +42,34 @@ function values({ traffic: { data: text, shape, largest } }) {
 }
 
 function heat(window, rows) {
-  const [bins] = window.traffic.shape, at = values(window);
+  const [bins] = window.traffic.shape, valueOf = values(window), label = namer(data.columns, 22);
   const [left, width, tall] = [150, 360, 13];
   const [cell, height] = [(width - left - 4) / bins, rows.length * tall + 18];
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": window.condition });
   rows.forEach((f, r) => {
-    const name = data.columns[f], label = name.length > 22 ? name.slice(0, 21) + "…" : name;
-    picture.append(tipped(svg("text", { x: left - 6, y: r * tall + 10, "text-anchor": "end" }, label), name));
-    picture.append(svg("rect", { x: left, y: r * tall, width: bins * cell, height: tall - 1, fill: "var(--wall)" }));
+    const name = data.columns[f], y = r * tall;
+    picture.append(
+      tipped(svg("text", { x: left - 6, y: y + 10, "text-anchor": "end" }, label(name)), name),
+      svg("rect", { x: left, y, width: bins * cell, height: tall - 1, fill: "var(--wall)" }));
     for (let t = 0; t < bins; t++) {
-      const value = at(t, f), share = Math.min(1, Math.abs(value) / data.clip);
+      const value = valueOf(t, f), share = Math.min(1, Math.abs(value) / data.clip);
       if (share < 0.04) continue;
-      const box = svg("rect", { x: left + t * cell, y: r * tall, width: cell - 0.4, height: tall - 1,
+      const box = svg("rect", { x: left + t * cell, y, width: cell - 0.4, height: tall - 1,
         fill: value < 0 ? "var(--less)" : "var(--more)", "fill-opacity": share.toFixed(2) });
-      picture.append(tipped(box, `${name}\n${number(t * data.bin_s, 1)} s: ${value > 0 ? "+" : ""}${number(value, 1)} deviations`));
+      const deviations = `${value > 0 ? "+" : ""}${number(value, 1)} deviations`;
+      picture.append(tipped(box, `${name}\n${number(t * data.bin_s, 1)} s: ${deviations}`));
     }
   });
   const seconds = bins * data.bin_s;
-  for (const s of [0, seconds / 2, seconds])
-    picture.append(svg("text", { x: left + (s / data.bin_s) * cell, y: height - 4, "text-anchor": s === seconds ? "end" : s ? "middle" : "start" }, s + " s"));
-  return el("figure", {}, el("figcaption", {}, key(window.condition), el("span", {}, `${window.capture} at ${window.start_s} s`)), picture);
+  for (const [s, anchor] of [[0, "start"], [seconds / 2, "middle"], [seconds, "end"]])
+    picture.append(svg("text", { x: left + (s / data.bin_s) * cell, y: height - 4, "text-anchor": anchor }, s + " s"));
+  const origin = el("span", {}, `${captureLabel()(window.capture)} at ${window.start_s} s`);
+  return el("figure", {}, el("figcaption", {}, key(window.condition), origin), picture);
+}
+
+// Names of the captures that are drawn.
+function captureLabel() {
+  const compared = data.mistakes || [];
+  const all = [...data.pictures, ...compared.flatMap(({ window, example, own }) => [window, example, own])];
+  return namer(all.filter((one) => one).map((one) => one.capture), 40);
 }
