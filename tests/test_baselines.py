@@ -17,7 +17,7 @@ needs_sklearn = pytest.mark.skipif(
 
 def test_distances_between_whole_windows_are_those_of_all_bins():
     x = np.random.default_rng(0).normal(size=(2, 6, 3))
-    points = baselines.whole(x)
+    points = baselines.whole_windows(x)
     assert points.shape == (2, 18)
     np.testing.assert_allclose(
         np.linalg.norm(points[0] - points[1]), np.sqrt(((x[0] - x[1]) ** 2).sum()), 1e-6
@@ -77,7 +77,7 @@ def test_minirocket_takes_windows_of_five_bins_and_has_unit_norm():
 @needs_aeon
 def test_warping_is_the_textbook_recursion():
     x, _ = waves(each=2, bins=7)
-    got = baselines.warped(x, x, band=1.0)
+    got = baselines.dtw_distances(x, x, band=1.0)
     for i in range(4):
         for j in range(4):
             cost = ((x[i][:, None] - x[j][None]) ** 2).sum(-1)
@@ -95,7 +95,7 @@ def test_warping_is_the_textbook_recursion():
 def test_classifiers_tell_what_is_plainly_different(name):
     rng, label = np.random.default_rng(0), np.repeat([3, 7], 10)
     x = rng.normal(size=(20, 4, 2)) + 5 * (label == 7)[:, None, None]
-    assert (baselines.classified(name, x[::2], label[::2], x) == label).all()
+    assert (baselines.classify(name, x[::2], label[::2], x) == label).all()
 
 
 def test_a_missing_library_is_one_clear_line(monkeypatch):
@@ -103,4 +103,4 @@ def test_a_missing_library_is_one_clear_line(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("aeon.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UsageError, match=r"needs aeon: pip install aeon"):
-        baselines.warped(np.zeros((1, 4, 2)), np.zeros((1, 4, 2)))
+        baselines.dtw_distances(np.zeros((1, 4, 2)), np.zeros((1, 4, 2)))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from siamjax.evaluation import cross_fit, one_shot
+from scripts.experiments import cross_fit
+from siamjax.evaluation import one_shot
 from siamjax.types import Windows
 
 
@@ -57,7 +58,7 @@ def test_rows_hold_what_one_shot_counted():
     rng = np.random.default_rng(0)
     condition, session = np.repeat([0, 1], 12), np.repeat(np.arange(6), 4)
     windows = Windows(session, np.zeros(24, int), condition)
-    judged = one_shot.one_shot(rng.normal(size=(24, 3)), condition, session, draws=30)
+    judged = one_shot.recognise(rng.normal(size=(24, 3)), condition, session, draws=30)
     got = cross_fit.rows(
         judged, windows=windows, names=("normal", "delay"), sessions=tuple("abcdef"),
         novel=("delay",), step=7, shots=1, method="match",

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from siamjax.evaluation import episodes, statistics
+from scripts.experiments import episodes
+from siamjax.evaluation import statistics
 from siamjax.types import UsageError
 
 
@@ -60,7 +61,7 @@ def test_recall_is_the_mean_over_conditions_and_tables_add_up():
     assert table.judged.tolist() == [[4, 0, 0], [2, 0, 1]]
     value = episodes.recall(table).value
     assert value == pytest.approx((3 / 6 + 1) / 2)
-    assert value == pytest.approx(statistics.recall(table))
+    assert value == pytest.approx(statistics.mean_recall(table))
     assert episodes.recall(episodes.add([table, table])).value == pytest.approx(value)
 
 

@@ -61,13 +61,13 @@ def data(tmp_path_factory):
     condition = np.repeat(np.arange(len(NAMES)), 12)
     noise = 0.4 * rng.normal(size=(len(condition), len(NAMES)))
     points = np.eye(len(NAMES))[condition] + noise
-    judged = results.build(
+    judged = results.build_results(
         {HOSTILE[0]: points},
         {"whole windows": points + 0.1, "zero": 0 * points},
         condition,
         np.arange(len(condition)) // 3,
-        NAMES,
-        dict(known=NAMES[:3], novel=NAMES[3:]),
+        names=NAMES,
+        groups=dict(known=NAMES[:3], novel=NAMES[3:]),
         draws=20,
     )
     judged["step"] = STEP
@@ -100,7 +100,7 @@ def data(tmp_path_factory):
         curves=scalars.read(folder),
         results=judged,
         out_of_fold=judged["identification"],
-        results_text=results.table(judged),
+        results_text=results.format_results(judged),
         timelines=[
             page.timeline(
                 name, spans, [Label("delay", 31.0, 80.0)], end_s=95.0, right=right

@@ -26,22 +26,28 @@ def bed():
 @pytest.fixture(scope="module")
 def built(bed):
     condition, capture, good, poor = bed
-    return results.build(
-        {"match": good, "view": poor}, {"whole": poor, "zero": 0 * good},
-        condition, capture, NAMES, GROUPS, draws=30, seed=2,
-    )  # fmt: skip
+    return results.build_results(
+        {"match": good, "view": poor},
+        {"whole": poor, "zero": 0 * good},
+        condition,
+        capture,
+        names=NAMES,
+        groups=GROUPS,
+        draws=30,
+        seed=2,
+    )
 
 
 def test_numbers_are_those_of_one_shot_and_statistics(bed, built):
     condition, capture, good, _ = bed
     part = built["shots"]["1"]
-    want = one_shot.one_shot(good, condition, capture, draws=30, seed=2)
+    want = one_shot.recognise(good, condition, capture, draws=30, seed=2)
     got = part["conditions"]["match"]
     assert [got[n]["window"] for n in NAMES] == want.recall.tolist()
     assert [got[n]["capture"] for n in NAMES] == want.capture_recall.tolist()
     np.testing.assert_array_equal(part["confusion"], want.confusion)
-    table = statistics.table(want.hits, condition, capture, [2, 3])
-    of = statistics.interval(table)
+    table = statistics.sum_hits(want.hits, condition, capture, [2, 3])
+    of = statistics.recall_interval(table)
     assert part["recall"]["match"]["novel"]["window"] == dict(
         value=of.value, low=of.low, high=of.high, widened=of.widened
     )
@@ -63,13 +69,13 @@ def test_the_difference_is_to_each_baseline_in_pairs(bed, built, group, unit):
     condition, capture, good, poor = bed
     classes = [NAMES.index(name) for name in GROUPS[group]]
     tables = [
-        statistics.table(judged.hits, condition, capture, classes)
+        statistics.sum_hits(judged.hits, condition, capture, classes)
         for judged in (
-            one_shot.one_shot(x, condition, capture, draws=30, seed=2)
+            one_shot.recognise(x, condition, capture, draws=30, seed=2)
             for x in (good, poor)
         )
     ]
-    want = statistics.difference(*tables)
+    want = statistics.recall_difference(*tables)
     got = part["difference"][group]["whole"]["window"]
     assert (got["low"], got["high"]) == (want.low, want.high)
 
@@ -80,11 +86,17 @@ def test_it_is_json_without_nan(built):
 
 def test_table_marks_a_better_baseline(bed, built):
     condition, capture, good, poor = bed
-    assert "better" not in results.table(built)
-    swapped = results.build(
-        {"match": poor}, {"whole": good}, condition, capture, NAMES, GROUPS, draws=10
+    assert "better" not in results.format_results(built)
+    swapped = results.build_results(
+        {"match": poor},
+        {"whole": good},
+        condition,
+        capture,
+        names=NAMES,
+        groups=GROUPS,
+        draws=10,
     )
-    lines = results.table(swapped).splitlines()
+    lines = results.format_results(swapped).splitlines()
     assert sum("* better than match, in pairs" in line for line in lines) == 2
     value = swapped["shots"]["1"]["recall"]["whole"]["known"]["window"]["value"]
     row = next(line for line in lines if line.startswith("whole "))
@@ -94,24 +106,36 @@ def test_table_marks_a_better_baseline(bed, built):
 def test_a_baseline_that_is_better_by_chance_is_not_marked(bed):
     condition, capture, good, _ = bed
     worse = good + 0.1 * np.random.default_rng(1).normal(size=good.shape)
-    built = results.build(
-        {"match": worse}, {"whole": good}, condition, capture, NAMES, GROUPS, draws=10
+    built = results.build_results(
+        {"match": worse},
+        {"whole": good},
+        condition,
+        capture,
+        names=NAMES,
+        groups=GROUPS,
+        draws=10,
     )
     ahead = built["shots"]["1"]["difference"]["novel"]["whole"]["window"]
     assert ahead["value"] < 0 < ahead["high"]
-    assert "*" not in results.table(built)
+    assert "*" not in results.format_results(built)
 
 
 def test_a_wide_interval_because_nothing_failed_is_explained(bed):
     condition, capture, _, poor = bed
     right = np.eye(4)[condition]
-    built = results.build(
-        {"match": right}, {"whole": poor}, condition, capture, NAMES, GROUPS, draws=10
+    built = results.build_results(
+        {"match": right},
+        {"whole": poor},
+        condition,
+        capture,
+        names=NAMES,
+        groups=GROUPS,
+        draws=10,
     )
     part = built["shots"]["1"]
     assert part["recall"]["match"]["known"]["window"]["widened"]
     assert not part["recall"]["whole"]["known"]["window"]["widened"]
-    lines = results.table(built).splitlines()
+    lines = results.format_results(built).splitlines()
     assert "]~" in next(line for line in lines if line.startswith("match "))
     assert "~" not in next(line for line in lines if line.startswith("whole "))
     assert sum(line.startswith("~ too few captures fail") for line in lines) == 2
@@ -122,12 +146,16 @@ def test_the_table_is_narrow_and_shows_no_escapes(bed):
     names, hostile = list(NAMES), "\x1b[2J\nnormal"
     names[3] = hostile
     only = (condition != 3) | (capture == 2)
-    built = results.build(
-        {"match head": good[only]}, {"mean and deviation, cosine": poor[only]},
-        condition[only], capture[only], names,
-        dict(known=names[:2], novel_valid=[], novel=names[2:]), draws=5,
-    )  # fmt: skip
-    text = results.table(built)
+    built = results.build_results(
+        {"match head": good[only]},
+        {"mean and deviation, cosine": poor[only]},
+        condition[only],
+        capture[only],
+        names=names,
+        groups=dict(known=names[:2], novel_valid=[], novel=names[2:]),
+        draws=5,
+    )
+    text = results.format_results(built)
     assert max(map(len, text.splitlines())) <= 100
     assert "\x1b" not in text and r"\x1b[2J\nnormal is not judged" in text
 
@@ -135,14 +163,19 @@ def test_the_table_is_narrow_and_shows_no_escapes(bed):
 def test_what_cannot_be_judged_is_said(bed):
     condition, capture, good, _ = bed
     only = (condition != 3) | (capture == 2)
-    got = results.build(
-        {"match": good[only]}, {}, condition[only], capture[only], NAMES, GROUPS
+    got = results.build_results(
+        {"match": good[only]},
+        {},
+        condition[only],
+        capture[only],
+        names=NAMES,
+        groups=GROUPS,
     )
     notes = got["shots"]["5"]["notes"]
     assert any("flood is not judged" in line for line in notes)
     assert any("flood has 3 examples, not 5" in line for line in notes)
     assert got["shots"]["1"]["conditions"]["match"]["flood"]["window"] is None
-    assert all("note: " + line in results.table(got) for line in notes)
+    assert all("note: " + line in results.format_results(got) for line in notes)
 
 
 def test_csv_has_a_row_for_each_number(built, tmp_path):
@@ -186,8 +219,13 @@ def test_csv_has_a_row_for_each_number(built, tmp_path):
 def test_csv_leaves_empty_what_is_not_judged(bed, tmp_path):
     condition, capture, good, _ = bed
     only = (condition != 3) | (capture == 2)
-    got = results.build(
-        {"match": good[only]}, {}, condition[only], capture[only], NAMES, GROUPS
+    got = results.build_results(
+        {"match": good[only]},
+        {},
+        condition[only],
+        capture[only],
+        names=NAMES,
+        groups=GROUPS,
     )
     files.write_csv(
         tmp_path / "confusion.csv", results.csv_tables(got)["confusion.csv"]

@@ -82,11 +82,15 @@ def judged(rule):
     rng = np.random.default_rng(0)
     conditions, captures = np.repeat([0, 1, 2], 8), np.repeat(np.arange(6), 4)
     points = {name: rng.normal(size=(24, 3)) for name in ("match head", "raw")}
-    found = results.build(
-        {"match head": points["match head"]}, {"raw": points["raw"]}, conditions,
-        captures, ["normal", "blocked", "delay"],
-        dict(known=["normal", "blocked"], novel=["delay"]), draws=3,
-    )  # fmt: skip
+    found = results.build_results(
+        {"match head": points["match head"]},
+        {"raw": points["raw"]},
+        conditions,
+        captures,
+        names=["normal", "blocked", "delay"],
+        groups=dict(known=["normal", "blocked"], novel=["delay"]),
+        draws=3,
+    )
     row = tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True)
     counts = tally.count([row], 8.0)
     return found | dict(
@@ -129,7 +133,7 @@ def use(run, name):
     elif name == "results.json":
         found = visualize.read_results(folder)
         if found["shots"]:
-            results.table(found)
+            results.format_results(found)
             visualize.subtitle(dict(results=found, config={"steps": 3}, curves={}))
             page.novel_conditions(dict(results=found))
     elif name == "scalars.csv":

@@ -140,7 +140,7 @@ def test_shuffled_labels_of_the_test_windows_give_chance(splits):
     points = np.nan_to_num(splits.counts[windows.session, windows.start]).astype(float)
     rng = np.random.default_rng(0)
     means = [
-        one_shot.one_shot(
+        one_shot.recognise(
             points,
             rng.permutation(windows.condition),
             windows.session,

@@ -31,7 +31,7 @@ def bed(rng, conditions, captures, *, effect=0.0):
     return Table(right(0.0), judged), Table(right(effect), judged), truth.mean()
 
 
-def coverage(conditions, captures, simulations, interval=statistics.interval):
+def coverage(conditions, captures, simulations, interval=statistics.recall_interval):
     inside = 0
     for seed in range(simulations):
         first, _, truth = bed(np.random.default_rng(seed), conditions, captures)
@@ -42,7 +42,7 @@ def coverage(conditions, captures, simulations, interval=statistics.interval):
 
 def naive(counts):
     """The usual formula, which takes every window for an independent witness."""
-    n, p = counts.judged.sum(), statistics.recall(counts)
+    n, p = counts.judged.sum(), statistics.mean_recall(counts)
     half = 1.96 * np.sqrt(p * (1 - p) / n) / np.sqrt(100)  # over 100 draws
     return statistics.Interval(p, p - half, p + half, 0)
 
@@ -70,7 +70,7 @@ def found(conditions, captures, effect, simulations):
         first, second, _ = bed(
             np.random.default_rng(seed), conditions, captures, effect=effect
         )
-        got = statistics.difference(second, first)
+        got = statistics.recall_difference(second, first)
         count += got.low > 0 or got.high < 0
     return count / simulations
 
@@ -87,7 +87,7 @@ def test_a_planted_null_in_full(quick):
 
 def test_one_condition_is_the_t_interval():
     means = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6, 0.75, 0.65])[:, None]
-    got = statistics.interval(Table(10 * means, np.full((8, 1), 10)))
+    got = statistics.recall_interval(Table(10 * means, np.full((8, 1), 10)))
     low, high = stats.t.interval(0.95, 7, means.mean(), means.std(ddof=1) / np.sqrt(8))
     assert got.value == pytest.approx(means.mean())
     np.testing.assert_allclose([got.low, got.high], [low, high], atol=0.01)
@@ -96,14 +96,14 @@ def test_one_condition_is_the_t_interval():
 def test_pairs_are_narrower_than_their_parts():
     rng = np.random.default_rng(0)
     first, second, _ = bed(rng, 5, 24)
-    one, two = statistics.interval(first), statistics.interval(second)
-    both = statistics.difference(first, second)
+    one, two = statistics.recall_interval(first), statistics.recall_interval(second)
+    both = statistics.recall_difference(first, second)
     assert both.high - both.low < np.hypot(one.high - one.low, two.high - two.low)
 
 
 def test_identical_methods_do_not_differ():
     first, _, _ = bed(np.random.default_rng(0), 5, 24)
-    got = statistics.difference(first, first)
+    got = statistics.recall_difference(first, first)
     assert got.value == 0.0 and got.low < 0.0 < got.high
 
 
@@ -111,11 +111,11 @@ def test_identical_methods_do_not_differ():
 def test_nearly_all_right_is_not_certain(wrong):
     right = np.full((20, 1), 5.0)
     right[0] -= 5 * wrong
-    got = statistics.interval(Table(right, np.full((20, 1), 5.0)))
+    got = statistics.recall_interval(Table(right, np.full((20, 1), 5.0)))
     exact = stats.binomtest(20, 20).proportion_ci(method="exact")
     assert got.value == pytest.approx(1 - wrong / 20)
     np.testing.assert_allclose([got.low, got.high], [exact.low - wrong / 20, 1.0])
-    none = statistics.interval(Table(5 - right, np.full((20, 1), 5.0)))
+    none = statistics.recall_interval(Table(5 - right, np.full((20, 1), 5.0)))
     np.testing.assert_allclose([none.low, none.high], [0.0, 1 - got.low], atol=1e-12)
     assert got.widened and none.widened
 
@@ -124,24 +124,26 @@ def test_an_interval_says_where_it_is_that_of_unmet_failures():
     right = np.full((20, 1), 5.0)
     right[:3] = 0.0
     table = Table(right, np.full((20, 1), 5.0))
-    assert not statistics.interval(table).widened
-    assert not statistics.difference(table, table._replace(right=5 - right)).widened
-    assert statistics.difference(table, table).widened
+    assert not statistics.recall_interval(table).widened
+    opposite = table._replace(right=5 - right)
+    assert not statistics.recall_difference(table, opposite).widened
+    assert statistics.recall_difference(table, table).widened
 
 
 def test_one_capture_says_nothing():
-    got = statistics.interval(Table(np.array([[3.0]]), np.array([[4.0]])))
+    got = statistics.recall_interval(Table(np.array([[3.0]]), np.array([[4.0]])))
     assert got == (0.75, 0.0, 1.0, 1, False)
 
 
 def test_nothing_judged_is_no_number():
-    got = statistics.interval(Table(np.zeros((0, 2)), np.zeros((0, 2))))
+    got = statistics.recall_interval(Table(np.zeros((0, 2)), np.zeros((0, 2))))
     assert np.isnan(got.value) and got.captures == 0
 
 
 def test_table_sums_judged_hits():
     hits = np.array([[1.0, 0.5, np.nan, 0.0], [np.nan, 1.0, np.nan, 1.0]])
-    got = statistics.table(hits, np.array([0, 1, 1, 1]), np.array([7, 7, 8, 9]), [0, 1])
+    conditions, captures = np.array([0, 1, 1, 1]), np.array([7, 7, 8, 9])
+    got = statistics.sum_hits(hits, conditions, captures, [0, 1])
     np.testing.assert_array_equal(got.right, [[1.0, 1.5], [0.0, 1.0]])
     np.testing.assert_array_equal(got.judged, [[1, 2], [0, 2]])
 
@@ -168,7 +170,7 @@ def test_of_equal_methods_none_is_better_and_a_planted_one_is():
 
 def test_one_way_is_students_interval():
     x = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6])
-    got = statistics.clustered(x, np.full(6, 1 / 6), [np.arange(6)])
+    got = statistics.clustered_mean(x, np.full(6, 1 / 6), [np.arange(6)])
     low, high = stats.t.interval(0.95, 5, x.mean(), x.std(ddof=1) / np.sqrt(6))
     np.testing.assert_allclose([got.low, got.high], [low, high])
     assert got.p_value == pytest.approx(stats.ttest_1samp(x, 0).pvalue)
@@ -177,8 +179,8 @@ def test_one_way_is_students_interval():
 def test_clusters_are_one_witness_each():
     """Ten copies of every value in its cluster say no more than one."""
     x = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6])
-    one = statistics.clustered(x, np.full(6, 1 / 6), [np.arange(6)])
-    ten = statistics.clustered(
+    one = statistics.clustered_mean(x, np.full(6, 1 / 6), [np.arange(6)])
+    ten = statistics.clustered_mean(
         np.repeat(x, 10), np.full(60, 1 / 60), [np.repeat(np.arange(6), 10)]
     )
     np.testing.assert_allclose(one, ten)
@@ -188,7 +190,7 @@ def test_two_ways_by_hand():
     """3 x 3: V = V_rows + V_columns - V_cells, of e = (x - mean) / 9."""
     rows, columns = np.indices((3, 3)).reshape(2, -1)
     x = rows + columns  # mean 2, e = -2/9 -1/9 0, -1/9 0 1/9, 0 1/9 2/9
-    got = statistics.clustered(x, np.full(9, 1 / 9), [rows, columns])
+    got = statistics.clustered_mean(x, np.full(9, 1 / 9), [rows, columns])
     # Rows: sums -1/3 0 1/3, so 3 / (3 - 1) * 2/9 = 1/3; columns alike; cells
     # 9/8 * 12/81 = 1/6.
     assert got.deviation == pytest.approx(np.sqrt(1 / 3 + 1 / 3 - 1 / 6))
@@ -198,16 +200,16 @@ def test_two_ways_by_hand():
 def test_two_clusters_carry_no_interval():
     repeats, conditions = np.indices((2, 6)).reshape(2, -1)
     x, weights = np.arange(12) / 12, np.full(12, 1 / 12)
-    got = statistics.clustered(x, weights, [conditions, repeats])
+    got = statistics.clustered_mean(x, weights, [conditions, repeats])
     assert got.value == pytest.approx(11 / 24) and got.p_value == 1.0
     assert np.isinf([got.low, got.high]).all()
 
 
 def test_no_difference_is_none_and_one_cluster_says_nothing():
     weights, ways = np.full(4, 0.25), [np.arange(4)]
-    assert statistics.clustered(np.zeros(4), weights, ways).p_value == 1.0
-    assert statistics.clustered(np.full(4, 1e-17), weights, ways).p_value == 1.0
-    got = statistics.clustered(np.ones(4), weights, [np.zeros(4, int)])
+    assert statistics.clustered_mean(np.zeros(4), weights, ways).p_value == 1.0
+    assert statistics.clustered_mean(np.full(4, 1e-17), weights, ways).p_value == 1.0
+    got = statistics.clustered_mean(np.ones(4), weights, [np.zeros(4, int)])
     assert got.p_value == 1.0 and got.high == np.inf
 
 
@@ -230,10 +232,10 @@ def test_days_that_hold_many_conditions_say_as_much_as_captures_of_one(quick):
     judged = np.full((7, 100), 100.0)
     second = np.full(judged.shape, 60.0)
     first = second + np.array([2, 3, 4, 5, 6, 7, 8])[:, None]
-    got = statistics.difference(Table(first, judged), Table(second, judged))
+    got = statistics.recall_difference(Table(first, judged), Table(second, judged))
     half = stats.t.ppf(0.975, 6) * np.std([2, 3, 4, 5, 6, 7, 8], ddof=1) / 7**0.5 / 100
     assert got.value == pytest.approx(0.05)
     assert got.high - got.value == pytest.approx(half, rel=0.2)  # 200 replicates
     # Where the two never differ, seven days are still but seven.
-    got = statistics.difference(Table(first, judged), Table(first, judged))
+    got = statistics.recall_difference(Table(first, judged), Table(first, judged))
     assert got.high - got.low > 0.5

@@ -8,12 +8,13 @@ import ast
 import functools
 import json
 
+import episodes
 import jax
 import numpy as np
 
 from siamjax.data import features
 from siamjax.data.splits import open_splits
-from siamjax.evaluation import baselines, episodes
+from siamjax.evaluation import baselines
 from siamjax.identification import enrol
 from siamjax.models import embedder
 from siamjax.training import devices, loop, state, step
@@ -136,7 +137,7 @@ def baseline_gaps(data, bench):
             out[name] = episodes.distances(
                 points[: len(queries)], points[len(queries) :]
             )
-        out["DTW"] = baselines.warped(queries, support)
+        out["DTW"] = baselines.dtw_distances(queries, support)
     return out
 
 

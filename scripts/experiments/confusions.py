@@ -38,7 +38,7 @@ def confusions(cell, workdir):
     embed_windows, config, splits = quality_cells.trained(cell, workdir)
     windows = splits.of("test", splits.conditions)
     inputs = enrol.inputs(splits, windows, config.data.bins)
-    judged = one_shot.one_shot(
+    judged = one_shot.recognise(
         embed_windows(*inputs)[config.decide_with],
         windows.condition,
         windows.session,

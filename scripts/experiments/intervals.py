@@ -55,7 +55,7 @@ def coverage(conditions, spread, simulations, effect=0.0):
         rng = np.random.default_rng(seed)
         x, weights, ways = scores(rng, conditions, CAPTURES, REPEATS, spread)
         x = x + effect
-        got = statistics.clustered(x, weights, ways)
+        got = statistics.clustered_mean(x, weights, ways)
         low, high = naive(x)
         inside += got.low <= effect <= got.high
         usual += low <= effect <= high
@@ -70,7 +70,7 @@ def widths(repeats, spread, simulations):
     for seed in range(simulations):
         rng = np.random.default_rng(seed)
         x, weights, ways = scores(rng, 12, CAPTURES, repeats, spread)
-        found.append(statistics.clustered(x, weights, ways))
+        found.append(statistics.clustered_mean(x, weights, ways))
     inside = np.mean([each.low <= 0 <= each.high for each in found])
     half = [each.high - each.value for each in found]
     return inside, *np.quantile(half, [0.1, 0.9])
@@ -86,7 +86,7 @@ def family(methods, simulations, effect=0.0):
         x = np.stack([one[0] for one in drawn])
         x[0] += effect
         p = [
-            statistics.clustered(x[i] - x[j], drawn[0][1], drawn[0][2]).p_value
+            statistics.clustered_mean(x[i] - x[j], drawn[0][1], drawn[0][2]).p_value
             for i in range(methods)
             for j in range(i)
         ]

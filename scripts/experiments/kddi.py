@@ -18,12 +18,13 @@ import sys
 import time
 
 import cells
+import episodes
 import numpy as np
 from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from siamjax import cli
-from siamjax.evaluation import baselines, episodes
+from siamjax.evaluation import baselines
 from siamjax.types import NORMAL
 
 _DATA = flags.DEFINE_string("data", "runs/kddi", "The prepared data set.")
@@ -113,7 +114,7 @@ def types(data, points):
     names, code = np.unique(types_of[support], return_inverse=True)
     truth, x = types_of[queries], data["x"]
     right = {
-        name: names[baselines.classified(name, x[support], code, x[queries])] == truth
+        name: names[baselines.classify(name, x[support], code, x[queries])] == truth
         for name in ("random forest", "logistic regression")
     }
     ours = []

@@ -174,10 +174,10 @@ def judge(subject, new, final, name):
         group, own = statistics.by_group(new.x.astype(float), real, new.session)
         final = FinalStats(dict(zip(("mean", "variance"), np.float32(own))))
     points = _points(subject, final, new.x, group)
-    there = one_shot.present(new.condition)
+    there = one_shot.shown_conditions(new.condition)
     out = dict(loss=_loss(subject, points, new))
     for key, classes in (("seen", np.arange(new.known)), ("unseen", new.unseen)):
-        out[key] = one_shot.one_shot(
+        out[key] = one_shot.recognise(
             points[subject.head], new.condition, new.session, draws=DRAWS,
             classes=np.intersect1d(classes, there), library=new.library,
         ).mean  # fmt: skip

@@ -11,13 +11,14 @@ the answer becomes right and stays so.
 import json
 import pathlib
 
+import cross_fit
 import numpy as np
 import quality_cells
 from absl import flags
 
 from siamjax import cli
 from siamjax.data import features
-from siamjax.evaluation import baselines, cross_fit, one_shot
+from siamjax.evaluation import baselines, one_shot, pairwise
 from siamjax.identification import enrol
 from siamjax.types import Windows
 
@@ -83,8 +84,8 @@ def onsets(cell, workdir):
                 for draw, chosen in enumerate(sets):
                     rows = np.concatenate(chosen)
                     if s not in library.session[rows]:
-                        gap = x[:, None] - of_library[method][rows][None]
-                        named = classes[(gap**2).sum(-1).argmin(1)]
+                        d2 = pairwise.squared(x, of_library[method][rows])
+                        named = classes[d2.argmin(1)]
                         right[draw, inside] = (named == c)[inside]
                 yield role, label.condition, method, right
 

@@ -18,11 +18,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
+import cross_fit
 import quality_cells
 from absl import flags
 
 from siamjax import cli
-from siamjax.evaluation import baselines, cross_fit, statistics
+from siamjax.evaluation import baselines, statistics
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Where cells are kept.")
 _CONFIG = flags.DEFINE_string("base", "default", "Module of configs/ to start from.")
@@ -95,7 +96,7 @@ def summary(setting, cells):
             for method, table in of.items():
                 each = zip(cross_fit.by_condition(table), names)
                 told = " ".join(f"{n} {r:.2f}" for r, n in sorted(each) if r < TOLD)
-                recall = _cell(statistics.interval(table))
+                recall = _cell(statistics.recall_interval(table))
                 yield f"  {role} {method:26s} {recall}  {told}"
             if step == last:
                 yield from _differences(role, of)

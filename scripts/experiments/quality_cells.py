@@ -17,10 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import cells
+import cross_fit
 
 from siamjax.data import features
 from siamjax.data.splits import open_splits
-from siamjax.evaluation import baselines, cross_fit, one_shot
+from siamjax.evaluation import baselines, one_shot
 from siamjax.identification import enrol
 from siamjax.training import run_config, state
 from siamjax.types import Windows
@@ -126,7 +127,7 @@ def judge(embed_windows, splits, cell, config, at):
         for many in shots
         for method, of in points.items()
         for row in cross_fit.rows(
-            one_shot.one_shot(
+            one_shot.recognise(
                 of, windows.condition, windows.session, draws=config.draws, shots=many
             ),
             windows=windows, names=splits.conditions, sessions=splits.sessions,

@@ -12,11 +12,12 @@ import json
 import pathlib
 import sys
 
+import cross_fit
 import matplotlib
 import numpy as np
 import quality_cells
 
-from siamjax.evaluation import cross_fit, statistics
+from siamjax.evaluation import statistics
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,7 +65,7 @@ def by_number(cells):
     out = {}
     for n in numbers:
         for key, table in _tables(_rows(where[n][p] for p in sorted(shared))).items():
-            out.setdefault(key, {})[n] = statistics.interval(table)
+            out.setdefault(key, {})[n] = statistics.recall_interval(table)
     return out
 
 
@@ -85,7 +86,7 @@ def by_third(cells, labels, field):
             if row.condition != "normal" and third.get(row.capture) == name
         ]  # fmt: skip
         for key, table in _tables(here).items():
-            out.setdefault(key, {})[name] = statistics.interval(table)
+            out.setdefault(key, {})[name] = statistics.recall_interval(table)
     return out
 
 

@@ -61,7 +61,7 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
         chosen, rule, unseen = enrolled(run, splits)
         folder = workdir
         examples.write_places(folder / "examples.csv", chosen)
-    report = recalls(run, splits, folder) if judgeable else results.nothing()
+    report = recalls(run, splits, folder) if judgeable else results.empty_results()
     verdicts = identified(run, splits, chosen, rule)
     report |= dict(
         step=run.step,
@@ -77,7 +77,7 @@ def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     files.write_json(folder / results.FILE, report, allow_nan=False)
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
-    print(results.table(report))
+    print(results.format_results(report))
     for line in tally.lines(report["identification"]):
         print(line)
     if unseen:
@@ -129,7 +129,7 @@ def recalls(run, splits, folder) -> dict[str, Any]:
     simple = {name: point(x) for name, point in baselines.BASELINES.items()}
     simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
     draw(folder, run, splits, windows, points, library)
-    return results.build(
+    return results.build_results(
         heads, simple, windows.condition, windows.session, splits.conditions,
         groups(splits), draws=run.config.draws, seed=0, library=library,
     )  # fmt: skip
@@ -177,7 +177,7 @@ def draw(folder, run, splits, windows, points, library) -> None:
     names = [splits.conditions[c] for c in windows.condition]
     novel = splits.novel_valid + splits.novel
     for head, x in points.items():
-        judged = one_shot.one_shot(
+        judged = one_shot.recognise(
             x, windows.condition, windows.session, draws=run.config.draws,
             library=library,
         )  # fmt: skip
@@ -188,7 +188,7 @@ def draw(folder, run, splits, windows, points, library) -> None:
             captures=[splits.sessions[s] for s in windows.session],
             times=windows.start * run.config.data.bin_s,
             roles=splits.role[windows.session].tolist(),
-            right=one_shot.recognised(judged),
+            right=one_shot.share_right(judged),
             novel=novel,
             learnt=run.config.heads[head].dim,
         )

@@ -5,6 +5,7 @@ import base64
 import numpy as np
 
 from siamjax.data import features
+from siamjax.evaluation import pairwise
 from siamjax.identification import enrol
 from siamjax.identification.timeline import UNKNOWN
 from siamjax.types import TEST
@@ -31,7 +32,7 @@ def pictures(run, splits, chosen, rule):
     z_examples = np.asarray(
         features.features(chosen.counts, chosen.baseline, run.scaler)
     )
-    gap = np.sqrt(((points[:, None] - of_examples[None]) ** 2).sum(-1))  # [N, X]
+    gap = pairwise.distances(points, of_examples)  # [N, X]
     names = [splits.conditions[c] for c in windows.condition]
 
     def window(i):
@@ -68,7 +69,7 @@ def pictures(run, splits, chosen, rule):
     for name in dict.fromkeys(names):
         if name not in chosen.names:  # novel: its most typical window
             rows = np.flatnonzero(np.array(names) == name)
-            among = np.linalg.norm(points[rows][:, None] - points[rows], axis=-1)
+            among = pairwise.distances(points[rows], points[rows])
             shown.append(window(rows[among.sum(1).argmin()]))
     found = wrong(gap, names, chosen.names, rule.unknown)
     return dict(

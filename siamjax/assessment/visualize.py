@@ -176,7 +176,7 @@ def gather(workdir):
             data["out_of_fold"] = judged["out_of_fold"]["identification"]
         if judged["shots"]:
             data["results"] = judged
-            data["results_text"] = evaluation_results.table(judged)
+            data["results_text"] = evaluation_results.format_results(judged)
             data |= look(workdir, judged)
     data["facts"], data["subtitle"] = facts(data), subtitle(data)
     return data
@@ -209,7 +209,7 @@ def read_results(workdir):
         forms.check_form(found, {"schema": int})
         if found["schema"] != evaluation_results.SCHEMA:
             raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
-        results_form.check(found)
+        results_form.check_results(found)
         return found
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from siamjax.evaluation import pairwise
+
 REPLICATES, LEVEL = 2000, 0.95
 # Share of the loss at chance that training must have left behind, at least: an encoder
 # that has learnt nothing has no gap to speak of.
@@ -41,9 +43,7 @@ def gap(train, predict, seed=0):
         [(1 - LEVEL) / 2, (1 + LEVEL) / 2],
     )
     way = np.linalg.norm(predict.points - train.points, axis=-1).mean()
-    between = np.linalg.norm(
-        train.points[:, :, None] - train.points[:, None], axis=-1
-    ).mean()
+    between = pairwise.distances(train.points, train.points).mean()
     return Gap(
         share=float(_share(train.loss, predict.loss, train.chance)),
         low=float(low),

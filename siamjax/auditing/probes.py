@@ -8,6 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from siamjax.auditing import statistics
 from siamjax.auditing import subject as subjects
+from siamjax.evaluation import pairwise
 
 # A channel counts as constant below this deviation.
 CONSTANT = 1e-6
@@ -78,7 +79,7 @@ def leak(subject, batches):
     changed = batches._replace(windows=windows, lengths=lengths)
     before, after = (subjects.look(subject, b).points for b in (batches, changed))
     way = np.linalg.norm(after[:, 1:] - before[:, 1:], axis=-1).mean()
-    between = np.linalg.norm(before[:, :, None] - before[:, None], axis=-1).mean()
+    between = pairwise.distances(before, before).mean()
     return float(way / max(between, 1e-12))
 
 

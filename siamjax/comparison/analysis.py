@@ -71,7 +71,7 @@ def scores(cells, read, key, repeats):
 
 def level(of):
     """`statistics.Clustered` of a method's readout."""
-    return statistics.clustered(of.value, of.weight, _ways(of))
+    return statistics.clustered_mean(of.value, of.weight, _ways(of))
 
 
 def pairs(by_method):
@@ -88,7 +88,7 @@ def pairs(by_method):
 def difference(first, second):
     """`statistics.Clustered` of the first less the second, on the same cells."""
     value = first.value - second.value
-    return statistics.clustered(value, first.weight, _ways(first))
+    return statistics.clustered_mean(value, first.weight, _ways(first))
 
 
 def tally(found):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import distance
 
-from siamjax.evaluation import one_shot, retrieval, unknowns
+from siamjax.evaluation import one_shot, pairwise, retrieval, unknowns
 from siamjax.losses.diagnostics import COLLAPSED
 
 KNOWN, NOVEL = "known", "novel"
@@ -44,7 +44,7 @@ def readouts(points, conditions, captures, novel, *, ways, draws, seed):
       draws: of the examples.
       seed: of the draws, which depend on nothing else but conditions and captures.
     """
-    own = retrieval.scores(points, conditions, captures)
+    own = retrieval.score_queries(points, conditions, captures)
     scores = dict(zip(("precision_at_1", "r_precision", "map_at_r"), own.T))
     hits = n_way(points, conditions, captures, ways=ways, draws=draws, seed=seed)
     scores["one_shot"] = hits
@@ -65,14 +65,14 @@ def n_way(points, conditions, captures, *, ways, draws, seed):
     """
     every = np.unique(conditions)
     if not 0 < ways < len(every):
-        return one_shot.one_shot(
+        return one_shot.recognise(
             points, conditions, captures, draws=draws, seed=seed
         ).hits
     rng, hits = np.random.default_rng(seed), []
     for _ in range(draws):
         some = np.sort(rng.choice(every, ways, replace=False))
         rows = np.isin(conditions, some)
-        one = one_shot.one_shot(
+        one = one_shot.recognise(
             points[rows], conditions[rows], captures[rows],
             draws=1, seed=int(rng.integers(2**31)), classes=some,
         )  # fmt: skip
@@ -88,6 +88,7 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
     There is one example of each known condition, and no window of a capture that gave
     one is judged.
     """
+    points = np.asarray(points, np.float64)
     known = np.unique(conditions[~is_novel])
     out = np.full((draws, len(points)), np.nan)
     for draw, chosen in enumerate(
@@ -97,14 +98,14 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
     ):
         rows = np.concatenate(chosen)
         others = ~np.isin(captures, captures[rows])
-        near = distance.cdist(points, points[rows]).min(1)  # [N]
+        near = pairwise.distances(points, points[rows]).min(1)  # [N]
         judged = others & ~is_novel
         if not judged.any():
             continue
         count = np.bincount(conditions[judged], minlength=conditions.max() + 1)
         weights = 1.0 / count[conditions[judged]]
         asked = others & is_novel
-        out[draw, asked] = unknowns.farther(near[judged], near[asked], weights)
+        out[draw, asked] = unknowns.chance_farther(near[judged], near[asked], weights)
     return out
 
 
@@ -128,7 +129,7 @@ def in_order(distances):
 def map_at_r(points, conditions, captures, judged):
     """Mean over the judged conditions of the mean AP@R of their windows."""
     rows = np.isin(conditions, judged)
-    each = retrieval.scores(points, conditions, captures, rows)[:, 2]
+    each = retrieval.score_queries(points, conditions, captures, rows)[:, 2]
     return value(_units(each, rows, conditions, captures))
 
 

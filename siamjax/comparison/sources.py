@@ -72,7 +72,7 @@ def aeon(of):
     Raises:
       UsageError: aeon is not there, or does not have it.
     """
-    load = baselines.library("aeon.datasets").load_classification
+    load = baselines.import_bench("aeon.datasets").load_classification
     how = dict(load_equal_length=False, load_no_missing=False)
     try:
         parts = {split: load(of, split=split, **how) for split in ("train", "test")}

@@ -21,11 +21,11 @@ UNTRAINED = "untrained encoder"
 SEEDED = (UNTRAINED, "minirocket")
 # Name in config.baselines -> (windows, windows of training, seed) -> points.
 BASELINES = {
-    "whole windows": lambda x, fit, seed: baselines.whole(x),
+    "whole windows": lambda x, fit, seed: baselines.whole_windows(x),
     "mean and deviation": lambda x, fit, seed: baselines.moments(x),
     "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit, seed=seed),
     "catch22": lambda x, fit, seed: baselines.catch22(x, fit),
-    "dtw": lambda x, fit, seed: readouts.in_order(baselines.warped(x, x)),
+    "dtw": lambda x, fit, seed: readouts.in_order(baselines.dtw_distances(x, x)),
 }
 
 

@@ -1,48 +1,53 @@
-"""What needs no training of ours: windows themselves as points, judged in the same way.
+"""Baselines: windows turned into points without a trained encoder.
 
-Also the bars that libraries give, with the extra `bench`: MiniRocket features, catch22
-features, dynamic time warping, and classifiers for known conditions.
+With the extra `bench` also methods of other libraries: MiniRocket and catch22 features,
+dynamic time warping, and classifiers of known conditions.
 """
 
 import importlib
+from types import ModuleType
 
 import numpy as np
 
 from siamjax.types import UsageError
 
-# MiniRocket's kernels are so long; shorter windows go on with their last bin.
+# Length of MiniRocket's kernels; shorter windows are filled with their last bin.
 SHORTEST = 9
+# Features of MiniRocket by default, as in the paper.
+KERNELS = 9996
+# Trees of the random forest.
+TREES = 500
 
 
-def whole(windows):
-    """Windows `[N, T, F]` -> points `[N, T * F]`: every bin of every column alike."""
+def whole_windows(windows: np.ndarray) -> np.ndarray:
+    """Windows `[N, T, F]` -> points `[N, T * F]`: every bin of every column."""
     windows = np.asarray(windows, np.float32)
     return windows.reshape(len(windows), int(np.prod(windows.shape[1:])))
 
 
-def moments(windows):
+def moments(windows: np.ndarray) -> np.ndarray:
     """Windows `[N, T, F]` -> points `[N, 2 * F]`: mean and deviation of each column."""
     windows = np.asarray(windows, np.float32)
     return np.concatenate([windows.mean(1), windows.std(1)], -1)
 
 
-def directions(windows):
-    """`moments` of length 1, so that the nearest is that by cosine."""
+def directions(windows: np.ndarray) -> np.ndarray:
+    """`moments` scaled to length 1: the nearest is the one with the largest cosine."""
     return _unit(moments(windows))
 
 
 # Name in the results -> representation.
 BASELINES = {
-    "whole windows": whole,
+    "whole windows": whole_windows,
     "mean and deviation": moments,
     "mean and deviation, cosine": directions,
 }
 
 
-def minirocket(windows, fit, *, kernels=9996, seed=0):
-    """MiniRocket features of unit norm, so that the nearest is that by cosine.
-
-    Dempster, Schmidt, Webb, KDD 2021, as aeon has it.
+def minirocket(
+    windows: np.ndarray, fit: np.ndarray, *, kernels: int = KERNELS, seed: int = 0
+) -> np.ndarray:
+    """MiniRocket features scaled to length 1, in the implementation of aeon.
 
     Args:
       windows: `[N, T, F]`.
@@ -51,49 +56,61 @@ def minirocket(windows, fit, *, kernels=9996, seed=0):
       seed: of the choice of columns and biases.
     Returns:
       `[N, kernels]`.
+    Reference: Dempster, Schmidt, Webb, KDD 2021.
     """
-    rocket = library("aeon.transformations.collection.convolution_based")
-    found = rocket.MiniRocket(n_kernels=kernels, random_state=seed)
-    found.fit(_channels_first(fit, SHORTEST))
-    x = found.transform(_channels_first(windows, SHORTEST))
+    rocket = import_bench("aeon.transformations.collection.convolution_based")
+    transform = rocket.MiniRocket(n_kernels=kernels, random_state=seed)
+    transform.fit(_channels_first(fit, SHORTEST))
+    x = transform.transform(_channels_first(windows, SHORTEST))
     return _unit(np.asarray(x, np.float32))
 
 
-def catch22(windows, fit):
+def catch22(windows: np.ndarray, fit: np.ndarray) -> np.ndarray:
     """The 22 canonical characteristics of each column, in deviations of training.
 
-    Lubba et al., DMKD 2019, as aeon has it; with mean and deviation, for the others do
-    not see the level. What is no number (a column that stands still) counts as 0.
+    Mean and deviation are added, since the 22 do not depend on the level. A value that
+    is not a number (of a constant column) counts as 0. In the implementation of aeon.
 
     Args:
       windows: `[N, T, F]`.
       fit: `[M, T, F]`, windows of training, which give the scale.
     Returns:
       `[N, 24 * F]`.
+    Reference: Lubba et al., DMKD 2019.
     """
-    features = library("aeon.transformations.collection.feature_based")
-    make = features.Catch22(catch24=True, replace_nans=True)
-    of_fit = _finite(make.fit_transform(_channels_first(fit)))
-    of_windows = _finite(make.transform(_channels_first(windows)))
+    features = import_bench("aeon.transformations.collection.feature_based")
+    transform = features.Catch22(catch24=True, replace_nans=True)
+    of_fit = _finite(transform.fit_transform(_channels_first(fit)))
+    of_windows = _finite(transform.transform(_channels_first(windows)))
     mean, deviation = of_fit.mean(0), of_fit.std(0)
     return (of_windows - mean) / np.where(deviation > 0, deviation, 1.0)
 
 
-def warped(windows, examples, *, band=0.4):
+def dtw_distances(
+    windows: np.ndarray, examples: np.ndarray, *, band: float = 0.4
+) -> np.ndarray:
     """Distances `[N, M]` by dynamic time warping over all columns together.
 
     Args:
       windows: `[N, T, F]`.
       examples: `[M, T, F]`.
-      band: how far bins may be apart in time, as a share of T (Sakoe and Chiba).
+      band: how far apart in time two matched bins may be, as a share of T (Sakoe and
+        Chiba, 1978).
     """
-    aeon = library("aeon.distances")
+    aeon = import_bench("aeon.distances")
     return aeon.pairwise_distance(
         _channels_first(windows), _channels_first(examples), method="dtw", window=band
     )
 
 
-def classified(name, fit, labels, windows, *, seed=0):
+def classify(
+    name: str,
+    fit: np.ndarray,
+    labels: np.ndarray,
+    windows: np.ndarray,
+    *,
+    seed: int = 0,
+) -> np.ndarray:
     """The condition `[N]` of each window by a classifier of known conditions.
 
     Args:
@@ -104,16 +121,16 @@ def classified(name, fit, labels, windows, *, seed=0):
       seed: of the forest.
     """
     if name == "random forest":
-        ensemble = library("sklearn.ensemble")
-        model = ensemble.RandomForestClassifier(500, random_state=seed)
+        ensemble = import_bench("sklearn.ensemble")
+        model = ensemble.RandomForestClassifier(TREES, random_state=seed)
     else:
-        linear = library("sklearn.linear_model")
+        linear = import_bench("sklearn.linear_model")
         model = linear.LogisticRegression(max_iter=1000)
-    return model.fit(whole(fit), labels).predict(whole(windows))
+    return model.fit(whole_windows(fit), labels).predict(whole_windows(windows))
 
 
-def library(name):
-    """A module of the extra `bench`; UsageError, in one line, where it is missing."""
+def import_bench(name: str) -> ModuleType:
+    """A module of the extra `bench`; UsageError where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -124,7 +141,7 @@ def library(name):
 
 
 def _channels_first(windows, shortest=0):
-    """`[N, F, T]` float64 as aeon has it, as long as it asks for."""
+    """Windows as aeon takes them: `[N, F, T]` float64, T at least `shortest`."""
     x = np.swapaxes(np.asarray(windows, np.float64), 1, 2)
     missing = max(shortest - x.shape[2], 0)
     return np.pad(x, ((0, 0), (0, 0), (0, missing)), mode="edge")

@@ -1,19 +1,24 @@
-"""One-shot recognition: each window is named by its nearest example.
+"""One-shot recognition: each window gets the condition of its nearest example.
 
-Draws of examples depend on conditions, captures and seed alone, so that all methods and
-all representations are judged on the same examples and can be compared in pairs.
+The draws of examples depend only on conditions, captures and seed. So all methods and
+representations are judged on the same examples and can be compared in pairs.
 """
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from siamjax.checks import require
+from siamjax.evaluation import pairwise
 
-# Squared distances closer than this share of the largest squared norm count as equal:
-# above the rounding of float64 sums, far below what float32 points can tell apart.
+# Squared distances that differ by less than this share of the largest squared norm
+# count as equal: more than the rounding of float64 sums, far less than what float32
+# points can tell apart.
 _TIE = 1e-12
+# The same for sums of votes of windows, of which each is at most 1.
+_VOTE_TIE = 1e-9
 
 # Distances in memory at once.
 _BLOCK = 2**21
@@ -35,21 +40,29 @@ class OneShot(NamedTuple):
     capture_recall: np.ndarray  # [C], of them
     pair_condition: np.ndarray  # [P] int
     pair_capture: np.ndarray  # [P] int
-    examples: np.ndarray  # [C] int, fewest examples of a draw: shots, where there are
+    examples: np.ndarray  # [C] int, fewest examples of a draw: at most shots
 
 
-def one_shot(
-    points, conditions, captures, *, shots=1, draws=100, seed=0, classes=None,
-    library=None,
-):  # fmt: skip
+def recognise(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    *,
+    shots: int = 1,
+    draws: int = 100,
+    seed: int = 0,
+    classes: np.ndarray | Sequence[int] | None = None,
+    library: np.ndarray | None = None,
+) -> OneShot:
     """Recall per condition with `shots` examples each, over many draws of the examples.
 
     Of each condition, captures are drawn first and then windows inside them, in turn
     over as many captures as there are shots. A condition with windows in the library
-    draws from those; of any other, one capture is always left to be judged. A window
-    that is not in the library is judged in a draw unless its capture gave an example of
-    any condition. It gets the condition whose examples have the nearest mean (the
-    prototype of Snell et al., 2017; with one shot, the example itself).
+    draws from those; of any other, one capture always gives no example, so that it can
+    be judged. A window that is not in the library is judged in a draw unless its
+    capture gave an example of any condition. It gets the condition whose examples have
+    the nearest mean (the prototype of Snell et al., 2017; with one shot, the example
+    itself).
 
     Args:
       points: `[N, E]` finite floats.
@@ -59,23 +72,31 @@ def one_shot(
       draws: how often examples are drawn.
       seed: of the draws.
       classes: conditions that are told apart; by default all that have windows.
-      library: `[N]` bool, windows that may be examples and are never judged: of
-        conditions that have no capture to spare among those to judge, see
+      library: `[N]` bool, windows that may be examples and are never judged. They are
+        for conditions with a single capture to judge, which can give no example; see
         `data.splits.Splits.judged`. By default there are none.
     Returns:
-      `OneShot`. Collapsed points score 1/C whatever their order.
+      `OneShot`. Points that are all equal score 1/C.
+    Raises:
+      UsageError: shapes or types do not fit, a point is not finite, or there is no
+        condition to judge.
     """
     points, conditions, captures = _checked(points, conditions, captures)
     if classes is None:
-        classes = present(conditions)
+        classes = shown_conditions(conditions)
     classes = np.unique(classes)
     require(
         len(classes) and draws > 0, "there is no condition, or no draw, to judge by"
     )
     sets = draw_examples(
-        conditions, captures, classes, shots=shots, draws=draws, seed=seed,
+        conditions,
+        captures,
+        classes,
+        shots=shots,
+        draws=draws,
+        seed=seed,
         library=library,
-    )  # fmt: skip
+    )
     label = np.searchsorted(classes, conditions).clip(max=len(classes) - 1)
     takes_part = np.isin(conditions, classes)
     pairs, pair_of = np.unique(
@@ -87,7 +108,7 @@ def one_shot(
     confusion = np.zeros((len(classes), len(classes)))
     member = np.zeros((len(pairs), len(points)))
     member[pair_of.reshape(-1), np.flatnonzero(takes_part)] = 1.0
-    for draw, votes in enumerate(_all_named(points, sets)):
+    for draw, votes in enumerate(_votes(points, sets)):
         used = np.isin(captures, captures[np.concatenate(sets[draw])])
         judged = takes_part & ~used
         if library is not None:
@@ -98,7 +119,7 @@ def one_shot(
         of_pair = member @ votes  # [P, C]
         seen = member @ judged > 0
         majority = _shared(
-            of_pair >= of_pair.max(-1, keepdims=True, initial=0.0) - 1e-9
+            of_pair >= of_pair.max(-1, keepdims=True, initial=0.0) - _VOTE_TIE
         )
         capture_hits[draw, seen] = majority[seen, pair_label[seen]]
     recall = _recall(hits[:, takes_part], label[takes_part], len(classes))
@@ -116,35 +137,47 @@ def one_shot(
     )
 
 
-def present(conditions):
-    """Conditions that have windows."""
+def shown_conditions(conditions: np.ndarray) -> np.ndarray:
+    """The conditions that have windows, ascending."""
     return np.unique(conditions[conditions >= 0])
 
 
-def recognised(result):
+def share_right(result: OneShot) -> np.ndarray:
     """`[N]` share of the draws in which each window was right; NaN: never judged."""
     judged = np.isfinite(result.hits)
     return _share(np.where(judged, result.hits, 0.0).sum(0), judged.sum(0))
 
 
-def draw_examples(conditions, captures, classes, *, shots, draws, seed, library=None):
-    """`draws` lists with, for each class, the rows `[<= shots]` of its examples."""
+def draw_examples(
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    classes: np.ndarray,
+    *,
+    shots: int,
+    draws: int,
+    seed: int,
+    library: np.ndarray | None = None,
+) -> list[list[np.ndarray]]:
+    """For each draw, for each class, the rows `[<= shots]` of its examples.
+
+    Arguments are those of `recognise`.
+    """
     rng, by_class = np.random.default_rng(seed), []
     for c in classes:
-        here = conditions == c
-        in_library = here & library if library is not None else np.zeros_like(here)
-        left = 0 if in_library.any() else 1  # captures that are to be judged
-        rows = np.flatnonzero(here if left else in_library)
+        shows = conditions == c
+        in_library = shows & library if library is not None else np.zeros_like(shows)
+        spared = 0 if in_library.any() else 1  # captures that give no example
+        rows = np.flatnonzero(shows if spared else in_library)
         require(len(rows), f"condition {c} has no window to draw an example from")
         groups = [rows[captures[rows] == s] for s in np.unique(captures[rows])]
-        by_class.append((groups, left))
+        by_class.append((groups, spared))
     return [
-        [_draw(rng, groups, shots, left) for groups, left in by_class]
+        [_draw(rng, groups, shots, spared) for groups, spared in by_class]
         for _ in range(draws)
     ]
 
 
-def _all_named(points, sets):
+def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
     """Yields for each draw `[N, C]`: 1 for the nearest mean of examples, 1/k if k tie.
 
     Args:
@@ -152,22 +185,22 @@ def _all_named(points, sets):
       sets: for each draw, for each class, the rows of its examples.
     """
     x = points - points.mean(0)  # centred: no digits are lost to a common offset
-    squares, tie = (x * x).sum(-1), _TIE * (points**2).sum(-1).max()
-    many = max(1, _BLOCK // (len(x) * len(sets[0])))
-    for i in range(0, len(sets), many):
-        some = sets[i : i + many]
-        means = np.stack([x[rows].mean(0) for chosen in some for rows in chosen])
-        d2 = (means * means).sum(-1) - 2 * (x @ means.T) + squares[:, None]
-        d2 = d2.reshape(len(x), len(some), -1)  # [N, D, C]
+    tie = _TIE * (points**2).sum(-1).max()
+    draws = max(1, _BLOCK // (len(x) * len(sets[0])))
+    for i in range(0, len(sets), draws):
+        block = sets[i : i + draws]
+        means = np.stack([x[rows].mean(0) for chosen in block for rows in chosen])
+        d2 = pairwise.fast_squared(x, means)  # [N, D * C]
+        d2 = d2.reshape(len(x), len(block), -1)
         nearest = d2 <= d2.min(-1, keepdims=True) + tie
         yield from _shared(nearest).swapaxes(0, 1)
 
 
-def _draw(rng, groups, shots, left):
-    """Rows of one condition, `groups` its rows by capture; `left` captures stay
-    behind."""
-    many = min(shots, max(1, len(groups) - left))
-    order = rng.permutation(len(groups))[:many]
+def _draw(rng, groups, shots, spared):
+    """Rows of one condition, from `groups`, its rows by capture, without `spared` of
+    them."""
+    count = min(shots, max(1, len(groups) - spared))
+    order = rng.permutation(len(groups))[:count]
     turns = itertools.zip_longest(*(rng.permutation(groups[i]) for i in order))
     rows = [row for turn in turns for row in turn if row is not None]
     return np.array(rows[:shots], int)

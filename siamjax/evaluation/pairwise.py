@@ -23,6 +23,7 @@ def distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def squared(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances `[..., N, M]`; see `distances`."""
+    points, others = np.asarray(points), np.asarray(others)
     rows = max(1, _BLOCK // max(1, others.size))
     blocks = [
         ((points[..., i : i + rows, None, :] - others[..., None, :, :]) ** 2).sum(-1)

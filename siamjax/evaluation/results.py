@@ -1,97 +1,139 @@
-"""The results of a run: one dict that becomes results.json, a table and CSVs.
+"""The results of a run: one dict that becomes results.json, a text and CSVs.
 
-results.json:
-  schema            2
-  main              the method that decides
-  draws, seed       of the examples
-  captures, windows numbers judged
-  conditions        {name: {group, windows, captures}}, in the order of the confusion
-  methods           {name: baseline or not}
-  shots             {"1" and "5": {
-    chance          of a right guess
-    recall          {method: {group: {"window" and "capture": interval}}}
-    captures        {group: number of captures behind these intervals}
-    conditions      {method: {condition: {"window" and "capture": recall or null}}}
-    confusion       [C][C], share of a row's windows named as the column, of `main`
-    difference      {group: {baseline: {"window" and "capture": interval}}}, the recall
-                    of `main` less that of the baseline, in pairs
-    notes           what could not be judged or had fewer examples, a line each}}
-An interval is {value, low, high, widened}: 95 % over captures; value is null where
-nothing was judged. Where `widened`, too few captures fail (or differ) to tell how often
-others will, and the interval is what none in so many captures allows.
+The schema of results.json. INTERVAL is {"value", "low", "high", "widened"}: a mean and
+its interval of 95 % over captures. Its value is null where nothing was judged. It is
+`widened` where too few captures fail (or differ) to tell how often others will: it is
+then what no failure in so many captures allows. UNITS is {"window": X, "capture": X}:
+X of single windows, and of the majority of a capture's windows. GROUP is `known`,
+`novel_valid` or `novel`; the conditions of all groups are told apart together.
 
-A group is `known`, `novel_valid` or `novel`. Recall is the mean over a group's
-conditions of the recall of each, told apart among the conditions of all groups.
+  {
+    "schema": 2,
+    "main": the method that decides,              absent where nothing is judged,
+    "draws": of the examples,                     as are `draws` and `seed`
+    "seed": of the draws,
+    "captures": how many are judged,
+    "windows": how many are judged,
+    "conditions": {                               in the order of `confusion`
+      CONDITION: {"group": GROUP, "windows": how many, "captures": how many}
+    },
+    "methods": {METHOD: whether it is a baseline},
+    "shots": {                                    empty where nothing is judged
+      "1" and "5", examples of each condition: {
+        "chance": that a guess is right,
+        "recall": {METHOD: {GROUP: UNITS of INTERVAL}},    mean over conditions
+        "captures": {GROUP: how many the intervals rest on},
+        "conditions": {METHOD: {CONDITION: UNITS of recall or null}},
+        "confusion": [[share of the row's windows named as the column]],  of `main`
+        "difference": {GROUP: {BASELINE: UNITS of INTERVAL}},
+                                                  recall of `main` less that of BASELINE
+        "notes": [what was not judged or had fewer examples, a line each]
+      }
+    },
 
-`assessment.evaluate` adds:
-  step, version     of the checkpoint, and of siamjax that wrote it
-  losses            {head: the settings of its loss, defaults as well}
-  rule              see `identification.decide.Rule`
-  identification    see `assessment.tally`
-  out_of_fold       of a run on all captures: {identification: what its fold runs say of
-                    captures that they did not see, unknown: the threshold of distance
-                    that each of them alone would set}
-  data              {dir, sha256: of the content, new: names of captures that are new
-                    since training}
+    and from `assessment.evaluate`:
+    "step": of the checkpoint,
+    "version": of siamjax that wrote the checkpoint,
+    "data": {
+      "dir": of the prepared data set,
+      "sha256": of its content,
+      "new": [names of captures that were added since training]
+    },
+    "rule": the fields of `identification.decide.Rule`,
+    "identification": see `assessment.tally`,
+    "losses": {HEAD: {setting of its loss: value, also where it is the default}},
+    "out_of_fold": {                              only of a run on all captures
+      "unknown": [threshold of distance that each fold run alone would set, or null],
+      "identification": as above, of captures that the fold runs did not see
+    }
+  }
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from siamjax.checks import require
-from siamjax.evaluation import statistics
-from siamjax.evaluation.one_shot import one_shot, present
+from siamjax.evaluation import one_shot, statistics
 from siamjax.text import printable
 
 FILE = "results.json"
 SCHEMA, SHOTS, UNITS = 2, (1, 5), ("window", "capture")
-# What the table puts behind an interval.
+# Marks behind an interval in the text.
 BETTER, WIDENED = "*", "~"
 
 _NUMBERS = ("value", "low", "high")
 
 
-def build(
-    learnt, baselines, conditions, captures, names, groups, *, draws=100, seed=0,
-    library=None,
-):  # fmt: skip
+def build_results(
+    learnt: Mapping[str, np.ndarray],
+    baselines: Mapping[str, np.ndarray],
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    *,
+    names: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    draws: int = 100,
+    seed: int = 0,
+    library: np.ndarray | None = None,
+) -> dict[str, Any]:
     """Judges all methods on the same windows and draws of examples.
 
     Args:
-      learnt: {name: points `[N, E]`} of what was trained; the first one is `main`.
-      baselines: {name: points `[N, E]`} to be better than.
+      learnt: {method: points `[N, E]`} of what was trained; the first one is `main`.
+      baselines: {method: points `[N, E]`} of what `main` is compared with.
       conditions: `[N]` int, index into names.
       captures: `[N]` int.
       names: `[C]` names of conditions.
       groups: {group: names of its conditions}; conditions without a window drop out.
       draws: how often the examples are drawn.
       seed: of the draws.
-      library: `[N]` bool, see `one_shot`.
+      library: `[N]` bool, see `one_shot.recognise`.
     Returns:
-      The dict of this module's docstring.
+      The dict of this module's docstring, as far as `build_results` fills it.
+    Raises:
+      UsageError: there is no trained method, or no condition has a window.
     """
     require(learnt, "there is no trained method to judge")
-    methods = {**learnt, **baselines}
+    methods, main = {**learnt, **baselines}, next(iter(learnt))
     conditions, captures = np.asarray(conditions), np.asarray(captures)
     queries = np.ones(len(conditions), bool) if library is None else ~library
-    there = set(present(conditions).tolist())
+    shown = set(one_shot.shown_conditions(conditions).tolist())
     index = {name: i for i, name in enumerate(names)}
     members = {
-        group: np.array([index[n] for n in some if index[n] in there], int)
-        for group, some in groups.items()
+        group: np.array([index[n] for n in group_names if index[n] in shown], int)
+        for group, group_names in groups.items()
     }
-    members = {group: some for group, some in members.items() if len(some)}
+    members = {group: codes for group, codes in members.items() if len(codes)}
     require(members, "no test capture shows a condition that has an example")
     classes = np.sort(np.concatenate(list(members.values())))
     judged = queries & np.isin(conditions, classes)
-    group_of = {names[c]: group for group, some in members.items() for c in some}
+    group_of = {names[c]: group for group, codes in members.items() for c in codes}
     rows = {names[c]: queries & (conditions == c) for c in classes}
+    shots = {}
+    for count in SHOTS:
+        by_method = {
+            name: one_shot.recognise(
+                points,
+                conditions,
+                captures,
+                shots=count,
+                draws=draws,
+                seed=seed,
+                classes=classes,
+                library=library,
+            )
+            for name, points in methods.items()
+        }
+        part = _shots(by_method, conditions, captures, names, members, set(baselines))
+        part["notes"] = _notes(by_method[main], names, count)
+        part["notes"] += _borrowed(conditions, library, classes, names)
+        shots[str(count)] = part
     return dict(
         schema=SCHEMA,
-        main=next(iter(learnt)),
+        main=main,
         draws=draws,
         seed=seed,
         captures=len(np.unique(captures[judged])),
@@ -99,37 +141,24 @@ def build(
         conditions={
             name: dict(
                 group=group_of[name],
-                windows=int(some.sum()),
-                captures=len(np.unique(captures[some])),
+                windows=int(judged_rows.sum()),
+                captures=len(np.unique(captures[judged_rows])),
             )
-            for name, some in rows.items()
+            for name, judged_rows in rows.items()
         },
         methods={name: name in baselines for name in methods},
-        shots={
-            str(shots): _shots(
-                {
-                    name: one_shot(
-                        points, conditions, captures,
-                        shots=shots, draws=draws, seed=seed, classes=classes,
-                        library=library,
-                    )
-                    for name, points in methods.items()
-                },
-                conditions, captures, names, members, set(baselines), shots, library,
-            )
-            for shots in SHOTS
-        },
-    )  # fmt: skip
+        shots=shots,
+    )
 
 
-def nothing() -> dict[str, Any]:
-    """Results of a run without a test capture, in the form of `build`."""
+def empty_results() -> dict[str, Any]:
+    """Results of a run without a test capture, in the form of `build_results`."""
     empty: dict[str, Any] = dict(conditions={}, methods={}, shots={})
     return dict(schema=SCHEMA, captures=0, windows=0, **empty)
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as aligned text, at most 100 columns wide.
+def format_results(results: dict[str, Any]) -> str:
+    """The results as aligned text.
 
     A baseline is marked where it is better than `main` beyond chance, see `is_better`.
     """
@@ -158,13 +187,13 @@ def table(results: dict[str, Any]) -> str:
 
 
 def is_better(difference: dict[str, Any]) -> bool:
-    """Whether a baseline is better than `main`: the interval of the difference is
+    """Whether a baseline is better than `main`: the whole INTERVAL of `main` less it is
     below 0."""
     return difference["high"] < 0
 
 
 def _cells(part, method, group):
-    """Texts of a method's recalls in a group, and of what `main` has over it."""
+    """Texts of a method's recalls in a group, and of the difference to `main`."""
     difference = part["difference"].get(group, {}).get(method)
     cells = []
     for unit in UNITS:
@@ -176,11 +205,13 @@ def _cells(part, method, group):
 
 def _legend(part, main):
     """Lines that explain the marks of a table, where it has some, and its notes."""
-    pairs = [by for of in part["difference"].values() for by in of.values()]
-    recalls = [units for of in part["recall"].values() for units in of.values()]
+    differences = [
+        units for group in part["difference"].values() for units in group.values()
+    ]
+    recalls = [units for method in part["recall"].values() for units in method.values()]
     shown = [units[unit] for units in recalls for unit in UNITS]
-    shown += [by["window"] for by in pairs]
-    if any(is_better(by[unit]) for by in pairs for unit in UNITS):
+    shown += [units["window"] for units in differences]
+    if any(is_better(units[unit]) for units in differences for unit in UNITS):
         yield f"{BETTER} better than {main}, in pairs: the interval excludes 0"
     if any(interval["widened"] for interval in shown):
         yield (
@@ -192,89 +223,95 @@ def _legend(part, main):
 
 
 def csv_tables(results: dict[str, Any]) -> dict[str, Iterable[list[Any]]]:
-    """{file: rows, the first of them headings}; None: nothing was judged."""
+    """{file name: rows}; the first row is the heading. None is an empty cell."""
     groups = {name: about["group"] for name, about in results["conditions"].items()}
-    each = [["shots", "method", "baseline", "group", "condition", "unit", "recall"]]
-    about = ["shots", "method", "baseline", "group", "unit"]
-    means = [[*about, "recall", "low", "high", "widened"]]
-    pairs = [["shots", "baseline", "group", "unit", "less", "low", "high", "widened"]]
-    named = [["shots", "condition", "named", "share"]]
+    interval = ["low", "high", "widened"]
+    method_columns = ["shots", "method", "baseline", "group"]
+    recalls: list[list[Any]] = [[*method_columns, "condition", "unit", "recall"]]
+    means: list[list[Any]] = [[*method_columns, "unit", "recall", *interval]]
+    differences: list[list[Any]] = [
+        ["shots", "baseline", "group", "unit", "less", *interval]
+    ]
+    confusion: list[list[Any]] = [["shots", "condition", "named", "share"]]
     for shots, part in results["shots"].items():
         for method, baseline in results["methods"].items():
-            about = [shots, method, int(baseline)]
-            each += [
-                [*about, groups[condition], condition, unit, recall[unit]]
+            first_cells = [shots, method, int(baseline)]
+            recalls += [
+                [*first_cells, groups[condition], condition, unit, recall[unit]]
                 for condition, recall in part["conditions"][method].items()
                 for unit in UNITS
             ]
             means += [
-                [*about, group, unit, *recall[unit].values()]
+                [*first_cells, group, unit, *recall[unit].values()]
                 for group, recall in part["recall"][method].items()
                 for unit in UNITS
             ]
-        pairs += [
+        differences += [
             [shots, baseline, group, unit, *difference[unit].values()]
-            for group, differences in part["difference"].items()
-            for baseline, difference in differences.items()
+            for group, by_baseline in part["difference"].items()
+            for baseline, difference in by_baseline.items()
             for unit in UNITS
         ]
-        named += [
+        confusion += [
             [shots, condition, other, share]
             for condition, row in zip(groups, part["confusion"])
             for other, share in zip(groups, row)
         ]
     return {
-        "results.csv": each,
+        "results.csv": recalls,
         "intervals.csv": means,
-        "differences.csv": pairs,
-        "confusion.csv": named,
+        "differences.csv": differences,
+        "confusion.csv": confusion,
     }
 
 
-def _shots(judged, conditions, captures, names, members, baselines, shots, library):
-    """The part of the results for one number of examples, of {method: OneShot}."""
-    main = next(iter(judged))
-    classes = judged[main].classes
+def _shots(by_method, conditions, captures, names, members, baselines):
+    """The part for one number of examples, of {method: OneShot}, without its notes."""
+    main = next(iter(by_method))
     tables = {
         method: {
-            group: _tables(r, conditions, captures, some)
-            for group, some in members.items()
+            group: _tables(result, conditions, captures, codes)
+            for group, codes in members.items()
         }
-        for method, r in judged.items()
+        for method, result in by_method.items()
     }
     recall = {
         method: {
-            group: {unit: _plain(statistics.interval(by[unit])) for unit in UNITS}
-            for group, by in of.items()
+            group: {
+                unit: _plain(statistics.recall_interval(table))
+                for unit, table in units.items()
+            }
+            for group, units in by_group.items()
         }
-        for method, of in tables.items()
+        for method, by_group in tables.items()
     }
     return dict(
-        chance=1 / len(classes),
+        chance=1 / len(by_method[main].classes),
         recall=recall,
-        captures={group: len(by["window"].right) for group, by in tables[main].items()},
+        captures={
+            group: len(units["window"].right) for group, units in tables[main].items()
+        },
         conditions={
             method: {
                 names[c]: dict(
-                    window=_number(r.recall[i]), capture=_number(r.capture_recall[i])
+                    window=_number(result.recall[i]),
+                    capture=_number(result.capture_recall[i]),
                 )
-                for i, c in enumerate(r.classes)
+                for i, c in enumerate(result.classes)
             }
-            for method, r in judged.items()
+            for method, result in by_method.items()
         },
-        confusion=[[_number(x) for x in row] for row in judged[main].confusion],
-        difference=_differences(tables, main, [m for m in judged if m in baselines]),
-        notes=_notes(judged[main], names, shots)
-        + _borrowed(conditions, library, classes, names),
+        confusion=[[_number(x) for x in row] for row in by_method[main].confusion],
+        difference=_differences(tables, main, [m for m in by_method if m in baselines]),
     )
 
 
-def _tables(result, conditions, captures, some):
+def _tables(result, conditions, captures, codes):
     """{unit: statistics.Table} of a group's conditions."""
     return dict(
-        window=statistics.table(result.hits, conditions, captures, some),
-        capture=statistics.table(
-            result.capture_hits, result.pair_condition, result.pair_capture, some
+        window=statistics.sum_hits(result.hits, conditions, captures, codes),
+        capture=statistics.sum_hits(
+            result.capture_hits, result.pair_condition, result.pair_capture, codes
         ),
     )
 
@@ -285,13 +322,13 @@ def _differences(tables, main, baselines):
         group: {
             baseline: {
                 unit: _plain(
-                    statistics.difference(by[unit], tables[baseline][group][unit])
+                    statistics.recall_difference(table, tables[baseline][group][unit])
                 )
-                for unit in UNITS
+                for unit, table in units.items()
             }
             for baseline in baselines
         }
-        for group, by in tables[main].items()
+        for group, units in tables[main].items()
     }
 
 
@@ -314,17 +351,17 @@ def _notes(result, names, shots):
 
 
 def _plain(interval):
-    """An interval of this module's docstring, of a `statistics.Interval`."""
+    """The INTERVAL of this module's docstring, of a `statistics.Interval`."""
     numbers = {name: _number(getattr(interval, name)) for name in _NUMBERS}
     return dict(numbers, widened=interval.widened)
 
 
 def _borrowed(conditions, library, classes, names):
-    """Whose examples come from captures beside those that are judged, in a line."""
+    """A line on the conditions whose examples come from captures not judged."""
     if library is None:
         return []
-    of = [names[c] for c in classes if library[conditions == c].any()]
-    which = "all conditions" if len(of) == len(classes) else ", ".join(of)
+    borrowed = [names[c] for c in classes if library[conditions == c].any()]
+    which = "all conditions" if len(borrowed) == len(classes) else ", ".join(borrowed)
     return [f"examples of {which} come from training captures"]
 
 

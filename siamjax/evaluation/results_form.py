@@ -1,4 +1,7 @@
-"""What results.json must look like for those who read it: see `evaluation.results`."""
+"""Checks that results.json has the form that its readers need.
+
+`evaluation.results` says what it means.
+"""
 
 from typing import Any
 
@@ -44,8 +47,8 @@ _FORM = dict(
 )
 
 
-def check(results: Any) -> None:
-    """Raises ValueError unless all that is read of results is there and fits."""
+def check_results(results: Any) -> None:
+    """Raises ValueError unless everything that is read of results is there and fits."""
     forms.check_form(results, _FORM)
     if "out_of_fold" in results:
         forms.check_form(
@@ -64,14 +67,15 @@ def check(results: Any) -> None:
         _require(part["captures"].keys() == groups, f"{where}: not the groups")
         for name in ("recall", "conditions"):
             _require(part[name].keys() == methods, f"{where}.{name}: not the methods")
-        for of in part["recall"].values():
-            _require(of.keys() == groups, f"{where}.recall: not the groups")
-        for of in part["conditions"].values():
-            _require(of.keys() == conditions.keys(), f"{where}: not the conditions")
+        for recall in part["recall"].values():
+            _require(recall.keys() == groups, f"{where}.recall: not the groups")
+        for recall in part["conditions"].values():
+            _require(recall.keys() == conditions.keys(), f"{where}: not the conditions")
         baselines = {name for name, baseline in results["methods"].items() if baseline}
-        for group, of in part["difference"].items():
+        for group, by_name in part["difference"].items():
             _require(group in groups, f"{where}.difference: not the groups")
-            _require(of.keys() <= baselines, f"{where}.difference: not the baselines")
+            known = by_name.keys() <= baselines
+            _require(known, f"{where}.difference: not the baselines")
         shares = [number for number in _numbers(part) if number is not None]
         _require(-1 <= min(shares) <= max(shares) <= 1, f"{where}: a share beyond 1")
         sizes = {len(row) for row in part["confusion"]} | {len(part["confusion"])}
@@ -79,13 +83,13 @@ def check(results: Any) -> None:
 
 
 def _numbers(part):
-    """All recalls of a part, and their differences; None is one of nothing judged."""
-    for of in (*part["recall"].values(), *part["difference"].values()):
-        for units in of.values():
+    """All recalls of a part and their differences; None where nothing was judged."""
+    for by_name in (*part["recall"].values(), *part["difference"].values()):
+        for units in by_name.values():
             for unit in _UNITS:
                 yield from (units[unit][name] for name in ("value", "low", "high"))
-    for of in part["conditions"].values():
-        for units in of.values():
+    for by_condition in part["conditions"].values():
+        for units in by_condition.values():
             yield from (units[unit] for unit in _UNITS)
     for row in part["confusion"]:
         yield from row

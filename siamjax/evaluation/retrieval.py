@@ -1,47 +1,29 @@
-"""Retrieval: how pure the neighbourhood of each window is, whatever the storage order.
+"""Retrieval: how many of a window's nearest neighbours are of its own condition.
 
 Definitions of Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020,
 where R is the number of other windows of the query's condition. Where neighbours are
-equally far, each score is its expectation over the orders that they could stand in, so
-that collapsed points score what chance would.
+equally far, a score is the mean over all orders of them: the order of storage has no
+effect, and points that are all equal score what guessing would.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
 from siamjax.checks import require
+from siamjax.evaluation import pairwise
 
+# Queries whose distances are in memory at once.
 CHUNK = 256
+# Squared distances that differ by less than this share of the largest squared norm
+# count as equal.
+_TIE = 1e-12
 
 
-class Retrieval(NamedTuple):
-    """Means over the queries that have R >= 1; NaN where there is none."""
-
-    precision_at_1: float
-    r_precision: float
-    map_at_r: float
-    queries: int
-
-
-def retrieval(points, conditions, captures=None):
-    """Means of `scores` over all queries.
-
-    Args:
-      points: `[N, E]` finite floats.
-      conditions: `[N]` int.
-      captures: see `scores`.
-    Returns:
-      `Retrieval`. Memory is O(CHUNK * N).
-    """
-    each = scores(points, conditions, captures)
-    each = each[~np.isnan(each).any(1)]
-    if not len(each):
-        return Retrieval(*[float("nan")] * 3, 0)
-    return Retrieval(*each.mean(0).tolist(), len(each))
-
-
-def scores(points, conditions, captures=None, queries=None):
+def score_queries(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray | None = None,
+    queries: np.ndarray | None = None,
+) -> np.ndarray:
     """Scores of each query's nearest neighbours among all other windows.
 
     Args:
@@ -56,39 +38,40 @@ def scores(points, conditions, captures=None, queries=None):
     points, conditions = np.asarray(points, np.float64), np.asarray(conditions)
     require(points.ndim == 2, f"points must be [N, E], not {list(points.shape)}")
     require(
-        conditions.dtype.kind in "iu", f"conditions must be ints: {conditions.dtype}"
+        conditions.dtype.kind in "iu",
+        f"conditions must be integers, not {conditions.dtype}",
     )
     require(np.isfinite(points).all(), "points are not all finite")
     x = points - points.mean(0) if len(points) else points
-    squares, largest = (x * x).sum(-1), (points**2).sum(-1).max(initial=0.0)
-    own = np.arange(len(x)) if captures is None else np.asarray(captures)
+    tie = _TIE * (points**2).sum(-1).max(initial=0.0)
+    capture = np.arange(len(x)) if captures is None else np.asarray(captures)
     chosen = np.flatnonzero(np.ones(len(x), bool) if queries is None else queries)
-    out = np.full((len(x), 3), np.nan)
+    scores = np.full((len(x), 3), np.nan)
     for i in range(0, len(chosen), CHUNK):
-        some = chosen[i : i + CHUNK]
-        d = squares[some, None] - 2 * x[some] @ x.T + squares
-        d = np.where(own[some, None] == own[None], np.inf, np.maximum(d, 0.0))
-        same = (conditions[some, None] == conditions[None]) & np.isfinite(d)
-        for row, distances, right in zip(some, d, same):
+        rows = chosen[i : i + CHUNK]
+        d2 = pairwise.fast_squared(x[rows], x)
+        d2 = np.where(capture[rows, None] == capture[None], np.inf, d2)
+        same = (conditions[rows, None] == conditions[None]) & np.isfinite(d2)
+        for row, distances, right in zip(rows, d2, same):
             if right.any():
-                out[row] = _of_query(distances, right, 1e-12 * largest)
-    return out
+                scores[row] = _score(distances, right, tie)
+    return scores
 
 
-def _of_query(distances, same, tie):
+def _score(distances, same, tie):
     """Expected P@1, R-precision and AP@R of one query from `[N]` distances."""
     r = int(same.sum())
     near = np.argpartition(distances, r - 1)[:r]
-    # All that tie with the R-th belong to the neighbourhood too.
+    # All neighbours that tie with the R-th one can stand among the first R.
     near = np.flatnonzero(distances <= distances[near].max() + tie)
     near = near[np.argsort(distances[near], kind="stable")]
     group = np.cumsum(np.diff(distances[near], prepend=distances[near[0]]) > tie)
     n = np.bincount(group)  # equally far, in each group
-    good = np.bincount(group, same[near])  # of them of the query's condition
+    good = np.bincount(group, same[near])  # of those of the query's condition
     before, right = np.cumsum(n) - n, np.cumsum(good) - good
-    # The k-th place of a group of n with g right ones is right with chance g / n; given
-    # that, the expected number right before it inside the group is (k - 1)(g - 1) / (n
-    # - 1).
+    # In a group of n with g right ones, the k-th place is right with chance g / n.
+    # Where it is, the expected number of right ones before it in the group is
+    # (k - 1)(g - 1) / (n - 1).
     place = np.arange(len(near))[:r]
     g, m, k = good[group[:r]], n[group[:r]], place - before[group[:r]]
     chance = g / m

@@ -1,44 +1,55 @@
-"""Intervals over captures: a result is repeated with a new capture, not a new window.
+"""Intervals over captures, which are independent of each other; windows are not.
 
-Windows of one capture are no independent witnesses, nor are draws of examples:
-intervals from them come out many times too narrow. `interval` and `difference` draw
-whole captures again; `clustered` counts conditions, captures and seeds together.
+Windows of one capture vary together, and so do draws of examples: intervals that take
+them as independent are many times too narrow. `recall_interval` and `recall_difference`
+draw whole captures again; `clustered_mean` allows for conditions, captures and seeds
+together.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 REPLICATES = 2000
 # Two clusters leave one degree of freedom. In simulations with two repeats an interval
-# of 95 % held the truth in 0.90 to 0.91 and was at times 20 times as wide as at others;
-# with three it held in 0.94 to 0.96 (docs/compare.md).
+# of 95 % held the truth in 0.90 to 0.91 of the cases and its width varied by a factor
+# of 20; with three it held in 0.94 to 0.96 (docs/compare.md).
 LEAST_CLUSTERS = 3
+# A mean below this share of the largest value is rounding: it counts as 0.
+_ROUNDING = 1e-12
+# Where in all less than half a capture is wrong (or right), the variance says little.
+_RARE = 0.5
 
 
 class Interval(NamedTuple):
-    """An estimate and its interval of 95 %, from so many captures."""
+    """An estimate and its interval of 95 %."""
 
     value: float
     low: float
     high: float
-    captures: int
-    widened: bool = False  # to what captures that were not met could change
+    captures: int  # that it rests on
+    widened: bool = False  # by captures that were not met, see `recall_interval`
 
 
 class Table(NamedTuple):
     """Hits per capture and condition, K captures x C conditions."""
 
     right: np.ndarray  # [K, C], sum of the hits of judged windows over all draws
-    judged: np.ndarray  # [K, C], how many they are
+    judged: np.ndarray  # [K, C], how many hits that are
 
 
-def table(hits, conditions, captures, classes):
-    """Sums hits `[D, N]` (NaN: not judged) by capture and condition: `Table`.
+def sum_hits(
+    hits: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    classes: Sequence[int] | np.ndarray,
+) -> Table:
+    """Sums hits by capture and condition.
 
     Args:
-      hits: `[D, N]`, of windows or of (condition, capture) pairs.
+      hits: `[D, N]`, of windows or of (condition, capture) pairs; NaN: not judged.
       conditions: `[N]` int.
       captures: `[N]` int.
       classes: `[C]`, the conditions whose recalls are averaged.
@@ -46,100 +57,101 @@ def table(hits, conditions, captures, classes):
     judged = np.isfinite(hits)
     count, right = judged.sum(0), np.where(judged, hits, 0.0).sum(0)
     names, row = np.unique(captures, return_inverse=True)
-    of = (conditions[:, None] == np.asarray(classes)[None]).astype(float)  # [N, C]
-    out = np.zeros((2, len(names), len(classes)))
-    np.add.at(out[0], row.reshape(-1), right[:, None] * of)
-    np.add.at(out[1], row.reshape(-1), count[:, None] * of)
-    kept = out[1].any(1)
-    return Table(out[0][kept], out[1][kept])
+    is_class = (conditions[:, None] == np.asarray(classes)[None]).astype(float)
+    sums = np.zeros((2, len(names), len(classes)))
+    np.add.at(sums[0], row.reshape(-1), right[:, None] * is_class)
+    np.add.at(sums[1], row.reshape(-1), count[:, None] * is_class)
+    kept = sums[1].any(1)
+    return Table(sums[0][kept], sums[1][kept])
 
 
-def recall(counts):
-    """The mean over conditions of the recall of each, from a `Table`; NaN for none."""
-    return float(_means(counts.right.sum(0)[None], counts.judged.sum(0)[None])[0])
+def mean_recall(table: Table) -> float:
+    """The mean over conditions of the recall of each; NaN where nothing was judged."""
+    return float(_means(table.right.sum(0)[None], table.judged.sum(0)[None])[0])
 
 
-def interval(counts, *, seed=0, level=0.95):
+def recall_interval(table: Table, *, seed: int = 0, level: float = 0.95) -> Interval:
     """The mean recall over conditions with its interval over captures.
 
-    Captures are drawn again whole, within strata of captures that hold the same
+    Whole captures are drawn again, within strata of captures that hold the same
     conditions: n - 1 of the n captures of a stratum, weighted n / (n - 1), which makes
     the variance unbiased down to n = 2 (Rao and Wu, 1988). The half width is the
-    deviation of the replicates times the quantile of Student's t with captures less
-    strata degrees of freedom; percentiles of the replicates cover too little below some
-    twenty captures. A stratum of one capture cannot be drawn again: such captures form
-    one stratum together.
+    deviation of the replicates times the quantile of Student's t, with as many degrees
+    of freedom as captures minus strata. (Percentiles of the replicates give too narrow
+    intervals below some twenty captures.) A stratum of one capture cannot be drawn
+    again: such captures form one stratum together.
 
-    Where less than half a capture in all is wrong (or right) about a condition, the
-    variance says little: one that fails was just not met yet. Then the half width is at
-    least that of Clopper and Pearson where none of so many captures fails, and the
-    interval says `widened`.
+    Where in all less than half a capture is wrong (or right) about a condition, the
+    variance says little: a capture that fails may only not have been met yet. Then the
+    half width is at least that of Clopper and Pearson where none of so many captures
+    fails, and the interval is `widened`.
 
-    The examples' captures are held fixed: the interval speaks of captures to be
-    recognised.
+    The captures of the examples are held fixed: the interval is about new captures to
+    be recognised.
 
     Args:
-      counts: a `Table`.
+      table: of the hits.
       seed: of the bootstrap.
       level: of confidence.
     """
-    value, captures = recall(counts), len(counts.right)
+    value, captures = mean_recall(table), len(table.right)
     if captures < 2 or not np.isfinite(value):
         return Interval(value, 0.0, 1.0, captures)
-    half = _half_width([counts], seed, level)
-    mean = _each(counts.right, counts.judged)
-    rare = min(np.nansum(mean), np.nansum(1 - mean))
+    half = _half_width([table], seed, level)
+    shares = _shares(table.right, table.judged)
+    rare = min(np.nansum(shares), np.nansum(1 - shares))
     half, widened = _widened(half, rare, captures, level)
     low, high = max(0.0, value - half), min(1.0, value + half)
     return Interval(value, low, high, captures, widened)
 
 
-def difference(first, second, *, seed=0, level=0.95):
-    """Recall of `first` less that of `second`, on the same captures drawn together.
+def recall_difference(
+    first: Table, second: Table, *, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Recall of `first` minus that of `second`, with captures drawn for both together.
 
     Args:
-      first: `Table` of one method.
-      second: `Table` of another on the same windows and draws.
+      first: of one method.
+      second: of another method on the same windows and draws.
+      seed, level: see `recall_interval`.
     """
-    value, captures = recall(first) - recall(second), len(first.right)
+    value, captures = mean_recall(first) - mean_recall(second), len(first.right)
     if captures < 2 or not np.isfinite(value):
         return Interval(value, -1.0, 1.0, captures)
     half = _half_width([first, second], seed, level)
-    apart = _each(first.right - second.right, first.judged)
+    apart = _shares(first.right - second.right, first.judged)
     half, widened = _widened(half, np.nansum(np.abs(apart)), captures, level)
     low, high = max(-1.0, value - half), min(1.0, value + half)
     return Interval(value, low, high, captures, widened)
 
 
-def _each(right, judged):
+def _shares(right, judged):
     """`[K, C]` share of the judged; NaN where a capture does not hold a condition."""
     return np.divide(right, judged, out=np.full(right.shape, np.nan), where=judged > 0)
 
 
 def _widened(half, rare, captures, level):
-    """The half width, and whether it is that of captures that were not met.
+    """The half width, and whether it was widened for captures that were not met.
 
     Args:
       half: the half width from the captures that were met.
-      rare: in how many captures in all the rarer thing happens.
+      rare: in how many captures in all the rarer outcome happens.
       captures: how many there are.
       level: of confidence.
     """
     # The largest share of captures that may fail where none of so many does.
     unmet = 1 - ((1 - level) / 2) ** (1 / captures)
-    widened = bool(rare < 0.5 and unmet > half)
+    widened = bool(rare < _RARE and unmet > half)
     return (unmet if widened else half), widened
 
 
 def _half_width(tables, seed, level):
-    """Half the interval of the first table's recall, less that of the second if any."""
+    """Half the interval of a table's recall, or of the difference of two tables'."""
     from scipy import special  # slow to import, and training starts without it
 
     stratum = _strata(tables[0].judged > 0)
     weights = _weights(stratum, np.random.default_rng(seed))  # [R, K]
-    drawn = [
-        _means(weights @ counts.right, weights @ counts.judged) for counts in tables
-    ]
+    drawn = [_means(weights @ table.right, weights @ table.judged) for table in tables]
     replicates = drawn[0] - drawn[1] if len(drawn) == 2 else drawn[0]
     freedom = max(1, len(stratum) - len(np.unique(stratum)))
     return float(special.stdtrit(freedom, 0.5 + level / 2) * np.nanstd(replicates))
@@ -147,13 +159,13 @@ def _half_width(tables, seed, level):
 
 def _weights(stratum, rng):
     """`[REPLICATES, K]`, how often each capture counts."""
-    out = np.empty((REPLICATES, len(stratum)))
+    weights = np.empty((REPLICATES, len(stratum)))
     for s in np.unique(stratum):
         rows = np.flatnonzero(stratum == s)
         n = len(rows)
         drawn = rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), size=REPLICATES)
-        out[:, rows] = drawn * (n / max(n - 1, 1))
-    return out
+        weights[:, rows] = drawn * (n / max(n - 1, 1))
+    return weights
 
 
 def _strata(holds):
@@ -165,15 +177,14 @@ def _strata(holds):
 
 def _means(right, judged):
     """`[R]` means over judged conditions of their recalls, from sums `[R, C]`."""
-    each = np.divide(right, judged, out=np.zeros(right.shape), where=judged > 0)
-    known = (judged > 0).sum(-1)
-    return np.divide(
-        each.sum(-1), known, out=np.full(len(each), np.nan), where=known > 0
-    )
+    recalls = np.divide(right, judged, out=np.zeros(right.shape), where=judged > 0)
+    count = (judged > 0).sum(-1)
+    nothing = np.full(len(recalls), np.nan)
+    return np.divide(recalls.sum(-1), count, out=nothing, where=count > 0)
 
 
 class Clustered(NamedTuple):
-    """A mean, or a mean difference, and what its clusters say of it."""
+    """A mean, or a mean difference, with its interval over clusters."""
 
     value: float
     low: float  # of the interval
@@ -183,16 +194,26 @@ class Clustered(NamedTuple):
     freedom: int
 
 
-def clustered(values, weights, ways, *, level=0.95):
+def clustered_mean(
+    values: np.ndarray,
+    weights: np.ndarray,
+    ways: Sequence[np.ndarray],
+    *,
+    level: float = 0.95,
+) -> Clustered:
     """A weighted mean with its interval over several crossed ways of clustering.
 
-    What lies in one condition, in one capture or in one repeat varies together. With
-    e_n = w_n (x_n - mean), and V_S the sum over the clusters of S (cells of one or more
-    ways crossed) of the squared sum of e, times G / (G - 1) for G clusters, the
-    variance is that of Cameron, Gelbach and Miller (2011), sum over S of (-1)^(|S| + 1)
-    V_S, but never below that of any single way, for it is a difference. This is the
-    limit of drawing whole clusters again for ever. Student's t has G - 1 degrees of
-    freedom of the way that varies most.
+    Values of one condition, of one capture or of one repeat vary together. The variance
+    is that of Cameron, Gelbach and Miller (2011):
+
+      variance = sum over S of (-1)^(|S| + 1) V_S
+      V_S = G / (G - 1) * sum over the G clusters of S of (sum of e_n)^2
+      e_n = w_n (x_n - mean)
+
+    where S is a set of one or more ways and its clusters are the cells of these ways
+    crossed. It is taken as at least the V_S of each single way, since the sum can come
+    out too small or negative. It is the limit of drawing whole clusters again without
+    end. Student's t has G - 1 degrees of freedom of the way with the largest V_S.
 
     Args:
       values: `[N]`, paired differences or scores.
@@ -200,8 +221,8 @@ def clustered(values, weights, ways, *, level=0.95):
       ways: list of `[N]` int, the cluster of each value in each way.
       level: of confidence.
     Returns:
-      `Clustered`. Where a way has fewer than `LEAST_CLUSTERS` clusters nothing can be
-      said: the interval is infinite and p is 1. Where all values are 0, p is 1.
+      `Clustered`. Where a way has fewer than `LEAST_CLUSTERS` clusters the interval is
+      infinite and p is 1. Where all values are 0, p is 1.
     """
     from scipy import special
 
@@ -216,32 +237,42 @@ def clustered(values, weights, ways, *, level=0.95):
     apart = weights * (values - value)
     total, single = 0.0, []
     for size in range(1, len(ways) + 1):
-        for some in itertools.combinations(ways, size):
-            variance = _between(apart, some)
+        for crossed in itertools.combinations(ways, size):
+            variance = _between(apart, crossed)
             total += variance if size % 2 else -variance
             single += [variance] * (size == 1)
     deviation = float(np.sqrt(max(total, *single)))
     freedom = count[int(np.argmax(single))] - 1
     half = float(special.stdtrit(freedom, 0.5 + level / 2)) * deviation
-    # Differences of rounding alone are none.
-    none = abs(value) <= 1e-12 * max(float(np.abs(values).max()), 1.0)
-    t = 0.0 if none else abs(value) / deviation if deviation > 0 else np.inf
+    if abs(value) <= _ROUNDING * max(float(np.abs(values).max()), 1.0):
+        t = 0.0
+    else:
+        t = abs(value) / deviation if deviation > 0 else np.inf
     p_value = 2 * float(special.stdtr(freedom, -t))
     return Clustered(value, value - half, value + half, p_value, deviation, freedom)
 
 
-def holm(p_values):
-    """p-values that hold for all of them together (Holm, 1979), in the same order."""
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """p-values corrected for testing all of them (Holm, 1979), in the same order."""
     p = np.asarray(p_values, float)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    out = np.empty(len(p))
-    out[order] = np.minimum(stepped, 1.0)
-    return out
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
 
 
-def least_difference(deviation, freedom, *, level=0.95, power=0.8):
-    """The true difference that a test of this deviation finds with such a chance."""
+def least_difference(
+    deviation: float, freedom: int, *, level: float = 0.95, power: float = 0.8
+) -> float:
+    """The true difference that a test finds with probability `power`.
+
+    Args:
+      deviation: of the estimate, see `Clustered`.
+      freedom: its degrees of freedom.
+      level: of confidence of the test.
+      power: that probability.
+    """
     from scipy import special
 
     t = special.stdtrit(freedom, 0.5 + level / 2) + special.stdtrit(freedom, power)
@@ -249,7 +280,7 @@ def least_difference(deviation, freedom, *, level=0.95, power=0.8):
 
 
 def _between(apart, ways):
-    """Variance of a sum between the cells of some ways crossed."""
+    """V_S of `clustered_mean`: `ways` are crossed."""
     _, cell = np.unique(np.stack(ways), axis=1, return_inverse=True)
     sums = np.bincount(cell.reshape(-1), apart)
     return float((sums**2).sum() * len(sums) / max(len(sums) - 1, 1))

@@ -15,6 +15,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from siamjax import files
+from siamjax.evaluation import pairwise
 from siamjax.reports import camera, colours, drawing, events
 
 # The name of this run in TensorBoard, and of its folder in that of the training run.
@@ -71,7 +72,7 @@ def _trace(traced):
         yield int(traced.steps[i]), _image("embedding", picture)
     head = traced.about["head"]
     for step, points in zip(traced.steps.tolist(), traced.points):
-        gaps = np.linalg.norm(points[:, None] - points, axis=-1)
+        gaps = pairwise.distances(points, points)
         yield step, histogram_pb(f"{head}/coordinates", points)
         yield step, histogram_pb(f"{head}/distances", gaps)
 

@@ -31,10 +31,10 @@ def judged(splits: Splits, draws: int) -> Judged:
     names = splits.conditions[: splits.known] + splits.novel_valid
     windows, library = splits.judged(VALID, names)
     condition, session = windows.condition, windows.session
-    able, several = [], len(one_shot.present(condition)) > 1
+    able, several = [], len(one_shot.shown_conditions(condition)) > 1
     if several:
         nowhere = np.zeros((len(condition), 1))
-        result = one_shot.one_shot(
+        result = one_shot.recognise(
             nowhere, condition, session, draws=draws, library=library
         )
         judged = result.classes[np.isfinite(result.recall)]
@@ -104,7 +104,7 @@ def validator(splits, parts, config, embed_windows, judge: Judged):
         finite.check_points(points)
         scores = {}
         for head in parts.losses:
-            result = one_shot.one_shot(
+            result = one_shot.recognise(
                 points[head],
                 windows.condition,
                 windows.session,

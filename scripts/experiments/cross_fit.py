@@ -80,7 +80,7 @@ def by_condition(table):
 
 
 def less(first, second, tied=TIED):
-    """`statistics.difference`, where a condition that `second` masters counts as equal.
+    """`statistics.recall_difference` where conditions that `second` masters are equal.
 
     Args:
       first: `Table` of one method.
@@ -89,7 +89,7 @@ def less(first, second, tied=TIED):
     """
     mastered = by_condition(second) >= tied
     right = np.where(mastered[None], second.right, first.right)
-    return statistics.difference(first._replace(right=right), second)
+    return statistics.recall_difference(first._replace(right=right), second)
 
 
 def settled(right, times_s, stays):

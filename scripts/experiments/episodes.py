@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.checks import require
+from siamjax.evaluation import pairwise
 from siamjax.evaluation.statistics import Interval, Table
 
 REPLICATES = 2000
@@ -70,16 +71,14 @@ def distances(queries, examples):
     """`[Q, S]` squared Euclidean distances of points `[Q, E]` and `[S, E]`."""
     queries, examples = np.asarray(queries, float), np.asarray(examples, float)
     centre = examples.mean(0)
-    queries, examples = queries - centre, examples - centre
-    squares = (queries**2).sum(-1)[:, None] + (examples**2).sum(-1)[None]
-    return np.maximum(squares - 2 * queries @ examples.T, 0.0)
+    return pairwise.fast_squared(queries - centre, examples - centre)
 
 
 def table(found, queries, captures, conditions):
     """Sums of hits `[D, Q]` as `statistics.Table` over all captures and conditions.
 
-    Unlike `statistics.table` it has a row for every capture, so that tables of several
-    choices of conditions can be added up.
+    Unlike `statistics.sum_hits` it has a row for every capture, so that tables of
+    several choices of conditions can be added up.
 
     Args:
       found: hits.
