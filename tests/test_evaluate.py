@@ -56,7 +56,7 @@ def trained(sessions, tmp_path_factory):
     config = small_data.config(folder / "data", steps=4)
     config.trace_frames = 0
     loop.train(from_dict(config), folder / "run")
-    evaluate.evaluate(folder / "run")
+    evaluate.evaluate_run(folder / "run")
     return config, folder / "run", folder / "data"
 
 
@@ -89,7 +89,7 @@ def test_no_test_capture_was_trained_on_after_captures_were_added(
     write(folder, [*more, *sessions])
     dealt_anew = open_splits(from_dict(config).data).captures
     assert any(dealt_anew[n].role == TEST != c.role for n, c in used.items())
-    found = evaluate.evaluate(workdir)
+    found = evaluate.evaluate_run(workdir)
     names = judged(workdir)
     assert {n for n, c in used.items() if c.role == TEST} < names
     assert names == {n for n in names if n not in used or used[n].role == TEST}
@@ -159,7 +159,7 @@ def test_another_data_set_judges_a_run_in_a_folder_of_its_own(
     ]
     rare = others[2]._replace(name="rare", labels=(Label("rare", 30.0, np.inf),))
     write(tmp_path / "site", [copy._replace(name="copy"), *others[3:], rare])
-    found = evaluate.evaluate(workdir, str(tmp_path / "site"))
+    found = evaluate.evaluate_run(workdir, str(tmp_path / "site"))
     assert {p.name: p.read_bytes() for p in workdir.iterdir() if p.is_file()} == before
     (folder,) = (workdir / "evaluations").iterdir()
     assert folder.name == f"site-{found['data']['sha256'][:8]}"
@@ -182,14 +182,14 @@ def test_data_that_cannot_judge_a_run_is_refused_in_a_line(
     used = runs.open_run(workdir).trained.captures
     write(tmp_path / "known", [s for s in sessions if used[s.name].role == "train"])
     with pytest.raises(SiamjaxError, match="has no capture to judge"):
-        evaluate.evaluate(workdir, str(tmp_path / "known"))
+        evaluate.evaluate_run(workdir, str(tmp_path / "known"))
     series = prepared.series(np.zeros((70, 1)), 10**9)
     counted = DataSet((Session("a", 70.0, (), None, series),), ("rx",), {})
     prepared.write(tmp_path / "counters", counted, {})
     with pytest.raises(
         UsageError, match="holds counters, the run was trained on events"
     ):
-        evaluate.evaluate(workdir, str(tmp_path / "counters"))
+        evaluate.evaluate_run(workdir, str(tmp_path / "counters"))
 
 
 def test_a_run_of_an_older_version_is_judged_as_before(finished, said):

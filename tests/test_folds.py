@@ -95,7 +95,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     with checkpoints.manager(tmp_path) as saved:
         assert saved.meta(checkpoints.LAST)["best"]["step"] == steps
 
-    results = evaluate.evaluate(tmp_path)
+    results = evaluate.evaluate_run(tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
     said = capsys.readouterr().out
     assert "identification of captures out of fold" in said
@@ -132,6 +132,6 @@ def test_folds_that_set_next_to_nothing_aside_identify_too(tmp_path, captures, c
     config = config_of(tmp_path / "prepared", steps=2)
     config.data.update(folds=4, baseline_s=24.0, bins=32)
     folds.train(from_dict(config), tmp_path / "run")
-    evaluate.evaluate(tmp_path / "run")
+    evaluate.evaluate_run(tmp_path / "run")
     assert ("no fold sets a capture" in caplog.text) == (captures == 1)
     identify.identify_captures(tmp_path / "run", [CAPTURE])

@@ -22,7 +22,7 @@ def run(tmp_path):
     config = small_data.config(folder / "prepared")
     config.trace_windows = 40
     loop.train(from_dict(config), folder / "run")
-    evaluate.evaluate(folder / "run")
+    evaluate.evaluate_run(folder / "run")
     return folder / "run"
 
 
@@ -36,7 +36,7 @@ def test_a_finished_run(run, tmp_path):
 
 
 def written(run):
-    visualize.visualize(run, frames=3)
+    visualize.visualize_run(run, frames=3)
     names = {"curves", "confusion", "recall", "traffic", "timelines", "embedding"}
     if json.loads(embedded(run / "report.html"))["mistakes"]:
         names.add("mistakes")
@@ -87,7 +87,7 @@ def following(run, tmp_path):
     early.mkdir()
     for name in ("config.json", "scalars.csv", trace.ABOUT, trace.FILE):
         (early / name).write_bytes((run / name).read_bytes())
-    follower = threading.Thread(target=visualize.follow, args=(early, 0.05))
+    follower = threading.Thread(target=visualize.follow_run, args=(early, 0.05))
     follower.start()
     for _ in range(200):
         follower.join(0.05)

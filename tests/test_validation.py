@@ -127,7 +127,7 @@ def test_next_to_no_captures_train_evaluate_and_identify(
     else:
         assert "validation judges nothing" in caplog.text
         assert best["step"] == 2 and "valid/" not in lines
-    evaluate.evaluate(tmp_path / "run")
+    evaluate.evaluate_run(tmp_path / "run")
     known = {NORMAL} if not captures else {NORMAL, "blocked", "overload"}
     examples = (tmp_path / "run" / "examples.csv").read_text().splitlines()[1:]
     assert {line.split(",")[0] for line in examples} == known

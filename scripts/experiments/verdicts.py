@@ -39,7 +39,7 @@ def judged(config, fold, folder):
     config.data.valid_fold = (fold + 1) % config.data.folds
     if not (workdir / results.FILE).exists():
         loop.train(from_dict(config), workdir)
-        evaluate.evaluate(workdir)
+        evaluate.evaluate_run(workdir)
     found = files.read_json(workdir / results.FILE, f"remove {workdir}")
     return [tally.Row(**row) for row in found["identification"]["captures"]]
 

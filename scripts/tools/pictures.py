@@ -29,7 +29,7 @@ _BOOKMARK = """
 
 def main(workdir, docs):
     workdir, docs = pathlib.Path(workdir), pathlib.Path(docs)
-    visualize.visualize(workdir)
+    visualize.visualize_run(workdir)
     shutil.copy(workdir / "embedding.png", docs / "embedding.png")
     shutil.copy(workdir / "film" / "film.gif", docs / "film.gif")
     with _chromium() as browser:

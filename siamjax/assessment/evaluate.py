@@ -24,7 +24,7 @@ ONSET_WITHIN_S = 8.0
 EVALUATIONS = "evaluations"
 
 
-def evaluate(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
+def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     """Judges the best checkpoint of a run on captures that it was not trained on.
 
     Writes results.json and its tables as CSV, the projector's files and embedding.png,

@@ -25,7 +25,7 @@ NAME = 28
 _LOG = logging.getLogger(__name__)
 
 
-def visualize(workdir, *, frames=300):
+def visualize_run(workdir, *, frames=300):
     """Writes report.html, figures/ (PNG and SVG) and the film of a run.
 
     Args:
@@ -65,7 +65,7 @@ def visualize(workdir, *, frames=300):
             print(path)
 
 
-def follow(workdir, every_s=3.0):
+def follow_run(workdir, every_s=3.0):
     """Writes report.html anew as training goes on, until its evaluation is there.
 
     Raises:

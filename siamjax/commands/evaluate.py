@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     from siamjax.assessment import evaluate
 
-    evaluate.evaluate(_WORKDIR.value, _DATA.value)
+    evaluate.evaluate_run(_WORKDIR.value, _DATA.value)
 
 
 def run() -> None:

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     from siamjax.training import folds
 
     folds.train(config, _WORKDIR.value)
-    evaluate.evaluate(_WORKDIR.value)
+    evaluate.evaluate_run(_WORKDIR.value)
 
 
 def run() -> None:

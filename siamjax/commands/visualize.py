@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> None:
     from siamjax.assessment import visualize
 
     if _FOLLOW.value:
-        visualize.follow(_WORKDIR.value)
-    visualize.visualize(_WORKDIR.value, frames=_FRAMES.value)
+        visualize.follow_run(_WORKDIR.value)
+    visualize.visualize_run(_WORKDIR.value, frames=_FRAMES.value)
 
 
 def run() -> None:
