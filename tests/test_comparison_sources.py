@@ -62,7 +62,7 @@ def test_recordings_of_aeon_are_stretched_to_the_longest(tmp_path, monkeypatch):
         return [np.array(row) for row in rows], ["a", "b"]
 
     fake = types.SimpleNamespace(load_classification=load)
-    monkeypatch.setattr(sources.baselines, "library", lambda _: fake)
+    monkeypatch.setattr(sources.baselines, "import_bench", lambda _: fake)
     prepared.write(tmp_path / "two", sources.aeon("Two"), {})
     got = prepared.read(tmp_path / "two")
     names = ["train_0000", "train_0001", "test_0000", "test_0001"]

@@ -130,9 +130,15 @@ def recalls(run, splits, folder) -> dict[str, Any]:
     simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
     draw(folder, run, splits, windows, points, library)
     return results.build_results(
-        heads, simple, windows.condition, windows.session, splits.conditions,
-        groups(splits), draws=run.config.draws, seed=0, library=library,
-    )  # fmt: skip
+        heads,
+        simple,
+        windows.condition,
+        windows.session,
+        names=splits.conditions,
+        groups=groups(splits),
+        draws=run.config.draws,
+        library=library,
+    )
 
 
 def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
