@@ -28,7 +28,7 @@ def traced(steps=(0, 10, 90), dim=3):
 
 
 def test_frames_pass_through_the_trace_and_never_overshoot():
-    shown = film.frames(traced(), 41 + film.STILL)
+    shown = film.make_frames(traced(), 41 + film.STILL)
     np.testing.assert_allclose(shown.points[0], traced().points[0], atol=1e-6)
     np.testing.assert_allclose(shown.points[20], traced().points[1], atol=1e-6)
     np.testing.assert_allclose(shown.points[40], traced().points[2], atol=1e-6)
@@ -41,14 +41,14 @@ def test_frames_pass_through_the_trace_and_never_overshoot():
 @pytest.mark.parametrize("count", [1, 2, 30, 31, 100])
 @pytest.mark.parametrize("steps", [(0,), (0, 5), (0, 1, 2, 9)])
 def test_any_number_of_frames_ends_at_the_end(count, steps):
-    shown = film.frames(traced(steps), count)
+    shown = film.make_frames(traced(steps), count)
     assert len(shown.steps) == len(shown.points) == count
     assert shown.steps[-1] == steps[-1]
 
 
 def test_points_of_more_dimensions_turn_as_one():
     trace = traced(dim=8)
-    shown = film.frames(trace, 40).points[-1]
+    shown = film.make_frames(trace, 40).points[-1]
     want = np.linalg.norm(trace.points[-1][:3, None] - trace.points[-1][:3], axis=-1)
     got = np.linalg.norm(shown[:3, None] - shown[:3], axis=-1)
     np.testing.assert_allclose(got, want, atol=1e-5)
@@ -71,7 +71,7 @@ def decoded(path):
 
 
 def test_film_and_gif(tmp_path):
-    mp4, gif = film.write(tmp_path / "new", traced(), SCALARS, count=12)
+    mp4, gif = film.write_film(tmp_path / "new", traced(), SCALARS, count=12)
     with Image.open(gif) as moving:
         assert moving.n_frames == 5 and moving.size == (640, 360)
         moving.seek(4)
@@ -90,10 +90,10 @@ def test_film_and_gif(tmp_path):
 
 def test_no_frame_is_a_clear_line(tmp_path):
     with pytest.raises(UsageError, match="needs frames, not 0"):
-        film.write(tmp_path, traced(), {}, count=0)
+        film.write_film(tmp_path, traced(), {}, count=0)
 
 
 def test_without_ffmpeg_there_is_a_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(SiamjaxError, match="pip install imageio-ffmpeg"):
-        film.write(tmp_path, traced(), {}, count=1)
+        film.write_film(tmp_path, traced(), {}, count=1)

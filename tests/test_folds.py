@@ -100,13 +100,13 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     said = capsys.readouterr().out
     assert "identification of captures out of fold" in said
     counts = results["out_of_fold"]["identification"]
-    assert visualize.gather(tmp_path)["out_of_fold"] == counts
+    assert visualize.gather_data(tmp_path)["out_of_fold"] == counts
     # Each fault is new in one fold, with all its captures, and known in the other.
     assert counts["unseen"]["captures"] == 16 and counts["known"]["captures"] == 8
     assert counts["normal"]["captures"] == 4
 
     opened = out_of_fold.open_folds(run)
-    places = out_of_fold.default_examples(opened, run, splits).places
+    places = out_of_fold.choose_examples(opened, run, splits).places
     assert {place.condition for place in places} == set(splits.conditions)
     for place in places:
         unseen_by = [

@@ -57,7 +57,7 @@ def embedded(page):
 
 def what_the_page_says(run):
     """As the run's own files."""
-    data = visualize.gather(run)
+    data = visualize.gather_data(run)
     results = json.loads((run / "results.json").read_text())
     assert data["results"] == results
     right = {
@@ -73,7 +73,7 @@ def what_the_page_says(run):
 
 
 def what_is_traced(run):
-    got = trace.read(run)
+    got = trace.read_trace(run)
     assert got.steps[0] == 0 and got.steps[-1] == 8
     assert set(got.about["roles"]) == {"train", "valid", "test"}
     roles = zip(got.about["conditions"], got.about["roles"])
@@ -103,9 +103,9 @@ def following(run, tmp_path):
 def test_columns_of_a_picture_are_those_that_deviate():
     z = np.zeros((2, 4, 20))
     z[0, :, 7], z[1, 0, 3], z[1, :, 5] = -2.0, 0.6, 0.1
-    assert pictures.deviant(z) == [3, 5, 7]
-    assert pictures.deviant(np.zeros((1, 4, 20))) == [0, 1, 2]
-    assert len(pictures.deviant(np.ones((1, 4, 20)))) == pictures.COLUMNS
+    assert pictures.deviating_columns(z) == [3, 5, 7]
+    assert pictures.deviating_columns(np.zeros((1, 4, 20))) == [0, 1, 2]
+    assert len(pictures.deviating_columns(np.ones((1, 4, 20)))) == pictures.COLUMNS
 
 
 def test_worst_mistakes_come_first_and_few_of_a_kind():
@@ -116,10 +116,10 @@ def test_worst_mistakes_come_first_and_few_of_a_kind():
         ]
     )  # fmt: skip
     names = ["a", "a", "a", "b", "new", "new", "a", "a"]
-    found = pictures.wrong(gap, names, ["a", "b"], unknown=1.0)
+    found = pictures.find_mistakes(gap, names, ["a", "b"], unknown=1.0)
     assert found == [(3, "unknown"), (1, "b"), (6, "b"), (7, "b"), (4, "b"), (2, "b")]
     sessions = [0, 1, 1, 2, 3, 3, 1, 4]
-    assert pictures.worst(found, names, sessions) == [
+    assert pictures.choose_mistakes(found, names, sessions) == [
         (3, "unknown", [3]), (1, "b", [1, 6, 7, 2]), (7, "b", [1, 6, 7, 2]),
         (4, "b", [4]),
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def damaged_files_are_a_line(run, tmp_path):
                 data = (run / other).read_bytes() if other != name else content
                 (folder / other).write_bytes(data)
             with pytest.raises(SiamjaxError) as raised:
-                visualize.gather(folder)
+                visualize.gather_data(folder)
             # Rows that a kill cut are not used; then the run itself is opened.
             cut = (name == "scalars.csv" and b"\n" not in content) or (
                 name == trace.FILE and len(content) < 100
@@ -147,4 +147,4 @@ def damaged_files_are_a_line(run, tmp_path):
 
 def test_no_run_is_a_clear_line(tmp_path):
     with pytest.raises(SiamjaxError, match="holds no run"):
-        visualize.gather(tmp_path)
+        visualize.gather_data(tmp_path)

@@ -53,7 +53,7 @@ def traced(windows=60, steps=6):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
-    with scalars.writer(folder, 0) as write:
+    with scalars.open_writer(folder, 0) as write:
         for step in range(1, 20):
             values = {"loss": 1 / step, "view/loss": np.nan, "view/active_share": 0.3}
             recall = {"valid/known": 0.995, "valid/novel": 0.98 + step / 2000}
@@ -83,7 +83,7 @@ def data(tmp_path_factory):
         rows=[0, 1, 2],
     )
     other = dict(window, condition="normal")
-    judged["identification"] = tally.count(
+    judged["identification"] = tally.count_rows(
         [
             tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True),
             tally.Row("b", "blocked", tally.KNOWN, "normal", None, False),
@@ -97,7 +97,7 @@ def data(tmp_path_factory):
     return dict(
         title=HOSTILE[1],
         trace=page.trace_data(traced()),
-        curves=scalars.read(folder),
+        curves=scalars.read_scalars(folder),
         results=judged,
         out_of_fold=judged["identification"],
         results_text=results.format_results(judged),

@@ -22,7 +22,7 @@ NAMES = ["normal", "normal", "blocked", "capacity_limit", "delay", "normal", "de
 
 def write(folder, points, **more):
     n = len(points)
-    projector.write(
+    projector.write_projector(
         folder, points, conditions=NAMES[:n], captures=["a.pcap"] * n,
         times=4.0 * np.arange(n), **more,
     )  # fmt: skip
@@ -66,7 +66,7 @@ def test_each_point_has_the_colour_of_its_condition(tmp_path):
     tile = found.sprite.single_image_dim[0]
     sheet = Image.open(tmp_path / found.sprite.image_path)
     assert sheet.width == sheet.height  # else TensorBoard takes wrong tiles
-    across, of = sheet.width // tile, colours.of(NAMES)
+    across, of = sheet.width // tile, colours.assign_colours(NAMES)
     for i, name in enumerate(NAMES):
         middle = (i % across * tile + tile // 2, i // across * tile + tile // 2)
         assert sheet.getpixel(middle) == (*ImageColor.getrgb(of[name]), 255)
@@ -79,7 +79,7 @@ def test_tiles_shrink_and_end_where_tensorboard_does(tmp_path, monkeypatch):
     assert projector.sprite(tmp_path / "s.png", ["normal"] * 10) == 16
     assert projector.sprite(tmp_path / "s.png", ["normal"] * 37) == 0
     folder = tmp_path / "many"
-    projector.write(
+    projector.write_projector(
         folder, np.ones((37, 2)), conditions=["a"] * 37, captures=["a"] * 37,
         times=np.ones(37),
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_three_dimensions_have_their_true_axes(tmp_path):
 
 def test_hostile_names_stay_in_their_field(tmp_path):
     names = ["a\tb\nc", "", "<script>alert(1)</script>", "\u202e\x00x", "é " * 300]
-    projector.write(
+    projector.write_projector(
         tmp_path, np.ones((5, 2)), conditions=names, captures=names, times=range(5)
     )
     rows = metadata(tmp_path)
@@ -130,7 +130,7 @@ def near(picture, colour):
 def test_a_browser_shows_the_points_in_their_colours(chromium, tmp_path):
     names = ["normal", "blocked", "capacity_limit"] * 20
     points = np.random.default_rng(0).uniform(size=(60, 3))
-    projector.write(
+    projector.write_projector(
         tmp_path / "projector" / "view",
         points,
         conditions=names,

@@ -22,11 +22,11 @@ NAMES = ["normal", "blocked", "delay"] * 2
 
 def some_film(folder):
     about = dict(head="view", dim=3, conditions=NAMES, novel=["delay"])
-    film.write(folder, Trace(about, np.array([0]), POINTS[None]), {}, count=1)
+    film.write_film(folder, Trace(about, np.array([0]), POINTS[None]), {}, count=1)
 
 
 def some_projector(folder):
-    projector.write(
+    projector.write_projector(
         folder, POINTS, conditions=NAMES, captures=NAMES, times=np.arange(6.0)
     )
 
@@ -41,8 +41,8 @@ def some_examples(folder):
 
 
 WRITERS = {
-    "cube.png": lambda folder: plots.cube(folder / "cube.png", POINTS, NAMES),
-    "cube.svg": lambda folder: plots.cube(folder / "cube.svg", POINTS, NAMES),
+    "cube.png": lambda folder: plots.draw_cube(folder / "cube.png", POINTS, NAMES),
+    "cube.svg": lambda folder: plots.draw_cube(folder / "cube.svg", POINTS, NAMES),
     "report.html": lambda folder: page.write(folder / "report.html", dict(title="x")),
     "tensors.bytes": some_projector,
     "film.mp4": some_film,
@@ -111,11 +111,13 @@ def test_pictures_hold_names_of_any_length(letter, tmp_path):
     part = dict(recall={name: {"known": units}}, chance=0.5)
     found = dict(methods={name: False}, main=name, shots={"1": part})
     for draw in (
-        lambda: plots.cube(path, POINTS[:2], names, novel=[name]),
-        lambda: plots.confusion(path, np.eye(2), names, novel=[name]),
-        lambda: plots.timelines(path, [row], [name]),
-        lambda: plots.traffic(path, [("x", window, [0, 1])], names, clip=3, bin_s=1.0),
-        lambda: plots.recall(path, found),
+        lambda: plots.draw_cube(path, POINTS[:2], names, novel=[name]),
+        lambda: plots.draw_confusion(path, np.eye(2), names, novel=[name]),
+        lambda: plots.draw_timelines(path, [row], [name]),
+        lambda: plots.draw_traffic(
+            path, [("x", window, [0, 1])], names, clip=3, bin_s=1.0
+        ),
+        lambda: plots.draw_recall(path, found),
     ):
         draw()
         assert max(Image.open(path).size) < 2500
@@ -125,7 +127,7 @@ def test_pictures_hold_names_of_any_length(letter, tmp_path):
 def test_any_number_of_captures_makes_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "PIXELS", 1000)
     row = page.timeline("x", [Span(0.0, 9.0, "normal", 0.1, 0.2, "")], None, end_s=9)
-    plots.timelines(tmp_path / "x.png", [row] * 40)
+    plots.draw_timelines(tmp_path / "x.png", [row] * 40)
     with Image.open(tmp_path / "x.png") as picture:
         assert 500 < max(picture.size) < 1200
 
@@ -133,7 +135,7 @@ def test_any_number_of_captures_makes_a_picture(tmp_path, monkeypatch):
 def test_a_warning_stands_beside_its_timeline(tmp_path):
     def drawn(warning):
         row = page.timeline("calm", [], None, end_s=9.0, warning=warning)
-        plots.timelines(tmp_path / "x.svg", [row])
+        plots.draw_timelines(tmp_path / "x.svg", [row])
         return (tmp_path / "x.svg").read_text()
 
     assert drawn("") != drawn("1 truncated") == drawn("1 truncated")

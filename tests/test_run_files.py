@@ -44,7 +44,7 @@ def made(tmp_path_factory):
     """A folder with the files of a run, and what reads each of them."""
     folder, config = tmp_path_factory.mktemp("run"), small_data.config("data")
     loop.same_config(folder, from_dict(config))
-    with scalars.writer(folder, 0) as write, traced(folder, 0) as add:
+    with scalars.open_writer(folder, 0) as write, traced(folder, 0) as add:
         for step in range(1, STEPS + 1):
             write.add(step, {"loss": 1 / step, "valid/known": float("nan")})
             add(step)
@@ -73,7 +73,7 @@ def traced(folder, step):
         roles=["train", "test"],
         novel=["delay"],
     )
-    with trace.writer(folder, step, **about) as write:
+    with trace.open_writer(folder, step, **about) as write:
         yield lambda step: write.append(step, np.full((2, 3), step / 9))
 
 
@@ -92,7 +92,7 @@ def judged(rule):
         draws=3,
     )
     row = tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True)
-    counts = tally.count([row], 8.0)
+    counts = tally.count_rows([row], 8.0)
     return found | dict(
         step=STEPS, version="1", losses={"match": {"margin": 0.4}}, rule=rule,
         identification=counts, out_of_fold=dict(unknown=[0.5], identification=counts),
@@ -116,9 +116,9 @@ def test_a_title_says_what_the_run_is():
         return dict(heads=dict(heads, off=None), data=dict(dir="runs/testbed"))
 
     same = config(match="triplet:mining=hard", view="triplet")
-    assert visualize.title("first", same) == "first: triplet on testbed"
+    assert visualize.make_title("first", same) == "first: triplet on testbed"
     other = config(match="triplet:mining=hard", view="nca")
-    said = visualize.title("first", other)
+    said = visualize.make_title("first", other)
     assert said == "first: match triplet, view nca on testbed"
 
 
@@ -127,18 +127,18 @@ def use(run, name):
     folder, opened = run
     if name == "config.json":
         data = dict(config=run_config.read(folder), curves={})
-        assert visualize.subtitle(data) and visualize.facts(data)
-        assert visualize.title("x", data["config"]).startswith("x: ")
+        assert visualize.make_subtitle(data) and visualize.list_facts(data)
+        assert visualize.make_title("x", data["config"]).startswith("x: ")
         loop.same_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
         found = visualize.read_results(folder)
         if found["shots"]:
             results.format_results(found)
-            visualize.subtitle(dict(results=found, config={"steps": 3}, curves={}))
+            visualize.make_subtitle(dict(results=found, config={"steps": 3}, curves={}))
             page.novel_conditions(dict(results=found))
     elif name == "scalars.csv":
-        scalars.read(folder)
-        scalars.purge(folder / name, 2)
+        scalars.read_scalars(folder)
+        scalars.drop_after(folder / name, 2)
     elif name in (trace.ABOUT, trace.FILE):
         if (seen := visualize.read_trace(folder)) is not None:
             page.trace_data(seen)
@@ -257,8 +257,11 @@ def test_a_run_that_begins_anew_does_not_read_what_it_drops(run):
         (folder / name).write_bytes(b"{")
     with traced(folder, 0) as add:
         add(0)
-    scalars.purge(folder / "scalars.csv", 0)
-    assert trace.read(folder).steps.tolist() == [0] and scalars.read(folder) == {}
+    scalars.drop_after(folder / "scalars.csv", 0)
+    assert (
+        trace.read_trace(folder).steps.tolist() == [0]
+        and scalars.read_scalars(folder) == {}
+    )
 
 
 def test_a_trace_without_its_text_begins_anew_and_says_so(run, caplog):
@@ -266,7 +269,9 @@ def test_a_trace_without_its_text_begins_anew_and_says_so(run, caplog):
     (run[0] / "trace.json").unlink()
     with traced(run[0], 2) as add:
         add(3)
-    assert trace.read(run[0]).steps.tolist() == [3] and "begins anew" in caplog.text
+    assert (
+        trace.read_trace(run[0]).steps.tolist() == [3] and "begins anew" in caplog.text
+    )
 
 
 def test_no_moment_has_records_of_another_text(run, monkeypatch):
@@ -281,7 +286,7 @@ def test_no_moment_has_records_of_another_text(run, monkeypatch):
     monkeypatch.setattr(files, "write_json", killed)
     with pytest.raises(KeyboardInterrupt), traced(folder, 2):
         pass
-    assert trace.read(folder) is None
+    assert trace.read_trace(folder) is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from siamjax.reports import scalars
 
 
 def write(workdir, first, last, *, tag=0.0, killed=False):
-    with scalars.writer(workdir, first) as out:
+    with scalars.open_writer(workdir, first) as out:
         for step in range(first + 1, last + 1):
             out.add(step, {"loss": 1 / step + tag, "valid/known": step / 3 + tag})
         out.flush()
@@ -47,17 +47,17 @@ def test_a_cut_run_has_the_scalars_of_a_quiet_one(tmp_path):
 def test_killed_before_the_first_checkpoint(tmp_path):
     write(tmp_path, 0, 5, tag=7.0, killed=True)
     write(tmp_path, 0, 3)
-    assert scalars.read(tmp_path)["loss"][0] == [1, 2, 3]
+    assert scalars.read_scalars(tmp_path)["loss"][0] == [1, 2, 3]
     got = [value for _, value in tensorboard(tmp_path / scalars.RUN)["loss"]]
     assert got == pytest.approx([1, 1 / 2, 1 / 3])
 
 
 def test_values_come_back_as_they_were(tmp_path):
     values = [0.1, 1e-300, math.inf, math.nan, 3]
-    with scalars.writer(tmp_path, 0) as out:
+    with scalars.open_writer(tmp_path, 0) as out:
         for step, value in enumerate(values):
             out.add(step, {'odd, "name"': value})
-    steps, got = scalars.read(tmp_path)['odd, "name"']
+    steps, got = scalars.read_scalars(tmp_path)['odd, "name"']
     assert steps == [0, 1, 2, 3, 4]
     assert got[:3] == values[:3] and math.isnan(got[3]) and got[4] == 3.0
 
@@ -74,7 +74,7 @@ def test_a_clock_that_was_set_back_brings_no_dropped_step_back(tmp_path, monkeyp
 
 
 def test_every_scalar_is_in_the_file_at_once(tmp_path):
-    with scalars.writer(tmp_path, 0) as out:
+    with scalars.open_writer(tmp_path, 0) as out:
         out.add(1, {"loss": 2.0})
         assert tensorboard(tmp_path / scalars.RUN) == {"loss": [(1, 2.0)]}
 
@@ -86,7 +86,7 @@ def test_a_full_disk_raises_and_does_not_hang(tmp_path, monkeypatch):
 
     before = threading.active_count()
     with pytest.raises(OSError, match="No space left"):
-        with scalars.writer(tmp_path, 0) as out:
+        with scalars.open_writer(tmp_path, 0) as out:
             monkeypatch.setattr(out._event_file._records, "_writer", Full())
             for step in range(100):
                 out.add(step, {"loss": 1.0})
@@ -94,10 +94,10 @@ def test_a_full_disk_raises_and_does_not_hang(tmp_path, monkeypatch):
 
 
 def test_an_error_in_training_keeps_what_was_written(tmp_path):
-    with pytest.raises(RuntimeError), scalars.writer(tmp_path, 0) as out:
+    with pytest.raises(RuntimeError), scalars.open_writer(tmp_path, 0) as out:
         out.add(1, {"loss": 2.0})
         raise RuntimeError
-    assert scalars.read(tmp_path) == {"loss": ([1], [2.0])}
+    assert scalars.read_scalars(tmp_path) == {"loss": ([1], [2.0])}
 
 
 def test_an_older_run_goes_on_where_its_events_are(tmp_path):
@@ -110,4 +110,4 @@ def test_an_older_run_goes_on_where_its_events_are(tmp_path):
 
 
 def test_no_run_has_no_scalars(tmp_path):
-    assert scalars.read(tmp_path / "none") == {}
+    assert scalars.read_scalars(tmp_path / "none") == {}

@@ -22,7 +22,7 @@ def spans(*stretches):
 
 def judge(condition, *stretches, onset_s=50.0):
     label = None if condition == NORMAL else Label(condition, onset_s, 100.0)
-    return tally.judge("a", spans(*stretches), label, EXAMPLES, near_s=8.0)
+    return tally.judge_capture("a", spans(*stretches), label, EXAMPLES, near_s=8.0)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_counts_are_those_of_the_rows():
         judge(NORMAL, (NORMAL, 0)),
         judge(NORMAL, (NORMAL, 0), ("flood", 20), (NORMAL, 30)),
     ]
-    counts = tally.count(rows, 8.0)
+    counts = tally.count_rows(rows, 8.0)
     assert counts["known"] == dict(
         captures=3, named_right=2, right=1, wrong={"blocked": {UNKNOWN: 1}},
         onset_error_s=dict(median=3.0, p90=pytest.approx(16.6)),
@@ -82,7 +82,7 @@ def test_counts_are_those_of_the_rows():
     )  # fmt: skip
     assert counts["normal"] == dict(captures=2, false_alarms=1)
     assert json.loads(json.dumps(counts, allow_nan=False)) == counts
-    assert list(tally.lines(counts)) == [
+    assert list(tally.describe_counts(counts)) == [
         "identification of test captures with the examples and the rule of the run:",
         "  known faults: 2 of 3 captures named right, 1 with the onset within 8 s",
         "    blocked was called unknown (1)",
@@ -96,11 +96,13 @@ def test_counts_are_those_of_the_rows():
 
 
 def test_nothing_to_count_is_said_by_no_line():
-    counts = tally.count([], 8.0)
+    counts = tally.count_rows([], 8.0)
     assert counts["known"]["onset_error_s"] is None
-    assert list(tally.lines(counts)) == []
+    assert list(tally.describe_counts(counts)) == []
 
 
 def test_names_of_strangers_are_shown_without_escapes():
     row = judge("\x1b[2J", (NORMAL, 0), ("blocked", 50))
-    assert not any("\x1b" in line for line in tally.lines(tally.count([row], 8.0)))
+    assert not any(
+        "\x1b" in line for line in tally.describe_counts(tally.count_rows([row], 8.0))
+    )

@@ -161,7 +161,7 @@ def draw(folder, path):
 
     sets = {name: read(folder / f"{name}.jsonl") for name in TITLES}
     sets = {name: found for name, found in sets.items() if found}
-    drawn = drawing.figure(2.6 * len(sets), 4.4)
+    drawn = drawing.make_figure(2.6 * len(sets), 4.4)
     panels = drawn.subplots(2, len(sets), sharey="row", squeeze=False)
     for column, (name, found) in zip(panels.T, sets.items()):
         causes = [c for c in CAUSES if any(row["plant"] == c for row in found)]
@@ -185,7 +185,7 @@ def draw(folder, path):
         fontsize=8.5, bbox_to_anchor=(0.5, 1.05), labelcolor=drawing.INK,
     )  # fmt: skip
     drawn.tight_layout()
-    drawing.as_text(drawn)
+    drawing.disable_formulas(drawn)
     drawn.savefig(path, dpi=160, bbox_inches="tight")
 
 

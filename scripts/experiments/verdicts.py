@@ -29,7 +29,13 @@ def main(argv):
         verdicts = judged(_CONFIG.value, fold, pathlib.Path(_WORKDIR.value))
         print(f"fold {fold}: {len(verdicts)} test captures", flush=True)
         rows += verdicts
-    print("\n".join(tally.lines(tally.count(rows, evaluate.near_s(_CONFIG.value)))))
+    print(
+        "\n".join(
+            tally.describe_counts(
+                tally.count_rows(rows, evaluate.onset_tolerance_s(_CONFIG.value))
+            )
+        )
+    )
 
 
 def judged(config, fold, folder):

@@ -220,14 +220,14 @@ def of_runs(folder):
             if (results := visualize.read_results(run))["shots"]:
                 config = run_config.read(run)
                 data = dict(title="", results=results, config=config, curves={})
-                visualize.subtitle(data)
+                visualize.make_subtitle(data)
                 page.write(run.parent / "report.html", data)
         elif path.name == run_config.FILE:
             run_config.opened(run, run_config.read(run), saved)
         else:  # newer than the results, which are then not read
             os.utime(run / trace.FILE)
-            page.write(run.parent / "report.html", visualize.gather(run))
-            scalars.purge(run / scalars.FILE, 10**6)
+            page.write(run.parent / "report.html", visualize.gather_data(run))
+            scalars.drop_after(run / scalars.FILE, 10**6)
 
     names += [trace.FILE, run_config.FILE]
     return Target("runs", {f"run/{n}": (run / n).read_bytes() for n in names}, read)

@@ -95,7 +95,7 @@ def draw(found, path):
     """The bars of each riddle, all on one scale."""
     from siamjax.reports import drawing
 
-    drawn = drawing.figure(9.6, 3.0)
+    drawn = drawing.make_figure(9.6, 3.0)
     top = 1.12 * max(found[name][bar] for name in found for bar in BARS)
     widths = [len(runs) for runs in RUNS.values()]
     panels = drawn.subplots(1, len(RUNS), width_ratios=widths, sharey=True)
@@ -125,7 +125,7 @@ def draw(found, path):
         labelcolor=drawing.INK,
     )  # fmt: skip
     drawn.tight_layout()
-    drawing.as_text(drawn)
+    drawing.disable_formulas(drawn)
     drawn.savefig(path, dpi=160, bbox_inches="tight")
 
 

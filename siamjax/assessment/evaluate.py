@@ -58,11 +58,11 @@ def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
         folder = evaluation_folder(workdir, data, splits.sha256)
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        chosen, rule, unseen = enrolled(run, splits)
+        chosen, rule, unseen = learn_enrolment(run, splits)
         folder = workdir
         examples.write_places(folder / "examples.csv", chosen)
-    report = recalls(run, splits, folder) if judgeable else results.empty_results()
-    verdicts = identified(run, splits, chosen, rule)
+    report = judge_recall(run, splits, folder) if judgeable else results.empty_results()
+    verdicts = judge_captures(run, splits, chosen, rule)
     report |= dict(
         step=run.step,
         version=run.version,
@@ -70,7 +70,7 @@ def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
             dir=data or run.config.data.dir, sha256=splits.sha256, new=list(splits.new)
         ),
         rule=rule._asdict(),
-        identification=tally.count(verdicts, near_s(run.config)),
+        identification=tally.count_rows(verdicts, onset_tolerance_s(run.config)),
         losses=step.hyper_parameters(run.config),
         **unseen,
     )
@@ -78,18 +78,22 @@ def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
     print(results.format_results(report))
-    for line in tally.lines(report["identification"]):
+    for line in tally.describe_counts(report["identification"]):
         print(line)
     if unseen:
         counts = unseen["out_of_fold"]["identification"]
-        for line in tally.lines(counts, "identification of captures out of fold:"):
+        for line in tally.describe_counts(
+            counts, "identification of captures out of fold:"
+        ):
             print(line)
     if data:
         print(f"\nwritten to {folder}")
     return report
 
 
-def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
+def learn_enrolment(
+    run, splits
+) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
     """Learns and stores the examples and the rule of a run.
 
     Returns:
@@ -99,15 +103,15 @@ def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any
     if not folds.trains_on_all(run.config):
         return *enrol.enrol(run, splits), {}
     opened = out_of_fold.open_folds(run)
-    rule = out_of_fold.rule(opened)
-    chosen = out_of_fold.default_examples(opened, run, splits)
+    rule = out_of_fold.fit_common_rule(opened)
+    chosen = out_of_fold.choose_examples(opened, run, splits)
     enrol.write_enrolment(run, chosen, rule)
     verdicts = [
         row
         for fold in opened
-        for row in identified(fold.run, fold.splits, fold.examples, rule, VALID)
+        for row in judge_captures(fold.run, fold.splits, fold.examples, rule, VALID)
     ]
-    counts = tally.count(verdicts, near_s(run.config))
+    counts = tally.count_rows(verdicts, onset_tolerance_s(run.config))
     thresholds = [fold.unknown for fold in opened]
     return (
         chosen,
@@ -116,7 +120,7 @@ def enrolled(run, splits) -> tuple[examples.Examples, decide.Rule, dict[str, Any
     )
 
 
-def recalls(run, splits, folder) -> dict[str, Any]:
+def judge_recall(run, splits, folder) -> dict[str, Any]:
     """The one-shot tables of a run on its test captures, and the pictures of them."""
     windows, library = splits.judged(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
@@ -128,14 +132,14 @@ def recalls(run, splits, folder) -> dict[str, Any]:
     }
     simple = {name: point(x) for name, point in baselines.BASELINES.items()}
     simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
-    draw(folder, run, splits, windows, points, library)
+    write_pictures(folder, run, splits, windows, points, library)
     return results.build_results(
         heads,
         simple,
         windows.condition,
         windows.session,
         names=splits.conditions,
-        groups=groups(splits),
+        groups=group_conditions(splits),
         draws=run.config.draws,
         library=library,
     )
@@ -149,12 +153,12 @@ def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.
     return workdir / EVALUATIONS / f"{pathlib.Path(data).resolve().name}-{sha256[:8]}"
 
 
-def near_s(config) -> float:
+def onset_tolerance_s(config) -> float:
     """Seconds that an onset may be from the label's: at least a bin."""
     return max(ONSET_WITHIN_S, config.data.bin_s)
 
 
-def groups(splits):
+def group_conditions(splits):
     """`{group: names of conditions}`."""
     return dict(
         known=splits.conditions[: splits.known],
@@ -163,7 +167,7 @@ def groups(splits):
     )
 
 
-def identified(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
+def judge_captures(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
     """`tally.Row`s of the captures of a role that have one fault or none."""
     rows = []
     for i in np.flatnonzero(splits.role == role):
@@ -173,12 +177,12 @@ def identified(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
         label = labels[0] if labels and labels[0].condition != NORMAL else None
         evidence = enrol.session_evidence(run, splits, i, chosen)
         spans = decide.find_spans(evidence, rule)
-        name, near = splits.sessions[i], near_s(run.config)
-        rows.append(tally.judge(name, spans, label, chosen.names, near))
+        name, near = splits.sessions[i], onset_tolerance_s(run.config)
+        rows.append(tally.judge_capture(name, spans, label, chosen.names, near))
     return rows
 
 
-def draw(folder, run, splits, windows, points, library) -> None:
+def write_pictures(folder, run, splits, windows, points, library) -> None:
     """Projector files of each head, and the picture of the view head."""
     names = [splits.conditions[c] for c in windows.condition]
     novel = splits.novel_valid + splits.novel
@@ -187,7 +191,7 @@ def draw(folder, run, splits, windows, points, library) -> None:
             x, windows.condition, windows.session, draws=run.config.draws,
             library=library,
         )  # fmt: skip
-        projector.write(
+        projector.write_projector(
             folder / "projector" / head,
             x,
             conditions=names,
@@ -201,7 +205,7 @@ def draw(folder, run, splits, windows, points, library) -> None:
     if "view" not in points:
         return
     try:
-        plots.cube(
+        plots.draw_cube(
             folder / "embedding.png", points["view"], names, novel=novel,
             title="Windows of test captures, as the view head places them",
         )  # fmt: skip

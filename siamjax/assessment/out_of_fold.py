@@ -78,7 +78,7 @@ def _gaps(run, splits, unseen=True):
     )
 
 
-def rule(opened: list[Fold]) -> decide.Rule:
+def fit_common_rule(opened: list[Fold]) -> decide.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
     return decide.fit_rule(
         [
@@ -94,7 +94,7 @@ def rule(opened: list[Fold]) -> decide.Rule:
     )
 
 
-def default_examples(
+def choose_examples(
     opened: list[Fold], run: runs.Run, splits: Splits
 ) -> examples.Examples:
     """Of each condition the unseen window nearest to all windows of the condition.

@@ -18,7 +18,7 @@ COLUMNS, LEAST = 14, 0.05
 FULL_COLOUR = 3.0
 
 
-def pictures(run, splits, chosen, rule):
+def gather_pictures(run, splits, chosen, rule):
     """Traffic of each condition, and of the worst mistakes beside their examples.
 
     Returns:
@@ -41,11 +41,11 @@ def pictures(run, splits, chosen, rule):
             capture=splits.sessions[windows.session[i]],
             start_s=float(windows.start[i] * run.config.data.bin_s),
             traffic=_bytes(z[i]),
-            rows=deviant(z[i][None]),
+            rows=deviating_columns(z[i][None]),
         )
 
     examples = [
-        dict(place._asdict(), traffic=_bytes(one), rows=deviant(one[None]))
+        dict(place._asdict(), traffic=_bytes(one), rows=deviating_columns(one[None]))
         for place, one in zip(chosen.places, z_examples)
     ]
 
@@ -60,7 +60,7 @@ def pictures(run, splits, chosen, rule):
             example=examples[nearest],
             own=None if best in (None, nearest) else examples[best],
             own_distance=None if best is None else float(gap[i, best]),
-            rows=deviant(np.stack([z[i], *z_examples[beside]])),
+            rows=deviating_columns(np.stack([z[i], *z_examples[beside]])),
             windows=len(alike),
             captures=len(set(windows.session[alike].tolist())),
         )
@@ -71,18 +71,20 @@ def pictures(run, splits, chosen, rule):
             rows = np.flatnonzero(np.array(names) == name)
             among = pairwise.distances(points[rows], points[rows])
             shown.append(window(rows[among.sum(1).argmin()]))
-    found = wrong(gap, names, chosen.names, rule.unknown)
+    found = find_mistakes(gap, names, chosen.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
         clip=FULL_COLOUR,
         bin_s=float(run.config.data.bin_s),
         unknown=float(rule.unknown),
         pictures=shown,
-        mistakes=[mistake(*each) for each in worst(found, names, windows.session)],
+        mistakes=[
+            mistake(*each) for each in choose_mistakes(found, names, windows.session)
+        ],
     )
 
 
-def deviant(z):
+def deviating_columns(z):
     """The columns that deviate most in any of some windows `[N, T, F]`, in order."""
     score = np.abs(z).mean(1).max(0)
     most = np.argsort(-score, kind="stable")[:COLUMNS]
@@ -90,7 +92,7 @@ def deviant(z):
     return sorted(int(f) for f in kept)
 
 
-def wrong(gap, names, of_examples, unknown):
+def find_mistakes(gap, names, of_examples, unknown):
     """`[(window, what it was named)]` of wrong decisions, the most confident first.
 
     A window of a condition with an example is wrong when it is named otherwise, one of
@@ -114,7 +116,7 @@ def wrong(gap, names, of_examples, unknown):
     return [(i, named) for _, i, named in sorted(found)]
 
 
-def worst(found, names, sessions):
+def choose_mistakes(found, names, sessions):
     """`[(window, what it was named, all windows of its kind)]`, the worst first.
 
     Mistakes are of one kind that name one condition alike; of each kind the worst few

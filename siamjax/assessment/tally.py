@@ -38,7 +38,7 @@ class Row(NamedTuple):
     right: bool
 
 
-def judge(
+def judge_capture(
     capture: str,
     spans: Sequence[Span],
     label: Label | None,
@@ -66,7 +66,7 @@ def judge(
     return row._replace(right=_named_right(row) and abs(error_s) <= near_s)
 
 
-def count(rows: Sequence[Row], near_s: float) -> dict[str, Any]:
+def count_rows(rows: Sequence[Row], near_s: float) -> dict[str, Any]:
     """The `identification` of this module's docstring."""
     by = {group: [row for row in rows if row.group == group] for group in _GROUPS}
     alarms = sum(not row.right for row in by[NORMAL])
@@ -79,7 +79,7 @@ def count(rows: Sequence[Row], near_s: float) -> dict[str, Any]:
     }
 
 
-def lines(
+def describe_counts(
     counts: dict[str, Any],
     title: str = "identification of test captures with the examples and the rule of "
     "the run:",

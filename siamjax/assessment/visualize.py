@@ -36,8 +36,8 @@ def visualize_run(workdir, *, frames=300):
       files.Damaged: a file of it cannot be used, see `gather`; nothing is written.
     """
     workdir = pathlib.Path(workdir)
-    data = gather(workdir)
-    if not evaluated(workdir):
+    data = gather_data(workdir)
+    if not is_evaluated(workdir):
         _LOG.warning(
             "%s has no results of its last training: siamjax-evaluate --workdir %s "
             "writes them", workdir, workdir,
@@ -49,7 +49,7 @@ def visualize_run(workdir, *, frames=300):
     page.write(workdir / REPORT, data)
     print(workdir / REPORT)  # first: what follows needs the extra viz
     traced = read_trace(workdir)
-    drawn = figures(workdir / "figures", data, traced)
+    drawn = draw_figures(workdir / "figures", data, traced)
     for path in drawn:
         print(path)
     tensorboard.write(
@@ -61,7 +61,9 @@ def visualize_run(workdir, *, frames=300):
         pictures=[path for path in drawn if path.name == "confusion.png"],
     )
     if frames and traced is not None:
-        for path in film.write(workdir / "film", traced, data["curves"], count=frames):
+        for path in film.write_film(
+            workdir / "film", traced, data["curves"], count=frames
+        ):
             print(path)
 
 
@@ -72,21 +74,21 @@ def follow_run(workdir, every_s=3.0):
       SiamjaxError: see `gather`; the page stays as it was.
     """
     workdir, before = pathlib.Path(workdir), None
-    while not evaluated(workdir):
+    while not is_evaluated(workdir):
         now = [
             path.stat().st_mtime_ns
             for path in (workdir / trace.FILE, workdir / scalars.FILE)
             if path.exists()
         ]
         if now != before:
-            page.write(workdir / REPORT, gather(workdir), follow=every_s)
+            page.write(workdir / REPORT, gather_data(workdir), follow=every_s)
             if before is None:
                 print(f"open {workdir / REPORT}: it follows the training", flush=True)
             before = now
         time.sleep(every_s)
 
 
-def evaluated(workdir):
+def is_evaluated(workdir):
     """Whether the results are those of the run as it is now."""
     results, traced = workdir / evaluation_results.FILE, workdir / trace.FILE
     return results.exists() and (
@@ -94,38 +96,38 @@ def evaluated(workdir):
     )
 
 
-def figures(folder, data, traced=None):
+def draw_figures(folder, data, traced=None):
     """Draws what `data` has, and a trace, as PNG and SVG; returns their paths."""
     novel, drawn = page.novel_conditions(data), {}
     if data["curves"]:
-        drawn["curves"] = lambda path: plots.curves(path, data["curves"])
+        drawn["curves"] = lambda path: plots.draw_curves(path, data["curves"])
     if "results" in data:
         found = data["results"]
         shots, part = next(iter(found["shots"].items()))
         title = f"{found['main']}, {shots} example of each condition"
-        drawn["confusion"] = lambda path: plots.confusion(
+        drawn["confusion"] = lambda path: plots.draw_confusion(
             path, part["confusion"], list(found["conditions"]), novel=novel, title=title
         )
-        drawn["recall"] = lambda path: plots.recall(path, found)
+        drawn["recall"] = lambda path: plots.draw_recall(path, found)
     if "pictures" in data:
         how = dict(clip=data["clip"], bin_s=data["bin_s"])
         panels = [(_origin(shown), shown, shown["rows"]) for shown in data["pictures"]]
         beside = [_beside(mistake) for mistake in data["mistakes"]]
-        drawn["traffic"] = lambda path: plots.traffic(
+        drawn["traffic"] = lambda path: plots.draw_traffic(
             path, panels, data["columns"], **how
         )
         if beside:
             across = 3 if any(three[2] for three in beside) else 2
             wrong = [panel for three in beside for panel in three[:across]]
-            drawn["mistakes"] = lambda path: plots.traffic(
+            drawn["mistakes"] = lambda path: plots.draw_traffic(
                 path, wrong, data["columns"], **how, across=across
             )
     if "timelines" in data:
-        drawn["timelines"] = lambda path: plots.timelines(
+        drawn["timelines"] = lambda path: plots.draw_timelines(
             path, data["timelines"], novel
         )
     if traced is not None:
-        drawn["embedding"] = lambda path: plots.cube(
+        drawn["embedding"] = lambda path: plots.draw_cube(
             path, traced.points[-1], traced.about["conditions"], novel=novel,
             title=f"Windows of traffic at step {traced.steps[-1]}",
         )  # fmt: skip
@@ -154,7 +156,7 @@ def _beside(mistake):
     ]
 
 
-def gather(workdir):
+def gather_data(workdir):
     """Page data of a run, as far as it has come: see `reports.page`.
 
     Raises:
@@ -165,20 +167,20 @@ def gather(workdir):
     workdir = pathlib.Path(workdir)
     data = dict(
         config=run_config.read(workdir),
-        curves=scalars.read(workdir),
+        curves=scalars.read_scalars(workdir),
     )
-    data["title"] = title(workdir.resolve().name, data["config"])
+    data["title"] = make_title(workdir.resolve().name, data["config"])
     if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
-    if evaluated(workdir):
+    if is_evaluated(workdir):
         judged = read_results(workdir)
         if "out_of_fold" in judged:
             data["out_of_fold"] = judged["out_of_fold"]["identification"]
         if judged["shots"]:
             data["results"] = judged
             data["results_text"] = evaluation_results.format_results(judged)
-            data |= look(workdir, judged)
-    data["facts"], data["subtitle"] = facts(data), subtitle(data)
+            data |= gather_looks(workdir, judged)
+    data["facts"], data["subtitle"] = list_facts(data), make_subtitle(data)
     return data
 
 
@@ -186,9 +188,9 @@ def read_trace(workdir: pathlib.Path) -> trace.Trace | None:
     """The trace of a run as far as its points are finite; None: there is none.
 
     Raises:
-      files.Damaged: see `trace.read`.
+      files.Damaged: see `trace.read_trace`.
     """
-    traced = trace.read(workdir)
+    traced = trace.read_trace(workdir)
     if traced is None:
         return None
     finite = np.isfinite(traced.points).all((1, 2))
@@ -213,7 +215,7 @@ def read_results(workdir):
         return found
 
 
-def title(name: str, config: dict[str, Any]) -> str:
+def make_title(name: str, config: dict[str, Any]) -> str:
     """What a run is: its name, its losses and its data, as `first: triplet on testbed`.
 
     Heads with different losses are named: `first: match nca, view triplet on testbed`.
@@ -230,7 +232,7 @@ def title(name: str, config: dict[str, Any]) -> str:
     return f"{name}: {shown} on {pathlib.PurePath(config['data']['dir']).name}"
 
 
-def subtitle(data):
+def make_subtitle(data):
     """How far the run is, or which step its results are of, and its main result."""
     steps = data["config"]["steps"]
     if "results" not in data:
@@ -252,7 +254,7 @@ def subtitle(data):
     )
 
 
-def facts(data):
+def list_facts(data):
     """What a reader asks first: version, step, data, losses."""
     config, found = data["config"], data.get("results", {})
     out = {"version": found.get("version", "")}
@@ -270,7 +272,7 @@ def facts(data):
     return {name: value for name, value in out.items() if value != ""}
 
 
-def look(workdir, found):
+def gather_looks(workdir, found):
     """Timelines of the test captures and pictures of their traffic."""
     run = runs.open_run(workdir, checkpoints.BEST)
     splits = runs.read_data(run)
@@ -278,12 +280,12 @@ def look(workdir, found):
     verdicts = found["identification"]["captures"]
     right = {row["capture"]: row["right"] for row in verdicts}
     return dict(
-        timelines=timelines(run, splits, chosen, rule, right),
-        **pictures.pictures(run, splits, chosen, rule),
+        timelines=gather_timelines(run, splits, chosen, rule, right),
+        **pictures.gather_pictures(run, splits, chosen, rule),
     )
 
 
-def timelines(run, splits, chosen, rule, right):
+def gather_timelines(run, splits, chosen, rule, right):
     """For each test capture what was, and what `identify` says by default."""
     origins = [f"{place.capture}@{place.start_s:g}" for place in chosen.places]
     out = []

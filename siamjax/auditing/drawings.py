@@ -16,7 +16,7 @@ def gaps(path, report):
     """Draws the gap of each kind of statistics with its interval."""
     names = list(report.gaps)
     of = [report.gaps[name] for name in names]
-    drawn = drawing.figure(8.0, 1.2 + 0.38 * len(names))
+    drawn = drawing.make_figure(8.0, 1.2 + 0.38 * len(names))
     axes = drawn.add_subplot()
     for y, gap in enumerate(of):
         colour = BAD if gap.low > verdict.TOLERATED else CURVE
@@ -45,7 +45,7 @@ def drift(path, report):
     lag = report.probes["lag"]
     z = np.array(lag["z"])
     worst = np.argsort(-z)[:SHOWN]
-    drawn = drawing.figure(8.0, 1.2 + 0.24 * len(worst))
+    drawn = drawing.make_figure(8.0, 1.2 + 0.24 * len(worst))
     axes = drawn.add_subplot()
     axes.barh(range(len(worst)), z[worst], height=0.6, color=CURVE)
     axes.set_yticks(
@@ -66,4 +66,4 @@ def _finish(drawn, axes, path, label):
     axes.spines["bottom"].set_color(LINE)
     axes.grid(axis="x", color=LINE, linewidth=0.5)
     axes.set_axisbelow(True)
-    drawing.save(drawn, path, bbox_inches="tight")
+    drawing.save_figure(drawn, path, bbox_inches="tight")

@@ -22,7 +22,7 @@ def levels(paths, heads, title, baselines=()):
     key = ("one_shot", NOVEL)
     rows = [m for m in first["levels"] if key in first["levels"][m]]
     rows = sorted(rows, key=lambda m: first["levels"][m][key].value)
-    drawn = drawing.figure(7.6, 1.1 + 0.27 * len(rows))
+    drawn = drawing.make_figure(7.6, 1.1 + 0.27 * len(rows))
     axes = drawn.add_subplot()
     for (head, of), colour in zip(heads.items(), _HEADS):
         shift = 0.0 if of is first else -0.18
@@ -76,7 +76,7 @@ def critical(paths, ranks, pairs, title):
     names = sorted(ranks, key=ranks.get)
     bars = cliques(names, pairs)
     half = (len(names) + 1) // 2
-    drawn = drawing.figure(8.6, 1.0 + 0.22 * (half + len(bars)))
+    drawn = drawing.make_figure(8.6, 1.0 + 0.22 * (half + len(bars)))
     axes = drawn.add_axes((0.0, 0.0, 1.0, 0.9))
     low, high = min(ranks.values()), max(ranks.values())
     room = max(high - low, 1.0)
@@ -126,4 +126,4 @@ def cliques(names, pairs):
 
 def _save(drawn, paths):
     for path in paths:
-        drawing.save(drawn, path, bbox_inches="tight")
+        drawing.save_figure(drawn, path, bbox_inches="tight")

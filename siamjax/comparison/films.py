@@ -21,8 +21,8 @@ def make(config, workdir, some):
 def _film(config, workdir, one):
     folder = workdir / "films" / workers.digest(one.name)
     train = protocol.training(config, one.data_set, one.fold)
-    stops = trace.rhythm(train.steps, train.trace_frames)
-    found = trace.read(folder)
+    stops = trace.choose_steps(train.steps, train.trace_frames)
+    found = trace.read_trace(folder)
     if found is not None and found.steps[-1] == train.steps:
         return found
     member = protocol.Member(one.fold, one.about["seed"], one.about["setting"])
@@ -34,4 +34,4 @@ def _film(config, workdir, one):
         for stop in stops:
             now, at = program.run(now, stop - at, ready.data), stop
             see(now, at)
-    return trace.read(folder)
+    return trace.read_trace(folder)

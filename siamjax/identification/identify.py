@@ -243,7 +243,7 @@ def _draw(plot, rows):
     if plot.endswith(".html"):
         page.write(plot, dict(title="What happened when", timelines=rows))
     else:
-        plots.timelines(plot, rows)
+        plots.draw_timelines(plot, rows)
 
 
 def _warn(what, warnings):

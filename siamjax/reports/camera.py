@@ -27,7 +27,7 @@ class View(NamedTuple):
     elevation: float
 
 
-def project(xyz, view, side):
+def project_points(xyz, view, side):
     """Points `[N, 3]` of the unit cube -> pixels `[N, 2]` and nearness `[N]`.
 
     Args:
@@ -48,7 +48,7 @@ def project(xyz, view, side):
     return plane * side / 2 * _ZOOM + side / 2, near
 
 
-def image(xyz, looks, view, side, *, size=13):
+def render_cube(xyz, looks, view, side, *, size=13):
     """The cube's far walls and the points in it, nearer ones over farther ones.
 
     Args:
@@ -62,7 +62,7 @@ def image(xyz, looks, view, side, *, size=13):
     picture = Image.new("RGB", (large, large), "white")
     _walls(ImageDraw.Draw(picture), view, large)
     if len(xyz):
-        place, near = project(xyz, view, large)
+        place, near = project_points(xyz, view, large)
         for i in np.argsort(near, kind="stable"):
             tile = _tile(round(_LARGE * size * near[i]), *looks[i])
             corner = np.round(place[i] - tile.width / 2).astype(int)
@@ -72,7 +72,7 @@ def image(xyz, looks, view, side, *, size=13):
 
 @functools.lru_cache(maxsize=4096)
 def _tile(side, colour, shape):
-    return discs.disc(side, colour, shape, rim="#ffffff")
+    return discs.draw_disc(side, colour, shape, rim="#ffffff")
 
 
 def _walls(draw, view, side):
@@ -85,7 +85,7 @@ def _walls(draw, view, side):
         def line(values, ends, axis=axis, value=value, others=others):
             points = np.full((len(values), 3), value)
             points[:, others[0]], points[:, others[1]] = values, ends
-            return [tuple(p) for p in project(points, view, side)[0]]
+            return [tuple(p) for p in project_points(points, view, side)[0]]
 
         draw.polygon(line([0, 1, 1, 0], [0, 0, 1, 1]), fill=WALL)
         for quarter in (0.25, 0.5, 0.75):
@@ -97,5 +97,5 @@ def _walls(draw, view, side):
             if ends[0] == behind[k] or ends[1] == behind[m]:
                 points = np.zeros((2, 3))
                 points[:, k], points[:, m], points[1, axis] = ends[0], ends[1], 1.0
-                edge = [tuple(p) for p in project(points, view, side)[0]]
+                edge = [tuple(p) for p in project_points(points, view, side)[0]]
                 draw.line(edge, fill=FRAME, width=_LARGE)

@@ -33,12 +33,12 @@ _OTHERS = (
 _SHAPES = ("circle", "square", "triangle", "down")
 
 
-def of(conditions):
+def assign_colours(conditions):
     """{name: `#rrggbb`}; names without a fixed one get them in the alphabet's order."""
     return {name: look[0] for name, look in _looks(conditions).items()}
 
 
-def shapes(conditions, novel=()):
+def assign_shapes(conditions, novel=()):
     """{name: circle, square, triangle, down or, if novel, diamond}."""
     return {
         name: NOVEL_SHAPE if name in novel else look[1]

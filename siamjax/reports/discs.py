@@ -8,13 +8,13 @@ EDGE = "#333333"
 _OVERSIZE = 8
 
 
-def disc(side, colour, shape, *, rim=None):
+def draw_disc(side, colour, shape, *, rim=None):
     """An RGBA tile, drawn large and made small for smooth edges.
 
     Args:
       side: pixels.
       colour: `#rrggbb`.
-      shape: see `colours.shapes`; a novel one gets a dark edge.
+      shape: see `colours.assign_shapes`; a novel one gets a dark edge.
       rim: colour of a thin edge round the others.
     """
     s = _OVERSIZE * side

@@ -21,7 +21,7 @@ NAME = 40
 IN_TRAINING, NOT_SEEN = "in training", "never seen in training"
 
 
-def figure(width, height):
+def make_figure(width, height):
     """An empty figure of so many inches.
 
     Raises:
@@ -36,7 +36,7 @@ def figure(width, height):
     return Figure(figsize=(width, height), facecolor="white")
 
 
-def as_text(drawn):
+def disable_formulas(drawn):
     """Makes every name in a figure plain text: one with two $ is no formula."""
     from matplotlib.text import Text
 
@@ -44,7 +44,7 @@ def as_text(drawn):
         text.set_parse_math(False)
 
 
-def save(drawn, path, **how) -> None:
+def save_figure(drawn, path, **how) -> None:
     """Writes a figure, whole or not at all; the same figure gives the same bytes.
 
     Args:
@@ -54,7 +54,7 @@ def save(drawn, path, **how) -> None:
     """
     import matplotlib
 
-    as_text(drawn)
+    disable_formulas(drawn)
     dpi = min(DPI, PIXELS / max(drawn.get_size_inches()))
     dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     with (
@@ -64,7 +64,7 @@ def save(drawn, path, **how) -> None:
         drawn.savefig(beside, dpi=dpi, metadata=dated.get(beside.suffix), **how)
 
 
-def three(points, like=None):
+def to_three_axes(points, like=None):
     """Points `[..., E]` -> `[..., 3]`: as they are, padded with 0, or their main axes.
 
     Args:
@@ -84,7 +84,7 @@ def three(points, like=None):
     return np.pad(points, [(0, 0)] * (points.ndim - 1) + [(0, 3 - points.shape[-1])])
 
 
-def limits(xyz):
+def cube_corners(xyz):
     """Corners of the cube shown: the unit cube, or one that holds all `[..., 3]`."""
     xyz = xyz.reshape(-1, 3)
     if not len(xyz) or (xyz.min() >= 0 and xyz.max() <= 1):
@@ -94,7 +94,7 @@ def limits(xyz):
     return middle - half, middle + half
 
 
-def room(drawn, rectangle, low, high):
+def cube_axes(drawn, rectangle, low, high):
     """Three-dimensional axes: the cube's three far walls, few ticks, nothing else."""
     axes = drawn.add_axes(rectangle, projection="3d")
     unit = not low.any() and (high == 1).all()
@@ -111,33 +111,33 @@ def room(drawn, rectangle, low, high):
     return axes
 
 
-def in_order(names, novel):
+def order_names(names, novel):
     """Each name once: normal first, then the known, then the novel ones."""
     return sorted(set(names), key=lambda n: (n in novel, n != "normal", n))
 
 
-def scatter(axes, xyz, names, novel):
+def scatter_points(axes, xyz, names, novel):
     """Draws points `[N, 3]`, one artist a condition: {name: (artist, number)}."""
     names, out = np.asarray(names), {}
-    for name, look in _looks(in_order(names.tolist(), novel), novel).items():
+    for name, look in _looks(order_names(names.tolist(), novel), novel).items():
         some = xyz[names == name]
         artist = axes.scatter(*some.T, s=26, alpha=0.9, depthshade=False, **look)
         out[name] = artist, len(some)
     return out
 
 
-def samples(counts, novel):
+def legend_samples(counts, novel):
     """{name: (artist, number)} of {name: number}, for a legend without points."""
     from matplotlib.axes import Axes
 
-    axes = Axes(figure(1, 1), (0, 0, 1, 1))
+    axes = Axes(make_figure(1, 1), (0, 0, 1, 1))
     return {
         name: (axes.scatter([0], [0], s=32, **look), counts[name])
         for name, look in _looks(list(counts), novel).items()
     }
 
 
-def legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):
+def add_legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):
     """Conditions with their numbers of points, the known apart from the novel ones.
 
     Args:
@@ -165,7 +165,7 @@ def legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):
 
 def _looks(order, novel):
     """{name: how matplotlib draws its points}."""
-    of, shape = colours.of(order), colours.shapes(order, novel)
+    of, shape = colours.assign_colours(order), colours.assign_shapes(order, novel)
     return {
         name: dict(
             c=of[name],

@@ -66,7 +66,7 @@ class EventFile:
             self._records.write(event.SerializeToString())
 
 
-def scalars(values: dict[str, float]) -> "Summary":
+def scalar_summary(values: dict[str, float]) -> "Summary":
     """{name: number} as one summary; names with `/` are grouped."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -75,7 +75,7 @@ def scalars(values: dict[str, float]) -> "Summary":
     )
 
 
-def image(name: str, png: bytes, size: Iterable[int]) -> "Summary":
+def image_summary(name: str, png: bytes, size: Iterable[int]) -> "Summary":
     """A PNG picture of a size (width, height) in pixels."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 

@@ -33,9 +33,9 @@ class Frames(NamedTuple):
     points: np.ndarray  # [M, N, 3]
 
 
-def frames(trace, count):
+def make_frames(trace, count):
     """`Frames` between the K traced steps, smooth and without overshoot (PCHIP)."""
-    xyz = drawing.three(trace.points, like=trace.points[-1])
+    xyz = drawing.to_three_axes(trace.points, like=trace.points[-1])
     if len(xyz) == 1:
         return Frames(np.repeat(trace.steps.astype(float), count), xyz.repeat(count, 0))
     at = np.arange(len(xyz))
@@ -45,7 +45,7 @@ def frames(trace, count):
     return Frames(steps, interpolate.PchipInterpolator(at, xyz, axis=0)(when))
 
 
-def write(folder, trace, scalars, *, count=300):
+def write_film(folder, trace, scalars, *, count=300):
     """Writes film.mp4 and film.gif into a folder; returns their paths.
 
     Args:
@@ -57,7 +57,7 @@ def write(folder, trace, scalars, *, count=300):
       SiamjaxError: ffmpeg is not installed.
     """
     require(count > 0, f"a film needs frames, not {count}")
-    shown, small = frames(trace, count), []
+    shown, small = make_frames(trace, count), []
     scene = _Scene(trace, shown, scalars)
     mp4, gif = folder / "film.mp4", folder / "film.gif"
     with files.replacing(mp4) as beside, _encoder(beside) as send:
@@ -88,7 +88,13 @@ def _palette(names):
 
     Chosen, not counted: few pixels are a condition's, and its colour must not drift.
     """
-    main = [*colours.of(names).values(), CURSOR, drawing.CURVE, camera.WALL, INK]
+    main = [
+        *colours.assign_colours(names).values(),
+        CURSOR,
+        drawing.CURVE,
+        camera.WALL,
+        INK,
+    ]
     shades = [
         tuple(round(a + (b - a) * share) for a, b in zip(*map(ImageColor.getrgb, pair)))
         for colour in dict.fromkeys(main)
@@ -110,8 +116,8 @@ class _Scene:
 
     def __init__(self, trace, shown, scalars):
         novel, names = trace.about["novel"], trace.about["conditions"]
-        of, shape = colours.of(names), colours.shapes(names, novel)
-        low, high = drawing.limits(shown.points)
+        of, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
+        low, high = drawing.cube_corners(shown.points)
         self._looks = [(of[name], shape[name]) for name in names]
         self._points, self._steps = (shown.points - low) / (high - low), shown.steps
         self._still, self._font, cursors = _still(
@@ -124,7 +130,9 @@ class _Scene:
         share = i / max(1, len(self._steps) - 1)
         view = camera.View(AZIMUTH + TURN * (share - 0.5), 20)
         picture = self._still.copy()
-        picture.paste(camera.image(self._points[i], self._looks, view, HEIGHT), (40, 0))
+        picture.paste(
+            camera.render_cube(self._points[i], self._looks, view, HEIGHT), (40, 0)
+        )
         draw = ImageDraw.Draw(picture)
         draw.text((36, 28), f"step {self._steps[i]:.0f}", font=self._font, fill=INK)
         for x, top, bottom in self._cursors:
@@ -137,17 +145,17 @@ def _still(names, novel, scalars, last):
     from matplotlib import font_manager
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    drawn = drawing.figure(WIDTH / DPI, HEIGHT / DPI)
+    drawn = drawing.make_figure(WIDTH / DPI, HEIGHT / DPI)
     drawn.set_dpi(DPI)
     canvas = FigureCanvasAgg(drawn)
-    counts = {name: names.count(name) for name in drawing.in_order(names, novel)}
-    samples = drawing.samples(counts, novel)
-    drawing.legend(drawn, samples, novel, 0.66, 0.98, bottom=0.46, size=11)
+    counts = {name: names.count(name) for name in drawing.order_names(names, novel)}
+    samples = drawing.legend_samples(counts, novel)
+    drawing.add_legend(drawn, samples, novel, 0.66, 0.98, bottom=0.46, size=11)
     panels = [
         _curves(drawn, rectangle, curves, last, title)
         for rectangle, curves, title in _panels(scalars)
     ]
-    drawing.as_text(drawn)
+    drawing.disable_formulas(drawn)
     canvas.draw()
     cursors = []
     for axes in panels:

@@ -55,7 +55,7 @@ def write(path: str | os.PathLike, data: dict[str, Any], *, follow: float = 0) -
       data: all parts optional but the title:
         title, subtitle, facts    text, text, {name: text}
         trace                     `trace_data`
-        curves                    {name: (steps, values)}, as `scalars.read` gives
+        curves                    {name: (steps, values)}, see `scalars.read_scalars`
         results, results_text     see `evaluation.results`
         out_of_fold               counts of captures out of fold, see
                                   `assessment.tally`
@@ -97,8 +97,8 @@ def build(
       novel: those of them that training never saw.
       follow: seconds after which an open page loads itself again; 0: never.
     """
-    names = drawing.in_order(conditions, novel)
-    colour_of, shape_of = colours.of(names), colours.shapes(names, novel)
+    names = drawing.order_names(conditions, novel)
+    colour_of, shape_of = colours.assign_colours(names), colours.assign_shapes(names, novel)
     looks = [
         dict(name=n, colour=colour_of[n], shape=shape_of[n], novel=n in novel)
         for n in names
@@ -123,8 +123,8 @@ def trace_data(trace: "Trace") -> dict[str, Any]:
 
     100 000 points (steps times windows) are 0.8 MB.
     """
-    xyz = drawing.three(trace.points, like=trace.points[-1])
-    low, high = drawing.limits(xyz)
+    xyz = drawing.to_three_axes(trace.points, like=trace.points[-1])
+    low, high = drawing.cube_corners(xyz)
     scaled = np.round((xyz - low) / (high - low) * 65535).clip(0, 65535).astype("<u2")
     about = trace.about
     names, windows = {}, {}

@@ -23,7 +23,7 @@ _STYLES = (
 )
 
 
-def cube(path, points, conditions, *, novel=(), title=""):
+def draw_cube(path, points, conditions, *, novel=(), title=""):
     """Draws points in the unit cube, coloured by condition.
 
     Args:
@@ -33,22 +33,22 @@ def cube(path, points, conditions, *, novel=(), title=""):
       novel: names that training never saw, drawn as diamonds with a dark edge.
       title: a line above.
     """
-    xyz = drawing.three(points)
+    xyz = drawing.to_three_axes(points)
     require(
         len(xyz) == len(conditions),
         f"{len(xyz)} points do not have {len(conditions)} conditions",
     )
-    drawn = drawing.figure(8.6, 6.4)
-    axes = drawing.room(drawn, (0.0, 0.0, 0.76, 0.97), *drawing.limits(xyz))
-    drawing.legend(
-        drawn, drawing.scatter(axes, xyz, conditions, novel), novel, 0.74, 0.93
+    drawn = drawing.make_figure(8.6, 6.4)
+    axes = drawing.cube_axes(drawn, (0.0, 0.0, 0.76, 0.97), *drawing.cube_corners(xyz))
+    drawing.add_legend(
+        drawn, drawing.scatter_points(axes, xyz, conditions, novel), novel, 0.74, 0.93
     )
     if title:
         drawn.text(0.03, 0.955, title, fontsize=11, color=INK)
-    drawing.save(drawn, path)
+    drawing.save_figure(drawn, path)
 
 
-def confusion(path, shares, conditions, *, novel=(), title=""):
+def draw_confusion(path, shares, conditions, *, novel=(), title=""):
     """Draws `[C, C]` shares of a row's windows named as the column; NaN or None: none.
 
     Args:
@@ -65,7 +65,7 @@ def confusion(path, shares, conditions, *, novel=(), title=""):
         f"shares are {shares.shape}, not [{count}, {count}]",
     )
     side = 2.6 + 0.46 * count
-    drawn = drawing.figure(side + 0.4, side)
+    drawn = drawing.make_figure(side + 0.4, side)
     axes = drawn.add_subplot()
     axes.imshow(np.nan_to_num(shares), cmap=_blues(), vmin=0, vmax=1, aspect="equal")
     for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005):
@@ -79,7 +79,7 @@ def confusion(path, shares, conditions, *, novel=(), title=""):
         range(count), texts, rotation=45, ha="right", rotation_mode="anchor"
     )
     axes.set_yticks(range(count), texts)
-    of, beside = colours.of(conditions), np.full(count, -0.6)
+    of, beside = colours.assign_colours(conditions), np.full(count, -0.6)
     patch = dict(c=[of[name] for name in conditions], marker="s", s=28, clip_on=False)
     axes.scatter(beside, range(count), **patch)
     axes.scatter(range(count), count - 1 - beside, **patch)
@@ -93,10 +93,10 @@ def confusion(path, shares, conditions, *, novel=(), title=""):
     axes.set_ylabel("true condition", color=INK)
     below = "% of a row's windows" + (", * never seen in training" if novel else "")
     axes.set_title("\n".join(filter(None, [title, below])), fontsize=9, color=INK)
-    drawing.save(drawn, path, bbox_inches="tight")
+    drawing.save_figure(drawn, path, bbox_inches="tight")
 
 
-def curves(path, scalars):
+def draw_curves(path, scalars):
     """Draws the loss, the heads' losses and the validation recall over the steps.
 
     Args:
@@ -110,7 +110,7 @@ def curves(path, scalars):
         ),
         ("one-shot recall, validation", ["valid/known", "valid/novel"]),
     )
-    drawn = drawing.figure(8.6, 3.2)
+    drawn = drawing.make_figure(8.6, 3.2)
     for i, (title, names) in enumerate(groups):
         axes = drawn.add_subplot(1, 2, i + 1)
         for name, style in zip([n for n in names if n in scalars], _STYLES):
@@ -127,10 +127,10 @@ def curves(path, scalars):
         if axes.lines:
             axes.legend(fontsize=8, frameon=False, labelcolor=INK)
     drawn.tight_layout()
-    drawing.save(drawn, path)
+    drawing.save_figure(drawn, path)
 
 
-def timelines(path, rows, novel=()):
+def draw_timelines(path, rows, novel=()):
     """Draws for each capture what was recorded above what was identified.
 
     Args:
@@ -141,12 +141,12 @@ def timelines(path, rows, novel=()):
     from matplotlib.patches import Patch
 
     names = {s["condition"] for row in rows for s in (*row["truth"], *row["found"])}
-    of = colours.of(names)
+    of = colours.assign_colours(names)
     marks = {True: "✓ ", False: "✗ ", None: ""}
     texts = [f"{marks[row['right']]}{short(row['capture'], NAME)}" for row in rows]
     texts = [_noted(text, row["warning"]) for text, row in zip(texts, rows)]
     lines = max([text.count("\n") for text in texts], default=0)
-    drawn = drawing.figure(9.5, 0.9 + (0.36 + 0.12 * lines) * len(rows))
+    drawn = drawing.make_figure(9.5, 0.9 + (0.36 + 0.12 * lines) * len(rows))
     axes = drawn.add_subplot()
     for y, row in enumerate(rows):
         below = 0.2 if row["truth"] else 0.0
@@ -169,7 +169,7 @@ def timelines(path, rows, novel=()):
     axes.xaxis.label.set(fontsize=8, color=INK)
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
-    order = drawing.in_order(names, novel)
+    order = drawing.order_names(names, novel)
     handles = [
         Patch(
             facecolor=of[name], alpha=0.45 if name == "normal" else 1.0,
@@ -181,7 +181,7 @@ def timelines(path, rows, novel=()):
         handles, [short(name, NAME) for name in order], loc="upper left",
         bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=INK,
     )  # fmt: skip
-    drawing.save(drawn, path, bbox_inches="tight")
+    drawing.save_figure(drawn, path, bbox_inches="tight")
 
 
 def _noted(text, warning):
@@ -189,7 +189,7 @@ def _noted(text, warning):
     return "\n".join([text, *textwrap.wrap(printable(warning), NOTE)])
 
 
-def recall(path, found):
+def draw_recall(path, found):
     """Draws the recall of each method with its interval, for each number of examples.
 
     Args:
@@ -198,7 +198,7 @@ def recall(path, found):
     """
     methods, shots = list(found["methods"]), found["shots"]
     groups = list(next(iter(shots.values()))["recall"][found["main"]])
-    drawn = drawing.figure(
+    drawn = drawing.make_figure(
         2.2 + 3.2 * len(groups), 0.5 + (0.55 + 0.24 * len(methods)) * len(shots)
     )
     for row, (many, part) in enumerate(shots.items()):
@@ -226,10 +226,10 @@ def recall(path, found):
     below = "recall per window, mean over conditions; bars: 95 % over captures; "
     drawn.supxlabel(f"{below}dotted: chance; grey: baselines", fontsize=8, color=INK)
     drawn.tight_layout()
-    drawing.save(drawn, path)
+    drawing.save_figure(drawn, path)
 
 
-def traffic(path, panels, columns, *, clip, bin_s, across=3):
+def draw_traffic(path, panels, columns, *, clip, bin_s, across=3):
     """Draws windows as heat maps of some of their columns over time.
 
     Args:
@@ -241,7 +241,7 @@ def traffic(path, panels, columns, *, clip, bin_s, across=3):
       across: panels beside one another.
     """
     down = -(-len(panels) // across)
-    drawn = drawing.figure(4.0 * across, 2.7 * max(1, down))
+    drawn = drawing.make_figure(4.0 * across, 2.7 * max(1, down))
     for place, panel in enumerate(panels):
         if panel is None:
             continue
@@ -265,7 +265,7 @@ def traffic(path, panels, columns, *, clip, bin_s, across=3):
         bar.set_label("deviations from normal time", fontsize=7, color=INK)
         bar.ax.tick_params(labelsize=6.5, length=0)
         bar.outline.set_visible(False)
-    drawing.save(drawn, path, bbox_inches="tight")
+    drawing.save_figure(drawn, path, bbox_inches="tight")
 
 
 def _values(window):

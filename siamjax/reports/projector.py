@@ -21,7 +21,7 @@ CONFIG = "projector_config.pbtxt"
 TILE, SMALL_TILE = 32, 16
 
 
-def write(
+def write_projector(
     folder,
     points,
     *,
@@ -103,8 +103,8 @@ def sprite(path, conditions, novel=()):
     if not tile:
         return 0
     names = list(dict.fromkeys(conditions))
-    of, shape = colours.of(names), colours.shapes(names, novel)
-    tiles = {name: discs.disc(tile, of[name], shape[name]) for name in names}
+    of, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
+    tiles = {name: discs.draw_disc(tile, of[name], shape[name]) for name in names}
     # TensorBoard divides by the tiles per column to find a row: only a square is right.
     sheet = Image.new("RGBA", (across * tile, across * tile))
     for i, name in enumerate(conditions):

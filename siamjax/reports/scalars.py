@@ -31,7 +31,7 @@ class Writer:
         """Writes {name: number} of a step; names with `/` are grouped."""
         numbers = {name: float(value) for name, value in values.items()}
         self._csv.writerows([step, name, repr(x)] for name, x in numbers.items())
-        self._event_file.add(step, events.scalars(numbers))
+        self._event_file.add(step, events.scalar_summary(numbers))
 
     def flush(self) -> None:
         """Everything written so far is on the disk when this returns."""
@@ -40,7 +40,7 @@ class Writer:
 
 
 @contextlib.contextmanager
-def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
+def open_writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
     """A `Writer` that goes on after `step`; what workdir has beyond it is dropped.
 
     Args:
@@ -49,7 +49,7 @@ def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
       step: the last one that is kept, that of the checkpoint; 0 for a new run.
     """
     path = pathlib.Path(workdir) / FILE
-    purge(path, step)
+    drop_after(path, step)
     old = any(path.parent.glob("events.out.tfevents.*"))
     folder = path.parent if old else path.parent / RUN
     with (
@@ -63,7 +63,7 @@ def writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
             writer.flush()
 
 
-def purge(path: pathlib.Path, step: int) -> None:
+def drop_after(path: pathlib.Path, step: int) -> None:
     """Rewrites a CSV with its complete rows up to `step`, atomically, or makes it.
 
     Raises:
@@ -73,7 +73,9 @@ def purge(path: pathlib.Path, step: int) -> None:
     files.write_csv(path, [HEADER, *([at, name, repr(x)] for at, name, x in kept)])
 
 
-def read(workdir: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
+def read_scalars(
+    workdir: str | os.PathLike,
+) -> dict[str, tuple[list[int], list[float]]]:
     """{name: (steps, values)} of a run, in the order written; empty without scalars.
 
     Raises:

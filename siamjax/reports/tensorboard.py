@@ -55,20 +55,20 @@ def write(folder, *, config, traced=None, results=None, text="", pictures=()):
             tags = [hparams.Metric(tag) for tag in metrics]
             records.add(judged, hparams.hparams_config_pb(columns, tags))
             records.add(judged, hparams.hparams_pb(settings))
-            records.add(judged, events.scalars(metrics))
+            records.add(judged, events.scalar_summary(metrics))
 
 
 def _trace(traced):
     """`(step, summary)` of the pictures and histograms of a trace."""
     names, novel = traced.about["conditions"], traced.about["novel"]
-    colour, shape = colours.of(names), colours.shapes(names, novel)
+    colour, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
     looks = [(colour[name], shape[name]) for name in names]
-    xyz = drawing.three(traced.points, like=traced.points[-1])
-    low, high = drawing.limits(xyz)
+    xyz = drawing.to_three_axes(traced.points, like=traced.points[-1])
+    low, high = drawing.cube_corners(xyz)
     shown = np.linspace(0, len(traced.steps) - 1, min(PICTURES, len(traced.steps)))
     for i in np.unique(shown.round().astype(int)):
         unit = (xyz[i] - low) / (high - low)
-        picture = camera.image(unit, looks, camera.View(-50, 20), SIDE)
+        picture = camera.render_cube(unit, looks, camera.View(-50, 20), SIDE)
         yield int(traced.steps[i]), _image("embedding", picture)
     head = traced.about["head"]
     for step, points in zip(traced.steps.tolist(), traced.points):
@@ -81,7 +81,7 @@ def _image(name, picture):
     """A PIL image as a summary."""
     png = io.BytesIO()
     picture.convert("RGB").save(png, "png")
-    return events.image(name, png.getvalue(), picture.size)
+    return events.image_summary(name, png.getvalue(), picture.size)
 
 
 def _metrics(results):

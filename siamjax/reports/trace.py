@@ -35,7 +35,7 @@ class Trace(NamedTuple):
     points: np.ndarray  # [K, N, E] float32
 
 
-def rhythm(steps, frames):
+def choose_steps(steps, frames):
     """The steps to trace: 0 and up to `frames` more, dense early, `steps` the last."""
     return sorted(
         {round(steps * (i / frames) ** 2) for i in range(frames + 1) if frames}
@@ -67,7 +67,7 @@ class Writer:
 
 
 @contextlib.contextmanager
-def writer(workdir, step, *, head, dim, conditions, captures, times, roles, novel):
+def open_writer(workdir, step, *, head, dim, conditions, captures, times, roles, novel):
     """A `Writer` that goes on after `step`; what lies beyond it is cut off.
 
     Args:
@@ -115,7 +115,7 @@ def writer(workdir, step, *, head, dim, conditions, captures, times, roles, nove
             write.flush()
 
 
-def read(workdir):
+def read_trace(workdir):
     """The `Trace` of a run, or None where there is none yet.
 
     Points of a training that diverged can be other than finite.

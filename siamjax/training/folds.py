@@ -120,7 +120,7 @@ def best_steps(runs: list[FoldRun], steps: int) -> int:
     """
     scores = {}
     for run in runs:
-        evaluated = scalars.read(run.workdir).get("valid/score", ((), ()))
+        evaluated = scalars.read_scalars(run.workdir).get("valid/score", ((), ()))
         for step, score in zip(*evaluated):
             scores.setdefault(step, []).append(score)
     means = {step: np.mean(of) for step, of in sorted(scores.items())}

@@ -48,7 +48,7 @@ class Pause(NamedTuple):
 def rhythm(config: Config, first: int, end: int) -> Iterator[Pause]:
     """The pauses after step `first` to the last one, as those of a run that was not
     cut."""
-    traced = set(trace.rhythm(end, config.trace_frames))
+    traced = set(trace.choose_steps(end, config.trace_frames))
     for at in range(first + 1, end + 1):
         last = at == end
         log = last or at % config.log_every == 0
@@ -104,7 +104,7 @@ def _train(config, workdir, end):
             _LOG.info("going on from step %d", last.step)
         done = int(current.step)
         with (
-            scalars.writer(workdir, done) as write,
+            scalars.open_writer(workdir, done) as write,
             tracer.tracer(workdir, done, splits, parts, config, points) as (
                 add_trace,
                 flush_trace,

@@ -26,7 +26,7 @@ def tracer(workdir, step, splits, parts, config, points):
     head = "view" if "view" in parts.losses else parts.decide_with
     counts = embedder.cut_windows(splits.counts, chosen, parts.length)
     baseline = Baseline(*(np.asarray(x)[chosen.session] for x in splits.baseline))
-    with trace.writer(
+    with trace.open_writer(
         workdir,
         step,
         head=head,
