@@ -98,7 +98,10 @@ def build(
       follow: seconds after which an open page loads itself again; 0: never.
     """
     names = drawing.order_names(conditions, novel)
-    colour_of, shape_of = colours.assign_colours(names), colours.assign_shapes(names, novel)
+    colour_of, shape_of = (
+        colours.assign_colours(names),
+        colours.assign_shapes(names, novel),
+    )
     looks = [
         dict(name=n, colour=colour_of[n], shape=shape_of[n], novel=n in novel)
         for n in names
