@@ -172,9 +172,13 @@ def made(repeats, tuning=None):
 
 
 def texts(found, tmp_path):
-    page.write(tmp_path / "page.html", found, {}, {})
+    page.write_comparison(tmp_path / "page.html", found, {}, {})
     html = (tmp_path / "page.html").read_text()
-    return tables.markdown(found), tables.latex(found), html[html.index('"tables"') :]
+    return (
+        tables.format_markdown(found),
+        tables.format_latex(found),
+        html[html.index('"tables"') :],
+    )
 
 
 def test_two_repeats_carry_no_interval_and_three_do(tmp_path):

@@ -344,7 +344,9 @@ def test_power_is_harder_among_all_pairs():
 def test_the_figure_of_ranks_draws_what_it_is_given(tmp_path):
     found = Clustered(0.1, 0.05, 0.15, 0.001, 0.02, 7)
     pairs = [analysis.Pair("a", "b", found, 0.003)]
-    figures.critical([tmp_path / "x.svg"], {"a": 1.2, "b": 1.8}, pairs, "two")
+    figures.draw_critical_differences(
+        [tmp_path / "x.svg"], {"a": 1.2, "b": 1.8}, pairs, "two"
+    )
     assert "<svg" in (tmp_path / "x.svg").read_text()
 
 

@@ -134,7 +134,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def path(data, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    page.write(path, data)
+    page.write_page(path, data)
     return path
 
 
@@ -464,7 +464,7 @@ def test_dark_changes_the_cube_too(opened):
 def test_a_hundred_thousand_points_open(chromium, tmp_path):
     trace = traced(windows=1000, steps=100)
     path = tmp_path / "large.html"
-    page.write(path, dict(title="large", trace=page.trace_data(trace)))
+    page.write_page(path, dict(title="large", trace=page.trace_data(trace)))
     assert path.stat().st_size < 2e6
     visit(chromium, path)
     shown = "return document.querySelector('output').textContent"
@@ -474,9 +474,9 @@ def test_a_hundred_thousand_points_open(chromium, tmp_path):
 
 def test_a_followed_page_loads_itself_again(chromium, tmp_path):
     path = tmp_path / "follow.html"
-    page.write(path, dict(title="early"), follow=0.3)
+    page.write_page(path, dict(title="early"), follow=0.3)
     chromium.get(path.as_uri())
-    page.write(path, dict(title="late"))
+    page.write_page(path, dict(title="late"))
     for _ in range(100):
         if chromium.title.startswith("late"):
             break

@@ -1,5 +1,7 @@
 """A page of one's own out of the parts: runs beside one another, tables that sort."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,7 @@ def path(tmp_path_factory):
         rows=ROWS,
         lines=[["triplet", [[0, 40], [1.0, 0.1]]], [HOSTILE, [[0, 40], [1.0, 0.2]]]],
     )
-    page.build(
+    page.build_page(
         folder / "compare.html",
         data,
         ["scene.js", "cube.js", "curves.js", "tables.js", str(folder / "mine.js")],
@@ -103,7 +105,8 @@ def test_a_click_on_a_heading_sorts(opened):
     assert opened.execute_script(sort) == "ascending"
 
 
-def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
+def many_losses():
+    """A report of twelve losses, as `comparison.report` makes it."""
     level = Clustered(0.823, 0.771, 0.875, 0.01, 0.02, 9)
     names = [f"loss_with_a_name_{i}" for i in range(12)]
     pairs = [
@@ -123,7 +126,7 @@ def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
         repeats=5,
         training={name: report.Training(name, 9.0, 123.4, 0.1, 0.0) for name in names},
     )
-    made = dict(
+    return dict(
         when="today",
         times=1,
         losses=names,
@@ -132,7 +135,11 @@ def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
         missing=[],
         tuning={},
     )
-    comparison_page.write(tmp_path / "compare.html", made, {}, {})
+
+
+def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
+    made = many_losses()
+    comparison_page.write_comparison(tmp_path / "compare.html", made, {}, {})
     visit(chromium, tmp_path / "compare.html", width=1400)
     cut = """return [...document.querySelectorAll('.scroll')]
         .map(box => box.scrollWidth - box.clientWidth)"""
@@ -149,3 +156,16 @@ def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
         "8 more columns: scroll the table sideways →"
     ]
     assert severe(chromium) == []
+
+
+def test_a_table_for_a_paper_has_a_caption_and_names_its_packages():
+    first, *lines = tables.format_latex(many_losses()).splitlines()
+    packages = re.findall(r"\\usepackage{(\w+)}", first)
+    assert first.startswith("%") and packages == ["booktabs", "graphicx"]
+    captions = [line for line in lines if line.startswith(r"\caption{")]
+    assert [line.split(".")[0] for line in captions] == [
+        rf"\caption{{Losses compared on small, {head} head"
+        for head in ("match", "view")
+    ]
+    assert all(line.count("{") == line.count("}") for line in captions)
+    assert lines.count(r"\end{table*}") == 2

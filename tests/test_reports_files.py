@@ -43,7 +43,9 @@ def some_examples(folder):
 WRITERS = {
     "cube.png": lambda folder: plots.draw_cube(folder / "cube.png", POINTS, NAMES),
     "cube.svg": lambda folder: plots.draw_cube(folder / "cube.svg", POINTS, NAMES),
-    "report.html": lambda folder: page.write(folder / "report.html", dict(title="x")),
+    "report.html": lambda folder: page.write_page(
+        folder / "report.html", dict(title="x")
+    ),
     "tensors.bytes": some_projector,
     "film.mp4": some_film,
     "examples.npz": some_examples,
@@ -121,7 +123,7 @@ def test_pictures_hold_names_of_any_length(letter, tmp_path):
     ):
         draw()
         assert max(Image.open(path).size) < 2500
-    page.write(tmp_path / "x.html", dict(title=name, timelines=[row]))
+    page.write_page(tmp_path / "x.html", dict(title=name, timelines=[row]))
 
 
 def test_any_number_of_captures_makes_a_picture(tmp_path, monkeypatch):

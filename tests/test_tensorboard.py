@@ -38,7 +38,7 @@ def traced(steps=30):
 def test_all_of_it_is_there_once(tmp_path):
     Image.new("RGB", (30, 20), "#d62728").save(tmp_path / "confusion.png")
     for _ in range(2):
-        tensorboard.write(
+        tensorboard.write_summaries(
             tmp_path / "board", config=CONFIG, traced=traced(), results=RESULTS,
             text="a  table", pictures=[tmp_path / "confusion.png"],
         )  # fmt: skip
@@ -66,7 +66,7 @@ def test_all_of_it_is_there_once(tmp_path):
 
 
 def test_a_run_that_has_only_a_config(tmp_path):
-    tensorboard.write(tmp_path / "board", config=CONFIG)
+    tensorboard.write_summaries(tmp_path / "board", config=CONFIG)
     found = event_accumulator.EventAccumulator(str(tmp_path / "board"))
     found.Reload()
     assert found.Tags()["images"] == []

@@ -221,12 +221,12 @@ def of_runs(folder):
                 config = run_config.read(run)
                 data = dict(title="", results=results, config=config, curves={})
                 visualize.make_subtitle(data)
-                page.write(run.parent / "report.html", data)
+                page.write_page(run.parent / "report.html", data)
         elif path.name == run_config.FILE:
             run_config.opened(run, run_config.read(run), saved)
         else:  # newer than the results, which are then not read
             os.utime(run / trace.FILE)
-            page.write(run.parent / "report.html", visualize.gather_data(run))
+            page.write_page(run.parent / "report.html", visualize.gather_data(run))
             scalars.drop_after(run / scalars.FILE, 10**6)
 
     names += [trace.FILE, run_config.FILE]

@@ -46,13 +46,13 @@ def visualize_run(workdir, *, frames=300):
         _LOG.warning(
             "%s has no trace of its training: no film and no cube of points", workdir
         )
-    page.write(workdir / REPORT, data)
+    page.write_page(workdir / REPORT, data)
     print(workdir / REPORT)  # first: what follows needs the extra viz
     traced = read_trace(workdir)
     drawn = draw_figures(workdir / "figures", data, traced)
     for path in drawn:
         print(path)
-    tensorboard.write(
+    tensorboard.write_summaries(
         workdir / tensorboard.RUN,
         config=data["config"],
         traced=traced,
@@ -81,7 +81,7 @@ def follow_run(workdir, every_s=3.0):
             if path.exists()
         ]
         if now != before:
-            page.write(workdir / REPORT, gather_data(workdir), follow=every_s)
+            page.write_page(workdir / REPORT, gather_data(workdir), follow=every_s)
             if before is None:
                 print(f"open {workdir / REPORT}: it follows the training", flush=True)
             before = now

@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         read_again=_AGAIN.value,
         unfinished=_UNFINISHED.value,
     )
-    print(tables.markdown(result))
+    print(tables.format_markdown(result))
 
 
 def run() -> None:

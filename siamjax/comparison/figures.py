@@ -1,6 +1,11 @@
 """A comparison as pictures: levels with intervals, and who cannot be told from whom."""
 
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
 from siamjax.comparison import tables
+from siamjax.comparison.analysis import Pair
 from siamjax.comparison.readouts import NOVEL
 from siamjax.reports import drawing
 from siamjax.reports.drawing import INK, LINE, PALE
@@ -9,7 +14,12 @@ from siamjax.text import short
 _HEADS = (drawing.CURVE, "#e69f00", "#009e73", "#cc79a7")
 
 
-def levels(paths, heads, title, baselines=()):
+def draw_levels(
+    paths: Sequence[os.PathLike],
+    heads: Mapping[str, dict[str, Any]],
+    title: str,
+    baselines: Collection[str] = (),
+) -> None:
     """Draws one-shot accuracy of every method, a colour a head, the best on top.
 
     Args:
@@ -24,20 +34,20 @@ def levels(paths, heads, title, baselines=()):
     rows = sorted(rows, key=lambda m: first["levels"][m][key].value)
     drawn = drawing.make_figure(7.6, 1.1 + 0.27 * len(rows))
     axes = drawn.add_subplot()
-    for (head, of), colour in zip(heads.items(), _HEADS):
-        shift = 0.0 if of is first else -0.18
+    for (head, judged), colour in zip(heads.items(), _HEADS):
+        shift = 0.0 if judged is first else -0.18
         for y, method in enumerate(rows):
-            found = of["levels"].get(method, {}).get(key)
-            if found is None or (method in baselines and of is not first):
+            level = judged["levels"].get(method, {}).get(key)
+            is_baseline = method in baselines
+            if level is None or (is_baseline and judged is not first):
                 continue
-            look = PALE if method in baselines else colour
-            if tables.has_interval(found):
-                low, high = max(found.low, 0.0), min(found.high, 1.0)
-                axes.plot([low, high], [y + shift] * 2, color=look, linewidth=1.6)
-            axes.plot(
-                found.value, y + shift, "o", color=look, markersize=5,
-                markerfacecolor="white" if method in baselines else look,
-            )  # fmt: skip
+            edge = PALE if is_baseline else colour
+            if tables.has_interval(level):
+                ends = max(level.low, 0.0), min(level.high, 1.0)
+                axes.plot(ends, [y + shift] * 2, color=edge, linewidth=1.6)
+            fill = "white" if is_baseline else edge
+            mark = dict(color=edge, markersize=5, markerfacecolor=fill)
+            axes.plot(level.value, y + shift, "o", **mark)
         if len(heads) > 1:
             axes.plot([], [], "o-", color=colour, label=f"{head} head")
     if baselines:
@@ -54,14 +64,17 @@ def levels(paths, heads, title, baselines=()):
     axes.spines["bottom"].set_color(LINE)
     axes.grid(color=LINE, linewidth=0.5, axis="x")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0),
-            ncols=3, labelcolor=INK, borderaxespad=0.1,
-        )  # fmt: skip
+        place = dict(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
+        axes.legend(fontsize=8, frameon=False, ncols=3, labelcolor=INK, **place)
     _save(drawn, paths)
 
 
-def critical(paths, ranks, pairs, title):
+def draw_critical_differences(
+    paths: Sequence[os.PathLike],
+    ranks: Mapping[str, float],
+    pairs: Sequence[Pair],
+    title: str,
+) -> None:
     """Draws mean ranks; a bar joins losses no two of which the tests tell apart.
 
     As the critical-difference diagram of Demšar (JMLR 2006), with the paired tests of
@@ -70,10 +83,10 @@ def critical(paths, ranks, pairs, title):
     Args:
       paths: of the files.
       ranks: {loss: mean rank}, 1 the best.
-      pairs: `analysis.Pair`s of the same losses.
+      pairs: tests of the same losses.
       title: a line above.
     """
-    names = sorted(ranks, key=ranks.get)
+    names = sorted(ranks, key=lambda name: ranks[name])
     bars = cliques(names, pairs)
     half = (len(names) + 1) // 2
     drawn = drawing.make_figure(8.6, 1.0 + 0.22 * (half + len(bars)))
@@ -93,13 +106,12 @@ def critical(paths, ranks, pairs, title):
         axes.plot([ranks[name], ranks[name], x], [0, y, y], color=PALE, linewidth=0.8)
         rank, label = f"{ranks[name]:.1f}", short(name)
         text = f"{label}  {rank}" if left else f"{rank}  {label}"
-        axes.text(
-            x + (-0.01 if left else 0.01) * room, y, text, fontsize=8.5, color=INK,
-            ha="right" if left else "left", va="center",
-        )  # fmt: skip
-    for i, some in enumerate(bars):
+        x += (-0.01 if left else 0.01) * room
+        aligned = dict(ha="right" if left else "left", va="center")
+        axes.text(x, y, text, fontsize=8.5, color=INK, **aligned)
+    for i, joined in enumerate(bars):
         y = -0.45 - 0.6 * i
-        ends = ranks[some[0]] - 0.02 * room, ranks[some[-1]] + 0.02 * room
+        ends = ranks[joined[0]] - 0.02 * room, ranks[joined[-1]] + 0.02 * room
         axes.plot(ends, [y, y], color=drawing.CURVE, linewidth=3.2)
     axes.set_xlim(low - 0.75 * room, high + 0.75 * room)
     axes.set_ylim(-depth - half + 0.2, 1.2)
@@ -108,10 +120,11 @@ def critical(paths, ranks, pairs, title):
     _save(drawn, paths)
 
 
-def cliques(names, pairs):
-    """Runs of names, in order, no two of which differ; of each only the longest."""
+def cliques(names: Sequence[str], pairs: Sequence[Pair]) -> list[Sequence[str]]:
+    """Longest runs of names, in order, no two of which differ in the tests."""
     apart = {frozenset((p.first, p.second)) for p in pairs if p.verdict}
-    runs, until = [], 0
+    runs: list[Sequence[str]] = []
+    until = 0
     for i in range(len(names)):
         j = i + 1
         while j < len(names) and not any(

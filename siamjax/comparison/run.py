@@ -75,22 +75,24 @@ def write(workdir, config, made, traces):
     """results.csv, pairs.csv, tables, figures and the page of a report."""
     tables.write_csv(workdir / "results.csv", made["rows"])
     tables.write_csv(workdir / "pairs.csv", tables.pair_rows(made))
-    files.write_text(workdir / "tables.md", tables.markdown(made))
-    files.write_text(workdir / "tables.tex", tables.latex(made))
+    files.write_text(workdir / "tables.md", tables.format_markdown(made))
+    files.write_text(workdir / "tables.tex", tables.format_latex(made))
     about = settings(config)
     files.write_json(workdir / "settings.json", about, default=list)
     for data_set, heads in made["data_sets"].items():
         first = next(iter(heads.values()))
         baselines = [m for m in first["levels"] if m not in made["losses"]]
-        figures.levels(_both(workdir, f"{data_set}_levels"), heads, data_set, baselines)
+        figures.draw_levels(
+            _both(workdir, f"{data_set}_levels"), heads, data_set, baselines
+        )
         for head, of in heads.items():
             if of["pairs"]["one_shot"]:
-                figures.critical(
+                figures.draw_critical_differences(
                     _both(workdir, f"{data_set}_{head}_critical"),
                     of["ranks"]["one_shot"], of["pairs"]["one_shot"],
                     f"{data_set}, {head} head: mean rank in one-shot accuracy",
                 )  # fmt: skip
-    page.write(workdir / "compare.html", made, traces, about)
+    page.write_comparison(workdir / "compare.html", made, traces, about)
 
 
 def _say_if_lost(workdir):

@@ -2,6 +2,8 @@
 
 import csv
 import math
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +23,18 @@ COLUMNS = (
 )
 
 
-def write_csv(path, rows):
-    """Rows, dicts with the same keys, as CSV; numbers so that they read back the
-    same."""
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes dicts with the same keys as CSV; numbers read back as they were."""
     head = list(rows[0]) if rows else []
     files.write_csv(path, [head, *([row[key] for key in head] for row in rows)])
 
 
-def read_csv(path):
-    """The rows that `write_csv` wrote, all of them texts."""
+def read_csv(path: str | os.PathLike) -> list[dict[str, str]]:
+    """The rows that `write_csv` wrote, all values as texts.
+
+    Raises:
+      files.Damaged: the file cannot be read as CSV.
+    """
     with (
         files.parsing(path, "the command that wrote it writes it anew"),
         open(path, newline="", encoding="utf-8") as file,
@@ -38,19 +43,25 @@ def read_csv(path):
         return [{k: files.unescape_cell(v) for k, v in row.items()} for row in rows]
 
 
-def pair_rows(report):
+def pair_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """pairs.csv: a dict for each two losses, readout, head and data set."""
     return [
         dict(
-            data_set=data_set, head=head, metric=metric, group=NOVEL,
-            first=p.first, second=p.second, difference=p.found.value,
-            **_tested(p), verdict={1: "first", 0: "tie", -1: "second"}[p.verdict],
+            data_set=data_set,
+            head=head,
+            metric=metric,
+            group=NOVEL,
+            first=pair.first,
+            second=pair.second,
+            difference=pair.found.value,
+            **_tested(pair),
+            verdict={1: "first", 0: "tie", -1: "second"}[pair.verdict],
         )
         for data_set, heads in report["data_sets"].items()
-        for head, of in heads.items()
-        for metric, found in of["pairs"].items()
-        for p in found
-    ]  # fmt: skip
+        for head, judged in heads.items()
+        for metric, pairs in judged["pairs"].items()
+        for pair in pairs
+    ]
 
 
 def _tested(pair):
@@ -65,31 +76,34 @@ def has_interval(level: Clustered) -> bool:
     return math.isfinite(level.high - level.low)
 
 
-def order(of):
+def ordered_methods(judged: dict[str, Any]) -> list[str]:
     """Methods of one head on one data set, the best first."""
-    first = ("one_shot", NOVEL)
-    return sorted(
-        of["levels"],
-        key=lambda m: -np.nan_to_num(of["levels"][m].get(first, [np.nan])[0], nan=-1),
-    )
+
+    def accuracy(method):
+        level = judged["levels"][method].get(("one_shot", NOVEL))
+        return -1.0 if level is None else np.nan_to_num(level.value, nan=-1)
+
+    return sorted(judged["levels"], key=lambda method: -accuracy(method))
 
 
-def cells(report, of, method):
+def row_texts(report: dict[str, Any], judged: dict[str, Any], method: str) -> list[str]:
     """One line of a table, as texts."""
-    level, training = of["levels"][method], of["training"].get(method)
-    values = [_cell(level.get((metric, group))) for _, metric, group in COLUMNS]
-    tally = of["tally"]["one_shot"].get(method)
+    levels, training = judged["levels"][method], judged["training"].get(method)
+    first, *others = (
+        _level_text(levels.get((metric, group))) for _, metric, group in COLUMNS
+    )
+    tally = judged["tally"]["one_shot"].get(method)
     return [
-        shown(report, method),
-        values[0],
+        display_name(report, method),
+        first,
         "/".join(map(str, tally)) if tally else "",
-        *values[1:],
+        *others,
         f"{training.best_s:.1f}" if training else "",
         f"{100 * training.collapsed:.0f} %" if training else "",
     ]
 
 
-def shown(report: dict[str, Any], method: str) -> str:
+def display_name(report: dict[str, Any], method: str) -> str:
     """A method as tables show it."""
     if method not in report["losses"]:
         return f"{method} (baseline)"
@@ -98,68 +112,67 @@ def shown(report: dict[str, Any], method: str) -> str:
     return method
 
 
-HEADINGS = (
-    "method", COLUMNS[0][0], "win/tie/loss", *(name for name, *_ in COLUMNS[1:]),
-    "best after s", "collapsed",
-)  # fmt: skip
+_FIRST, *_OTHERS = (name for name, *_ in COLUMNS)
+HEADINGS = ("method", _FIRST, "win/tie/loss", *_OTHERS, "best after s", "collapsed")
 
 
-def markdown(report):
+def format_markdown(report: dict[str, Any]) -> str:
     """All tables, with what one must know to read them."""
-    lines = [f"Read on {report['when']}{_again(report)}.", "", *summary(report), ""]
+    lines = [f"Read on {report['when']}{_again(report)}.", "", *summarise(report), ""]
     for note in tuning_notes(report):
         lines += [text.printable(note), ""]
     for data_set, heads in report["data_sets"].items():
-        for head, of in heads.items():
-            lines += [f"### {data_set}, {head} head", "", *notes(of), ""]
-            lines += _table(HEADINGS, [cells(report, of, m) for m in order(of)])
-            lines += ["", *_settings(of), ""]
+        for head, judged in heads.items():
+            methods = ordered_methods(judged)
+            rows = [row_texts(report, judged, method) for method in methods]
+            lines += [f"### {data_set}, {head} head", "", *reading_notes(judged), ""]
+            lines += [*_table(HEADINGS, rows), "", *_settings(judged), ""]
     lines += [f"- {text.printable(line)}" for line in report["missing"]]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def summary(report):
-    """One table of everything: one-shot accuracy on unseen conditions by data set and
-    head, win/tie/loss against the other losses, and the one head less the other."""
-    parts = [
-        (data_set, head, of)
+def summarise(report: dict[str, Any]) -> list[str]:
+    """Lines of one table of everything.
+
+    By data set and head: one-shot accuracy on unseen conditions, win/tie/loss against
+    the other losses, and the deciding head less the other.
+    """
+    columns = [
+        (data_set, head, judged, head == list(heads)[-1])
         for data_set, heads in report["data_sets"].items()
-        for head, of in heads.items()
+        for head, judged in heads.items()
     ]
-    methods = list(dict.fromkeys(m for *_, of in parts for m in order(of)))
-    head = ["one-shot accuracy"]
-    for data_set, name, of in parts:
-        head.append(f"{data_set}, {name}")
-        if of is list(report["data_sets"][data_set].values())[-1]:
-            head.append(f"{data_set}, heads' difference")
+    headings = ["one-shot accuracy"]
+    methods: dict[str, None] = {}
+    for data_set, head, judged, is_last in columns:
+        methods |= dict.fromkeys(ordered_methods(judged))
+        headings.append(f"{data_set}, {head}")
+        if is_last:
+            headings.append(f"{data_set}, heads' difference")
     rows = []
     for method in methods:
-        row = [shown(report, method)]
-        for data_set, _, of in parts:
-            level = of["levels"].get(method, {}).get(("one_shot", NOVEL))
-            tally = of["tally"]["one_shot"].get(method)
-            row.append(
-                _cell(level) + (f" ({'/'.join(map(str, tally))})" if tally else "")
-            )
-            if of is list(report["data_sets"][data_set].values())[-1]:
-                row.append(_cell(report["heads"][data_set].get(method)))
+        row = [display_name(report, method)]
+        for data_set, _, judged, is_last in columns:
+            level = judged["levels"].get(method, {}).get(("one_shot", NOVEL))
+            tally = judged["tally"]["one_shot"].get(method)
+            counts = f" ({'/'.join(map(str, tally))})" if tally else ""
+            row.append(_level_text(level) + counts)
+            if is_last:
+                row.append(_level_text(report["heads"][data_set].get(method)))
         rows.append(row)
-    return _table(head, rows)
+    return _table(headings, rows)
 
 
-def notes(of):
-    """How many witnesses there are, what they can show, and the warning."""
-    alone, among = of["power"]["one_shot"]
-    best = next((m for m in order(of) if m in of["training"]), None)
-    counts = dict(
-        conditions=of["conditions"], captures=of["captures"], repeats=of["repeats"]
-    )
+def reading_notes(judged: dict[str, Any]) -> list[str]:
+    """How many conditions and captures there are, what they can show, and warnings."""
+    alone, among = judged["power"]["one_shot"]
+    counts = {name: judged[name] for name in ("conditions", "captures", "repeats")}
     few = [f"{n} {what}" for what, n in counts.items() if n < LEAST_CLUSTERS]
     lines = [
-        f"On {of['conditions']} conditions that no training saw, {of['captures']} "
-        f"captures, {of['repeats']} repeats: mean over conditions, ± half the interval "
-        "of 95 % over conditions, captures and repeats; win/tie/loss by one-shot "
-        "accuracy, in pairs, Holm-corrected.",
+        f"On {judged['conditions']} conditions that no training saw, "
+        f"{judged['captures']} captures, {judged['repeats']} repeats: mean over "
+        "conditions, ± half the interval of 95 % over conditions, captures and "
+        "repeats; win/tie/loss by one-shot accuracy, in pairs, Holm-corrected.",
         f"With so many captures a difference in one-shot accuracy below {alone:.3f} "
         f"(alone) or {among:.3f} (among all pairs) cannot be seen (80 % power)."
         if np.isfinite(alone)
@@ -171,36 +184,40 @@ def notes(of):
             f"are given from {LEAST_CLUSTERS} conditions, captures and repeats on: two "
             "have one degree of freedom, and the width of an interval is chance."
         )
-    if best and has_interval(level := of["levels"][best]["one_shot", NOVEL]):
-        lines.append(
-            f"Warning: for {best} the usual formula, which takes every draw for a "
-            f"witness, gives ± {of['naive'][best]:.4f} in place of ± "
-            f"{level.high - level.value:.4f}."
-        )
+    trained = (m for m in ordered_methods(judged) if m in judged["training"])
+    if best := next(trained, None):
+        level = judged["levels"][best]["one_shot", NOVEL]
+        if has_interval(level):
+            lines.append(
+                f"Warning: for {best} the usual formula, which takes every draw for a "
+                f"witness, gives ± {judged['naive'][best]:.4f} in place of ± "
+                f"{level.high - level.value:.4f}."
+            )
     return lines
 
 
-def latex(report):
-    """The same tables for a paper, with booktabs."""
-    lines = []
+def format_latex(report: dict[str, Any]) -> str:
+    """The same tables for a paper; the first line says which packages they need."""
+    lines = [r"% Needs \usepackage{booktabs} and \usepackage{graphicx}.", ""]
     for data_set, heads in report["data_sets"].items():
-        for head, of in heads.items():
+        for head, judged in heads.items():
+            methods = ordered_methods(judged)
+            rows = [row_texts(report, judged, method) for method in methods]
+            notes = [*tuning_notes(report), *reading_notes(judged)]
+            name = _tex(f"{data_set}, {head} head")
             lines += [
-                rf"% {data_set}, {head} head",
+                r"\begin{table*}",
+                rf"\caption{{Losses compared on {name}. {' '.join(map(_tex, notes))}}}",
+                r"\centering",
+                r"\resizebox{\textwidth}{!}{%",
                 rf"\begin{{tabular}}{{l{'r' * (len(HEADINGS) - 1)}}}",
                 r"\toprule",
-                " & ".join(map(_tex, HEADINGS)) + r" \\",
+                _tex_row(HEADINGS),
                 r"\midrule",
-                *(
-                    " & ".join(map(_tex, cells(report, of, m))) + r" \\"
-                    for m in order(of)
-                ),
+                *map(_tex_row, rows),
                 r"\bottomrule",
-                r"\end{tabular}",
-                *(
-                    rf"\par {_tex(note)}"
-                    for note in (*tuning_notes(report), *notes(of))
-                ),
+                r"\end{tabular}}",
+                r"\end{table*}",
                 "",
             ]
     return "\n".join(lines)
@@ -211,8 +228,10 @@ def tuning_notes(report: dict[str, Any]) -> list[str]:
     return [f"Tuning: {how.line}." for how in report["tuning"].values()]
 
 
-def _settings(of):
-    rows = [(loss, f"`{t.setting}`") for loss, t in of["training"].items()]
+def _settings(judged):
+    rows = [
+        (loss, f"`{training.setting}`") for loss, training in judged["training"].items()
+    ]
     return ["Settings found:", "", *_table(("loss", "setting"), rows)] if rows else []
 
 
@@ -223,12 +242,12 @@ def _again(report):
     )
 
 
-def _cell(found):
-    if found is None or not np.isfinite(found.value):
+def _level_text(level):
+    if level is None or not np.isfinite(level.value):
         return "–"
-    if not has_interval(found):
-        return f"{found.value:.3f} (no interval)"
-    return f"{found.value:.3f} ± {found.high - found.value:.3f}"
+    if not has_interval(level):
+        return f"{level.value:.3f} (no interval)"
+    return f"{level.value:.3f} ± {level.high - level.value:.3f}"
 
 
 def _table(head, rows):
@@ -236,18 +255,27 @@ def _table(head, rows):
 
 
 def _line(cells):
-    """A row of a Markdown table; no name of a stranger ends a cell or the row."""
+    """A row of a Markdown table; no character of a name ends a cell or the row."""
     safe = (text.printable(cell).replace("|", r"\|") for cell in cells)
     return "| " + " | ".join(safe) + " |"
 
 
 # What LaTeX would take for a command, and Unicode that its default fonts lack.
-_TEX = str.maketrans({
-    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#",
-    "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
-})  # fmt: skip
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "–": "--",
+    }
+    | {char: "\\" + char for char in "_%&#${}"}
+)
 
 
 def _tex(cell):
     return text.printable(cell).translate(_TEX)
+
+
+def _tex_row(cells):
+    return " & ".join(map(_tex, cells)) + r" \\"

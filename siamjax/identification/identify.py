@@ -241,7 +241,7 @@ def _check_plot(plot):
 def _draw(plot, rows):
     """Timelines as a page or a picture."""
     if plot.endswith(".html"):
-        page.write(plot, dict(title="What happened when", timelines=rows))
+        page.write_page(plot, dict(title="What happened when", timelines=rows))
     else:
         plots.draw_timelines(plot, rows)
 

@@ -1,7 +1,7 @@
 """One page to look at: a single file that asks no network for anything.
 
-`write` makes the page of a run. `build` puts other pages together from the same parts,
-the scripts in assets/, each of which defines what its head comment says:
+`write_page` makes the page of a run. `build_page` puts other pages together from the
+same parts, the scripts in assets/. Each defines what its head comment says:
   base.js       el, svg, section, memory: elements, and the head of the page
   names.js      key (a condition's icon and name), namer: short names that differ
   terms.js      TERMS: what words mean, as docs/glossary.md says it
@@ -47,7 +47,9 @@ _REPORT = (
 )
 
 
-def write(path: str | os.PathLike, data: dict[str, Any], *, follow: float = 0) -> None:
+def write_page(
+    path: str | os.PathLike, data: dict[str, Any], *, follow: float = 0
+) -> None:
     """Writes the page of a run, atomically.
 
     Args:
@@ -68,10 +70,10 @@ def write(path: str | os.PathLike, data: dict[str, Any], *, follow: float = 0) -
       follow: seconds after which an open page loads itself again; 0: never.
     """
     names, novel = condition_names(data), novel_conditions(data)
-    build(path, data, _REPORT, conditions=names, novel=novel, follow=follow)
+    build_page(path, data, _REPORT, conditions=names, novel=novel, follow=follow)
 
 
-def build(
+def build_page(
     path: str | os.PathLike,
     data: dict[str, Any],
     scripts: Sequence[str],

@@ -24,7 +24,7 @@ RUN = "results"
 SIDE, PICTURES = 480, 10
 
 
-def write(folder, *, config, traced=None, results=None, text="", pictures=()):
+def write_summaries(folder, *, config, traced=None, results=None, text="", pictures=()):
     """Writes an event file that TensorBoard shows as one run.
 
     Args:
