@@ -193,7 +193,7 @@ def _terminate(number, frame):
     raise _Terminated("terminated")
 
 
-class _Lines(logging.Handler):
+class Lines(logging.Handler):
     """Lines on stderr that do not tear a progress bar."""
 
     def emit(self, record):
@@ -212,7 +212,7 @@ def _log_to_stderr():
     log = logging.getLogger("siamjax")
     log.setLevel(logging.INFO)
     log.propagate = False
-    log.addHandler(_Lines())
+    log.addHandler(Lines())
 
 
 def _with_remedy(error):

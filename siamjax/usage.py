@@ -49,7 +49,7 @@ def overview(commands: Mapping[str, ModuleType]) -> str:
         [
             "usage: siamjax COMMAND [flags]",
             "",
-            *_wrapped(siamjax.__doc__ or ""),
+            *_wrapped(summary(siamjax.__doc__)),
             "",
             "commands:",
             *_two_columns(about, 14),
@@ -63,7 +63,7 @@ def overview(commands: Mapping[str, ModuleType]) -> str:
 
 
 def summary(doc: str | None) -> str:
-    """The first sentence of a docstring's first line."""
+    """The first line of a docstring."""
     return (doc or "").strip().splitlines()[0]
 
 
@@ -107,7 +107,7 @@ def _help(command, argv):
     lines += _wrapped(command.doc)
     for title, group in (("required", required), ("optional", optional)):
         if group:
-            rows = {_shown(flag): _about(flag) for flag in group}
+            rows = {_shown(flag): about_flag(flag) for flag in group}
             lines += ["", f"{title}:", *_two_columns(rows)]
     lines += ["", "of every command:", *_two_columns(shared)]
     if command.config:
@@ -144,7 +144,7 @@ def _kind(flag):
     return {"int": "NUMBER", "float": "NUMBER"}.get(kind, "TEXT")
 
 
-def _about(flag):
+def about_flag(flag):
     """The help of a flag, without what absl adds, and its default."""
     about = flag.help.partition(": ")[2] if flag.help.startswith("<") else flag.help
     about = about.partition(";\n")[0]  # how often it may be given

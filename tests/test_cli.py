@@ -7,66 +7,146 @@ import sys
 
 import pytest
 
+import siamjax
+from siamjax import cli, commands, usage
+from siamjax.commands import completion
+from tests.commands import run
+
 ROOT = pathlib.Path(__file__).parent.parent
+NAMES = pytest.mark.parametrize("name", commands.NAMES)
 
 
-def run(*arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=cwd
-    )
+@pytest.fixture(autouse=True)
+def in_a_clone(monkeypatch):
+    monkeypatch.chdir(ROOT)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["siamjax.train", "--workdir=x", "--config.stpes=3"], "no field 'stpes' Did"),
-        (["siamjax.train", "--workdir=x", "--config.steps=many"], "steps"),
-        (["siamjax.train", "--workdir=x", "stray"], "unexpected argument 'stray'"),
-        (["siamjax.train"], "workdir"),
-        (["siamjax.train", "--workdir=x", "--config=nowhere.py"], "nowhere.py"),
-        (["siamjax.identify", "--workdir=x"], "name one capture or more"),
+        (["train", "--workdir=x", "--config.stpes=3"], "no field 'stpes' Did"),
+        (["train", "--workdir=x", "--config.steps=many"], "steps"),
+        (["train", "--workdir=x", "stray"], "unexpected argument 'stray'"),
+        (["train"], "workdir"),
+        (["train", "--workdir=x", "--config=nowhere.py"], "nowhere.py"),
+        (["train", "--workdir=/proc/x"], "/proc/x"),
+        (["ingest", "--captures=a", "--labels=b", "--out=/proc/x"], "/proc/x"),
+        (["compare", "--workdir=/proc/x"], "/proc/x"),
+        (["identify", "--workdir=x"], "name one capture or more"),
         (
-            [
-                "siamjax.identify",
-                "--workdir=x",
-                "c",
-                "--baseline=3",
-                "--baseline_capture=d",
-            ],
+            ["identify", "--workdir=x", "c", "--baseline=3", "--baseline_capture=d"],
             "not both",
         ),
+        (["identify", "--workdir=x", "c", "--example=a=b"], "NAME=CAPTURE@SECONDS"),
+        (["identify", "--workdir=x", "c", "--example=a=b@-1"], "seconds from 0"),
         (
-            ["siamjax.identify", "--workdir=x", "c", "--example=a=b"],
-            "NAME=CAPTURE@SECONDS",
-        ),
-        (
-            ["siamjax.identify", "--workdir=x", "c", "--example=a=b@-1"],
-            "seconds from 0",
-        ),
-        (
-            ["siamjax.identify", "--workdir=x", "c", "--example=unknown=b@1"],
+            ["identify", "--workdir=x", "c", "--example=unknown=b@1"],
             "give it another name",
         ),
+        (["completion", "tcsh"], "bash, zsh or fish"),
     ],
 )
 def test_wrong_usage_is_one_line_and_two(arguments, says):
-    got = run(*arguments)
-    assert got.returncode == 2
-    assert says in got.stderr and "Traceback" not in got.stderr
-    assert len(got.stderr.strip().splitlines()) == 1 and got.stdout == ""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
 
 
-@pytest.mark.parametrize("main", ["ingest", "train", "evaluate", "identify"])
-def test_help_is_no_failure(main):
-    got = run(f"siamjax.{main}", "--help")
-    assert got.returncode == 0 and "--" in got.stdout
+@NAMES
+@pytest.mark.parametrize("columns", [80, 60, 200])
+def test_help_shows_the_flags_of_the_command_alone(name, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = run(name, "--help")
+    assert done == run(name, "-h") and done.returncode == 0 and done.stderr == ""
+    assert "siamjax " + name in done.stdout and "xample" in done.stdout
+    assert "--verbosity" not in done.stdout and "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= min(columns, 100)
+    for flag in usage.own_flags(getattr(commands, name).COMMAND):
+        assert f"--{flag.name}" in done.stdout.replace("[no]", "")
+    assert "--verbosity" in run(name, "--helpfull").stdout
+
+
+def test_help_of_train_shows_the_fields_of_the_config_it_is_given(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("train", "--help").stdout
+    assert "--config.log_every=20\n" in shown
+    assert "--config.data.bins=32         of a window: 16 s\n" in shown
+    assert "--config.optimizer.warmup=20  steps\n" in shown
+    shown = run("train", "--help", "--config", "configs/kddi.py").stdout
+    assert "--config.data.bins=5          of a window: 16 s\n" in shown
+
+
+def test_a_config_of_the_package_is_found_outside_a_clone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for flags in ([], ["--config=configs/all.py"], ["--config", "configs/kddi.py"]):
+        assert "config.log_every=20" in run("train", "--help", *flags).stdout
+    done = run("train", "--workdir=x", "--config=configs/none.py")
+    assert done.returncode == 2 and "configs/none.py" in done.stderr
+    assert str(cli.CONFIGS.parent) not in sys.path
+
+
+@NAMES
+def test_every_command_has_its_line_and_its_version(name):
+    assert run(name, "--version").stdout == f"siamjax {siamjax.__version__}\n"
+    assert f"\n  {name} " in usage.overview(commands.modules())
+
+
+def test_one_command_starts_all(capsys, monkeypatch):
+    for arguments, code, says in (
+        (["siamjax"], 0, "commands:"),
+        (["siamjax", "--help"], 0, "commands:"),
+        (["siamjax", "--version"], 0, siamjax.__version__),
+        (["siamjax", "trian"], 2, "no command 'trian'"),
+    ):
+        monkeypatch.setattr(sys, "argv", arguments)
+        if code:
+            with pytest.raises(SystemExit, match=str(code)):
+                commands.run()
+        else:
+            commands.run()
+        assert says in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", ["siamjax train", "siamjax.train"])
+def test_a_command_has_two_names_in_a_process(name):
+    done = subprocess.run(
+        [sys.executable, "-m", *name.split()], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "siamjax train: flag --workdir" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_names_each_command_and_flag(shell):
+    script = run("completion", shell).stdout
+    for name, flags in completion.list_flags().items():
+        assert name in script
+        assert all(flag.name in script for flag in flags)
+
+
+def test_bash_completes():
+    script = run("completion", "bash").stdout
+    ask = "COMP_WORDS=({}); COMP_CWORD={}; _siamjax; echo ${{COMPREPLY[@]}}"
+    for words, at, replies in (
+        ("siamjax ev", 1, "evaluate"),
+        ("siamjax train --wor", 2, "--workdir"),
+        ("siamjax-ingest --lab", 1, "--labels"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", script + ask.format(words, at)], capture_output=True
+        )
+        assert done.stdout.decode().strip() == replies
 
 
 def test_a_run_that_is_not_there_is_a_failure_of_the_work(tmp_path):
-    got = run("siamjax.evaluate", f"--workdir={tmp_path / 'none'}")
-    assert got.returncode == 1
-    assert "holds no run" in got.stderr and "Traceback" not in got.stderr
-    shown = run("siamjax.evaluate", f"--workdir={tmp_path / 'none'}", "--debug")
+    done = run("evaluate", f"--workdir={tmp_path / 'none'}")
+    assert done.returncode == 1
+    assert "holds no run" in done.stderr and "Traceback" not in done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-m", "siamjax.evaluate", "--workdir=/none", "--debug"],
+        capture_output=True,
+        text=True,
+    )
     assert shown.returncode == 1 and "Traceback" in shown.stderr
 
 

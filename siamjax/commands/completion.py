@@ -9,6 +9,8 @@ Examples, for ~/.bashrc, ~/.zshrc and ~/.config/fish/config.fish:
 
 from collections.abc import Sequence
 
+from absl import flags
+
 from siamjax import cli, usage
 from siamjax.types import UsageError
 
@@ -44,25 +46,21 @@ def main(argv: Sequence[str]) -> None:
     print(_fish() if shell == "fish" else _bash(for_zsh=shell == "zsh"))
 
 
-def _flags():
-    """{command: its flags as (name, takes a value, help)}."""
+def list_flags() -> dict[str, list[flags.Flag]]:
+    """The flags of each command; --help has every one of them."""
     from siamjax import commands
 
-    help_flag = ("help", False, "Show the help.")
     return {
-        name: [
-            *((f.name, not f.boolean, f.help) for f in usage.own_flags(module.COMMAND)),
-            help_flag,
-        ]
+        name: usage.own_flags(module.COMMAND)
         for name, module in commands.modules().items()
     }
 
 
 def _bash(for_zsh):
-    defined = _flags()
+    defined = list_flags()
     cases = "\n".join(
-        f"    {name}) flags='{' '.join('--' + flag for flag, *_ in flags)}' ;;"
-        for name, flags in defined.items()
+        f"    {name}) flags='--help {' '.join(f'--{flag.name}' for flag in own)}' ;;"
+        for name, own in defined.items()
     )
     scripts = " ".join(f"siamjax-{name}" for name in defined)
     script = _BASH.format(names=" ".join(defined), cases=cases, scripts=scripts)
@@ -74,13 +72,14 @@ def _fish():
     from siamjax import commands
 
     lines = ["complete -c siamjax -l version -d 'Show the version.'"]
-    for name, flags in _flags().items():
+    for name, own in list_flags().items():
         about = _quoted(usage.summary(commands.modules()[name].__doc__))
         lines.append(
             f"complete -c siamjax -n __fish_use_subcommand -a {name} -d {about}"
         )
-        for flag, takes_value, text in flags:
-            what = f"-l {flag}{' -r' * takes_value} -d {_quoted(text)}"
+        for flag in own:
+            value = "" if flag.boolean else " -r"
+            what = f"-l {flag.name}{value} -d {_quoted(usage.about_flag(flag))}"
             lines += [
                 f"complete -c siamjax -n '__fish_seen_subcommand_from {name}' {what}",
                 f"complete -c siamjax-{name} {what}",

@@ -1,0 +1,168 @@
+"""What `import siamjax` gives: a run to ask, a capture read, a run evaluated."""
+
+import ipaddress
+import logging
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from siamjax.assessment import evaluate as assessment
+from siamjax.capture import cleaning, events
+from siamjax.identification import identify, sessions
+from siamjax.identification.timeline import Span
+from siamjax.inference import runs
+from siamjax.text import printable
+from siamjax.types import Events
+
+_LOG = logging.getLogger(__name__)
+
+
+class Capture(NamedTuple):
+    """What was read of a packet capture."""
+
+    events: Events  # the signalling messages, in order of time
+    kinds: tuple[str, ...]  # names of the kinds that `events.kind` indexes
+    report: cleaning.Report  # what else was in the file, counted by cause
+
+
+class Points(NamedTuple):
+    """The windows of a capture as points, N of them."""
+
+    start_s: np.ndarray  # [N] start of each window, seconds after the first packet
+    heads: dict[str, np.ndarray]  # {name of a head: [N, E]}
+
+
+class Run:
+    """A finished run, opened by `open_run`.
+
+    Attributes:
+      workdir: its folder.
+      step: the optimiser step of its checkpoint.
+      conditions: names of the conditions of its data set; the first `known` of them
+        were trained on, normal is the first of all.
+      known: how many conditions were trained on.
+    """
+
+    def __init__(self, run: runs.Run) -> None:
+        self._run = run
+        self.workdir: pathlib.Path = run.workdir
+        self.step: int = run.step
+        self.conditions: tuple[str, ...] = run.conditions
+        self.known: int = run.known
+
+    def __repr__(self) -> str:
+        return f"siamjax.Run({str(self.workdir)!r}, step={self.step})"
+
+    def embed(
+        self,
+        capture: str | os.PathLike,
+        *,
+        hop_s: float = 1.0,
+        baseline_s: float | None = None,
+    ) -> Points:
+        """Reads a capture and places its windows.
+
+        Args:
+          capture: path of a capture, or of a table where the run is of counters.
+          hop_s: seconds from the start of one window to the next, at least a bin.
+          baseline_s: how many seconds at its beginning are normal; by default as many
+            as in training.
+        Raises:
+          UsageError: an argument does not fit.
+          SiamjaxError: the capture cannot be read, or is too short.
+        """
+        data = self._run.config.data
+        traffic = sessions.read_traffic(capture, self._run, baseline_s=baseline_s)
+        _warn(capture, traffic.warnings)
+        hop = max(round(hop_s / data.bin_s), 1)
+        first, counts, baseline = sessions.slide_windows(traffic, data.bins, hop)
+        return Points(first * data.bin_s, self._run.embed(counts, baseline))
+
+    def identify(
+        self,
+        capture: str | os.PathLike,
+        *,
+        examples: Sequence[tuple[str, str | os.PathLike, float]] = (),
+        baseline_s: float | None = None,
+        baseline_capture: str | os.PathLike | None = None,
+    ) -> list[Span]:
+        """Says which condition held when; the run must have been evaluated.
+
+        What was not read of the capture is logged as a warning.
+
+        Args:
+          capture: path of a capture, or of a table where the run is of counters.
+          examples: `(condition, path, seconds)` of windows to know beside the examples
+            of the run; seconds is the start of the window after the first packet.
+          baseline_s: how many seconds at its beginning are normal; by default as many
+            as in training.
+          baseline_capture: a normal capture of the same network, used instead.
+        Returns:
+          Stretches that cover the capture, in order.
+        Raises:
+          UsageError: an argument does not fit.
+          SiamjaxError: nothing was read that an answer could rest on.
+        """
+        spans, traffic = identify.identify_capture(
+            self._run,
+            capture,
+            places=[
+                identify.Place(name, str(path), float(start))
+                for name, path, start in examples
+            ],
+            baseline_s=baseline_s,
+            baseline_capture=baseline_capture,
+        )
+        _warn(capture, traffic.warnings)
+        return spans
+
+
+def open_run(
+    workdir: str | os.PathLike, checkpoint: Literal["best", "last"] = "best"
+) -> Run:
+    """Opens a run on one device.
+
+    Args:
+      workdir: of `siamjax train`.
+      checkpoint: the best one by validation, or the last one.
+    Raises:
+      SiamjaxError: there is none, or it is of a version whose runs are not read.
+    """
+    return Run(runs.open_run(workdir, checkpoint))
+
+
+def read_capture(path: str | os.PathLike, *, server: str | None = None) -> Capture:
+    """Reads the signalling messages of a packet capture.
+
+    Args:
+      path: pcap or pcapng; plain, gzip, xz or zst.
+      server: IP address of the server; by default it is found.
+    Raises:
+      ValueError: server is not an IP address.
+      SiamjaxError: the file is no capture, or holds no packet.
+    """
+    address = None if server is None else ipaddress.ip_address(server).packed
+    return Capture(*events.read(path, address))
+
+
+def evaluate(workdir: str | os.PathLike, data: str = "") -> dict[str, Any]:
+    """Evaluates the best checkpoint of a run; writes what `siamjax evaluate` does.
+
+    Args:
+      workdir: of `siamjax train`.
+      data: another prepared data set; by default that of the training.
+    Returns:
+      What results.json holds, see `siamjax.evaluation.results`.
+    Raises:
+      UsageError: the data does not fit the run.
+      SiamjaxError: there is no run, or nothing to judge it by.
+    """
+    return assessment.evaluate_run(pathlib.Path(workdir), data, say=_LOG.debug)
+
+
+def _warn(capture, warnings):
+    for warning in warnings:
+        _LOG.warning("%s: %s", printable(capture), warning)

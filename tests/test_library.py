@@ -1,0 +1,83 @@
+"""siamjax as a notebook uses it: light to import, typed, nothing printed."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import siamjax
+from siamjax.training import loop
+from tests import small_data
+
+CAPTURES = pathlib.Path(__file__).parent.parent / "data" / "testbed" / "captures"
+BLOCKED = CAPTURES / "blocked_005.pcap.xz"
+
+# Also defines flags that siamjax's commands have.
+LIGHT = """
+import sys
+from absl import flags
+flags.DEFINE_bool("debug", False, "")
+flags.DEFINE_string("workdir", "", "")
+before = set(flags.FLAGS)
+import siamjax
+assert not {"jax", "flax", "numpy", "ml_collections"} & set(sys.modules)
+assert {"open_run", "evaluate"} <= set(dir(siamjax))
+import siamjax.losses, siamjax.losses.check, siamjax.commands.train
+siamjax.open_run, siamjax.evaluate, siamjax.Span
+owners = map(flags.FLAGS.find_module_defining_flag, set(flags.FLAGS) - before)
+assert not [owner for owner in owners if owner.startswith("siamjax")]
+"""
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("library")
+    small_data.write(folder / "data")
+    loop.train(small_data.config(folder / "data"), folder / "run")
+    return folder / "run"
+
+
+def test_the_import_loads_nothing_heavy_and_defines_no_flag():
+    subprocess.run([sys.executable, "-c", LIGHT], check=True)
+
+
+def test_the_promise_is_there_and_no_more():
+    for name in siamjax.__all__:
+        assert getattr(siamjax, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = siamjax.nothing
+
+
+def test_a_run_evaluates_embeds_and_identifies(workdir, capsys, caplog):
+    results = siamjax.evaluate(workdir)
+    assert set(results["shots"]) == {"1", "5"}
+    run = siamjax.open_run(workdir)
+    assert run.conditions[0] == "normal" and run.known == 3
+    assert str(workdir) in repr(run)
+
+    points = run.embed(BLOCKED, hop_s=2.0)
+    assert set(np.diff(points.start_s)) == {2.0}
+    assert points.heads["view"].shape == (len(points.start_s), 3)
+    last = siamjax.open_run(workdir, "last").embed(BLOCKED, hop_s=2.0)
+    assert last.heads["match"].shape == points.heads["match"].shape
+
+    spans = run.identify(BLOCKED, examples=[("mine", BLOCKED, 45)])
+    assert "mine" in [span.condition for span in spans]
+    assert "mine" not in [span.condition for span in run.identify(BLOCKED)]
+    assert spans[0].start_s == 0 and spans[-1].end_s == pytest.approx(100, abs=1)
+    with pytest.raises(siamjax.UsageError, match="the last begins at"):
+        run.identify(BLOCKED, examples=[("mine", BLOCKED, 99)])
+    assert "".join(capsys.readouterr()) == ""
+
+
+def test_a_capture_is_its_messages_and_a_report():
+    capture = siamjax.read_capture(BLOCKED)
+    assert "INVITE" in capture.kinds
+    assert capture.report.messages == len(capture.events.time_ns) > 1000
+    assert (np.diff(capture.events.time_ns) >= 0).all()
+    other = siamjax.read_capture(BLOCKED, server="203.0.113.9")
+    assert other.report.server == "absent"
+    with pytest.raises(ValueError, match="nobody"):
+        siamjax.read_capture(BLOCKED, server="nobody")
