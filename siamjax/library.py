@@ -145,7 +145,7 @@ def read_capture(path: str | os.PathLike, *, server: str | None = None) -> Captu
       SiamjaxError: the file is no capture, or holds no packet.
     """
     address = None if server is None else ipaddress.ip_address(server).packed
-    return Capture(*events.read(path, address))
+    return Capture(*events.read_events(path, address))
 
 
 def evaluate(workdir: str | os.PathLike, data: str = "") -> dict[str, Any]:
