@@ -113,7 +113,7 @@ class Command:
             rest = self.flags(argv)
             flags.FLAGS.mark_as_parsed()
             if self.config:
-                self.flags["config"].value.to_dict()  # a missing file shows here
+                self.flags.config.to_dict()  # a missing file shows here
             return rest
         except BrokenPipeError:  # of the help
             sys.exit(_pipe_closed())

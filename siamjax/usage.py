@@ -1,9 +1,9 @@
 """The help of the commands, as wide as the terminal, and what they complete."""
 
 import ast
-import importlib.util
 import io
 import pathlib
+import runpy
 import shutil
 import sys
 import textwrap
@@ -82,10 +82,8 @@ def fields(path: str, parameter: str = "") -> list[tuple[str, str, str]]:
         it comes from.
       parameter: of its `get_config`, what stands behind a colon in --config.
     """
-    spec = importlib.util.spec_from_file_location("shown_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(*([parameter] if parameter else []))
+    module = runpy.run_path(path)
+    config = module["get_config"](*([parameter] if parameter else []))
     default = pathlib.Path(__file__).parent / "configs" / "default.py"
     comments = _comments(default) | _comments(pathlib.Path(path))
     whole = "train" in config  # a comparison holds the whole config of a training

@@ -8,6 +8,7 @@ Prints what was read of each file and what was not. Examples:
 
 import ipaddress
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
     from siamjax.data import from_counters, prepare
 
     paths = _CAPTURES.value, _LABELS.value, _OUT.value
-    options = dict(
+    options: dict[str, Any] = dict(
         limit_expansion=_LIMIT_EXPANSION.value,
         allow_empty=_ALLOW_EMPTY.value,
         workers=_WORKERS.value,
