@@ -26,6 +26,7 @@ def in_a_clone(monkeypatch):
     [
         (["train", "--workdir=x", "--config.stpes=3"], "no field 'stpes' Did"),
         (["train", "--workdir=x", "--config.steps=many"], "steps"),
+        (["train", "--workdir=x", "--config.steps=-5"], "config.steps is -5: it must"),
         (["train", "--workdir=x", "stray"], "unexpected argument 'stray'"),
         (["train"], "workdir"),
         (["train", "--workdir=x", "--config=nowhere.py"], "nowhere.py"),

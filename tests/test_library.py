@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import siamjax
+from siamjax.config import from_dict
 from siamjax.training import loop
 from tests import small_data
 
@@ -35,7 +36,7 @@ assert not [owner for owner in owners if owner.startswith("siamjax")]
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     small_data.write(folder / "data")
-    loop.train(small_data.config(folder / "data"), folder / "run")
+    loop.train(from_dict(small_data.config(folder / "data")), folder / "run")
     return folder / "run"
 
 
