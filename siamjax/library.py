@@ -1,7 +1,5 @@
 """What `import siamjax` gives: a run to ask, a capture read, a run evaluated."""
 
-import contextlib
-import io
 import ipaddress
 import logging
 import os
@@ -162,8 +160,7 @@ def evaluate(workdir: str | os.PathLike, data: str = "") -> dict[str, Any]:
       UsageError: the data does not fit the run.
       SiamjaxError: there is no run, or nothing to judge it by.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # the table
-        return assessment.evaluate(pathlib.Path(workdir), data)
+    return assessment.evaluate_run(pathlib.Path(workdir), data, say=_LOG.debug)
 
 
 def _warn(capture, warnings):

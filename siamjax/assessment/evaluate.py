@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,12 @@ ONSET_WITHIN_S = 8.0
 EVALUATIONS = "evaluations"
 
 
-def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
+def evaluate_run(
+    workdir: str | pathlib.Path,
+    data: str = "",
+    *,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Judges the best checkpoint of a run on captures that it was not trained on.
 
     Writes results.json and its tables as CSV, the projector's files and embedding.png,
@@ -38,6 +44,7 @@ def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     Args:
       workdir: of siamjax-train.
       data: another prepared data set; by default that of the training.
+      say: takes the lines of the tables.
     Returns:
       What results.json holds, see `evaluation.results`.
     Raises:
@@ -77,17 +84,17 @@ def evaluate_run(workdir: str | pathlib.Path, data: str = "") -> dict[str, Any]:
     files.write_json(folder / results.FILE, report, allow_nan=False)
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
-    print(results.format_results(report))
+    say(results.format_results(report))
     for line in tally.describe_counts(report["identification"]):
-        print(line)
+        say(line)
     if unseen:
         counts = unseen["out_of_fold"]["identification"]
         for line in tally.describe_counts(
             counts, "identification of captures out of fold:"
         ):
-            print(line)
+            say(line)
     if data:
-        print(f"\nwritten to {folder}")
+        say(f"\nwritten to {folder}")
     return report
 
 
