@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from scripts.tools import site_pages
 from siamjax import commands
 from siamjax.configs import default
 from tests import test_imports
@@ -106,3 +107,61 @@ def test_the_site_builds_without_a_warning(tmp_path):
     # Nothing of a page is asked for from the network.
     overview = (tmp_path / "overview.html").read_text()
     assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=.https?:", overview)
+
+
+def test_formulas_of_docstrings_are_code_and_sections_stand_apart():
+    docstring = """Draws pairs together.
+
+Over all pairs:
+
+  loss = mean
+       + more
+
+- one point
+  that goes on
+Args:
+  x: a number.
+Returns:
+  The loss.
+Reference: Somebody, 2006."""
+    expected = """Draws pairs together.
+
+Over all pairs:
+
+
+```text
+loss = mean
+     + more
+
+```
+
+- one point
+  that goes on
+
+Args:
+  x: a number.
+
+Returns:
+  The loss.
+
+Reference: Somebody, 2006."""
+    assert site_pages.as_markdown(docstring) == expected
+
+
+def test_links_out_of_the_folder_lead_to_pages_of_the_site_or_to_the_repository():
+    page = (
+        "[a](../README.md#results) [b](quality.md) [c](../tests/x.py) [d](https://e.f)"
+    )
+    assert site_pages.relink(page, "docs", "https://host/siamjax") == (
+        "[a](overview.md#results) [b](quality.md) "
+        "[c](https://host/siamjax/blob/main/tests/x.py) [d](https://e.f)"
+    )
+    assert site_pages.relink("[c](../tests/x.py)", "docs", None) == "c"
+    readme = "![f](docs/film.gif) [t](docs/tutorials/loss.md)"
+    assert (
+        site_pages.relink(readme, "", None) == "![f](film.gif) [t](tutorials/loss.md)"
+    )
+    deeper = "[a](../../README.md) [g](../glossary.md)"
+    assert site_pages.relink(deeper, "docs/tutorials", None) == (
+        "[a](../overview.md) [g](../glossary.md)"
+    )

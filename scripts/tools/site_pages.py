@@ -23,15 +23,16 @@ ROOT_PAGES = {
 }
 # Single modules that have a page; every folder of the package has one.
 MODULES = ("config", "types")
-LINK = re.compile(r"\]\(([^)\s:#]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 
-SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$", re.MULTILINE)
+SECTION = re.compile(r"\n+(?=(?:Args|Returns|Raises|Yields|Reference):)")
 
 
 def reference_names():
     """The parts of the package that have a page, `siamjax` itself first."""
-    folders = [path.parent.name for path in (ROOT / "siamjax").glob("*/__init__.py")]
-    return ["siamjax", *(f"siamjax.{name}" for name in sorted([*folders, *MODULES]))]
+    folders = {path.parent.name for path in (ROOT / "siamjax").glob("*/__init__.py")}
+    folders.discard("commands")  # `siamjax NAME --help` tells what there is to know
+    return ["siamjax", *(f"siamjax.{name}" for name in sorted(folders.union(MODULES)))]
 
 
 def on_config(config):
@@ -73,41 +74,43 @@ def relink(markdown, folder, repository):
     """
     here = posixpath.relpath(folder or "docs", "docs")
 
-    def target(match):
-        path = posixpath.normpath(posixpath.join(folder, match[1]))
-        anchor = match[2] or ""
+    def link(match):
+        text, path, anchor = match[1], match[2], match[3] or ""
+        path = posixpath.normpath(posixpath.join(folder, path))
         if path in ROOT_PAGES:
-            return f"]({posixpath.relpath(ROOT_PAGES[path], here)}{anchor})"
+            return f"[{text}]({posixpath.relpath(ROOT_PAGES[path], here)}{anchor})"
         if path.startswith("docs/"):
-            return f"]({posixpath.relpath(path.removeprefix('docs/'), here)}{anchor})"
-        return f"]({repository}/blob/main/{path})" if repository else "]"
+            page = posixpath.relpath(path.removeprefix("docs/"), here)
+            return f"[{text}]({page}{anchor})"
+        return f"[{text}]({repository}/blob/main/{path})" if repository else text
 
-    return LINK.sub(target, markdown)
+    return LINK.sub(link, markdown)
 
 
-class FencedFormulas(griffe.Extension):
-    """Shows the indented lines of a docstring's text (formulas) as they are written."""
+class Docstrings(griffe.Extension):
+    """Makes Markdown of the docstrings."""
 
     def on_object(self, *, obj, **kwargs):
         if obj.docstring:
-            obj.docstring.value = fenced(obj.docstring.value)
+            obj.docstring.value = as_markdown(obj.docstring.value)
 
 
-def fenced(docstring):
-    """A docstring with the indented blocks before its first section as fenced code."""
-    text, rest = docstring, ""
-    if start := SECTION.search(docstring):
-        text, rest = docstring[: start.start()], docstring[start.start() :]
+def as_markdown(docstring):
+    """A docstring with formulas as code, and an empty line before each section.
+
+    Formulas are the indented lines before the first section.
+    """
+    text, *sections = SECTION.split(docstring)
     lines, code = [], False
     for line in text.splitlines():
         indented = line.startswith("  ") and (code or not in_list(lines))
         if line and indented != code:
             lines += ["", "```text"] if indented else ["```", ""]
             code = indented
-        lines.append(line)
+        lines.append(line.removeprefix("  ") if code else line)
     if code:
-        lines += ["```", ""]
-    return "\n".join(lines) + "\n" + rest
+        lines.append("```")
+    return "\n\n".join(["\n".join(lines), *sections])
 
 
 def in_list(lines):
