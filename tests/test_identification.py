@@ -87,6 +87,13 @@ def test_the_fading_echo_of_a_fault_is_recovering():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("share", "name"), [(0.55, "recovering"), (0.7, "unknown")])
+def test_what_still_deviates_like_the_fault_is_no_echo_of_it(share, name):
+    rows = [[0.2, 2.0]] * 5 + [[2.0, 0.3]] * 6 + [[3.0, 3.0]] * 6
+    seen = evidence(rows, [0.1] * 5 + [1.0] * 6 + [share] * 6)
+    assert names(decide.find_spans(seen, RULE)) == ["normal", "blocked", name]
+
+
 def test_a_session_too_short_for_a_window_has_no_timeline():
     seen = evidence(np.zeros((0, 2)), [])
     assert decide.find_spans(seen, RULE) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from siamjax.reports import colours, drawing, plots
+from siamjax.reports import colours, drawing, page, plots
 from siamjax.types import SiamjaxError, UsageError
 
 pytest.importorskip("matplotlib")
@@ -42,7 +42,7 @@ def test_cube_of_any_dimension_and_number(tmp_path, shape):
 def test_main_axes_keep_the_distances_of_flat_points():
     rng = np.random.default_rng(0)
     flat = rng.normal(size=(20, 3)) @ np.linalg.qr(rng.normal(size=(7, 7)))[0][:3]
-    got = drawing.to_three_axes(flat)
+    got = drawing.to_main_axes(flat)
     want = np.linalg.norm(flat[:, None] - flat, axis=-1)
     np.testing.assert_allclose(np.linalg.norm(got[:, None] - got, axis=-1), want)
 
@@ -66,30 +66,71 @@ def test_confusion_draws_names_that_are_no_markup(tmp_path):
     assert share(tmp_path / "c.png", "#123f72") > 0.005
 
 
+def draw_recall(path, means, chance=0.25):
+    """Draws one learnt method for each mean recall, and a baseline without any."""
+    recall = {
+        str(mean): {"known": dict(window=dict(value=mean, low=mean - 0.1, high=mean))}
+        for mean in means
+    }
+    nothing = dict(value=None, low=None, high=None)
+    recall["simple"] = {"known": dict(window=nothing)}
+    methods = {name: name == "simple" for name in recall}
+    part = dict(recall=recall, chance=chance)
+    plots.draw_recall(
+        path, dict(main=str(means[0]), methods=methods, shots={"1": part})
+    )
+
+
 def test_recall_is_drawn_where_it_lies(tmp_path):
-    def part(mean):
-        units = dict(window=dict(value=mean, low=mean - 0.1, high=mean + 0.1))
-        recall = {
-            "match": {"known": units},
-            "simple": {"known": dict(window=dict(value=None, low=None, high=None))},
-        }
-        return dict(recall=recall, chance=0.25)
+    path = tmp_path / "recall.png"
 
-    def middle(mean):
-        """Mean column of the pixels of the method's colour."""
-        found = dict(
-            main="match",
-            methods=dict(match=False, simple=True),
-            shots={"1": part(mean)},
-        )
-        plots.draw_recall(tmp_path / "recall.png", found)
-        picture = np.asarray(Image.open(tmp_path / "recall.png").convert("RGB"), int)
+    def middles(means):
+        """Mean column of the pixels of each method's colour, from the top."""
+        draw_recall(path, means)
+        picture = np.asarray(Image.open(path).convert("RGB"), int)
         gap = np.abs(picture - ImageColor.getrgb(drawing.CURVE)).max(-1)
-        return np.nonzero(gap < 40)[1].mean() / picture.shape[1]
+        rows, columns = np.nonzero(gap < 40)
+        group = np.cumsum(np.diff(rows, prepend=rows[0]) > 5)
+        return [
+            columns[group == g].mean() / picture.shape[1] for g in range(len(means))
+        ]
 
-    places = [middle(mean) for mean in (0.2, 0.5, 0.8)]
-    assert places[2] > places[1] > places[0] + 0.05
-    np.testing.assert_allclose(places[2] - places[1], places[1] - places[0], atol=0.01)
+    low, middle, high = middles([0.2, 0.5, 0.8])
+    assert middle > low + 0.05
+    np.testing.assert_allclose(high - middle, middle - low, atol=0.01)
+    # Where all are high, the axis does not begin at 0: small differences are seen.
+    low, high = middles([0.92, 0.98])
+    assert high - low > 0.06
+
+
+def test_names_that_are_cut_alike_are_told_apart():
+    names = [f"{'a' * 40}{i}{'b' * 40}" for i in range(3)]
+    texts = drawing.shorten_names([*names, "c", names[0]])
+    assert list(texts) == [*names, "c"] and texts["c"] == "c"
+    assert len(set(texts.values())) == 4 and max(map(len, texts.values())) <= 40
+    assert [text[-4:] for text in texts.values()][1:3] == [" (2)", " (3)"]
+
+
+def test_forty_captures_without_a_verdict_fit_on_a_screen(tmp_path):
+    reason = "no verdict: no message read: 600 packets, not read: 600 pppoe (of PPPoE)"
+    rows = [
+        page.timeline(str(i), (), None, warning=reason, end_s=0.0) for i in range(40)
+    ]
+    plots.draw_timelines(tmp_path / "t.png", rows)
+    width, height = Image.open(tmp_path / "t.png").size
+    assert height < 1400 and width < 1800
+
+
+def test_heads_show_each_condition_twice(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "heads.png"
+    names = ["normal", "blocked", "delay"] * 20
+    plots.draw_heads(path, rng.uniform(size=(60, 3)), rng.normal(size=(60, 8)), names)
+    picture = np.asarray(Image.open(path).convert("RGB"), int)
+    edges = [round(share * picture.shape[1]) for share in (0.45, 0.83)]
+    for name, colour in colours.assign_colours(names).items():
+        near = np.abs(picture - ImageColor.getrgb(colour)).max(-1) < 30
+        cube, plane, _ = np.split(near, edges, 1)
+        assert cube.sum() > 500 and plane.sum() > 500, name
 
 
 def test_traffic_is_blue_for_less_and_red_for_more(tmp_path):

@@ -211,10 +211,16 @@ def write_pictures(folder, run, splits, windows, points, library) -> None:
         )
     if "view" not in points:
         return
+    decided = run.config.decide_with
+    cube_title = "Test windows in the view head's cube"
+    path, how = folder / "embedding.png", dict(novel=novel)
     try:
-        plots.draw_cube(
-            folder / "embedding.png", points["view"], names, novel=novel,
-            title="Windows of test captures, as the view head places them",
-        )  # fmt: skip
+        if decided == "view":
+            plots.draw_cube(path, points["view"], names, title=cube_title, **how)
+            return
+        titles = (cube_title, f"in the space of the {decided} head, which decides")
+        plots.draw_heads(
+            path, points["view"], points[decided], names, titles=titles, **how
+        )
     except SiamjaxError as error:
         _LOG.info("no embedding.png: %s", error)

@@ -1,7 +1,11 @@
-"""What pictures and film share: the cube, the points in it, and their legend.
+"""What pictures and film share: the cube, the points in it, their legend and names.
 
 matplotlib comes with the extra `viz`; it is imported when something is drawn.
 """
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,18 +15,23 @@ from siamjax.reports import colours
 from siamjax.text import short
 from siamjax.types import SiamjaxError
 
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 INK, PALE, LINE, CURVE = "#333333", "#666666", "#d5d5d5", "#0072b2"
 _MARKERS = dict(circle="o", square="s", triangle="^", down="v", diamond="D")
 DPI = 160
-# The longest side of a picture: matplotlib draws none of 65 536.
+# The longest side of a picture: matplotlib draws less than 65 536 pixels.
 PIXELS = 30_000
-# Characters of a name that a picture shows.
-NAME = 40
+# Characters of a name that a picture shows, and a legend.
+NAME, LEGEND_NAME = 40, 30
 IN_TRAINING, NOT_SEEN = "in training", "never seen in training"
 
 
-def make_figure(width, height):
-    """An empty figure of so many inches.
+def make_figure(width: float, height: float) -> "Figure":
+    """An empty figure, of a size in inches.
 
     Raises:
       SiamjaxError: matplotlib is not installed.
@@ -36,15 +45,15 @@ def make_figure(width, height):
     return Figure(figsize=(width, height), facecolor="white")
 
 
-def disable_formulas(drawn):
-    """Makes every name in a figure plain text: one with two $ is no formula."""
+def disable_formulas(drawn: "Figure") -> None:
+    """Makes all text of a figure plain: a name with two $ is not a formula."""
     from matplotlib.text import Text
 
     for text in drawn.findobj(Text):
         text.set_parse_math(False)
 
 
-def save_figure(drawn, path, **how) -> None:
+def save_figure(drawn: "Figure", path: str | os.PathLike, **how: Any) -> None:
     """Writes a figure, whole or not at all; the same figure gives the same bytes.
 
     Args:
@@ -64,12 +73,15 @@ def save_figure(drawn, path, **how) -> None:
         drawn.savefig(beside, dpi=dpi, metadata=dated.get(beside.suffix), **how)
 
 
-def to_three_axes(points, like=None):
-    """Points `[..., E]` -> `[..., 3]`: as they are, padded with 0, or their main axes.
+def to_main_axes(
+    points: np.ndarray, like: np.ndarray | None = None, *, count: int = 3
+) -> np.ndarray:
+    """Points `[..., E]` -> `[..., count]`: padded with 0, or on their main axes.
 
     Args:
       points: finite floats.
       like: `[N, E]`, whose main axes are taken; the points themselves by default.
+      count: of axes; points of more dimensions are projected on so many main axes.
     """
     points = np.asarray(points, np.float64)
     like = points if like is None else np.asarray(like, np.float64)
@@ -77,15 +89,16 @@ def to_three_axes(points, like=None):
         points.ndim >= 2 and np.isfinite(points).all(),
         f"points must be finite and [N, E], not {list(points.shape)}",
     )
-    if points.shape[-1] > 3:
+    if points.shape[-1] > count:
         middle = like.mean(0)
         _, _, axes = np.linalg.svd(like - middle, full_matrices=False)
-        points = (points - middle) @ axes[:3].T
-    return np.pad(points, [(0, 0)] * (points.ndim - 1) + [(0, 3 - points.shape[-1])])
+        points = (points - middle) @ axes[:count].T
+    missing = count - points.shape[-1]
+    return np.pad(points, [(0, 0)] * (points.ndim - 1) + [(0, missing)])
 
 
-def cube_corners(xyz):
-    """Corners of the cube shown: the unit cube, or one that holds all `[..., 3]`."""
+def cube_corners(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two corners of the cube to show: the unit cube, or one that holds all points."""
     xyz = xyz.reshape(-1, 3)
     if not len(xyz) or (xyz.min() >= 0 and xyz.max() <= 1):
         return np.zeros(3), np.ones(3)
@@ -94,8 +107,16 @@ def cube_corners(xyz):
     return middle - half, middle + half
 
 
-def cube_axes(drawn, rectangle, low, high):
-    """Three-dimensional axes: the cube's three far walls, few ticks, nothing else."""
+def cube_axes(
+    drawn: "Figure", rectangle: Sequence[float], low: np.ndarray, high: np.ndarray
+) -> "Axes":
+    """Three-dimensional axes: the cube's three far walls, few ticks, nothing else.
+
+    Args:
+      drawn: the figure.
+      rectangle: left, bottom, width, height as shares of the figure.
+      low, high: corners of the cube.
+    """
     axes = drawn.add_axes(rectangle, projection="3d")
     unit = not low.any() and (high == 1).all()
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
@@ -111,22 +132,40 @@ def cube_axes(drawn, rectangle, low, high):
     return axes
 
 
-def order_names(names, novel):
+def order_names(names: Iterable[str], novel: Collection[str]) -> list[str]:
     """Each name once: normal first, then the known, then the novel ones."""
     return sorted(set(names), key=lambda n: (n in novel, n != "normal", n))
 
 
-def scatter_points(axes, xyz, names, novel):
-    """Draws points `[N, 3]`, one artist a condition: {name: (artist, number)}."""
-    names, out = np.asarray(names), {}
-    for name, look in _looks(order_names(names.tolist(), novel), novel).items():
-        some = xyz[names == name]
-        artist = axes.scatter(*some.T, s=26, alpha=0.9, depthshade=False, **look)
-        out[name] = artist, len(some)
-    return out
+def shorten_names(names: Iterable[str], most: int = NAME) -> dict[str, str]:
+    """{name: text of at most `most` characters}, of different names different texts."""
+    texts: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        text, number = short(name, most), 1
+        while text in texts.values():
+            number += 1
+            mark = f" ({number})"
+            text = short(name, most - len(mark)) + mark
+        texts[name] = text
+    return texts
 
 
-def legend_samples(counts, novel):
+def scatter_points(
+    axes: "Axes", points: np.ndarray, names: Sequence[str], novel: Collection[str]
+) -> "dict[str, tuple[Artist, int]]":
+    """Draws points `[N, 2 or 3]`, one artist a condition: {name: (artist, number)}."""
+    condition, artists = np.asarray(names), {}
+    how = dict(depthshade=False) if points.shape[1] == 3 else {}
+    for name, look in _looks(order_names(names, novel), novel).items():
+        members = points[condition == name]
+        artist = axes.scatter(*members.T, s=26, alpha=0.9, **how, **look)
+        artists[name] = artist, len(members)
+    return artists
+
+
+def legend_samples(
+    counts: Mapping[str, int], novel: Collection[str]
+) -> "dict[str, tuple[Artist, int]]":
     """{name: (artist, number)} of {name: number}, for a legend without points."""
     from matplotlib.axes import Axes
 
@@ -137,7 +176,16 @@ def legend_samples(counts, novel):
     }
 
 
-def add_legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):
+def add_legend(
+    drawn: "Figure",
+    scattered: "Mapping[str, tuple[Artist, int]]",
+    novel: Collection[str],
+    left: float,
+    top: float,
+    *,
+    bottom: float = 0.0,
+    size: float = 9,
+) -> None:
     """Conditions with their numbers of points, the known apart from the novel ones.
 
     Args:
@@ -149,26 +197,31 @@ def add_legend(drawn, scattered, novel, left, top, *, bottom=0.0, size=9):
     """
     line = 0.0212 / drawn.get_size_inches()[1]  # a line's height at one point
     size = min(size, (top - bottom) / line / (len(scattered) + 4))
-    for heading, inside in ((IN_TRAINING, False), (NOT_SEEN, True)):
-        some = {n: v for n, v in scattered.items() if (n in novel) == inside}
-        if some:
+    texts = shorten_names(scattered, LEGEND_NAME)
+    for heading, is_novel in ((IN_TRAINING, False), (NOT_SEEN, True)):
+        group = {n: v for n, v in scattered.items() if (n in novel) == is_novel}
+        if group:
             box = drawn.legend(
-                [artist for artist, _ in some.values()],
-                [f"{short(name, 30)}  ({many})" for name, (_, many) in some.items()],
-                title=heading, loc="upper left", bbox_to_anchor=(left, top),
-                frameon=False, fontsize=size, labelcolor=INK,
-            )  # fmt: skip
+                [artist for artist, _ in group.values()],
+                [f"{texts[name]}  ({count})" for name, (_, count) in group.items()],
+                title=heading,
+                loc="upper left",
+                bbox_to_anchor=(left, top),
+                frameon=False,
+                fontsize=size,
+                labelcolor=INK,
+            )
             box.set_alignment("left")
             box.get_title().set(fontsize=size, fontweight="bold", color=INK)
-            top -= (len(some) + 2) * size * line
+            top -= (len(group) + 2) * size * line
 
 
 def _looks(order, novel):
     """{name: how matplotlib draws its points}."""
-    of, shape = colours.assign_colours(order), colours.assign_shapes(order, novel)
+    colour, shape = colours.assign_colours(order), colours.assign_shapes(order, novel)
     return {
         name: dict(
-            c=of[name],
+            c=colour[name],
             marker=_MARKERS[shape[name]],
             edgecolors=INK if name in novel else "white",
             linewidths=0.7 if name in novel else 0.35,

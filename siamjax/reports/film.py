@@ -35,7 +35,7 @@ class Frames(NamedTuple):
 
 def make_frames(trace, count):
     """`Frames` between the K traced steps, smooth and without overshoot (PCHIP)."""
-    xyz = drawing.to_three_axes(trace.points, like=trace.points[-1])
+    xyz = drawing.to_main_axes(trace.points, like=trace.points[-1])
     if len(xyz) == 1:
         return Frames(np.repeat(trace.steps.astype(float), count), xyz.repeat(count, 0))
     at = np.arange(len(xyz))

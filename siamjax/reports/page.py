@@ -128,7 +128,7 @@ def trace_data(trace: "Trace") -> dict[str, Any]:
 
     100 000 points (steps times windows) are 0.8 MB.
     """
-    xyz = drawing.to_three_axes(trace.points, like=trace.points[-1])
+    xyz = drawing.to_main_axes(trace.points, like=trace.points[-1])
     low, high = drawing.cube_corners(xyz)
     scaled = np.round((xyz - low) / (high - low) * 65535).clip(0, 65535).astype("<u2")
     about = trace.about

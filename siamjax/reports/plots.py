@@ -1,21 +1,32 @@
-"""Still pictures: the points in their cube, and who is taken for whom.
+"""Still pictures: points, confusion, curves, timelines, recall and traffic.
 
 matplotlib comes with the extra `viz`; it is imported when a picture is drawn.
 """
 
 import base64
+import math
+import os
 import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from siamjax.checks import require
 from siamjax.reports import colours, drawing
-from siamjax.reports.drawing import INK, NAME
+from siamjax.reports.drawing import INK
 from siamjax.text import printable, short
 
-# Characters of a line of a warning beside a timeline.
-NOTE = 56
-_STYLES = (
+# Characters of a line of a warning below a name in a picture of timelines, and
+# of the reason why a capture has no timeline.
+NOTE, REASON = 56, 110
+# Inches of a capture there: with a timeline, for each line of a warning, with a reason.
+_BARS, _NOTE_LINE, _REASON_LINE = 0.36, 0.12, 0.2
+# Characters of a column's name in a picture of traffic.
+_COLUMN = 24
+# The axis of recall begins at this value or below.
+_RECALL_START = 0.8
+_STYLES: tuple[dict[str, Any], ...] = (
     dict(color=drawing.CURVE),
     dict(color="#b5179e", linestyle="--"),
     dict(color="#8c564b", linestyle=":"),
@@ -23,7 +34,14 @@ _STYLES = (
 )
 
 
-def draw_cube(path, points, conditions, *, novel=(), title=""):
+def draw_cube(
+    path: str | os.PathLike,
+    points: np.ndarray,
+    conditions: Sequence[str],
+    *,
+    novel: Collection[str] = (),
+    title: str = "",
+) -> None:
     """Draws points in the unit cube, coloured by condition.
 
     Args:
@@ -33,27 +51,81 @@ def draw_cube(path, points, conditions, *, novel=(), title=""):
       novel: names that training never saw, drawn as diamonds with a dark edge.
       title: a line above.
     """
-    xyz = drawing.to_three_axes(points)
-    require(
-        len(xyz) == len(conditions),
-        f"{len(xyz)} points do not have {len(conditions)} conditions",
-    )
+    xyz = _checked(points, conditions)
     drawn = drawing.make_figure(8.6, 6.4)
     axes = drawing.cube_axes(drawn, (0.0, 0.0, 0.76, 0.97), *drawing.cube_corners(xyz))
-    drawing.add_legend(
-        drawn, drawing.scatter_points(axes, xyz, conditions, novel), novel, 0.74, 0.93
-    )
+    artists = drawing.scatter_points(axes, xyz, conditions, novel)
+    drawing.add_legend(drawn, artists, novel, 0.74, 0.93)
     if title:
         drawn.text(0.03, 0.955, title, fontsize=11, color=INK)
     drawing.save_figure(drawn, path)
 
 
-def draw_confusion(path, shares, conditions, *, novel=(), title=""):
-    """Draws `[C, C]` shares of a row's windows named as the column; NaN or None: none.
+def draw_heads(
+    path: str | os.PathLike,
+    view: np.ndarray,
+    deciding: np.ndarray,
+    conditions: Sequence[str],
+    *,
+    novel: Collection[str] = (),
+    titles: tuple[str, str] = ("", ""),
+) -> None:
+    """Draws the same windows in two spaces: the view's cube, and the head that decides.
+
+    Args:
+      path: of the file; its suffix chooses PNG, SVG or PDF.
+      view: `[N, E]`, drawn as `draw_cube` does.
+      deciding: `[N, D]`, drawn in the plane of their two main axes (PCA).
+      conditions: N names.
+      novel: names that training never saw, drawn as diamonds with a dark edge.
+      titles: of the cube and of the plane.
+    """
+    xyz = _checked(view, conditions)
+    plane = _checked(deciding, conditions, count=2)
+    variance = np.asarray(deciding, np.float64).var(0).sum()
+    share = plane.var(0).sum() / max(variance, 1e-12)
+    drawn = drawing.make_figure(13.2, 6.4)
+    corners = drawing.cube_corners(xyz)
+    axes = drawing.cube_axes(drawn, (-0.01, 0.0, 0.47, 0.97), *corners)
+    drawing.scatter_points(axes, xyz, conditions, novel)
+    flat = drawn.add_axes((0.5, 0.09, 0.32, 0.8))
+    artists = drawing.scatter_points(flat, plane, conditions, novel)
+    drawing.add_legend(drawn, artists, novel, 0.835, 0.93)
+    flat.set_aspect("equal", adjustable="datalim")
+    flat.tick_params(labelsize=8, labelcolor=drawing.PALE, length=0)
+    flat.spines[:].set_color(drawing.LINE)
+    flat.grid(color=drawing.LINE, linewidth=0.5)
+    flat.set_axisbelow(True)
+    words = f"two main axes, {100 * share:.0f} % of the variance"
+    flat.set_xlabel(words, fontsize=9, color=drawing.PALE)
+    for title, left in zip(titles, (0.02, 0.5)):
+        drawn.text(left, 0.955, title, fontsize=11, color=INK)
+    drawing.save_figure(drawn, path)
+
+
+def _checked(points, conditions, count=3):
+    """Points on their main axes, as many as conditions."""
+    on_axes = drawing.to_main_axes(points, count=count)
+    require(
+        len(on_axes) == len(conditions),
+        f"{len(on_axes)} points do not have {len(conditions)} conditions",
+    )
+    return on_axes
+
+
+def draw_confusion(
+    path: str | os.PathLike,
+    shares: np.ndarray | Sequence[Sequence[float | None]],
+    conditions: Sequence[str],
+    *,
+    novel: Collection[str] = (),
+    title: str = "",
+) -> None:
+    """Draws the shares of a condition's windows that are named as each condition.
 
     Args:
       path: of the file.
-      shares: `[C, C]`.
+      shares: `[C, C]`, true condition first; NaN or None where nothing was judged.
       conditions: C names.
       novel: names that training never saw, marked with a star.
       title: a line above.
@@ -70,19 +142,20 @@ def draw_confusion(path, shares, conditions, *, novel=(), title=""):
     axes.imshow(np.nan_to_num(shares), cmap=_blues(), vmin=0, vmax=1, aspect="equal")
     for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005):
         value = shares[row, column]
-        axes.text(
-            column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8,
-            color="white" if value > 0.55 else INK,
-        )  # fmt: skip
-    texts = [short(name, NAME) + " *" * (name in novel) for name in conditions]
+        colour = "white" if value > 0.55 else INK
+        centred = dict(ha="center", va="center", fontsize=8)
+        axes.text(column, row, f"{100 * value:.0f}", color=colour, **centred)
+    names = drawing.shorten_names(conditions)
+    texts = [names[name] + " *" * (name in novel) for name in conditions]
     axes.set_xticks(
         range(count), texts, rotation=45, ha="right", rotation_mode="anchor"
     )
     axes.set_yticks(range(count), texts)
-    of, beside = colours.assign_colours(conditions), np.full(count, -0.6)
-    patch = dict(c=[of[name] for name in conditions], marker="s", s=28, clip_on=False)
-    axes.scatter(beside, range(count), **patch)
-    axes.scatter(range(count), count - 1 - beside, **patch)
+    colour_of, margin = colours.assign_colours(conditions), np.full(count, -0.6)
+    patch = dict(marker="s", s=28, clip_on=False)
+    patch["c"] = [colour_of[name] for name in conditions]
+    axes.scatter(margin, range(count), **patch)
+    axes.scatter(range(count), count - 1 - margin, **patch)
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5))
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
@@ -96,7 +169,9 @@ def draw_confusion(path, shares, conditions, *, novel=(), title=""):
     drawing.save_figure(drawn, path, bbox_inches="tight")
 
 
-def draw_curves(path, scalars):
+def draw_curves(
+    path: str | os.PathLike, scalars: Mapping[str, tuple[Sequence, Sequence]]
+) -> None:
     """Draws the loss, the heads' losses and the validation recall over the steps.
 
     Args:
@@ -130,8 +205,14 @@ def draw_curves(path, scalars):
     drawing.save_figure(drawn, path)
 
 
-def draw_timelines(path, rows, novel=()):
+def draw_timelines(
+    path: str | os.PathLike,
+    rows: Sequence[Mapping[str, Any]],
+    novel: Collection[str] = (),
+) -> None:
     """Draws for each capture what was recorded above what was identified.
+
+    A capture without a timeline has the reason, its warning, in place of it.
 
     Args:
       path: of the file.
@@ -141,26 +222,48 @@ def draw_timelines(path, rows, novel=()):
     from matplotlib.patches import Patch
 
     names = {s["condition"] for row in rows for s in (*row["truth"], *row["found"])}
-    of = colours.assign_colours(names)
+    colour_of = colours.assign_colours(names)
+
+    def look(name):
+        return dict(
+            facecolor=colour_of[name],
+            alpha=0.45 if name == "normal" else 1.0,
+            linewidth=0.8,
+            edgecolor=INK if name in novel else "white",
+        )
+
+    captures = drawing.shorten_names(row["capture"] for row in rows)
     marks = {True: "✓ ", False: "✗ ", None: ""}
-    texts = [f"{marks[row['right']]}{short(row['capture'], NAME)}" for row in rows]
-    texts = [_noted(text, row["warning"]) for text, row in zip(texts, rows)]
-    lines = max([text.count("\n") for text in texts], default=0)
-    drawn = drawing.make_figure(9.5, 0.9 + (0.36 + 0.12 * lines) * len(rows))
+    texts, heights = [], []
+    for row in rows:
+        shown = bool(row["found"] or row["truth"])
+        notes = textwrap.wrap(printable(row["warning"]), NOTE) if shown else []
+        name = marks[row["right"]] + captures[row["capture"]]
+        texts.append("\n".join([name, *notes]))
+        heights.append(_BARS + _NOTE_LINE * len(notes) if shown else _REASON_LINE)
+    bottoms = np.cumsum(heights)
+    middles = bottoms - np.array(heights) / 2  # [rows], inches from the top
+    height = float(bottoms[-1]) if rows else 0.0
+    drawn = drawing.make_figure(9.5, 0.9 + height)
     axes = drawn.add_subplot()
-    for y, row in enumerate(rows):
-        below = 0.2 if row["truth"] else 0.0
-        for spans, shift in ((row["truth"], -0.2), (row["found"], below)):
+    end_s = max([row["end_s"] for row in rows], default=0) or 1
+    for middle, row in zip(middles, rows):
+        offset = 0.07 if row["truth"] else 0.0
+        for spans, y in (
+            (row["truth"], middle - offset),
+            (row["found"], middle + offset),
+        ):
             for span in spans:
-                name, wide = span["condition"], span["end_s"] - span["start_s"]
-                axes.barh(
-                    y + shift, wide, left=span["start_s"], height=0.36, color=of[name],
-                    alpha=0.45 if name == "normal" else 1.0, linewidth=0.8,
-                    edgecolor=INK if name in novel else "white",
-                )  # fmt: skip
-    axes.set_yticks(range(len(rows)), texts, fontsize=8, color=INK)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, max([row["end_s"] for row in rows], default=0) or 1)
+                width = span["end_s"] - span["start_s"]
+                kind = look(span["condition"])
+                axes.barh(y, width, left=span["start_s"], height=0.13, **kind)
+        if not (row["found"] or row["truth"]):
+            reason = short(row["warning"], REASON)
+            text = dict(fontsize=7, color=drawing.PALE, va="center")
+            axes.text(0.005 * end_s, middle, reason, **text)
+    axes.set_yticks(middles, texts, fontsize=8, color=INK)
+    axes.set_ylim(height or 1.0, 0.0)
+    axes.set_xlim(0, end_s)
     both = any(row["truth"] for row in rows)
     axes.set_xlabel(
         "seconds after the first packet"
@@ -170,66 +273,86 @@ def draw_timelines(path, rows, novel=()):
     axes.tick_params(labelsize=8, length=0)
     axes.spines[:].set_visible(False)
     order = drawing.order_names(names, novel)
-    handles = [
-        Patch(
-            facecolor=of[name], alpha=0.45 if name == "normal" else 1.0,
-            linewidth=0.8, edgecolor=INK if name in novel else "white",
-        )
-        for name in order
-    ]  # fmt: skip
+    texts_of = drawing.shorten_names(order)
     axes.legend(
-        handles, [short(name, NAME) for name in order], loc="upper left",
-        bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, labelcolor=INK,
-    )  # fmt: skip
+        [Patch(**look(name)) for name in order],
+        [texts_of[name] for name in order],
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+    )
     drawing.save_figure(drawn, path, bbox_inches="tight")
 
 
-def _noted(text, warning):
-    """A capture's text with what is odd about it in lines below."""
-    return "\n".join([text, *textwrap.wrap(printable(warning), NOTE)])
-
-
-def draw_recall(path, found):
+def draw_recall(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
     """Draws the recall of each method with its interval, for each number of examples.
+
+    The axis begins below the lowest interval, not at 0, so that differences are seen.
 
     Args:
       path: of the file.
-      found: see `evaluation.results`.
+      results: see `evaluation.results`.
     """
-    methods, shots = list(found["methods"]), found["shots"]
-    groups = list(next(iter(shots.values()))["recall"][found["main"]])
+    methods, shots = list(results["methods"]), results["shots"]
+    groups = list(next(iter(shots.values()))["recall"][results["main"]])
+    names = drawing.shorten_names(methods)
+    lows = [
+        part["recall"][method][group]["window"]["low"]
+        for part in shots.values()
+        for method in methods
+        for group in groups
+        if part["recall"][method][group]["window"]["value"] is not None
+    ]
+    start = min(_RECALL_START, math.floor(10 * min(lows, default=0)) / 10)
     drawn = drawing.make_figure(
         2.2 + 3.2 * len(groups), 0.5 + (0.55 + 0.24 * len(methods)) * len(shots)
     )
-    for row, (many, part) in enumerate(shots.items()):
+    for row, (count, part) in enumerate(shots.items()):
         for column, group in enumerate(groups):
-            axes = drawn.add_subplot(
-                len(shots), len(groups), 1 + row * len(groups) + column
-            )
+            place = 1 + row * len(groups) + column
+            axes = drawn.add_subplot(len(shots), len(groups), place)
             for y, method in enumerate(methods):
                 interval = part["recall"][method][group]["window"]
                 mean, low, high = (interval[x] for x in ("value", "low", "high"))
-                if mean is not None:
-                    colour = drawing.PALE if found["methods"][method] else drawing.CURVE
-                    axes.plot([low, high], [y, y], color=colour, linewidth=2)
-                    axes.plot([mean], [y], "o", color=colour, markersize=5)
-                    axes.text(1.06, y, f"{mean:.2f}", va="center", fontsize=8)
-            axes.axvline(part["chance"], color=drawing.LINE, linestyle=":")
-            words = f"{group}, {many} example{'s' if many != '1' else ''} of each"
+                if mean is None:
+                    continue
+                is_baseline = results["methods"][method]
+                colour = drawing.PALE if is_baseline else drawing.CURVE
+                axes.plot([low, high], [y, y], color=colour, linewidth=2)
+                axes.plot([mean], [y], "o", color=colour, markersize=5)
+                beside = dict(va="center", fontsize=8)
+                side = axes.get_yaxis_transform()  # x is a share of the axes
+                axes.text(1.03, y, f"{mean:.2f}", transform=side, **beside)
+            if part["chance"] > start:
+                axes.axvline(part["chance"], color=drawing.LINE, linestyle=":")
+            examples = f"{count} example{'s' if count != '1' else ''} of each"
+            words = f"{group}, {examples}; chance {part['chance']:.2f}"
             axes.set_title(words, fontsize=9, color=INK, loc="left")
-            names = [short(method, NAME) for method in methods] if column == 0 else []
-            axes.set_yticks(range(len(methods)), names or [""] * len(methods))
-            axes.set(xlim=(0, 1.02), ylim=(len(methods) - 0.5, -0.5))
+            texts = [names[method] if column == 0 else "" for method in methods]
+            axes.set_yticks(range(len(methods)), texts)
+            axes.set(
+                xlim=(start, 1 + 0.02 * (1 - start)), ylim=(len(methods) - 0.5, -0.5)
+            )
             axes.tick_params(labelsize=8, length=0, labelcolor=INK)
             axes.spines[:].set_visible(False)
             axes.grid(axis="x", color=drawing.LINE, linewidth=0.5)
-    below = "recall per window, mean over conditions; bars: 95 % over captures; "
-    drawn.supxlabel(f"{below}dotted: chance; grey: baselines", fontsize=8, color=INK)
+    words = "recall per window, mean over conditions; bars: 95 % over captures"
+    drawn.supxlabel(f"{words}; grey: baselines", fontsize=8, color=INK)
     drawn.tight_layout()
     drawing.save_figure(drawn, path)
 
 
-def draw_traffic(path, panels, columns, *, clip, bin_s, across=3):
+def draw_traffic(
+    path: str | os.PathLike,
+    panels: Sequence[tuple[str, Mapping[str, Any], Sequence[int]] | None],
+    columns: Sequence[str],
+    *,
+    clip: float,
+    bin_s: float,
+    across: int = 3,
+) -> None:
     """Draws windows as heat maps of some of their columns over time.
 
     Args:
@@ -238,8 +361,9 @@ def draw_traffic(path, panels, columns, *, clip, bin_s, across=3):
       columns: names of all columns.
       clip: the deviation that has the full colour.
       bin_s: seconds of a bin.
-      across: panels beside one another.
+      across: panels in a row.
     """
+    names = drawing.shorten_names(columns, _COLUMN)
     down = -(-len(panels) // across)
     drawn = drawing.make_figure(4.0 * across, 2.7 * max(1, down))
     for place, panel in enumerate(panels):
@@ -249,11 +373,15 @@ def draw_traffic(path, panels, columns, *, clip, bin_s, across=3):
         axes = drawn.add_subplot(down, across, place + 1)
         shown = _values(window)[:, rows].T  # [rows, T]
         image = axes.imshow(
-            shown, cmap=_less_more(), vmin=-clip, vmax=clip, aspect="auto",
+            shown,
+            cmap=_less_more(),
+            vmin=-clip,
+            vmax=clip,
+            aspect="auto",
             extent=(0, shown.shape[1] * bin_s, len(rows) - 0.5, -0.5),
             interpolation="nearest",
-        )  # fmt: skip
-        axes.set_yticks(range(len(rows)), [short(columns[f], 24) for f in rows])
+        )
+        axes.set_yticks(range(len(rows)), [names[columns[f]] for f in rows])
         ends = [0, shown.shape[1] * bin_s / 2, shown.shape[1] * bin_s]
         axes.set_xticks(ends, [f"{s:g} s" for s in ends])
         axes.set_title(title, fontsize=8, color=INK, loc="left")
@@ -269,7 +397,7 @@ def draw_traffic(path, panels, columns, *, clip, bin_s, across=3):
 
 
 def _values(window):
-    """Its features `[T, F]`, from signed bytes."""
+    """The features `[T, F]` of a window, from signed bytes."""
     packed = window["traffic"]
     raw = np.frombuffer(base64.b64decode(packed["data"]), np.int8)
     return raw.reshape(packed["shape"]) / 127 * packed["largest"]

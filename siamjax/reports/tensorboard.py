@@ -63,7 +63,7 @@ def _trace(traced):
     names, novel = traced.about["conditions"], traced.about["novel"]
     colour, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
     looks = [(colour[name], shape[name]) for name in names]
-    xyz = drawing.to_three_axes(traced.points, like=traced.points[-1])
+    xyz = drawing.to_main_axes(traced.points, like=traced.points[-1])
     low, high = drawing.cube_corners(xyz)
     shown = np.linspace(0, len(traced.steps) - 1, min(PICTURES, len(traced.steps)))
     for i in np.unique(shown.round().astype(int)):
