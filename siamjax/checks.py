@@ -1,4 +1,4 @@
-"""Argument checks: each says what was asked, what is there, and what to do."""
+"""Argument checks: each message says what was given, what is allowed, what to do."""
 
 from typing import Any
 
@@ -11,24 +11,33 @@ from siamjax.types import UsageError
 INT32 = np.iinfo(np.int32)
 
 
-def require(condition, message):
-    """Raises `UsageError(message)` unless condition, a Python bool, holds."""
+def require(condition: Any, message: str) -> None:
+    """Raises `UsageError(message)` if the condition, no traced value, is false."""
     if not condition:
         raise UsageError(message)
 
 
-def positive(**given):
-    """Refuses a number that is not greater than 0; what is traced passes."""
-    for name, value in given.items():
+def positive(**arguments: Any) -> None:
+    """Raises `UsageError` if a number is not above 0; traced values are not checked."""
+    for name, value in arguments.items():
         if isinstance(value, int | float) and not value > 0:
             raise UsageError(f"{name}={value} must be greater than 0")
 
 
-def check_batch(embeddings, labels, where=None):
-    """Checks `[B, E]`, `[B]`, `[B]`; gives `where` `[B]` bool, all by default.
+def check_batch(
+    embeddings: jax.Array, labels: jax.Array, where: jax.Array | None = None
+) -> jax.Array:
+    """Checks the arguments of a loss and gives `where`.
 
-    Labels that do not fit 32 bits are refused where they are concrete. `jax.jit` cuts
-    its own arguments to 32 bits before any code sees them: check such labels outside.
+    Args:
+      embeddings: `[B, E]` float.
+      labels: `[B]` int. If they are concrete, they must fit 32 bits. `jax.jit` cuts
+        its arguments to 32 bits before any code sees them: check such labels outside.
+      where: `[B]` bool, the rows that count; None: all.
+    Returns:
+      `[B]` bool.
+    Raises:
+      UsageError: a shape or dtype is wrong, or labels do not fit 32 bits.
     """
     if embeddings.ndim != 2:
         raise UsageError(
@@ -59,20 +68,20 @@ def check_batch(embeddings, labels, where=None):
 
 def check_row_numbers(
     name: str, index: Any, number: int
-) -> tuple[jnp.ndarray, jnp.ndarray | bool]:
-    """Checks integers that are rows of `number`, or -1 for none.
+) -> tuple[jax.Array, jax.Array | bool]:
+    """Checks indices of rows, of which there are `number`; -1 means no row.
 
     Returns:
-      The indices as a JAX array; and whether one is outside, `[]` bool, which only
-      traced ones can be.
+      The indices as a JAX array; and whether one is out of range, a `[]` bool, which
+      can be true for traced indices only.
     Raises:
-      UsageError: no integers, or a concrete one outside.
+      UsageError: they are no integers, or a concrete one is out of range.
     """
     traced = isinstance(index, jax.core.Tracer)
     index = index if traced else np.asarray(index)
     if not jnp.issubdtype(index.dtype, jnp.integer):
         raise UsageError(
-            f"{name} must be integers, got {index.dtype}: each is the number of a row"
+            f"{name} must be integers, got {index.dtype}: each is the index of a row"
         )
     outside = (index < -1) | (index >= number)
     if traced:
@@ -86,7 +95,8 @@ def check_row_numbers(
 
 
 def _fit_32_bits(labels):
-    # JAX would cut them to 32 bits, and classes would merge. A tracer has been cut.
+    # JAX would cut them to 32 bits, so that classes could become one. A tracer is
+    # already cut.
     fits = np.can_cast(labels.dtype, np.int32) or not labels.size
     if fits or isinstance(labels, jax.core.Tracer):
         return

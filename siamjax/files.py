@@ -1,7 +1,7 @@
-"""Files: written whole or not at all, locked by one process, read with a clear error.
+"""Files: written as a whole or not at all, locked by one process, clear read errors.
 
-A kill or a full disk leaves the old file as it was. What a stranger named is made safe
-for a spreadsheet: a cell that begins like a formula is marked with an apostrophe.
+A kill or a full disk leaves the old file as it was. Names from captures and labels are
+not trusted: a CSV cell that begins like a formula gets an apostrophe in front.
 """
 
 import contextlib
@@ -23,24 +23,24 @@ from siamjax.types import SiamjaxError, UsageError
 # First letters that make a spreadsheet compute a cell (OWASP, CSV injection).
 _FORMULA = tuple("=+-@\t\r")
 _LOCK = ".lock"
-# What is written, and what it replaces, under names of their own beside the place.
+# Marks of temporary names beside a file: the new content, and the old one it replaces.
 _NEW, _OLD = ".new", ".old"
-# Of Linux: paths are relative to the working folder; two names change places.
+# Arguments of Linux's renameat2: relative to the working folder; swap two names.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-# A file system or system that cannot exchange says one of these.
+# The errors of a system or file system that cannot swap two names.
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 
 class Damaged(SiamjaxError):
-    """A file that is there and cannot be used."""
+    """A file that exists but cannot be used."""
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path beside `path` to write; it takes the place of `path` at the end.
+    """Gives a temporary path to write; at the end it replaces `path`.
 
-    Where the block raises, or the process dies, `path` stays as it was. What dead
-    processes of this machine left beside it is removed.
+    If the block raises or the process dies, `path` stays as it was. Temporary files
+    that dead processes of this machine left are removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +58,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a folder to fill; it takes the place of the folder `path` at the end.
+    """Gives a temporary folder to fill; at the end it replaces the folder `path`.
 
-    At every moment the old folder or the new one is there as a whole. Where the system
-    cannot let two folders change places, the old one is away for a moment; a process
-    that dies in it leaves the work of `recover_folder`. Of two processes that replace
-    one folder the later one stays. A link to a folder stays a link.
+    At every moment either the old or the new folder is there as a whole. If the system
+    cannot swap two folders, the old one is missing for a moment; if the process dies in
+    that moment, `recover_folder` puts it back. If two processes replace one folder, the
+    later one wins. A link to a folder stays a link.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Raises `UsageError` where `replacing` or `replacing_folder` could not write."""
+    """Raises `UsageError` if `replacing` or `replacing_folder` could not write here."""
     path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,20 +98,23 @@ def recover_folder(path: str | os.PathLike) -> None:
     """Puts back the folder that a process moved aside before it died."""
     path = Path(os.path.realpath(path))
     if not path.exists():
-        for old in _left(path, _OLD):
-            with contextlib.suppress(FileNotFoundError):  # another process was first
+        for old in _leftovers(path, _OLD):
+            with contextlib.suppress(FileNotFoundError):  # another process did it
                 os.rename(old, path)
             return
 
 
 def remove_leftovers(path: str | os.PathLike) -> None:
-    """Removes what dead processes of this machine left beside a file or folder."""
+    """Removes temporary files that dead processes of this machine left for a path."""
     path = Path(path)
-    for left in [*_left(path, _NEW), *(_left(path, _OLD) if path.exists() else ())]:
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
+    leftovers = _leftovers(path, _NEW)
+    if path.exists():
+        leftovers += _leftovers(path, _OLD)
+    for leftover in leftovers:
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -131,7 +134,7 @@ def write_json(path: str | os.PathLike, value: Any, **options: Any) -> None:
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Iterable[Any]]) -> None:
-    """Writes rows as CSV; text that begins like a formula gets an apostrophe."""
+    """Writes rows as CSV; cells are escaped, see `escape_cell`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([escape_cell(value) for value in row] for row in rows)
@@ -139,21 +142,21 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Iterable[Any]]) -> None:
 
 
 def escape_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula; numbers stay as they are."""
+    """A cell that no spreadsheet runs as a formula; numbers stay as they are."""
     if isinstance(value, str) and _is_formula(value) and not _is_number(value):
         return f"'{value}"
     return value
 
 
 def unescape_cell(text: str) -> str:
-    """What `cell` was given."""
+    """The inverse of `escape_cell`."""
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """An `opener` for `open` that does not wait until someone writes to a named pipe.
+    """An `opener` for `open` that does not wait for a writer of a named pipe.
 
-    A pipe that has a writer, such as `<(zcat FILE)` of a shell, is read as a file is.
+    A pipe that has a writer, such as a shell's `<(zcat FILE)`, is read like a file.
     """
     handle = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(handle, True)
@@ -165,10 +168,10 @@ def read_json(path: str | os.PathLike, remedy: str) -> Any:
 
     Args:
       path: of the file.
-      remedy: what the user can do where it is damaged; ends the error's line.
+      remedy: what the user can do if it is damaged; the error message ends with it.
     Raises:
-      Damaged: it is no JSON.
-      OSError: it is not there, or cannot be opened.
+      Damaged: it is not JSON.
+      OSError: it does not exist or cannot be opened.
     """
     with parsing(path, remedy):
         return json.loads(Path(path).read_bytes())
@@ -176,10 +179,10 @@ def read_json(path: str | os.PathLike, remedy: str) -> Any:
 
 @contextlib.contextmanager
 def parsing(path: str | os.PathLike, remedy: str) -> Iterator[None]:
-    """Turns what reading a damaged file raises into `Damaged`, one line with a remedy.
+    """Turns errors of a parser into `Damaged`, one line with the file and a remedy.
 
-    An OSError that names its file passes: its line says what the system refused. A lack
-    of memory is a plain `SiamjaxError`: the file may be sound.
+    An OSError that names its file is not changed: its message says what failed. A lack
+    of memory becomes a plain `SiamjaxError`: the file may be sound.
     """
     try:
         yield
@@ -187,7 +190,7 @@ def parsing(path: str | os.PathLike, remedy: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise SiamjaxError(f"{path} needs more memory than there is") from error
-    except Exception as error:  # the readers of zip, JSON, NumPy, CSV raise many kinds
+    except Exception as error:  # zip, JSON, NumPy and CSV readers raise many kinds
         if isinstance(error, OSError) and error.filename is not None:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
@@ -198,7 +201,7 @@ def parsing(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 def open_file(path: str | os.PathLike, mode: str, **options: Any) -> Iterator[IO]:
     """An open file that is closed at the end; options are those of `open`.
 
-    What was written may reach the disk only then: an error of that names the file.
+    The last bytes may be written only on close: an error there names the file, too.
     """
     file = open(path, mode, **options)
     try:
@@ -209,7 +212,7 @@ def open_file(path: str | os.PathLike, mode: str, **options: Any) -> Iterator[IO
 
 
 def sync(file: IO) -> None:
-    """What was written to an open file is on the disk when this returns."""
+    """Flushes an open file to the disk."""
     with naming_file(file.name):
         file.flush()
         os.fsync(file.fileno())
@@ -217,7 +220,7 @@ def sync(file: IO) -> None:
 
 @contextlib.contextmanager
 def naming_file(path: str | os.PathLike) -> Iterator[None]:
-    """Names the file in an error of the system: a write knows no name."""
+    """Adds the file's name to a system error: an error of `write` has none."""
     try:
         yield
     except OSError as error:
@@ -228,10 +231,10 @@ def naming_file(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
-    """Names the file where the system fails to read it: one line, `SiamjaxError`.
+    """Turns a system error while reading into a `SiamjaxError` that names the file.
 
-    Other errors pass: unlike `damaged`, it is for readers that expect any content, in
-    which they are defects.
+    Other errors are not changed. Use it, and not `parsing`, for readers that must
+    handle any content: there, any other error is a defect of the reader.
     """
     try:
         yield
@@ -245,13 +248,13 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
-    """Holds a folder for this process; the lock ends with the process, however it ends.
+    """Locks a folder for this process; the lock ends when the process ends.
 
     Args:
-      folder: made where it is not there.
-      wait: until another process is done, in place of an error.
+      folder: created if it does not exist.
+      wait: wait for another process to finish, instead of raising an error.
     Raises:
-      UsageError: another process holds it; the line names its host and number.
+      UsageError: another process has the lock; the message names its host and id.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -271,7 +274,7 @@ def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
 
 
 def _is_formula(text):
-    """Whether text begins like a formula, also behind the marks of `cell`."""
+    """Whether text begins like a formula, also after apostrophes of `escape_cell`."""
     return text.lstrip("'").startswith(_FORMULA)
 
 
@@ -284,7 +287,7 @@ def _is_number(text):
 
 
 def _sync(path):
-    """What the system has of a file or folder is on the disk when this returns."""
+    """Flushes a file or folder, given by its path, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -293,27 +296,27 @@ def _sync(path):
 
 
 def _beside(path, mark):
-    """The name of this process for what stands beside a file or folder."""
+    """A temporary path beside a file or folder, of this process."""
     return path.with_name(f"{mark}.{socket.gethostname()}.{os.getpid()}.{path.name}")
 
 
-def _left(path, mark):
-    """What dead processes of this machine left under such names."""
+def _leftovers(path, mark):
+    """The temporary paths of dead processes of this machine for a path."""
     prefix = f"{mark}.{socket.gethostname()}."
-    left = []
+    leftovers = []
     for other in path.parent.iterdir() if path.parent.is_dir() else ():
         if other.name.startswith(prefix):
             number, _, name = other.name.removeprefix(prefix).partition(".")
             if name == path.name and number.isdigit() and not _is_alive(int(number)):
-                left.append(other)
-    return left
+                leftovers.append(other)
+    return leftovers
 
 
 def _swap(new, path):
-    """`new` gets the name `path`; a folder that is there gets the name of `new`."""
+    """Renames folder `new` to `path`; an old folder there gets the name `new`."""
     while True:
         try:
-            return os.rename(new, path)  # nothing is there, or an empty folder
+            return os.rename(new, path)  # works if `path` is free or an empty folder
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -326,18 +329,18 @@ def _swap(new, path):
             return os.rename(old, new)
 
 
-def _exchange(one, two):
-    """Lets two names change places in one step; False: this system cannot."""
+def _exchange(first, second):
+    """Swaps two names in one step; False if this system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    names = os.fsencode(one), os.fsencode(two)
+    names = os.fsencode(first), os.fsencode(second)
     if not rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
         return True
     code = ctypes.get_errno()
     if code in _NO_EXCHANGE:
         return False
-    raise OSError(code, os.strerror(code), str(one), None, str(two))
+    raise OSError(code, os.strerror(code), str(first), None, str(second))
 
 
 def _is_alive(process):
@@ -346,5 +349,5 @@ def _is_alive(process):
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is somebody else's
+        pass  # it is alive and belongs to another user
     return True

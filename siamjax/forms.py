@@ -1,11 +1,11 @@
-"""Forms: what a JSON value must look like, written with Python's own types.
+"""Forms: what a JSON value must look like, written with Python's types.
 
-int, float, str, bool   a whole number from 0 that fits 64 bits, a finite number, ...
-object                  anything, with whole numbers that a float can hold
-(form, None)            of that form, or null
-[form]                  a list of that form, of any length
-{"name": form}          an object that has the name, and perhaps others
-{str: form}             an object, whatever the names
+int, float, str, bool   an integer from 0 that fits 64 bits, a finite number, ...
+object                  any value; its integers must fit a float
+(form, None)            a value of this form, or null
+[form]                  a list of any length of values of this form
+{"name": form}          an object with this name, and perhaps others
+{str: form}             an object with any names
 """
 
 import sys
@@ -22,37 +22,37 @@ _SCALARS: dict[type, tuple[str, Callable[[Any], bool]]] = {
 
 
 def check_form(value: Any, form: Any, place: str = "") -> None:
-    """Raises ValueError, which says where, unless a JSON value is of a form.
+    """Raises ValueError, which says where, if a JSON value does not fit a form.
 
     Args:
       value: as `json.loads` gives it.
-      form: see this module's docstring.
-      place: where the value stands, for the error.
+      form: see the docstring of this module.
+      place: the name of the value in the error message.
     """
     if isinstance(form, tuple):
         if value is not None:
             check_form(value, form[0], place)
     elif isinstance(form, list):
         _require(isinstance(value, list), place, "list")
-        for i, each in enumerate(value):
-            check_form(each, form[0], f"{place}[{i}]")
+        for i, item in enumerate(value):
+            check_form(item, form[0], f"{place}[{i}]")
     elif isinstance(form, dict):
         _require(isinstance(value, dict), place, "object")
-        for name, inner in form.items():
+        for name, form_of_name in form.items():
             if name is not str and name not in value:
                 raise ValueError(f"{place}.{name} is missing".lstrip("."))
             for key in value if name is str else [name]:
-                check_form(value[key], inner, f"{place}.{key}".lstrip("."))
+                check_form(value[key], form_of_name, f"{place}.{key}".lstrip("."))
     elif form is object and isinstance(value, dict | list):
         check_form(value, {str: object} if isinstance(value, dict) else [object], place)
     else:
-        what, holds = _SCALARS[form]
-        _require(holds(value), place, what)
+        description, fits = _SCALARS[form]
+        _require(fits(value), place, description)
 
 
-def _require(holds, place, what):
-    if not holds:
-        raise ValueError(f"{place or 'the whole'} is not of the form: {what}")
+def _require(fits, place, description):
+    if not fits:
+        raise ValueError(f"{place or 'the whole'} is not of the form: {description}")
 
 
 def _is_finite(number):

@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive the command that began them."""
+"""Worker processes that end when the command that started them ends."""
 
 import multiprocessing
 import os
@@ -6,9 +6,10 @@ import threading
 
 
 def end_with_parent() -> None:
-    """Ends this worker as soon as its parent is gone, even where that was killed.
+    """Ends this worker process as soon as its parent ends, even if that was killed.
 
-    A worker that waits for work would wait for ever: nobody closes its queue.
+    Without it, a worker that waits for work would wait for ever: a killed parent does
+    not close the queue.
     """
     parent = multiprocessing.parent_process()
 

@@ -1,15 +1,15 @@
-"""Text of strangers, made safe to show: names of files, conditions and methods."""
+"""Untrusted text, made safe to show: names of files, conditions and SIP methods."""
 
-# A name is shown up to this many characters: a line stays a line, a picture a picture.
+# A name is shown with at most so many characters, so that tables and plots stay narrow.
 SHOWN = 60
 
 
 def printable(text: object) -> str:
-    """Text in one line without control characters, which a terminal would obey.
+    """Text on one line, without the control characters that a terminal would obey.
 
-    Escapes, newlines and the marks that turn the direction of writing are shown as
-    Python writes them (`\\x1b`, `\\n`); bytes that are no UTF-8 in a file's name, which
-    Python carries as surrogates, are shown so, too.
+    Escapes, newlines and marks that change the writing direction are shown as Python
+    writes them (`\\x1b`, `\\n`). So are bytes of a file name that are not UTF-8, which
+    Python stores as surrogates.
     """
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode()
@@ -18,7 +18,7 @@ def printable(text: object) -> str:
 
 
 def short(text: object, most: int = SHOWN) -> str:
-    """`printable`, with the middle left out where it is longer than `most`."""
+    """`printable` text; if it is longer than `most`, its middle is left out."""
     line = printable(text)
     if len(line) <= most:
         return line

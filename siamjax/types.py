@@ -1,4 +1,4 @@
-"""The records that pass between the parts, with shapes and units.
+"""The records that pass between the rooms of the package, with shapes and units.
 
 Shape letters are the same everywhere: B windows in a batch, T bins in a window, F
 features of a bin, H hidden, E embedding, C conditions, S sessions, N anything counted.
@@ -11,7 +11,7 @@ import numpy as np
 # Direction of an event relative to the session's server.
 TO_SERVER, FROM_SERVER, UNCLEAR = 0, 1, 2
 
-# Conditions of windows that are nobody's class; real conditions are 0, 1, 2, ...
+# Windows that belong to no class; the indices of conditions are 0, 1, 2, ...
 TRANSITIONAL, RECOVERING = -1, -2
 
 # What a capture is for.
@@ -21,17 +21,17 @@ NORMAL = "normal"
 
 
 class SiamjaxError(Exception):
-    """What the user can mend: shown as one line, with exit code 1."""
+    """An error that the user can fix: shown as one line, with exit code 1."""
 
 
 class UsageError(SiamjaxError):
-    """Wrong flags, config or call: shown as one line, with exit code 2."""
+    """A wrong flag, config or call: shown as one line, with exit code 2."""
 
 
 class Interrupted(Exception):
-    """A signal ended the work after the state was saved; `code` is the exit code."""
+    """A signal stopped the work after the state was saved; `code` is the exit code."""
 
-    def __init__(self, message, code):
+    def __init__(self, message: str, code: int):
         super().__init__(message)
         self.code = code
 
@@ -39,15 +39,15 @@ class Interrupted(Exception):
 class Events(NamedTuple):
     """The signalling messages of one session, in order of time.
 
-    A kind is `METHOD` for a request, `METHOD/status` for an answer (method of its
-    CSeq), or a bare word for what is no message but counts (`icmp`, `other`).
+    A kind is `METHOD` for a request, `METHOD/status` for an answer (with the method of
+    its CSeq), or `icmp` or `other` for packets that are no message.
     """
 
     time_ns: np.ndarray  # [N] int64, since the session's first packet
     direction: np.ndarray  # [N] int8: TO_SERVER, FROM_SERVER or UNCLEAR
     kind: np.ndarray  # [N] int32, index into the data set's `kinds`
-    retransmitted: np.ndarray  # [N] bool, seen before in this transaction
-    latency_ns: np.ndarray  # [N] int64, of an answer since its first request; -1: none
+    retransmitted: np.ndarray  # [N] bool, repeats a message of its transaction
+    latency_ns: np.ndarray  # [N] int64, from first request to answer; -1: none
 
 
 class Series(NamedTuple):
@@ -60,8 +60,8 @@ class Series(NamedTuple):
 class Label(NamedTuple):
     """One stretch of a session: [onset_s, clear_s) seconds after its first packet.
 
-    Where a session has stretches of `normal`, what is outside of all its stretches has
-    no condition; where it has none, all before its first fault is normal.
+    If a session has stretches of `normal`, time outside of all its stretches has no
+    condition. If it has none, everything before its first fault is normal.
     """
 
     condition: str
@@ -70,7 +70,7 @@ class Label(NamedTuple):
 
 
 class Session(NamedTuple):
-    """One capture, prepared: the unit of every split."""
+    """One prepared capture: splits assign whole sessions, never single windows."""
 
     name: str
     span_s: float  # first packet to last
@@ -88,37 +88,37 @@ class DataSet(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What one feature of a bin is. See `data.columns` for the fixed table."""
+    """One feature of a bin. See `data.columns` for the fixed table."""
 
     name: str
     role: str  # request, class, code, retransmitted, latency, open, icmp, ...
-    method: str = ""  # the method it is about; empty: any
+    method: str = ""  # of the messages it counts; empty: any
     status: int = 0  # a code (503), or a class (5) where the role is `class`
-    heavy: bool = True  # a heavy-tailed count: log1p before anything else
-    empty: float = 0.0  # in a bin that saw nothing; NaN: as the session's baseline
-    grows: bool = False  # a counter that only grows: read as its growth in each step
+    heavy: bool = True  # a heavy-tailed count: it takes log1p first
+    empty: float = 0.0  # of a bin without events; NaN: not measured
+    grows: bool = False  # a counter that only grows: its increase is used
 
 
 class Baseline(NamedTuple):
-    """A session's own normal bins, against which all its windows are read."""
+    """Moments of a session's normal bins: features are deviations from them."""
 
-    mean: Any  # [..., F], of the (log) counts; 0 where nothing was measured
+    mean: Any  # [..., F], of the (log) counts; 0 if nothing was measured
     deviation: Any  # [..., F], without the floor
 
 
 class Scaler(NamedTuple):
-    """What turns counts into features, fixed with the training captures."""
+    """What turns counts into features; fixed by the training captures."""
 
     heavy: Any  # [F] bool, columns that take log1p
-    empty: Any  # [F] float, of a bin that saw nothing
-    floor: Any  # [F] added to a baseline's deviation
-    clip: Any  # [] largest absolute feature, in deviations
-    scale: Any  # [F] factor after clipping
-    own: Any = True  # [] bool, whether a session is read against its own baseline
+    empty: Any  # [F] float, counts of a bin without events
+    floor: Any  # [F] float, added to the deviation of a baseline
+    clip: Any  # [] float, largest absolute feature, in deviations
+    scale: Any  # [F] float, factor after clipping
+    own: Any = True  # [] bool, subtract the session's baseline
 
 
 class Windows(NamedTuple):
-    """Windows as views into the counts: session and start. N of them."""
+    """N windows as views into the counts: session and first bin."""
 
     session: np.ndarray  # [N] int32
     start: np.ndarray  # [N] int32, bin
