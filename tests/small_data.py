@@ -47,7 +47,7 @@ def write(folder, captures=4):
         for c, condition in enumerate((NORMAL, *FAULTS))
         for i in range(captures)
     ]
-    prepared.write(folder, DataSet(tuple(sessions), KINDS, {}), {})
+    prepared.write_data_set(folder, DataSet(tuple(sessions), KINDS, {}), {})
 
 
 def config(folder, steps=8):

@@ -37,7 +37,9 @@ def config(tmp_path):
 
 def data(tmp_path, seed, conditions=("blocked", "busy")):
     sessions = tuple(small_data.session(c, c, seed) for c in conditions)
-    prepared.write(tmp_path / "data", DataSet(sessions, small_data.KINDS, {}), {})
+    prepared.write_data_set(
+        tmp_path / "data", DataSet(sessions, small_data.KINDS, {}), {}
+    )
 
 
 def read_mark(config, folder):

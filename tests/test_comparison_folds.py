@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     made = synthetic.make_data_set(
         0, sessions=24, conditions=6, bins=48, onset=24, columns=5, strength=1.5
     )
-    prepared.write(folder, made, {})
+    prepared.write_data_set(folder, made, {})
     return folder
 
 

@@ -63,8 +63,8 @@ def test_recordings_of_aeon_are_stretched_to_the_longest(tmp_path, monkeypatch):
 
     fake = types.SimpleNamespace(load_classification=load)
     monkeypatch.setattr(sources.baselines, "import_bench", lambda _: fake)
-    prepared.write(tmp_path / "two", sources.aeon("Two"), {})
-    got = prepared.read(tmp_path / "two")
+    prepared.write_data_set(tmp_path / "two", sources.aeon("Two"), {})
+    got = prepared.read_data_set(tmp_path / "two")
     names = ["train_0000", "train_0001", "test_0000", "test_0001"]
     assert [session.name for session in got.sessions] == names
     short, long = (session.series.values for session in got.sessions[:2])

@@ -353,7 +353,7 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
         tmp_path / "t", tmp_path / "labels.csv", out, workers=1, say=said.append
     )
     assert any("bytes only grows" in line and "again 1 times" in line for line in said)
-    dataset = prepared.read(out)
+    dataset = prepared.read_data_set(out)
     assert dataset.kinds == ("load", "calls", "bytes")
     good, bad = (s.series.values[:, 2] for s in dataset.sessions)
     odd = [10, 11, 40, 41, 42]
@@ -377,7 +377,7 @@ def folder(tmp_path, labels, names=("one.csv", "two.csv")):
         tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out", workers=1,
         say=said.append,
     )  # fmt: skip
-    return prepared.read(tmp_path / "out"), said
+    return prepared.read_data_set(tmp_path / "out"), said
 
 
 def test_labels_are_stretches_of_rows_both_ends_inside(tmp_path):
@@ -457,7 +457,9 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
 
     said = ingest(allow_empty=False)
     assert "two.csv: no value in 60 rows of 2 columns, left out: --allow_empty" in said
-    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["one"]
+    assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == [
+        "one"
+    ]
     assert "2 sessions: 1 dead, 1 normal" in ingest(allow_empty=True)
     (tables / "one.csv").unlink()
     for allow_empty in (False, True):
@@ -488,18 +490,18 @@ def test_numbers_are_on_the_tables_own_clock(tmp_path):
         tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", workers=1,
         say=lambda line: None,
     )  # fmt: skip
-    (session,) = prepared.read(tmp_path / "out").sessions
+    (session,) = prepared.read_data_set(tmp_path / "out").sessions
     assert session.labels == (Label("down", 50.0, 80.0),)
 
 
 def test_bins_of_several_rows_are_means_of_what_was_measured():
     values = np.array([[1.0], [3.0], [np.nan], [5.0], [np.nan], [np.nan], [7.0]])
     series = Series(np.arange(7) * 10 * 10**9, values.astype(np.float32))
-    got = counts.of_series(series, 20.0)
+    got = counts.bin_series(series, 20.0)
     np.testing.assert_array_equal(got, [[2.0], [5.0], [np.nan]])
     assert counts.step_s(series) == 10.0
     # A bin that is no multiple takes the rows that begin in it.
-    np.testing.assert_array_equal(counts.of_series(series, 25.0)[:2], [[2.0], [5.0]])
+    np.testing.assert_array_equal(counts.bin_series(series, 25.0)[:2], [[2.0], [5.0]])
 
 
 def test_the_command(tmp_path):

@@ -39,7 +39,7 @@ def column(out, name):
 
 
 def test_a_call_counts_in_its_columns_and_bins():
-    out = counts.of_events(
+    out = counts.bin_events(
         events(
             (100, "INVITE", False, None),
             (150, "INVITE/100", False, 50),
@@ -81,12 +81,12 @@ def test_a_call_counts_in_its_columns_and_bins():
 
 
 def test_a_request_without_answer_stays_open_for_32_seconds():
-    out = counts.of_events(events((0, "BYE", False, None)), KINDS, 40.0, 1.0)
+    out = counts.bin_events(events((0, "BYE", False, None)), KINDS, 40.0, 1.0)
     assert column(out, "BYE without final").sum() == 32
 
 
 def test_latency_is_the_mean_of_a_bin():
-    out = counts.of_events(
+    out = counts.bin_events(
         events(
             (0, "INVITE", False, None), (10, "INVITE", False, None),
             (100, "INVITE/200", False, 100), (210, "INVITE/200", False, 200),
@@ -97,7 +97,7 @@ def test_latency_is_the_mean_of_a_bin():
 
 
 def test_no_event_at_all():
-    out = counts.of_events(events(), KINDS, 3.0, 0.5)
+    out = counts.bin_events(events(), KINDS, 3.0, 0.5)
     assert out.shape == (6, len(columns.SIP)) and np.nansum(out) == 0
 
 
@@ -113,16 +113,16 @@ def test_columns_of_a_kind_exist_and_do_not_depend_on_the_data():
         "Y",
         "icmp",
     ):
-        assert set(columns.of_kind(kind)) <= names
-    assert columns.of_kind("INVITE/503") == ["INVITE/5xx", "503"]
-    assert columns.of_kind("SUBSCRIBE/489") == ["rest/4xx"]
-    assert columns.of_kind("X/999") == ["other"]
+        assert set(columns.names_of_kind(kind)) <= names
+    assert columns.names_of_kind("INVITE/503") == ["INVITE/5xx", "503"]
+    assert columns.names_of_kind("SUBSCRIBE/489") == ["rest/4xx"]
+    assert columns.names_of_kind("X/999") == ["other"]
 
 
 def test_counters_are_rows_already():
     series = Series(np.arange(3) * 10**9, np.ones((3, 2), np.float64))
     session = Session("a", 3.0, (), None, series)
-    out = counts.of_session(session, ("x", "y"), 1.0)
+    out = counts.bin_session(session, ("x", "y"), 1.0)
     assert out.shape == (3, 2) and out.dtype == np.float32
 
 
@@ -137,7 +137,7 @@ def test_every_full_bin_of_a_series_is_there(step_ns, rows_of_bin, bins, extra):
     rows = max(rows_of_bin * bins + extra % rows_of_bin, 2)
     values = np.arange(rows, dtype=np.float32)[:, None]
     series = Series(np.arange(rows) * step_ns, values)
-    means = counts.of_series(series, rows_of_bin * step_ns / 1e9)
+    means = counts.bin_series(series, rows_of_bin * step_ns / 1e9)
     bins = rows // rows_of_bin
     wanted = values[: bins * rows_of_bin].reshape(bins, rows_of_bin).mean(1)
     np.testing.assert_allclose(means[:, 0], wanted, rtol=1e-6)
@@ -147,14 +147,14 @@ def test_every_full_bin_of_a_series_is_there(step_ns, rows_of_bin, bins, extra):
 def test_a_step_that_is_no_whole_nanosecond_loses_no_bin(parts):
     rows = 300 * parts
     series = Series(np.arange(rows) * round(1e9 / parts), np.ones((rows, 1)))
-    assert len(counts.of_series(series, 1.0)) == 300
+    assert len(counts.bin_series(series, 1.0)) == 300
 
 
 @given(bin_ms=st.integers(1, 5000), bins=st.integers(0, 300))
 @example(bin_ms=100, bins=3)
 def test_every_full_bin_of_events_is_there(bin_ms, bins):
     span_s = bins * bin_ms / 1000
-    assert len(counts.of_events(events(), KINDS, span_s, bin_ms / 1000)) == bins
+    assert len(counts.bin_events(events(), KINDS, span_s, bin_ms / 1000)) == bins
 
 
 def test_nanoseconds_of_infinity_are_the_latest_time():

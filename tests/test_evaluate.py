@@ -27,7 +27,7 @@ CONDITIONS = ("normal", "blocked", "overload", "busy", "slow")
 
 
 def write(folder, sessions):
-    prepared.write(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
+    prepared.write_data_set(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_training_does_not_go_on_with_other_data(finished, sessions, change):
 def test_a_new_kind_alone_is_other_data(finished, sessions):
     config, workdir, folder = finished
     kinds = (*small_data.KINDS, "BYE")
-    prepared.write(folder, DataSet(tuple(sessions), kinds, {}), {})
+    prepared.write_data_set(folder, DataSet(tuple(sessions), kinds, {}), {})
     with pytest.raises(UsageError, match="its columns are others"):
         loop.train(from_dict(config), workdir)
 
@@ -183,9 +183,9 @@ def test_data_that_cannot_judge_a_run_is_refused_in_a_line(
     write(tmp_path / "known", [s for s in sessions if used[s.name].role == "train"])
     with pytest.raises(SiamjaxError, match="has no capture to judge"):
         evaluate.evaluate_run(workdir, str(tmp_path / "known"))
-    series = prepared.series(np.zeros((70, 1)), 10**9)
+    series = prepared.to_series(np.zeros((70, 1)), 10**9)
     counted = DataSet((Session("a", 70.0, (), None, series),), ("rx",), {})
-    prepared.write(tmp_path / "counters", counted, {})
+    prepared.write_data_set(tmp_path / "counters", counted, {})
     with pytest.raises(
         UsageError, match="holds counters, the run was trained on events"
     ):

@@ -16,7 +16,7 @@ TABLE = (
 
 @pytest.fixture
 def scaler():
-    return features.scaler(TABLE, floor=0.3, clip=3.0)
+    return features.make_scaler(TABLE, floor=0.3, clip=3.0)
 
 
 def reference(counts, normal, floor, clip):
@@ -36,8 +36,8 @@ def test_features_are_deviations_from_the_baseline(scaler):
     counts = rng.poisson(5, (2, 7, 3)).astype(np.float32)
     normal = rng.poisson(5, (20, 3)).astype(np.float32)
     counts[0, 2, 2] = normal[4, 2] = np.nan
-    base = features.baseline(normal, scaler)
-    got = jax.jit(features.features)(
+    base = features.session_baseline(normal, scaler)
+    got = jax.jit(features.to_features)(
         counts, Baseline(*(np.stack([b, b]) for b in base)), scaler
     )
     np.testing.assert_allclose(got, reference(counts, normal, 0.3, 3.0), atol=2e-5)
@@ -46,8 +46,8 @@ def test_features_are_deviations_from_the_baseline(scaler):
 def test_one_window_is_the_same_alone_and_among_others(scaler):
     counts = np.random.default_rng(1).poisson(3, (4, 5, 3)).astype(np.float32)
     base = Baseline(np.full((4, 3), 1.0, np.float32), np.full((4, 3), 0.5, np.float32))
-    together = features.features(counts, base, scaler)
-    alone = features.features(
+    together = features.to_features(counts, base, scaler)
+    alone = features.to_features(
         counts[2:3], Baseline(base.mean[2:3], base.deviation[2:3]), scaler
     )
     np.testing.assert_array_equal(together[2:3], alone)
@@ -57,12 +57,12 @@ def test_one_window_is_the_same_alone_and_among_others(scaler):
 def test_features_stay_within_the_clip(scaler, value):
     counts = np.full((1, 4, 3), value, np.float32)
     base = Baseline(np.zeros((1, 3), np.float32), np.zeros((1, 3), np.float32))
-    got = np.asarray(features.features(counts, base, scaler))
+    got = np.asarray(features.to_features(counts, base, scaler))
     assert np.isfinite(got).all() and np.abs(got).max() <= 3.0
 
 
 def test_a_column_that_measured_nothing_is_zero_in_the_baseline(scaler):
-    base = features.baseline(np.full((5, 3), np.nan, np.float32), scaler)
+    base = features.session_baseline(np.full((5, 3), np.nan, np.float32), scaler)
     np.testing.assert_array_equal(base.mean, np.zeros(3))
     np.testing.assert_array_equal(base.deviation, np.zeros(3))
 
@@ -73,7 +73,7 @@ def test_a_bin_that_saw_nothing(scaler):
 
 
 def test_the_fixed_table_makes_a_scaler():
-    scaler = features.scaler(columns.SIP, floor=0.3, clip=3.0)
+    scaler = features.make_scaler(columns.SIP, floor=0.3, clip=3.0)
     assert scaler.heavy.all() and np.isnan(scaler.empty).sum() == len(columns.WAITS)
 
 
@@ -92,16 +92,18 @@ def test_which_counters_are_heavy_tailed_and_what_is_a_unit():
         1,
     )
     normal[::50] = np.nan
-    heavy = features.heavy_tailed(normal)
+    heavy = features.find_heavy_tailed(normal)
     assert heavy.tolist() == [True, False, False, False, False, False, False]
-    unit = features.units(normal, heavy)
+    unit = features.column_units(normal, heavy)
     np.testing.assert_allclose(unit[[0, 3, 4, 6]], [1.0, 78.0, 1.0, 1.0])
     np.testing.assert_allclose(unit[[1, 5]], [5.0, 20.0], rtol=0.1)
     # With them every feature is finite, and one unit is one whatever the column.
-    made = features.scaler(columns.of_counters("abcdefg", heavy), floor=unit, clip=9.0)
-    baseline = features.baseline(normal, made)
+    made = features.make_scaler(
+        columns.counter_columns("abcdefg", heavy), floor=unit, clip=9.0
+    )
+    baseline = features.session_baseline(normal, made)
     count = np.where(heavy, 0.0, np.asarray(baseline.mean) + unit)
-    x = features.features(
+    x = features.to_features(
         count[None, None], Baseline(*(b[None] for b in baseline)), made
     )
     assert np.isfinite(np.asarray(x)).all()

@@ -115,7 +115,7 @@ def mean_feature(run):
     """The run with the mean feature of a window in place of an encoder."""
 
     def embed(counts, baseline):
-        x = features.features(counts, baseline, run.scaler)
+        x = features.to_features(counts, baseline, run.scaler)
         return {"match": np.asarray(x).mean(1)}
 
     run.embed = embed

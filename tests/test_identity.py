@@ -37,7 +37,7 @@ def roles(captures, folder="runs/set"):
     now = {
         name: Capture(sha256, sha256[0].upper()) for name, sha256 in captures.items()
     }
-    return identity.roles(now, trained(), folder)
+    return identity.roles_of_run(now, trained(), folder)
 
 
 def test_the_same_captures_keep_their_roles():
@@ -76,20 +76,22 @@ def test_names_mean_something_in_the_folder_of_the_training_alone():
 
 def test_copies_of_a_recording_have_one_role():
     now = {n: Capture(n, r) for n, r in dict(a="A", b="B", c="A").items()}
-    got = identity.of_copies(dict(a=TRAIN, b=TEST, c=TEST), now)
+    got = identity.share_among_copies(dict(a=TRAIN, b=TEST, c=TEST), now)
     assert got == dict(a=TRAIN, b=TEST, c=TRAIN)
 
 
 def test_what_differs_is_told_in_a_line():
     now = {name: Capture(f"{name}2", "") for name in "bxyz"}
-    assert identity.changes(BEFORE, now) == [
+    assert identity.describe_changes(BEFORE, now) == [
         "1 capture is changed: b",
         "3 captures are added: x, y, z",
         "3 captures are gone: a, c, d",
     ]
     now = BEFORE | {"a": BEFORE["a"]._replace(role=TEST)}
-    assert identity.changes(BEFORE, now) == ["1 capture is dealt another role: a"]
-    assert identity.listed("abcdefg") == "a, b, c, d, e, 2 more"
+    assert identity.describe_changes(BEFORE, now) == [
+        "1 capture is dealt another role: a"
+    ]
+    assert identity.list_names("abcdefg") == "a, b, c, d, e, 2 more"
 
 
 @pytest.mark.parametrize(
@@ -103,8 +105,8 @@ def test_what_differs_is_told_in_a_line():
     ],
 )
 def test_other_counters_are_refused(kinds, growing, line):
-    table = columns.of_counters(("rx", "tx"), (True, False), ("tx",))
-    series = prepared.series(np.zeros((4, len(kinds))), 10**9)
+    table = columns.counter_columns(("rx", "tx"), (True, False), ("tx",))
+    series = prepared.to_series(np.zeros((4, len(kinds))), 10**9)
     data_set = DataSet(
         (Session("a", 4.0, (), None, series),), kinds, dict(growing=growing)
     )
@@ -129,7 +131,7 @@ def sessions():
 
 
 def opened(folder, sessions, before=None):
-    prepared.write(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
+    prepared.write_data_set(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
     return open_splits(from_dict(small_data.config(folder)).data, before)
 
 
@@ -188,10 +190,10 @@ def test_a_run_has_its_roles_scaler_and_conditions_on_data_that_grew(
 def test_one_baseline_of_all_is_that_of_the_training(tmp_path, sessions):
     folder, config = tmp_path / "p", small_data.config(tmp_path / "p").data
     config.update(baseline_s=0.0)
-    prepared.write(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
+    prepared.write_data_set(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
     first = open_splits(validated(DataConfig, config))
     tested = [s for s in sessions if first.captures[s.name].role == TEST]
-    prepared.write(folder, DataSet(tuple(tested), small_data.KINDS, {}), {})
+    prepared.write_data_set(folder, DataSet(tuple(tested), small_data.KINDS, {}), {})
     got = open_splits(validated(DataConfig, config), remembered(first, folder))
     assert set(got.role) == {TEST} and len(got.gone) == len(sessions) - len(tested)
     want = Baseline(*(x[0] for x in first.baseline))

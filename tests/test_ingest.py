@@ -60,7 +60,7 @@ def test_good_captures(tmp_path):
         tmp_path / "in", files, ["a.pcap,normal,,", "b.pcapng.xz,delay,1,"]
     )
     said = run(folder, tmp_path / "out")
-    data_set = prepared.read(tmp_path / "out")
+    data_set = prepared.read_data_set(tmp_path / "out")
     assert [session.name for session in data_set.sessions] == ["a", "b"]
     assert [len(session.labels) for session in data_set.sessions] == [0, 1]
     assert data_set.kinds == tuple(sorted(data_set.kinds))
@@ -110,7 +110,7 @@ def test_dirt_has_a_clear_line_and_harms_nothing_else(
     files |= {name: data} if data is not None else {}
     dirty = lay_out(tmp_path / "in", files, rows + ([row] if row else []))
     assert line in run(dirty, tmp_path / "out")
-    got = prepared.read(tmp_path / "out").sessions
+    got = prepared.read_data_set(tmp_path / "out").sessions
     assert [session.name for session in got] == ["a", "b"] + ["x"] * used
     for session in "ab":
         path = f"sessions/{session}.npz"
@@ -165,7 +165,7 @@ def test_nobody_need_read_what_the_command_shows(tmp_path):
             stdout=closed, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert result.returncode == 141 and "rror" not in result.stderr
-    assert len(prepared.read(tmp_path / "out").sessions) == 50
+    assert len(prepared.read_data_set(tmp_path / "out").sessions) == 50
 
 
 def test_a_capture_that_expands_beyond_measure_is_left_out_unless_trusted(tmp_path):
@@ -178,10 +178,13 @@ def test_a_capture_that_expands_beyond_measure_is_left_out_unless_trusted(tmp_pa
     said = run(folder, tmp_path / "out")
     line = "b.pcapng.zst: .* expand to more than .* --nolimit_expansion, left out"
     assert re.search(line, said), said
-    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a"]
+    assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
     # The same files, read in another way, are not up to date.
     run(folder, tmp_path / "out", limit_expansion=False)
-    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a", "b"]
+    assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == [
+        "a",
+        "b",
+    ]
 
 
 def test_files_of_one_name_keep_apart(tmp_path):
@@ -192,7 +195,9 @@ def test_files_of_one_name_keep_apart(tmp_path):
         [f"{name},normal,," for name in names],
     )
     said = run(folder, tmp_path / "out")
-    got = [session.name for session in prepared.read(tmp_path / "out").sessions]
+    got = [
+        session.name for session in prepared.read_data_set(tmp_path / "out").sessions
+    ]
     assert got == ["b.pcap", "b.pcapng", "mon__a.pcap", "tue__a.pcap"]
     assert "left out" not in said
 
@@ -216,7 +221,10 @@ def test_a_set_is_made_again_only_of_other_input(tmp_path):
     assert "up to date" not in run(folder, tmp_path / "out")
     (folder / "labels.csv").write_text(HEAD + "a.pcap,delay,1,\n")
     assert "up to date" not in run(folder, tmp_path / "out")
-    assert prepared.read(tmp_path / "out").sessions[0].labels[0].condition == "delay"
+    assert (
+        prepared.read_data_set(tmp_path / "out").sessions[0].labels[0].condition
+        == "delay"
+    )
 
 
 def command(*flags):
@@ -264,7 +272,7 @@ def test_a_capture_without_a_message_is_no_example_unless_silence_is_the_fault(
     said = run(folder, tmp_path / "out")
     assert "x.pcap: 0 messages of SIP in 2 packets: 2 not_ip (" in said
     assert "left out: --allow_empty takes it" in said
-    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a"]
+    assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
     said = run(folder, tmp_path / "out", allow_empty=True)
     assert "2 sessions: 1 dead, 1 normal" in said
     (folder / "labels.csv").write_text(HEAD + "x.pcap,dead,1,\n")
@@ -294,7 +302,9 @@ def test_names_of_strangers_are_safe_to_show_and_to_write(tmp_path):
     said = run(folder, tmp_path / "out")
     assert said.replace("\n", "").isprintable() and "4 =cmd()" in said
     assert "n\\udce9\\x1b.pcap: not a capture" in said
-    kept = [session.name for session in prepared.read(tmp_path / "out").sessions]
+    kept = [
+        session.name for session in prepared.read_data_set(tmp_path / "out").sessions
+    ]
     assert kept[:3] == ["=1+1", "a\\x1b[31m\\nb", "caf\\udce9"]
     assert kept[3].startswith("x" * 150) and len(kept[3]) <= naming.LONGEST
     table = (tmp_path / "out/labels.csv").read_text()
@@ -337,7 +347,7 @@ def test_a_file_that_the_system_does_not_read_harms_no_other(tmp_path):
     for _ in range(2):  # the system may read it another time: it is tried again
         said = run(folder, tmp_path / "out")
         assert re.search(r"^x\.pcap.*Input/output error.*, left out$", said, re.M)
-    assert [s.name for s in prepared.read(tmp_path / "out").sessions] == ["a"]
+    assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
 
 
 @pytest.mark.parametrize("name", ["meta.json", "labels.csv", "sessions/a.npz"])

@@ -22,7 +22,7 @@ TABLE = (
     Column("ms", "latency_final", "INVITE", empty=np.nan),
 )
 CONFIG = from_dict(default.get_config()).made_up
-HOW = made_up.build(CONFIG, TABLE)
+HOW = made_up.build_changes(CONFIG, TABLE)
 HOWS = dict(
     default=HOW,
     uncapped=HOW._replace(kinds=("silenced", "multiplied", "added")),
@@ -33,7 +33,7 @@ HOWS = dict(
 @functools.partial(jax.jit, static_argnames="how")
 def change(key, x, groups, how="default"):
     unit = np.ones((x.shape[0], x.shape[2]), np.float32)
-    return made_up.made_up(key, x, groups, unit, HOWS[how])
+    return made_up.change_windows(key, x, groups, unit, HOWS[how])
 
 
 def counts(groups=5, windows=4, bins=32):
@@ -104,7 +104,9 @@ def alone(kind, x, share=(1.0, 1.0), **others):
     unit, groups = np.ones((x.shape[0], x.shape[2]), np.float32), np.zeros(len(x), int)
     key = jax.random.key(0)
     # Compiled as a whole: one by one, its operations take far longer to compile.
-    return np.asarray(jax.jit(lambda x: made_up.made_up(key, x, groups, unit, how))(x))
+    return np.asarray(
+        jax.jit(lambda x: made_up.change_windows(key, x, groups, unit, how))(x)
+    )
 
 
 def test_each_kind_does_what_its_name_says():
@@ -149,13 +151,15 @@ def test_answers_turn_into_others_and_none_is_lost():
 
 
 def test_what_is_no_count_is_shifted_by_its_own_deviation():
-    how = made_up.build(CONFIG, [Column("cpu", "counter", heavy=False)] * 2)._replace(
-        share=(1.0, 1.0), on_off=0.0, strength=1.0
-    )
+    how = made_up.build_changes(
+        CONFIG, [Column("cpu", "counter", heavy=False)] * 2
+    )._replace(share=(1.0, 1.0), on_off=0.0, strength=1.0)
     x = np.full((200, 3, 2), 50.0, np.float32)
     unit = np.tile(np.array([[1.0, 10.0]], np.float32), (200, 1))
     key, groups = jax.random.key(0), np.arange(200)
-    out = np.asarray(jax.jit(lambda x: made_up.made_up(key, x, groups, unit, how))(x))
+    out = np.asarray(
+        jax.jit(lambda x: made_up.change_windows(key, x, groups, unit, how))(x)
+    )
     np.testing.assert_allclose((out - 50).std((0, 1)), [1.0, 10.0], rtol=0.25)
 
 
@@ -167,4 +171,4 @@ def test_a_ramp_grows():
 def test_a_kind_that_is_not_there_is_refused():
     config = dataclasses.replace(CONFIG, kinds=("silenced", "sung"))
     with pytest.raises(UsageError, match="sung"):
-        made_up.build(config, TABLE)
+        made_up.build_changes(config, TABLE)

@@ -63,8 +63,8 @@ def assert_same(one, two):
 
 
 def test_what_was_written_is_read(tmp_path):
-    prepared.write(tmp_path / "new/set", data_set(), {"total": 1})
-    got = prepared.read(tmp_path / "new/set")
+    prepared.write_data_set(tmp_path / "new/set", data_set(), {"total": 1})
+    got = prepared.read_data_set(tmp_path / "new/set")
     assert_same(got, data_set())
     assert got.meta["version"] == "1"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["set"]
@@ -74,55 +74,55 @@ def test_counters_are_read_as_series(tmp_path):
     values = np.array([[1.5, np.nan], [2.5, 3.5]], np.float32)
     series = Series(np.array([0, 60 * 10**9]), values)
     one = DataSet((Session("day", 60.0, (), None, series),), ("cpu", "rx"), {})
-    prepared.write(tmp_path / "set", one, {})
-    got = prepared.read(tmp_path / "set")
+    prepared.write_data_set(tmp_path / "set", one, {})
+    got = prepared.read_data_set(tmp_path / "set")
     assert got.sessions[0].events is None
     assert_same(got, one)
 
 
 def test_the_same_set_has_the_same_bytes(tmp_path):
-    prepared.write(tmp_path / "one", data_set(), {"x": 1})
-    prepared.write(tmp_path / "two", data_set(), {"x": 1})
+    prepared.write_data_set(tmp_path / "one", data_set(), {"x": 1})
+    prepared.write_data_set(tmp_path / "two", data_set(), {"x": 1})
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
 def test_a_write_that_fails_leaves_the_old_set(tmp_path):
-    prepared.write(tmp_path / "set", data_set(), {})
+    prepared.write_data_set(tmp_path / "set", data_set(), {})
     before = digests(tmp_path)
     with pytest.raises(ValueError, match="JSON"):
-        prepared.write(tmp_path / "set", data_set(), {"rate": math.nan})
+        prepared.write_data_set(tmp_path / "set", data_set(), {"rate": math.nan})
     assert digests(tmp_path) == before
 
 
 def test_a_set_is_replaced_and_what_else_stands_there_is_not(tmp_path):
-    prepared.write(tmp_path / "set", data_set(), {})
+    prepared.write_data_set(tmp_path / "set", data_set(), {})
     fewer = data_set()._replace(sessions=data_set().sessions[:1])
-    prepared.write(tmp_path / "set", fewer, {})
-    assert_same(prepared.read(tmp_path / "set"), fewer)
+    prepared.write_data_set(tmp_path / "set", fewer, {})
+    assert_same(prepared.read_data_set(tmp_path / "set"), fewer)
 
     (tmp_path / "empty").mkdir()
-    prepared.write(tmp_path / "empty", fewer, {})
+    prepared.write_data_set(tmp_path / "empty", fewer, {})
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("years of work")
     (tmp_path / "file").write_text("also")
     for name in ("mine", "file"):
         with pytest.raises(UsageError, match="no prepared data set"):
-            prepared.write(tmp_path / name, fewer, {})
+            prepared.write_data_set(tmp_path / name, fewer, {})
     assert (tmp_path / "mine/notes.txt").read_text() == "years of work"
 
 
 def test_reading_says_how_a_missing_set_is_made(tmp_path):
     with pytest.raises(UsageError, match=r"siamjax.ingest --captures=DIR"):
-        prepared.read(tmp_path / "none")
+        prepared.read_data_set(tmp_path / "none")
 
 
 def test_another_format_is_refused(tmp_path):
-    prepared.write(tmp_path / "set", data_set(), {})
+    prepared.write_data_set(tmp_path / "set", data_set(), {})
     meta = tmp_path / "set/meta.json"
     meta.write_text(meta.read_text().replace('"format": 1', '"format": 0'))
     with pytest.raises(UsageError, match="format 0, this version reads 1"):
-        prepared.read(tmp_path / "set")
+        prepared.read_data_set(tmp_path / "set")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_hash_of_a_session_does_not_depend_on_the_others():
 
 
 def counted(values, names):
-    series = prepared.series(np.array(values, float), 10**9)
+    series = prepared.to_series(np.array(values, float), 10**9)
     return DataSet((Session("day", 3.0, (), None, series),), names, {})
 
 
@@ -190,19 +190,21 @@ def test_a_changed_event_changes_the_hash(part):
 
 
 def test_hashes_are_kept_and_a_set_without_them_is_read(tmp_path):
-    prepared.write(tmp_path / "set", data_set(), {})
+    prepared.write_data_set(tmp_path / "set", data_set(), {})
     meta = json.loads((tmp_path / "set/meta.json").read_text())
     assert meta["content_sha256"] == prepared.content_hashes(data_set())
-    assert meta["data_sha256"] == prepared.data_hash(prepared.read(tmp_path / "set"))
+    assert meta["data_sha256"] == prepared.data_hash(
+        prepared.read_data_set(tmp_path / "set")
+    )
     del meta["content_sha256"], meta["data_sha256"]  # as older versions wrote it
     (tmp_path / "set/meta.json").write_text(json.dumps(meta))
-    assert_same(prepared.read(tmp_path / "set"), data_set())
+    assert_same(prepared.read_data_set(tmp_path / "set"), data_set())
 
 
 def test_each_flipped_byte_of_a_set_is_said_in_one_line(tmp_path):
     small = data_set()
     small = small._replace(sessions=small.sessions[1:])
-    prepared.write(tmp_path / "set", small, {})
+    prepared.write_data_set(tmp_path / "set", small, {})
     for name in ("sessions/b.npz", "labels.csv", "meta.json"):
         path = tmp_path / "set" / name
         data = path.read_bytes()
@@ -211,7 +213,7 @@ def test_each_flipped_byte_of_a_set_is_said_in_one_line(tmp_path):
             changed[place] ^= 0x24
             path.write_bytes(changed)
             try:
-                assert_same(prepared.read(tmp_path / "set"), small)
+                assert_same(prepared.read_data_set(tmp_path / "set"), small)
             except SiamjaxError as error:
                 assert "siamjax.ingest" in str(error) and "\n" not in str(error)
                 assert str(tmp_path / "set") in str(error)
@@ -221,17 +223,17 @@ def test_each_flipped_byte_of_a_set_is_said_in_one_line(tmp_path):
 @pytest.mark.parametrize("name", ["sessions/a.npz", "labels.csv", "meta.json"])
 @pytest.mark.parametrize("data", [b"", b"\xff\0{", b"[]", b'"' + b"x" * 200_000, None])
 def test_a_damaged_or_lost_file_is_named_with_what_to_do(tmp_path, name, data):
-    prepared.write(tmp_path / "set", data_set(), {})
+    prepared.write_data_set(tmp_path / "set", data_set(), {})
     path = tmp_path / "set" / name
     path.write_bytes(data) if data is not None else path.unlink()
     lost = "set is not a" if (name, data) == ("meta.json", None) else name
     with pytest.raises(SiamjaxError, match=f"{lost}.*siamjax.ingest"):
-        prepared.read(tmp_path / "set")
+        prepared.read_data_set(tmp_path / "set")
 
 
 def test_labels_changed_by_hand_are_not_taken_for_those_written(tmp_path):
-    prepared.write(tmp_path / "set", data_set(), {})
+    prepared.write_data_set(tmp_path / "set", data_set(), {})
     path = tmp_path / "set/labels.csv"
     path.write_text(path.read_text().replace("blocked", "delay"))
     with pytest.raises(files.Damaged, match=r"sessions/a\.npz, or its labels in"):
-        prepared.read(tmp_path / "set")
+        prepared.read_data_set(tmp_path / "set")

@@ -19,19 +19,19 @@ def make_windows():
 
 
 EVERY = np.ones(17, bool)
-SHAPE = sampler.Shape(conditions=2, made_up=3, per_condition=4)
+SHAPE = sampler.BatchShape(conditions=2, made_up=3, per_condition=4)
 
 
 def draw(table, steps, seed=0, shape=SHAPE):
     rows = jax.jit(
-        jax.vmap(lambda step: sampler.rows(seed, step, table, shape)),
+        jax.vmap(lambda step: sampler.batch_rows(seed, step, table, shape)),
     )(np.arange(steps))
     return np.asarray(rows[0]), np.asarray(rows[1])
 
 
 def test_rows_are_of_their_label_and_never_transitional():
     windows = make_windows()
-    rows, labels = draw(sampler.table(windows, EVERY, conditions=3), 200)
+    rows, labels = draw(sampler.sampling_table(windows, EVERY, conditions=3), 200)
     assert rows.shape == (200, SHAPE.size)
     recorded = labels >= 0
     np.testing.assert_array_equal(windows.condition[rows][recorded], labels[recorded])
@@ -44,25 +44,27 @@ def test_rows_are_of_their_label_and_never_transitional():
 
 def test_captures_of_a_condition_are_balanced_however_many_windows_they_have():
     windows = make_windows()
-    rows, labels = draw(sampler.table(windows, EVERY, conditions=3), 3000)
+    rows, labels = draw(sampler.sampling_table(windows, EVERY, conditions=3), 3000)
     sessions = windows.session[rows][labels == 0]
     share = np.array([(sessions == s).mean() for s in (0, 1, 2, 3, 6)])
     np.testing.assert_allclose(share, 0.2, atol=0.02)
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
-    table = sampler.table(make_windows(), EVERY, conditions=3)
-    eager = sampler.rows(3, 7, table, SHAPE)
-    compiled = jax.jit(lambda s: sampler.rows(3, s, table, SHAPE))(7)
+    table = sampler.sampling_table(make_windows(), EVERY, conditions=3)
+    eager = sampler.batch_rows(3, 7, table, SHAPE)
+    compiled = jax.jit(lambda s: sampler.batch_rows(3, s, table, SHAPE))(7)
     np.testing.assert_array_equal(eager[0], compiled[0])
-    assert not np.array_equal(eager[0], sampler.rows(3, 8, table, SHAPE)[0])
-    assert not np.array_equal(eager[0], sampler.rows(4, 7, table, SHAPE)[0])
+    assert not np.array_equal(eager[0], sampler.batch_rows(3, 8, table, SHAPE)[0])
+    assert not np.array_equal(eager[0], sampler.batch_rows(4, 7, table, SHAPE)[0])
 
 
 def test_one_session_batches_come_from_one_session():
     windows = make_windows()
-    table = sampler.table(windows, EVERY, conditions=3, batch_from="one_session")
-    shape = sampler.Shape(1, 1, 4)
+    table = sampler.sampling_table(
+        windows, EVERY, conditions=3, batch_from="one_session"
+    )
+    shape = sampler.BatchShape(1, 1, 4)
     rows, labels = draw(table, 100, shape=shape)
     assert all(len(set(windows.session[batch])) == 1 for batch in rows)
     assert {s for batch in rows for s in windows.session[batch]} == set(range(7))
@@ -73,23 +75,23 @@ def test_one_session_batches_come_from_one_session():
 @pytest.mark.parametrize(
     ("shape", "devices", "says"),
     [
-        (sampler.Shape(9, 0, 4), 1, "config.batch.conditions is 9"),
-        (sampler.Shape(2, 1, 3), 8, "does not divide by 8"),
-        (sampler.Shape(2, 1, 0), 1, "at least 1"),
+        (sampler.BatchShape(9, 0, 4), 1, "config.batch.conditions is 9"),
+        (sampler.BatchShape(2, 1, 3), 8, "does not divide by 8"),
+        (sampler.BatchShape(2, 1, 0), 1, "at least 1"),
     ],
 )
 def test_a_batch_that_cannot_be_is_refused(shape, devices, says):
     with pytest.raises(UsageError, match=says):
-        sampler.check(
-            sampler.table(make_windows(), EVERY, conditions=3), shape, devices
+        sampler.check_shape(
+            sampler.sampling_table(make_windows(), EVERY, conditions=3), shape, devices
         )
 
 
 def test_a_table_holds_the_chosen_windows_in_a_shape_of_the_data_set():
     windows = make_windows()
     some = windows.session < 5
-    table = sampler.table(windows, some, conditions=3)
-    whole = sampler.table(windows, EVERY, conditions=3)
+    table = sampler.sampling_table(windows, some, conditions=3)
+    whole = sampler.sampling_table(windows, EVERY, conditions=3)
     assert [x.shape for x in table] == [x.shape for x in whole]
     rows, _ = draw(table, 100)
     assert some[rows].all()
@@ -98,36 +100,40 @@ def test_a_table_holds_the_chosen_windows_in_a_shape_of_the_data_set():
 def test_an_empty_split_and_an_unknown_pool_are_refused():
     nothing = Windows(*(np.zeros(0, np.int32) for _ in range(3)))
     with pytest.raises(UsageError, match="no window"):
-        sampler.check(sampler.table(nothing, EVERY[:0], conditions=3), SHAPE)
+        sampler.check_shape(
+            sampler.sampling_table(nothing, EVERY[:0], conditions=3), SHAPE
+        )
     with pytest.raises(UsageError, match="batch_from"):
-        sampler.table(make_windows(), EVERY, conditions=3, batch_from="each")
+        sampler.sampling_table(make_windows(), EVERY, conditions=3, batch_from="each")
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 100))
 def test_pairs_and_triplets_are_what_they_say(labels, seed):
     labels, key = np.array(labels), jax.random.key(seed)
-    a, p, n = np.asarray(sampler.triplets(key, labels, 16)).T
+    a, p, n = np.asarray(sampler.draw_triplets(key, labels, 16)).T
     assert ((labels[a] == labels[p]) & ((labels[a] != labels[n]) | (n == a))).all()
     alone = np.array([(labels == x).sum() == 1 for x in labels])
     assert ((p != a) | alone[a]).all()
-    i, j = np.asarray(sampler.pairs(key, labels, 16, similar=1.0)).T
+    i, j = np.asarray(sampler.draw_pairs(key, labels, 16, similar=1.0)).T
     assert (labels[i] == labels[j]).all() and ((i != j) | alone[i]).all()
-    i, j = np.asarray(sampler.pairs(key, labels, 16, similar=0.0)).T
+    i, j = np.asarray(sampler.draw_pairs(key, labels, 16, similar=0.0)).T
     one = len(set(labels.tolist())) == 1
     assert ((labels[i] != labels[j]) | one).all()
 
 
 def test_the_share_of_similar_pairs_is_the_one_asked():
     labels = np.arange(40) % 4
-    i, j = np.asarray(sampler.pairs(jax.random.key(0), labels, 4000, similar=0.3)).T
+    i, j = np.asarray(
+        sampler.draw_pairs(jax.random.key(0), labels, 4000, similar=0.3)
+    ).T
     assert abs((labels[i] == labels[j]).mean() - 0.3) < 0.03
 
 
 def test_gather_cuts_what_numpy_cuts():
     counts = np.random.default_rng(0).normal(size=(7, 30, 3)).astype(np.float32)
     windows, rows = make_windows(), np.array([0, 4, 12, 12])
-    got = jax.jit(sampler.gather, static_argnums=3)(counts, windows, rows, 5)
+    got = jax.jit(sampler.gather_windows, static_argnums=3)(counts, windows, rows, 5)
     want = [
         counts[windows.session[r], windows.start[r] : windows.start[r] + 5]
         for r in rows
@@ -137,10 +143,10 @@ def test_gather_cuts_what_numpy_cuts():
 
 def test_branch_triplets_come_from_their_branches():
     labels = np.repeat([3, 0, 7, 1], 6)
-    branch = np.asarray(sampler.branches(labels))
+    branch = np.asarray(sampler.branch_of_rows(labels))
     some, mixed, others = [0, 1] * 3, [0, 1, 2] * 2, [2] * 6
     np.testing.assert_array_equal(branch, others + some + others + mixed)
-    drawn = np.asarray(sampler.branch_triplets(jax.random.key(0), labels, 200))
+    drawn = np.asarray(sampler.draw_branch_triplets(jax.random.key(0), labels, 200))
     np.testing.assert_array_equal(branch[drawn], np.tile([0, 1, 2], (200, 1)))
     assert (labels[drawn[:, 0]] == labels[drawn[:, 1]]).all()
     assert len(np.unique(drawn[:, 0])) == 5 and len(np.unique(drawn[:, 2])) == 14

@@ -64,7 +64,9 @@ def test_over_the_folds_each_capture_is_in_the_test_once(folder):
 def test_training_sees_no_window_of_a_novel_condition_nor_of_its_captures(splits):
     known = splits.conditions[: splits.known]
     chosen = splits.inside(TRAIN, known)
-    table = sampler.table(splits.windows, chosen, conditions=len(splits.conditions))
+    table = sampler.sampling_table(
+        splits.windows, chosen, conditions=len(splits.conditions)
+    )
     rows = np.concatenate(
         [
             np.asarray(table.rows[0, c, s, : table.windows[0, c, s]])
@@ -110,7 +112,7 @@ def test_codes_of_held_out_conditions_alone_keep_their_columns(tmp_path):
             sessions.append(
                 base._replace(events=base.events._replace(kind=chosen), labels=(label,))
             )
-    prepared.write(tmp_path / "p", DataSet(tuple(sessions), kinds, {}), {})
+    prepared.write_data_set(tmp_path / "p", DataSet(tuple(sessions), kinds, {}), {})
     config = small_data.config(tmp_path / "p").data
     config.update(novel=tuple(faults), novel_valid=())
     splits = open_splits(validated(DataConfig, config))
@@ -158,7 +160,7 @@ def test_captures_that_cannot_be_used_are_said_and_left_out(tmp_path):
     early = good[-1]._replace(name="early", labels=(Label("blocked", 3.0, np.inf),))
     short = good[0]._replace(name="short", span_s=15.0)
     every = (*good, early, short)
-    prepared.write(tmp_path / "p", DataSet(every, small_data.KINDS, {}), {})
+    prepared.write_data_set(tmp_path / "p", DataSet(every, small_data.KINDS, {}), {})
     config = small_data.config(tmp_path / "p").data
     config.update(novel=(), novel_valid=())
     splits = open_splits(validated(DataConfig, config))

@@ -44,7 +44,7 @@ def test_a_condition_changes_columns_and_normal_none():
 
 def splits(folder, **data):
     if prepared.read_meta(folder) is None:
-        prepared.write(folder, synthetic.make_data_set(0), {})
+        prepared.write_data_set(folder, synthetic.make_data_set(0), {})
     config = default.get_config().data
     config.update(
         dir=str(folder), bin_s=1.0, bins=16, hop_s=8.0, novel=("condition 7",),
@@ -95,7 +95,9 @@ def test_a_capture_with_two_roles_is_refused(tmp_path):
 
 
 def test_a_step_longer_than_a_bin_is_left_out_with_its_reason(tmp_path):
-    prepared.write(tmp_path / "made", synthetic.make_data_set(0, sessions=8), {})
+    prepared.write_data_set(
+        tmp_path / "made", synthetic.make_data_set(0, sessions=8), {}
+    )
     config = default.get_config().data
     config.update(dir=str(tmp_path / "made"), novel=(), novel_valid=())
     with pytest.raises(SiamjaxError, match="rows are 1 s apart, longer than"):

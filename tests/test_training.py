@@ -127,7 +127,7 @@ def test_initial_proxies_are_not_drawn_like_any_batch(folder, monkeypatch):
 
     monkeypatch.setattr(jax.random, "uniform", remembered)
     for batch in range(4):
-        sampler.rows(data.seed, batch, data.table, parts.shape)
+        sampler.batch_rows(data.seed, batch, data.table, parts.shape)
     for chance in np.asarray(drawn)[:, : len(proxies)]:
         normal = ndtri(chance)  # what `jax.random.normal` gives for these numbers
         assert abs(np.corrcoef(normal, proxies[: len(normal)])[0, 1]) < 0.5

@@ -113,7 +113,9 @@ def test_next_to_no_captures_train_evaluate_and_identify(
         small_data.write(config.data.dir, captures)
     else:
         calm = [small_data.session(f"normal_{i}", NORMAL, i) for i in range(3)]
-        prepared.write(config.data.dir, DataSet(calm, small_data.KINDS, {}), {})
+        prepared.write_data_set(
+            config.data.dir, DataSet(calm, small_data.KINDS, {}), {}
+        )
         config.data.update(novel=(), novel_valid=())
         config.batch.conditions = 1
     loop.train(from_dict(config), tmp_path / "run")

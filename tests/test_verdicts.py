@@ -26,12 +26,12 @@ def run(monkeypatch):
     width = len(columns.SIP)
     made = types.SimpleNamespace(
         workdir="runs/none", config=config, columns=columns.SIP,
-        scaler=features.scaler(columns.SIP, floor=0.3, clip=3.0),
+        scaler=features.make_scaler(columns.SIP, floor=0.3, clip=3.0),
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )  # fmt: skip
 
     def embed(counts, baseline):
-        z = np.asarray(features.features(counts, baseline, made.scaler))
+        z = np.asarray(features.to_features(counts, baseline, made.scaler))
         return {config.decide_with: z.mean(1)}
 
     made.embed = embed

@@ -11,7 +11,7 @@ CONDITIONS = ("normal", "blocked")
 
 
 def label(features, labels, first=4):
-    return windows.of_session(
+    return windows.cut_every_hop(
         0, features, labels, CONDITIONS, length=4, hop=2, first=first, bin_s=1.0
     )
 
@@ -68,11 +68,11 @@ def test_one_window_ends_with_each_stretch():
         Label("normal", 0.0, 3.0), Label("blocked", 5.0, 7.0),
         Label("normal", 9.0, 12.0), Label("blocked", 20.0, np.inf),
     )  # fmt: skip
-    got = windows.at_ends(3, 24, labels, CONDITIONS, length=4, first=0, bin_s=1.0)
+    got = windows.cut_at_ends(3, 24, labels, CONDITIONS, length=4, first=0, bin_s=1.0)
     # The first stretch ends before there are 4 bins; the last one with the session.
     assert got.start.tolist() == [3, 8, 20] and got.condition.tolist() == [1, 0, 1]
     assert got.session.tolist() == [3, 3, 3]
-    later = windows.at_ends(3, 24, labels, CONDITIONS, length=4, first=5, bin_s=1.0)
+    later = windows.cut_at_ends(3, 24, labels, CONDITIONS, length=4, first=5, bin_s=1.0)
     assert later.start.tolist() == [8, 20]
 
 
@@ -92,7 +92,7 @@ def test_labels_at_the_ends_of_bins_hold_at_any_length_of_a_bin(bin_ms, onset):
     """As decimal fractions of a second: 7 bins of 0.1 s end at 0.7000000000000001 s."""
     end = onset + 6
     fault = Label("blocked", onset * bin_ms / 1000, end * bin_ms / 1000)
-    windows_found = windows.of_session(
+    windows_found = windows.cut_every_hop(
         0, np.zeros((40, 2)), (fault,), CONDITIONS,
         length=4, hop=1, first=4, bin_s=bin_ms / 1000,
     )  # fmt: skip

@@ -114,7 +114,7 @@ def windows(config):
     session = splits.windows.session
     names = np.array(splits.conditions)[splits.windows.condition]
     return dict(
-        x=np.asarray(features.features(counts, baseline, splits.scaler)),
+        x=np.asarray(features.to_features(counts, baseline, splits.scaler)),
         names=names,
         capture=np.array(splits.sessions)[session],
         queries=(splits.role[session] == TEST) & (names != NORMAL),

@@ -92,7 +92,7 @@ def faults():
     from siamjax.data import prepared
 
     of = {False: set(), True: set()}
-    for session in prepared.read(_DATA.value).sessions:
+    for session in prepared.read_data_set(_DATA.value).sessions:
         of[_is_late(session.name)] |= {label.condition for label in session.labels}
     return tuple(sorted(of[False] & of[True] - {NORMAL}))
 

@@ -100,7 +100,7 @@ def _new(splits, length):
     names = splits.conditions[: splits.known] + splits.novel
     windows, library = splits.judged(TEST, names)
     counts, baseline = enrol.inputs(splits, windows, length)
-    x = np.asarray(features.features(counts, baseline, splits.scaler))
+    x = np.asarray(features.to_features(counts, baseline, splits.scaler))
     unseen = np.array([splits.conditions.index(name) for name in splits.novel])
     return New(
         x, windows.condition, windows.session, splits.known, unseen, library, ROWS

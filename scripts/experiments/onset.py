@@ -58,7 +58,7 @@ def onsets(cell, workdir):
 
     def points(windows):
         counts, baseline = enrol.inputs(splits, windows, length)
-        x = np.asarray(features.features(counts, baseline, splits.scaler))
+        x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         return {
             config.decide_with: embed_windows(counts, baseline)[config.decide_with],
             BASELINE: baselines.BASELINES[BASELINE](x),

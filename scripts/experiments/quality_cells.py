@@ -116,7 +116,7 @@ def judge(embed_windows, splits, cell, config, at):
     main = points[config.decide_with]
     points["learnt alone"] = main[:, : config.heads[config.decide_with].dim]
     if at == config.steps:
-        x = np.asarray(features.features(counts, baseline, splits.scaler))
+        x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         simple = {name: point(x) for name, point in baselines.BASELINES.items()}
         near = np.clip(x, -NEAR, NEAR)
         simple |= {f"{n}, clipped": point(near) for n, point in DISTANCES.items()}

@@ -35,7 +35,7 @@ def main(argv):
     workdir = pathlib.Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
     if prepared.read_meta(workdir / "data") is None:
-        prepared.write(workdir / "data", sources.aeon("JapaneseVowels"), {})
+        prepared.write_data_set(workdir / "data", sources.aeon("JapaneseVowels"), {})
     wanted = list(
         itertools.product(_SETTINGS.value, range(vowels.DRAWS), range(_SEEDS.value))
     )

@@ -198,7 +198,7 @@ def prepared_sets(folder):
     made.prepare()
     data = folder / "prepared"
     shutil.copytree(made.state("ingest") / "data", data)
-    return Target("prepared", _files(data), lambda path: prepared.read(data))
+    return Target("prepared", _files(data), lambda path: prepared.read_data_set(data))
 
 
 def of_runs(folder):

@@ -33,14 +33,14 @@ def main(folder, path):
     windows = opened.of(TRAIN, [NORMAL])
     rows = np.array([len(windows.start) // 2])
     session = windows.session[rows]
-    counts = sampler.gather(opened.counts, windows, rows, config.data.bins)
+    counts = sampler.gather_windows(opened.counts, windows, rows, config.data.bins)
     baseline = Baseline(*(np.asarray(x)[session] for x in opened.baseline))
-    how = made_up.build(config.made_up, opened.columns)
+    how = made_up.build_changes(config.made_up, opened.columns)
     how = how._replace(on_off=0.0, ramp=0.0, mixed=0.0, share=SHARE)
     pictures = {"as recorded": counts}
     changes = {kind: dict(kinds=(kind,)) for kind in made_up.KINDS} | ENVELOPES
     for i, (name, fields) in enumerate(changes.items()):
-        pictures[name] = made_up.made_up(
+        pictures[name] = made_up.change_windows(
             jax.random.key(i + 1),
             counts,
             np.zeros(1, int),
@@ -48,7 +48,7 @@ def main(folder, path):
             how._replace(**fields),
         )
     x = {
-        name: np.asarray(features.features(c, baseline, opened.scaler))[0].T
+        name: np.asarray(features.to_features(c, baseline, opened.scaler))[0].T
         for name, c in pictures.items()
     }  # each [F, T]
     seen = np.any([np.abs(image).max(1) > 0.5 for image in x.values()], 0)

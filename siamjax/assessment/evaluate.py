@@ -131,7 +131,7 @@ def judge_recall(run, splits, folder) -> dict[str, Any]:
     """The one-shot tables of a run on its test captures, and the pictures of them."""
     windows, library = splits.judged(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
-    x = np.asarray(features.features(counts, baseline, run.scaler))
+    x = np.asarray(features.to_features(counts, baseline, run.scaler))
     points = run.embed(counts, baseline)
     decided = run.config.decide_with
     heads = {

@@ -27,10 +27,10 @@ def gather_pictures(run, splits, chosen, rule):
     windows = splits.of(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
     points = run.embed(counts, baseline)[run.config.decide_with]
-    z = np.asarray(features.features(counts, baseline, run.scaler))
+    z = np.asarray(features.to_features(counts, baseline, run.scaler))
     of_examples = run.embed(chosen.counts, chosen.baseline)[run.config.decide_with]
     z_examples = np.asarray(
-        features.features(chosen.counts, chosen.baseline, run.scaler)
+        features.to_features(chosen.counts, chosen.baseline, run.scaler)
     )
     gap = pairwise.distances(points, of_examples)  # [N, X]
     names = [splits.conditions[c] for c in windows.condition]

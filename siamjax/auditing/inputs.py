@@ -28,7 +28,7 @@ def compare(opened, splits):
     """
     config, scaler = opened.config.data, opened.scaler
     first = round(config.baseline_s / config.bin_s)
-    again = [features.baseline(c[:first], scaler) for c in splits.counts]
+    again = [features.session_baseline(c[:first], scaler) for c in splits.counts]
     again = Baseline(*(np.stack([np.asarray(x) for x in b]) for b in zip(*again)))
     count = min(COMPARED, len(splits.windows.start))
     rows = np.linspace(0, len(splits.windows.start) - 1, count).astype(np.int32)
@@ -38,12 +38,12 @@ def compare(opened, splits):
     def of(baseline):
         return Baseline(*(np.asarray(x)[at] for x in baseline))
 
-    gathered = sampler.gather(
+    gathered = sampler.gather_windows(
         *jax.device_put((splits.counts, splits.windows)), rows, config.bins
     )
-    trained = features.features(gathered, of(splits.baseline), splits.scaler)
+    trained = features.to_features(gathered, of(splits.baseline), splits.scaler)
     cut = embedder.cut_windows(splits.counts, windows, config.bins)
-    identified = features.features(cut, of(again), scaler)
+    identified = features.to_features(cut, of(again), scaler)
     encoder, head = opened.parts.encoder, opened.parts.decide_with
     params, final = opened.state.params["encoder"], opened.state.batch_stats
     final, group = encoder.finalise(final), None

@@ -66,7 +66,7 @@ def _batches(data, steps, parts):
         return jax.lax.map(partial(one, data), steps)
 
     def one(data, at):
-        rows, _ = sampler.rows(data.seed, at, data.table, parts.shape)
+        rows, _ = sampler.batch_rows(data.seed, at, data.table, parts.shape)
         windows, labels, group = step.batch(at, data, parts)
         lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
         key = streams.stream(data.seed, streams.LOSS, at)

@@ -86,7 +86,7 @@ def _build(norm, tuples, momentum, steps):
         chosen = {}
         if tuples == "branches":
             many = 4 * labels.shape[0]
-            chosen = dict(triplets=sampler.branch_triplets(key, labels, many))
+            chosen = dict(triplets=sampler.draw_branch_triplets(key, labels, many))
         where = jnp.ones(labels.shape, bool)
         value, _ = of_batch.apply({}, points["view"], labels, where=where, **chosen)
         return value
@@ -149,7 +149,7 @@ def _run(start, seeds, x, steps, one_session, *, known, branches, apply, loss):
 
     def objective(params, stats, x, labels, session, key):
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
-        group = sampler.branches(labels) if branches else session
+        group = sampler.branch_of_rows(labels) if branches else session
         points, stats = apply(params, x, lengths, stats, group=group, train=True)
         return loss(points, labels, key), stats
 
@@ -208,5 +208,5 @@ def batches(plant, seed, count=30):
     lengths = np.full(windows.shape[:2], windows.shape[2], np.int32)
     group = session
     if plant.norm == "branch":
-        group = jax.vmap(sampler.branches)(labels)
+        group = jax.vmap(sampler.branch_of_rows)(labels)
     return Batches(windows, lengths, labels, session, group, of_loss)

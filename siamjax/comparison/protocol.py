@@ -236,7 +236,7 @@ def conditions(folder):
 
 @functools.lru_cache(8)
 def _conditions(folder, content):
-    sessions = prepared.read(folder).sessions
+    sessions = prepared.read_data_set(folder).sessions
     found = {label.condition for session in sessions for label in session.labels}
     return sorted(found - {NORMAL, ""})
 
@@ -258,8 +258,8 @@ def _opened(frozen, content):
         Session(name, 0.0, labels, None, None)
         for name, labels in zip(seen.sessions, seen.labels)
     ]
-    alone = roles.deal(sessions, dataclasses.replace(data, novel_valid=()))
-    alone = identity.of_copies(dict(zip(seen.sessions, alone)), seen.captures)
+    alone = roles.deal_roles(sessions, dataclasses.replace(data, novel_valid=()))
+    alone = identity.share_among_copies(dict(zip(seen.sessions, alone)), seen.captures)
     tested = np.array([role == TEST for role in alone.values()])
     return seen._replace(role=np.where(tested, TEST, seen.role))
 

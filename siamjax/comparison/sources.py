@@ -32,7 +32,7 @@ def make(config):
             arguments = {k: v for k, v in how.items() if k != "name"}
             made = SOURCES[how["name"]](**arguments)
             made = made._replace(meta={**made.meta, MADE_OF: how})
-            prepared.write(folder, made, {})
+            prepared.write_data_set(folder, made, {})
             continue
         before = meta.get(MADE_OF, how)  # an older set does not say
         require(

@@ -120,10 +120,10 @@ def judge(config, one):
     splits = protocol.splits(train, blind=False)
     windows, counts, baseline = test_windows(splits, train.data.bins)
     if one.method in BASELINES:
-        x = np.asarray(features.features(counts, baseline, splits.scaler))
+        x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         known = splits.of(TRAIN, splits.conditions[: splits.known])
         fit = np.asarray(
-            features.features(*inputs(splits, known, train.data.bins), splits.scaler)
+            features.to_features(*inputs(splits, known, train.data.bins), splits.scaler)
         )
         points = {"": BASELINES[one.method](x, fit, one.repeat)}
     else:

@@ -53,7 +53,7 @@ SIP: tuple[Column, ...] = (
 )
 
 
-def of_counters(names, heavy, growing=()):
+def counter_columns(names, heavy, growing=()):
     """Columns of counters: names, which of them are heavy-tailed (`[F]` bool), and the
     names of those that only grow."""
     return tuple(
@@ -62,7 +62,7 @@ def of_counters(names, heavy, growing=()):
     )
 
 
-def of_kind(kind):
+def names_of_kind(kind):
     """Names of the columns of SIP that one event of this kind counts in."""
     method, _, status = kind.partition("/")
     if not status:

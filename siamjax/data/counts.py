@@ -10,7 +10,7 @@ GIVEN_UP_NS = 32_000_000_000
 _LAST_S = np.iinfo(np.int64).max / 1e9
 
 
-def of_session(session, kinds, bin_s):
+def bin_session(session, kinds, bin_s):
     """Counts `[bins, F]` float32 of a session's full bins; NaN: nothing was measured.
 
     Args:
@@ -19,11 +19,11 @@ def of_session(session, kinds, bin_s):
       bin_s: length of a bin in seconds.
     """
     if session.series is not None:
-        return of_series(session.series, bin_s)
-    return of_events(session.events, kinds, session.span_s, bin_s)
+        return bin_series(session.series, bin_s)
+    return bin_events(session.events, kinds, session.span_s, bin_s)
 
 
-def of_events(events, kinds, span_s, bin_s):
+def bin_events(events, kinds, span_s, bin_s):
     """Counts `[bins, len(columns.SIP)]` of events, without the last, partial bin."""
     bin_ns = nanoseconds(bin_s)
     bins = nanoseconds(span_s) // bin_ns
@@ -57,7 +57,7 @@ def of_events(events, kinds, span_s, bin_s):
     return out.astype(np.float32)
 
 
-def of_series(series, bin_s):
+def bin_series(series, bin_s):
     """Counters `[bins, F]`: the mean of the measured rows of each full bin.
 
     A step that is longer than a bin is refused before: see `too_coarse`.
@@ -80,7 +80,7 @@ def of_series(series, bin_s):
     return np.where(many > 0, total / np.maximum(many, 1), np.nan).astype(np.float32)
 
 
-def too_coarse(series, bin_s):
+def why_too_coarse(series, bin_s):
     """What is wrong where the rows of a series are longer than a bin; else empty."""
     if step_s(series) <= 1.001 * bin_s:
         return ""
@@ -116,7 +116,7 @@ def _kind_columns(kinds):
     """`[kinds, F]` float: 1 where an event of a kind counts in a column."""
     out, index = np.zeros((len(kinds), len(columns.SIP))), _index()
     for i, kind in enumerate(kinds):
-        out[i, [index[name] for name in columns.of_kind(kind)]] = 1
+        out[i, [index[name] for name in columns.names_of_kind(kind)]] = 1
     return out
 
 

@@ -23,7 +23,7 @@ FEW = 10
 LEAST_UNIT = 0.01
 
 
-def scaler(columns, *, floor, clip):
+def make_scaler(columns, *, floor, clip):
     """The `Scaler` of a table of columns.
 
     Args:
@@ -42,7 +42,7 @@ def scaler(columns, *, floor, clip):
     )
 
 
-def against(scaler, baseline):
+def with_baseline(scaler, baseline):
     """The `Scaler` with windows read against what `config.data.baseline` says.
 
     Against `none`, features are the (log) counts, with the session's level in them.
@@ -56,7 +56,7 @@ def against(scaler, baseline):
     return scaler._replace(own=np.bool_(False), clip=np.float32(LARGEST))
 
 
-def heavy_tailed(normal):
+def find_heavy_tailed(normal):
     """`[F]` bool: columns of counters that are counts with a heavy tail.
 
     Their deviation in normal bins `[N, F]` of training is above their mean. log1p of
@@ -67,7 +67,7 @@ def heavy_tailed(normal):
     return (least >= 0) & (most >= FEW) & (deviation > HEAVY_TAILED * mean)
 
 
-def units(normal, heavy):
+def column_units(normal, heavy):
     """`[F]` what counts as much in each column of counters: 1 in log counts.
 
     For the others their deviation in normal bins `[N, F]` of training, at least a
@@ -93,18 +93,18 @@ def _extremes(x):
     return least, np.where(measured, x, -np.inf).max(0, initial=-np.inf)
 
 
-def logs(counts, scaler):
+def log_counts(counts, scaler):
     """`[..., F]` counts with log1p on the heavy-tailed columns."""
     heavy = jnp.broadcast_to(scaler.heavy, counts.shape)
     return jnp.where(heavy, jnp.log1p(jnp.maximum(counts, 0.0)), counts)
 
 
-def baseline(counts, scaler):
+def session_baseline(counts, scaler):
     """Mean and deviation `[F]` of a session's normal bins `[bins, F]`.
 
     A column that measured nothing in them has mean and deviation 0.
     """
-    x = logs(counts, scaler)
+    x = log_counts(counts, scaler)
     measured = ~jnp.isnan(x)
     n = jnp.maximum(measured.sum(0), 1)
     mean = jnp.where(measured, x, 0.0).sum(0) / n
@@ -112,14 +112,14 @@ def baseline(counts, scaler):
     return Baseline(mean, jnp.sqrt(squares))
 
 
-def features(counts, baseline, scaler):
+def to_features(counts, baseline, scaler):
     """Counts `[B, T, F]`, baselines `[B, F]` -> features `[B, T, F]` within the clip.
 
     Where nothing was measured (NaN) a feature is as in the session's normal times.
     """
     level, deviation = baseline.mean[..., None, :], baseline.deviation[..., None, :]
     unit = deviation + jnp.broadcast_to(scaler.floor, deviation.shape)
-    x = logs(counts, scaler)
+    x = log_counts(counts, scaler)
     x = jnp.where(jnp.isnan(x), level, x)
     z = (x - jnp.where(scaler.own, level, 0.0)) / jnp.where(scaler.own, unit, 1.0)
     z = jnp.clip(z, -scaler.clip, scaler.clip)
@@ -129,4 +129,4 @@ def features(counts, baseline, scaler):
 def empty(baseline, scaler):
     """Features `[B, F]` of a bin that saw nothing."""
     count = jnp.broadcast_to(scaler.empty, baseline.mean.shape)
-    return features(count[..., None, :], baseline, scaler)[..., 0, :]
+    return to_features(count[..., None, :], baseline, scaler)[..., 0, :]

@@ -83,13 +83,13 @@ def prepare_counters(
             report.span_s,
             labels,
             None,
-            prepared.series(rows, table.step_ns),
+            prepared.to_series(rows, table.step_ns),
         )
         for (source, labels, table, report), rows in zip(usable, values)
     ]
     growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
-    prepared.write(out, data_set, report)
+    prepared.write_data_set(out, data_set, report)
     say(counters.format_reports(reports))  # a long one, which `| head` may end
     prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)

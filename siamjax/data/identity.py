@@ -55,7 +55,7 @@ class Roles(NamedTuple):
     gone: tuple[str, ...]  # names of captures that the run had
 
 
-def captures(data_set: DataSet) -> dict[str, Capture]:
+def hash_captures(data_set: DataSet) -> dict[str, Capture]:
     """`Capture`s of a data set by name, without roles."""
     bare = tuple(session._replace(labels=()) for session in data_set.sessions)
     contents = prepared.content_hashes(data_set)
@@ -63,7 +63,7 @@ def captures(data_set: DataSet) -> dict[str, Capture]:
     return {name: Capture(contents[name], recordings[name]) for name in contents}
 
 
-def roles(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
+def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
     """The roles of a data set's captures, as they were in training.
 
     A recording keeps its role, whatever its name. One that is new is a test capture.
@@ -107,13 +107,15 @@ def roles(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
     return Roles(role, tuple(left_out), tuple(new), tuple(gone))
 
 
-def of_copies(role: Mapping[str, str], now: Mapping[str, Capture]) -> dict[str, str]:
+def share_among_copies(
+    role: Mapping[str, str], now: Mapping[str, Capture]
+) -> dict[str, str]:
     """Roles by name, in which copies of one recording have the role of the first."""
     first: dict[str, str] = {}
     return {name: first.setdefault(now[name].recording, role[name]) for name in role}
 
 
-def conditions(sessions: Iterable[Session], trained: Trained) -> tuple[str, ...]:
+def conditions_of_run(sessions: Iterable[Session], trained: Trained) -> tuple[str, ...]:
     """Conditions of the run, known ones first, and behind them those that are new."""
     labelled = {label.condition for session in sessions for label in session.labels}
     return (*trained.conditions, *sorted(labelled - {"", *trained.conditions}))
@@ -129,7 +131,7 @@ def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
     if counters:  # which of them are heavy-tailed is a matter of the run
         heavy = [False] * len(data_set.kinds)
         growing = data_set.meta.get("growing", ())
-        table = columns.of_counters(data_set.kinds, heavy, growing)
+        table = columns.counter_columns(data_set.kinds, heavy, growing)
     if differ := _column_changes(trained.columns, table):
         raise UsageError(
             f"{folder} has not the columns that the run was trained on: {differ}; "
@@ -146,13 +148,13 @@ def _column_changes(before, now):
         "it adds": [name for name in new if name not in old],
         "it reads otherwise": [n for n in both if new[n].grows != old[n].grows],
     }
-    parts = [f"{what} {listed(names)}" for what, names in differ.items() if names]
+    parts = [f"{what} {list_names(names)}" for what, names in differ.items() if names]
     if not parts and list(old) != list(new):
         return "they are in another order"
     return ", ".join(parts)
 
 
-def plain(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
+def to_json(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
     """A data set as JSON can hold it, for a checkpoint."""
     return {
         "sha256": sha256,
@@ -160,7 +162,9 @@ def plain(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
     }
 
 
-def changes(before: Mapping[str, Capture], now: Mapping[str, Capture]) -> list[str]:
+def describe_changes(
+    before: Mapping[str, Capture], now: Mapping[str, Capture]
+) -> list[str]:
     """What differs between two states of a data set, as parts of a sentence."""
     both = [name for name in before if name in now]
     differ = {
@@ -172,19 +176,19 @@ def changes(before: Mapping[str, Capture], now: Mapping[str, Capture]) -> list[s
         moved = [name for name in both if now[name].role != before[name].role]
         differ = {"dealt another role": moved}
     return [
-        f"{counted(names)} {what}: {listed(names)}"
+        f"{count_captures(names)} {what}: {list_names(names)}"
         for what, names in differ.items()
         if names
     ]
 
 
-def counted(names: Iterable[str]) -> str:
+def count_captures(names: Iterable[str]) -> str:
     """`1 capture is` or `7 captures are`."""
     count = len(list(names))
     return "1 capture is" if count == 1 else f"{count} captures are"
 
 
-def listed(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str]) -> str:
     """The first names, and how many there are more."""
     names = list(names)
     more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []

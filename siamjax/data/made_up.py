@@ -43,7 +43,7 @@ class MadeUp(NamedTuple):
     size: Any  # [F] ... and their number; 1: none but itself
 
 
-def build(config: MadeUpConfig, columns) -> MadeUp:
+def build_changes(config: MadeUpConfig, columns) -> MadeUp:
     """`MadeUp` of `config.made_up` for a table of `types.Column`s."""
     unknown = sorted(set(config.kinds) - set(KINDS))
     checks.require(
@@ -64,7 +64,7 @@ def build(config: MadeUpConfig, columns) -> MadeUp:
     )
 
 
-def made_up(key, counts, groups, deviation, how):
+def change_windows(key, counts, groups, deviation, how):
     """Changes the windows of each made-up group in one random way.
 
     Every row is worked out by itself, so that a batch split over devices stays so.

@@ -94,7 +94,7 @@ def prepare_packets(
         "total": cleaning.total_report(reports)._asdict(),
         "captures": [report._asdict() for report in reports],
     }
-    prepared.write(out, _data_set(usable, meta), report)
+    prepared.write_data_set(out, _data_set(usable, meta), report)
     say(cleaning.format_reports(reports))  # a long one, which `| head` may end
     tell([summary(out, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
@@ -206,7 +206,7 @@ def forget_hashes(
 def is_made_of(out: str | os.PathLike, meta: dict[str, Any]) -> bool:
     """Whether a folder holds a data set of the very same input and options."""
     try:
-        old = prepared.read(out).meta
+        old = prepared.read_data_set(out).meta
     except SiamjaxError:  # what is damaged is made again
         return False
     readable = all(meta["captures_sha256"].values())

@@ -79,17 +79,17 @@ def session_from_table(path, columns):
         )
     rows = counters.select_columns(table, names)
     values, _ = counters.growth_of_columns(rows, [column.grows for column in columns])
-    name, rows = session_name(path), series(values, table.step_ns)
+    name, rows = session_name(path), to_series(values, table.step_ns)
     return Session(name, report.span_s, (), None, rows), report
 
 
-def series(values, step_ns):
+def to_series(values, step_ns):
     """Rows `[N, F]` on an even grid as `types.Series`."""
     time_ns = np.arange(len(values), dtype=np.int64) * step_ns
     return Series(time_ns, values.astype(np.float32))
 
 
-def read(folder: str | os.PathLike) -> DataSet:
+def read_data_set(folder: str | os.PathLike) -> DataSet:
     """The `DataSet` of a folder that `write` made.
 
     Raises:
@@ -159,7 +159,7 @@ def data_hash(data_set: DataSet) -> str:
     return _sha256(facts, {})
 
 
-def write(folder: str | os.PathLike, data_set: DataSet, cleaning: Any) -> None:
+def write_data_set(folder: str | os.PathLike, data_set: DataSet, cleaning: Any) -> None:
     """Writes a data set as a whole or not at all, see `files.replacing_folder`.
 
     Args:

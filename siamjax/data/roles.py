@@ -14,7 +14,7 @@ from siamjax.types import NORMAL, TEST, TRAIN, VALID, Session, UsageError
 NONE = -1
 
 
-def usable(
+def usable_sessions(
     sessions: Iterable[Session], config: DataConfig
 ) -> tuple[list[Session], tuple[str, ...]]:
     """Sessions long enough, with no fault in their baseline; and why others are not."""
@@ -32,7 +32,7 @@ def usable(
                 f"and one window ({needed_s:g} s)"
             )
         elif session.series and (
-            coarse := counts.too_coarse(session.series, config.bin_s)
+            coarse := counts.why_too_coarse(session.series, config.bin_s)
         ):
             left_out.append(f"{session.name}: {coarse}")
         elif early:
@@ -46,7 +46,7 @@ def usable(
     return good, tuple(left_out)
 
 
-def order(
+def order_conditions(
     sessions: Iterable[Session], config: DataConfig
 ) -> tuple[tuple[str, ...], int]:
     """Condition names, the known first with normal at 0, and how many are known."""
@@ -66,7 +66,7 @@ def order(
     return (*known, *sorted(novel_valid), *sorted(novel)), len(known)
 
 
-def deal(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
+def deal_roles(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
     """`[S]` roles: the captures of each condition are dealt in turn into the folds.
 
     All captures of a novel condition are for the test, of one in `novel_valid` for

@@ -17,7 +17,7 @@ from siamjax import checks, streams
 FROM_NORMAL = 0.7
 
 
-class Table(NamedTuple):
+class SamplingTable(NamedTuple):
     """Rows of windows by pool, condition and capture, padded, with counts.
 
     A pool is what one batch is drawn from: all of the split, or one session.
@@ -30,7 +30,7 @@ class Table(NamedTuple):
     normal: jax.Array  # [pools] int32, which group is normal; -1: none
 
 
-class Shape(NamedTuple):
+class BatchShape(NamedTuple):
     """What a batch is made of."""
 
     conditions: int  # P
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
         return (self.conditions + self.made_up) * self.per_condition
 
 
-def table(windows, chosen, *, conditions, normal=0, batch_from="all"):
+def sampling_table(windows, chosen, *, conditions, normal=0, batch_from="all"):
     """The `Table` of a split's windows.
 
     Its shape depends on the data set, not on the split: one compiled program serves all
@@ -85,10 +85,10 @@ def table(windows, chosen, *, conditions, normal=0, batch_from="all"):
     is_normal = np.pad(classes == normal, ((0, 0), (0, 1)))
     at = np.where(is_normal.any(1), is_normal.argmax(1), -1)
     arrays = (rows, counts, (counts > 0).sum(2), classes, at)
-    return Table(*(jnp.asarray(array, jnp.int32) for array in arrays))
+    return SamplingTable(*(jnp.asarray(array, jnp.int32) for array in arrays))
 
 
-def check(table, shape, devices=1):
+def check_shape(table, shape, devices=1):
     """Raises where the batch cannot be drawn from the table, or not be divided."""
     fewest = int((np.asarray(table.classes) >= 0).sum(1).min(initial=10**9))
     checks.require(
@@ -111,7 +111,7 @@ def check(table, shape, devices=1):
     )
 
 
-def rows(seed, step, table, shape):
+def batch_rows(seed, step, table, shape):
     """Rows of batch `step`: condition first, then capture, then window, each uniformly.
 
     Args:
@@ -145,7 +145,7 @@ def rows(seed, step, table, shape):
     return table.rows[pool][group, capture, window], jnp.repeat(labels, k)
 
 
-def pairs(key, labels, count, *, similar=0.5):
+def draw_pairs(key, labels, count, *, similar=0.5):
     """Explicit pairs `[count, 2]` of rows of a batch, the classical generator.
 
     A share `similar` of them is of one condition. Where a row has no partner of the
@@ -159,7 +159,7 @@ def pairs(key, labels, count, *, similar=0.5):
     return jnp.stack([first, _any_of(keys[2], other, first)], 1)
 
 
-def triplets(key, labels, count):
+def draw_triplets(key, labels, count):
     """Explicit triplets `[count, 3]` of rows of a batch: anchor, positive, negative.
 
     Where an anchor has no positive or no negative, it stands in its place itself, and
@@ -172,7 +172,7 @@ def triplets(key, labels, count):
     return jnp.stack([anchor, positive, _any_of(keys[2], ~same, anchor)], 1)
 
 
-def branches(labels):
+def branch_of_rows(labels):
     """Branch `[B]` of each row of a classical Siamese network.
 
     0 are anchors, 1 positives, 2 negatives: three different populations, as in
@@ -187,9 +187,9 @@ def branches(labels):
     return jnp.where(labels == lowest, row % 2, few)
 
 
-def branch_triplets(key, labels, count):
+def draw_branch_triplets(key, labels, count):
     """`triplets` whose rows come from the branches they are for."""
-    keys, branch = jax.random.split(key, 3), branches(labels)
+    keys, branch = jax.random.split(key, 3), branch_of_rows(labels)
     anchors, positives, negatives = (
         jnp.broadcast_to(branch == i, (count, labels.shape[0])) for i in range(3)
     )
@@ -199,7 +199,7 @@ def branch_triplets(key, labels, count):
     return jnp.stack([anchor, positive, _any_of(keys[2], negatives, anchor)], 1)
 
 
-def gather(counts, windows, rows, length):
+def gather_windows(counts, windows, rows, length):
     """Counts `[B, T, F]` of windows, cut from the sessions' counts `[S, bins, F]`.
 
     Args:

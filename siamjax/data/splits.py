@@ -98,28 +98,30 @@ def open_splits(config: DataConfig, trained=None) -> Splits:
       UsageError: the config does not fit the data, or the data not the run.
       SiamjaxError: no capture can be used.
     """
-    dataset = prepared.read(config.dir)
+    dataset = prepared.read_data_set(config.dir)
     if trained is not None:
         identity.check_columns(dataset, trained, config.dir)
-    captures = identity.captures(dataset)
-    sessions, left_out = roles.usable(dataset.sessions, config)
+    captures = identity.hash_captures(dataset)
+    sessions, left_out = roles.usable_sessions(dataset.sessions, config)
     if not sessions:
         raise SiamjaxError(
             f"{config.dir} has no usable capture: {'; '.join(left_out[:3])}"
         )
     if trained is None:
-        conditions, known = roles.order(sessions, config)
-        dealt = dict(zip((s.name for s in sessions), roles.deal(sessions, config)))
-        taken = identity.Roles(identity.of_copies(dealt, captures), (), (), ())
+        conditions, known = roles.order_conditions(sessions, config)
+        dealt = dict(
+            zip((s.name for s in sessions), roles.deal_roles(sessions, config))
+        )
+        taken = identity.Roles(identity.share_among_copies(dealt, captures), (), (), ())
     else:
-        conditions, known = identity.conditions(sessions, trained), trained.known
-        taken = identity.roles(captures, trained, config.dir)
+        conditions, known = identity.conditions_of_run(sessions, trained), trained.known
+        taken = identity.roles_of_run(captures, trained, config.dir)
         sessions = [session for session in sessions if session.name in taken.role]
         if not sessions:
             raise SiamjaxError(f"{config.dir}: {'; '.join(taken.left_out[:3])}")
     role = np.array([taken.role[session.name] for session in sessions])
     first = round(config.baseline_s / config.bin_s)
-    each = [counts.of_session(s, dataset.kinds, config.bin_s) for s in sessions]
+    each = [counts.bin_session(s, dataset.kinds, config.bin_s) for s in sessions]
     normal = _normal(sessions, each, role, config)
     table, scaler = _scaling(dataset, sessions[0].series is not None, normal, config)
     if trained is not None and trained.scaler is not None:
@@ -149,7 +151,7 @@ def open_splits(config: DataConfig, trained=None) -> Splits:
         counts=stacked,
         baseline=baseline,
         # Where a fault ends shows against the baseline, whatever is trained on.
-        scaler=features.against(scaler, config.baseline),
+        scaler=features.with_baseline(scaler, config.baseline),
         windows=windows.join(parts),
         left_out=left_out + taken.left_out,
         library=bool(config.test_captures) and TRAIN in role,
@@ -184,14 +186,14 @@ def _normal(sessions, all_counts, role, config):
 def _scaling(dataset, counters, normal, config):
     """Columns and `Scaler`; those of events do not depend on the data."""
     if not counters:
-        return columns.SIP, features.scaler(
+        return columns.SIP, features.make_scaler(
             columns.SIP, floor=config.floor, clip=config.clip
         )
-    heavy = features.heavy_tailed(normal)
-    floor = config.floor * features.units(normal, heavy)
+    heavy = features.find_heavy_tailed(normal)
+    floor = config.floor * features.column_units(normal, heavy)
     growing = dataset.meta.get("growing", ())  # an older set does not say
-    table = columns.of_counters(dataset.kinds, heavy, growing)
-    return table, features.scaler(table, floor=floor, clip=config.clip)
+    table = columns.counter_columns(dataset.kinds, heavy, growing)
+    return table, features.make_scaler(table, floor=floor, clip=config.clip)
 
 
 @jax.jit
@@ -203,23 +205,23 @@ def _against_baseline(counts, normal, scaler):
         `Baseline` `[F]`.
     """
     if not isinstance(normal, Baseline) and normal.ndim == 3:
-        baseline = jax.vmap(features.baseline, (0, None))(normal, scaler)
+        baseline = jax.vmap(features.session_baseline, (0, None))(normal, scaler)
     else:
         if not isinstance(normal, Baseline):
-            normal = features.baseline(normal, scaler)
+            normal = features.session_baseline(normal, scaler)
         baseline = Baseline(*(jnp.tile(x, (len(counts), 1)) for x in normal))
-    return baseline, features.features(counts, baseline, scaler)
+    return baseline, features.to_features(counts, baseline, scaler)
 
 
 def _windows(index, session, x, conditions, config):
     """`types.Windows` of one session with features `x [bins, F]`."""
     first = round(config.baseline_s / config.bin_s)
     if not config.hop_s:
-        return windows.at_ends(
+        return windows.cut_at_ends(
             index, len(x), session.labels, conditions, length=config.bins,
             first=first, bin_s=config.bin_s,
         )  # fmt: skip
-    return windows.of_session(
+    return windows.cut_every_hop(
         index, x, session.labels, conditions, length=config.bins,
         hop=round(config.hop_s / config.bin_s), first=first, bin_s=config.bin_s,
     )  # fmt: skip

@@ -57,7 +57,7 @@ def make_data_set(
     seed, *, sessions=48, conditions=8, bins=120, onset=48, columns=8, level=1.0,
     gain=0.5, strength=0.8,
 ):  # fmt: skip
-    """A `types.DataSet` of counters a second, as `prepared.write` takes it.
+    """A `types.DataSet` of counters a second, as `prepared.write_data_set` takes it.
 
     Session i is normal until the bin `onset` and then in condition i % conditions, by
     the same law as `windows`. One condition in so many is normal throughout.

@@ -10,12 +10,12 @@ from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Windows
 RECOVERED = 1.2
 
 
-def starts(bins, *, length, hop, first):
+def window_starts(bins, *, length, hop, first):
     """First bins `[N]` of windows of `length` that fit into `bins`, every `hop`."""
     return np.arange(first, bins - length + 1, hop, dtype=np.int32)
 
 
-def of_session(index, features, labels, conditions, *, length, hop, first, bin_s):
+def cut_every_hop(index, features, labels, conditions, *, length, hop, first, bin_s):
     """Labelled windows of one session, none of which touches the baseline's bins.
 
     A window is a fault's where it lies wholly inside it and normal where it lies before
@@ -32,7 +32,7 @@ def of_session(index, features, labels, conditions, *, length, hop, first, bin_s
       length, hop, first: of a window, between windows, and of the first, in bins.
       bin_s: seconds of a bin.
     """
-    begin = starts(len(features), length=length, hop=hop, first=first)
+    begin = window_starts(len(features), length=length, hop=hop, first=first)
     bin_ns = nanoseconds(bin_s)
     begin_ns = begin.astype(np.int64) * bin_ns
     end_ns = begin_ns + length * bin_ns
@@ -61,7 +61,7 @@ def of_session(index, features, labels, conditions, *, length, hop, first, bin_s
     return Windows(np.full(len(begin), index, np.int32), begin, condition)
 
 
-def at_ends(index, bins, labels, conditions, *, length, first, bin_s):
+def cut_at_ends(index, bins, labels, conditions, *, length, first, bin_s):
     """One window for each labelled stretch of a session: its last bin is the stretch's.
 
     Stretches may be shorter than a window: what was before them is in it, too.

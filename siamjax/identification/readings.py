@@ -64,11 +64,11 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
         finite = np.isfinite(session.series.values)  # [N, F]
         if not finite.any():
             raise NoEvidence(path, "no value read", report)
-        if problem := counts.too_coarse(session.series, bin_s):
+        if problem := counts.why_too_coarse(session.series, bin_s):
             raise SiamjaxError(f"{path}: {problem}")
         read_ns, kinds = session.series.time_ns[finite.any(1)], ()
         missing = [c.name for c, any_ in zip(run.columns, finite.any(0)) if not any_]
-    binned = counts.of_session(session, kinds, bin_s)
+    binned = counts.bin_session(session, kinds, bin_s)
     return Reading(binned, report, read_ns / 1e9, tuple(missing))
 
 

@@ -89,7 +89,7 @@ def read_traffic(
 
 def measure_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
     """The baseline `[F]` of normal bins `[bins, F]`."""
-    return Baseline(*map(np.asarray, features.baseline(counts, run.scaler)))
+    return Baseline(*map(np.asarray, features.session_baseline(counts, run.scaler)))
 
 
 def is_far(mean: np.ndarray, of_training: np.ndarray) -> bool:
@@ -137,7 +137,7 @@ def compare_traffic(
     points[~np.isfinite(counts).any((1, 2))] = np.nan
     of_examples = run.embed(library.counts, library.baseline)[run.config.decide_with]
     newest = counts[:, -(data.bins // 4) :]
-    z = np.asarray(features.features(newest, baseline, run.scaler))
+    z = np.asarray(features.to_features(newest, baseline, run.scaler))
     return decide.compare_windows(
         points,
         of_examples,

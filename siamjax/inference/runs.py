@@ -180,19 +180,19 @@ def _said(splits, folder):
         used = [n for n, c in splits.captures.items() if c.role in (TRAIN, VALID)]
         if used:
             yield (
-                f"{identity.counted(used)} of the run's training: not judged: "
-                f"{identity.listed(used)}"
+                f"{identity.count_captures(used)} of the run's training: not judged: "
+                f"{identity.list_names(used)}"
             )
         return
     if splits.new:
         yield (
-            f"{identity.counted(splits.new)} new since training: judged as test "
-            f"captures: {identity.listed(splits.new)}"
+            f"{identity.count_captures(splits.new)} new since training: judged as test "
+            f"captures: {identity.list_names(splits.new)}"
         )
     if splits.gone:
         yield (
-            f"{identity.counted(splits.gone)} gone since training: "
-            f"{identity.listed(splits.gone)}"
+            f"{identity.count_captures(splits.gone)} gone since training: "
+            f"{identity.list_names(splits.gone)}"
         )
 
 

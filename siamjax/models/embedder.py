@@ -35,7 +35,7 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
 
     @jax.jit
     def embed_chunk(params, final, scaler, counts, baseline):
-        x = features.features(counts, baseline, scaler)
+        x = features.to_features(counts, baseline, scaler)
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
         group = jnp.arange(x.shape[0]) if encoder.by_session else None
         points = encoder.apply(params, x, lengths, final, group=group, train=False)
@@ -63,7 +63,7 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
 def _of_sessions(scaler, counts, baseline):
     """Mean and variance `[N, F]` of the features of each window's session."""
     _, group = np.unique(baseline.mean, axis=0, return_inverse=True)
-    x = features.features(counts, baseline, scaler)
+    x = features.to_features(counts, baseline, scaler)
     mean, variance = moments.of_groups(x, np.ones(x.shape[:2], bool), group.ravel())
     return dict(mean=np.asarray(mean), variance=np.asarray(variance))
 

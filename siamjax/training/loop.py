@@ -155,10 +155,10 @@ def _train(config, workdir, end):
 def place(splits, batch_from, parts, seed):
     """`step.Data` of the training split, on every device of the mesh."""
     chosen = splits.inside(TRAIN, splits.conditions[: splits.known])
-    table = sampler.table(
+    table = sampler.sampling_table(
         splits.windows, chosen, conditions=len(splits.conditions), batch_from=batch_from
     )
-    sampler.check(table, parts.shape, parts.mesh.size)
+    sampler.check_shape(table, parts.shape, parts.mesh.size)
     data = step.Data(
         jnp.asarray(seed, jnp.int32), splits.counts, splits.baseline, splits.scaler,
         splits.windows, table,
@@ -198,7 +198,7 @@ def same_data(workdir, folder, splits):
         )  # fmt: skip
         return
     before = {n: identity.Capture(**c) for n, c in meta["data"]["captures"].items()}
-    differ = identity.changes(before, splits.captures)
+    differ = identity.describe_changes(before, splits.captures)
     if not differ and meta["data"]["sha256"] != splits.sha256:
         differ = ["its columns are others"]
     if not differ:
@@ -225,7 +225,7 @@ def describe(config, splits, best):
                 },
                 conditions=splits.conditions,
                 known=splits.known,
-                data=identity.plain(splits.sha256, splits.captures),
+                data=identity.to_json(splits.sha256, splits.captures),
                 normal={
                     k: np.asarray(v)[train].tolist()
                     for k, v in splits.baseline._asdict().items()

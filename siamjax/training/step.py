@@ -24,7 +24,7 @@ class Data(NamedTuple):
     baseline: Baseline  # [S, F]
     scaler: Scaler
     windows: Windows  # of the data set
-    table: sampler.Table
+    table: sampler.SamplingTable
 
 
 class Parts(NamedTuple):
@@ -32,7 +32,7 @@ class Parts(NamedTuple):
 
     length: int  # T
     classes: int  # known conditions, for losses with weights per class
-    shape: sampler.Shape
+    shape: sampler.BatchShape
     made_up: made_up.MadeUp
     tuples: Any  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
     encoder: encoders.Encoder
@@ -68,8 +68,8 @@ def build(config: Config, *, columns, classes, mesh) -> Parts:
     return Parts(
         length=config.data.bins,
         classes=classes,
-        shape=sampler.Shape(batch.conditions, batch.made_up, batch.per_condition),
-        made_up=made_up.build(config.made_up, columns),
+        shape=sampler.BatchShape(batch.conditions, batch.made_up, batch.per_condition),
+        made_up=made_up.build_changes(config.made_up, columns),
         tuples=_tuples(batch),
         encoder=encoders.build(
             config.encoder, heads, features=len(columns), steps=config.steps
@@ -103,19 +103,19 @@ def batch(step, data, parts):
 
     Labels below 0 are made up; the group is what statistics by group go by.
     """
-    rows, labels = sampler.rows(data.seed, step, data.table, parts.shape)
+    rows, labels = sampler.batch_rows(data.seed, step, data.table, parts.shape)
     split = devices.split(parts.mesh)
     rows = jax.lax.with_sharding_constraint(rows, split)
     session = data.windows.session[rows]
     baseline = Baseline(data.baseline.mean[session], data.baseline.deviation[session])
-    counts = sampler.gather(data.counts, data.windows, rows, parts.length)
+    counts = sampler.gather_windows(data.counts, data.windows, rows, parts.length)
     if parts.shape.made_up:
         key = streams.stream(data.seed, streams.MADE_UP, step)
         floor = jnp.broadcast_to(data.scaler.floor, baseline.deviation.shape)
         unit = baseline.deviation + floor
-        counts = made_up.made_up(key, counts, -1 - labels, unit, parts.made_up)
-    x = features.features(counts, baseline, data.scaler)
-    group = sampler.branches(labels) if parts.by_branch else session
+        counts = made_up.change_windows(key, counts, -1 - labels, unit, parts.made_up)
+    x = features.to_features(counts, baseline, data.scaler)
+    group = sampler.branch_of_rows(labels) if parts.by_branch else session
     return jax.lax.with_sharding_constraint(x, split), labels, group
 
 
@@ -234,13 +234,15 @@ def _tuples(batch: BatchConfig):
     makers = dict(
         all=lambda key, labels: {},
         pairs=lambda key, labels: dict(
-            pairs=sampler.pairs(key, labels, labels.shape[0], similar=batch.similar)
+            pairs=sampler.draw_pairs(
+                key, labels, labels.shape[0], similar=batch.similar
+            )
         ),
         triplets=lambda key, labels: dict(
-            triplets=sampler.triplets(key, labels, labels.shape[0])
+            triplets=sampler.draw_triplets(key, labels, labels.shape[0])
         ),
         branches=lambda key, labels: dict(
-            triplets=sampler.branch_triplets(key, labels, labels.shape[0])
+            triplets=sampler.draw_branch_triplets(key, labels, labels.shape[0])
         ),
     )
     return makers[batch.tuples]
