@@ -66,10 +66,14 @@ def _projector(browser, workdir, path):
 def _chromium():
     options = webdriver.ChromeOptions()
     for argument in (
-        "headless=new", "no-sandbox", "disable-dev-shm-usage", "hide-scrollbars",
-        "use-angle=swiftshader", "enable-unsafe-swiftshader",
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "hide-scrollbars",
+        "use-angle=swiftshader",
+        "enable-unsafe-swiftshader",
         f"window-size={WIDTH},{HEIGHT}",
-    ):  # fmt: skip
+    ):
         options.add_argument(f"--{argument}")
     # Named, so that selenium does not look for one in the network.
     options.binary_location = shutil.which("chromium")

@@ -268,7 +268,10 @@ def list_facts(data):
     out["seed"] = config["seed"]
     for name, head in config["heads"].items():
         if head:
-            out[f"head {name}"] = f"{head['dim']} dimensions, {head['loss']}"
+            beside = head["statistics_weight"] and " learnt, statistics beside them"
+            size = f"{head['dim']} dimensions{beside or ''}"
+            decides = ", decides" if name == config["decide_with"] else ""
+            out[f"head {name}"] = f"{size}, {head['loss']}{decides}"
     return {name: value for name, value in out.items() if value != ""}
 
 
