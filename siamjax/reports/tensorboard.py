@@ -21,7 +21,6 @@ from siamjax import files
 from siamjax.evaluation import pairwise
 from siamjax.reports import camera, colours, discs, drawing, events
 from siamjax.reports.trace import Trace
-from siamjax.text import short
 
 # The name of this run in TensorBoard, and of its folder in that of the training run.
 RUN = "results"
@@ -101,10 +100,11 @@ def _legend(looks):
     """A picture of {name: (colour, shape)}, a line each."""
     picture = Image.new("RGB", (LEGEND, LINE * (len(looks) + 2)), "white")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
+    texts = drawing.shorten_names(looks, NAME)
     for i, (name, look) in enumerate(looks.items(), 1):
         disc = discs.draw_disc(LINE - 3, *look)
         picture.paste(disc, (0, LINE * i), disc)
-        draw.text((LINE, LINE * i), short(name, NAME), fill=drawing.INK, font=font)
+        draw.text((LINE, LINE * i), texts[name], fill=drawing.INK, font=font)
     return picture
 
 
