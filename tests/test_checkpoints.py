@@ -30,7 +30,7 @@ def state(step, width=3, **more):
 def write(workdir, scores):
     """Saves {step: score}, as training does."""
     best = None
-    with checkpoints.manager(workdir, write=True) as saved:
+    with checkpoints.open_checkpoints(workdir, write=True) as saved:
         for step, score in scores.items():
             if score is not None and (best is None or score > best["score"]):
                 best = dict(step=step, score=score)
@@ -43,8 +43,8 @@ def steps(workdir):
 
 
 def read(workdir, which, like=None):
-    with checkpoints.manager(workdir) as saved:
-        template = checkpoints.template(state(0) if like is None else like)
+    with checkpoints.open_checkpoints(workdir) as saved:
+        template = checkpoints.state_template(state(0) if like is None else like)
         return saved.restore(which, template)
 
 
@@ -102,8 +102,8 @@ def test_a_lost_best_is_said_and_the_last_is_used(tmp_path, caplog):
 def test_training_goes_on_before_a_damaged_one_and_keeps_it_aside(tmp_path, caplog):
     write(tmp_path, {4: 0.9, 8: 0.1})
     damage(tmp_path, 8)
-    with checkpoints.manager(tmp_path, write=True) as saved:
-        assert saved.restore(LAST, checkpoints.template(state(0))).step == 4
+    with checkpoints.open_checkpoints(tmp_path, write=True) as saved:
+        assert saved.restore(LAST, checkpoints.state_template(state(0))).step == 4
         saved.save(state(8), dict(best=None), 0.95)
     assert "checkpoints/8 is damaged" in caplog.text
     assert read(tmp_path, BEST).step == 8
@@ -175,7 +175,7 @@ def test_checkpoints_of_older_versions_are_read_and_not_written_beside(tmp_path)
 @pytest.mark.parametrize("part", ["state", "meta"])
 def test_a_flipped_bit_is_never_read_as_a_number(tmp_path, part):
     """orbax writes arrays without a checksum; a flip is seen or changes nothing."""
-    with checkpoints.manager(tmp_path, write=True) as saved:
+    with checkpoints.open_checkpoints(tmp_path, write=True) as saved:
         noise = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
         saved.save(state(4, noise=jnp.asarray(noise)), dict(scale=[0.125] * 9))
     folder, rng = tmp_path / checkpoints.FOLDER / "4" / part, np.random.default_rng(1)

@@ -83,7 +83,7 @@ def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
 
 def saved(workdir, which):
     """Step of a checkpoint, the best score so far, and the arrays as read back."""
-    with checkpoints.manager(workdir) as found:
+    with checkpoints.open_checkpoints(workdir) as found:
         read = found.restore(which)
         return read.step, read.meta["best"], read.state
 

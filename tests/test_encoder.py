@@ -25,7 +25,7 @@ def build(heads=HEADS, **fields):
     config.encoder.update(dict(hidden=(7,), momentum=0.9, clip=0.0) | fields)
     config.heads = {name: PLAIN_HEAD | head for name, head in heads.items()}
     typed = from_dict(config)
-    model = encoder.build(typed.encoder, typed.heads, features=F)
+    model = encoder.build_encoder(typed.encoder, typed.heads, features=F)
     return model._replace(
         init=jax.jit(model.init), apply=jax.jit(model.apply, static_argnames="train")
     )

@@ -33,7 +33,7 @@ def config(tmp_path_factory):
 
 
 def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
-    fitted, fold_runs = folds.plan(from_dict(config), tmp_path)
+    fitted, fold_runs = folds.plan_folds(from_dict(config), tmp_path)
     assert [run.workdir.name for run in fold_runs] == ["0", "1"]
     held = [set(run.config.data.novel_valid) for run in fold_runs]
     assert held == [{"blocked", "overload"}, {"busy", "slow"}]
@@ -45,11 +45,11 @@ def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
         unseen += [n for n, r in zip(splits.sessions, splits.role) if r == VALID]
     assert set(unseen) == set(splits.sessions)
     assert set(open_splits(fitted.data).role) == {TRAIN}
-    assert folds.plan(fitted, tmp_path)[0] == fitted
+    assert folds.plan_folds(fitted, tmp_path)[0] == fitted
     with pytest.raises(UsageError, match="novel_valid must be"):
         other = config.copy_and_resolve_references()
         other.data.novel_valid = ("slow",)
-        folds.plan(from_dict(other), tmp_path)
+        folds.plan_folds(from_dict(other), tmp_path)
 
 
 def test_the_best_step_is_that_of_the_mean_over_folds(tmp_path):
@@ -83,16 +83,16 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     monkeypatch.setattr(loop, "_checked", cut)
     for _ in range(2):
         with pytest.raises(KeyError, match="cut"):
-            folds.train(from_dict(config), tmp_path)
-    folds.train(from_dict(config), tmp_path)
-    fitted, fold_runs = folds.plan(from_dict(config), tmp_path)
+            folds.train_run(from_dict(config), tmp_path)
+    folds.train_run(from_dict(config), tmp_path)
+    fitted, fold_runs = folds.plan_folds(from_dict(config), tmp_path)
     steps = folds.best_steps(fold_runs, config.steps)
     assert logs[:5] == [2, 4, 2, 2, 4]  # a fold that is done is not trained again
     assert f"stage 3 of 3: training on all captures for {steps} steps" in caplog.text
 
     run, splits = runs.open_run(tmp_path), open_splits(fitted.data)
     assert run.step == steps and len(run.normal.mean) == len(splits.sessions) == 20
-    with checkpoints.manager(tmp_path) as saved:
+    with checkpoints.open_checkpoints(tmp_path) as saved:
         assert saved.meta(checkpoints.LAST)["best"]["step"] == steps
 
     results = evaluate.evaluate_run(tmp_path)
@@ -131,7 +131,7 @@ def test_folds_that_set_next_to_nothing_aside_identify_too(tmp_path, captures, c
     small_data.write(tmp_path / "prepared", captures)
     config = config_of(tmp_path / "prepared", steps=2)
     config.data.update(folds=4, baseline_s=24.0, bins=32)
-    folds.train(from_dict(config), tmp_path / "run")
+    folds.train_run(from_dict(config), tmp_path / "run")
     evaluate.evaluate_run(tmp_path / "run")
     assert ("no fold sets a capture" in caplog.text) == (captures == 1)
     identify.identify_captures(tmp_path / "run", [CAPTURE])

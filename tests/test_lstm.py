@@ -40,7 +40,7 @@ def test_values_and_gradients_are_those_of_flax(steps, batch):
     slope = np.random.default_rng(2).normal(size=(steps, batch, H)).astype(np.float32)
     with jax.default_matmul_precision("highest"):
         want, want_back = jax.vjp(flax_lstm, x, w, b)
-        got, got_back = jax.vjp(lstm.lstm, x, w, b)
+        got, got_back = jax.vjp(lstm.run_lstm, x, w, b)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(got_back(slope), want_back(slope)):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
@@ -49,14 +49,16 @@ def test_values_and_gradients_are_those_of_flax(steps, batch):
 def test_one_step_by_hand():
     # Every weight is 0, the bias alone opens the input gate: c = 0.5 * tanh(1).
     bias = np.array([0, 0, 1, 0], np.float32)
-    h = lstm.lstm(np.ones((1, 1, 1), np.float32), np.zeros((2, 4), np.float32), bias)
+    h = lstm.run_lstm(
+        np.ones((1, 1, 1), np.float32), np.zeros((2, 4), np.float32), bias
+    )
     np.testing.assert_allclose(h[0, 0, 0], 0.5 * np.tanh(0.5 * np.tanh(1)), rtol=1e-6)
 
 
 def test_huge_input_saturates_and_stays_finite():
     w, b = weights()
     x = np.broadcast_to(np.float32([1e30, -1e30, 1e6])[:, None, None], (3, 2, F))
-    value, back = jax.vjp(lstm.lstm, x, w, b)
+    value, back = jax.vjp(lstm.run_lstm, x, w, b)
     assert np.abs(value).max() <= 1
     assert all(np.isfinite(g).all() for g in back(jnp.ones_like(value)))
 

@@ -45,7 +45,7 @@ def test_batch_is_torchs_without_its_lag():
     torch = json.loads(path.read_text())
     batches = np.array(torch["batches"], np.float32)
     keep = 1 - torch["momentum"]
-    normalise = norm.resolve("batch", 3, momentum=keep)
+    normalise = norm.build_norm("batch", 3, momentum=keep)
     stats, mask = normalise.init(), np.ones(batches.shape[1:3], bool)
     for x in batches:
         out, stats = normalise.train(x, mask, stats, None)
@@ -64,7 +64,7 @@ def test_batch_is_flaxs_with_a_mask():
     plain = dict(use_bias=False, use_scale=False, use_fast_variance=False)
     layer = nn.BatchNorm(use_running_average=False, **plain)
     want, _ = layer.apply({}, x, mask=mask[:, :, None], mutable=["batch_stats"])
-    normalise = norm.resolve("batch", F, momentum=0.99)
+    normalise = norm.build_norm("batch", F, momentum=0.99)
     got, _ = normalise.train(x, mask, normalise.init(), None)
     np.testing.assert_allclose(got, want, atol=1e-5)
 
@@ -73,12 +73,12 @@ def test_layer_is_flaxs():
     x = batch(level=3.0)
     plain = dict(use_bias=False, use_scale=False, use_fast_variance=False)
     want = nn.LayerNorm(epsilon=1e-5, **plain).apply({}, x)
-    np.testing.assert_allclose(norm.layer(x), want, atol=1e-5)
+    np.testing.assert_allclose(norm.layer_norm(x), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.99, 0.9999])
 def test_the_start_value_has_no_share(momentum):
-    normalise = norm.resolve("batch", F, momentum=momentum)
+    normalise = norm.build_norm("batch", F, momentum=momentum)
     stats, mask = normalise.init(), np.ones((B, T), bool)
     seen = []
     for step in range(5):
@@ -92,7 +92,7 @@ def test_the_start_value_has_no_share(momentum):
 
 
 def test_a_constant_column_becomes_zero():
-    normalise = norm.resolve("batch", F, momentum=0.9)
+    normalise = norm.build_norm("batch", F, momentum=0.9)
     x = np.full((B, T, F), 1e6, np.float32)
     out, stats = normalise.train(x, np.ones((B, T), bool), normalise.init(), None)
     np.testing.assert_array_equal(out, 0)
@@ -102,7 +102,7 @@ def test_a_constant_column_becomes_zero():
 
 @pytest.mark.parametrize("devices", [2, 8])
 def test_statistics_are_of_all_devices(devices):
-    normalise = norm.resolve("batch", F, momentum=0.9)
+    normalise = norm.build_norm("batch", F, momentum=0.9)
     x, mask = batch() + np.arange(B, dtype=np.float32)[:, None, None], real()
     want = normalise.train(x, mask, normalise.init(), None)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
@@ -128,11 +128,11 @@ def lengths_and_groups():
 def test_groups_are_each_group_alone(level):
     x, (mask, group) = batch(level), lengths_and_groups()
     x += 5 * group[:, None, None].astype(np.float32)
-    normalise = norm.resolve("session", F, momentum=0.9)
+    normalise = norm.build_norm("session", F, momentum=0.9)
     out, _ = normalise.train(x, mask, normalise.init(), group)
     final = of_groups(x, mask, group)
     predicted = normalise.predict(x, mask, final, np.arange(B))
-    plain = norm.resolve("batch", F, momentum=0.9)
+    plain = norm.build_norm("batch", F, momentum=0.9)
     for g in range(3):
         rows = group == g
         want, stats = plain.train(x[rows], mask[rows], plain.init(), None)
@@ -147,7 +147,7 @@ def test_a_branch_normalised_alone_loses_its_level():
     x, mask = batch(), np.ones((B, T), bool)
     branch = np.arange(B) // 4
     x += 10 * branch[:, None, None].astype(np.float32)
-    normalise = norm.resolve("branch", F, momentum=0.9)
+    normalise = norm.build_norm("branch", F, momentum=0.9)
     out, stats = normalise.train(x, mask, normalise.init(), branch)
     gap = out[4:].mean() - out[:4].mean()
     np.testing.assert_allclose(gap, 0, atol=1e-5)
@@ -157,7 +157,7 @@ def test_a_branch_normalised_alone_loses_its_level():
 
 
 def test_groups_must_be_given():
-    normalise = norm.resolve("session", F, momentum=0.9)
+    normalise = norm.build_norm("session", F, momentum=0.9)
     with pytest.raises(UsageError, match="needs group"):
         normalise.train(batch(), real(), normalise.init(), None)
     final = of_groups(batch(), real(), np.arange(B))
@@ -166,8 +166,8 @@ def test_groups_must_be_given():
 
 
 def test_renorm_is_batch_first_and_then_reads_against_the_average():
-    renorm = norm.resolve("renorm", F, momentum=0.9)
-    plain = norm.resolve("batch", F, momentum=0.9)
+    renorm = norm.build_norm("renorm", F, momentum=0.9)
+    plain = norm.build_norm("batch", F, momentum=0.9)
     mask = np.ones((B, T), bool)
     out, stats = renorm.train(batch(), mask, renorm.init(), None)
     want, _ = plain.train(batch(), mask, plain.init(), None)
@@ -182,7 +182,7 @@ def test_renorm_is_batch_first_and_then_reads_against_the_average():
 
 
 def test_frozen_pools_and_then_stands_still():
-    frozen = norm.resolve("frozen", F, momentum=0.9, frozen_after=3)
+    frozen = norm.build_norm("frozen", F, momentum=0.9, frozen_after=3)
     stats, mask = frozen.init(), np.ones((B, T), bool)
     seen = []
     for step in range(3):
@@ -199,14 +199,14 @@ def test_frozen_pools_and_then_stands_still():
     np.testing.assert_array_equal(after.moments["mean"], stats.moments["mean"])
     norm.assert_moved(after, 4)
     with pytest.raises(UsageError, match="frozen_share"):
-        norm.resolve("frozen", F, momentum=0.9)
+        norm.build_norm("frozen", F, momentum=0.9)
 
 
 def test_lag_is_torchs_running_average():
     path = pathlib.Path(__file__).with_name("norm_values.json")
     torch = json.loads(path.read_text())
     batches = np.array(torch["batches"], np.float32)
-    lag = norm.resolve("lag", 3, momentum=1 - torch["momentum"])
+    lag = norm.build_norm("lag", 3, momentum=1 - torch["momentum"])
     stats, mask = lag.init(), np.ones(batches.shape[1:3], bool)
     for x in batches:
         _, stats = lag.train(x, mask, stats, None)
@@ -220,13 +220,13 @@ def test_lag_is_torchs_running_average():
 
 def test_unknown_name_and_bad_momentum_are_said():
     with pytest.raises(UsageError, match=r"config.encoder.norm is 'bacth'.*batch"):
-        norm.resolve("bacth", F, momentum=0.9)
+        norm.build_norm("bacth", F, momentum=0.9)
     with pytest.raises(UsageError, match=r"config.encoder.momentum is 1"):
-        norm.resolve("batch", F, momentum=1)
+        norm.build_norm("batch", F, momentum=1)
 
 
 def test_statistics_that_were_not_kept_are_said():
-    normalise = norm.resolve("none", F, momentum=0.9)
+    normalise = norm.build_norm("none", F, momentum=0.9)
     stats = normalise.init()
     norm.assert_moved(stats, 0)
     _, moved = normalise.train(batch(), real(), stats, None)

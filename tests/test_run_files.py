@@ -43,7 +43,7 @@ FILES = [*JSON, "trace.bin", "scalars.csv", "examples.npz"]
 def made(tmp_path_factory):
     """A folder with the files of a run, and what reads each of them."""
     folder, config = tmp_path_factory.mktemp("run"), small_data.config("data")
-    loop.same_config(folder, from_dict(config))
+    loop.check_config(folder, from_dict(config))
     with scalars.open_writer(folder, 0) as write, traced(folder, 0) as add:
         for step in range(1, STEPS + 1):
             write.add(step, {"loss": 1 / step, "valid/known": float("nan")})
@@ -126,10 +126,10 @@ def use(run, name):
     """Reads a file, and does with it what the commands do."""
     folder, opened = run
     if name == "config.json":
-        data = dict(config=run_config.read(folder), curves={})
+        data = dict(config=run_config.read_config(folder), curves={})
         assert visualize.make_subtitle(data) and visualize.list_facts(data)
         assert visualize.make_title("x", data["config"]).startswith("x: ")
-        loop.same_config(folder, from_dict(small_data.config("data")))
+        loop.check_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
         found = visualize.read_results(folder)
         if found["shots"]:
@@ -317,31 +317,31 @@ def test_examples_of_another_form_are_one_line(run, array, value):
 
 def test_a_config_that_is_not_of_the_checkpoint_is_named(run):
     folder = run[0]
-    saved = run_config.read(folder)
+    saved = run_config.read_config(folder)
     moved = changed(changed(saved, ("data", "dir"), "other"), ("platform",), "cpu")
-    config = run_config.opened(folder, moved, saved)
+    config = run_config.parse_config(folder, moved, saved)
     assert config.data.dir == "other" and config.encoder.hidden == (8,)
     for place, value in ((("data", "bins"), 17), (("encoder",), None), (("odd",), 1)):
         with pytest.raises(files.Damaged, match=f"config.{place[0]}.*siamjax-train"):
-            run_config.opened(folder, changed(saved, place, value), saved)
+            run_config.parse_config(folder, changed(saved, place, value), saved)
 
 
 def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
     folder, config = run[0], small_data.config("data")
-    saved = run_config.read(folder)
+    saved = run_config.read_config(folder)
     monkeypatch.setattr(loop, "_saved", lambda workdir: {"config": saved})
     (folder / "config.json").unlink()
     other = small_data.config("data", steps=99)
     with pytest.raises(UsageError, match=r"config\.steps was 8 and is 99"):
-        loop.same_config(folder, from_dict(other))
+        loop.check_config(folder, from_dict(other))
     assert not (folder / "config.json").exists()
-    loop.same_config(folder, from_dict(config))
-    assert run_config.read(folder) == saved
+    loop.check_config(folder, from_dict(config))
+    assert run_config.read_config(folder) == saved
 
 
 def test_no_run_is_a_clear_line(tmp_path):
     with pytest.raises(SiamjaxError, match=r"holds no run.*siamjax-train --workdir"):
-        run_config.read(tmp_path)
+        run_config.read_config(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,14 @@ def one_device_and_cache(monkeypatch, tmp_path_factory):
 def make(config, count=1):
     """Parts, data and first state on `count` devices."""
     splits = open_splits(from_dict(config).data)
-    mesh = devices.mesh(jax.local_devices()[:count])
-    parts = step.build(
+    mesh = devices.make_mesh(jax.local_devices()[:count])
+    parts = step.build_parts(
         from_dict(config), columns=splits.columns, classes=splits.known, mesh=mesh
     )
-    data = loop.place(splits, config.batch.batch_from, parts, config.seed)
-    now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
+    data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
+    now = jax.device_put(
+        state.create_state(config.seed, parts), devices.replicated(mesh)
+    )
     return parts, data, now
 
 
@@ -211,7 +213,7 @@ def test_what_is_not_finite_ends_a_run_and_the_last_good_state_stays(
     with pytest.raises(SiamjaxError, match=says) as error:
         loop.train(from_dict(config), tmp_path)
     assert "\n" not in str(error.value)
-    with checkpoints.manager(tmp_path) as saved:
+    with checkpoints.open_checkpoints(tmp_path) as saved:
         for which in (checkpoints.LAST, checkpoints.BEST):
             kept = saved.restore(which)
             if kept is not None:
@@ -232,18 +234,18 @@ def test_two_trainings_never_share_a_workdir(folder, tmp_path):
 
 def test_a_workdir_of_another_config_is_refused(folder, tmp_path):
     config = small_data.config(folder)
-    loop.same_config(tmp_path, from_dict(config))
-    loop.same_config(tmp_path, from_dict(config))
+    loop.check_config(tmp_path, from_dict(config))
+    loop.check_config(tmp_path, from_dict(config))
     config.optimizer.learning_rate = 1.0
     with pytest.raises(
         UsageError, match=r"config\.optimizer\.learning_rate was 0\.002"
     ):
-        loop.same_config(tmp_path, from_dict(config))
+        loop.check_config(tmp_path, from_dict(config))
 
 
 def test_a_platform_that_is_not_there_is_refused():
     with pytest.raises(UsageError, match=r"config\.platform is 'gpu'"):
-        devices.prepare("gpu")
+        devices.prepare_devices("gpu")
 
 
 @pytest.mark.parametrize(
@@ -282,7 +284,7 @@ def test_a_checkpoint_says_what_it_is(folder, tmp_path, caplog):
     caplog.set_level("INFO")
     config = small_data.config(folder, steps=4)
     loop.train(from_dict(config), tmp_path)
-    with checkpoints.manager(tmp_path) as saved:
+    with checkpoints.open_checkpoints(tmp_path) as saved:
         meta = saved.meta(checkpoints.BEST)
     assert meta["conditions"][:3] == ["normal", "blocked", "overload"]
     assert meta["known"] == 3 and meta["best"]["step"] == 4

@@ -21,17 +21,17 @@ def opened(config):
     """Splits and parts of a config."""
     config = from_dict(config)
     splits = open_splits(config.data)
-    mesh = devices.mesh(jax.local_devices()[:1])
-    return splits, step.build(
+    mesh = devices.make_mesh(jax.local_devices()[:1])
+    return splits, step.build_parts(
         config, columns=splits.columns, classes=splits.known, mesh=mesh
     )
 
 
 def scores(splits, parts, config, points):
     """What `validate` says of points `{head: [N, E]}` of the judged windows."""
-    judged = validation.judged(splits, config.draws)
+    judged = validation.plan_validation(splits, config.draws)
     state = type("", (), dict(batch_stats={}, params=dict(encoder={})))
-    return validation.validator(
+    return validation.make_validator(
         splits, parts, config, lambda *of: points(judged.windows), judged
     )(state)
 
@@ -40,7 +40,7 @@ def test_scores_are_means_of_all_heads_over_what_is_judged(tmp_path):
     config = small_data.config(tmp_path / "prepared")
     small_data.write(config.data.dir, captures=8)
     splits, parts = opened(config)
-    assert len(validation.judged(splits, 5).lines) == 1
+    assert len(validation.plan_validation(splits, 5).lines) == 1
 
     def points(of):
         return dict(match=np.eye(4)[of.condition], view=np.zeros((len(of.start), 3)))
@@ -65,7 +65,7 @@ def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_
     splits = without(
         without(open_splits(from_dict(config).data), "overload", 1), "slow", 1
     )
-    of = validation.judged(splits, 5)
+    of = validation.plan_validation(splits, 5)
     assert (of.known, of.novel) == (("normal", "blocked", "overload"), ())
     names = [splits.conditions[c] for c in of.windows.condition[of.library]]
     assert set(names) == {"overload"}
@@ -76,7 +76,7 @@ def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_
         "are from training captures: overload",
         "not judged, no other capture can give an example of it: slow",
     )
-    none = validation.judged(without(splits, "blocked", 0), 5)
+    none = validation.plan_validation(without(splits, "blocked", 0), 5)
     assert none.known == ("normal", "overload") and "blocked" in none.lines[-2]
     # What is not judged can still be taken for what is.
     assert splits.conditions.index("blocked") in none.windows.condition[none.library]
@@ -119,7 +119,7 @@ def test_next_to_no_captures_train_evaluate_and_identify(
         config.data.update(novel=(), novel_valid=())
         config.batch.conditions = 1
     loop.train(from_dict(config), tmp_path / "run")
-    with checkpoints.manager(tmp_path / "run") as saved:
+    with checkpoints.open_checkpoints(tmp_path / "run") as saved:
         best = saved.meta(checkpoints.BEST)["best"]
     lines = (tmp_path / "run" / "scalars.csv").read_text()
     if captures == 2:  # normal and slow are judged

@@ -34,15 +34,22 @@ def main():
     options = parser.parse_args()
     config = default.get_config()
     config.data.dir = options.data
-    splits, mesh = open_splits(config.data), devices.mesh(devices.prepare("cpu"))
-    parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
-    data = loop.place(splits, config.batch.batch_from, parts, config.seed)
+    splits, mesh = (
+        open_splits(config.data),
+        devices.make_mesh(devices.prepare_devices("cpu")),
+    )
+    parts = step.build_parts(
+        config, columns=splits.columns, classes=splits.known, mesh=mesh
+    )
+    data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
     run, points = step.compile_run(parts), embedder.make_embedder(parts.encoder)
-    now = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
+    now = jax.device_put(
+        state.create_state(config.seed, parts), devices.replicated(mesh)
+    )
     blocks, frames = [], []
     with (
         tempfile.TemporaryDirectory() as workdir,
-        tracer.tracer(workdir, 0, splits, parts, config, points) as (see, _),
+        tracer.open_tracer(workdir, 0, splits, parts, config, points) as (see, _),
     ):
         for _ in range(1 + options.pairs):  # the first compiles
             begin = time.perf_counter()

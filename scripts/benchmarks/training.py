@@ -91,14 +91,16 @@ def run_siamjax(batch, classes, start):
         *jax.vmap(features.session_baseline, (0, None))(counts[:, :T], scaler)
     )
     windows = Windows(*views)
-    mesh = devices.mesh(jax.devices("cpu"))
-    parts = step.build(config, columns=columns, classes=classes, mesh=mesh)
+    mesh = devices.make_mesh(jax.devices("cpu"))
+    parts = step.build_parts(config, columns=columns, classes=classes, mesh=mesh)
     every = np.ones(len(windows.start), bool)
     table = sampler.sampling_table(windows, every, conditions=classes)
     data = step.Data(np.int32(0), counts, baseline, scaler, windows, table)
-    data = jax.device_put(data, devices.whole(mesh))
-    now = jax.device_put(state.create(0, parts), devices.whole(mesh))
-    x, labels, group = jax.jit(lambda s, d: step.batch(s, d, parts))(now.step, data)
+    data = jax.device_put(data, devices.replicated(mesh))
+    now = jax.device_put(state.create_state(0, parts), devices.replicated(mesh))
+    x, labels, group = jax.jit(lambda s, d: step.make_batch(s, d, parts))(
+        now.step, data
+    )
     key = jax.random.key(0)
     value, _ = step.objective(now.params, now, x, labels, group, key, parts)
     weights = {

@@ -52,8 +52,8 @@ def programs(config, splits):
     del same["seed"]
     key = splits.known, json.dumps(splits.columns), text_of(same)
     if key not in _PROGRAMS:
-        mesh = devices.mesh(devices.prepare("cpu")[:1])
-        parts = step.build(
+        mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
+        parts = step.build_parts(
             config, columns=splits.columns, classes=splits.known, mesh=mesh
         )
         embed = embedder.make_embedder(parts.encoder)
@@ -64,8 +64,10 @@ def programs(config, splits):
 def training(config, splits, stops):
     """`(step, weights)` before the first step and after each of the stops."""
     parts, run, _ = programs(config, splits)
-    data = loop.place(splits, config.batch.batch_from, parts, config.seed)
-    now = jax.device_put(state.create(config.seed, parts), devices.whole(parts.mesh))
+    data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
+    now = jax.device_put(
+        state.create_state(config.seed, parts), devices.replicated(parts.mesh)
+    )
     yield 0, weights(now)
     at = 0
     for stop in sorted(stops):

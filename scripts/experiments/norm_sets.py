@@ -67,13 +67,15 @@ def recorded(name, folder, arm, seeds):
         config = configure(name, folder, arm, seed)
         splits = open_splits(config.data)
         if parts is None:
-            mesh = devices.mesh(devices.prepare("cpu")[:1])
-            parts = step.build(
+            mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
+            parts = step.build_parts(
                 config, columns=splits.columns, classes=splits.known, mesh=mesh
             )
             run, loss = step.compile_run(parts), None
-        data = loop.place(splits, config.batch.batch_from, parts, seed)
-        start = jax.device_put(state.create(seed, parts), devices.whole(mesh))
+        data = loop.place_data(splits, config.batch.batch_from, parts, seed)
+        start = jax.device_put(
+            state.create_state(seed, parts), devices.replicated(mesh)
+        )
         now, _ = run(start, config.steps, data)
         made = runs.Opened(
             workdir=None,

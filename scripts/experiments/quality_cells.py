@@ -77,7 +77,7 @@ def trained(cell, workdir):
     config, splits = configure(cell), open_(cell)
     parts, *_ = cells.programs(config, splits)
     weights = flax.serialization.from_bytes(
-        cells.weights(state.create(config.seed, parts)),
+        cells.weights(state.create_state(config.seed, parts)),
         weights_of(cell, workdir).read_bytes(),
     )
     return cells.encode(config, splits, weights), config, splits

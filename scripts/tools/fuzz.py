@@ -210,7 +210,7 @@ def of_runs(folder):
     from siamjax.training import run_config
 
     run = _finished(folder, "runs")
-    ready, saved = runs.open_run(run), run_config.read(run)
+    ready, saved = runs.open_run(run), run_config.read_config(run)
     names = [enrol.EXAMPLES, enrol.RULE, "results.json", scalars.FILE, trace.ABOUT]
 
     def read(path):
@@ -218,12 +218,12 @@ def of_runs(folder):
             enrol.read_enrolment(ready)
         elif path.name == "results.json":
             if (results := visualize.read_results(run))["shots"]:
-                config = run_config.read(run)
+                config = run_config.read_config(run)
                 data = dict(title="", results=results, config=config, curves={})
                 visualize.make_subtitle(data)
                 page.write_page(run.parent / "report.html", data)
         elif path.name == run_config.FILE:
-            run_config.opened(run, run_config.read(run), saved)
+            run_config.parse_config(run, run_config.read_config(run), saved)
         else:  # newer than the results, which are then not read
             os.utime(run / trace.FILE)
             page.write_page(run.parent / "report.html", visualize.gather_data(run))

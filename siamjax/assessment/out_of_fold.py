@@ -47,7 +47,7 @@ def open_folds(run: runs.Run) -> list[Fold]:
       SiamjaxError: one of them is not there.
     """
     opened = []
-    for workdir in folds.workdirs(run.config, run.workdir).values():
+    for workdir in folds.fold_workdirs(run.config, run.workdir).values():
         fold = runs.open_run(workdir)
         splits = runs.read_data(fold)
         names = splits.conditions[: splits.known]

@@ -166,7 +166,7 @@ def gather_data(workdir):
     """
     workdir = pathlib.Path(workdir)
     data = dict(
-        config=run_config.read(workdir),
+        config=run_config.read_config(workdir),
         curves=scalars.read_scalars(workdir),
     )
     data["title"] = make_title(workdir.resolve().name, data["config"])

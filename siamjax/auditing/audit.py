@@ -70,10 +70,12 @@ def _reloaded(run):
     """The state after it was written and read once more."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        checkpoints.manager(folder, write=True) as saved,
+        checkpoints.open_checkpoints(folder, write=True) as saved,
     ):
         saved.save(run.state, run.meta)
-        return saved.restore(checkpoints.LAST, checkpoints.template(run.state)).state
+        return saved.restore(
+            checkpoints.LAST, checkpoints.state_template(run.state)
+        ).state
 
 
 def _draw(folder, report):

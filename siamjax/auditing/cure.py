@@ -49,8 +49,8 @@ def write(run, candidates, name):
     state = run.state.replace(batch_stats=stats)
     meta = dict(run.meta, config=to_plain(config), best=None)
     with files.replacing_folder(workdir) as beside:
-        run_config.write(beside, config)
-        with checkpoints.manager(beside, write=True) as saved:
+        run_config.write_config(beside, config)
+        with checkpoints.open_checkpoints(beside, write=True) as saved:
             saved.save(state, meta)
     return workdir
 

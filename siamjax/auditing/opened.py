@@ -49,7 +49,7 @@ def subject(opened):
 def batches(opened, splits, count=BATCHES):
     """`Batches` as the run's sampler drew them last, before the checkpoint."""
     parts, seed = opened.parts, opened.config.seed
-    data = loop.place(splits, opened.config.batch.batch_from, parts, seed)
+    data = loop.place_data(splits, opened.config.batch.batch_from, parts, seed)
     last = max(opened.step, 1)
     steps = jnp.arange(max(0, last - count), last)
     return jax.device_get(_batches(data, steps, parts))
@@ -57,7 +57,7 @@ def batches(opened, splits, count=BATCHES):
 
 def _loss(points, labels, key, *, parts, state):
     weights, remembered = state.params["losses"], state.loss_state
-    return step.judge(points, labels, key, weights, remembered, parts)[0]
+    return step.total_loss(points, labels, key, weights, remembered, parts)[0]
 
 
 def _batches(data, steps, parts):
@@ -67,7 +67,7 @@ def _batches(data, steps, parts):
 
     def one(data, at):
         rows, _ = sampler.batch_rows(data.seed, at, data.table, parts.shape)
-        windows, labels, group = step.batch(at, data, parts)
+        windows, labels, group = step.make_batch(at, data, parts)
         lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
         key = streams.stream(data.seed, streams.LOSS, at)
         return Batches(windows, lengths, labels, data.windows.session[rows], group, key)

@@ -79,7 +79,7 @@ def _build(norm, tuples, momentum, steps):
         statistics_weight=0.0,
     )
     heads = dict(view=view)
-    encoder = encoders.build(config, heads, features=8, steps=steps)
+    encoder = encoders.build_encoder(config, heads, features=8, steps=steps)
     of_batch = losses.resolve(f"triplet:margin={MARGIN},reduce=all")
 
     def loss(points, labels, key):

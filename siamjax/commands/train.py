@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     from siamjax.assessment import evaluate
     from siamjax.training import folds
 
-    folds.train(config, _WORKDIR.value)
+    folds.train_run(config, _WORKDIR.value)
     evaluate.evaluate_run(_WORKDIR.value)
 
 

@@ -158,7 +158,7 @@ def inputs(splits, windows, bins):
 
 def _embedded(config, one, train, splits, counts, baseline):
     """{head: points}, each with the weights of its own best validation."""
-    parts = step.build(
+    parts = step.build_parts(
         train, columns=splits.columns, classes=splits.known,
         mesh=trainer.mesh(train.platform),
     )  # fmt: skip
@@ -167,11 +167,11 @@ def _embedded(config, one, train, splits, counts, baseline):
     )
     if one.weights is None:
         seed = protocol.seed(config, REPEAT, one.repeat, one.fold)
-        first = state.create(seed, parts)
+        first = state.create_state(seed, parts)
         weights = dict(params=first.params["encoder"], stats=first.batch_stats)
         each = {head: weights for head in parts.losses}
     else:
-        first = state.create(0, parts)
+        first = state.create_state(0, parts)
         like = dict(params=first.params["encoder"], stats=first.batch_stats)
         each = workers.load(one.weights, {head: like for head in parts.losses})
     out = {}

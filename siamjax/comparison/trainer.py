@@ -98,10 +98,10 @@ class Ready(NamedTuple):
 def prepared(train, splits, member):
     """`Ready` of a member."""
     parts, key = _parts(train, splits, member)
-    first = state.create(member.seed, parts)
+    first = state.create_state(member.seed, parts)
     return Ready(
-        key, parts, splits, jax.device_put(first, devices.whole(parts.mesh)),
-        loop.place(splits, train.batch.batch_from, parts, member.seed),
+        key, parts, splits, jax.device_put(first, devices.replicated(parts.mesh)),
+        loop.place_data(splits, train.batch.batch_from, parts, member.seed),
     )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def _stops(train):
 
 def _parts(train, splits, member):
     """`step.Parts` of a member, and the key of the program that runs it."""
-    parts = step.build(
+    parts = step.build_parts(
         train, columns=splits.columns, classes=splits.known, mesh=mesh(train.platform)
     )
     made, keys = {}, []
@@ -214,7 +214,7 @@ def encoder_key(train: Config, columns: Sequence[Column]) -> str:
 
 
 def _parts_key(train, columns, classes):
-    """All that `step.build` makes of a training but its losses, as text.
+    """All that `step.build_parts` makes of a training but its losses, as text.
 
     Made-up conditions hang on what each column is, the rest on their number alone.
     """
@@ -294,7 +294,7 @@ def one_thread():
 @functools.cache
 def mesh(platform):
     """The mesh of one device that all cells are trained on."""
-    return devices.mesh(devices.prepare(platform)[:1])
+    return devices.make_mesh(devices.prepare_devices(platform)[:1])
 
 
 def _stack(trees):

@@ -18,7 +18,7 @@ from siamjax.training import checkpoints, devices, run_config, state, step
 from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
 
 _LOG = logging.getLogger(__name__)
-# Of the JSON of a checkpoint, see `loop.describe`; older versions had no `data`.
+# Of the JSON of a checkpoint, see `loop.checkpoint_meta`; older versions had no `data`.
 _FORM = {
     "version": str,
     "columns": [{"name": str, "role": str}],
@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     step: int
     columns: tuple
     scaler: Scaler
-    meta: dict  # see `loop.describe`
+    meta: dict  # see `loop.checkpoint_meta`
     parts: step.Parts  # on one device
     state: state.TrainState
     first: state.TrainState  # before the first step
@@ -101,9 +101,9 @@ def open_checkpoint(workdir, which):
       files.Damaged: config.json cannot be used, or is not that of the checkpoint.
     """
     workdir = pathlib.Path(workdir)
-    written = run_config.read(workdir)
-    mesh = devices.mesh(devices.prepare(written["platform"])[:1])
-    with checkpoints.manager(workdir) as saved:
+    written = run_config.read_config(workdir)
+    mesh = devices.make_mesh(devices.prepare_devices(written["platform"])[:1])
+    with checkpoints.open_checkpoints(workdir) as saved:
         meta = saved.meta(which)
         if meta is None:
             raise SiamjaxError(
@@ -111,10 +111,14 @@ def open_checkpoint(workdir, which):
                 "let siamjax-train reach an evaluation"
             )
         columns = _columns(workdir, meta)
-        config = run_config.opened(workdir, written, meta.get("config"))
-        parts = step.build(config, columns=columns, classes=meta["known"], mesh=mesh)
-        first = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
-        got = saved.restore(which, checkpoints.template(first))
+        config = run_config.parse_config(workdir, written, meta.get("config"))
+        parts = step.build_parts(
+            config, columns=columns, classes=meta["known"], mesh=mesh
+        )
+        first = jax.device_put(
+            state.create_state(config.seed, parts), devices.replicated(mesh)
+        )
+        got = saved.restore(which, checkpoints.state_template(first))
         meta = got.meta
     scaler = Scaler(
         **{

@@ -18,9 +18,9 @@ class Encoder(NamedTuple):
     """Pure functions; weights and statistics are arguments and results."""
 
     init: Callable  # key -> (params, TrainStats)
-    apply: Callable  # see `build`
+    apply: Callable  # see `build_encoder`
     finalise: Callable  # TrainStats -> FinalStats
-    beside: Callable  # see `build`
+    beside: Callable  # see `build_encoder`
     by_session: bool  # prediction wants the statistics of each window's session
 
 
@@ -33,7 +33,7 @@ class Head(NamedTuple):
     statistics_weight: float  # length of the window's statistics beside the point
 
 
-def build(
+def build_encoder(
     config: EncoderConfig,
     heads: Mapping[str, HeadConfig],
     *,
@@ -79,7 +79,7 @@ def build(
         heads=tuple(heads.items()),
     )
     frozen_after = round(config.frozen_share * steps) if config.norm == "frozen" else 0
-    normalise = norm.resolve(
+    normalise = norm.build_norm(
         config.norm, features, momentum=config.momentum, frozen_after=frozen_after
     )
 
@@ -89,7 +89,7 @@ def build(
         return network.init(key, x, lengths, of_window)["params"], normalise.init()
 
     def apply(params, windows, lengths, stats, *, group=None, train):
-        norm.expect(stats, train)
+        norm.check_stats(stats, train)
         checks.require(
             windows.ndim == 3 and windows.shape[2] == features,
             f"windows must be [B, T, {features}], not {list(windows.shape)}",

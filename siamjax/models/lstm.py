@@ -26,11 +26,11 @@ class LSTM(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (features, gates))
         recurrent = self.param("recurrent", _orthogonal_gates, (self.width, gates))
         bias = self.param("bias", _remember, (gates,))
-        return lstm(x, jnp.concatenate([kernel, recurrent]), bias)
+        return run_lstm(x, jnp.concatenate([kernel, recurrent]), bias)
 
 
 @jax.custom_vjp
-def lstm(x, weights, bias):
+def run_lstm(x, weights, bias):
     """Runs the cell over time from a zero state; reverse-mode gradients only.
 
       i, f, o = sigmoid, g = tanh of  [x_t, h_(t-1)] @ weights + bias
@@ -88,7 +88,7 @@ def _backward(saved, slope):
     return dx, xh.T @ dz, dz.sum(0)
 
 
-lstm.defvjp(_forward, _backward)
+run_lstm.defvjp(_forward, _backward)
 
 
 def reverse(x, lengths):

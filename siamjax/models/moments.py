@@ -68,7 +68,7 @@ def pooled(old, new, updates):
     )
 
 
-def rate(updates, momentum):
+def average_rate(updates, momentum):
     """Weight of the newest of `updates` batches in a bias-corrected moving average.
 
       (1 - m) / (1 - m ** n)

@@ -56,7 +56,7 @@ class Norm(NamedTuple):
     finalise: Callable  # TrainStats -> FinalStats
 
 
-def resolve(name, features, *, momentum, frozen_after=0):
+def build_norm(name, features, *, momentum, frozen_after=0):
     """The `Norm` called `name`.
 
     | name | in training, a row is read against | kept for prediction |
@@ -68,7 +68,7 @@ def resolve(name, features, *, momentum, frozen_after=0):
     | `frozen` | the batch, later all batches so far | all batches so far |
     | `session` | the rows of its group in the batch | its session's windows |
 
-    The moving average has no share of its start value: see `moments.rate`. Two more
+    The moving average has no share of its start value: see `moments.average_rate`. Two more
     plant a fault on purpose, for research: `lag` is `batch` with an average that starts
     at mean 0 and variance 1 and is not corrected, `branch` is `session` by another
     name, with the branches of a Siamese network (anchors, positives, negatives) as
@@ -93,7 +93,7 @@ def resolve(name, features, *, momentum, frozen_after=0):
     corrected = partial(_corrected, momentum=momentum)
     makers = {
         "none": lambda: _stateless(lambda x: x),
-        "layer": lambda: _stateless(layer),
+        "layer": lambda: _stateless(layer_norm),
         "batch": lambda: _moving(features, moments.of_batch, corrected, _by_batch),
         "renorm": lambda: _moving(features, moments.of_batch, corrected, _by_both),
         "frozen": lambda: _frozen(features, frozen_after),
@@ -110,7 +110,7 @@ def resolve(name, features, *, momentum, frozen_after=0):
     return makers[name]()
 
 
-def expect(stats, train):
+def check_stats(stats, train):
     """Says at once that statistics were given to the mode they are not for.
 
     Raises:
@@ -145,7 +145,7 @@ def assert_moved(stats, steps):
         )
 
 
-def layer(x):
+def layer_norm(x):
     """Each bin `[F]` less its mean, by its deviation (Ba et al., arXiv 1607.06450)."""
     mean = x.mean(-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(-1, keepdims=True)
@@ -205,7 +205,7 @@ def _frozen(features, after):
 
 
 def _corrected(old, new, updates, *, momentum):
-    share = moments.rate(updates, momentum)
+    share = moments.average_rate(updates, momentum)
     return jax.tree.map(lambda o, n: o + share * (n - o), old, new)
 
 

@@ -165,7 +165,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def manager(
+def open_checkpoints(
     workdir: str | os.PathLike, *, write: bool = False
 ) -> Iterator[Checkpoints]:
     """The `Checkpoints` of a workdir, closed at the end.
@@ -189,7 +189,7 @@ def manager(
         saved.close()
 
 
-def template(state: Any) -> Any:
+def state_template(state: Any) -> Any:
     """Shapes, dtypes and shardings of a state."""
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 

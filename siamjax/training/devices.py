@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 CACHE_FROM_S = 0.3
 
 
-def prepare(platform=""):
+def prepare_devices(platform=""):
     """Turns the persistent compilation cache on and gives the devices of the platform.
 
     Args:
@@ -39,16 +39,16 @@ def prepare(platform=""):
     return devices
 
 
-def mesh(devices):
+def make_mesh(devices):
     """A mesh with one axis, `data`, over which batches are split."""
     return Mesh(np.asarray(devices), ("data",))
 
 
-def split(mesh):
+def batch_sharding(mesh):
     """The sharding of an array whose first axis is the batch."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def whole(mesh):
+def replicated(mesh):
     """The sharding of an array that every device holds."""
     return NamedSharding(mesh, PartitionSpec())

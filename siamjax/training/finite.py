@@ -16,7 +16,7 @@ class NotFinite(SiamjaxError):
 
 
 @contextlib.contextmanager
-def explained(remedy: str) -> Iterator[None]:
+def with_remedy(remedy: str) -> Iterator[None]:
     """Adds what can be done to what a `NotFinite` says."""
     try:
         yield
@@ -28,7 +28,7 @@ def check_metrics(metrics: Mapping[str, float], parts: Parts) -> None:
     """Raises `NotFinite` where the loss of a step, or what it is made of, is not.
 
     Args:
-      metrics: of `step.metrics`, of one step.
+      metrics: of `step.step_metrics`, of one step.
       parts: of the training.
     """
     reasons = []

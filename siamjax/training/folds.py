@@ -41,7 +41,7 @@ def trains_on_all(config: Config) -> bool:
     return data.valid_fold == NONE and not data.test_captures
 
 
-def train(config: Config, workdir: str | pathlib.Path) -> TrainState:
+def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
     """Trains a run, after runs on folds where it is to train on all captures.
 
     Every stage goes on where it was cut; one that is done is opened and left as it is.
@@ -54,8 +54,8 @@ def train(config: Config, workdir: str | pathlib.Path) -> TrainState:
     """
     if not trains_on_all(config):
         return loop.train(config, workdir)
-    config, runs = plan(config, workdir)
-    loop.same_config(workdir, config)
+    config, runs = plan_folds(config, workdir)
+    loop.check_config(workdir, config)
     for i, run in enumerate(runs, 1):
         new = ", ".join(run.config.data.novel_valid) or "none"
         _LOG.info(
@@ -71,7 +71,9 @@ def train(config: Config, workdir: str | pathlib.Path) -> TrainState:
     return loop.train(config, workdir, until=steps)
 
 
-def plan(config: Config, workdir: str | pathlib.Path) -> tuple[Config, list[FoldRun]]:
+def plan_folds(
+    config: Config, workdir: str | pathlib.Path
+) -> tuple[Config, list[FoldRun]]:
     """The config of the run on all captures, and its fold runs.
 
     Each known fault is held out in one fold, as long as that leaves one to train on. A
@@ -84,7 +86,7 @@ def plan(config: Config, workdir: str | pathlib.Path) -> tuple[Config, list[Fold
     )
     splits = open_splits(config.data)
     faults = [name for name in splits.conditions[: splits.known] if name != NORMAL]
-    folders = workdirs(config, workdir)
+    folders = fold_workdirs(config, workdir)
     held_out = {
         fold: tuple(faults[i :: len(folders)]) if len(faults) > 1 else ()
         for i, fold in enumerate(folders)
@@ -104,7 +106,9 @@ def plan(config: Config, workdir: str | pathlib.Path) -> tuple[Config, list[Fold
     return config, runs
 
 
-def workdirs(config: Config, workdir: str | pathlib.Path) -> dict[int, pathlib.Path]:
+def fold_workdirs(
+    config: Config, workdir: str | pathlib.Path
+) -> dict[int, pathlib.Path]:
     """{fold: the workdir of its run} of a run on all captures."""
     return {
         fold: pathlib.Path(workdir) / FOLDER / str(fold)

@@ -45,7 +45,7 @@ class Pause(NamedTuple):
     trace: bool
 
 
-def rhythm(config: Config, first: int, end: int) -> Iterator[Pause]:
+def pauses(config: Config, first: int, end: int) -> Iterator[Pause]:
     """The pauses after step `first` to the last one, as those of a run that was not
     cut."""
     traced = set(trace.choose_steps(end, config.trace_frames))
@@ -78,34 +78,41 @@ def train(
 
 
 def _train(config, workdir, end):
-    available = devices.prepare(config.platform)
+    available = devices.prepare_devices(config.platform)
     splits = open_splits(config.data)
     for line in splits.left_out:
         _LOG.warning("left out: %s", line)
-    same_data(workdir, config.data.dir, splits)
-    mesh = devices.mesh(available)
-    parts = step.build(config, columns=splits.columns, classes=splits.known, mesh=mesh)
-    data = place(splits, config.batch.batch_from, parts, config.seed)
-    same_config(workdir, config)
+    check_data(workdir, config.data.dir, splits)
+    mesh = devices.make_mesh(available)
+    parts = step.build_parts(
+        config, columns=splits.columns, classes=splits.known, mesh=mesh
+    )
+    data = place_data(splits, config.batch.batch_from, parts, config.seed)
+    check_config(workdir, config)
     _describe(config, splits, parts)
     run = step.compile_run(parts)
     points = embedder.make_embedder(parts.encoder)
-    judged = validation.judged(splits, config.draws)
+    judged = validation.plan_validation(splits, config.draws)
     for line in judged.lines:
         _LOG.info(line)
-    validate = validation.validator(splits, parts, config, points, judged)
-    with checkpoints.manager(workdir, write=True) as saved, _signals() as caught:
-        current = jax.device_put(state.create(config.seed, parts), devices.whole(mesh))
+    validate = validation.make_validator(splits, parts, config, points, judged)
+    with (
+        checkpoints.open_checkpoints(workdir, write=True) as saved,
+        _signals() as caught,
+    ):
+        current = jax.device_put(
+            state.create_state(config.seed, parts), devices.replicated(mesh)
+        )
         best = kept = None
         if (
-            last := saved.restore(checkpoints.LAST, checkpoints.template(current))
+            last := saved.restore(checkpoints.LAST, checkpoints.state_template(current))
         ) is not None:
             current, best, kept = last.state, last.meta["best"], last.step
             _LOG.info("going on from step %d", last.step)
         done = int(current.step)
         with (
             scalars.open_writer(workdir, done) as write,
-            tracer.tracer(workdir, done, splits, parts, config, points) as (
+            tracer.open_tracer(workdir, done, splits, parts, config, points) as (
                 add_trace,
                 flush_trace,
             ),
@@ -113,11 +120,11 @@ def _train(config, workdir, end):
         ):
             if done == 0 and config.trace_frames:
                 add_trace(current, done)
-            for pause in rhythm(config, done, end):
+            for pause in pauses(config, done, end):
                 current, metrics = run(current, pause.step - done, data)
                 done, logged, score = pause.step, {}, None
                 stop = bool(caught)  # a signal from here on waits for the next pause
-                with finite.explained(_remedy(config, workdir, done, kept)):
+                with finite.with_remedy(_remedy(config, workdir, done, kept)):
                     if pause.log:
                         logged = _checked(jax.device_get(metrics), done)
                         finite.check_metrics(logged, parts)
@@ -140,7 +147,7 @@ def _train(config, workdir, end):
                 if pause.evaluate or stop:
                     write.flush()
                     flush_trace()
-                    saved.save(current, describe(config, splits, best), score)
+                    saved.save(current, checkpoint_meta(config, splits, best), score)
                     kept = done
                 if stop:
                     break
@@ -152,7 +159,7 @@ def _train(config, workdir, end):
     return current
 
 
-def place(splits, batch_from, parts, seed):
+def place_data(splits, batch_from, parts, seed):
     """`step.Data` of the training split, on every device of the mesh."""
     chosen = splits.inside(TRAIN, splits.conditions[: splits.known])
     table = sampler.sampling_table(
@@ -163,10 +170,10 @@ def place(splits, batch_from, parts, seed):
         jnp.asarray(seed, jnp.int32), splits.counts, splits.baseline, splits.scaler,
         splits.windows, table,
     )  # fmt: skip
-    return jax.device_put(data, devices.whole(parts.mesh))
+    return jax.device_put(data, devices.replicated(parts.mesh))
 
 
-def same_config(workdir, config):
+def check_config(workdir, config):
     """Writes config.json, or refuses a workdir that was made with another config.
 
     Where the file is lost, the copy of the checkpoint says what it was made with.
@@ -174,19 +181,19 @@ def same_config(workdir, config):
     lost = not (pathlib.Path(workdir) / run_config.FILE).exists()
     before, now = None, to_plain(config)
     if not lost:
-        before = run_config.read(workdir)
+        before = run_config.read_config(workdir)
     elif (saved := (_saved(workdir) or {}).get("config")) is not None:
-        before = run_config.upgraded(saved)
-    if before is not None and (differ := run_config.differences(before, now)):
+        before = run_config.upgrade_config(saved)
+    if before is not None and (differ := run_config.list_differences(before, now)):
         raise UsageError(
             f"{workdir} belongs to another config: {'; '.join(differ[:3])}; "
             "give another --workdir or the same config"
         )
     if lost:
-        run_config.write(workdir, config)
+        run_config.write_config(workdir, config)
 
 
-def same_data(workdir, folder, splits):
+def check_data(workdir, folder, splits):
     """Refuses to go on with other data than the run was trained on so far."""
     meta = _saved(workdir)
     if meta is None:
@@ -209,7 +216,7 @@ def same_data(workdir, folder, splits):
     )
 
 
-def describe(config, splits, best):
+def checkpoint_meta(config, splits, best):
     """What a checkpoint says beside the state: enough to use it without the data."""
     train = splits.role == TRAIN
     return json.loads(
@@ -242,7 +249,7 @@ def _json(value):
 
 def _saved(workdir):
     """What the last checkpoint says beside the state; None without a checkpoint."""
-    with checkpoints.manager(workdir) as saved:
+    with checkpoints.open_checkpoints(workdir) as saved:
         return saved.meta(checkpoints.LAST)
 
 

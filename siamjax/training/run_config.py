@@ -24,13 +24,13 @@ _FORM = {
 }
 
 
-def write(workdir: str | pathlib.Path, config: Config) -> None:
+def write_config(workdir: str | pathlib.Path, config: Config) -> None:
     """Writes the config of a run."""
     files.write_json(pathlib.Path(workdir) / FILE, to_plain(config))
 
 
-def read(workdir: str | pathlib.Path) -> dict[str, Any]:
-    """What `write` wrote, with today's names of the fields.
+def read_config(workdir: str | pathlib.Path) -> dict[str, Any]:
+    """What `write_config` wrote, with today's names of the fields.
 
     Raises:
       SiamjaxError: workdir holds no run.
@@ -42,15 +42,15 @@ def read(workdir: str | pathlib.Path) -> dict[str, Any]:
             f"{workdir} holds no run, for it has no {FILE}: siamjax-train --workdir "
             f"{workdir} makes one"
         )
-    with files.parsing(path, remedy(workdir)):
-        config = files.read_json(path, remedy(workdir))
+    with files.parsing(path, how_to_mend(workdir)):
+        config = files.read_json(path, how_to_mend(workdir))
         forms.check_form(config, _FORM)
         if "\0" in config["data"]["dir"]:
             raise ValueError("data.dir is no path")
-    return upgraded(config)
+    return upgrade_config(config)
 
 
-def upgraded(config: dict[str, Any]) -> dict[str, Any]:
+def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     """The config of an older version under today's names of its fields."""
 
     def of_head(head):
@@ -61,22 +61,22 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"heads": heads}
 
 
-def opened(
+def parse_config(
     workdir: str | pathlib.Path, config: dict[str, Any], saved: dict[str, Any] | None
 ) -> Config:
-    """What `read` gave as records, once it is that of the checkpoint.
+    """What `read_config` gave as records, once it is that of the checkpoint.
 
     Args:
       workdir: of the run.
-      config: of `read`; what is `MOVABLE` may be another one.
+      config: of `read_config`; what is `MOVABLE` may be another one.
       saved: the copy of the checkpoint; None: an older version kept none.
     Raises:
       files.Damaged: the two differ.
     """
     path = pathlib.Path(workdir) / FILE
-    with files.parsing(path, remedy(workdir)):
+    with files.parsing(path, how_to_mend(workdir)):
         if saved is not None:
-            changed = differences(upgraded(saved), config, MOVABLE)
+            changed = list_differences(upgrade_config(saved), config, MOVABLE)
             if changed:
                 raise ValueError(f"not as in the checkpoint: {changed[0]}")
         try:
@@ -85,7 +85,7 @@ def opened(
             raise ValueError(str(error)) from error
 
 
-def differences(
+def list_differences(
     before: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
 ) -> list[str]:
     """A text for each field in which two configs of `to_plain` differ.
@@ -105,7 +105,7 @@ def differences(
     )
 
 
-def remedy(workdir: str | pathlib.Path) -> str:
+def how_to_mend(workdir: str | pathlib.Path) -> str:
     """What to do where the file is damaged."""
     return (
         f"move it away and start siamjax-train --workdir {workdir} with the config of "

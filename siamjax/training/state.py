@@ -21,7 +21,7 @@ class TrainState:
     opt_state: Any
 
 
-def create(seed, parts):
+def create_state(seed, parts):
     """The state before the first step, a function of the seed.
 
     Args:

@@ -45,7 +45,7 @@ class Parts(NamedTuple):
     mesh: Any
 
 
-def build(config: Config, *, columns, classes, mesh) -> Parts:
+def build_parts(config: Config, *, columns, classes, mesh) -> Parts:
     """`Parts` of a config.
 
     Args:
@@ -71,7 +71,7 @@ def build(config: Config, *, columns, classes, mesh) -> Parts:
         shape=sampler.BatchShape(batch.conditions, batch.made_up, batch.per_condition),
         made_up=made_up.build_changes(config.made_up, columns),
         tuples=_tuples(batch),
-        encoder=encoders.build(
+        encoder=encoders.build_encoder(
             config.encoder, heads, features=len(columns), steps=config.steps
         ),
         by_branch=config.encoder.norm == "branch",
@@ -81,12 +81,12 @@ def build(config: Config, *, columns, classes, mesh) -> Parts:
         weights={name: head.weight for name, head in heads.items()},
         norms={name: head.norm for name, head in heads.items()},
         decide_with=config.decide_with,
-        optimizer=optimizer(config.optimizer, config.steps),
+        optimizer=make_optimizer(config.optimizer, config.steps),
         mesh=mesh,
     )
 
 
-def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW behind gradient clipping, with a warm-up and a cosine decay."""
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, config.warmup, max(steps, config.warmup + 1),
@@ -98,13 +98,13 @@ def optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformati
     )
 
 
-def batch(step, data, parts):
+def make_batch(step, data, parts):
     """Features `[B, T, F]`, labels and group `[B]` of batch `step`.
 
     Labels below 0 are made up; the group is what statistics by group go by.
     """
     rows, labels = sampler.batch_rows(data.seed, step, data.table, parts.shape)
-    split = devices.split(parts.mesh)
+    split = devices.batch_sharding(parts.mesh)
     rows = jax.lax.with_sharding_constraint(rows, split)
     session = data.windows.session[rows]
     baseline = Baseline(data.baseline.mean[session], data.baseline.deviation[session])
@@ -125,13 +125,13 @@ def objective(params, state, windows, labels, group, key, parts):
     heads, stats = parts.encoder.apply(
         params["encoder"], windows, lengths, state.batch_stats, group=group, train=True
     )
-    total, terms, memory = judge(
+    total, terms, memory = total_loss(
         heads, labels, key, params["losses"], state.loss_state, parts
     )
     return total, (stats, memory, heads, terms)
 
 
-def judge(heads, labels, key, weights, loss_state, parts):
+def total_loss(heads, labels, key, weights, loss_state, parts):
     """The total loss of embeddings, that of each head, and what the losses remember.
 
     Args:
@@ -157,7 +157,7 @@ def judge(heads, labels, key, weights, loss_state, parts):
 
 def train_step(state, data, parts):
     """One step: `(state, (total, terms, heads, labels, gradients))`."""
-    windows, labels, group = batch(state.step, data, parts)
+    windows, labels, group = make_batch(state.step, data, parts)
     grad = jax.value_and_grad(objective, has_aux=True)
     key = streams.stream(data.seed, streams.LOSS, state.step)
     (total, (stats, memory, heads, terms)), gradients = grad(
@@ -182,7 +182,7 @@ def hyper_parameters(config: Config) -> dict[str, dict]:
     return {name: losses.resolve(head.loss).hyper for name, head in heads.items()}
 
 
-def metrics(total, terms, heads, labels, gradients, parts):
+def step_metrics(total, terms, heads, labels, gradients, parts):
     """What is logged of a step, alike for all losses: `{name: scalar}`."""
     out = {"loss": total, "gradient_norm": optax.tree_utils.tree_norm(gradients)}
     for name, term in terms.items():
@@ -209,23 +209,23 @@ def compile_run(parts):
             state, details = train_step(carry[0], data, parts)
             last = i == steps - 1
             return state, jax.lax.cond(
-                last, lambda: metrics(*details, parts), lambda: nothing
+                last, lambda: step_metrics(*details, parts), lambda: nothing
             )
 
         return jax.lax.fori_loop(0, steps, body, (state, nothing))
 
-    whole = devices.whole(parts.mesh)
+    whole = devices.replicated(parts.mesh)
     return jax.jit(run, donate_argnums=0, in_shardings=whole, out_shardings=whole)
 
 
 def _no_metrics(state, parts):
-    """Zeros in the form of `metrics`, without tracing a step for it."""
+    """Zeros in the form of `step_metrics`, without tracing a step for it."""
     rows = parts.shape.size
     scalar, labels = jnp.zeros(()), jnp.zeros(rows, jnp.int32)
     terms = {name: scalar for name in parts.losses}
     heads = {name: jnp.zeros((rows, dim)) for name, (_, dim) in parts.losses.items()}
     form = jax.eval_shape(
-        partial(metrics, parts=parts), scalar, terms, heads, labels, state.params
+        partial(step_metrics, parts=parts), scalar, terms, heads, labels, state.params
     )
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
 

@@ -11,7 +11,7 @@ from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
 
 
 @contextlib.contextmanager
-def tracer(workdir, step, splits, parts, config, points):
+def open_tracer(workdir, step, splits, parts, config, points):
     """Gives `add(state, step)` and `flush()`, which write the trace of a run.
 
     Args:
@@ -22,7 +22,7 @@ def tracer(workdir, step, splits, parts, config, points):
       config: of the run; `trace_windows` of them are embedded at each step traced.
       points: `models.embedder.make_embedder`.
     """
-    chosen, roles = choose(splits, config.trace_windows)
+    chosen, roles = choose_windows(splits, config.trace_windows)
     head = "view" if "view" in parts.losses else parts.decide_with
     counts = embedder.cut_windows(splits.counts, chosen, parts.length)
     baseline = Baseline(*(np.asarray(x)[chosen.session] for x in splits.baseline))
@@ -48,7 +48,7 @@ def tracer(workdir, step, splits, parts, config, points):
         yield add, write.flush
 
 
-def choose(splits, limit):
+def choose_windows(splits, limit):
     """About `limit` windows, the same number of each condition in each role, and roles.
 
     Known conditions come from training and validation captures, those that choose

@@ -11,7 +11,7 @@ from siamjax.training import finite
 from siamjax.types import TRAIN, VALID, Baseline, Windows
 
 
-class Judged(NamedTuple):
+class ValidationPlan(NamedTuple):
     """What validation judges. N windows."""
 
     windows: Windows
@@ -21,7 +21,7 @@ class Judged(NamedTuple):
     lines: tuple  # what a person should know of it, before the first step
 
 
-def judged(splits: Splits, draws: int) -> Judged:
+def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
     """What the validation captures can judge.
 
     Which windows are judged depends on conditions, captures and draws alone, so it is
@@ -58,7 +58,7 @@ def judged(splits: Splits, draws: int) -> Judged:
         if name not in able:
             reasons.setdefault(_reason(splits, name, several), []).append(name)
     lines += [f"not judged, {why}: {', '.join(of)}" for why, of in reasons.items()]
-    return Judged(windows, library, known, novel, tuple(lines))
+    return ValidationPlan(windows, library, known, novel, tuple(lines))
 
 
 def _reason(splits, name, several):
@@ -75,7 +75,7 @@ def _reason(splits, name, several):
     return "its validation captures have to give the examples of others"
 
 
-def validator(splits, parts, config, embed_windows, judge: Judged):
+def make_validator(splits, parts, config, embed_windows, judge: ValidationPlan):
     """`validate(state) -> {name: score}` on the validation captures.
 
     `known` and `novel` are the deciding head's mean one-shot recalls per condition
