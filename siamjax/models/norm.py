@@ -68,11 +68,12 @@ def build_norm(name, features, *, momentum, frozen_after=0):
     | `frozen` | the batch, later all batches so far | all batches so far |
     | `session` | the rows of its group in the batch | its session's windows |
 
-    The moving average has no share of its start value: see `moments.average_rate`. Two more
-    plant a fault on purpose, for research: `lag` is `batch` with an average that starts
-    at mean 0 and variance 1 and is not corrected, `branch` is `session` by another
-    name, with the branches of a Siamese network (anchors, positives, negatives) as
-    groups.
+    The start value has no share in the moving average: see `moments.average_rate`.
+
+    Two more are faults on purpose, for the research of docs/norm.md and
+    configs/riddle.py: `lag` is `batch` whose average starts at mean 0 and variance 1
+    and is not corrected; `branch` is `session` with the branches of a Siamese network
+    (anchors, positives, negatives) as groups.
 
     Args:
       name: as above.
