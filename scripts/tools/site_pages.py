@@ -12,7 +12,9 @@ import posixpath
 import re
 
 import griffe
-from mkdocs.structure.files import File
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A file at the root of the repository -> its page on the site.
@@ -25,24 +27,24 @@ ROOT_PAGES = {
 MODULES = ("config", "types")
 LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 
-SECTION = re.compile(r"\n+(?=(?:Args|Returns|Raises|Yields|Reference):)")
+SECTION = re.compile(r"\n+(?=(?:Args|Attributes|Returns|Raises|Yields|Reference):)")
 
 
-def reference_names():
+def reference_names() -> list[str]:
     """The parts of the package that have a page, `siamjax` itself first."""
     folders = {path.parent.name for path in (ROOT / "siamjax").glob("*/__init__.py")}
     folders.discard("commands")  # `siamjax NAME --help` tells what there is to know
     return ["siamjax", *(f"siamjax.{name}" for name in sorted(folders.union(MODULES)))]
 
 
-def on_config(config):
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Adds the reference to the end of the contents."""
     pages = [{name: f"reference/{name}.md"} for name in reference_names()]
-    config.nav.append({"API reference": pages})
+    config.nav = [*(config.nav or []), {"API reference": pages}]
     return config
 
 
-def on_files(files, config):
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made, and those of the root of the repository."""
     for name in reference_names():
         # All of a folder's modules; of the package itself only what it promises.
@@ -56,7 +58,9 @@ def on_files(files, config):
     return files
 
 
-def on_page_markdown(markdown, page, config, files):
+def on_page_markdown(
+    markdown: str, page: Page, config: MkDocsConfig, files: Files
+) -> str:
     """Mends the links of a page of the folder docs."""
     if page.file.generated_by:
         return markdown
@@ -64,7 +68,7 @@ def on_page_markdown(markdown, page, config, files):
     return relink(markdown, folder, config.repo_url)
 
 
-def relink(markdown, folder, repository):
+def relink(markdown: str, folder: str, repository: str | None) -> str:
     """A page with its links as the site needs them.
 
     Args:
@@ -90,18 +94,22 @@ def relink(markdown, folder, repository):
 class Docstrings(griffe.Extension):
     """Makes Markdown of the docstrings."""
 
-    def on_object(self, *, obj, **kwargs):
+    def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)
+        elif obj.is_attribute and (comment := obj.source.partition("  # ")[2]):
+            # What a field of a record means is a comment behind it.
+            obj.docstring = griffe.Docstring(comment, parent=obj)
 
 
-def as_markdown(docstring):
+def as_markdown(docstring: str) -> str:
     """A docstring with formulas as code, and an empty line before each section.
 
     Formulas are the indented lines before the first section.
     """
     text, *sections = SECTION.split(docstring)
-    lines, code = [], False
+    lines: list[str] = []
+    code = False
     for line in text.splitlines():
         indented = line.startswith("  ") and (code or not in_list(lines))
         if line and indented != code:
@@ -113,6 +121,6 @@ def as_markdown(docstring):
     return "\n\n".join(["\n".join(lines), *sections])
 
 
-def in_list(lines):
+def in_list(lines: list[str]) -> bool:
     """Whether the last line is of a list, whose further lines are indented."""
     return bool(lines) and bool(re.match(r" *(- |\d+\. )", lines[-1]))
