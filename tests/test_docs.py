@@ -3,6 +3,7 @@
 import ast
 import functools
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -72,6 +73,13 @@ def test_files_modules_and_commands_that_a_page_names_exist(page):
             assert (ROOT / name).exists(), name
     code = "\n".join(CODE.findall(text) + re.findall(r"`[^`\n]+`", text))
     assert set(COMMAND.findall(code)) <= {*commands.NAMES, "NAME"}
+
+
+@each_page
+def test_functions_and_records_that_a_page_names_exist(page):
+    for name in re.findall(r"`(siamjax\.[\w.]+)\b", page.read_text()):
+        if "NAME" not in name:
+            pkgutil.resolve_name(name)
 
 
 @each_page
