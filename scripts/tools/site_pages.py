@@ -37,10 +37,17 @@ def reference_names() -> list[str]:
     return ["siamjax", *(f"siamjax.{name}" for name in sorted(folders.union(MODULES)))]
 
 
+def root_pages() -> dict[str, str]:
+    """Those of `ROOT_PAGES` that there are."""
+    return {name: page for name, page in ROOT_PAGES.items() if (ROOT / name).exists()}
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Adds the reference to the end of the contents."""
-    pages = [{name: f"reference/{name}.md"} for name in reference_names()]
-    config.nav = [*(config.nav or []), {"API reference": pages}]
+    """Adds the pages of the root and the reference to the end of the contents."""
+    named = str(config.nav)
+    root = [page for page in root_pages().values() if page not in named]
+    reference = [{name: f"reference/{name}.md"} for name in reference_names()]
+    config.nav = [*(config.nav or []), *root, {"API reference": reference}]
     return config
 
 
@@ -51,10 +58,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         options = "    options: {show_submodules: false}\n" if "." not in name else ""
         text = f"# {name}\n\n::: {name}\n{options}"
         files.append(File.generated(config, f"reference/{name}.md", content=text))
-    for source, page in ROOT_PAGES.items():
-        if (ROOT / source).exists():
-            text = relink((ROOT / source).read_text(), "", config.repo_url)
-            files.append(File.generated(config, page, content=text))
+    for name, page in root_pages().items():
+        text = relink((ROOT / name).read_text(), "", config.repo_url)
+        files.append(File.generated(config, page, content=text))
     return files
 
 
