@@ -383,8 +383,11 @@ def _checkpoints(run):
     env = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run(
         [sys.executable, "-c", CHECKPOINTS, str(run)],
-        capture_output=True, text=True, env=env, cwd=run.parent,
-    )  # fmt: skip
+        cwd=run.parent,
+        env=env,
+        text=True,
+        capture_output=True,
+    )
     if done.returncode:
         return {"checkpoints": _last_line(done.stderr)}
     return json.loads(done.stdout.splitlines()[-1])
