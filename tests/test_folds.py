@@ -119,7 +119,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     for fold in opened:  # what they compare with is what they were trained on
         captures = [fold.splits.sessions.index(p.capture) for p in fold.examples.places]
         assert set(fold.splits.role[captures]) == {TRAIN}
-        assert np.isfinite(fold.unknown) and len(fold.novel_gap)
+        assert np.isfinite(fold.unknown) and len(fold.novel)
 
     identify.identify_captures(tmp_path, [CAPTURE])
     assert "blocked_005" in capsys.readouterr().out

@@ -2,20 +2,23 @@
 
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from siamjax import files
 from siamjax.assessment import out_of_fold, tally
+from siamjax.config import Config
 from siamjax.data import features
+from siamjax.data.splits import Splits
 from siamjax.evaluation import baselines, one_shot, results
 from siamjax.identification import decide, enrol, examples
 from siamjax.inference import runs
+from siamjax.inference.runs import Run
 from siamjax.reports import plots, projector
 from siamjax.training import folds, step
-from siamjax.types import NORMAL, TEST, VALID, SiamjaxError
+from siamjax.types import NORMAL, TEST, VALID, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,13 +36,16 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Judges the best checkpoint of a run on captures that it was not trained on.
 
-    Writes results.json and its tables as CSV, the projector's files and embedding.png,
-    and prints the table: into workdir, with rule.json, examples.npz and examples.csv,
-    for the test captures of the run's own data set; for another one into a folder of
-    its own in workdir, where the examples and the rule are those of the run.
+    Writes results.json, its tables as CSV, the projector's files and embedding.png.
 
-    Of a run that set no capture aside for the test there are no tables. A run on all
-    captures is told of by its fold runs: what they say of captures they did not see.
+    * Without `data` the test captures of the run's own data set are judged. The files
+      are written into workdir, together with rule.json, examples.npz and examples.csv,
+      which are learnt first.
+    * With `data` all its captures are judged, by the examples and the rule of the run.
+      The files are written into a folder of their own in workdir.
+
+    A run that set no capture aside for the test has no tables. A run on all captures is
+    judged by its fold runs instead: by what they say of captures they did not see.
 
     Args:
       workdir: of siamjax-train.
@@ -54,7 +60,8 @@ def evaluate_run(
     workdir = pathlib.Path(workdir)
     run = runs.open_run(workdir)
     splits = runs.read_data(run, data)
-    judgeable, unseen = splits.inside(TEST).any(), {}
+    judgeable = splits.inside(TEST).any()
+    unseen: dict[str, Any] = {}
     if data:
         if not judgeable:
             raise SiamjaxError(
@@ -99,13 +106,13 @@ def evaluate_run(
 
 
 def learn_enrolment(
-    run, splits
+    run: Run, splits: Splits
 ) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
     """Learns and stores the examples and the rule of a run.
 
     Returns:
-      `Examples`, `Rule`, and the part `out_of_fold` of results.json: of a run on all
-      captures what its fold runs say of captures that they did not see.
+      `Examples`, `Rule`, and what results.json has besides of a run on all captures:
+      `out_of_fold`, what the fold runs say of captures that they did not see.
     """
     if not folds.trains_on_all(run.config):
         return *enrol.enrol(run, splits), {}
@@ -120,23 +127,19 @@ def learn_enrolment(
     ]
     counts = tally.count_rows(verdicts, onset_tolerance_s(run.config))
     thresholds = [fold.unknown for fold in opened]
-    return (
-        chosen,
-        rule,
-        dict(out_of_fold=dict(unknown=thresholds, identification=counts)),
-    )
+    unseen = dict(out_of_fold=dict(unknown=thresholds, identification=counts))
+    return chosen, rule, unseen
 
 
-def judge_recall(run, splits, folder) -> dict[str, Any]:
-    """The one-shot tables of a run on its test captures, and the pictures of them."""
+def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:
+    """One-shot results of a run on its test captures; writes the pictures of them."""
     windows, library = splits.judged(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
     x = np.asarray(features.to_features(counts, baseline, run.scaler))
     points = run.embed(counts, baseline)
     decided = run.config.decide_with
-    heads = {
-        f"{head} head": points[head] for head in sorted(points, key=decided.__ne__)
-    }
+    in_order = [decided] + [head for head in sorted(points) if head != decided]
+    heads = {f"{head} head": points[head] for head in in_order}
     simple = {name: point(x) for name, point in baselines.BASELINES.items()}
     simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
     write_pictures(folder, run, splits, windows, points, library)
@@ -155,18 +158,18 @@ def judge_recall(run, splits, folder) -> dict[str, Any]:
 def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
     """Where the results of a run on another data set are written.
 
-    Data sets of one name and other content have folders of their own.
+    Its name has the hash of the data: data sets of one name do not share a folder.
     """
     return workdir / EVALUATIONS / f"{pathlib.Path(data).resolve().name}-{sha256[:8]}"
 
 
-def onset_tolerance_s(config) -> float:
-    """Seconds that an onset may be from the label's: at least a bin."""
+def onset_tolerance_s(config: Config) -> float:
+    """Seconds that an onset may be away from the label's: at least a bin."""
     return max(ONSET_WITHIN_S, config.data.bin_s)
 
 
-def group_conditions(splits):
-    """`{group: names of conditions}`."""
+def group_conditions(splits: Splits) -> dict[str, Sequence[str]]:
+    """{group: names of its conditions}."""
     return dict(
         known=splits.conditions[: splits.known],
         novel_valid=splits.novel_valid,
@@ -174,30 +177,57 @@ def group_conditions(splits):
     )
 
 
-def judge_captures(run, splits, chosen, rule, role=TEST) -> list[tally.Row]:
-    """`tally.Row`s of the captures of a role that have one fault or none."""
-    rows = []
-    for i in np.flatnonzero(splits.role == role):
+def judge_captures(
+    run: Run,
+    splits: Splits,
+    library: examples.Examples,
+    rule: decide.Rule,
+    role: str = TEST,
+) -> list[tally.Row]:
+    """`tally.Row`s of the captures of a role that have one fault or none.
+
+    A capture with several faults is left out: it has no single right name.
+    """
+    rows, tolerance_s = [], onset_tolerance_s(run.config)
+    for i in np.flatnonzero(splits.role == role).tolist():
         labels = splits.labels[i]
-        if len(labels) > 1:  # which of them would be the right one?
+        if len(labels) > 1:
             continue
         label = labels[0] if labels and labels[0].condition != NORMAL else None
-        evidence = enrol.session_evidence(run, splits, i, chosen)
+        evidence = enrol.session_evidence(run, splits, i, library)
         spans = decide.find_spans(evidence, rule)
-        name, near = splits.sessions[i], onset_tolerance_s(run.config)
-        rows.append(tally.judge_capture(name, spans, label, chosen.names, near))
+        name = splits.sessions[i]
+        rows.append(tally.judge_capture(name, spans, label, library.names, tolerance_s))
     return rows
 
 
-def write_pictures(folder, run, splits, windows, points, library) -> None:
-    """Projector files of each head, and the picture of the view head."""
+def write_pictures(
+    folder: pathlib.Path,
+    run: Run,
+    splits: Splits,
+    windows: Windows,
+    points: Mapping[str, np.ndarray],
+    library: np.ndarray | None,
+) -> None:
+    """Writes projector files of each head and embedding.png.
+
+    Args:
+      folder: of the results.
+      run, splits: the run and its data.
+      windows: N of them.
+      points: {head: `[N, E]`}.
+      library: `[N]` bool, see `one_shot.recognise`.
+    """
     names = [splits.conditions[c] for c in windows.condition]
     novel = splits.novel_valid + splits.novel
     for head, x in points.items():
         judged = one_shot.recognise(
-            x, windows.condition, windows.session, draws=run.config.draws,
+            x,
+            windows.condition,
+            windows.session,
+            draws=run.config.draws,
             library=library,
-        )  # fmt: skip
+        )
         projector.write_projector(
             folder / "projector" / head,
             x,
@@ -207,20 +237,19 @@ def write_pictures(folder, run, splits, windows, points, library) -> None:
             roles=splits.role[windows.session].tolist(),
             right=one_shot.share_right(judged),
             novel=novel,
-            learnt=run.config.heads[head].dim,
+            learnt=fields.dim if (fields := run.config.heads[head]) else None,
         )
     if "view" not in points:
         return
     decided = run.config.decide_with
     cube_title = "Test windows in the view head's cube"
-    path, how = folder / "embedding.png", dict(novel=novel)
+    path, view = folder / "embedding.png", points["view"]
     try:
         if decided == "view":
-            plots.draw_cube(path, points["view"], names, title=cube_title, **how)
-            return
-        titles = (cube_title, f"in the space of the {decided} head, which decides")
-        plots.draw_heads(
-            path, points["view"], points[decided], names, titles=titles, **how
-        )
+            plots.draw_cube(path, view, names, novel=novel, title=cube_title)
+        else:
+            titles = (cube_title, f"in the space of the {decided} head, which decides")
+            other = points[decided]
+            plots.draw_heads(path, view, other, names, novel=novel, titles=titles)
     except SiamjaxError as error:
         _LOG.info("no embedding.png: %s", error)

@@ -1,9 +1,10 @@
-"""Examples and rule of a run on all captures, from what its fold runs did not see.
+"""Examples and rule of a run on all captures, learnt with its fold runs.
 
-Such a run has no capture left to learn distances from: its own lie nearer to each other
-than new ones will. Each fold run stands for it: the examples are windows that it was
-trained on, as those of the run on all captures are, and what is compared with them are
-captures that it did not see, of known faults and of those held out as new.
+Such a run has no capture left to learn distances from: captures that it was trained on
+lie nearer to each other than new ones will. So distances are measured in its fold runs.
+There the examples are windows that the fold run was trained on, as in the run on all
+captures. Compared with them are captures that the fold run did not see, of known faults
+and of faults held out as new.
 """
 
 import logging
@@ -23,25 +24,25 @@ _LOG = logging.getLogger(__name__)
 
 
 class Fold(NamedTuple):
-    """A fold run, and what it says of the captures that it did not see."""
+    """A fold run, and distances of windows that it did not see to its examples."""
 
     run: runs.Run
     splits: Splits
     examples: examples.Examples  # training windows of the conditions it knows
-    known_gap: np.ndarray  # [N] distances of unseen windows of known conditions
-    novel_gap: np.ndarray  # [M] and of faults held out, to the nearest example
+    known: np.ndarray  # [N] distances of unseen windows of known conditions
+    novel: np.ndarray  # [M] distances of windows of faults held out
 
     @property
     def unknown(self) -> float | None:
         """The threshold of distance that this fold alone would set; None: it saw every
         window of a known condition."""
-        if not len(self.known_gap):
+        if not len(self.known):
             return None
-        return unknowns.fit_threshold(self.known_gap, self.novel_gap)
+        return unknowns.fit_threshold(self.known, self.novel)
 
 
 def open_folds(run: runs.Run) -> list[Fold]:
-    """The fold runs of a run on all captures, measured.
+    """The fold runs of a run on all captures, with their distances.
 
     Raises:
       SiamjaxError: one of them is not there.
@@ -52,21 +53,21 @@ def open_folds(run: runs.Run) -> list[Fold]:
         splits = runs.read_data(fold)
         names = splits.conditions[: splits.known]
         chosen = enrol.choose_medoids(fold, splits, names, (TRAIN,))
-        opened.append(Fold(fold, splits, chosen, *_gaps(fold, splits)))
-    if not any(len(fold.known_gap) for fold in opened):
+        opened.append(Fold(fold, splits, chosen, *_distances(fold, splits)))
+    if not any(len(fold.known) for fold in opened):
         _LOG.warning(
             "no fold sets a capture of a known condition aside: distances are learnt "
-            "on training captures, which lie nearer to each other than new ones: more "
-            "will be called unknown"
+            "on training captures, which lie nearer to each other than new captures: "
+            "more windows will be called unknown"
         )
         opened = [
-            Fold(*fold[:3], *_gaps(fold.run, fold.splits, unseen=False))
+            Fold(*fold[:3], *_distances(fold.run, fold.splits, unseen=False))
             for fold in opened
         ]
     return opened
 
 
-def _gaps(run, splits, unseen=True):
+def _distances(run, splits, unseen=True):
     """Distances to training windows of windows that a fold run did not see; or, of
     known conditions, of training windows of other captures."""
     names = splits.conditions[: splits.known]
@@ -87,10 +88,10 @@ def fit_common_rule(opened: list[Fold]) -> decide.Rule:
                 fold.splits.labels[i],
             )
             for fold in opened
-            for i in np.flatnonzero(fold.splits.role == VALID)
+            for i in np.flatnonzero(fold.splits.role == VALID).tolist()
         ],
-        np.concatenate([fold.known_gap for fold in opened]),
-        np.concatenate([fold.novel_gap for fold in opened]),
+        np.concatenate([fold.known for fold in opened]),
+        np.concatenate([fold.novel for fold in opened]),
     )
 
 
@@ -99,10 +100,10 @@ def choose_examples(
 ) -> examples.Examples:
     """Of each condition the unseen window nearest to all windows of the condition.
 
-    Each fold proposes one of the windows that it did not see. Distances are those in
-    the fold's own space, divided by the threshold there, so that folds compare; each
-    capture counts alike. Where no fold sets a capture of a condition aside, a training
-    window stands for it.
+    Each fold proposes one of the windows that it did not see. Distances are measured in
+    the fold's own space and divided by its threshold, so that folds can be compared;
+    each capture counts alike. Where no fold sets a capture of a condition aside, a
+    training window is taken.
 
     Args:
       opened: of `open_folds`.
@@ -124,8 +125,10 @@ def choose_examples(
 
 
 def _nearest_to_all(fold, name, role):
-    """The best window of a role in a fold, as (role's rank, distance, capture, start);
-    None: there is none, or the fold does not know the condition."""
+    """The best window of a role in a fold: (role's rank, distance, capture, start).
+
+    None where there is no window, or the fold does not know the condition.
+    """
     splits = fold.splits
     if name not in splits.conditions[: splits.known]:
         return None
@@ -139,10 +142,9 @@ def _nearest_to_all(fold, name, role):
     )
     best = int(mean.argmin())
     row = candidates[best]
-    return (
-        (VALID, TRAIN).index(role), float(mean[best]) / (fold.unknown or 1.0),
-        splits.sessions[windows.session[row]], int(windows.start[row]),
-    )  # fmt: skip
+    rank, distance = (VALID, TRAIN).index(role), float(mean[best])
+    capture = splits.sessions[windows.session[row]]
+    return rank, distance / (fold.unknown or 1.0), capture, int(windows.start[row])
 
 
 def _row(splits, capture, start):

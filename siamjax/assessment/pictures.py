@@ -1,38 +1,47 @@
-"""Windows of traffic to look at: each condition, and the worst mistakes and why."""
+"""Windows of traffic to look at: of each condition, and the worst mistakes."""
 
 import base64
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from siamjax.data import features
+from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
 from siamjax.identification import enrol
+from siamjax.identification.decide import Rule
+from siamjax.identification.examples import Examples
 from siamjax.identification.timeline import UNKNOWN
+from siamjax.inference.runs import Run
 from siamjax.types import TEST
 
 # Mistakes shown, the worst first; and of one condition under one wrong name.
 MISTAKES, ALIKE = 12, 2
-# Columns of a picture, and what they deviate at least in the mean of a window.
+# Columns of a picture: at most so many, and from the fourth on only those whose mean
+# deviation in a window is larger than this.
 COLUMNS, LEAST = 14, 0.05
 # The deviation that has the full colour.
 FULL_COLOUR = 3.0
 
 
-def gather_pictures(run, splits, chosen, rule):
-    """Traffic of each condition, and of the worst mistakes beside their examples.
+def gather_pictures(
+    run: Run, splits: Splits, library: Examples, rule: Rule
+) -> dict[str, Any]:
+    """Traffic of each condition, and of the worst mistakes with their examples.
 
     Returns:
-      The page's `pictures`, `mistakes` and what they share: see `reports.page`.
+      The page's `pictures` and `mistakes` and what they share: see `reports.page`.
     """
     windows = splits.of(TEST)
     counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
     points = run.embed(counts, baseline)[run.config.decide_with]
     z = np.asarray(features.to_features(counts, baseline, run.scaler))
-    of_examples = run.embed(chosen.counts, chosen.baseline)[run.config.decide_with]
+    of_examples = run.embed(library.counts, library.baseline)[run.config.decide_with]
     z_examples = np.asarray(
-        features.to_features(chosen.counts, chosen.baseline, run.scaler)
+        features.to_features(library.counts, library.baseline, run.scaler)
     )
-    gap = pairwise.distances(points, of_examples)  # [N, X]
+    distances = pairwise.distances(points, of_examples)  # [N, X]
     names = [splits.conditions[c] for c in windows.condition]
 
     def window(i):
@@ -45,33 +54,34 @@ def gather_pictures(run, splits, chosen, rule):
         )
 
     examples = [
-        dict(place._asdict(), traffic=_bytes(one), rows=deviating_columns(one[None]))
-        for place, one in zip(chosen.places, z_examples)
+        dict(place._asdict(), traffic=_bytes(x), rows=deviating_columns(x[None]))
+        for place, x in zip(library.places, z_examples)
     ]
 
     def mistake(i, named, alike):
-        own = [j for j, name in enumerate(chosen.names) if name == names[i]]
-        nearest, best = int(gap[i].argmin()), min(own, key=gap[i].item, default=None)
-        beside = [nearest, nearest if best is None else best]
+        own = [j for j, name in enumerate(library.names) if name == names[i]]
+        nearest = int(distances[i].argmin())
+        best = min(own, key=distances[i].item, default=None)
+        compared = [nearest, nearest if best is None else best]
         return dict(
             window=window(i),
             named=named,
-            distance=float(gap[i, nearest]),
+            distance=float(distances[i, nearest]),
             example=examples[nearest],
-            own=None if best in (None, nearest) else examples[best],
-            own_distance=None if best is None else float(gap[i, best]),
-            rows=deviating_columns(np.stack([z[i], *z_examples[beside]])),
+            own=None if best is None or best == nearest else examples[best],
+            own_distance=None if best is None else float(distances[i, best]),
+            rows=deviating_columns(np.stack([z[i], *z_examples[compared]])),
             windows=len(alike),
             captures=len(set(windows.session[alike].tolist())),
         )
 
     shown = list(examples)
     for name in dict.fromkeys(names):
-        if name not in chosen.names:  # novel: its most typical window
+        if name not in library.names:  # novel: its most typical window
             rows = np.flatnonzero(np.array(names) == name)
-            among = pairwise.distances(points[rows], points[rows])
-            shown.append(window(rows[among.sum(1).argmin()]))
-    found = find_mistakes(gap, names, chosen.names, rule.unknown)
+            sums = pairwise.distances(points[rows], points[rows]).sum(1)
+            shown.append(window(rows[sums.argmin()]))
+    mistakes = find_mistakes(distances, names, library.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
         clip=FULL_COLOUR,
@@ -79,68 +89,76 @@ def gather_pictures(run, splits, chosen, rule):
         unknown=float(rule.unknown),
         pictures=shown,
         mistakes=[
-            mistake(*each) for each in choose_mistakes(found, names, windows.session)
+            mistake(*each) for each in choose_mistakes(mistakes, names, windows.session)
         ],
     )
 
 
-def deviating_columns(z):
-    """The columns that deviate most in any of some windows `[N, T, F]`, in order."""
+def deviating_columns(z: np.ndarray) -> list[int]:
+    """The columns that deviate most in one of the windows `[N, T, F]`, ascending."""
     score = np.abs(z).mean(1).max(0)
     most = np.argsort(-score, kind="stable")[:COLUMNS]
     kept = [f for place, f in enumerate(most) if place < 3 or score[f] > LEAST]
     return sorted(int(f) for f in kept)
 
 
-def find_mistakes(gap, names, of_examples, unknown):
+def find_mistakes(
+    distances: np.ndarray,
+    names: Sequence[str],
+    of_examples: Sequence[str],
+    unknown: float,
+) -> list[tuple[int, str]]:
     """`[(window, what it was named)]` of wrong decisions, the most confident first.
 
-    A window of a condition with an example is wrong when it is named otherwise, one of
-    another condition when it is not named unknown.
+    A window of a condition with an example is wrong where it gets another name. A
+    window of another condition is wrong where it is not named unknown.
 
     Args:
-      gap: `[N, X]` distances of windows to examples.
+      distances: `[N, X]` of windows to examples.
       names: N true conditions.
       of_examples: X conditions.
       unknown: the distance beyond which a window is named unknown.
     """
-    found = []
-    for i, row in enumerate(gap):
+    mistakes = []
+    for i, row in enumerate(distances):
         nearest = row.min()
         named = of_examples[int(row.argmin())] if nearest <= unknown else UNKNOWN
         true = names[i] if names[i] in of_examples else UNKNOWN
         if named != true:
             own = [d for d, name in zip(row, of_examples) if name == true] or [unknown]
             margin = min(*own, np.inf) - min(nearest, unknown)
-            found.append((-float(margin), i, named))
-    return [(i, named) for _, i, named in sorted(found)]
+            mistakes.append((-float(margin), i, named))
+    return [(i, named) for _, i, named in sorted(mistakes)]
 
 
-def choose_mistakes(found, names, sessions):
+def choose_mistakes(
+    mistakes: Sequence[tuple[int, str]], names: Sequence[str], sessions: np.ndarray
+) -> list[tuple[int, str, list[int]]]:
     """`[(window, what it was named, all windows of its kind)]`, the worst first.
 
-    Mistakes are of one kind that name one condition alike; of each kind the worst few
-    are given, of different sessions.
+    Mistakes are of one kind where windows of the same condition got the same name. Of
+    each kind the worst few are given, from different sessions.
 
     Args:
-      found: what `wrong` gives.
+      mistakes: what `find_mistakes` gives.
       names: N true conditions.
       sessions: `[N]` int.
     """
-    kinds, out = {}, []
-    for i, named in found:
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for i, named in mistakes:
         kinds.setdefault((names[i], named), []).append(i)
-    shown = {kind: [] for kind in kinds}
-    for i, named in found:
-        before = shown[names[i], named]
-        if len(before) < ALIKE and sessions[i] not in before:
-            before.append(sessions[i])
-            out.append((i, named, kinds[names[i], named]))
-    return out[:MISTAKES]
+    chosen = []
+    shown: dict[tuple[str, str], list[int]] = {kind: [] for kind in kinds}
+    for i, named in mistakes:
+        kind = names[i], named
+        if len(shown[kind]) < ALIKE and sessions[i] not in shown[kind]:
+            shown[kind].append(sessions[i])
+            chosen.append((i, named, kinds[kind]))
+    return chosen[:MISTAKES]
 
 
 def _bytes(z):
-    """Features `[T, F]` of at most some deviations as signed bytes, 127 the largest."""
+    """Features `[T, F]` as signed bytes, scaled so that the largest is 127."""
     largest = max(float(np.abs(z).max()), 1e-9)
     scaled = np.round(z / largest * 127).astype(np.int8)
     return dict(

@@ -1,17 +1,26 @@
 """Verdicts on captures whose truth is known: one row each, and their counts.
 
-`identification` in results.json:
-  near_s          seconds from the label within which an onset is right
-  known, unseen   of captures with a fault that has an example, and that has none: {
-    captures      how many
-    named_right   with the right name; a fault that has no example is to be `unknown`
-    right         of these, with the onset within near_s
-    wrong         {condition: {name: captures}} of the others, by what they were called;
-                  `normal` is a fault that was missed
-    onset_error_s {median, p90} of the distance between onset and label, of the
-                  captures in which a fault was seen; null: of none}
-  normal          {captures, false_alarms: how many are not all called normal}
-  captures        a list of `Row`, by the names of its fields
+The schema of `identification` in results.json. FAULTS counts captures with a fault:
+
+  {
+    "near_s": seconds from the label within which an onset is right,
+    "known": FAULTS of faults that have an example,
+    "unseen": FAULTS of faults that have none,
+    "normal": {
+      "captures": how many,
+      "false_alarms": in how many not all is called normal
+    },
+    "captures": [the fields of `Row`]
+  }
+
+  FAULTS = {
+    "captures": how many,
+    "named_right": how many have the right name; without an example that is `unknown`,
+    "right": how many of these have their onset within near_s,
+    "wrong": {CONDITION: {the name it got, `normal` where it was missed: how many}},
+    "onset_error_s": {"median", "p90"} of the distance between onset and label, of the
+                     captures in which a fault was seen; null where there is none
+  }
 """
 
 from collections import Counter
@@ -45,7 +54,7 @@ def judge_capture(
     examples: Sequence[str],
     near_s: float,
 ) -> Row:
-    """What `spans` say of a capture with one fault or none.
+    """Judges the timeline of a capture with one fault or none.
 
     Args:
       capture: its name.
@@ -63,18 +72,19 @@ def judge_capture(
     group = KNOWN if label.condition in examples else UNSEEN
     error_s = longest.start_s - label.onset_s if longest else None
     row = Row(capture, label.condition, group, named, error_s, False)
-    return row._replace(right=_named_right(row) and abs(error_s) <= near_s)
+    near = error_s is not None and abs(error_s) <= near_s
+    return row._replace(right=_named_right(row) and near)
 
 
 def count_rows(rows: Sequence[Row], near_s: float) -> dict[str, Any]:
     """The `identification` of this module's docstring."""
-    by = {group: [row for row in rows if row.group == group] for group in _GROUPS}
-    alarms = sum(not row.right for row in by[NORMAL])
+    groups = {group: [row for row in rows if row.group == group] for group in _GROUPS}
+    alarms = sum(not row.right for row in groups[NORMAL])
     return {
         "near_s": near_s,
-        KNOWN: _faults(by[KNOWN]),
-        UNSEEN: _faults(by[UNSEEN]),
-        NORMAL: {"captures": len(by[NORMAL]), "false_alarms": alarms},
+        KNOWN: _faults(groups[KNOWN]),
+        UNSEEN: _faults(groups[UNSEEN]),
+        NORMAL: {"captures": len(groups[NORMAL]), "false_alarms": alarms},
         "captures": [row._asdict() for row in rows],
     }
 
@@ -84,7 +94,7 @@ def describe_counts(
     title: str = "identification of test captures with the examples and the rule of "
     "the run:",
 ) -> Iterator[str]:
-    """What `count` gives, in words."""
+    """Lines that say what `count_rows` gives; none where no capture was judged."""
     if not counts["captures"]:
         return
     yield title

@@ -1,8 +1,11 @@
-"""Gathers what there is to see of a run, as plain data for `reports.page`."""
+"""Gathers what there is to see of a run, writes its page and draws its figures."""
 
 import logging
+import os
 import pathlib
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,11 @@ import numpy as np
 from siamjax import files, forms
 from siamjax.assessment import pictures
 from siamjax.data import prepared
+from siamjax.data.splits import Splits
 from siamjax.evaluation import results as evaluation_results
 from siamjax.evaluation import results_form
 from siamjax.identification import decide, enrol
+from siamjax.identification.examples import Examples
 from siamjax.inference import runs
 from siamjax.reports import film, page, plots, scalars, tensorboard, trace
 from siamjax.text import short
@@ -25,29 +30,31 @@ NAME = 28
 _LOG = logging.getLogger(__name__)
 
 
-def visualize_run(workdir, *, frames=300):
+def visualize_run(workdir: str | os.PathLike, *, frames: int = 300) -> None:
     """Writes report.html, figures/ (PNG and SVG) and the film of a run.
 
     Args:
-      workdir: of siamjax-train; what it has not come to yet is left out.
-      frames: of the film; 0: none.
+      workdir: of siamjax-train; parts that it does not have yet are left out.
+      frames: of the film; 0: no film.
     Raises:
       SiamjaxError: workdir holds no run; the extra viz is not installed.
-      files.Damaged: a file of it cannot be used, see `gather`; nothing is written.
+      files.Damaged: a file of it cannot be used, see `gather_data`; nothing is written.
     """
     workdir = pathlib.Path(workdir)
     data = gather_data(workdir)
     if not is_evaluated(workdir):
         _LOG.warning(
             "%s has no results of its last training: siamjax-evaluate --workdir %s "
-            "writes them", workdir, workdir,
-        )  # fmt: skip
+            "writes them",
+            workdir,
+            workdir,
+        )
     if "trace" not in data and data["config"].get("trace_frames"):
         _LOG.warning(
             "%s has no trace of its training: no film and no cube of points", workdir
         )
     page.write_page(workdir / REPORT, data)
-    print(workdir / REPORT)  # first: what follows needs the extra viz
+    print(workdir / REPORT)  # before the figures, which need the extra viz
     traced = read_trace(workdir)
     drawn = draw_figures(workdir / "figures", data, traced)
     for path in drawn:
@@ -67,28 +74,28 @@ def visualize_run(workdir, *, frames=300):
             print(path)
 
 
-def follow_run(workdir, every_s=3.0):
-    """Writes report.html anew as training goes on, until its evaluation is there.
+def follow_run(workdir: str | os.PathLike, every_s: float = 3.0) -> None:
+    """Writes report.html again as training goes on, until the run is evaluated.
 
     Raises:
-      SiamjaxError: see `gather`; the page stays as it was.
+      SiamjaxError: see `gather_data`; the page stays as it was.
     """
-    workdir, before = pathlib.Path(workdir), None
+    workdir, written = pathlib.Path(workdir), None
     while not is_evaluated(workdir):
-        now = [
+        times = [
             path.stat().st_mtime_ns
             for path in (workdir / trace.FILE, workdir / scalars.FILE)
             if path.exists()
         ]
-        if now != before:
+        if times != written:
             page.write_page(workdir / REPORT, gather_data(workdir), follow=every_s)
-            if before is None:
+            if written is None:
                 print(f"open {workdir / REPORT}: it follows the training", flush=True)
-            before = now
+            written = times
         time.sleep(every_s)
 
 
-def is_evaluated(workdir):
+def is_evaluated(workdir: pathlib.Path) -> bool:
     """Whether the results are those of the run as it is now."""
     results, traced = workdir / evaluation_results.FILE, workdir / trace.FILE
     return results.exists() and (
@@ -96,44 +103,64 @@ def is_evaluated(workdir):
     )
 
 
-def draw_figures(folder, data, traced=None):
-    """Draws what `data` has, and a trace, as PNG and SVG; returns their paths."""
-    novel, drawn = page.novel_conditions(data), {}
+def draw_figures(
+    folder: pathlib.Path, data: dict[str, Any], traced: trace.Trace | None = None
+) -> list[pathlib.Path]:
+    """Draws what there is of a run as PNG and SVG.
+
+    Args:
+      folder: of the pictures.
+      data: see `reports.page`.
+      traced: the trace of the run.
+    Returns:
+      The paths of the pictures.
+    """
+    novel = page.novel_conditions(data)
+    figures: dict[str, Callable[[pathlib.Path], None]] = {}
     if data["curves"]:
-        drawn["curves"] = lambda path: plots.draw_curves(path, data["curves"])
+        figures["curves"] = partial(plots.draw_curves, scalars=data["curves"])
     if "results" in data:
-        found = data["results"]
-        shots, part = next(iter(found["shots"].items()))
-        title = f"{found['main']}, {shots} example of each condition"
-        drawn["confusion"] = lambda path: plots.draw_confusion(
-            path, part["confusion"], list(found["conditions"]), novel=novel, title=title
+        results = data["results"]
+        shots, part = next(iter(results["shots"].items()))
+        figures["confusion"] = partial(
+            plots.draw_confusion,
+            shares=part["confusion"],
+            conditions=list(results["conditions"]),
+            novel=novel,
+            title=f"{results['main']}, {shots} example of each condition",
         )
-        drawn["recall"] = lambda path: plots.draw_recall(path, found)
+        figures["recall"] = partial(plots.draw_recall, results=results)
     if "pictures" in data:
-        how = dict(clip=data["clip"], bin_s=data["bin_s"])
-        panels = [(_origin(shown), shown, shown["rows"]) for shown in data["pictures"]]
-        beside = [_beside(mistake) for mistake in data["mistakes"]]
-        drawn["traffic"] = lambda path: plots.draw_traffic(
-            path, panels, data["columns"], **how
+        draw_traffic = partial(
+            plots.draw_traffic,
+            columns=data["columns"],
+            clip=data["clip"],
+            bin_s=data["bin_s"],
         )
-        if beside:
-            across = 3 if any(three[2] for three in beside) else 2
-            wrong = [panel for three in beside for panel in three[:across]]
-            drawn["mistakes"] = lambda path: plots.draw_traffic(
-                path, wrong, data["columns"], **how, across=across
-            )
+        panels = [(_origin(shown), shown, shown["rows"]) for shown in data["pictures"]]
+        figures["traffic"] = partial(draw_traffic, panels=panels)
+        mistakes = [_compared(mistake) for mistake in data["mistakes"]]
+        if mistakes:
+            across = 3 if any(three[2] for three in mistakes) else 2
+            panels = [panel for three in mistakes for panel in three[:across]]
+            figures["mistakes"] = partial(draw_traffic, panels=panels, across=across)
     if "timelines" in data:
-        drawn["timelines"] = lambda path: plots.draw_timelines(
-            path, data["timelines"], novel
+        figures["timelines"] = partial(
+            plots.draw_timelines, rows=data["timelines"], novel=novel
         )
     if traced is not None:
-        drawn["embedding"] = lambda path: plots.draw_cube(
-            path, traced.points[-1], traced.about["conditions"], novel=novel,
+        figures["embedding"] = partial(
+            plots.draw_cube,
+            points=traced.points[-1],
+            conditions=traced.about["conditions"],
+            novel=novel,
             title=f"Windows of traffic at step {traced.steps[-1]}",
-        )  # fmt: skip
-    paths = [folder / f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-    for path in paths:
-        drawn[path.stem](path)
+        )
+    paths = []
+    for name, draw in figures.items():
+        for kind in ("png", "svg"):
+            paths.append(folder / f"{name}.{kind}")
+            draw(paths[-1])
     return paths
 
 
@@ -142,8 +169,9 @@ def _origin(window):
     return f"{': '.join(names)} at {window['start_s']:g} s"
 
 
-def _beside(mistake):
-    """Panels: the window, the example it was compared with, and its own if another."""
+def _compared(mistake):
+    """Three panels: the window, the nearest example, and the nearest of its own
+    condition, or None where that is the same or there is none."""
     window, example, own = (mistake[part] for part in ("window", "example", "own"))
     titles = (
         f"named {short(mistake['named'], NAME)}\n{_origin(window)}",
@@ -156,16 +184,16 @@ def _beside(mistake):
     ]
 
 
-def gather_data(workdir):
-    """Page data of a run, as far as it has come: see `reports.page`.
+def gather_data(workdir: str | os.PathLike) -> dict[str, Any]:
+    """What the page of a run shows, as far as it is there: see `reports.page`.
 
     Raises:
       SiamjaxError: workdir holds no run.
-      files.Damaged: a file of it cannot be used, the trace and the scalars as well: a
-        page without them would not say that they are lost.
+      files.Damaged: a file of it cannot be used. Also where it is the trace or the
+        scalars: a page without them would hide that they are lost.
     """
     workdir = pathlib.Path(workdir)
-    data = dict(
+    data: dict[str, Any] = dict(
         config=run_config.read_config(workdir),
         curves=scalars.read_scalars(workdir),
     )
@@ -185,7 +213,7 @@ def gather_data(workdir):
 
 
 def read_trace(workdir: pathlib.Path) -> trace.Trace | None:
-    """The trace of a run as far as its points are finite; None: there is none.
+    """The steps of a run's trace whose points are finite; None: there is no such step.
 
     Raises:
       files.Damaged: see `trace.read_trace`.
@@ -198,7 +226,7 @@ def read_trace(workdir: pathlib.Path) -> trace.Trace | None:
     return kept if finite.any() else None
 
 
-def read_results(workdir):
+def read_results(workdir: pathlib.Path) -> dict[str, Any]:
     """results.json of a run.
 
     Raises:
@@ -207,12 +235,12 @@ def read_results(workdir):
     path = workdir / evaluation_results.FILE
     remedy = f"run siamjax-evaluate --workdir {workdir} again"
     with files.parsing(path, remedy):
-        found = files.read_json(path, remedy)
-        forms.check_form(found, {"schema": int})
-        if found["schema"] != evaluation_results.SCHEMA:
+        results = files.read_json(path, remedy)
+        forms.check_form(results, {"schema": int})
+        if results["schema"] != evaluation_results.SCHEMA:
             raise SiamjaxError(f"{path} is of another version of siamjax: {remedy}")
-        results_form.check_results(found)
-        return found
+        results_form.check_results(results)
+        return results
 
 
 def make_title(name: str, config: dict[str, Any]) -> str:
@@ -232,74 +260,77 @@ def make_title(name: str, config: dict[str, Any]) -> str:
     return f"{name}: {shown} on {pathlib.PurePath(config['data']['dir']).name}"
 
 
-def make_subtitle(data):
+def make_subtitle(data: dict[str, Any]) -> str:
     """How far the run is, or which step its results are of, and its main result."""
     steps = data["config"]["steps"]
     if "results" not in data:
-        done = max((at[-1] for at, _ in data["curves"].values()), default=0)
+        done = max((curve[0][-1] for curve in data["curves"].values()), default=0)
         return f"step {done} of {steps}"
-    found = data["results"]
-    shots, part = next(iter(found["shots"].items()))
+    results = data["results"]
+    shots, part = next(iter(results["shots"].items()))
     groups = [
         "{} conditions {value:.2f} [{low:.2f}, {high:.2f}]".format(
             group, **units["window"]
         )
-        for group, units in part["recall"][found["main"]].items()
+        for group, units in part["recall"][results["main"]].items()
         if units["window"]["value"] is not None
     ]
     return (
-        f"results of step {found['step']} of {steps}: recall per window from {shots} "
-        f"example of each condition: "
-        f"{', '.join(groups)}; chance {part['chance']:.2f}"
+        f"results of step {results['step']} of {steps}: recall per window from {shots} "
+        f"example of each condition: {', '.join(groups)}; chance {part['chance']:.2f}"
     )
 
 
-def list_facts(data):
-    """What a reader asks first: version, step, data, losses."""
-    config, found = data["config"], data.get("results", {})
-    out = {"version": found.get("version", "")}
-    if found:
-        out["best checkpoint"] = f"step {found['step']}"
-        out["test"] = f"{found['windows']} windows of {found['captures']} captures"
-    out["data"] = config["data"]["dir"]
-    if made := prepared.read_meta(config["data"]["dir"]):
-        out["data prepared by"] = f"siamjax {made.get('version', '?')}"
-        out["SHA-256 of its labels"] = made.get("labels_sha256", "")
-    out["seed"] = config["seed"]
+def list_facts(data: dict[str, Any]) -> dict[str, Any]:
+    """What a reader asks first, by name: version, step, data, losses."""
+    config, results = data["config"], data.get("results", {})
+    facts: dict[str, Any] = {"version": results.get("version", "")}
+    if results:
+        facts["best checkpoint"] = f"step {results['step']}"
+        facts["test"] = (
+            f"{results['windows']} windows of {results['captures']} captures"
+        )
+    facts["data"] = config["data"]["dir"]
+    if meta := prepared.read_meta(config["data"]["dir"]):
+        facts["data prepared by"] = f"siamjax {meta.get('version', '?')}"
+        facts["SHA-256 of its labels"] = meta.get("labels_sha256", "")
+    facts["seed"] = config["seed"]
     for name, head in config["heads"].items():
         if head:
             beside = head["statistics_weight"] and " learnt, statistics beside them"
             size = f"{head['dim']} dimensions{beside or ''}"
             decides = ", decides" if name == config["decide_with"] else ""
-            out[f"head {name}"] = f"{size}, {head['loss']}{decides}"
-    return {name: value for name, value in out.items() if value != ""}
+            facts[f"head {name}"] = f"{size}, {head['loss']}{decides}"
+    return {name: value for name, value in facts.items() if value != ""}
 
 
-def gather_looks(workdir, found):
+def gather_looks(workdir: pathlib.Path, results: dict[str, Any]) -> dict[str, Any]:
     """Timelines of the test captures and pictures of their traffic."""
     run = runs.open_run(workdir, checkpoints.BEST)
     splits = runs.read_data(run)
-    chosen, rule = enrol.read_enrolment(run)
-    verdicts = found["identification"]["captures"]
+    library, rule = enrol.read_enrolment(run)
+    verdicts = results["identification"]["captures"]
     right = {row["capture"]: row["right"] for row in verdicts}
     return dict(
-        timelines=gather_timelines(run, splits, chosen, rule, right),
-        **pictures.gather_pictures(run, splits, chosen, rule),
+        timelines=gather_timelines(run, splits, library, rule, right),
+        **pictures.gather_pictures(run, splits, library, rule),
     )
 
 
-def gather_timelines(run, splits, chosen, rule, right):
-    """For each test capture what was, and what `identify` says by default."""
-    origins = [f"{place.capture}@{place.start_s:g}" for place in chosen.places]
-    out = []
-    for i in np.flatnonzero(splits.role == TEST):
-        evidence = enrol.session_evidence(run, splits, i, chosen)
+def gather_timelines(
+    run: runs.Run,
+    splits: Splits,
+    library: Examples,
+    rule: decide.Rule,
+    right: Mapping[str, bool],
+) -> list[dict[str, Any]]:
+    """`page.timeline`s of the test captures, by the examples and rule of the run."""
+    origins = [f"{place.capture}@{place.start_s:g}" for place in library.places]
+    timelines = []
+    for i in np.flatnonzero(splits.role == TEST).tolist():
+        evidence = enrol.session_evidence(run, splits, i, library)
         spans = decide.find_spans(evidence, rule, origins)
-        name = splits.sessions[i]
-        out.append(
-            page.timeline(
-                name, spans, splits.labels[i], end_s=float(evidence.end_s),
-                right=right.get(name),
-            )
-        )  # fmt: skip
-    return out
+        name, labels = splits.sessions[i], splits.labels[i]
+        verdict, end_s = right.get(name), float(evidence.end_s)
+        timelines.append(page.timeline(name, spans, labels, end_s=end_s, right=verdict))
+    return timelines

@@ -47,7 +47,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
     rule = decide.fit_rule(
         [
             (session_evidence(run, splits, i, library), splits.labels[i])
-            for i in np.flatnonzero(splits.role == role)
+            for i in np.flatnonzero(splits.role == role).tolist()
         ],
         *nearest_distances(run, splits, windows, is_library),
     )
@@ -188,10 +188,11 @@ def nearest_distances(
             alone = shows & ~library & ~is_example
             parts.append(nearest[judged if judged.any() else alone])
     joined = {name: np.concatenate(parts) for name, parts in by_name.items()}
-    levels = np.linspace(0, 1, QUANTILES)
+    levels, nothing = np.linspace(0, 1, QUANTILES), np.zeros(0)
     alike = [np.quantile(joined[name], levels) for name in known if len(joined[name])]
-    return np.concatenate(alike or [[]]), np.concatenate(
-        [joined[name] for name in novel] or [[]]
+    return (
+        np.concatenate(alike or [nothing]),
+        np.concatenate([joined[name] for name in novel] or [nothing]),
     )
 
 

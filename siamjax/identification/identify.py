@@ -63,10 +63,11 @@ def open_reference(
       UsageError: there is nothing at a place.
     """
     stored, rule = enrol.read_enrolment(run)
-    if examples is None:
-        examples = stored
-    elif not isinstance(examples, Examples):
-        examples, places = None, (*examples, *places)
+    base: Examples | None = stored
+    if isinstance(examples, Examples):
+        base = examples
+    elif examples is not None:
+        base, places = None, (*examples, *places)
     known: dict[str, sessions.Traffic] = {}
     added = [_example(Place(*place), run, known) for place in places]
     baseline = None
@@ -75,7 +76,7 @@ def open_reference(
         what = f"--baseline_capture {baseline_capture}"
         _warn(what, readings.list_warnings(reading))
         baseline = sessions.measure_baseline(reading.counts, run)
-    parts = added if examples is None else [examples, *added]
+    parts = added if base is None else [base, *added]
     return Reference(join_examples(*parts), rule, baseline)
 
 

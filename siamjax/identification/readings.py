@@ -58,7 +58,7 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
             raise NoEvidence(path, "no message read", report)
         is_message = np.array([kind not in _NO_MESSAGE for kind in kinds], bool)
         events = session.events
-        read_ns, missing = events.time_ns[is_message[events.kind]], ()
+        read_ns, missing = events.time_ns[is_message[events.kind]], []
     else:
         session, report = prepared.session_from_table(path, run.columns)
         finite = np.isfinite(session.series.values)  # [N, F]
@@ -92,7 +92,7 @@ def list_warnings(reading: Reading) -> list[str]:
             f"its server is {report.server}: the direction of its messages is not known"
         )
     silent = _without_message(reading)
-    quiet = [stretch for stretch in silent if _is_quiet(*stretch, report.gaps)]
+    quiet = [(s, length) for s, length in silent if _is_quiet(s, length, report.gaps)]
     others = [stretch for stretch in silent if stretch not in quiet]
     said += _say_when("there was no packet", quiet)
     said += _say_when("no message was read, but there were packets,", others)

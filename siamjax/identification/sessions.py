@@ -46,9 +46,7 @@ def read_traffic(
       SiamjaxError: the capture is too short, or the table has another step.
       UsageError: `baseline_s` is less than a bin, or not finite.
     """
-    config = run.config.data
-    reading, first = readings.read_file(path, run), 0
-    warnings = readings.list_warnings(reading)
+    config, first = run.config.data, 0
     shared = baseline is None and baseline_s is None and not config.baseline_s
     if shared:
         baseline = Baseline(*(x[0] for x in run.normal))
@@ -60,13 +58,15 @@ def read_traffic(
                 f"{config.bin_s:g} s"
             )
         first = round(seconds / config.bin_s)
+    reading = readings.read_file(path, run)
+    warnings = readings.list_warnings(reading)
     if len(reading.counts) < first + config.bins:
         raise SiamjaxError(
             f"{path}: {len(reading.counts) * config.bin_s:g} s are too short for a "
             f"baseline of {first * config.bin_s:g} s and one window of "
             f"{config.bins * config.bin_s:g} s"
         )
-    if first:
+    if baseline is None:
         if not (reading.read_s < first * config.bin_s).any():
             raise readings.NoEvidence(
                 path,
