@@ -131,12 +131,12 @@ def test_a_setting_as_data_is_the_setting_as_text(spec):
 
     def run(loss):
         state = loss.init(jax.random.key(1), 4, 4)
-        where = np.ones(8, bool)
-        return jax.value_and_grad(
-            lambda x: loss.apply(state, x, labels, where=where, key=jax.random.key(2))[
-                0
-            ]
-        )(x)
+        where, key = np.ones(8, bool), jax.random.key(2)
+
+        def value(x):
+            return loss.apply(state, x, labels, where=where, key=key)[0]
+
+        return jax.jit(jax.value_and_grad(value))(x)
 
     for got, want in zip(run(data), run(text)):
         np.testing.assert_allclose(got, want, rtol=2e-4, atol=1e-6)
@@ -150,7 +150,7 @@ def test_settings_that_differ_in_numbers_share_a_program():
 
 
 def store(tmp_path, name="studies.db"):
-    return studies.storage(f"sqlite:///{tmp_path / name}", 1)
+    return studies.storage(f"sqlite:///{tmp_path / name}")
 
 
 def test_every_slot_is_done_once_though_a_queue_holds_it_twice(tmp_path):
@@ -290,9 +290,9 @@ def test_settings_go_through_one_program_together_as_each_alone(config, monkeypa
         member(5, margin=0.3, mining="hard"),
         member(5, margin=0.9, mining="all"),
     ]
-    sizes, honest = [], trainer._together
+    sizes, honest = [], trainer._train_group
     monkeypatch.setattr(
-        trainer, "_together", lambda r, *a: sizes.append(len(r)) or honest(r, *a)
+        trainer, "_train_group", lambda r, *a: sizes.append(len(r)) or honest(r, *a)
     )
     together = trainer.train(config, "small", some, vmapped=True)
     assert sizes == [2, 1]
@@ -330,13 +330,14 @@ def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch)
 def test_the_best_setting_is_each_heads_own(config):
     def trial(slot, match, view):
         best = {"match": {"score": match}, "view": {"score": view}}
-        space = studies.optuna.distributions.FloatDistribution(0, 9)
-        attrs = {studies.SLOT: slot, studies.CELLS: [{"best": best}]}
-        made = studies.optuna.trial.create_trial(
-            value=match, user_attrs=attrs, params={"temperature": 0.1 + slot},
-            distributions={"temperature": space},
-        )  # fmt: skip
-        return slot, made
+        attributes = {
+            studies.SLOT: slot,
+            studies.CELLS: [{"best": best}],
+            studies.VALUES: {"temperature": 0.1 + slot},
+        }
+        return slot, studies.optuna.trial.create_trial(
+            value=match, user_attrs=attributes
+        )
 
     study = protocol.Study("small", "tune", "supcon")
     got = workers.best_setting(

@@ -46,21 +46,27 @@ def read_mark(config, folder):
     test_readout.read(config, workers.Place(folder, None), [])
 
 
+def read_rows(config, folder):
+    config.folds, config.baselines = 1, ("whole windows",)
+    cell = test_readout.Cell("small", "whole windows", 0, 0, {}, None)
+    test_readout.read(config, workers.Place(folder, None), [cell])
+
+
 @pytest.mark.parametrize(
     "name, read, remedy",
     [
         ("config.json", lambda c, f: protocol.same(f, c), "another --workdir"),
         ("data.json", lambda c, f: protocol.same(f, c), "another --workdir"),
         ("test_was_read.json", read_mark, "put it back"),
-        ("cell.npz", lambda c, f: test_readout._load(f / "cell.npz"), "delete it"),
+        ("readouts.jsonl", read_rows, "delete the damaged line"),
         ("w.msgpack", lambda c, f: workers.load(f / "w.msgpack", {}), "from a copy"),
         ("rows.csv", lambda c, f: tables.read_csv(f / "rows.csv"), "writes it anew"),
-        ("s.db", lambda c, f: studies.storage(f"sqlite:///{f / 's.db'}", 1), "a copy"),
+        ("s.db", lambda c, f: studies.storage(f"sqlite:///{f / 's.db'}"), "a copy"),
     ],
 )
 def test_a_damaged_file_is_one_line_with_a_remedy(config, tmp_path, name, read, remedy):
-    other = b"a,b\n1\n" if name == "rows.csv" else b"[1]"
-    for content in (GARBAGE * 100, other):
+    other = b"a,b\n1\n" if name == "rows.csv" else b"[1]\n"
+    for content in (GARBAGE * 100 + b"\n", other):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SiamjaxError, match=remedy) as raised:
             read(config, tmp_path)
@@ -75,13 +81,13 @@ def test_weights_that_are_gone_are_one_line(tmp_path):
 
 def test_a_password_is_not_shown():
     with pytest.raises(UsageError, match=r"postgresql\+x://me:\*\*\*@host") as raised:
-        studies.storage("postgresql+x://me:secret@host/name", 1)
+        studies.storage("postgresql+x://me:secret@host/name")
     assert "secret" not in str(raised.value)
 
 
 def test_a_database_that_fails_later_is_one_line(tmp_path):
     path = tmp_path / "s.db"
-    store = studies.storage(f"sqlite:///{path}", 1)
+    store = studies.storage(f"sqlite:///{path}")
     store.engine.dispose()
     path.write_bytes(GARBAGE * 1000)
     with (

@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import textwrap
 import time
 
 import numpy as np
@@ -27,7 +26,7 @@ from siamjax.comparison import (
 )
 from siamjax.comparison.readouts import Units, collapsed, readouts, value
 from siamjax.evaluation.statistics import Clustered
-from siamjax.types import UsageError
+from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -66,13 +65,38 @@ def config(tmp_path_factory):
         yield config
 
 
+MACHINE = """
+import json, sys
+from ml_collections import ConfigDict
+from siamjax.comparison import run
+config = ConfigDict(json.loads(open(sys.argv[1]).read()))
+print(run.compare(config, sys.argv[2], storage=sys.argv[3])["times"])
+"""
+
+
+def machine(config, file, folder, url):
+    """A process that compares as another machine does, whose output is `times`."""
+    file.write_text(config.to_json_best_effort())
+    own = pathlib.Path(config.train.data.dir).parent
+    return subprocess.Popen(
+        [sys.executable, "-c", MACHINE, file, folder, url],
+        cwd=ROOT,
+        env=os.environ | dict(PYTHONPATH=f"{ROOT}:{own}"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(config, tmp_path_factory):
-    """Made by two workers that begin together."""
-    folder = tmp_path_factory.mktemp("workdir") / "compared"
-    two = ConfigDict(config.to_dict())
-    two.workers = 2
-    run.compare(two, folder)
+    """Made by two machines that begin together; the test is read once."""
+    place = tmp_path_factory.mktemp("workdir")
+    folder, url = place / "compared", f"sqlite:///{place}/shared.db"
+    with machine(config, place / "config.json", folder, url) as other:
+        report = run.compare(config, folder, storage=url)
+        assert other.communicate(timeout=120)[0].strip() == "1"
+    assert report["times"] == 1
+    (folder / "studies.db").symlink_to(place / "shared.db")
     return folder
 
 
@@ -103,7 +127,7 @@ def test_what_waits_twice_in_a_study_that_is_done_keeps_nobody(
     config, folder, monkeypatch
 ):
     """Two workers that open a study together may queue a slot twice."""
-    store = studies.storage(f"sqlite:///{folder / 'studies.db'}", run.HEARTBEAT_S)
+    store = studies.storage(f"sqlite:///{folder / 'studies.db'}")
     (study,) = (
         s for s in protocol.studies(config, protocol.REPEAT) if "mine" in s.name
     )
@@ -124,11 +148,11 @@ def test_what_waits_twice_in_a_study_that_is_done_keeps_nobody(
 
 SUM = """
 import os, sys
-from siamjax.comparison import cell
+from siamjax.experiments import runner
 if "pinned" in sys.argv:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 else:
-    cell.one_thread()
+    runner.one_thread()
 import jax
 x = jax.random.normal(jax.random.key(0), (2048, 2048))
 print(float(jax.jit(lambda x: x.sum())(x)).hex())
@@ -148,30 +172,18 @@ def test_one_thread_gives_the_bits_of_one_core():
     assert bits("one") == bits("pinned")
 
 
-TWO = """
-import json, sys
-from ml_collections import ConfigDict
-from siamjax.comparison import run
-config = ConfigDict(json.loads(open(sys.argv[1] + "/config.json").read()))
-print(run.compare(config, sys.argv[1], storage=sys.argv[2])["times"])
-"""
+def test_worker_processes_find_the_work_done(config, folder, caplog):
+    two = ConfigDict(config.to_dict())
+    two.workers = 2
+    run.work(two, folder, f"sqlite:///{folder / 'studies.db'}")
 
 
-def test_machines_that_share_a_folder_read_the_test_once(config, folder, tmp_path):
-    for name in ("config.json", "weights", "films"):
-        (tmp_path / name).symlink_to(folder / name)
-    own = pathlib.Path(config.train.data.dir).parent
-    crew = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO, tmp_path, f"sqlite:///{folder}/studies.db"],
-            cwd=ROOT, env=os.environ | dict(PYTHONPATH=f"{ROOT}:{own}"),
-            stdout=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    assert [process.communicate()[0].strip() for process in crew] == ["1", "1"]
-    for name in ("results.csv", "pairs.csv"):
-        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+def test_a_worker_that_dies_is_told(config, folder, monkeypatch):
+    two = ConfigDict(config.to_dict())
+    two.workers = 2
+    monkeypatch.setattr(run, "_work", os._exit)
+    with pytest.raises(SiamjaxError, match=r"2 of 2 workers ended early.*same command"):
+        run.work(two, folder, f"sqlite:///{folder / 'studies.db'}")
 
 
 def test_a_row_is_trained_again_to_the_bit(config, folder):
@@ -183,47 +195,67 @@ def test_a_row_is_trained_again_to_the_bit(config, folder):
 
 
 def test_the_test_is_not_read_twice_in_silence(config, folder):
-    place = workers.Place(folder, studies.storage(f"sqlite:///{folder}/studies.db", 9))
+    place = workers.Place(folder, studies.storage(f"sqlite:///{folder}/studies.db"))
     found = test_readout.cells(config, place)
     new = found[0]._replace(method="a later loss")
     with pytest.raises(UsageError, match="--read_test_again"):
         test_readout.read(config, place, [*found, new])
 
 
-@pytest.mark.parametrize(
-    "flag, code", [("--losses=tripet", 2), ("--reproduce=nothing", 2)]
-)
-def test_a_mistake_is_one_line(tmp_path, flag, code):
+def test_a_mistake_is_one_line():
     out = subprocess.run(
-        [sys.executable, "-m", "siamjax.compare", "--config=configs/compare.py",
-         f"--workdir={tmp_path}", flag],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert out.returncode == code and out.stderr.count("\n") == 1, out.stderr
+        [
+            sys.executable,
+            "-m",
+            "siamjax.compare",
+            "--workdir=runs/none",
+            "--losses=tripet",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.returncode == 2 and out.stderr.count("\n") == 1, out.stderr
+    assert "did you mean triplet" in out.stderr
+
+
+def test_a_row_that_is_none_is_told(config, tmp_path):
+    with pytest.raises(UsageError, match="--reproduce=nothing is not FILE:ROW"):
+        list(reproduce.reproduce(config, tmp_path, "nothing"))
 
 
 WORKER = """
 import json, sys, time
 from siamjax.comparison import protocol, studies
-store = studies.storage(sys.argv[1], 5)
+store = studies.storage(sys.argv[1])
 study = protocol.Study("small", "tune", "supcon")
-found = studies.open_study(store, study, [None] * 12).study
-mine = []
+opened = studies.open_study(store, study, [None] * 12).study
+slots = []
 def work(taken):
     for slot, trial in taken:
         studies.suggest(trial, "supcon", seed=0, in_round=2)
-        mine.append(slot)
-    time.sleep(0.05)
+        slots.append(slot)
+    time.sleep(float(sys.argv[2]))
     return [(0.5, []) for _ in taken]
-while studies.waiting(studies.read(found)) is not None:
-    studies.take(found, work, int(sys.argv[2]))
-print(json.dumps(mine))
+while studies.waiting(studies.read(opened)) is not None:
+    studies.take(opened, work, 3)
+print(json.dumps(slots))
 """
 
-
+STUDY = protocol.Study("small", "tune", "supcon")
 # A server's database, which the test fills: postgresql+psycopg://user@host/name.
 DATABASE = os.environ.get("SIAMJAX_TEST_DATABASE", "")
 needs_database = pytest.mark.skipif(not DATABASE, reason="SIAMJAX_TEST_DATABASE")
+
+
+def worker(url, seconds):
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, url, str(seconds)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,57 +263,89 @@ needs_database = pytest.mark.skipif(not DATABASE, reason="SIAMJAX_TEST_DATABASE"
 )
 def test_two_workers_share_a_study_and_do_nothing_twice(tmp_path, url):
     url = f"sqlite:///{tmp_path / 'shared.db'}" if url == "sqlite" else url
-    studies.storage(url, 5)
-    crew = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, url, many], cwd=ROOT,
-            stdout=subprocess.PIPE, text=True,
-        )
-        for many in "13"
-    ]  # fmt: skip
-    done = [json.loads(process.communicate()[0]) for process in crew]
-    assert sorted(done[0] + done[1]) == list(range(12))
+    study = studies.open_study(studies.storage(url), STUDY, [None] * 12).study
+    slots = []
+
+    def work(taken):
+        ((slot, trial),) = taken
+        studies.suggest(trial, "supcon", seed=0, in_round=2)
+        slots.append(slot)
+        time.sleep(0.05)
+        return [(0.5, [])]
+
+    with worker(url, 0.05) as other:
+        until(lambda: other.poll() is not None or any(running(study)))
+        while studies.waiting(studies.read(study)) is not None:
+            studies.take(study, work)
+        theirs = json.loads(other.communicate(timeout=60)[0])
+    assert theirs and slots and sorted(slots + theirs) == list(range(12))
+
+
+def running(study):
+    trials = studies.read(study).trials
+    return [t for t in trials if t.state == studies.TrialState.RUNNING]
+
+
+def until(condition):
+    """Waits for it, and not for ever."""
+    last = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < last, "it has not come about"
+        time.sleep(0.05)
 
 
 def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    studies.storage(url, 1)
-    killed = textwrap.dedent(WORKER).replace("time.sleep(0.05)", "time.sleep(600)")
-    killed = killed.replace("argv[1], 5", "argv[1], 1")
-    process = subprocess.Popen([sys.executable, "-c", killed, url, "1"], cwd=ROOT)
-    store = studies.storage(url, 1)
-    study = protocol.Study("small", "tune", "supcon")
-    while True:
-        assert process.poll() is None, "the worker died at its start"
-        found = studies.open_study(store, study, [])
-        running = [t for t in found.trials if t.state == studies.TrialState.RUNNING]
-        if running and running[0].params:
-            break
-    process.kill()
-    process.wait()
-    found, given = found.study, []
+    study = studies.open_study(studies.storage(url), STUDY, [None] * 12).study
+    with worker(url, 600) as other:
+        chosen = studies.VALUES
+        until(lambda: sum(chosen in t.user_attrs for t in running(study)) == 3)
+        other.kill()
+    lost, given = running(study), {}
 
     def work(taken):
         ((slot, trial),) = taken
-        values = studies.suggest(trial, "supcon", seed=0, in_round=2)
-        given.append((slot, values))
+        given[slot] = studies.suggest(trial, "supcon", seed=0, in_round=2)
         return [(0.5, [])]
 
-    while len(studies.done(studies.read(found))) < 12:
-        if studies.waiting(studies.read(found)) is None:
-            studies.fail_stale(found)
-        else:
-            studies.take(found, work)
-    assert (0, running[0].params) in given and len(given) == 12
+    studies.take(study, work)
+    assert list(given) == [3]  # the others may be at work
+    studies.queue_stale(studies.read(study), silent_s=60.0)
+    assert studies.waiting(studies.read(study)) == 4
+    studies.queue_stale(studies.read(study), silent_s=0.0)
+    while studies.take(study, work):
+        pass
+    assert sorted(studies.done(studies.read(study))) == sorted(given) == [*range(12)]
+    for trial in lost:
+        slot = trial.user_attrs[studies.SLOT]
+        assert given[slot] == trial.user_attrs[studies.VALUES]
+
+
+def test_a_worker_is_alive_while_it_works_and_may_be_late(tmp_path):
+    study = studies.open_study(
+        studies.storage(f"sqlite:///{tmp_path}/s.db"), STUDY, [None]
+    ).study
+
+    def slow(taken):
+        until(lambda: running(study)[0].user_attrs[studies.BEAT] > time.time() - 0.05)
+        time.sleep(0.3)
+        studies.queue_stale(studies.read(study), silent_s=0.2)  # it is alive
+        assert studies.waiting(studies.read(study)) is None
+        studies.queue_stale(studies.read(study), silent_s=0.0)  # taken for dead
+        return [(0.1, [])]
+
+    assert studies.take(study, slow, heartbeat_s=0.02) == 1
+    assert not studies.done(studies.read(study))
+    studies.take(study, lambda taken: [(0.7, [])])
+    assert studies.done(studies.read(study))[0].value == 0.7
 
 
 @pytest.mark.slow
 def test_a_killed_comparison_leaves_no_worker_and_goes_on(config, tmp_path):
     two = ConfigDict(config.to_dict())
     two.workers, two.losses, two.train.steps = 2, ("triplet",), 100
-    (tmp_path / "config.json").write_text(two.to_json_best_effort())
     url = f"sqlite:///{tmp_path}/studies.db"
-    parent = subprocess.Popen([sys.executable, "-c", TWO, tmp_path, url], cwd=ROOT)
+    parent = machine(two, tmp_path / "machine.json", tmp_path, url)
     children = pathlib.Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
 
     def weights():
@@ -293,13 +357,11 @@ def test_a_killed_comparison_leaves_no_worker_and_goes_on(config, tmp_path):
         time.sleep(0.05)
     parent.kill()
     parent.wait()
-    until = time.monotonic() + 30
-    while any(pathlib.Path(f"/proc/{number}").exists() for number in processes):
-        assert time.monotonic() < until, "a worker computes for nobody"
-        time.sleep(0.05)
+    until(lambda: not any(pathlib.Path(f"/proc/{n}").exists() for n in processes))
     before = weights()
-    made = run.compare(two, tmp_path)
-    assert not made["missing"] and made["data_sets"]["small"]["match"]["repeats"] == 2
+    report = run.compare(two, tmp_path)
+    assert not report["missing"]
+    assert report["data_sets"]["small"]["match"]["repeats"] == 2
     assert before.items() <= weights().items()
 
 

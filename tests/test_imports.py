@@ -26,6 +26,7 @@ ORDER = [
     "reports",
     "training",
     "inference",
+    "experiments",
     "auditing",
     "identification",
     "assessment",

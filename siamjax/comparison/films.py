@@ -1,6 +1,7 @@
 """How each loss moves the same windows: the film of its first training, made anew."""
 
-from siamjax.comparison import protocol, trainer, workers
+from siamjax.comparison import protocol, trainer
+from siamjax.experiments import runner
 from siamjax.reports import trace
 from siamjax.training import tracer
 
@@ -19,7 +20,7 @@ def make(config, workdir, some):
 
 
 def _film(config, workdir, one):
-    folder = workdir / "films" / workers.digest(one.name)
+    folder = workdir / "films" / runner.digest(one.name)
     train = protocol.training(config, one.data_set, one.fold)
     stops = trace.choose_steps(train.steps, train.trace_frames)
     found = trace.read_trace(folder)

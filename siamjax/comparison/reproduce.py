@@ -14,6 +14,7 @@ import numpy as np
 
 from siamjax.checks import require
 from siamjax.comparison import protocol, tables, trainer, workers
+from siamjax.experiments import runner
 from siamjax.losses import registry, search
 from siamjax.types import SiamjaxError, UsageError
 
@@ -33,7 +34,7 @@ def reproduce(config, workdir, which):
       UsageError: there is no such row of a loss.
       SiamjaxError: the cell came out differently.
     """
-    trainer.one_thread()
+    runner.one_thread()
     row, group = _rows(config, which)
     members = [_member(config, r) for r in group]
     at = group.index(row)

@@ -1,15 +1,15 @@
 """One comparison from its config to its page."""
 
+import functools
 import importlib.metadata
 import logging
-import os
 import pathlib
 import platform
-import sys
+
+from ml_collections import ConfigDict
 
 from siamjax import files
 from siamjax.comparison import (
-    crew,
     figures,
     films,
     page,
@@ -22,13 +22,12 @@ from siamjax.comparison import (
     trainer,
     workers,
 )
-from siamjax.types import Interrupted, SiamjaxError
+from siamjax.experiments import runner
+from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
 DATABASE = "studies.db"
-HEARTBEAT_S = 20
-STOPPED = "stopped, what is done is kept: the same command goes on"
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
 
 
@@ -45,7 +44,7 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     Returns:
       The dict of `report`.
     """
-    trainer.one_thread()
+    runner.one_thread()
     protocol.check(config)
     workdir = pathlib.Path(workdir)
     url = storage or f"sqlite:///{workdir / DATABASE}"
@@ -58,17 +57,17 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
             _say_if_lost(workdir)
         protocol.same(workdir, config)
         # Its tables are made now, or workers that begin together would all make them.
-        studies.storage(url, HEARTBEAT_S).engine.dispose()
+        studies.storage(url).engine.dispose()
     if not unfinished:
         work(config, workdir, url)
-    place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
+    place = workers.Place(workdir, studies.storage(url))
     with files.locked(workdir, wait=True):
-        found = test_readout.cells(config, place)
-        read, mark = test_readout.read(config, place, found, again=read_again)
-        opened = workers.look(config, place.store, {})
-        made = report.build(config, opened, found, read, mark)
-        write(workdir, config, made, films.make(config, workdir, found))
-    return made
+        cells = test_readout.cells(config, place)
+        readouts, mark = test_readout.read(config, place, cells, again=read_again)
+        opened = workers.open_studies(config, place.store, {})
+        compared = report.build(config, opened, cells, readouts, mark)
+        write(workdir, config, compared, films.make(config, workdir, cells))
+    return compared
 
 
 def write(workdir, config, made, traces):
@@ -117,53 +116,29 @@ def settings(config):
     )
 
 
-def work(config, workdir, url):
-    """All workers, until every slot is done."""
-    many = processes(config)
-    if many == 1:
-        _worker(config, workdir, url)
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    each = [(cores[i % len(cores)], config, workdir, url) for i in range(many)]
+def work(config: ConfigDict, workdir: pathlib.Path, url: str) -> None:
+    """Trains with all workers, until every slot is done."""
+    count = workers.processes(config)
+    work_on = functools.partial(_work, config, workdir, url)
     try:
-        codes = crew.run(_pinned, each)
+        outcomes = [
+            x for _, x in runner.unordered(work_on, range(count), workers=count)
+        ]
     except KeyboardInterrupt:
-        raise Interrupted(STOPPED, 130) from None
-    if any(codes):
-        raise SiamjaxError("a worker ended early: the same command goes on")
+        raise Interrupted(runner.STOPPED, 130) from None
+    failures = [x for x in outcomes if isinstance(x, runner.Failed)]
+    if failures:
+        if failures[0].usage:
+            raise UsageError(failures[0].reason)
+        raise SiamjaxError(
+            f"{len(failures)} of {count} workers ended early ({failures[0].reason}): "
+            "the same command goes on"
+        )
 
 
-def processes(config):
-    """How many workers: one a core, one alone on an accelerator."""
-    if config.workers:
-        return config.workers
-    on_cpu = trainer.mesh(config.train.platform).devices[0].platform == "cpu"
-    return len(os.sched_getaffinity(0)) if on_cpu else 1
-
-
-def _pinned(core, config, workdir, url):
-    """A worker process on a core of its own."""
-    os.sched_setaffinity(0, {core})
-    log = logging.getLogger("siamjax")
-    log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
-    log.propagate = False
-    try:
-        _worker(config, workdir, url)
-    except Interrupted as stopped:
-        sys.exit(stopped.code)
-    except (SiamjaxError, OSError) as error:
-        log.error("a worker: %s", error)
-        sys.exit(1)
-
-
-def _worker(config, workdir, url):
-    try:
-        with crew.interrupted_by_sigterm(), studies.told():
-            place = workers.Place(workdir, studies.storage(url, HEARTBEAT_S))
-            workers.work(config, place)
-    except KeyboardInterrupt:
-        raise Interrupted(STOPPED, 130) from None
+def _work(config, workdir, url, _):
+    with studies.told():
+        workers.work(config, workers.Place(workdir, studies.storage(url)))
 
 
 def _both(workdir, name):

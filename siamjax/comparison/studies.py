@@ -12,13 +12,14 @@ workers there are, or how fast each is.
 """
 
 import contextlib
-import logging
 import math
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from siamjax.comparison.protocol import Study
 from siamjax.losses import search
 from siamjax.types import SiamjaxError, UsageError
 
@@ -30,40 +31,34 @@ except ImportError as error:
         "the search for settings needs optuna: pip install optuna"
     ) from error
 
-from optuna.storages._heartbeat import get_heartbeat_thread
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-_LOG = logging.getLogger(__name__)
+# User attributes of a trial.
+SLOT = "slot"
+SETTING = "setting"  # what a repeat is to train
+VALUES = "values"  # what the search chose for a trial
+BEAT = "beat"  # when its worker was last known to be alive, in seconds since 1970
+CELLS = "cells"
+ERROR = "error"
 
-SLOT, SETTING, CELLS, ERROR = "slot", "setting", "cells", "error"
+HEARTBEAT_S = 20.0
+SILENT_S = 60.0  # a worker that gave no sign of life for so long is dead
 
 
-def storage(url, heartbeat_s):
+def storage(url: str) -> optuna.storages.RDBStorage:
     """optuna's storage behind a database URL.
 
     Args:
       url: as SQLAlchemy reads it: `sqlite:///FILE`, `postgresql+psycopg://...`, where
         what stands after the plus is the driver's module.
-      heartbeat_s: a worker that was silent for three times so long is dead.
     Raises:
       UsageError: there is no such database.
       SiamjaxError: it is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    # `take` asks for several trials, and sends the heartbeat of each itself.
-    warnings.filterwarnings("ignore", "Heartbeat of storage", UserWarning)
-    # Newer versions have another name for the callback, and warn.
-    warnings.simplefilter("ignore", FutureWarning)
     waits = {"timeout": 60} if url.startswith("sqlite") else {}
     try:
-        store = optuna.storages.RDBStorage(
-            url,
-            engine_kwargs={"connect_args": waits},
-            heartbeat_interval=heartbeat_s,
-            grace_period=3 * heartbeat_s,
-            failed_trial_callback=queue_again,
-        )
+        store = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": waits})
     except ImportError as error:
         reason = error.__cause__ or error
         raise UsageError(
@@ -135,25 +130,22 @@ def _lock_on_begin(engine):
 class Opened(NamedTuple):
     """A study as it stands in the database."""
 
-    study: Any  # of optuna
-    trials: list  # of it, when it was read
+    study: optuna.Study
+    trials: list[FrozenTrial]  # of it, when it was read
 
 
-def open_study(store, study, settings):
-    """`Opened` of a `protocol.Study`, with slots `queued`.
-
-    Args:
-      store: see `storage`.
-      study: `protocol.Study`.
-      settings: see `queued`.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = optuna.create_study(
-            storage=store, study_name=study.name, direction="maximize",
-            load_if_exists=True,
-        )  # fmt: skip
-    return queued(read(found), settings)
+def open_study(
+    store: optuna.storages.RDBStorage, study: Study, settings: Sequence[Any]
+) -> Opened:
+    """`Opened` of a `protocol.Study`, with a slot for each setting, see `queued`."""
+    created = optuna.create_study(
+        storage=store,
+        study_name=study.name,
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(),  # of nothing: see `suggest`
+        load_if_exists=True,
+    )
+    return queued(read(created), settings)
 
 
 def queued(opened: Opened, settings: Sequence[Any]) -> Opened:
@@ -161,32 +153,32 @@ def queued(opened: Opened, settings: Sequence[Any]) -> Opened:
 
     Args:
       opened: `Opened`.
-      settings: of each slot what its trial is given to begin with, or None where the
-        sampler is to choose.
+      settings: of each slot what its trial is given to begin with, or None where it is
+        to be searched.
     """
-    there = {trial.user_attrs.get(SLOT) for trial in opened.trials}
-    new = [slot for slot in range(len(settings)) if slot not in there]
+    slots = {trial.user_attrs.get(SLOT) for trial in opened.trials}
+    new = [slot for slot in range(len(settings)) if slot not in slots]
     for slot in new:
         attributes = {SLOT: slot, SETTING: settings[slot]}
         opened.study.enqueue_trial({}, user_attrs=attributes)
     return read(opened.study) if new else opened
 
 
-def read(study):
+def read(study: optuna.Study) -> Opened:
     """`Opened` of an optuna study, read anew."""
-    return Opened(study, _trials(study))
+    return Opened(study, study.get_trials(deepcopy=False))
 
 
-def done(opened):
+def done(opened: Opened) -> dict[int, FrozenTrial]:
     """{slot: finished trial}, with those that failed by themselves."""
-    out = {}
+    finished = {}
     for trial in opened.trials:
         if _counts(trial):
-            out.setdefault(trial.user_attrs[SLOT], trial)
-    return out
+            finished.setdefault(trial.user_attrs[SLOT], trial)
+    return finished
 
 
-def waiting(opened):
+def waiting(opened: Opened) -> int | None:
     """The next slot in the queue, or None."""
     slots = [
         trial.user_attrs[SLOT]
@@ -196,12 +188,12 @@ def waiting(opened):
     return min(slots, default=None)
 
 
-def at_work(opened):
-    """Whether a worker has a slot of it, or had when it died."""
-    return any(trial.state == TrialState.RUNNING for trial in opened.trials)
-
-
-def take(study, work, many=1):
+def take(
+    study: optuna.Study,
+    work: Callable[[list[tuple[int, optuna.Trial]]], list[tuple[float, Any]]],
+    many: int = 1,
+    heartbeat_s: float = HEARTBEAT_S,
+) -> int:
     """Does slots of the queue together, those that no other worker takes first.
 
     Args:
@@ -210,36 +202,100 @@ def take(study, work, many=1):
         exception fails the slot and is stored; so does a score of NaN. Where slots fail
         together each is tried alone, so that none fails for another.
       many: how many slots at most. They do not learn from each other's scores.
+      heartbeat_s: how often the trials are marked as alive, see `queue_stale`.
     Returns:
       How many slots were done.
     """
     taken = _asked(study, many)
-    with contextlib.ExitStack() as beats:
-        for _, trial in taken:
-            beats.enter_context(get_heartbeat_thread(trial._trial_id, study._storage))
+    trials = [trial for _, trial in taken]
+    with _beating(trials, heartbeat_s):
         try:
-            found = _outcomes(work, taken)
+            outcomes = _outcomes(work, taken)
         except KeyboardInterrupt:
-            for _, trial in taken:
+            for trial in trials:
                 study.tell(trial, state=TrialState.FAIL)
                 queue_again(study, trial)
             raise
-        for (_, trial), outcome in zip(taken, found):
-            _tell(study, trial, outcome)
+    for trial, outcome in zip(trials, outcomes):
+        _tell(study, trial, outcome)
     return len(taken)
 
 
 def _asked(study, many):
     """[(slot, trial)] out of the queue, without slots that another trial has."""
-    queued = sum(trial.state == TrialState.WAITING for trial in _trials(study))
-    out = []
+    trials = study.get_trials(deepcopy=False)
+    queued = sum(trial.state == TrialState.WAITING for trial in trials)
+    taken = []
     for trial in [study.ask() for _ in range(min(many, queued))]:
         slot = trial.user_attrs.get(SLOT)
         if slot is None or _has_another(study, trial):
             study.tell(trial, state=TrialState.PRUNED)
         else:
-            out.append((slot, trial))
-    return out
+            taken.append((slot, trial))
+    return taken
+
+
+@contextlib.contextmanager
+def _beating(trials, heartbeat_s):
+    """Marks trials as alive while the block runs, and once before it."""
+    _beat(trials)
+    over = threading.Event()
+
+    def beat():
+        while not over.wait(heartbeat_s):
+            # One that is not written is as if late: the slot may be done twice.
+            with contextlib.suppress(
+                optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError
+            ):
+                _beat(trials)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _beat(trials):
+    for trial in trials:
+        with _unless_ended(trial):
+            trial.set_user_attr(BEAT, time.time())
+
+
+@contextlib.contextmanager
+def _unless_ended(trial):
+    """Passes over a trial that another worker ended, because it took us for dead."""
+    try:
+        yield
+    except (RuntimeError, ValueError):  # which of them hangs on optuna's version
+        trials = trial.study.get_trials(deepcopy=False)
+        if not trials[trial.number].state.is_finished():
+            raise
+
+
+def queue_stale(opened: Opened, silent_s: float = SILENT_S) -> None:
+    """Queues again what dead workers were at.
+
+    Machines that share a database need clocks that agree to within half of `silent_s`.
+
+    Args:
+      opened: `Opened`; its trials at work are looked at.
+      silent_s: a worker is dead that gave no sign of life for so long.
+    """
+    for trial in opened.trials:
+        if trial.state != TrialState.RUNNING:
+            continue
+        begun_s = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+        silence_s = time.time() - trial.user_attrs.get(BEAT, begun_s)
+        if abs(silence_s) < silent_s:
+            continue
+        ended = opened.study.tell(
+            trial.number, state=TrialState.FAIL, skip_if_finished=True
+        )
+        if not _counts(ended):
+            queue_again(opened.study, ended)
 
 
 def _outcomes(work, taken):
@@ -249,22 +305,23 @@ def _outcomes(work, taken):
     except Exception as error:
         if len(taken) == 1:
             return [error]
-        return [_outcomes(work, [one])[0] for one in taken]
+        return [_outcomes(work, [single])[0] for single in taken]
 
 
 def _tell(study, trial, outcome):
-    if isinstance(outcome, Exception):
-        text = " ".join(str(outcome).split())[:500]
-        trial.set_user_attr(ERROR, f"{type(outcome).__name__}: {text}")
-        study.tell(trial, state=TrialState.FAIL)
-        return
-    score, cells = outcome
-    trial.set_user_attr(CELLS, cells)
-    if math.isfinite(score):
-        study.tell(trial, score)
-    else:
-        trial.set_user_attr(ERROR, "the training gave no number")
-        study.tell(trial, state=TrialState.FAIL)
+    with _unless_ended(trial):
+        if isinstance(outcome, Exception):
+            text = " ".join(str(outcome).split())[:500]
+            trial.set_user_attr(ERROR, f"{type(outcome).__name__}: {text}")
+            study.tell(trial, state=TrialState.FAIL)
+            return
+        score, cells = outcome
+        trial.set_user_attr(CELLS, cells)
+        if math.isfinite(score):
+            study.tell(trial, score)
+        else:
+            trial.set_user_attr(ERROR, "the training gave no number")
+            study.tell(trial, state=TrialState.FAIL)
 
 
 def begun(results: Mapping[int, Any], slots: int, in_round: int) -> int:
@@ -279,41 +336,47 @@ def begun(results: Mapping[int, Any], slots: int, in_round: int) -> int:
     return min((first_open // in_round + 1) * in_round, slots)
 
 
-def suggest(trial: Any, spec: str, *, seed: int, in_round: int) -> dict[str, Any]:
-    """Values for all that is free in the text of a loss.
+def suggest(
+    trial: optuna.Trial, spec: str, *, seed: int, in_round: int
+) -> dict[str, Any]:
+    """Values for all that is free in the text of a loss; the trial keeps them.
 
     They are a function of the seed, the slot and the results of earlier rounds. The
     first round is random.
 
     Args:
-      trial: of optuna; slots of earlier rounds are done, see `begun`.
+      trial: slots of earlier rounds are done, see `begun`.
       spec: text of a loss.
       seed: of the sampler, beside the slot.
       in_round: slots of a round.
     """
+    if VALUES in trial.user_attrs:
+        return trial.user_attrs[VALUES]
     slot = trial.user_attrs[SLOT]
+    spaces = {name: _distribution(x) for name, x in search.free(spec).items()}
     sampler = optuna.samplers.TPESampler(seed=seed + slot, n_startup_trials=in_round)
+    # In memory, of the earlier rounds alone: the database's study has other trials.
     earlier = optuna.create_study(direction="maximize", sampler=sampler)
     for other, result in sorted(done(read(trial.study)).items()):
         if other < slot - slot % in_round and result.value is not None:
-            earlier.add_trial(result)
-    spaces = {name: _distribution(x) for name, x in search.free(spec).items()}
+            earlier.add_trial(
+                optuna.trial.create_trial(
+                    value=result.value,
+                    params=result.user_attrs[VALUES],
+                    distributions=spaces,
+                )
+            )
     values = earlier.ask(spaces).params
-    random = optuna.samplers.RandomSampler()  # of nothing: all values are there
-    trial.study.sampler = optuna.samplers.PartialFixedSampler(values, random)
-    return {name: trial._suggest(name, space) for name, space in spaces.items()}
+    trial.set_user_attr(VALUES, values)
+    return values
 
 
-def fail_stale(study):
-    """Queues again what dead workers were at."""
-    optuna.storages.fail_stale_trials(study)
-
-
-def queue_again(study, trial):
+def queue_again(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
     """Another trial of the same slot and setting."""
-    if SLOT in trial.user_attrs:
-        kept = {key: trial.user_attrs[key] for key in (SLOT, SETTING)}
-        study.enqueue_trial(trial.params, user_attrs=kept)
+    kept = (SLOT, SETTING, VALUES)
+    attributes = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
+    if SLOT in attributes:
+        study.enqueue_trial({}, user_attrs=attributes)
 
 
 def _distribution(space):
@@ -322,10 +385,6 @@ def _distribution(space):
     whole = isinstance(space.low, int) and isinstance(space.high, int)
     kinds = optuna.distributions.FloatDistribution, optuna.distributions.IntDistribution
     return kinds[whole](space.low, space.high, log=space.log)
-
-
-def _trials(study):
-    return study.get_trials(deepcopy=False)
 
 
 def _counts(trial):
@@ -342,5 +401,5 @@ def _has_another(study, trial):
         other.number < trial.number
         and other.user_attrs.get(SLOT) == trial.user_attrs[SLOT]
         and (other.state in alive or _counts(other))
-        for other in _trials(study)
+        for other in study.get_trials(deepcopy=False)
     )

@@ -1,21 +1,27 @@
 """The final readout: the only place that reads the test, and it does so once."""
 
 import datetime
+import functools
 import itertools
+import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from siamjax import files
 from siamjax.comparison import protocol, readouts, studies, trainer, workers
 from siamjax.comparison.protocol import REPEAT
+from siamjax.comparison.readouts import Units
 from siamjax.data import features
 from siamjax.evaluation import baselines
+from siamjax.experiments import runner
 from siamjax.models import embedder
 from siamjax.training import state, step
 from siamjax.types import TEST, TRAIN, Baseline, UsageError
 
-MARK, FOLDER = "test_was_read.json", "readouts"
+MARK, ROWS = "test_was_read.json", "readouts.jsonl"
 UNTRAINED = "untrained encoder"
 # Baselines that draw at random, and are repeated as the losses are.
 SEEDED = (UNTRAINED, "minirocket")
@@ -36,112 +42,142 @@ class Cell(NamedTuple):
     method: str  # the loss as the user wrote it, or the name of a baseline
     repeat: int
     fold: int
-    about: dict  # of `workers.about`; empty for a baseline
-    weights: Any  # path, or None
+    about: dict[str, Any]  # of `workers.about`; empty for a baseline
+    weights: pathlib.Path | None
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.data_set} {self.method} {self.repeat} {self.fold}"
 
 
-def cells(config, place):
+Readouts = dict[tuple[str, str, str], Units]  # by head, metric, group
+
+
+def cells(config: ConfigDict, place: workers.Place) -> list[Cell]:
     """Every `Cell` there is: of each loss the repeats that are done, and baselines."""
-    out = []
-    for study, found in workers.look(config, place.store, {}).items():
+    trained = []
+    for study, opened in workers.open_studies(config, place.store, {}).items():
         if study.stage != REPEAT:
             continue
-        for slot, trial in sorted(studies.done(found).items()):
+        for slot, trial in sorted(studies.done(opened).items()):
             for i, about in enumerate(workers.cells(trial)):
                 repeat = slot if not workers.vmapped(config) else i // config.folds
-                path = workers.weights_path(
-                    place.workdir,
-                    study,
-                    protocol.Member(about["fold"], about["seed"], {}),
+                fold = about["fold"]
+                member = protocol.Member(fold, about["seed"], {})
+                path = workers.weights_path(place.workdir, study, member)
+                trained.append(
+                    Cell(study.data_set, study.loss, repeat, fold, about, path)
                 )
-                out.append(
-                    Cell(study.data_set, study.loss, repeat, about["fold"], about, path)
-                )
-    every = (config.data_sets, config.baselines, range(config.folds))
-    for data_set, name, fold in itertools.product(*every):
-        repeats = config.repeats if name in SEEDED else 1
-        out += [Cell(data_set, name, r, fold, {}, None) for r in range(repeats)]
-    return out
+    return trained + [
+        Cell(data_set, name, repeat, fold, {}, None)
+        for data_set, name, fold in itertools.product(
+            config.data_sets, config.baselines, range(config.folds)
+        )
+        for repeat in range(config.repeats if name in SEEDED else 1)
+    ]
 
 
-def read(config, place, found, *, again=False):
+def read(
+    config: ConfigDict,
+    place: workers.Place,
+    cells: Sequence[Cell],
+    *,
+    again: bool = False,
+) -> tuple[dict[str, Readouts], dict[str, Any]]:
     """Every cell's readouts, stored: the test is read once.
 
     Args:
       config: of the comparison.
-      place: `workers.Place`.
-      found: `Cell`s, all that the comparison will ever read.
+      place: where it is kept.
+      cells: all that the comparison will ever read.
       again: read the test once more for cells that were not read the first time.
     Returns:
-      `{cell name: {(head, metric, group): readouts.Units}}`, and dict(when, times).
+      {cell name: {(head, metric, group): `readouts.Units`}}, and dict(when, times).
     Raises:
       UsageError: the test was read before, and now there are more cells.
     """
-    mark = place.workdir / MARK
-    names = sorted(c.name for c in found)
-    if mark.exists():
+    mark = _mark(place.workdir / MARK, sorted(cell.name for cell in cells), again)
+    by_name = {cell.name: cell for cell in cells}
+    rows = [
+        dict(data_set=c.data_set, method=c.method, repeat=c.repeat, fold=c.fold)
+        for c in cells
+    ]
+    results = runner.run(
+        functools.partial(_judge_row, config, by_name),
+        rows,
+        place.workdir / ROWS,
+        workers=workers.processes(config),
+    )
+    return dict(zip(by_name, map(_from_plain, results))), mark
+
+
+def _mark(path, names, again):
+    """Writes down that the test is read, or refuses to read it once more."""
+    mark = dict(when="", cells=[], times=0)
+    if path.exists():
         remedy = (
             "it says when the test was read, put it back from a copy; without it the "
             "test is read as if for the first time"
         )
-        before = files.read_json(mark, remedy)
-        with files.parsing(mark, remedy):
-            before = {name: before[name] for name in ("when", "cells", "times")}
-            new = sorted(set(names) - set(before["cells"]))
+        stored = files.read_json(path, remedy)
+        with files.parsing(path, remedy):
+            mark = {name: stored[name] for name in ("when", "cells", "times")}
+            new = sorted(set(names) - set(mark["cells"]))
         if new and not again:
             raise UsageError(
-                f"the test was read on {before['when']} for {len(before['cells'])} "
-                f"cells, and {len(new)} are new ({new[0]}, ...): who looks twice finds "
-                "what he looks for; --read_test_again does it, and the report says so"
+                f"the test was already read for {len(mark['cells'])} cells on "
+                f"{mark['when']}, and {len(new)} cells are new ({new[0]}, ...): "
+                "--read_test_again reads it again, and the report will say so"
             )
     else:
-        before, new = dict(when="", cells=[], times=0), names
+        new = names
     if new:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        every = sorted({*before["cells"], *new})
-        before = dict(when=now, cells=every, times=before["times"] + 1)
-        files.write_json(mark, before)
-    out = {}
-    for one in found:
-        path = place.workdir / FOLDER / f"{workers.digest(one.name)}.npz"
-        if not path.exists():
-            _store(path, judge(config, one))
-        out[one.name] = _load(path)
-    return out, before
+        every = sorted({*mark["cells"], *new})
+        mark = dict(when=now, cells=every, times=mark["times"] + 1)
+        files.write_json(path, mark)
+    return mark
 
 
-def judge(config, one):
+def _judge_row(config, by_name, row):
+    return _to_plain(judge(config, by_name[Cell(**row, about={}, weights=None).name]))
+
+
+def judge(config: ConfigDict, cell: Cell) -> Readouts:
     """{(head, metric, group): `readouts.Units`} of one cell on the test."""
-    train = protocol.training(config, one.data_set, one.fold)
+    train = protocol.training(config, cell.data_set, cell.fold)
     splits = protocol.splits(train, blind=False)
     windows, counts, baseline = test_windows(splits, train.data.bins)
-    if one.method in BASELINES:
+    if cell.method in BASELINES:
         x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         known = splits.of(TRAIN, splits.conditions[: splits.known])
         fit = np.asarray(
             features.to_features(*inputs(splits, known, train.data.bins), splits.scaler)
         )
-        points = {"": BASELINES[one.method](x, fit, one.repeat)}
+        points = {"": BASELINES[cell.method](x, fit, cell.repeat)}
     else:
-        points = _embedded(config, one, train, splits, counts, baseline)
+        points = _embedded(config, cell, train, splits, counts, baseline)
     novel = [splits.conditions.index(name) for name in splits.novel]
-    ways = config.data_sets[one.data_set].ways
-    out = {}
+    judged = {}
     for head, x in points.items():
         if not np.isfinite(x).all():
             continue
-        for (metric, group), units in readouts.readouts(
-            x, windows.condition, windows.session, novel,
-            ways=ways, draws=config.draws, seed=config.seed,
-        ).items():  # fmt: skip
+        by_metric = readouts.readouts(
+            x,
+            windows.condition,
+            windows.session,
+            novel,
+            ways=config.data_sets[cell.data_set].ways,
+            draws=config.draws,
+            seed=config.seed,
+        )
+        for (metric, group), units in by_metric.items():
             names = np.array(splits.conditions)[units.condition]
             captures = np.array(splits.sessions)[units.capture]
-            out[head, metric, group] = units._replace(condition=names, capture=captures)
-    return out
+            judged[head, metric, group] = units._replace(
+                condition=names, capture=captures
+            )
+    return judged
 
 
 def test_windows(splits, bins):
@@ -156,48 +192,44 @@ def inputs(splits, windows, bins):
     return embedder.cut_windows(splits.counts, windows, bins), baseline
 
 
-def _embedded(config, one, train, splits, counts, baseline):
+def _embedded(config, cell, train, splits, counts, baseline):
     """{head: points}, each with the weights of its own best validation."""
     parts = step.build_parts(
-        train, columns=splits.columns, classes=splits.known,
+        train,
+        columns=splits.columns,
+        classes=splits.known,
         mesh=trainer.mesh(train.platform),
-    )  # fmt: skip
-    run_embed = trainer.shared_embedder(
-        trainer.encoder_key(train, splits.columns), parts.encoder
     )
-    if one.weights is None:
-        seed = protocol.seed(config, REPEAT, one.repeat, one.fold)
-        first = state.create_state(seed, parts)
-        weights = dict(params=first.params["encoder"], stats=first.batch_stats)
-        each = {head: weights for head in parts.losses}
+    key = trainer.encoder_key(train, splits.columns)
+    embed = trainer.shared_embedder(key, parts.encoder)
+    if cell.weights is None:
+        seed = protocol.seed(config, REPEAT, cell.repeat, cell.fold)
+        weights = trainer.encoder_weights(state.create_state(seed, parts))
+        by_head = dict.fromkeys(parts.losses, weights)
     else:
-        first = state.create_state(0, parts)
-        like = dict(params=first.params["encoder"], stats=first.batch_stats)
-        each = workers.load(one.weights, {head: like for head in parts.losses})
-    out = {}
-    for head, weights in each.items():
-        final = parts.encoder.finalise(weights["stats"])
-        points = run_embed(weights["params"], final, splits.scaler, counts, baseline)
-        out[head] = points[head]
-    return out
+        like = trainer.weights_like(key, parts)
+        by_head = workers.load(cell.weights, dict.fromkeys(parts.losses, like))
+    points = {}
+    for head, weights in by_head.items():
+        stats = parts.encoder.finalise(weights["stats"])
+        all_heads = embed(weights["params"], stats, splits.scaler, counts, baseline)
+        points[head] = all_heads[head]
+    return points
 
 
-def _store(path, judged):
-    """Writes the readouts of a cell."""
-    arrays = {
-        "/".join((*key, field)): column
-        for key, units in judged.items()
-        for field, column in units._asdict().items()
+def _to_plain(judged):
+    """Readouts as JSON has them."""
+    return [dict(key=key, **units._asdict()) for key, units in judged.items()]
+
+
+def _from_plain(rows):
+    """What `_to_plain` was given."""
+    return {
+        tuple(row["key"]): Units(
+            np.array(row["condition"], str),
+            np.array(row["capture"], str),
+            np.array(row["score"], float),
+            np.array(row["weight"], float),
+        )
+        for row in rows
     }
-    with files.replacing(path) as beside:
-        np.savez_compressed(beside, **arrays)
-
-
-def _load(path):
-    columns = {}
-    remedy = "delete it, and the same command makes it again"
-    with files.parsing(path, remedy), np.load(path, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            *key, field = name.split("/")
-            columns.setdefault(tuple(key), {})[field] = arrays[name]
-        return {key: readouts.Units(**x) for key, x in columns.items()}

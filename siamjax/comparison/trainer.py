@@ -6,9 +6,9 @@ settings of a loss that differ in numbers alone, and every cell has the weights 
 best validation by MAP@R.
 """
 
+import collections
 import functools
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -51,17 +51,29 @@ class Program(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What two trainings that share a program have in common, as texts."""
+    """What trainings that share a program have in common, as texts."""
 
     encoder: str
     parts: str  # what else their `step.Parts` are built of, but for the losses
     losses: str
 
 
+class _LastUsed(collections.OrderedDict):
+    """The compiled functions that were used last, at most `KEPT` of them."""
+
+    def get_or_make(self, key, make):
+        if key not in self:
+            self[key] = make()
+            if len(self) > KEPT:
+                self.popitem(last=False)
+        self.move_to_end(key)
+        return self[key]
+
+
+# A program that was dropped comes back from JAX's cache on disk.
+KEPT = 48
 # By everything that the compiled functions close over. Data are arguments of theirs.
-_PROGRAMS, _EMBED = {}, {}
-# Programs kept in memory; a program that was dropped comes back from JAX's cache.
-MANY = 48
+_PROGRAMS, _EMBED, _LIKE = _LastUsed(), _LastUsed(), _LastUsed()
 
 
 def train(config, data_set, members, *, vmapped, blind=True):
@@ -78,11 +90,13 @@ def train(config, data_set, members, *, vmapped, blind=True):
     splits = [protocol.splits(train, blind=blind) for train in trainings]
     judges = [validator(s, t.data.bins) for s, t in zip(splits, trainings)]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
-    out = {}
+    outcomes = {}
     for group in _groups(ready, vmapped):
-        some, judging = [ready[i] for i in group], [judges[i] for i in group]
-        out |= zip(group, _together(some, judging, trainings[0]))
-    return [out[i] for i in range(len(members))]
+        trained = _train_group(
+            [ready[i] for i in group], [judges[i] for i in group], trainings[0]
+        )
+        outcomes |= zip(group, trained)
+    return [outcomes[i] for i in range(len(members))]
 
 
 class Ready(NamedTuple):
@@ -99,10 +113,9 @@ def prepared(train, splits, member):
     """`Ready` of a member."""
     parts, key = _parts(train, splits, member)
     first = state.create_state(member.seed, parts)
-    return Ready(
-        key, parts, splits, jax.device_put(first, devices.replicated(parts.mesh)),
-        loop.place_data(splits, train.batch.batch_from, parts, member.seed),
-    )  # fmt: skip
+    first = jax.device_put(first, devices.replicated(parts.mesh))
+    data = loop.place_data(splits, train.batch.batch_from, parts, member.seed)
+    return Ready(key, parts, splits, first, data)
 
 
 def validator(splits, bins):
@@ -123,8 +136,8 @@ def validator(splits, bins):
     def judge(x):
         if not np.isfinite(x).all():
             return float("nan"), False
-        of, at = windows.condition, windows.session
-        return readouts.map_at_r(x, of, at, judged), readouts.collapsed(x)
+        score = readouts.map_at_r(x, windows.condition, windows.session, judged)
+        return score, readouts.collapsed(x)
 
     return validate
 
@@ -135,20 +148,21 @@ def begun(config, data_set, members, *, vmapped):
     trainings = [protocol.training(config, data_set, m.fold) for m in members]
     splits = [protocol.splits(train, blind=True) for train in trainings]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
-    out = {}
+    states = {}
     for group in _groups(ready, vmapped):
-        program, now, data = _started([ready[i] for i in group])
-        now = jax.device_get(program.run(now, 1, data))
-        out |= {i: _member(now, k, len(group)) for k, i in enumerate(group)}
-    return [out[i] for i in range(len(members))]
+        program, first, data = _started([ready[i] for i in group])
+        stepped = jax.device_get(program.run(first, 1, data))
+        states |= {i: _member(stepped, k, len(group)) for k, i in enumerate(group)}
+    return [states[i] for i in range(len(members))]
 
 
 def _groups(ready, vmapped):
-    """Lists of those that go through one program together, by their places."""
+    """Lists of those that go through one program together, by their indices."""
     groups = {}
-    for i, one in enumerate(ready):
-        shapes = str(jax.tree.map(jnp.shape, (one.state, one.data)))
-        groups.setdefault((one.key, shapes) if vmapped else i, []).append(i)
+    for i, training in enumerate(ready):
+        shapes = str(jax.tree.map(jnp.shape, (training.state, training.data)))
+        key = (training.key, shapes) if vmapped else i
+        groups.setdefault(key, []).append(i)
     return list(groups.values())
 
 
@@ -156,28 +170,28 @@ def _started(ready):
     """The program of a group, its state before the first step, and its data."""
     many = len(ready) > 1
     states, data = [r.state for r in ready], [r.data for r in ready]
-    now = _stack(states) if many else states[0]
-    return program_of(ready[0], many=many), now, _group(data) if many else data[0]
+    first = _stack(states) if many else states[0]
+    return program_of(ready[0], many=many), first, _group(data) if many else data[0]
 
 
-def _together(ready, judges, train):
-    """Outcomes of a group; the time of compilation is nobody's."""
-    program, now, data = _started(ready)
-    now = jax.block_until_ready(program.run(now, 0, data))
-    best, spent, at = [{} for _ in ready], 0.0, 0
+def _train_group(ready, judges, train):
+    """Outcomes of a group; their times do not include compilation."""
+    program, state, data = _started(ready)
+    state = jax.block_until_ready(program.run(state, 0, data))  # compiles
+    best_by_head, spent_s, step = [{} for _ in ready], 0.0, 0
     for stop in _stops(train):
-        start = time.perf_counter()
-        now = jax.block_until_ready(program.run(now, stop - at, data))
-        spent, at = spent + time.perf_counter() - start, stop
-        host = jax.device_get(dict(params=now.params["encoder"], stats=now.batch_stats))
-        for i, (judge, found) in enumerate(zip(judges, best)):
-            weights = _member(host, i, len(ready))
+        start_s = time.perf_counter()
+        state = jax.block_until_ready(program.run(state, stop - step, data))
+        spent_s, step = spent_s + time.perf_counter() - start_s, stop
+        trained = jax.device_get(encoder_weights(state))
+        for i, (judge, best) in enumerate(zip(judges, best_by_head)):
+            weights = _member(trained, i, len(ready))
             for head, (score, flat) in judge(program, weights).items():
-                best_yet = found[head].score if head in found else -1.0
-                if score > best_yet or np.isnan(score):  # what broke stays broken
-                    found[head] = Best(score, at, spent, flat, weights)
-                found[head] = found[head]._replace(collapsed=flat)
-    return [Outcome(found, spent) for found in best]
+                best_score = best[head].score if head in best else -1.0
+                if score > best_score or np.isnan(score):  # what broke stays broken
+                    best[head] = Best(score, step, spent_s, flat, weights)
+                best[head] = best[head]._replace(collapsed=flat)
+    return [Outcome(best, spent_s) for best in best_by_head]
 
 
 def _stops(train):
@@ -193,18 +207,17 @@ def _parts(train, splits, member):
     parts = step.build_parts(
         train, columns=splits.columns, classes=splits.known, mesh=mesh(train.platform)
     )
-    made, keys = {}, []
+    losses, keys = {}, []
     for head, (_, dim) in parts.losses.items():
-        spec, setting = member.setting[head]
-        loss, key = tunable.resolve(spec, setting)
-        made[head] = loss, dim
+        loss, key = tunable.resolve(*member.setting[head])
+        losses[head] = loss, dim
         keys.append(key)
     key = Key(
         encoder_key(train, splits.columns),
         _parts_key(train, splits.columns, splits.known),
         " | ".join(keys),
     )
-    return parts._replace(losses=made), key
+    return parts._replace(losses=losses), key
 
 
 def encoder_key(train: Config, columns: Sequence[Column]) -> str:
@@ -216,7 +229,7 @@ def encoder_key(train: Config, columns: Sequence[Column]) -> str:
 def _parts_key(train, columns, classes):
     """All that `step.build_parts` makes of a training but its losses, as text.
 
-    Made-up conditions hang on what each column is, the rest on their number alone.
+    Made-up conditions need to know each column, the rest only how many there are.
     """
     config = to_plain(train) | dict(heads=_heads(train))
     del config["seed"], config["data"]
@@ -234,29 +247,38 @@ def _heads(train):
 
 def shared_embedder(key: str, encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
     """`models.embedder`'s function, compiled once for all of an `encoder_key`."""
-    if key not in _EMBED:
-        _EMBED[key] = embedder.make_embedder(encoder)
-    return _EMBED[key]
+    return _EMBED.get_or_make(key, lambda: embedder.make_embedder(encoder))
+
+
+def encoder_weights(trained: state.TrainState) -> dict[str, Any]:
+    """dict(params, stats): what of a state encodes."""
+    return dict(params=trained.params["encoder"], stats=trained.batch_stats)
+
+
+def weights_like(key: str, parts: step.Parts) -> dict[str, Any]:
+    """`encoder_weights` of the form that all of an `encoder_key` have."""
+
+    def make():
+        return encoder_weights(state.create_state(0, parts))
+
+    return _LIKE.get_or_make(key, make)
 
 
 def program_of(ready, *, many):
     """The compiled program of a training, from memory where it was used lately."""
-    at = ready.key, many
-    if at not in _PROGRAMS:
-        while len(_PROGRAMS) >= MANY:
-            _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        _PROGRAMS[at] = Program(
+
+    def make():
+        return Program(
             run=_compiled(ready.parts, many),
             embed=shared_embedder(ready.key.encoder, ready.parts.encoder),
             finalise=ready.parts.encoder.finalise,
         )
-    else:
-        _PROGRAMS[at] = _PROGRAMS.pop(at)
-    return _PROGRAMS[at]
+
+    return _PROGRAMS.get_or_make((ready.key, many), make)
 
 
-# Of the cells of a group, which have the counts in common: a fold has its own classes
-# and captures to train on, and of counters the scaler and baselines that they give.
+# A group shares the counts and nothing else: each fold has its own classes and captures
+# to train on, and of counters also its own scaler and baselines.
 _SHARED_COUNTS = step.Data(
     seed=0, counts=None, baseline=0, scaler=0, windows=0, table=0
 )
@@ -265,11 +287,11 @@ _SHARED_COUNTS = step.Data(
 def _compiled(parts, many):
     """`run(state, steps, data) -> state`; the number of steps is traced."""
 
-    def run(now, steps, data):
-        def body(_, now):
-            return step.train_step(now, data, parts)[0]
+    def run(state, steps, data):
+        def body(_, state):
+            return step.train_step(state, data, parts)[0]
 
-        return jax.lax.fori_loop(0, steps, body, now)
+        return jax.lax.fori_loop(0, steps, body, state)
 
     if many:
         run = jax.vmap(run, in_axes=(0, None, _SHARED_COUNTS))
@@ -279,16 +301,6 @@ def _compiled(parts, many):
 def _member(tree, i, many):
     """The i-th of a group of many; one alone has no axis for it."""
     return jax.tree.map(lambda x: x[i], tree) if many > 1 else tree
-
-
-def one_thread():
-    """One thread for what XLA computes on a CPU, here and in processes begun later.
-
-    How many there are changes the order of sums, and so the bits: a cell is to be the
-    same whatever number of workers and cores. It has effect before JAX starts.
-    """
-    os.environ["NPROC"] = "1"  # the size of XLA's pool
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @functools.cache

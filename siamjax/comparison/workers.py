@@ -1,9 +1,10 @@
 """Workers: take a slot, train its cells, store what they gave, until all is done."""
 
-import hashlib
 import logging
+import os
 import pathlib
 import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax
@@ -12,7 +13,8 @@ from ml_collections import ConfigDict
 
 from siamjax import files
 from siamjax.comparison import protocol, studies, trainer
-from siamjax.comparison.protocol import REPEAT, TUNE
+from siamjax.comparison.protocol import REPEAT, TUNE, Study
+from siamjax.experiments import runner
 from siamjax.types import SiamjaxError
 
 _LOG = logging.getLogger(__name__)
@@ -28,37 +30,46 @@ class Place(NamedTuple):
     store: Any  # of optuna
 
 
-def work(config, place, *, say=_LOG.info):
+def work(
+    config: ConfigDict, place: Place, *, say: Callable[[str], None] = _LOG.info
+) -> None:
     """Does what there is to do, and returns when every slot of everybody is done."""
-    order = {loss: i for i, loss in enumerate(config.losses)}
-    data_sets = {name: i for i, name in enumerate(config.data_sets)}
-    started, mine, said, opened = time.time(), 0, 0, {}
+    loss_order = {loss: i for i, loss in enumerate(config.losses)}
+    data_set_order = {name: i for i, name in enumerate(config.data_sets)}
+    started_s, done_here, said, opened = time.time(), 0, 0, {}
     while True:
-        opened = look(config, place.store, opened)
-        if mine > said:
-            say(progress(config, opened, started, mine))
-            said = mine
-        for record in opened.values():
-            if studies.at_work(record):
-                studies.fail_stale(record.study)
-        ready = [
-            (data_sets[s.data_set], s.stage == REPEAT, slot, order[s.loss], s)
-            for s, record in opened.items()
-            for slot in [studies.waiting(record)]
+        opened = open_studies(config, place.store, opened)
+        if done_here > said:
+            say(progress(config, opened, started_s, done_here))
+            said = done_here
+        ready = []
+        for study, record in opened.items():
+            studies.queue_stale(record)
+            slot = studies.waiting(record)
             # What still waits in a study that is done got into the queue twice.
-            if slot is not None and not complete(config, s, record)
-        ]
+            if slot is not None and not complete(config, study, record):
+                order = (
+                    data_set_order[study.data_set],
+                    study.stage == REPEAT,
+                    slot,
+                    loss_order[study.loss],
+                )
+                ready.append((order, study))
         if ready:
-            study = min(ready, key=lambda row: row[:4])[-1]
-            mine += do(config, place, study, opened[study].study)
+            _, study = min(ready)
+            done_here += do(config, place, study, opened[study].study)
         elif all(complete(config, s, record) for s, record in opened.items()):
             return
         else:
             time.sleep(WAIT_S)
 
 
-def look(config, store, before):
-    """{Study: `studies.Opened`} of all that can be worked on now.
+def open_studies(
+    config: ConfigDict,
+    store: studies.optuna.storages.RDBStorage,
+    before: Mapping[Study, studies.Opened],
+) -> dict[Study, studies.Opened]:
+    """`studies.Opened` of all that can be worked on by now.
 
     A round of a search follows the one before, and repeats follow their search, unless
     every trial of it failed.
@@ -66,11 +77,11 @@ def look(config, store, before):
     Args:
       config: of the comparison.
       store: of optuna.
-      before: what the last look found; what is complete is not read again.
+      before: what the last call gave; what is complete is not read again.
     """
     records = {}
     for study in protocol.studies(config, TUNE):
-        record = _seen(config, store, before, study)
+        record = _open_study(config, store, before, study)
         if not complete(config, study, record):
             slots = studies.begun(studies.done(record), config.trials, in_round(config))
             record = studies.queued(record, [None] * slots)
@@ -81,12 +92,12 @@ def look(config, store, before):
         if setting:
             repeat = study._replace(stage=REPEAT)
             slots = [setting] * slots_of(config, REPEAT)
-            record = _seen(config, store, before, repeat)
+            record = _open_study(config, store, before, repeat)
             records[repeat] = studies.queued(record, slots)
     return records
 
 
-def _seen(config, store, before, study):
+def _open_study(config, store, before, study):
     if study not in before:
         return studies.open_study(store, study, [])
     if complete(config, study, before[study]):
@@ -116,23 +127,18 @@ def best_setting(config, study, results):
 
     None where every trial failed.
     """
-    out = {}
+    setting = {}
     for head in heads(config):
-        scored = [
-            (
-                np.mean(
-                    [c["best"][head]["score"] for c in trial.user_attrs[studies.CELLS]]
-                ),
-                slot,
-            )
+        scores = {
+            slot: np.mean([cell["best"][head]["score"] for cell in cells(trial)])
             for slot, trial in results.items()
             if trial.value is not None
-        ]
-        if not scored:
+        }
+        if not scores:
             return None
-        _, slot = max(scored, key=lambda row: (row[0], -row[1]))
-        out[head] = (study.loss, results[slot].params)
-    return out
+        best = max(scores, key=lambda slot: (scores[slot], -slot))
+        setting[head] = (study.loss, results[best].user_attrs[studies.VALUES])
+    return setting
 
 
 def cells(trial):
@@ -177,13 +183,14 @@ def _members(config, study, slot, trial):
 
 def _stored(config, place, study, members, outcomes):
     """(score, what is stored of it) of a slot; the weights of a repeat are saved."""
-    own = [(member, next(outcomes)) for member in members]
+    trained = [(member, next(outcomes)) for member in members]
     if study.stage == REPEAT:
-        for member, outcome in own:
+        for member, outcome in trained:
             weights = {head: best.weights for head, best in outcome.best.items()}
             save(weights_path(place.workdir, study, member), weights)
-    score = np.mean([o.best[config.train.decide_with].score for _, o in own])
-    return float(score), [about(member, outcome) for member, outcome in own]
+    decide_with = config.train.decide_with
+    score = np.mean([outcome.best[decide_with].score for _, outcome in trained])
+    return float(score), [about(member, outcome) for member, outcome in trained]
 
 
 def about(member, outcome):
@@ -196,13 +203,8 @@ def about(member, outcome):
 
 def weights_path(workdir, study, member):
     """Where the weights of a cell are."""
-    name = digest(f"{study.name} {member.fold} {member.seed}")
+    name = runner.digest(f"{study.name} {member.fold} {member.seed}")
     return pathlib.Path(workdir) / "weights" / f"{name}.msgpack"
-
-
-def digest(text):
-    """A file name for any text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def save(path, weights):
@@ -227,6 +229,14 @@ def load(path: pathlib.Path, like: Any) -> Any:
         return flax.serialization.from_bytes(like, path.read_bytes())
 
 
+def processes(config: ConfigDict) -> int:
+    """How many workers: one a core, one alone on an accelerator."""
+    if config.workers:
+        return config.workers
+    on_cpu = trainer.mesh(config.train.platform).devices[0].platform == "cpu"
+    return len(os.sched_getaffinity(0)) if on_cpu else 1
+
+
 def vmapped(config):
     """Whether the cells of a slot are one program: on an accelerator, unless the config
     says."""
@@ -235,18 +245,18 @@ def vmapped(config):
     return config.vmapped == "yes"
 
 
-def progress(config, opened, started, mine):
+def progress(config, opened, started_s, done_here):
     """One line: what is done of all, and an estimate from the rate since the start."""
     each = slots_of(config, TUNE) + slots_of(config, REPEAT)
     total = each * len(config.losses) * len(config.data_sets)
-    at = [
+    times_s = [
         trial.datetime_complete.timestamp()
         for record in opened.values()
         for trial in studies.done(record).values()
     ]
-    lately = max(sum(time_s > started for time_s in at), 1)
-    left_s = (total - len(at)) * (time.time() - started) / lately
+    lately = max(sum(time_s > started_s for time_s in times_s), 1)
+    left_s = (total - len(times_s)) * (time.time() - started_s) / lately
     return (
-        f"{len(at)} of {total} slots done ({mine} here), "
+        f"{len(times_s)} of {total} slots done ({done_here} here), "
         f"about {left_s / 60:.0f} min left"
     )

@@ -1,0 +1,1 @@
+"""Experiments: many trainings that differ in a setting, run once each, on all cores."""
