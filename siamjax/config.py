@@ -149,16 +149,26 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> Config:
 
 
 def validated(
-    kind: type, plain: Mapping[str, Any] | ConfigDict, prefix: str = "config"
+    kind: type,
+    plain: Mapping[str, Any] | ConfigDict,
+    prefix: str = "config",
+    shown_in: str = "configs/default.py",
 ) -> Any:
-    """A record of `kind` made of nested mappings; raises as `from_dict` does."""
+    """A record of `kind` made of nested mappings; raises as `from_dict` does.
+
+    Args:
+      kind: a `record`.
+      plain: its fields.
+      prefix: where they stand, for the line of an error.
+      shown_in: the file that shows every field.
+    """
     if isinstance(plain, ConfigDict):
         plain = plain.to_dict()
     try:
         return pydantic.TypeAdapter(kind).validate_python(dict(plain))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise UsageError(_line(prefix, first)) from None
+        raise UsageError(_line(prefix, first, shown_in)) from None
 
 
 def to_plain(config: Any) -> dict[str, Any]:
@@ -166,12 +176,12 @@ def to_plain(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def _line(prefix, error):
+def _line(prefix, error, shown_in):
     """One line for an error of pydantic: the field, its value, what is allowed."""
     field = ".".join([prefix, *map(str, error["loc"])])
     if error["type"] == "missing":
-        return f"{field} is missing: configs/default.py shows every field"
+        return f"{field} is missing: {shown_in} shows every field"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"{field} is no field of the config: configs/default.py shows them all"
+        return f"{field} is no field of the config: {shown_in} shows them all"
     allowed = error["msg"].replace("Input should be", "it must be")
     return f"{field} is {error['input']!r}: {allowed}"

@@ -1,12 +1,15 @@
 """The comparison: its protocol, its queue, what it may not see, and that it repeats."""
 
 import contextlib
+import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
 
 from configs import compare
+from siamjax.comparison import config as configs
 from siamjax.comparison import protocol, studies, trainer, tunable, workers
 from siamjax.losses import search
 from siamjax.types import TEST, TRAIN, VALID, UsageError
@@ -22,6 +25,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def config(folder):
+    return configs.from_dict(plain(folder))
+
+
+def plain(folder):
     config = compare.get_config()
     config.losses = ("triplet", "supcon")
     config.trials, config.random_trials, config.repeats = 2, 1, 2
@@ -70,39 +77,53 @@ def test_all_losses_have_the_same_seeds_and_no_trial_shares_one_with_a_repeat(co
 
 
 @pytest.mark.parametrize(
-    "losses",
-    [
-        ("a", "b", "c"),
-        ("triplet:margin=soft,mining=hard", "my.mine"),
-        ("memory:loss=(triplet:margin=1,mining=all)", "x:b=2"),
-    ],
-)
-def test_losses_on_the_command_line(losses):
-    assert protocol.listed(",".join(losses)) == losses
-
-
-@pytest.mark.parametrize(
     "field, value, message",
     [
-        ("losses", (), "empty"),
-        ("losses", ("triplet", "triplet"), "twice"),
+        ("losses", (), r"config\.losses is \(\): "),
+        ("losses", ("triplet", "triplet"), r"\['triplet'\] twice"),
         ("losses", ("tripet",), "did you mean triplet"),
-        ("repeats", 1, "2 or more"),
+        ("repeats", 1, r"config\.repeats is 1: .* 2"),
+        ("trials", -3, r"config\.trials is -3: .* 1"),
+        ("baselines", ("dwt",), r"config\.baselines\.0 is 'dwt': .*'dtw'"),
+        ("data_sets", {}, r"config\.data_sets is {}: "),
+        ("train.steps", -5, r"config\.train\.steps is -5: .* 1"),
+        ("train.seed", None, r"config\.train\.seed is None: "),
+        (
+            "data_sets.small.data.bin_s",
+            0.0,
+            r"data_sets\.small\.data\.bin_s is 0",
+        ),
+        (
+            "data_sets.small.data.bins_",
+            1,
+            r"\.small\.data\.bins_ is no field",
+        ),
     ],
 )
-def test_what_cannot_be_believed_is_refused(config, field, value, message):
-    config[field] = value
-    with pytest.raises(UsageError, match=message):
-        protocol.check(config)
+def test_what_cannot_be_believed_is_one_line(folder, field, value, message):
+    mistaken = plain(folder).to_dict()
+    *path, last = field.split(".")
+    fields = functools.reduce(dict.get, path, mistaken)
+    fields[last] = value
+    with pytest.raises(UsageError, match=message) as raised:
+        protocol.check(configs.from_dict(mistaken))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("field", ["losses", "train", "data_sets", "vmapped"])
+def test_a_config_without_a_field_is_one_line(folder, field):
+    incomplete = plain(folder).to_dict()
+    del incomplete[field]
+    with pytest.raises(UsageError, match=rf"^config\.{field} is missing: configs/comp"):
+        configs.from_dict(incomplete)
 
 
 def test_a_workdir_takes_more_losses_but_no_other_budget(config, tmp_path):
     protocol.same(tmp_path, config)
-    config.losses = ("triplet", "supcon", "nca")
+    config = dataclasses.replace(config, losses=("triplet", "supcon", "nca"))
     protocol.same(tmp_path, config)
-    config.trials = 3
     with pytest.raises(UsageError, match=r"config\.trials"):
-        protocol.same(tmp_path, config)
+        protocol.same(tmp_path, dataclasses.replace(config, trials=3))
 
 
 FEW = ("triplet", "contrastive", "multi_similarity", "sigmoid_pairs", "soft_triple")

@@ -1,5 +1,6 @@
 """What a comparison writes and says: damage in one line, no interval from too few."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -18,6 +19,7 @@ from siamjax.comparison import (
     test_readout,
     workers,
 )
+from siamjax.comparison import config as configs
 from siamjax.comparison.readouts import NOVEL
 from siamjax.data import prepared
 from siamjax.types import DataSet, SiamjaxError, UsageError
@@ -30,12 +32,13 @@ GARBAGE = b"\x00\xff{not what it was"
 def config(tmp_path):
     """On a data set of two sessions, which nothing is trained on."""
     config = compare.get_config()
-    data(tmp_path, seed=0)
-    config.data_sets = dict(small=dict(data=dict(dir=str(tmp_path / "data"))))
-    return config
+    write_data(tmp_path, seed=0)
+    data = dict(dir=str(tmp_path / "data"))
+    config.data_sets = dict(small=dict(data=data, test_conditions=1))
+    return configs.from_dict(config)
 
 
-def data(tmp_path, seed, conditions=("blocked", "busy")):
+def write_data(tmp_path, seed, conditions=("blocked", "busy")):
     sessions = tuple(small_data.session(c, c, seed) for c in conditions)
     prepared.write_data_set(
         tmp_path / "data", DataSet(sessions, small_data.KINDS, {}), {}
@@ -47,7 +50,7 @@ def read_mark(config, folder):
 
 
 def read_rows(config, folder):
-    config.folds, config.baselines = 1, ("whole windows",)
+    config = dataclasses.replace(config, folds=1, workers=1)
     cell = test_readout.Cell("small", "whole windows", 0, 0, {}, None)
     test_readout.read(config, workers.Place(folder, None), [cell])
 
@@ -121,7 +124,7 @@ def test_a_workdir_is_for_one_content_of_its_data(config, tmp_path):
     protocol.same(workdir, config)
     protocol.same(workdir, config)
     assert protocol.conditions(folder) == ["blocked", "busy"]
-    data(tmp_path, seed=1, conditions=("blocked", "slow"))
+    write_data(tmp_path, seed=1, conditions=("blocked", "slow"))
     assert protocol.conditions(folder) == ["blocked", "slow"]
     with pytest.raises(UsageError, match="other data in small"):
         protocol.same(workdir, config)
@@ -129,15 +132,14 @@ def test_a_workdir_is_for_one_content_of_its_data(config, tmp_path):
 
 def test_a_folder_is_made_of_one_source(tmp_path):
     config = compare.get_config("synthetic")
-    config.data_sets.synthetic.source = dict(
-        name="synthetic", seed=1, conditions=3, sessions=3
-    )
+    made_of = dict(name="synthetic", seed=1, conditions=3, sessions=3)
+    config.data_sets.synthetic.source = made_of
     config.data_sets.synthetic.data.dir = str(tmp_path / "made")
-    sources.make(config)
-    sources.make(config)
+    sources.make(configs.from_dict(config))
+    sources.make(configs.from_dict(config))
     config.data_sets.synthetic.source.seed = 2
     with pytest.raises(UsageError, match=r"seed': 1.*seed': 2.*remove the"):
-        sources.make(config)
+        sources.make(configs.from_dict(config))
 
 
 def test_names_of_strangers_are_safe_in_tables(tmp_path):
@@ -212,9 +214,10 @@ def around(embeddings, labels, *, reach=0.5):
 
 
 def test_a_loss_that_is_not_tuned_is_told_everywhere(tmp_path):
-    config = compare.get_config()
-    config.losses = ("triplet", f"{__name__}.untuned", f"{__name__}.around", "npairs:")
-    config.losses += ("triplet:margin=0.2,mining=all",)
+    config = configs.from_dict(compare.get_config())
+    losses = ("triplet", f"{__name__}.untuned", f"{__name__}.around", "npairs:")
+    losses += ("triplet:margin=0.2,mining=all",)
+    config = dataclasses.replace(config, losses=losses)
     tuning = report.tuning(config)
     marks = {loss: found.mark for loss, found in tuning.items()}
     assert marks == {

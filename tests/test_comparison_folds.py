@@ -1,10 +1,13 @@
 """Cells share programs, never data: scaler, baselines, columns, length of a window."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from configs import compare
+from siamjax.comparison import config as configs
 from siamjax.comparison import protocol, trainer
 from siamjax.data import prepared, synthetic
 from tests import small_data
@@ -43,7 +46,7 @@ def config(folder):
         name: dict(data=dict(dir=str(folder), clip=2.0) | own, **ways)
         for name, own in data.items()
     }
-    return config
+    return configs.from_dict(config)
 
 
 def forget():
@@ -128,5 +131,5 @@ def test_a_program_is_for_one_length_of_window_and_made_up_for_its_columns(confi
 
     plain, longer = (protocol.training(config, x, 0) for x in ("plain", "longer"))
     assert len(keys(plain)) == 1 and not keys(plain) & keys(longer)
-    config.train.batch.made_up = 2
-    assert len(keys(protocol.training(config, "plain", 0))) == 2
+    batch = dataclasses.replace(plain.batch, made_up=2)
+    assert len(keys(dataclasses.replace(plain, batch=batch))) == 2

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from scipy.spatial import distance
 
 from configs import compare, compare_smoke
+from siamjax.comparison import config as configs
 from siamjax.comparison import protocol, sources
 from siamjax.comparison.readouts import in_order
 from siamjax.data import prepared
@@ -20,7 +21,7 @@ def config(tmp_path, source):
     made.data_sets.synthetic.source = ConfigDict(source)
     made.data_sets.synthetic.data.dir = str(tmp_path / "made")
     made.data_sets.synthetic.test_conditions = 2
-    return made
+    return configs.from_dict(made)
 
 
 def test_made_up_counters_are_written_once_and_split_by_the_protocol(tmp_path):
@@ -49,8 +50,8 @@ def test_a_wrong_source_is_one_line(tmp_path, source, message):
 
 
 def test_every_data_set_of_the_config_is_one_that_the_protocol_takes():
-    made = compare.get_config(",".join(compare.DATA_SETS))
-    protocol.check(made)
+    every = compare.get_config(",".join(compare.DATA_SETS))
+    protocol.check(configs.from_dict(every))
     assert set(compare_smoke.get_config().data_sets) == {"testbed"}
 
 

@@ -59,11 +59,13 @@ def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
     # Imported after the flags: wrong usage is answered at once.
-    from siamjax.comparison import protocol, reproduce, run, tables
+    from siamjax.comparison import config as configs
+    from siamjax.comparison import reproduce, run, tables
+    from siamjax.experiments import settings
 
-    config = _CONFIG.value
     if _LOSSES.value:
-        config.losses = protocol.listed(_LOSSES.value)
+        _CONFIG.value.losses = settings.split_list(_LOSSES.value)
+    config = configs.from_dict(_CONFIG.value)
     if _REPRODUCE.value:
         for line in reproduce.reproduce(config, _WORKDIR.value, _REPRODUCE.value):
             print(line)

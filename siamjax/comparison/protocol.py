@@ -14,15 +14,15 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax import files, losses
 from siamjax.checks import require
 from siamjax.comparison import sources
-from siamjax.config import DataConfig, from_dict, to_plain, validated
+from siamjax.comparison.config import CompareConfig
+from siamjax.config import Config, DataConfig, to_plain, validated
 from siamjax.data import identity, prepared, roles
 from siamjax.data.splits import open_splits
-from siamjax.losses import registry, search
+from siamjax.losses import search
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
@@ -30,11 +30,6 @@ CONFIG = "config.json"
 REMEDY = "put it back from a copy, or compare in another --workdir"
 # What a workdir keeps; where it differed, cells would not be alike.
 FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
-# What stands beside the losses; the last three need aeon.
-BASELINES = (
-    "untrained encoder", "mean and deviation", "whole windows",
-    "dtw", "minirocket", "catch22",
-)  # fmt: skip
 
 
 class Study(NamedTuple):
@@ -58,22 +53,15 @@ class Member(NamedTuple):
     setting: dict  # head -> text of its loss, with every value searched for
 
 
-def check(config):
-    """Raises `UsageError` where a comparison of the config could not be believed."""
-    require(config.losses, "config.losses is empty: name a loss")
+def check(config: CompareConfig) -> None:
+    """Raises `UsageError` where the comparison could not be run or not be believed."""
     for loss in config.losses:
         losses.resolve(loss)
-    twice = {x for x in config.losses if list(config.losses).count(x) > 1}
-    require(not twice, f"config.losses names {sorted(twice)} twice")
-    unknown = sorted(set(config.baselines) - set(BASELINES))
-    require(not unknown, f"config.baselines has {unknown}: they are of {BASELINES}")
-    require(config.data_sets, "config.data_sets is empty: name a data set")
+    twice = sorted({x for x in config.losses if config.losses.count(x) > 1})
+    require(not twice, f"config.losses names {twice} twice: each can stand there once")
     sources.check(config)
-    for name, least in (("trials", 1), ("repeats", 2), ("folds", 1), ("workers", 0)):
-        require(
-            config[name] >= least,
-            f"config.{name} is {config[name]}: it must be {least} or more",
-        )
+    for name in config.data_sets:
+        config.train_on(name)
 
 
 class Tuning(NamedTuple):
@@ -110,33 +98,33 @@ def same(workdir, config):
     Losses, data sets and baselines may be added, workers changed: what is done stays.
     """
     path = pathlib.Path(workdir) / CONFIG
-    now = json.loads(json.dumps(config.to_dict(), default=list))
+    plain = to_plain(config)
     if path.exists():
         before = files.read_json(path, REMEDY)
         with files.parsing(path, REMEDY):
-            differ = _different(before, now)
+            differ = _different(before, plain)
         require(
             not differ,
             f"{workdir} was made with another {', '.join(differ)}: give another "
             "--workdir or the same config",
         )
     _same_data(pathlib.Path(workdir) / "data.json", config)
-    files.write_json(path, now)
+    files.write_json(path, plain)
 
 
-def _different(before, now):
+def _different(before, after):
     """Fields of two configs in which cells of one workdir must not differ."""
-    both = before["data_sets"].keys() & now["data_sets"].keys()
-    return [f"config.{name}" for name in FIXED if before[name] != now[name]] + [
+    both = before["data_sets"].keys() & after["data_sets"].keys()
+    return [f"config.{name}" for name in FIXED if before[name] != after[name]] + [
         f"config.data_sets.{name}"
         for name in sorted(both)
-        if before["data_sets"][name] != now["data_sets"][name]
+        if before["data_sets"][name] != after["data_sets"][name]
     ]
 
 
 def _same_data(path, config):
     """Keeps the hash of each data set, or refuses one that is not what it was."""
-    hashes = {name: _hash(x.data.dir) for name, x in config.data_sets.items()}
+    hashes = {name: _hash(config.train_on(name).data.dir) for name in config.data_sets}
     before = files.read_json(path, REMEDY) if path.exists() else {}
     with files.parsing(path, REMEDY):
         changed = [n for n, h in hashes.items() if h and before.get(n, h) != h]
@@ -154,19 +142,6 @@ def _hash(folder):
     return (prepared.read_meta(folder) or {}).get("data_sha256")
 
 
-def listed(text):
-    """The losses of `triplet:margin=soft,mining=hard,my_module.mine`: what is key=value
-    belongs to the loss before it."""
-    out = []
-    for piece in registry.split(text, ","):
-        key, equals, _ = piece.partition("=")
-        if equals and ":" not in key and out:
-            out[-1] += f",{piece}"
-        else:
-            out.append(piece.strip())
-    return tuple(out)
-
-
 def studies(config, stage):
     """Every `Study` of a stage, data set by data set."""
     return [
@@ -176,36 +151,35 @@ def studies(config, stage):
     ]
 
 
-def training(config, data_set, fold):
-    """The config of one training, see configs/default.py, for all losses the same.
+def training(config: CompareConfig, data_set: str, fold: int) -> Config:
+    """The config of one training, the same for all losses.
 
     It is `config.train` with the changes of `config.data_sets[data_set]`, the test
     conditions as `novel` and those of the fold as `novel_valid`.
     """
-    made = ConfigDict(config.train.to_dict())
-    changes = config.data_sets[data_set].to_dict()
-    test_conditions = changes.pop("test_conditions")
-    changes.pop("ways", None)
-    changes.pop("source", None)
-    _update(made, changes, f"config.data_sets.{data_set}")
-    test, rest = split(made.data.dir, test_conditions, config.seed)
+    train = config.train_on(data_set)
+    test_conditions = config.data_sets[data_set].test_conditions
+    test, rest = split(train.data.dir, test_conditions, config.seed)
     require(
         len(rest) > config.folds,
         f"{data_set} has {len(rest)} conditions beside those of the test, "
         f"too few for config.folds = {config.folds}",
     )
-    made.data.novel = test
-    made.data.novel_valid = (
-        tuple(rest[fold :: config.folds]) if config.folds > 1 else (tuple(rest[::3]))
-    )
     require(
-        made.data.folds > config.folds,
-        f"config.data_sets.{data_set}.data.folds is {made.data.folds}: captures need "
-        f"more folds than config.folds = {config.folds}, one is the test's",
+        train.data.folds > config.folds,
+        f"config.data_sets.{data_set}.data.folds is {train.data.folds}: it must be "
+        f"above config.folds = {config.folds}, for the test needs a fold of its own",
     )
-    made.data.test_fold = 0
-    made.data.valid_fold = 1 + fold
-    return from_dict(made)
+    data = dataclasses.replace(
+        train.data,
+        novel=test,
+        novel_valid=tuple(
+            rest[fold :: config.folds] if config.folds > 1 else rest[::3]
+        ),
+        test_fold=0,
+        valid_fold=1 + fold,
+    )
+    return dataclasses.replace(train, data=data)
 
 
 def split(folder, test_conditions, seed):
@@ -295,13 +269,3 @@ def members(config, stage, slots, setting):
         for slot in slots
         for fold in range(config.folds)
     ]
-
-
-def _update(config, changes, where):
-    """Changes nested fields that exist; says which one does not."""
-    for key, value in changes.items():
-        require(key in config, f"{where} sets {key}, which no training has")
-        if isinstance(value, dict):
-            _update(config[key], value, f"{where}.{key}")
-        else:
-            config[key] = value

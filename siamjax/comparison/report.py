@@ -18,9 +18,9 @@ missing           a line for what could not be compared, and why
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax.comparison import analysis, protocol, studies, workers
+from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT, TUNE
 from siamjax.comparison.readouts import KNOWN, METRICS, NOVEL, value
 from siamjax.losses import search
@@ -57,7 +57,7 @@ def build(config, opened, cells, read, mark):
         repeats = _repeats(config, own)
         data_sets[data_set] = {
             head: _of_head(config, opened, data_set, head, own, read, methods, repeats)
-            for head in workers.heads(config)
+            for head in config.train.active_heads
         }
         heads[data_set] = _between_heads(config, own, read, repeats)
         there = data_sets[data_set][config.train.decide_with]["levels"]
@@ -78,7 +78,7 @@ def build(config, opened, cells, read, mark):
     )
 
 
-def tuning(config: ConfigDict) -> dict[str, protocol.Tuning]:
+def tuning(config: CompareConfig) -> dict[str, protocol.Tuning]:
     """{loss: `protocol.Tuning`} of those without ranges of their own."""
     each = {loss: protocol.tuning(loss) for loss in config.losses}
     return {loss: how for loss, how in each.items() if how}
@@ -95,7 +95,7 @@ def cell_rows(config, cells, read):
             loss=bool(about), repeat=cell.repeat, fold=cell.fold,
             seed=about.get("seed", ""), train_s=about.get("train_s", ""),
         )  # fmt: skip
-        for head in workers.heads(config):
+        for head in config.train.active_heads:
             best = about.get("best", {}).get(head, {})
             if about:
                 row[f"{head}.setting"] = search.filled(*about["setting"][head])
@@ -161,7 +161,7 @@ def _of_head(config, opened, data_set, head, cells, read, methods, repeats):
 def _between_heads(config, cells, read, repeats):
     """{loss: `statistics.Clustered`} of the deciding head less the other, if any."""
     first = config.train.decide_with
-    others = [head for head in workers.heads(config) if head != first]
+    others = [head for head in config.train.active_heads if head != first]
     out = {}
     for loss in config.losses if others else ():
         own = [c for c in cells if c.method == loss]

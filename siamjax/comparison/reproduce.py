@@ -116,7 +116,7 @@ def _member(config, row):
     """The cell of a row; its texts hold every number to the last bit."""
     setting = {
         head: (row["method"], _values(row["method"], row[f"{head}.setting"]))
-        for head in workers.heads(config)
+        for head in config.train.active_heads
     }
     return protocol.Member(int(row["fold"]), int(row["seed"]), setting)
 

@@ -6,8 +6,6 @@ import logging
 import pathlib
 import platform
 
-from ml_collections import ConfigDict
-
 from siamjax import files
 from siamjax.comparison import (
     figures,
@@ -22,6 +20,8 @@ from siamjax.comparison import (
     trainer,
     workers,
 )
+from siamjax.comparison.config import CompareConfig
+from siamjax.config import to_plain
 from siamjax.experiments import runner
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
@@ -108,7 +108,7 @@ def _say_if_lost(workdir):
 def settings(config):
     """All that an exact repeat needs: config, versions, machine."""
     return dict(
-        config=config.to_dict(),
+        config=to_plain(config),
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
         python=platform.python_version(),
         machine=platform.machine(),
@@ -116,7 +116,7 @@ def settings(config):
     )
 
 
-def work(config: ConfigDict, workdir: pathlib.Path, url: str) -> None:
+def work(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
     """Trains with all workers, until every slot is done."""
     count = workers.processes(config)
     work_on = functools.partial(_work, config, workdir, url)

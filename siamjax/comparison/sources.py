@@ -10,6 +10,7 @@ import inspect
 import numpy as np
 
 from siamjax.checks import require
+from siamjax.comparison.config import CompareConfig
 from siamjax.data import prepared, synthetic
 from siamjax.evaluation import baselines
 from siamjax.types import DataSet, Label, Series, Session, UsageError
@@ -17,48 +18,54 @@ from siamjax.types import DataSet, Label, Series, Session, UsageError
 MADE_OF = "made_of"  # in meta.json: the source of a data set that made itself
 
 
-def make(config):
+def make(config: CompareConfig) -> None:
     """Writes the data sets of a comparison that have a source and no folder yet.
 
     Raises:
       UsageError: a folder was made from another source.
     """
     for name, data_set in config.data_sets.items():
-        how, folder = dict(data_set.get("source", {})), data_set.data.dir
-        if not how:
+        source, folder = data_set.source, config.train_on(name).data.dir
+        if not source:
             continue
         meta = prepared.read_meta(folder)
         if meta is None:
-            arguments = {k: v for k, v in how.items() if k != "name"}
-            made = SOURCES[how["name"]](**arguments)
-            made = made._replace(meta={**made.meta, MADE_OF: how})
-            prepared.write_data_set(folder, made, {})
+            arguments = {k: v for k, v in source.items() if k != "name"}
+            created = SOURCES[source["name"]](**arguments)
+            created = created._replace(meta={**created.meta, MADE_OF: source})
+            prepared.write_data_set(folder, created, {})
             continue
-        before = meta.get(MADE_OF, how)  # an older set does not say
+        before = meta.get(MADE_OF, source)  # an older set does not say
         require(
-            before == how,
-            f"{folder} was made of {before}, config.data_sets.{name}.source is {how}: "
-            "give another data.dir, or remove the folder",
+            before == source,
+            f"{folder} was made of {before}, config.data_sets.{name}.source is "
+            f"{source}: give another data.dir, or remove the folder",
         )
 
 
-def check(config):
+def check(config: CompareConfig) -> None:
     """Raises `UsageError` where a source is not there, or does not take its options."""
     for name, data_set in config.data_sets.items():
-        how = dict(data_set.get("source", {}))
-        if not how:
+        options = dict(data_set.source)
+        if not options:
             continue
         where = f"config.data_sets.{name}.source"
-        of = how.pop("name", None)
-        require(of in SOURCES, f"{where}.name is {of!r}: one of {sorted(SOURCES)}")
-        takes = inspect.signature(SOURCES[of]).parameters
-        unknown = sorted(set(how) - set(takes))
-        require(not unknown, f"{where} sets {unknown}, {of} takes {sorted(takes)}")
-        missing = [k for k, p in takes.items() if p.default is p.empty and k not in how]
-        require(not missing, f"{where} lacks {missing}, which {of} needs")
+        source = options.pop("name", None)
+        require(
+            source in SOURCES, f"{where}.name is {source!r}: one of {sorted(SOURCES)}"
+        )
+        takes = inspect.signature(SOURCES[source]).parameters
+        unknown = sorted(set(options) - set(takes))
+        require(not unknown, f"{where} sets {unknown}, {source} takes {sorted(takes)}")
+        missing = [
+            option
+            for option, parameter in takes.items()
+            if parameter.default is parameter.empty and option not in options
+        ]
+        require(not missing, f"{where} lacks {missing}, which {source} needs")
 
 
-def aeon(of):
+def aeon(of: str) -> DataSet:
     """A classification data set of aeon, which brings some along and loads the others.
 
     Each recording is a session and each class a condition; none is normal. A frame
@@ -67,15 +74,13 @@ def aeon(of):
 
     Args:
       of: its name in the UCR and UEA archives, such as `JapaneseVowels`.
-    Returns:
-      `types.DataSet`.
     Raises:
       UsageError: aeon is not there, or does not have it.
     """
     load = baselines.import_bench("aeon.datasets").load_classification
-    how = dict(load_equal_length=False, load_no_missing=False)
+    options = dict(load_equal_length=False, load_no_missing=False)
     try:
-        parts = {split: load(of, split=split, **how) for split in ("train", "test")}
+        parts = {split: load(of, split=split, **options) for split in ("train", "test")}
     except Exception as error:  # its own, of files and of the network
         raise UsageError(f"aeon has no data set {of}: {error}") from error
     frames = max(row.shape[1] for x, _ in parts.values() for row in x)
@@ -91,8 +96,8 @@ def aeon(of):
 
 def _recording(name, row, condition, frames):
     """`types.Session` of `row [channels, its own frames]`, stretched to `frames`."""
-    at = np.linspace(0, row.shape[1] - 1, frames)
-    stretched = np.stack([np.interp(at, np.arange(len(x)), x) for x in row], 1)
+    places = np.linspace(0, row.shape[1] - 1, frames)
+    stretched = np.stack([np.interp(places, np.arange(len(x)), x) for x in row], 1)
     time_ns = np.arange(frames, dtype=np.int64) * 10**9
     series = Series(time_ns, stretched.astype(np.float32))
     return Session(

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax import files
 from siamjax.comparison import protocol, readouts, studies, trainer, workers
+from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT
 from siamjax.comparison.readouts import Units
 from siamjax.data import features
@@ -53,7 +53,7 @@ class Cell(NamedTuple):
 Readouts = dict[tuple[str, str, str], Units]  # by head, metric, group
 
 
-def cells(config: ConfigDict, place: workers.Place) -> list[Cell]:
+def cells(config: CompareConfig, place: workers.Place) -> list[Cell]:
     """Every `Cell` there is: of each loss the repeats that are done, and baselines."""
     trained = []
     for study, opened in workers.open_studies(config, place.store, {}).items():
@@ -78,7 +78,7 @@ def cells(config: ConfigDict, place: workers.Place) -> list[Cell]:
 
 
 def read(
-    config: ConfigDict,
+    config: CompareConfig,
     place: workers.Place,
     cells: Sequence[Cell],
     *,
@@ -143,7 +143,7 @@ def _judge_row(config, by_name, row):
     return _to_plain(judge(config, by_name[Cell(**row, about={}, weights=None).name]))
 
 
-def judge(config: ConfigDict, cell: Cell) -> Readouts:
+def judge(config: CompareConfig, cell: Cell) -> Readouts:
     """{(head, metric, group): `readouts.Units`} of one cell on the test."""
     train = protocol.training(config, cell.data_set, cell.fold)
     splits = protocol.splits(train, blind=False)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import flax
 import numpy as np
-from ml_collections import ConfigDict
 
 from siamjax import files
 from siamjax.comparison import protocol, studies, trainer
+from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT, TUNE, Study
 from siamjax.experiments import runner
 from siamjax.types import SiamjaxError
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 def work(
-    config: ConfigDict, place: Place, *, say: Callable[[str], None] = _LOG.info
+    config: CompareConfig, place: Place, *, say: Callable[[str], None] = _LOG.info
 ) -> None:
     """Does what there is to do, and returns when every slot of everybody is done."""
     loss_order = {loss: i for i, loss in enumerate(config.losses)}
@@ -65,7 +65,7 @@ def work(
 
 
 def open_studies(
-    config: ConfigDict,
+    config: CompareConfig,
     store: studies.optuna.storages.RDBStorage,
     before: Mapping[Study, studies.Opened],
 ) -> dict[Study, studies.Opened]:
@@ -105,7 +105,7 @@ def _open_study(config, store, before, study):
     return studies.read(before[study].study)
 
 
-def in_round(config: ConfigDict) -> int:
+def in_round(config: CompareConfig) -> int:
     """How many slots of a search do not learn from each other."""
     return max(config.random_trials, 1)
 
@@ -128,7 +128,7 @@ def best_setting(config, study, results):
     None where every trial failed.
     """
     setting = {}
-    for head in heads(config):
+    for head in config.train.active_heads:
         scores = {
             slot: np.mean([cell["best"][head]["score"] for cell in cells(trial)])
             for slot, trial in results.items()
@@ -144,11 +144,6 @@ def best_setting(config, study, results):
 def cells(trial):
     """What a finished trial stored of its cells, see `about`."""
     return trial.user_attrs[studies.CELLS]
-
-
-def heads(config):
-    """Names of the heads that the config trains."""
-    return [name for name, head in config.train.heads.items() if head]
 
 
 def do(config, place, study, queue):
@@ -175,7 +170,7 @@ def _members(config, study, slot, trial):
             seed=protocol.seed(config, "sampler"),
             in_round=in_round(config),
         )
-        setting = {head: (study.loss, values) for head in heads(config)}
+        setting = {head: (study.loss, values) for head in config.train.active_heads}
     together = vmapped(config) and study.stage == REPEAT
     slots = range(config.repeats) if together else [slot]
     return protocol.members(config, study.stage, slots, setting)
@@ -229,7 +224,7 @@ def load(path: pathlib.Path, like: Any) -> Any:
         return flax.serialization.from_bytes(like, path.read_bytes())
 
 
-def processes(config: ConfigDict) -> int:
+def processes(config: CompareConfig) -> int:
     """How many workers: one a core, one alone on an accelerator."""
     if config.workers:
         return config.workers

@@ -306,7 +306,7 @@ def _plain(array):
 @contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator[IO[bytes]]:
     """The file of rows, open to append to and locked; a row that was cut is removed."""
-    with files.opened(path, "a+b") as file:
+    with files.open_file(path, "a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

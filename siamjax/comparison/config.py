@@ -1,0 +1,85 @@
+"""The config of a comparison as typed, frozen records, read once at the edge.
+
+configs/compare.py says what each field means and shows its value.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from ml_collections import ConfigDict
+from pydantic import Field
+
+from siamjax.config import Config, NotNegative, Positive, record, validated
+from siamjax.experiments import settings
+
+# What can stand beside the losses; the last three need siamjax[bench].
+Baseline = Literal[
+    "untrained encoder",
+    "mean and deviation",
+    "whole windows",
+    "dtw",
+    "minirocket",
+    "catch22",
+]
+
+
+@record
+class DataSetConfig:
+    """One data set: its test, and what differs from `CompareConfig.train` on it."""
+
+    test_conditions: Positive | tuple[str, ...]  # names, or how many to draw
+    ways: NotNegative = 0  # conditions that one-shot tells apart; 0: all
+    source: dict[str, Any] = Field(default_factory=dict)  # see `sources`
+    changes: dict[str, Any] = Field(default_factory=dict)  # nested like `Config`
+
+
+@record
+class CompareConfig:
+    """All of configs/compare.py."""
+
+    seed: int
+    losses: Annotated[tuple[str, ...], Field(min_length=1)]
+    trials: Positive
+    random_trials: NotNegative
+    repeats: Annotated[int, Field(ge=2)]
+    folds: Positive
+    baselines: tuple[Baseline, ...]
+    draws: Positive
+    workers: NotNegative
+    vmapped: Literal["auto", "yes", "no"]
+    train: Config
+    data_sets: Annotated[dict[str, DataSetConfig], Field(min_length=1)]
+
+    def train_on(self, data_set: str) -> Config:
+        """`train` with the changes of a data set."""
+        changes = self.data_sets[data_set].changes
+        return settings.merged(self.train, changes, f"config.data_sets.{data_set}")
+
+
+def from_dict(plain: Mapping[str, Any] | ConfigDict) -> CompareConfig:
+    """The records of a config given as nested mappings.
+
+    Args:
+      plain: of a config file, or what `siamjax.config.to_plain` gave. Of a data set,
+        every field that is none of `DataSetConfig` is a change of `train`.
+    Raises:
+      UsageError: a field is missing, is unknown, or has a value that is not allowed;
+        the line names the field, the value, and what is allowed.
+    """
+    if isinstance(plain, ConfigDict):
+        plain = plain.to_dict()
+    data_sets = plain.get("data_sets")
+    if isinstance(data_sets, Mapping):
+        data_sets = {name: _data_set(fields) for name, fields in data_sets.items()}
+        plain = {**plain, "data_sets": data_sets}
+    return validated(CompareConfig, plain, shown_in="configs/compare.py")
+
+
+def _data_set(fields):
+    """The fields of `DataSetConfig`, with all others as its changes."""
+    if not isinstance(fields, Mapping):
+        return fields
+    known = ("test_conditions", "ways", "source", "changes")
+    own = {name: fields[name] for name in known if name in fields}
+    others = {name: value for name, value in fields.items() if name not in known}
+    return {**own, "changes": {**own.get("changes", {}), **others}}
