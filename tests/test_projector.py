@@ -75,9 +75,9 @@ def test_each_point_has_the_colour_of_its_condition(tmp_path):
 
 def test_tiles_shrink_and_end_where_tensorboard_does(tmp_path, monkeypatch):
     monkeypatch.setattr(projector, "SHEET", 96)
-    assert projector.sprite(tmp_path / "s.png", ["normal"] * 9) == 32
-    assert projector.sprite(tmp_path / "s.png", ["normal"] * 10) == 16
-    assert projector.sprite(tmp_path / "s.png", ["normal"] * 37) == 0
+    assert projector.write_sprite(tmp_path / "s.png", ["normal"] * 9) == 32
+    assert projector.write_sprite(tmp_path / "s.png", ["normal"] * 10) == 16
+    assert projector.write_sprite(tmp_path / "s.png", ["normal"] * 37) == 0
     folder = tmp_path / "many"
     projector.write_projector(
         folder, np.ones((37, 2)), conditions=["a"] * 37, captures=["a"] * 37,

@@ -1,10 +1,11 @@
-"""The cube and its points as an image, fast enough for a film: no matplotlib.
+"""The cube and its points as an image, without matplotlib: fast enough for a film.
 
-Drawn twice as large and halved, which smooths every line.
+It is drawn at twice the size and halved, which makes lines smooth.
 """
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,10 @@ from siamjax.reports import discs
 
 WALL, GRID, FRAME = "#f7f8fb", "#d9dce3", "#a8adb8"
 _LARGE = 2
-_DISTANCE = 3.4  # of the eye from the cube's middle, in its sides
+_DISTANCE = 3.4  # of the eye from the cube's middle, in sides of the cube
 _ZOOM = 1.28
-# The cube's near edge is larger, so that seen from above its middle lies too low.
+# The near edge of the cube looks larger. Seen from above, its middle would lie too low
+# in the picture: it is moved up.
 _RISE = 0.16
 
 
@@ -27,12 +29,14 @@ class View(NamedTuple):
     elevation: float
 
 
-def project_points(xyz, view, side):
+def project_points(
+    xyz: np.ndarray, view: View, side: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Points `[N, 3]` of the unit cube -> pixels `[N, 2]` and nearness `[N]`.
 
     Args:
       xyz: the third coordinate points up.
-      view: `View`.
+      view: where the eye is.
       side: pixels of the square image.
     Returns:
       Pixels; nearness is 1 for the cube's middle, more for what is nearer.
@@ -48,13 +52,20 @@ def project_points(xyz, view, side):
     return plane * side / 2 * _ZOOM + side / 2, near
 
 
-def render_cube(xyz, looks, view, side, *, size=13):
+def render_cube(
+    xyz: np.ndarray,
+    looks: Sequence[tuple[str, str]],
+    view: View,
+    side: int,
+    *,
+    size: int = 13,
+) -> Image.Image:
     """The cube's far walls and the points in it, nearer ones over farther ones.
 
     Args:
       xyz: `[N, 3]` in the unit cube.
       looks: for each of N points its (colour, shape).
-      view: `View`.
+      view: where the eye is.
       side: pixels.
       size: of a point in the middle, in pixels.
     """
@@ -76,9 +87,10 @@ def _tile(side, colour, shape):
 
 
 def _walls(draw, view, side):
-    """Three walls behind the points, with lines at each quarter."""
-    a = np.deg2rad(view.azimuth)
-    behind = [float(np.cos(a) < 0), float(np.sin(a) < 0), float(view.elevation < 0)]
+    """Draws the three walls behind the points, with lines at each quarter."""
+    azimuth = np.deg2rad(view.azimuth)
+    hidden = np.cos(azimuth) < 0, np.sin(azimuth) < 0, view.elevation < 0
+    behind = [float(side_is_far) for side_is_far in hidden]
     for axis, value in enumerate(behind):
         others = [k for k in range(3) if k != axis]
 
@@ -93,7 +105,7 @@ def _walls(draw, view, side):
             draw.line(line([0, 1], [quarter, quarter]), fill=GRID, width=_LARGE)
     for ends in itertools.product((0.0, 1.0), repeat=2):
         for axis, (k, m) in enumerate(((1, 2), (0, 2), (0, 1))):
-            # An edge is behind the points where it belongs to one of the walls.
+            # An edge is drawn where it belongs to one of these walls.
             if ends[0] == behind[k] or ends[1] == behind[m]:
                 points = np.zeros((2, 3))
                 points[:, k], points[:, m], points[1, axis] = ends[0], ends[1], 1.0

@@ -1,12 +1,15 @@
 """The colour and the shape of each condition, the same in every picture."""
 
+from collections.abc import Collection, Iterable
+
 NORMAL, BLOCKED, CAPACITY_LIMIT = "#2ca02c", "#d62728", "#ff7f0e"
 GREY, PALE = "#8c8c8c", "#c3c8d0"
 NOVEL_SHAPE = "diamond"
 
-# Three colours have a meaning since the project's first picture. Shapes tell them apart
-# for whoever cannot tell red from green. The other conditions of the test bed have a
-# fixed colour so that a picture of some of them agrees with one of all.
+# Normal is green, blocked red, a capacity limit orange, as in the project's first
+# picture; their shapes tell them apart for readers who cannot tell red from green. The
+# other conditions of the test bed have fixed colours, so that pictures of different
+# conditions agree.
 _FIXED = {
     "normal": (NORMAL, "circle"),
     "blocked": (BLOCKED, "square"),
@@ -25,21 +28,34 @@ _FIXED = {
     "server_overload": ("#2f4b5c", "circle"),
 }
 
-# Far from one another and from the three, also to the colour-blind as far as it goes.
+# Easy to tell from one another and from the three, as far as possible also for the
+# colour-blind.
 _OTHERS = (
-    "#7fb2ff", "#c8a27a", "#5c2a00", "#0072b2", "#b5179e", "#17becf",
-    "#8c564b", "#e3c800", "#332288", "#f49ac2", "#9467bd", "#2f4b5c",
-)  # fmt: skip
+    "#7fb2ff",
+    "#c8a27a",
+    "#5c2a00",
+    "#0072b2",
+    "#b5179e",
+    "#17becf",
+    "#8c564b",
+    "#e3c800",
+    "#332288",
+    "#f49ac2",
+    "#9467bd",
+    "#2f4b5c",
+)
 _SHAPES = ("circle", "square", "triangle", "down")
 
 
-def assign_colours(conditions):
-    """{name: `#rrggbb`}; names without a fixed one get them in the alphabet's order."""
+def assign_colours(conditions: Iterable[str]) -> dict[str, str]:
+    """{name: `#rrggbb`}; names without a fixed colour get one in alphabetical order."""
     return {name: look[0] for name, look in _looks(conditions).items()}
 
 
-def assign_shapes(conditions, novel=()):
-    """{name: circle, square, triangle, down or, if novel, diamond}."""
+def assign_shapes(
+    conditions: Iterable[str], novel: Collection[str] = ()
+) -> dict[str, str]:
+    """{name: `circle`, `square`, `triangle` or `down`; `diamond` if novel}."""
     return {
         name: NOVEL_SHAPE if name in novel else look[1]
         for name, look in _looks(conditions).items()
@@ -47,6 +63,8 @@ def assign_shapes(conditions, novel=()):
 
 
 def _looks(conditions):
+    """{name: (colour, shape)}."""
+    conditions = list(conditions)
     others = sorted(set(conditions) - set(_FIXED))
     free = {
         name: (_OTHERS[i % len(_OTHERS)], _SHAPES[i % len(_SHAPES)])

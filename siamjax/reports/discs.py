@@ -1,4 +1,4 @@
-"""Small pictures of one point each, by colour and shape."""
+"""Small pictures of a point, by colour and shape."""
 
 from PIL import Image, ImageDraw
 
@@ -8,29 +8,32 @@ EDGE = "#333333"
 _OVERSIZE = 8
 
 
-def draw_disc(side, colour, shape, *, rim=None):
-    """An RGBA tile, drawn large and made small for smooth edges.
+def draw_disc(
+    side: int, colour: str, shape: str, *, rim: str | None = None
+) -> Image.Image:
+    """A square RGBA picture, drawn large and made small for smooth edges.
 
     Args:
       side: pixels.
       colour: `#rrggbb`.
       shape: see `colours.assign_shapes`; a novel one gets a dark edge.
-      rim: colour of a thin edge round the others.
+      rim: colour of a thin edge of the other shapes.
     """
-    s = _OVERSIZE * side
-    image = Image.new("RGBA", (s, s), colour + "00")
+    large = _OVERSIZE * side
+    image = Image.new("RGBA", (large, large), colour + "00")
     draw = ImageDraw.Draw(image)
-    a, b, m = 0.14 * s, 0.86 * s, 0.5 * s
+    near, middle, far = 0.14 * large, 0.5 * large, 0.86 * large
+    first, last = 0.04 * large, 0.96 * large  # a diamond is larger
     corners = dict(
-        square=[(a, a), (b, a), (b, b), (a, b)],
-        triangle=[(m, a), (b, b), (a, b)],
-        down=[(m, b), (b, a), (a, a)],
-        diamond=[(m, 0.04 * s), (0.96 * s, m), (m, 0.96 * s), (0.04 * s, m)],
+        square=[(near, near), (far, near), (far, far), (near, far)],
+        triangle=[(middle, near), (far, far), (near, far)],
+        down=[(middle, far), (far, near), (near, near)],
+        diamond=[(middle, first), (last, middle), (middle, last), (first, middle)],
     )
     novel = shape == colours.NOVEL_SHAPE
-    edge, width = (EDGE, s // 14) if novel else (rim, s // 20)
+    edge, width = (EDGE, large // 14) if novel else (rim, large // 20)
     if shape == "circle":
-        draw.ellipse((a, a, b, b), fill=colour, outline=edge, width=width)
+        draw.ellipse((near, near, far, far), fill=colour, outline=edge, width=width)
     else:
         draw.polygon(corners[shape], fill=colour)
         if edge:

@@ -117,7 +117,8 @@ def cube_axes(
       rectangle: left, bottom, width, height as shares of the figure.
       low, high: corners of the cube.
     """
-    axes = drawn.add_axes(rectangle, projection="3d")
+    left, bottom, width, height = rectangle
+    axes: Any = drawn.add_axes((left, bottom, width, height), projection="3d")
     unit = not low.any() and (high == 1).all()
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.set_pane_color((0.975, 0.978, 0.985, 1.0))
@@ -151,10 +152,11 @@ def shorten_names(names: Iterable[str], most: int = NAME) -> dict[str, str]:
 
 
 def scatter_points(
-    axes: "Axes", points: np.ndarray, names: Sequence[str], novel: Collection[str]
+    axes: Any, points: np.ndarray, names: Sequence[str], novel: Collection[str]
 ) -> "dict[str, tuple[Artist, int]]":
     """Draws points `[N, 2 or 3]`, one artist a condition: {name: (artist, number)}."""
-    condition, artists = np.asarray(names), {}
+    condition = np.asarray(names)
+    artists: dict[str, tuple[Artist, int]] = {}
     how = dict(depthshade=False) if points.shape[1] == 3 else {}
     for name, look in _looks(order_names(names, novel), novel).items():
         members = points[condition == name]

@@ -1,10 +1,12 @@
-"""The film of training: points that start as one clutter and part.
+"""The film of training: how the points of the conditions part.
 
-Traced steps are equally far apart in time; between them the points glide.
+Each traced step takes the same time; between them the points move smoothly.
 """
 
 import contextlib
+import pathlib
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +18,14 @@ from siamjax import files
 from siamjax.checks import require
 from siamjax.reports import camera, colours, drawing
 from siamjax.reports.drawing import INK, LINE, PALE
+from siamjax.reports.trace import Trace
 from siamjax.types import SiamjaxError
 
 WIDTH, HEIGHT, DPI, FPS = 1280, 720, 100, 30
 # The GIF is half as wide and has every third frame.
 GIF_STEP = 3
-# The camera turns by so many degrees over the film; its last second stands still.
+# The camera turns by TURN degrees over the film; the points stand still in its last
+# second.
 AZIMUTH, TURN, STILL = -50, 40, FPS
 CURSOR = "#d62728"
 
@@ -33,25 +37,32 @@ class Frames(NamedTuple):
     points: np.ndarray  # [M, N, 3]
 
 
-def make_frames(trace, count):
-    """`Frames` between the K traced steps, smooth and without overshoot (PCHIP)."""
+def make_frames(trace: Trace, count: int) -> Frames:
+    """`count` frames between the traced steps, smooth and without overshoot (PCHIP)."""
     xyz = drawing.to_main_axes(trace.points, like=trace.points[-1])
     if len(xyz) == 1:
         return Frames(np.repeat(trace.steps.astype(float), count), xyz.repeat(count, 0))
-    at = np.arange(len(xyz))
-    moving = np.linspace(0, at[-1], max(2, count - STILL)) if count > 1 else at[-1:]
-    when = np.append(moving, np.full(max(0, count - len(moving)), at[-1]))[-count:]
-    steps = np.interp(when, at, trace.steps)
-    return Frames(steps, interpolate.PchipInterpolator(at, xyz, axis=0)(when))
+    number = np.arange(len(xyz))  # of a traced step
+    last = number[-1]
+    moving = np.linspace(0, last, max(2, count - STILL)) if count > 1 else number[-1:]
+    times = np.append(moving, np.full(max(0, count - len(moving)), last))[-count:]
+    steps = np.interp(times, number, trace.steps)
+    return Frames(steps, interpolate.PchipInterpolator(number, xyz, axis=0)(times))
 
 
-def write_film(folder, trace, scalars, *, count=300):
+def write_film(
+    folder: pathlib.Path,
+    trace: Trace,
+    scalars: Mapping[str, tuple[Sequence, Sequence]],
+    *,
+    count: int = 300,
+) -> tuple[pathlib.Path, pathlib.Path]:
     """Writes film.mp4 and film.gif into a folder; returns their paths.
 
     Args:
       folder: is made.
-      trace: `trace.Trace`.
-      scalars: {name: (steps, values)}, for the curves beside.
+      trace: of the training.
+      scalars: {name: (steps, values)}, for the curves beside the cube.
       count: frames, at 30 a second.
     Raises:
       SiamjaxError: ffmpeg is not installed.
@@ -66,7 +77,9 @@ def write_film(folder, trace, scalars, *, count=300):
             send(pixels)
             if i % GIF_STEP == 0 or i == count - 1:
                 image = Image.fromarray(pixels)
-                small.append(image.resize((WIDTH // 2, HEIGHT // 2), Image.LANCZOS))
+                small.append(
+                    image.resize((WIDTH // 2, HEIGHT // 2), Image.Resampling.LANCZOS)
+                )
     palette = _palette(trace.about["conditions"])
     small = [
         image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small
@@ -84,9 +97,10 @@ def write_film(folder, trace, scalars, *, count=300):
 
 
 def _palette(names):
-    """An image with the colours of the film, each also towards white and towards ink.
+    """An image with the colours of the film, and mixtures with white and with ink.
 
-    Chosen, not counted: few pixels are a condition's, and its colour must not drift.
+    The colours are fixed and not taken from the frames: few pixels belong to a
+    condition, and its colour must not change.
     """
     main = [
         *colours.assign_colours(names).values(),
@@ -105,9 +119,9 @@ def _palette(names):
         for share in shares
     ]
     greys = [(level,) * 3 for level in range(60, 256, 13)]
-    chosen = [*greys, (255, 255, 255), *dict.fromkeys(shades)][:256]
+    palette = [*greys, (255, 255, 255), *dict.fromkeys(shades)][:256]
     image = Image.new("P", (1, 1))
-    image.putpalette([level for rgb in chosen for level in rgb])
+    image.putpalette([level for rgb in palette for level in rgb])
     return image
 
 
@@ -116,14 +130,15 @@ class _Scene:
 
     def __init__(self, trace, shown, scalars):
         novel, names = trace.about["novel"], trace.about["conditions"]
-        of, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
+        colour = colours.assign_colours(names)
+        shape = colours.assign_shapes(names, novel)
         low, high = drawing.cube_corners(shown.points)
-        self._looks = [(of[name], shape[name]) for name in names]
+        self._looks = [(colour[name], shape[name]) for name in names]
         self._points, self._steps = (shown.points - low) / (high - low), shown.steps
         self._still, self._font, cursors = _still(
             names, novel, scalars, shown.steps[-1]
         )
-        self._cursors = [(at(shown.steps), top, bottom) for at, top, bottom in cursors]
+        self._cursors = [(to_x(shown.steps), *ends) for to_x, *ends in cursors]
 
     def draw(self, i):
         """Frame i as `[HEIGHT, WIDTH, 3]` uint8."""
@@ -161,10 +176,10 @@ def _still(names, novel, scalars, last):
     for axes in panels:
         box = axes.get_window_extent()
 
-        def at(steps, axes=axes):
+        def to_x(steps, axes=axes):
             return axes.transData.transform(np.stack([steps, 0 * steps], 1))[:, 0]
 
-        cursors.append((at, HEIGHT - box.y1, HEIGHT - box.y0))
+        cursors.append((to_x, HEIGHT - box.y1, HEIGHT - box.y0))
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 26)
     return (
         Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"),
@@ -181,18 +196,18 @@ def _panels(scalars):
         if name in scalars
     }
     loss = {"loss": scalars["loss"]} if "loss" in scalars else {}
-    found = [(loss, "loss"), (recall, "one-shot recall, validation")]
-    found = [(curves, title) for curves, title in found if curves]
+    panels = [(loss, "loss"), (recall, "one-shot recall, validation")]
+    panels = [(curves, title) for curves, title in panels if curves]
     return [
-        ((0.68, 0.08 + 0.22 * (len(found) - 1 - i), 0.29, 0.13), curves, title)
-        for i, (curves, title) in enumerate(found)
+        ((0.68, 0.08 + 0.22 * (len(panels) - 1 - i), 0.29, 0.13), curves, title)
+        for i, (curves, title) in enumerate(panels)
     ]
 
 
 def _curves(drawn, rectangle, curves, last, title):
     """Draws curves over the steps."""
     axes = drawn.add_axes(rectangle)
-    # Traced steps lie like squares: over their root the cursor moves evenly.
+    # Traced steps grow like squares: over the root of the step the cursor moves evenly.
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.abs(x)), np.square))
     for (label, (steps, values)), style in zip(curves.items(), ("-", "--")):
         axes.plot(steps, values, style, color=drawing.CURVE, linewidth=1.6, label=label)
@@ -220,24 +235,21 @@ def _encoder(path):
             "the film needs ffmpeg: pip install imageio-ffmpeg"
         ) from error
     # Called without imageio_ffmpeg's own writer, which forks: JAX's threads forbid it.
+    source = f"-f rawvideo -pix_fmt rgb24 -s {WIDTH}x{HEIGHT} -r {FPS} -i -"
+    encoding = "-c:v libx264 -pix_fmt yuv420p -crf 20 -threads 2 -movflags +faststart"
+    options = f"-y -loglevel error {source} {encoding}".split()
     process = subprocess.Popen(
-        [
-            get_ffmpeg_exe(), "-y", "-loglevel", "error",
-            "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}",
-            "-r", str(FPS), "-i", "-",
-            "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-threads", "2",
-            "-movflags", "+faststart", str(path),
-        ],
+        [get_ffmpeg_exe(), *options, str(path)],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )  # fmt: skip
+    )
     ended_early = False
     try:
         yield lambda pixels: process.stdin.write(pixels.tobytes())
     except BrokenPipeError:
-        ended_early = True  # what it says tells more than the broken pipe
+        ended_early = True  # its own message, raised below, tells more
     finally:
-        _, said = process.communicate()
+        _, stderr = process.communicate()
     if process.returncode or ended_early:
-        why = " ".join(said.decode(errors="replace").split()) or "it says nothing"
-        raise SiamjaxError(f"ffmpeg failed to write the film: {why}")
+        reason = " ".join(stderr.decode(errors="replace").split()) or "it says nothing"
+        raise SiamjaxError(f"ffmpeg failed to write the film: {reason}")

@@ -142,9 +142,8 @@ def draw_confusion(
     axes.imshow(np.nan_to_num(shares), cmap=_blues(), vmin=0, vmax=1, aspect="equal")
     for row, column in np.argwhere(np.nan_to_num(shares) >= 0.005):
         value = shares[row, column]
-        colour = "white" if value > 0.55 else INK
-        centred = dict(ha="center", va="center", fontsize=8)
-        axes.text(column, row, f"{100 * value:.0f}", color=colour, **centred)
+        text = axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center")
+        text.set(color="white" if value > 0.55 else INK, fontsize=8)
     names = drawing.shorten_names(conditions)
     texts = [names[name] + " *" * (name in novel) for name in conditions]
     axes.set_xticks(
@@ -152,7 +151,7 @@ def draw_confusion(
     )
     axes.set_yticks(range(count), texts)
     colour_of, margin = colours.assign_colours(conditions), np.full(count, -0.6)
-    patch = dict(marker="s", s=28, clip_on=False)
+    patch: dict[str, Any] = dict(marker="s", s=28, clip_on=False)
     patch["c"] = [colour_of[name] for name in conditions]
     axes.scatter(margin, range(count), **patch)
     axes.scatter(range(count), count - 1 - margin, **patch)
@@ -259,8 +258,8 @@ def draw_timelines(
                 axes.barh(y, width, left=span["start_s"], height=0.13, **kind)
         if not (row["found"] or row["truth"]):
             reason = short(row["warning"], REASON)
-            text = dict(fontsize=7, color=drawing.PALE, va="center")
-            axes.text(0.005 * end_s, middle, reason, **text)
+            text = axes.text(0.005 * end_s, middle, reason, va="center")
+            text.set(fontsize=7, color=drawing.PALE)
     axes.set_yticks(middles, texts, fontsize=8, color=INK)
     axes.set_ylim(height or 1.0, 0.0)
     axes.set_xlim(0, end_s)
@@ -322,9 +321,9 @@ def draw_recall(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
                 colour = drawing.PALE if is_baseline else drawing.CURVE
                 axes.plot([low, high], [y, y], color=colour, linewidth=2)
                 axes.plot([mean], [y], "o", color=colour, markersize=5)
-                beside = dict(va="center", fontsize=8)
                 side = axes.get_yaxis_transform()  # x is a share of the axes
-                axes.text(1.03, y, f"{mean:.2f}", transform=side, **beside)
+                text = axes.text(1.03, y, f"{mean:.2f}", va="center", fontsize=8)
+                text.set_transform(side)
             if part["chance"] > start:
                 axes.axvline(part["chance"], color=drawing.LINE, linestyle=":")
             examples = f"{count} example{'s' if count != '1' else ''} of each"

@@ -8,6 +8,8 @@ shows the true axes instead of the main ones.
 
 import json
 import pathlib
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +24,17 @@ TILE, SMALL_TILE = 32, 16
 
 
 def write_projector(
-    folder,
-    points,
+    folder: pathlib.Path,
+    points: np.ndarray,
     *,
-    conditions,
-    captures,
-    times,
-    roles=None,
-    right=None,
-    novel=(),
-    learnt=None,
-):
+    conditions: Sequence[str],
+    captures: Sequence[str],
+    times: Sequence[float] | np.ndarray,
+    roles: Sequence[str] | None = None,
+    right: np.ndarray | None = None,
+    novel: Collection[str] = (),
+    learnt: int | None = None,
+) -> None:
     """Writes a folder that `tensorboard --logdir` shows in its projector tab.
 
     Args:
@@ -57,7 +59,7 @@ def write_projector(
         f"the projector needs finite points [N, E], not {list(points.shape)}",
     )
     folder = pathlib.Path(folder)
-    # Without its config TensorBoard shows nothing: it never mixes old files with new.
+    # TensorBoard shows nothing without the config, so never old files with new ones.
     (folder / CONFIG).unlink(missing_ok=True)
     files.write_bytes(folder / "tensors.bytes", points.tobytes())
     columns = {
@@ -77,21 +79,25 @@ def write_projector(
         tensor_shape=points.shape,
         metadata_path="metadata.tsv",
     )
-    if tile := sprite(folder / "sprite.png", conditions, novel):
+    if tile := write_sprite(folder / "sprite.png", conditions, novel):
         embedding.sprite.image_path = "sprite.png"
         embedding.sprite.single_image_dim.extend([tile, tile])
     if points.shape[1] == 3:
-        text = json.dumps([true_axes(points)])
+        text = json.dumps([cube_bookmark(points)])
         files.write_text(folder / "bookmarks.json", text)
         embedding.bookmarks_path = "bookmarks.json"
     _event_file(folder)
     files.write_text(folder / CONFIG, text_format.MessageToString(config))
 
 
-def sprite(path, conditions, novel=()):
-    """Draws a sheet of one shape per point, row by row; returns its tile's side.
+def write_sprite(
+    path: pathlib.Path, conditions: Sequence[str], novel: Collection[str] = ()
+) -> int:
+    """Writes a sheet with one shape per point, row by row.
 
-    0, and no sheet, for more points than TensorBoard's largest sheet holds.
+    Returns:
+      The side of a shape in pixels; 0, and no sheet, for more points than the largest
+      sheet of TensorBoard holds.
     """
     from PIL import Image
 
@@ -103,9 +109,9 @@ def sprite(path, conditions, novel=()):
     if not tile:
         return 0
     names = list(dict.fromkeys(conditions))
-    of, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
-    tiles = {name: discs.draw_disc(tile, of[name], shape[name]) for name in names}
-    # TensorBoard divides by the tiles per column to find a row: only a square is right.
+    colour, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
+    tiles = {name: discs.draw_disc(tile, colour[name], shape[name]) for name in names}
+    # TensorBoard takes as many rows as columns: the sheet must be square.
     sheet = Image.new("RGBA", (across * tile, across * tile))
     for i, name in enumerate(conditions):
         sheet.paste(tiles[name], (i % across * tile, i // across * tile))
@@ -114,11 +120,11 @@ def sprite(path, conditions, novel=()):
     return tile
 
 
-def true_axes(points):
+def cube_bookmark(points: np.ndarray) -> dict[str, Any]:
     """A bookmark whose three axes are those of the points `[N, 3]`.
 
-    TensorBoard skips its own main axes when a state brings coordinates under their
-    names; a state that lacks any field leaves an empty plot.
+    TensorBoard does not compute its main axes where a state has coordinates under their
+    names. It needs every field: without one of them the plot is empty.
     """
     xyz = points.astype(float).round(5).tolist()
     custom = {
@@ -161,7 +167,7 @@ def _tensor_name(head, dimensions, learnt):
 
 
 def _metadata(path, columns, count):
-    """Tab-separated, a row a point; a name cannot break out of its field."""
+    """Writes a tab-separated table, one row a point; names are made safe."""
     for name, values in columns.items():
         require(len(values) == count, f"{len(values)} values of {name}, {count} points")
     rows = [columns, *zip(*columns.values())]
@@ -176,7 +182,7 @@ def _safe(value):
 
 
 def _recognised(share):
-    """In words, so that the projector can colour by it."""
+    """A word for a share of draws, so that the projector can colour by it."""
     if np.isnan(share):
         return "not judged"
     return "yes" if share > 0.5 else "no"

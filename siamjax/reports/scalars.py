@@ -10,7 +10,7 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import TextIO
+from typing import IO
 
 from siamjax import files
 from siamjax.reports import events
@@ -23,7 +23,7 @@ RUN = "training"
 class Writer:
     """Appends to both; `flush` before a checkpoint: none is ahead of its scalars."""
 
-    def __init__(self, file: TextIO, event_file: events.EventFile):
+    def __init__(self, file: IO[str], event_file: events.EventFile):
         self._file, self._event_file = file, event_file
         self._csv = csv.writer(file, lineterminator="\n")
 
@@ -41,7 +41,7 @@ class Writer:
 
 @contextlib.contextmanager
 def open_writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
-    """A `Writer` that goes on after `step`; what workdir has beyond it is dropped.
+    """A `Writer` that goes on after `step`; later scalars in workdir are dropped.
 
     Args:
       workdir: a folder; gets scalars.csv (step,name,value) and event files in
@@ -64,7 +64,7 @@ def open_writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
 
 
 def drop_after(path: pathlib.Path, step: int) -> None:
-    """Rewrites a CSV with its complete rows up to `step`, atomically, or makes it.
+    """Keeps the complete rows up to `step` of a CSV, or makes an empty one.
 
     Raises:
       files.Damaged: there are rows to keep, and they cannot be read.

@@ -1,14 +1,15 @@
-"""The trace: where a fixed set of windows lay at chosen steps of training.
+"""The trace: the points of a fixed set of windows at chosen steps of training.
 
-trace.json says what the windows are; trace.bin has a record per step, of one size, so
-that a run that was killed and resumed cuts the file back to its checkpoint and goes on.
+trace.json says what the windows are. trace.bin has one record a step, all of the same
+size: a run that was killed and resumed cuts the file at its checkpoint and goes on.
 """
 
 import contextlib
 import logging
 import os
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +18,14 @@ from siamjax.checks import require
 
 ABOUT, FILE = "trace.json", "trace.bin"
 _FORM = dict(
-    head=str, dim=int, conditions=[str], captures=[str], times=[float], roles=[str],
+    head=str,
+    dim=int,
+    conditions=[str],
+    captures=[str],
+    times=[float],
+    roles=[str],
     novel=[str],
-)  # fmt: skip
+)
 # Training counts its steps in 32 bits.
 _BEYOND = 2**31
 _LOG = logging.getLogger(__name__)
@@ -28,14 +34,12 @@ _LOG = logging.getLogger(__name__)
 class Trace(NamedTuple):
     """A trace as read. K steps, N windows."""
 
-    about: dict[
-        str, Any
-    ]  # head, dim, and a list of N for each of what `writer` was given
+    about: dict[str, Any]  # what `open_writer` was given: head, dim, lists of N
     steps: np.ndarray  # [K] int, ascending
     points: np.ndarray  # [K, N, E] float32
 
 
-def choose_steps(steps, frames):
+def choose_steps(steps: int, frames: int) -> list[int]:
     """The steps to trace: 0 and up to `frames` more, dense early, `steps` the last."""
     return sorted(
         {round(steps * (i / frames) ** 2) for i in range(frames + 1) if frames}
@@ -45,11 +49,11 @@ def choose_steps(steps, frames):
 class Writer:
     """Appends records; `flush` before a checkpoint."""
 
-    def __init__(self, file, record, last):
+    def __init__(self, file: IO[bytes], record: np.dtype, last: int):
         self._file, self._record, self._last = file, record, last
 
-    def append(self, step, points):
-        """Writes points `[N, E]` of a step; what is there already stays."""
+    def append(self, step: int, points: np.ndarray) -> None:
+        """Writes points `[N, E]` of a step, unless the step is there already."""
         if step <= self._last:
             return
         row, want = np.zeros((), self._record), self._record["points"].shape
@@ -61,14 +65,25 @@ class Writer:
         self._file.write(row.tobytes())
         self._last = step
 
-    def flush(self):
+    def flush(self) -> None:
         """Everything written so far is on the disk when this returns."""
         files.sync(self._file)
 
 
 @contextlib.contextmanager
-def open_writer(workdir, step, *, head, dim, conditions, captures, times, roles, novel):
-    """A `Writer` that goes on after `step`; what lies beyond it is cut off.
+def open_writer(
+    workdir: str | os.PathLike,
+    step: int,
+    *,
+    head: str,
+    dim: int,
+    conditions: Sequence[str],
+    captures: Sequence[str],
+    times: Sequence[float] | np.ndarray,
+    roles: Sequence[str] | np.ndarray,
+    novel: Sequence[str],
+) -> Iterator[Writer]:
+    """A `Writer` that goes on after `step`; later records are cut off.
 
     Args:
       workdir: a folder.
@@ -105,7 +120,7 @@ def open_writer(workdir, step, *, head, dim, conditions, captures, times, roles,
     with files.open_file(path, "r+b" if path.exists() else "w+b") as file:
         file.truncate(len(kept) * record.itemsize)
         file.seek(0, os.SEEK_END)
-        if not len(kept):  # no record outlives the text that says what it is
+        if not len(kept):  # old records are gone before trace.json says something else
             os.fsync(file.fileno())
             files.write_json(folder / ABOUT, about)
         write = Writer(file, record, int(kept["step"][-1]) if len(kept) else -1)
@@ -115,10 +130,10 @@ def open_writer(workdir, step, *, head, dim, conditions, captures, times, roles,
             write.flush()
 
 
-def read_trace(workdir):
+def read_trace(workdir: str | os.PathLike) -> Trace | None:
     """The `Trace` of a run, or None where there is none yet.
 
-    Points of a training that diverged can be other than finite.
+    Points can be infinite or NaN where the training diverged.
 
     Raises:
       files.Damaged: a file of it cannot be used.
