@@ -56,7 +56,7 @@ def test_points_and_their_rows_come_back(tmp_path):
 
 
 def test_the_name_says_which_dimensions_are_learnt(tmp_path):
-    for learnt, name in ((3, "match: 3 learnt + 2 statistics"), (5, "match")):
+    for learnt, name in ((3, "match: 3 learnt, 2 statistics"), (5, "match")):
         found = write(tmp_path / "match", np.eye(5), learnt=learnt)
         assert found.tensor_name == name
 
@@ -136,6 +136,7 @@ def test_a_browser_shows_the_points_in_their_colours(chromium, tmp_path):
         conditions=names,
         captures=names,
         times=range(60),
+        learnt=2,
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

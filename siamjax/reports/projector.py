@@ -160,10 +160,13 @@ def cube_bookmark(points: np.ndarray) -> dict[str, Any]:
 
 
 def _tensor_name(head, dimensions, learnt):
-    """What TensorBoard shows beside the number of dimensions."""
+    """What TensorBoard shows beside the number of dimensions.
+
+    It asks for the tensor by this name without quoting it: no `+`, `&` or `#`.
+    """
     if learnt is None or learnt == dimensions:
         return head
-    return f"{head}: {learnt} learnt + {dimensions - learnt} statistics"
+    return f"{head}: {learnt} learnt, {dimensions - learnt} statistics"
 
 
 def _metadata(path, columns, count):
