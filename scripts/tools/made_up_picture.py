@@ -56,16 +56,13 @@ def main(folder, path):
 
 
 def _draw(images, config, path):
-    figure, axes = plt.subplots(
-        2, 6, figsize=(WIDTH_PX / DPI, 6.2), dpi=DPI, sharex=True, sharey=True,
-        layout="constrained",
-    )  # fmt: skip
+    size = dict(figsize=(WIDTH_PX / DPI, 6.2), dpi=DPI, layout="constrained")
+    figure, axes = plt.subplots(2, 6, sharex=True, sharey=True, **size)
     limit, span_s = config.encoder.clip, config.data.bins * config.data.bin_s
+    shades = dict(cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     for ax, (name, image) in zip(axes.flat, images.items()):
-        drawn = ax.imshow(
-            image, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto",
-            interpolation="nearest", extent=(0, span_s, len(image), 0),
-        )  # fmt: skip
+        extent = (0, span_s, len(image), 0)
+        drawn = ax.imshow(image, aspect="auto", extent=extent, **shades)
         ax.set_title(name, fontsize=10)
         ax.set_yticks([])
     for ax in axes[-1]:

@@ -18,7 +18,7 @@ from selenium import webdriver
 
 from siamjax.assessment import visualize
 
-WIDTH, HEIGHT = 1280, 1130
+WIDTH, HEIGHT = 1280, 1290
 TENSORBOARD_S = 20  # until its projector has drawn the points
 # A click on the bookmark with the true axes, wherever its button is.
 _BOOKMARK = """

@@ -43,14 +43,15 @@ BARS = dict(
 def main(argv):
     cli.no_arguments(argv)
     kept = pathlib.Path(_RUNS.value) / "riddles.json"
-    found = json.loads(kept.read_text()) if kept.exists() else {}
+    losses_of = json.loads(kept.read_text()) if kept.exists() else {}
     for cause, runs in RUNS.items():
         for name in (f"riddle_{cause}{end}" for end in runs.values()):
-            if name not in found:
-                found[name] = losses(pathlib.Path(_RUNS.value) / name)
-                kept.write_text(json.dumps(found, indent=1) + "\n")
-            print(name, " ".join(f"{k} {v:.3f}" for k, v in found[name].items()))
-    draw(found, _OUT.value)
+            if name not in losses_of:
+                losses_of[name] = losses(pathlib.Path(_RUNS.value) / name)
+                kept.write_text(json.dumps(losses_of, indent=1) + "\n")
+            numbers = losses_of[name].items()
+            print(name, " ".join(f"{part} {value:.3f}" for part, value in numbers))
+    draw(losses_of, _OUT.value)
     print(_OUT.value)
 
 
@@ -91,24 +92,24 @@ def _predicted(judged, batches):
     )
 
 
-def draw(found, path):
+def draw(losses_of, path):
     """The bars of each riddle, all on one scale."""
     from siamjax.reports import drawing
 
     drawn = drawing.make_figure(9.6, 3.0)
-    top = 1.12 * max(found[name][bar] for name in found for bar in BARS)
+    top = 1.12 * max(run[bar] for run in losses_of.values() for bar in BARS)
     widths = [len(runs) for runs in RUNS.values()]
     panels = drawn.subplots(1, len(RUNS), width_ratios=widths, sharey=True)
     for axes, (cause, runs) in zip(panels, RUNS.items()):
         for x, end in enumerate(runs.values()):
-            of = found[f"riddle_{cause}{end}"]
+            run = losses_of[f"riddle_{cause}{end}"]
             for i, (bar, (_, colour)) in enumerate(BARS.items()):
-                axes.bar(x + 0.26 * (i - 1), of[bar], width=0.24, color=colour)
-                axes.annotate(
-                    f"{of[bar]:.3f}", (x + 0.26 * (i - 1), of[bar]), (0, 2),
-                    textcoords="offset points", ha="center", fontsize=6.5,
-                    color=drawing.INK,
-                )  # fmt: skip
+                middle = x + 0.26 * (i - 1)
+                axes.bar(middle, run[bar], width=0.24, color=colour)
+                number = f"{run[bar]:.3f}"
+                above = dict(xytext=(0, 2), textcoords="offset points", ha="center")
+                small = dict(fontsize=6.5, color=drawing.INK)
+                axes.annotate(number, (middle, run[bar]), **above, **small)
         axes.set_title(TITLES[cause], fontsize=9, color=drawing.INK, loc="left")
         axes.set_xticks(range(len(runs)), list(runs))
         axes.tick_params(labelsize=8, length=0, labelcolor=drawing.INK)
@@ -119,11 +120,10 @@ def draw(found, path):
         axes.set_axisbelow(True)
     panels[0].set_ylabel("loss", fontsize=8, color=drawing.INK)
     squares = [panels[0].bar(0, 0, color=colour) for _, colour in BARS.values()]
-    drawn.legend(
-        squares, [label for label, _ in BARS.values()], loc="upper center", ncols=3,
-        frameon=False, fontsize=8.5, bbox_to_anchor=(0.5, 1.09),
-        labelcolor=drawing.INK,
-    )  # fmt: skip
+    labels = [label for label, _ in BARS.values()]
+    place = dict(loc="upper center", ncols=3, bbox_to_anchor=(0.5, 1.09))
+    look = dict(frameon=False, fontsize=8.5, labelcolor=drawing.INK)
+    drawn.legend(squares, labels, **place, **look)
     drawn.tight_layout()
     drawing.disable_formulas(drawn)
     drawn.savefig(path, dpi=160, bbox_inches="tight")
