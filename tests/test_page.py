@@ -376,7 +376,7 @@ def test_playing_ends_at_the_end(opened):
 
 
 def test_pointing_at_a_point_says_what_it_is(opened):
-    found = opened.execute_script("""
+    said = opened.execute_script("""
         const canvas = document.querySelector('canvas');
         const box = canvas.getBoundingClientRect();
         for (let y = box.top; y < box.bottom; y += 8)
@@ -386,8 +386,8 @@ def test_pointing_at_a_point_says_what_it_is(opened):
             const tip = document.getElementById('tip');
             if (!tip.hidden) return tip.textContent;
           }""")
-    assert any(found.startswith(name) for name in NAMES)
-    assert " s\nfor t" in found
+    assert any(said.startswith(name) for name in NAMES)
+    assert " s\nfor t" in said
 
 
 def test_numbers_are_those_of_the_results(opened, data):
@@ -486,10 +486,10 @@ def test_a_followed_page_loads_itself_again(chromium, tmp_path):
 
 def test_trace_survives_its_16_bits():
     trace = traced()
-    got = page.trace_data(trace)
-    raw = np.frombuffer(base64.b64decode(got["points"]), "<u2")
+    shown = page.trace_data(trace)
+    raw = np.frombuffer(base64.b64decode(shown["points"]), "<u2")
     np.testing.assert_allclose(raw / 65535, trace.points.ravel(), atol=1e-5)
-    names = [got["conditions"][i] for i in got["windows"]["condition"]]
+    names = [shown["conditions"][i] for i in shown["windows"]["condition"]]
     assert names == trace.about["conditions"]
 
 

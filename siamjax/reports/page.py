@@ -82,7 +82,7 @@ def build_page(
     novel: Collection[str] = (),
     follow: float = 0,
 ) -> None:
-    """Writes a page of one's own, atomically: head, style and base scripts are shared.
+    """Writes another page, atomically, with the head, style and base scripts of all.
 
     The last script puts the parts together, for several runs beside one another
     `cube([{name: "a loss", trace: data.traces[0]}, ...], "title", "text")` and

@@ -1,6 +1,6 @@
 """What TensorBoard shows beside scalars: pictures, histograms, config and results.
 
-A folder of its own, written anew each time, so that nothing is there twice.
+Each time the folder is emptied first, so that nothing is shown twice.
 """
 
 import contextlib

@@ -3,13 +3,15 @@
 //   data.matrices  [{title, text, names, cells: [[{verdict, tip}]]}], row against column
 //   data.films     [{title, runs: [{name, trace}]}]
 for (const { title, notes, head, rows } of data.tables) {
-  const bars = rows.flat().filter(({ bar }) => bar).map(({ bar: [value, low, high] }) => ({ value, low, high }));
-  const axis = axisOf(bars);
+  const bars = rows.flat().filter(({ bar }) => bar);
+  const axis = axisOf(bars.map(({ bar: [, low, high] }) => ({ low, high })));
   const scale = bars.length ? [`Bars run from ${axis[0]} to ${axis[1]}.`] : [];
   const root = section("results", title, "");
   root.append(...[...notes, ...scale].map(paragraph));
+  // Only before a bracket may a number break its line.
+  const unbroken = (text) => text.replace(" ± ", "\u00a0±\u00a0").replace("(no ", "(no\u00a0");
   const cell = ({ text, rank, bar }) => rank === undefined ? el("td", {}, text)
-    : value(rank, { class: "text" }, bar ? interval(...bar, axis) : null, " " + text.replace(" ± ", "\u00a0±\u00a0").replace("(no ", "(no\u00a0"));
+    : value(rank, { class: "text" }, bar ? interval(...bar, axis) : null, " " + unbroken(text));
   root.append(table(head, rows.map((row) => el("tr", {}, ...row.map(cell)))));
 }
 

@@ -4,7 +4,8 @@ function confusion({ conditions, shots, main }) {
   const [examples, part] = Object.entries(shots)[0];
   const root = section("confusion", "Who is taken for whom",
     `${main}, ${examples} example of each: % of a row's windows that are named as the column.`);
-  const top = names.map((name) => el("th", { class: "top", title: name }, el("div", {}, el("span", {}, label(name)))));
+  const top = names.map((name) =>
+    el("th", { class: "top", title: name }, el("div", {}, el("span", {}, label(name)))));
   const rows = part.confusion.map((shares, i) => el("tr", {},
     el("th", { class: "side" }, key(names[i])),
     ...shares.map((share, j) => cell(share, `${names[i]} named ${names[j]}`)),

@@ -17,7 +17,7 @@ function curves() {
   const dashed = data.results ? " The dashed line is the step of the results." : "";
   const root = section("curves", "How training went",
     "The red line is the step that the cube shows." + dashed);
-  root.append(el("div", { class: "charts" }, ...shown.map((each) => chart(...each))));
+  root.append(el("div", { class: "charts" }, ...shown.map(([title, lines]) => chart(title, lines))));
   if (quiet.length)
     root.append(el("p", { class: "quiet" },
       `Not drawn, below ${100 * QUIET} % at every step: ${quiet.join("; ")}.`));
@@ -66,7 +66,10 @@ function strokeOf(name, i) {
   return ["var(--accent)", 1.6, i ? "5 3" : ""];
 }
 
-const LINES = { pos_50: "same condition", neg_50: "different", "valid/known": "known", "valid/novel": "novel" };
+// Lines that the caption names.
+const LINES = {
+  pos_50: "same condition", neg_50: "different", "valid/known": "known", "valid/novel": "novel",
+};
 
 function chart(title, lines) {
   const [width, height, left, bottom] = [300, 130, 46, 18];
@@ -78,9 +81,11 @@ function chart(title, lines) {
   for (const value of [low, (low + high) / 2, high])
     picture.append(
       svg("line", { class: "axis", x1: left, x2: width - 6, y1: y(value), y2: y(value) }),
-      svg("text", { class: "tick", x: left - 5, y: y(value) + 4, "text-anchor": "end" }, onAxis(value, high - low)));
+      svg("text", { class: "tick", x: left - 5, y: y(value) + 4, "text-anchor": "end" },
+        onAxis(value, high - low)));
   for (const [step, anchor] of [[0, "start"], [end / 2, "middle"], [end, "end"]])
-    picture.append(svg("text", { x: x(step), y: height - 4, "text-anchor": anchor }, String(Math.round(step))));
+    picture.append(svg("text", { x: x(step), y: height - 4, "text-anchor": anchor },
+      String(Math.round(step))));
   const upright = (name, step) =>
     svg("line", { class: name, y1: 4, y2: height - bottom, x1: x(step), x2: x(step) });
   if (data.results && data.results.step) picture.append(upright("judged", data.results.step));
@@ -93,10 +98,12 @@ function chart(title, lines) {
       path += `${path ? "L" : "M"}${x(steps[j]).toFixed(1)} ${y(value).toFixed(1)}`;
     });
     const style = { stroke, "stroke-dasharray": dashes };
-    picture.append(svg("path", { d: path, fill: "none", "stroke-width": thick, "stroke-linejoin": "round", ...style }));
+    picture.append(svg("path",
+      { d: path, fill: "none", "stroke-width": thick, "stroke-linejoin": "round", ...style }));
     if (!LINES[name]) return;
     const sample = svg("line", { x1: 0, x2: 22, y1: 4, y2: 4, "stroke-width": 2, ...style });
-    caption.append(el("span", { class: "key" }, svg("svg", { width: 22, height: 8 }, sample), el("span", {}, LINES[name])));
+    caption.append(el("span", { class: "key" },
+      svg("svg", { width: 22, height: 8 }, sample), el("span", {}, LINES[name])));
   });
   const cursor = upright("cursor", 0);
   picture.append(cursor);
@@ -117,8 +124,8 @@ function chart(title, lines) {
 function readings(lines, step) {
   const [steps] = lines[0][1];
   const nearest = steps.reduce((best, s) => (Math.abs(s - step) < Math.abs(best - step) ? s : best));
-  const texts = lines.map(([name, [own, values]]) => {
-    const value = values[own.indexOf(nearest)];
+  const texts = lines.map(([name, [logged, values]]) => {
+    const value = values[logged.indexOf(nearest)];
     return value === undefined ? "" : `${name} ${value === null ? "no number" : short(value)}\n`;
   });
   return `step ${nearest}\n${texts.join("")}`.trim();

@@ -21,7 +21,8 @@ function about() {
 if (data.trace)
   cube([{ trace: data.trace }], "Windows of traffic as points",
     "Each point is a window of a capture, as the view head sees it. Point at one for its origin " +
-    "and its way through training. Drag to turn the cube; click it, and the wheel zooms. Keys: arrows, + and -.",
+    "and its way through training. Drag to turn the cube; click it, and the wheel zooms. " +
+    "Keys: arrows, + and -.",
     data.results && data.results.step);
 if (data.curves) curves();
 if (data.results) results();

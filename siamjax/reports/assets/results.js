@@ -38,15 +38,17 @@ function recalls(results, shots, part, group, axis) {
   const rows = Object.entries(results.methods).map(([method, isBaseline]) => {
     const difference = (part.difference[group] || {})[method];
     const recall = UNITS.map((unit) => {
-      const own = part.recall[method][group][unit];
+      const share = part.recall[method][group][unit];
       const better = difference && isBetter(difference[unit]);
-      return value(own.value, { class: better ? "better" : null },
-        interval(own.value, own.low, own.high, axis),
-        ` ${number(own.value)} `, bracket(own, number), better ? " ▲" : "");
+      return value(share.value, { class: better ? "better" : null },
+        interval(share.value, share.low, share.high, axis),
+        ` ${number(share.value)} `, bracket(share, number), better ? " ▲" : "");
     });
-    const apart = UNITS.map((unit) => difference
-      ? value(difference[unit].value, {}, signed(difference[unit].value) + " ", bracket(difference[unit], signed))
-      : el("td", {}));
+    const apart = UNITS.map((unit) => {
+      if (!difference) return el("td", {});
+      const less = difference[unit];
+      return value(less.value, {}, signed(less.value) + " ", bracket(less, signed));
+    });
     const name = method + (isBaseline ? " (baseline)" : "");
     return el("tr", { class: method === results.main ? "main" : null },
       el("td", {}, ...hinted(name, explained)), ...recall, ...apart);
@@ -73,14 +75,20 @@ function identification(counts, id, title, about) {
   const near = `${number(counts.near_s, 1)} s`;
   const root = section(id, title, `${about} A fault that has no example should be called unknown. ` +
     `A capture is right where the name is and the onset within ${near}.`);
-  const faults = [["known faults", "named right", counts.known], ["unseen faults", "called unknown", counts.unseen]];
+  const faults = [
+    ["known faults", "named right", counts.known],
+    ["unseen faults", "called unknown", counts.unseen],
+  ];
+  const seconds = ({ median, p90 }) => `${number(median, 1)} s, ${number(p90, 1)} s`;
   const rows = faults.filter(([, , fault]) => fault.captures).map(([name, right, fault]) => row(name,
     `${fault.named_right} of ${fault.captures} ${right}, ${fault.right} with the onset within ${near}`,
     wrongly(fault.wrong),
-    fault.onset_error_s ? `${number(fault.onset_error_s.median, 1)} s, ${number(fault.onset_error_s.p90, 1)} s` : "–"));
+    fault.onset_error_s ? seconds(fault.onset_error_s) : "–"));
   if (counts.normal.captures)
-    rows.push(row("normal", `${counts.normal.false_alarms} of ${counts.normal.captures} with a false alarm`, "–", "–"));
-  root.append(table(["", "captures", "named wrongly", "error of the onset: median, 90 %"], rows, { id: `${id}-verdicts` }));
+    rows.push(row("normal",
+      `${counts.normal.false_alarms} of ${counts.normal.captures} with a false alarm`, "–", "–"));
+  const head = ["", "captures", "named wrongly", "error of the onset: median, 90 %"];
+  root.append(table(head, rows, { id: `${id}-verdicts` }));
 }
 
 const row = (name, ...texts) =>

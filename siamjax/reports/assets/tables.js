@@ -26,7 +26,7 @@ function table(head, rows, attributes = {}) {
 function scrolling(table) {
   const box = el("div", { class: "scroll", role: "group", "aria-label": "table" }, table);
   const note = el("p", { class: "sideways", hidden: "" });
-  const look = () => {
+  const update = () => {
     const seen = box.getBoundingClientRect().right + 1;
     const cells = [...table.rows[0].cells];
     const more = cells.filter((cell) => cell.getBoundingClientRect().right > seen).length;
@@ -37,8 +37,8 @@ function scrolling(table) {
     // The arrow keys scroll what has the focus.
     note.hidden ? box.removeAttribute("tabindex") : box.setAttribute("tabindex", 0);
   };
-  new ResizeObserver(look).observe(box);
-  box.addEventListener("scroll", look);
+  new ResizeObserver(update).observe(box);
+  box.addEventListener("scroll", update);
   return el("div", {}, note, box);
 }
 

@@ -36,18 +36,18 @@ const MEANING = new Map(Object.entries(TERMS).map(([term, text]) => [term.toLowe
 
 // The meaning of the first term of a text; undefined where it has none.
 function meaning(text) {
-  const found = TERM.exec(text);
-  return found ? MEANING.get(found[1].toLowerCase()) : undefined;
+  const match = TERM.exec(text);
+  return match ? MEANING.get(match[1].toLowerCase()) : undefined;
 }
 
 // Text as nodes. The first time that a term occurs, pointer and keyboard reach its meaning.
 function hinted(text, explained = new Set()) {
   const nodes = [];
   let rest = text;
-  for (let found = TERM.exec(rest); found; found = TERM.exec(rest)) {
-    const [word, term] = found, about = MEANING.get(term.toLowerCase());
-    nodes.push(rest.slice(0, found.index));
-    rest = rest.slice(found.index + word.length);
+  for (let match = TERM.exec(rest); match; match = TERM.exec(rest)) {
+    const [word, term] = match, about = MEANING.get(term.toLowerCase());
+    nodes.push(rest.slice(0, match.index));
+    rest = rest.slice(match.index + word.length);
     nodes.push(explained.has(about) ? word
       : tipped(el("abbr", { tabindex: 0, "aria-describedby": "tip" }, word), about));
     explained.add(about);

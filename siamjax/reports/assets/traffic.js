@@ -10,7 +10,8 @@ function traffic() {
   if (!data.mistakes) return;
   const root = section("mistakes", "The worst mistakes, and why",
     "Test windows that were named wrong, the most confident first, each beside the example it was " +
-    "compared with and, where there is one, the example it should have been nearest to. All show the same columns.");
+    "compared with and, where there is one, the example it should have been nearest to. " +
+    "All show the same columns.");
   if (!data.mistakes.length) root.append(el("p", {}, "No test window was named wrong."));
   else root.append(scale());
   for (const mistake of data.mistakes) {
@@ -45,7 +46,8 @@ function heat(window, rows) {
   const [bins] = window.traffic.shape, valueOf = values(window), label = namer(data.columns, 22);
   const [left, width, tall] = [150, 360, 13];
   const [cell, height] = [(width - left - 4) / bins, rows.length * tall + 18];
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": window.condition });
+  const picture = svg("svg",
+    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": window.condition });
   rows.forEach((f, r) => {
     const name = data.columns[f], y = r * tall;
     picture.append(
@@ -62,7 +64,8 @@ function heat(window, rows) {
   });
   const seconds = bins * data.bin_s;
   for (const [s, anchor] of [[0, "start"], [seconds / 2, "middle"], [seconds, "end"]])
-    picture.append(svg("text", { x: left + (s / data.bin_s) * cell, y: height - 4, "text-anchor": anchor }, s + " s"));
+    picture.append(svg("text",
+      { x: left + (s / data.bin_s) * cell, y: height - 4, "text-anchor": anchor }, s + " s"));
   const origin = el("span", {}, `${captureLabel()(window.capture)} at ${window.start_s} s`);
   return el("figure", {}, el("figcaption", {}, key(window.condition), origin), picture);
 }
@@ -71,5 +74,5 @@ function heat(window, rows) {
 function captureLabel() {
   const compared = data.mistakes || [];
   const all = [...data.pictures, ...compared.flatMap(({ window, example, own }) => [window, example, own])];
-  return namer(all.filter((one) => one).map((one) => one.capture), 40);
+  return namer(all.filter((window) => window).map(({ capture }) => capture), 40);
 }
