@@ -25,7 +25,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(
     r"(?<![\w/.])(?:scripts|configs|siamjax|tests|docs)/[\w/.-]*\.(?:py|sh|md|c|cfg)\b"
 )
-MODULE = re.compile(r"python3? -m (siamjax[.\w]*)")
+MODULE = re.compile(r"python3? -m ((?:siamjax|scripts)[.\w]*)")
 COMMAND = re.compile(r"^(?:`|\$ )?siamjax (\w+)", re.MULTILINE)
 _GROUP = r"(?:data|batch|made_up|encoder|optimizer|heads\.(?:match|view))"
 _FIELD = rf"{_GROUP}\.(?!json|update)[a-z_]+\b"
