@@ -50,8 +50,8 @@ class Run:
         self._run = run
         self.workdir: pathlib.Path = run.workdir
         self.step: int = run.step
-        self.conditions: tuple[str, ...] = run.conditions
-        self.known: int = run.known
+        self.conditions: tuple[str, ...] = run.trained.conditions
+        self.known: int = run.trained.known
 
     def __repr__(self) -> str:
         return f"siamjax.Run({str(self.workdir)!r}, step={self.step})"

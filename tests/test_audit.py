@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from siamjax.auditing import audit, cure, opened, statistics
+from siamjax.auditing import from_run, statistics
 from siamjax.config import from_dict
 from siamjax.data import windows
 from siamjax.identification import enrol
@@ -71,35 +71,37 @@ def test_a_gap_is_told_and_the_exit_code_is_three(run):
 
 def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):
     before = (run / "config.json").read_bytes()
-    assert audit.audit(run, checkpoints.LAST, "debias")
+    assert from_run.audit_run(run, checkpoints.LAST, "debias")
     cured = run.with_name("run-debias")
-    assert audit.audit(cured)
+    assert from_run.audit_run(cured)
     assert "No gap" in capsys.readouterr().out
     assert (run / "config.json").read_bytes() == before
     old, new = (runs.open_checkpoint(w, "last") for w in (run, cured))
-    stats = [opened.state.batch_stats.moments["mean"] for opened in (old, new)]
+    stats = [c.state.batch_stats.moments["mean"] for c in (old, new)]
     np.testing.assert_allclose(stats[1], stats[0] / (1 - 0.99**30), rtol=1e-5)
     with pytest.raises(SiamjaxError, match="run-debias exists"):
-        audit.audit(run, checkpoints.LAST, "debias")
+        from_run.audit_run(run, checkpoints.LAST, "debias")
     with pytest.raises(UsageError, match="no share of its start value"):
-        audit.audit(cured, checkpoints.LAST, "debias")
+        from_run.audit_run(cured, checkpoints.LAST, "debias")
 
 
 def test_per_session_reads_each_session_against_its_own(run):
-    made, splits = opened.open_run(run, checkpoints.LAST)
-    some = opened.batches(made, splits)
-    found = statistics.candidates(opened.subject(made), some)
-    assert cure.write(made, found, "per-session") == run.with_name("run-per-session")
+    made, splits = from_run.open_with_data(run, checkpoints.LAST)
+    some = from_run.last_batches(made, splits)
+    found = statistics.candidates(from_run.make_subject(made), some)
+    assert from_run.write_cure(made, found, "per-session") == run.with_name(
+        "run-per-session"
+    )
     data = dataclasses.replace(made.config.data, baseline_s=0.0)
     one_for_all = dataclasses.replace(made.config, data=data)
     with pytest.raises(UsageError, match="all sessions have one baseline"):
-        cure.check(made._replace(config=one_for_all), "per-session")
+        from_run.cure_workdir(made._replace(config=one_for_all), "per-session")
     cured = runs.open_checkpoint(run.with_name("run-per-session"), "best")
     assert cured.parts.encoder.by_session
     assert cured.config.encoder.norm == "session"
     read = runs.open_run(run.with_name("run-per-session")).embed
     rng = np.random.default_rng(0)
-    counts = rng.poisson(5.0, (6, 16, len(cured.columns))).astype(np.float32)
+    counts = rng.poisson(5.0, (6, 16, len(cured.trained.columns))).astype(np.float32)
     session = np.array([0, 0, 0, 1, 1, 1])
     baseline = type(splits.baseline)(*(np.asarray(x)[session] for x in splits.baseline))
     together = read(counts, baseline)["match"]
@@ -111,7 +113,7 @@ def test_per_session_reads_each_session_against_its_own(run):
 
 def test_a_point_is_the_same_after_reload_and_alone(trained):
     workdir, state = trained
-    made, splits = opened.open_run(workdir, "last")
+    made, splits = from_run.open_with_data(workdir, "last")
     rows = np.flatnonzero(splits.inside("train"))[:5]
     counts, baseline = enrol.inputs(
         splits, windows.take(splits.windows, rows), made.config.data.bins
@@ -119,7 +121,7 @@ def test_a_point_is_the_same_after_reload_and_alone(trained):
     embed = embedder.make_embedder(made.parts.encoder)
     final = made.parts.encoder.finalise(state.batch_stats)
     params = state.params["encoder"]
-    kept = embed(params, final, made.scaler, counts, baseline)["match"]
+    kept = embed(params, final, made.trained.scaler, counts, baseline)["match"]
     read = runs.open_run(workdir, "last").embed
     np.testing.assert_array_equal(read(counts, baseline)["match"], kept)
     one = type(baseline)(*(x[2:3] for x in baseline))
@@ -127,8 +129,8 @@ def test_a_point_is_the_same_after_reload_and_alone(trained):
 
 
 def test_batches_are_those_of_the_training(run):
-    made, splits = opened.open_run(run, "last")
-    some = opened.batches(made, splits, count=2)
+    made, splits = from_run.open_with_data(run, "last")
+    some = from_run.last_batches(made, splits, count=2)
     assert some.windows.shape[:2] == (2, 16)
     assert (some.labels < 0).sum() == 16  # half of them made up
     assert set(splits.role[np.unique(some.session)]) == {"train"}

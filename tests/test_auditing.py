@@ -5,20 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from siamjax.auditing import examine, gap, planted, probes, statistics, verdict
-from siamjax.auditing.subject import Batches, Seen
+from scripts.experiments import planted
+from siamjax.auditing import probes, report, statistics, verdict
+from siamjax.auditing.subject import Batches, Gap, Outputs, measure_gap
 from siamjax.models import norm
 
 
-def seen(loss, chance=1.0, shift=0.0, rows=4):
+def outputs(loss, chance=1.0, shift=0.0, rows=4):
     loss = np.asarray(loss, float)
     points = np.arange(rows * 2.0).reshape(1, rows, 2).repeat(len(loss), 0) + shift
     hits = np.full(len(loss), 0.5)
-    return Seen(points, loss, np.full(len(loss), chance), hits)
+    return Outputs(points, loss, np.full(len(loss), chance), hits)
 
 
 def test_the_gap_is_the_share_of_the_way_to_chance():
-    got = gap.gap(seen([0.2, 0.2]), seen([0.4, 0.8], shift=3.0))
+    got = measure_gap(outputs([0.2, 0.2]), outputs([0.4, 0.8], shift=3.0))
     # Means 0.2 and 0.6, chance 1: half of the way; batches of 0.25 and 0.75.
     assert got.share == pytest.approx(0.5)
     np.testing.assert_allclose([got.low, got.high], [0.25, 0.75])
@@ -27,18 +28,16 @@ def test_the_gap_is_the_share_of_the_way_to_chance():
 
 
 def test_an_encoder_that_learnt_nothing_has_no_gap_to_speak_of():
-    got = gap.gap(seen([0.999] * 4), seen([1.001] * 4))
+    got = measure_gap(outputs([0.999] * 4), outputs([1.001] * 4))
     assert got.share == pytest.approx(0.02)
 
 
 def of(**shares):
     """Gaps of these shares, `moving` among them."""
-    plain = dict(
-        train_loss=0.1, predict_loss=0.5, chance_loss=1.0, train_hits=1.0,
-        predict_hits=0.5, shift=0.1,
-    )  # fmt: skip
+    plain = dict(train_loss=0.1, predict_loss=0.5, chance_loss=1.0)
+    plain |= dict(train_hits=1.0, predict_hits=0.5, shift=0.1)
     return {
-        name.replace("_", "-"): gap.Gap(share, share - 0.01, share + 0.01, **plain)
+        name.replace("_", "-"): Gap(share, share - 0.01, share + 0.01, **plain)
         for name, share in shares.items()
     }
 
@@ -107,16 +106,13 @@ def test_numerics_tell_what_one_pass_would_lose():
 
 def test_debiasing_takes_out_the_start_value():
     plant = planted.PLANTS["lag"]
-    encoder, loss = planted.build(plant)
     rng = np.random.default_rng(0)
     mean, variance = rng.normal(size=8), rng.uniform(0.1, 9, 8)
     left = 0.99**30
     kept = dict(mean=mean * (1 - left), variance=left + (1 - left) * variance)
     stats = norm.TrainStats(jnp.int32(30), kept)
-    subject = planted.Subject(
-        encoder, {}, stats, encoder.finalise(stats), loss, "view", "lag", 0.99, ()
-    )
-    got = statistics.debiased(subject).moments
+    subject = planted.make_subject(plant, {}, stats)
+    got = statistics.debias(subject).moments
     np.testing.assert_allclose(got["mean"], mean, rtol=1e-5)
     np.testing.assert_allclose(got["variance"], variance, rtol=1e-5)
 
@@ -137,26 +133,22 @@ SEEDS = [0, 1]  # 20 of each, and more kinds: scripts/experiments/norm.py
 )
 def test_each_cause_is_named(name, cause):
     plant = planted.PLANTS[name]
-    found = planted.trained(plant, SEEDS)
+    weights = planted.trained(plant, SEEDS)
     for index, seed in enumerate(SEEDS):
-        some = planted.batches(plant, seed)
-        report = examine.examine(planted.subject(plant, found, index), some)
-        assert report.verdict.cause == cause
-        hygiene, devices = report.probes["hygiene"], report.probes["devices"]
+        subject = planted.subject(plant, weights, index)
+        audited = report.audit_subject(subject, planted.batches(plant, seed))
+        assert audited.verdict.cause == cause
+        hygiene, devices = audited.probes["hygiene"], audited.probes["devices"]
         assert hygiene["kept"] and hygiene["moved"] and hygiene["left_alone"]
         assert hygiene["zero_variance"] == (8 if name == "lost" else 0)
         assert devices["devices"] > 1 and devices["difference"] < 1e-5
-        assert report.probes["leak"] > 0
-        left = report.probes["lag"]["start_share"]
+        assert audited.probes["leak"] > 0
+        left = audited.probes["lag"]["start_share"]
         assert left == pytest.approx(0.99**100 if name == "lag" else 0)
 
 
 def test_without_statistics_there_is_nothing_to_choose_from():
-    plant = planted.PLANTS["layer"]
-    encoder, loss = planted.build(plant)
     stats = norm.TrainStats(jnp.int32(1), {})
-    subject = planted.Subject(
-        encoder, {}, stats, encoder.finalise(stats), loss, "view", "layer", 0.99, ()
-    )
+    subject = planted.make_subject(planted.PLANTS["layer"], {}, stats)
     some = batches(np.zeros((2, 3, 4, 8)), np.zeros((2, 3), np.int32))
     assert list(statistics.candidates(subject, some)) == ["moving"]

@@ -195,7 +195,8 @@ def test_data_that_cannot_judge_a_run_is_refused_in_a_line(
 def test_a_run_of_an_older_version_is_judged_as_before(finished, said):
     config, workdir, _ = finished
     run = runs.open_run(workdir)
-    old = run._replace(trained=run.trained._replace(sha256="", captures={}))
+    trained = run.trained._replace(sha256="", captures={})
+    old = run.checkpoint._replace(trained=trained)
     splits = runs.read_data(old)
     want = open_splits(from_dict(config).data)
     assert splits.sessions == want.sessions and (splits.role == want.role).all()

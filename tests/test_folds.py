@@ -72,7 +72,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     config, tmp_path, monkeypatch, caplog, capsys
 ):
     caplog.set_level("INFO")
-    checked, logs = loop._checked, []
+    checked, logs = loop._to_floats, []
 
     def cut(metrics, step):
         logs.append(step)
@@ -80,7 +80,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
             raise KeyError("cut")
         return checked(metrics, step)
 
-    monkeypatch.setattr(loop, "_checked", cut)
+    monkeypatch.setattr(loop, "_to_floats", cut)
     for _ in range(2):
         with pytest.raises(KeyError, match="cut"):
             folds.train_run(from_dict(config), tmp_path)

@@ -329,7 +329,7 @@ def test_a_config_that_is_not_of_the_checkpoint_is_named(run):
 def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
     folder, config = run[0], small_data.config("data")
     saved = run_config.read_config(folder)
-    monkeypatch.setattr(loop, "_saved", lambda workdir: {"config": saved})
+    monkeypatch.setattr(loop, "_read_meta", lambda workdir: {"config": saved})
     (folder / "config.json").unlink()
     other = small_data.config("data", steps=99)
     with pytest.raises(UsageError, match=r"config\.steps was 8 and is 99"):

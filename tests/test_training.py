@@ -74,7 +74,7 @@ def test_the_compiled_step_splits_the_batch_and_gathers_only_embeddings(folder):
     config = small_data.config(folder)
     parts, data, now = make(config, 8)
     text = step.compile_run(parts).lower(now, 1, data).compile().as_text()
-    largest = parts.shape.size * config.heads.match.dim
+    largest = parts.sampling.shape.size * config.heads.match.dim
     sizes = [
         np.prod([int(n) for n in shape.split(",") if n] or [1])
         for line in text.splitlines()
@@ -82,7 +82,7 @@ def test_the_compiled_step_splits_the_batch_and_gathers_only_embeddings(folder):
     ]
     assert sizes and max(sizes) <= largest
     # The windows of one device: an eighth of the batch.
-    local = parts.shape.size // 8
+    local = parts.sampling.shape.size // 8
     columns = len(open_splits(from_dict(config).data).columns)
     assert f"[{local},{config.data.bins},{columns}]" in text
 
@@ -129,7 +129,7 @@ def test_initial_proxies_are_not_drawn_like_any_batch(folder, monkeypatch):
 
     monkeypatch.setattr(jax.random, "uniform", remembered)
     for batch in range(4):
-        sampler.batch_rows(data.seed, batch, data.table, parts.shape)
+        sampler.batch_rows(data.seed, batch, data.table, parts.sampling.shape)
     for chance in np.asarray(drawn)[:, : len(proxies)]:
         normal = ndtri(chance)  # what `jax.random.normal` gives for these numbers
         assert abs(np.corrcoef(normal, proxies[: len(normal)])[0, 1]) < 0.5
@@ -183,18 +183,18 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(folder, tmp_path):
 
 def cut_after(at, config, workdir):
     """Trains until the first scalars beyond step `at` were written, then breaks off."""
-    original = loop._checked
+    original = loop._to_floats
 
     def checked(metrics, step_now):
         if step_now > at:
             raise KeyError("cut")
         return original(metrics, step_now)
 
-    loop._checked = checked
+    loop._to_floats = checked
     try:
         loop.train(from_dict(config), workdir)
     finally:
-        loop._checked = original
+        loop._to_floats = original
 
 
 @pytest.mark.parametrize(

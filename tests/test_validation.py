@@ -88,7 +88,7 @@ def test_a_score_over_no_condition_is_not_logged(tmp_path):
     splits, parts = opened(config)
 
     def points(of):
-        return dict.fromkeys(parts.losses, np.eye(4)[of.condition])
+        return dict.fromkeys(parts.heads, np.eye(4)[of.condition])
 
     got = scores(without(splits, "slow", 1), parts, config, points)
     assert set(got) == {"known", "view/known", "score"} and got["score"] == 1

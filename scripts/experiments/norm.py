@@ -31,9 +31,13 @@ TITLES = dict(
     generator="generator", testbed="test bed", vowels="JapaneseVowels", kddi="KDDI"
 )
 SHADES = {
-    "as trained": "#d62728", "debiased": "#c6dbef", "precise": "#6baed6",
-    "pooled": "#2171b5", "per-session": "#2ca02c", "trained again": "#525252",
-}  # fmt: skip
+    "as trained": "#d62728",
+    "debiased": "#c6dbef",
+    "precise": "#6baed6",
+    "pooled": "#2171b5",
+    "per-session": "#2ca02c",
+    "trained again": "#525252",
+}
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/norm", "Where results are kept.")
 _DATA = flags.DEFINE_enum("data", "generator", list(TITLES), "Trained on.")
@@ -68,9 +72,7 @@ def main(argv):
 
 def plants():
     """Names of what can be trained on the data."""
-    import norm_sets
-
-    from siamjax.auditing import planted
+    from scripts.experiments import norm_sets, planted
 
     if _DATA.value == "generator":
         return list(planted.PLANTS)
@@ -81,16 +83,15 @@ def plants():
 
 def rows(name, seeds):
     """One row of results for each seed."""
-    import norm_sets
-
-    from siamjax.auditing import examine, statistics, verdict
+    from scripts.experiments import norm_sets
+    from siamjax.auditing import report, statistics, verdict
 
     if _DATA.value == "generator":
         each = norm_sets.generator(name, seeds)
     else:
         each = norm_sets.recorded(_DATA.value, _DIR.value, name, seeds)
     for seed, (subject, batches, new) in zip(seeds, each):
-        gaps = examine.gaps(subject, batches)
+        gaps = report.measure_gaps(subject, batches)
         made = statistics.candidates(subject, batches)
         yield dict(
             plant=name,
@@ -181,9 +182,15 @@ def draw(folder, path):
         axes.set_ylabel(label, fontsize=8, color=drawing.INK)
     squares = [panels[0, 0].bar(0, 0, color=colour) for colour in SHADES.values()]
     drawn.legend(
-        squares, list(SHADES), loc="upper center", ncols=len(SHADES), frameon=False,
-        fontsize=8.5, bbox_to_anchor=(0.5, 1.05), labelcolor=drawing.INK,
-    )  # fmt: skip
+        squares,
+        list(SHADES),
+        loc="upper center",
+        ncols=len(SHADES),
+        frameon=False,
+        fontsize=8.5,
+        bbox_to_anchor=(0.5, 1.05),
+        labelcolor=drawing.INK,
+    )
     drawn.tight_layout()
     drawing.disable_formulas(drawn)
     drawn.savefig(path, dpi=160, bbox_inches="tight")

@@ -1,8 +1,8 @@
 """Encoders with one cause each on four data sets, for norm.py.
 
-On the generator they are those of `siamjax.auditing.planted`. On recorded data they are
-trained as siamjax-train does, with the config of the data set made bare as in
-configs/riddle.py, and a small encoder.
+On the generator they are those of planted.py. On recorded data they are trained as
+siamjax-train does, with a small encoder and the config of the data set changed as in
+configs/riddle.py.
 """
 
 from functools import partial
@@ -14,8 +14,10 @@ import numpy as np
 import vowels_data as vowels
 
 from configs import default, kddi, riddle
-from siamjax.auditing import opened, planted, statistics
-from siamjax.data import features
+from scripts.experiments import planted
+from siamjax.auditing import from_run, statistics
+from siamjax.config import from_dict
+from siamjax.data import features, identity
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import one_shot
 from siamjax.identification import enrol
@@ -48,21 +50,23 @@ def generator(arm, seeds):
     trained = planted.trained(plant, seeds)
     for index, seed in enumerate(seeds):
         x, made = planted.data(plant, seed)
-        new = made.session >= planted.TRAINED
-        yield (
-            planted.subject(plant, trained, index),
-            planted.batches(plant, seed),
-            New(
-                x[new], made.condition[new], made.session[new], plant.known,
-                plant.known + np.arange(planted.UNSEEN), None,
-                plant.known * planted.ROWS,
-            ),
-        )  # fmt: skip
+        is_new = made.session >= planted.TRAINED
+        new = New(
+            x=x[is_new],
+            condition=made.condition[is_new],
+            session=made.session[is_new],
+            known=plant.known,
+            unseen=plant.known + np.arange(planted.UNSEEN),
+            library=None,
+            rows=plant.known * planted.ROWS,
+        )
+        subject = planted.subject(plant, trained, index)
+        yield subject, planted.batches(plant, seed), new
 
 
 def recorded(name, folder, arm, seeds):
     """The same for one of `CONFIGS` and one of `ARMS`: one program for all seeds."""
-    parts = None
+    parts = loss = None
     for seed in seeds:
         config = configure(name, folder, arm, seed)
         splits = open_splits(config.data)
@@ -71,30 +75,30 @@ def recorded(name, folder, arm, seeds):
             parts = step.build_parts(
                 config, columns=splits.columns, classes=splits.known, mesh=mesh
             )
-            run, loss = step.compile_run(parts), None
+            run_steps = step.compile_run(parts)
         data = loop.place_data(splits, config.batch.batch_from, parts, seed)
         start = jax.device_put(
             state.create_state(seed, parts), devices.replicated(mesh)
         )
-        now, _ = run(start, config.steps, data)
-        made = runs.Opened(
-            workdir=None,
-            config=config,
-            step=config.steps,
+        end, _ = run_steps(start, config.steps, data)
+        trained = identity.Trained(
+            dir=str(folder),
+            sha256="",
+            captures={},
+            conditions=splits.conditions,
+            known=splits.known,
             columns=splits.columns,
             scaler=splits.scaler,
-            meta={},
-            parts=parts,
-            state=now,
-            first=None,
-            trained=None,
+            baseline=None,
         )
-        subject = opened.subject(made)
+        checkpoint = runs.Checkpoint(None, config, {}, parts, end, trained)
+        subject = from_run.make_subject(checkpoint)
         loss = loss or subject.loss  # has no weights: one for all seeds
         subject = subject._replace(loss=loss)
         if arm == "lost":
             subject = planted.without_variance(subject)
-        yield subject, opened.batches(made, splits), _new(splits, config.data.bins)
+        batches = from_run.last_batches(checkpoint, splits)
+        yield subject, batches, _new(splits, config.data.bins)
 
 
 def _new(splits, length):
@@ -105,7 +109,13 @@ def _new(splits, length):
     x = np.asarray(features.to_features(counts, baseline, splits.scaler))
     unseen = np.array([splits.conditions.index(name) for name in splits.novel])
     return New(
-        x, windows.condition, windows.session, splits.known, unseen, library, ROWS
+        x=x,
+        condition=windows.condition,
+        session=windows.session,
+        known=splits.known,
+        unseen=unseen,
+        library=library,
+        rows=ROWS,
     )
 
 
@@ -117,7 +127,7 @@ def configure(name, folder, arm, seed):
     config.encoder.hidden = HIDDEN
     riddle.bare(config)
     ARMS[arm](config)
-    return config
+    return from_dict(config)
 
 
 def _testbed(seed):
@@ -173,17 +183,23 @@ def judge(subject, new, final, name):
     group = np.zeros(len(new.x), np.int32)
     if name == "per-session" or subject.norm == "session":
         real = np.ones(new.x.shape[:2], bool)
-        group, own = statistics.by_group(new.x.astype(float), real, new.session)
-        final = FinalStats(dict(zip(("mean", "variance"), np.float32(own))))
+        group, moments = statistics.group_moments(
+            new.x.astype(float), real, new.session
+        )
+        final = FinalStats(dict(zip(("mean", "variance"), np.float32(moments))))
     points = _points(subject, final, new.x, group)
-    there = one_shot.shown_conditions(new.condition)
-    out = dict(loss=_loss(subject, points, new))
+    shown = one_shot.shown_conditions(new.condition)
+    judged = dict(loss=_loss(subject, points, new))
     for key, classes in (("seen", np.arange(new.known)), ("unseen", new.unseen)):
-        out[key] = one_shot.recognise(
-            points[subject.head], new.condition, new.session, draws=DRAWS,
-            classes=np.intersect1d(classes, there), library=new.library,
-        ).mean  # fmt: skip
-    return out
+        judged[key] = one_shot.recognise(
+            points[subject.head],
+            new.condition,
+            new.session,
+            draws=DRAWS,
+            classes=np.intersect1d(classes, shown),
+            library=new.library,
+        ).mean
+    return judged
 
 
 def _points(subject, final, x, group):

@@ -367,10 +367,11 @@ def _study(study):
 CHECKPOINTS = """
 import hashlib, json, sys
 import jax, numpy as np
-from siamjax.training import checkpoints, restored
+from siamjax.inference import runs
+from siamjax.training import checkpoints
 made = {}
 for which in (checkpoints.LAST, checkpoints.BEST):
-    opened = restored.open_checkpoint(sys.argv[1], which)
+    opened = runs.open_checkpoint(sys.argv[1], which)
     for path, leaf in jax.tree_util.tree_leaves_with_path(opened.state):
         name = f"{which}{jax.tree_util.keystr(path)}"
         made[name] = hashlib.sha256(np.asarray(leaf).tobytes()).hexdigest()

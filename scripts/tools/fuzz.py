@@ -235,7 +235,7 @@ def of_runs(folder):
 
 def checkpoints(folder):
     """The checkpoints of a run, opened as evaluation and the audit open them."""
-    from siamjax.auditing import opened
+    from siamjax.auditing import from_run
     from siamjax.inference import runs
     from siamjax.training import checkpoints
 
@@ -243,7 +243,7 @@ def checkpoints(folder):
 
     def read(path):
         runs.open_run(run)
-        opened.open_run(run, checkpoints.LAST)
+        from_run.open_with_data(run, checkpoints.LAST)
 
     saved = _files(run / checkpoints.FOLDER).items()
     names = {f"run/{checkpoints.FOLDER}/{name}": data for name, data in saved}

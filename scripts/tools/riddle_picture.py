@@ -59,19 +59,20 @@ def losses(workdir):
     """`train`, `predict` and `valid` loss of a run, and its gap."""
     import numpy as np
 
-    from siamjax.auditing import gap, opened, subject
+    from siamjax.auditing import from_run
+    from siamjax.auditing.subject import encode_batches, measure_gap
     from siamjax.training import checkpoints
     from siamjax.types import TRAIN, VALID
 
-    run, splits = opened.open_run(workdir, checkpoints.LAST)
-    judged = opened.subject(run)
+    run, splits = from_run.open_with_data(workdir, checkpoints.LAST)
+    judged = from_run.make_subject(run)
     roles = {TRAIN: VALID, VALID: TRAIN}
     swapped = splits._replace(
         role=np.array([roles.get(role, role) for role in splits.role])
     )
-    ours, theirs = (opened.batches(run, of) for of in (splits, swapped))
-    train = subject.look(judged, ours)
-    found = gap.gap(train, _predicted(judged, ours))
+    ours, theirs = (from_run.last_batches(run, of) for of in (splits, swapped))
+    train = encode_batches(judged, ours)
+    found = measure_gap(train, _predicted(judged, ours))
     valid = _predicted(judged, theirs).loss.mean()
     return dict(
         train=found.train_loss,
@@ -85,9 +86,10 @@ def losses(workdir):
 
 
 def _predicted(judged, batches):
-    from siamjax.auditing import statistics, subject
+    from siamjax.auditing import statistics
+    from siamjax.auditing.subject import encode_batches
 
-    return subject.look(
+    return encode_batches(
         judged, batches, *statistics.candidates(judged, batches)["moving"]
     )
 

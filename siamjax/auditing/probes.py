@@ -1,20 +1,35 @@
-"""What an audit measures beside the gap, each probe one question with numbers."""
+"""What an audit measures beside the gap: each probe answers one question."""
 
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from siamjax.auditing import statistics
-from siamjax.auditing import subject as subjects
+from siamjax.auditing.subject import (
+    Batches,
+    Subject,
+    encode_batches,
+    real_bins,
+)
+from siamjax.data import features, sampler
+from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
+from siamjax.inference.runs import Checkpoint
+from siamjax.models import embedder, moments
+from siamjax.models.norm import FinalStats, TrainStats
+from siamjax.types import Baseline, Windows
 
-# A channel counts as constant below this deviation.
+# A column with a smaller deviation counts as constant.
 CONSTANT = 1e-6
+# Windows whose input path is compared, spread over all sessions.
+COMPARED = 200
 
 
-def lag(subject, batches):
+def lag(subject: Subject, batches: Batches) -> dict[str, Any]:
     """Has the moving average arrived? z: its distance from the pooled moments.
 
     Returns:
@@ -37,7 +52,7 @@ def lag(subject, batches):
     )
 
 
-def population(batches):
+def population(batches: Batches) -> dict[str, Any]:
     """Are the batches fair draws of the data?
 
     Returns:
@@ -45,7 +60,7 @@ def population(batches):
       give, median over columns; 1 is a fair draw. And the share of the variance of
       window means that lies between sessions, between conditions, between branches.
     """
-    real = subjects.real(batches)[..., None]
+    real = real_bins(batches)[..., None]
     count = np.maximum(real.sum(2), 1)
     level = np.where(real, batches.windows, 0).sum(2) / count  # [N, B, F]
     flat = level.reshape(-1, level.shape[-1])
@@ -67,7 +82,7 @@ def population(batches):
     )
 
 
-def leak(subject, batches):
+def leak(subject: Subject, batches: Batches) -> float:
     """How far one batch-mate moves the points of the others, in training mode.
 
     The first row of each batch gives its place to that of the next batch; the unit is
@@ -77,15 +92,15 @@ def leak(subject, batches):
     for array in (windows, lengths):
         array[:, 0] = np.roll(array[:, 0], -1, axis=0)
     changed = batches._replace(windows=windows, lengths=lengths)
-    before, after = (subjects.look(subject, b).points for b in (batches, changed))
-    way = np.linalg.norm(after[:, 1:] - before[:, 1:], axis=-1).mean()
+    before, after = (encode_batches(subject, b).points for b in (batches, changed))
+    shift = np.linalg.norm(after[:, 1:] - before[:, 1:], axis=-1).mean()
     between = pairwise.distances(before, before).mean()
-    return float(way / max(between, 1e-12))
+    return float(shift / max(between, 1e-12))
 
 
-def numerics(batches, columns):
+def numerics(batches: Batches, columns: Sequence[str]) -> dict[str, Any]:
     """Where float32 could fail: level over deviation, and the one-pass variance."""
-    x, real = np.asarray(batches.windows), subjects.real(batches)
+    x, real = np.asarray(batches.windows), real_bins(batches)
     mean, variance = _pooled(batches)
     kept = x[real].astype(np.float32)
     fast = np.maximum((kept**2).mean(0) - kept.mean(0) ** 2, 0)
@@ -100,32 +115,37 @@ def numerics(batches, columns):
     )
 
 
-def padding(batches):
+def padding(batches: Batches) -> float:
     """Share of bins that are padding; statistics leave them out."""
-    return float(1 - subjects.real(batches).mean())
+    return float(1 - real_bins(batches).mean())
 
 
-def devices(subject, batches):
+def devices(subject: Subject, batches: Batches) -> dict[str, Any]:
     """Largest difference of the new statistics on one device and on all of them."""
     first = jax.tree.map(lambda a: a[0], batches)
-    found = jax.devices()
-    count = max(n for n in range(1, len(found) + 1) if len(first.labels) % n == 0)
-    split = PartitionSpec("data")
-    spread = NamedSharding(Mesh(np.array(found[:count]), ("data",)), split)
-    parts = {"windows", "lengths", "group"}
-    shared = first._replace(
-        **{name: jax.device_put(getattr(first, name), spread) for name in parts}
+    available = jax.devices()
+    count = max(n for n in range(1, len(available) + 1) if len(first.labels) % n == 0)
+    mesh = Mesh(np.array(available[:count]), ("data",))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    arrays = {"windows", "lengths", "group"}
+    sharded = first._replace(
+        **{name: jax.device_put(getattr(first, name), sharding) for name in arrays}
     )
-    one, many = (_moved(subject, batch).moments for batch in (first, shared))
+    one, many = (_moved(subject, batch).moments for batch in (first, sharded))
     apart = [np.abs(a - b).max() for a, b in zip(one.values(), many.values())]
     return dict(devices=count, difference=float(max(apart, default=0.0)))
 
 
-def hygiene(subject, batches, steps, reloaded=None):
+def hygiene(
+    subject: Subject,
+    batches: Batches,
+    steps: int,
+    reloaded: TrainStats | None = None,
+) -> dict[str, Any]:
     """Did the statistics move once a step, are they sound, are they what was saved?"""
     kept = jax.device_get(subject.stats.moments)
     stats = _moved(subject, jax.tree.map(lambda a: a[0], batches))
-    before, after = (subjects.look(subject, batches, subject.final) for _ in range(2))
+    before, after = (encode_batches(subject, batches, subject.final) for _ in range(2))
     return dict(
         updates=int(subject.stats.updates),
         steps=int(steps),
@@ -139,13 +159,67 @@ def hygiene(subject, batches, steps, reloaded=None):
     )
 
 
+def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
+    """Do windows reach the encoder in identification as they did in training?
+
+    Training gathers windows on the device, with the baselines of the data set and the
+    scaler of its columns. Identification cuts them on the host, measures the baseline
+    of the first seconds anew and takes the scaler from the checkpoint.
+
+    Returns:
+      Largest differences of scaler, baselines, features and points; 0, or rounding,
+      where both ways are the same.
+    """
+    config, scaler = checkpoint.config.data, checkpoint.trained.scaler
+    bins = round(config.baseline_s / config.bin_s)
+    measured = [features.session_baseline(c[:bins], scaler) for c in splits.counts]
+    measured = Baseline(*(np.stack(list(map(np.asarray, x))) for x in zip(*measured)))
+    count = min(COMPARED, len(splits.windows.start))
+    rows = np.linspace(0, len(splits.windows.start) - 1, count).astype(np.int32)
+    windows = Windows(*(np.asarray(x)[rows] for x in splits.windows))
+    trained_baseline, new_baseline = (
+        Baseline(*(np.asarray(x)[windows.session] for x in baseline))
+        for baseline in (splits.baseline, measured)
+    )
+    on_device = jax.device_put((splits.counts, splits.windows))
+    gathered = sampler.gather_windows(*on_device, rows, config.bins)
+    trained = features.to_features(gathered, trained_baseline, splits.scaler)
+    cut = embedder.cut_windows(splits.counts, windows, config.bins)
+    identified = features.to_features(cut, new_baseline, scaler)
+    encoder, state = checkpoint.parts.encoder, checkpoint.state
+    params, final = state.params["encoder"], encoder.finalise(state.batch_stats)
+    stats, group = final, None
+    if encoder.by_session:
+        real = np.ones(trained.shape[:2], bool)
+        mean, variance = moments.of_groups(trained, real, windows.session)
+        stats, group = FinalStats(dict(mean=mean, variance=variance)), np.arange(count)
+    lengths = np.full(count, config.bins, np.int32)
+    points = encoder.apply(params, trained, lengths, stats, group=group, train=False)
+    points = encoder.beside(points, trained, lengths)
+    embed = embedder.make_embedder(encoder)
+    embedded = embed(params, final, scaler, cut, new_baseline)
+    head = checkpoint.config.decide_with
+    return dict(
+        scaler=max(_difference(a, b) for a, b in zip(splits.scaler, scaler)),
+        baseline=max(_difference(a, b) for a, b in zip(splits.baseline, measured)),
+        features=_difference(trained, identified),
+        points=_difference(points[head], embedded[head]),
+    )
+
+
+def _difference(a, b):
+    """The largest, where NaN and NaN are the same."""
+    a, b = (np.asarray(x, np.float64) for x in (a, b))
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.where(same, 0, np.abs(a - b)).max(initial=0))
+
+
 def _moved(subject, batch):
     """`TrainStats` after one batch more, on the host."""
-    own = jax.device_get(
-        (subject.params, subject.stats)
-    )  # on no device but the batch's
-    given = batch.windows, batch.lengths, batch.group
-    return jax.device_get(_move(*own, *given, apply=subject.encoder.apply))
+    # From the host, so that the devices are those of the batch.
+    params, stats = jax.device_get((subject.params, subject.stats))
+    arrays = batch.windows, batch.lengths, batch.group
+    return jax.device_get(_move(params, stats, *arrays, apply=subject.encoder.apply))
 
 
 @partial(jax.jit, static_argnames="apply")
@@ -155,7 +229,7 @@ def _move(params, stats, windows, lengths, group, *, apply):
 
 def _pooled(batches):
     x = np.asarray(batches.windows, np.float64)
-    return statistics.moments(x, subjects.real(batches))
+    return statistics.bin_moments(x, real_bins(batches))
 
 
 def _between(values, group):

@@ -1,21 +1,21 @@
-"""Statistics that prediction could use instead: what each changes names the cause."""
+"""Other statistics for prediction: which of them closes the gap names the cause."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.auditing import subject as subjects
+from siamjax.auditing.subject import Batches, Subject, real_bins
 from siamjax.models.norm import FinalStats
 
 
 class Candidate(NamedTuple):
-    """Statistics for prediction, and by what they are read."""
+    """Statistics for prediction, and which row reads which of them."""
 
     final: FinalStats
     group: np.ndarray | None  # [N, B] of the batches, where they are by group
 
 
-def candidates(subject, batches):
+def candidates(subject: Subject, batches: Batches) -> dict[str, Candidate]:
     """name -> `Candidate`: every way to make statistics for the same weights.
 
     * `moving`: as predictions read them now: the moving average, or each session's.
@@ -30,35 +30,35 @@ def candidates(subject, batches):
     """
     if not subject.final.moments:
         return {"moving": Candidate(subject.final, None)}
-    x, real = np.asarray(batches.windows, np.float64), subjects.real(batches)
-    means, variances = zip(*(moments(x[n], real[n]) for n in range(len(x))))
-    whole = moments(x, real)
-    session, by_session = by_group(x, real, batches.session)
-    out = {
+    x, real = np.asarray(batches.windows, np.float64), real_bins(batches)
+    means, variances = zip(*(bin_moments(x[n], real[n]) for n in range(len(x))))
+    whole = bin_moments(x, real)
+    session, by_session = group_moments(x, real, batches.session)
+    found = {
         "moving": Candidate(subject.final, None),
-        "debiased": Candidate(debiased(subject), None),
+        "debiased": Candidate(debias(subject), None),
         "precise": _candidate(np.mean(means, 0), np.mean(variances, 0)),
         "pooled": _candidate(*whole),
         "per-session": _candidate(*by_session, session),
     }
     if subject.norm == "session":
-        out["moving"] = out["per-session"]
+        found["moving"] = found["per-session"]
     number = np.broadcast_to(np.arange(len(x))[:, None], np.shape(session))
-    out["batch"] = _candidate(*by_group(x, real, number)[1], number)
+    found["batch"] = _candidate(*group_moments(x, real, number)[1], number)
     if subject.norm == "branch":
         branches = np.asarray(batches.group).max() + 1
-        branch, by_branch = by_group(x, real, number * branches + batches.group)
-        out["per-branch"] = _candidate(*by_branch, branch)
-    return out
+        branch, by_branch = group_moments(x, real, number * branches + batches.group)
+        found["per-branch"] = _candidate(*by_branch, branch)
+    return found
 
 
-def debiased(subject):
+def debias(subject: Subject) -> FinalStats:
     """`FinalStats` of the moving average without its start value (mean 0, variance 1).
 
-    Only `lag` keeps one that has a share of it; the others come as they are.
+    The start value has a share in the average of `lag` alone; others are unchanged.
     """
     if subject.norm != "lag":
-        return subject.encoder.finalise(subject.stats)
+        return subject.final
     left = start_share(subject)
     kept = {k: np.asarray(v, np.float64) for k, v in subject.stats.moments.items()}
     mean = kept["mean"] / (1 - left)
@@ -66,25 +66,27 @@ def debiased(subject):
     return _candidate(mean, variance).final
 
 
-def start_share(subject):
+def start_share(subject: Subject) -> float:
     """Share that the start value still has in the statistics of prediction, 0 to 1."""
     if subject.norm != "lag":
         return 0.0
     return float(subject.momentum ** int(subject.stats.updates))
 
 
-def moments(x, real):
+def bin_moments(x: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance `[F]` in double precision over real bins of `[..., T, F]`."""
     kept = x[real]
     return kept.mean(0), kept.var(0)
 
 
-def by_group(x, real, group):
+def group_moments(
+    x: np.ndarray, real: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """`group` as 0..G-1 in its shape, and mean and variance `[G, F]` of each."""
     names, index = np.unique(np.asarray(group), return_inverse=True)
     index = index.reshape(np.shape(group))
-    found = [moments(x[index == g], real[index == g]) for g in range(len(names))]
-    return index.astype(np.int32), tuple(np.stack(part) for part in zip(*found))
+    each = [bin_moments(x[index == g], real[index == g]) for g in range(len(names))]
+    return index.astype(np.int32), tuple(np.stack(part) for part in zip(*each))
 
 
 def _candidate(mean, variance, group=None):

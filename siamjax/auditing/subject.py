@@ -1,4 +1,9 @@
-"""What an audit looks at: a trained encoder, and batches as its training saw them."""
+"""What an audit looks at: an encoder, batches of its training, and their gap.
+
+The gap compares training mode with prediction mode, with the same weights on the same
+batches. A training curve and a validation curve also differ in their windows and
+weights; here these are the same, so the gap comes from the normalisation alone.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from siamjax import streams
+from siamjax.evaluation import pairwise
 from siamjax.models.encoder import Encoder
 from siamjax.models.norm import FinalStats, TrainStats
+
+REPLICATES, LEVEL = 2000, 0.95
+# Training must have left at least this share of the loss at chance behind. An encoder
+# that has learnt nothing would otherwise divide its gap by almost nothing.
+LEARNT = 0.1
 
 
 class Subject(NamedTuple):
@@ -19,12 +30,16 @@ class Subject(NamedTuple):
     encoder: Encoder
     params: Any
     stats: TrainStats
-    final: FinalStats  # what its predictions read
     loss: Callable  # (points: head -> [B, E], labels [B], key) -> scalar
     head: str  # that decisions use
     norm: str  # config.encoder.norm
     momentum: float
-    columns: tuple  # F names
+    columns: tuple[str, ...]  # F names
+
+    @property
+    def final(self) -> FinalStats:
+        """What its predictions read."""
+        return self.encoder.finalise(self.stats)
 
 
 class Batches(NamedTuple):
@@ -38,75 +53,141 @@ class Batches(NamedTuple):
     keys: jax.Array  # [N] of the loss
 
 
-class Seen(NamedTuple):
-    """What came out of one mode, batch by batch."""
+class Outputs(NamedTuple):
+    """What an encoder gives in one mode, batch by batch."""
 
-    points: jax.Array  # [N, B, E] of the deciding head
-    loss: jax.Array  # [N]
-    chance: jax.Array  # [N] loss when the labels are dealt at random
-    hits: jax.Array  # [N] share of rows whose nearest other row has their label
+    points: np.ndarray  # [N, B, E] of the deciding head
+    loss: np.ndarray  # [N]
+    chance: np.ndarray  # [N] loss with the labels in random order
+    hits: np.ndarray  # [N] share of rows whose nearest other row has their label
 
 
-def look(subject, batches, final=None, group=None):
+class Gap(NamedTuple):
+    """How much worse prediction is than training on the same batches."""
+
+    share: float  # 0: no gap, 1: prediction is as good as chance
+    low: float  # interval of 95 %, over batches
+    high: float
+    train_loss: float
+    predict_loss: float
+    chance_loss: float  # of training's points with labels in random order
+    train_hits: float  # rows whose nearest neighbour in the batch has their label
+    predict_hits: float
+    shift: float  # mean way of a point, in mean distances between points
+
+
+def encode_batches(
+    subject: Subject,
+    batches: Batches,
+    final: FinalStats | None = None,
+    group: np.ndarray | None = None,
+) -> Outputs:
     """Encodes the batches: in training mode, or in prediction mode with `final`.
 
     Args:
-      subject: `Subject`.
-      batches: `Batches`.
+      subject: its own statistics do not change.
+      batches: of its training.
       final: the statistics of prediction; training mode without them.
       group: `[N, B]`, for statistics by group in prediction.
-    Returns:
-      `Seen`. Nothing is written: statistics that training mode returns are dropped.
     """
     stats, train = subject.stats, final is None
     if final is not None:
         stats = _by_row(final, batches.group.shape, group)
-    seen = _look(
-        subject.params, jax.tree.map(jnp.asarray, stats), batches,
-        apply=subject.encoder.apply, loss=subject.loss, head=subject.head, train=train,
-    )  # fmt: skip
-    return jax.device_get(seen)
+    outputs = _encode(
+        subject.params,
+        jax.tree.map(jnp.asarray, stats),
+        batches,
+        apply=subject.encoder.apply,
+        loss=subject.loss,
+        head=subject.head,
+        train=train,
+    )
+    return jax.device_get(outputs)
+
+
+def measure_gap(train: Outputs, predict: Outputs, seed: int = 0) -> Gap:
+    """The gap of two `Outputs` of the same batches.
+
+    The share is (predict - train) / (chance - train) of the mean losses: it means the
+    same for every loss. The interval is a bootstrap over batches.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(train.loss), size=(REPLICATES, len(train.loss)))
+    low, high = np.quantile(
+        _share(train.loss[drawn], predict.loss[drawn], train.chance[drawn]),
+        [(1 - LEVEL) / 2, (1 + LEVEL) / 2],
+    )
+    shift = np.linalg.norm(predict.points - train.points, axis=-1).mean()
+    between = pairwise.distances(train.points, train.points).mean()
+    return Gap(
+        share=float(_share(train.loss, predict.loss, train.chance)),
+        low=float(low),
+        high=float(high),
+        train_loss=float(train.loss.mean()),
+        predict_loss=float(predict.loss.mean()),
+        chance_loss=float(train.chance.mean()),
+        train_hits=float(train.hits.mean()),
+        predict_hits=float(predict.hits.mean()),
+        shift=float(shift / max(between, 1e-12)),
+    )
+
+
+def real_bins(batches: Batches) -> np.ndarray:
+    """`[N, B, T]` bool: bins that are not padding."""
+    bins = np.arange(batches.windows.shape[2])
+    return bins[None, None] < np.asarray(batches.lengths)[:, :, None]
+
+
+def _share(train, predict, chance):
+    train, predict, chance = (x.mean(-1) for x in (train, predict, chance))
+    return (predict - train) / np.maximum(chance - train, LEARNT * np.abs(chance))
 
 
 def _by_row(final, shape, group):
     """`FinalStats` by row, `[N, B, F]`: one program for all kinds of statistics."""
 
-    def of_rows(moment):
+    def to_rows(moment):
         moment = np.asarray(moment)
         if moment.ndim == 1:
             return np.broadcast_to(moment, (*shape, len(moment)))
         return moment[np.asarray(group)]
 
-    return jax.tree.map(of_rows, final)
+    return jax.tree.map(to_rows, final)
 
 
 @partial(jax.jit, static_argnames=("apply", "loss", "head", "train"))
-def _look(params, stats, batches, *, apply, loss, head, train):
-    def one(inputs):
-        index, batch, own = inputs
-        group = batch.group if train else jnp.arange(batch.group.shape[0])
-        out = apply(
-            params, batch.windows, batch.lengths, stats if train else own, group=group,
-            train=train,
-        )  # fmt: skip
-        points = out[0] if train else out
+def _encode(params, stats, batches, *, apply, loss, head, train):
+    def encode_one(inputs):
+        index, batch, row_stats = inputs
+        if train:
+            points, _ = apply(
+                params,
+                batch.windows,
+                batch.lengths,
+                stats,
+                group=batch.group,
+                train=True,
+            )
+        else:
+            points = apply(
+                params,
+                batch.windows,
+                batch.lengths,
+                row_stats,
+                group=jnp.arange(batch.group.shape[0]),
+                train=False,
+            )
         key = streams.stream(0, streams.DEALT, index)
-        dealt = jax.random.permutation(key, batch.labels)
+        shuffled = jax.random.permutation(key, batch.labels)
         # In a loop, so that the loss is compiled once.
         true, chance = jax.lax.map(
             lambda labels: loss(points, labels, batch.keys),
-            jnp.stack([jnp.asarray(batch.labels), dealt]),
+            jnp.stack([jnp.asarray(batch.labels), shuffled]),
         )
-        return Seen(points[head], true, chance, _hits(points[head], batch.labels))
+        return Outputs(points[head], true, chance, _hits(points[head], batch.labels))
 
     index = jnp.arange(batches.labels.shape[0])
-    return jax.lax.map(one, (index, batches, None if train else stats))
-
-
-def real(batches):
-    """Which bins are no padding, `[N, B, T]` bool."""
-    bins = np.arange(batches.windows.shape[2])
-    return bins[None, None] < np.asarray(batches.lengths)[:, :, None]
+    return jax.lax.map(encode_one, (index, batches, None if train else stats))
 
 
 def _hits(points, labels):

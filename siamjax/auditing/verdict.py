@@ -1,4 +1,4 @@
-"""From the numbers of an audit to a cause and a cure, by a fixed rule.
+"""Names cause and cure from the numbers of an audit, by a fixed rule.
 
 The rule asks which other statistics close the gap, with the same weights:
 
@@ -14,11 +14,14 @@ The rule asks which other statistics close the gap, with the same weights:
 5. none: the cause is not among those known.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from siamjax.auditing.subject import Gap
 
 # Shares of the way from training's loss to chance.
 TOLERATED, LEFT = 0.02, 0.25
-# Features, in deviations: what rounding leaves is far below.
+# Difference of features, in deviations; rounding gives far less.
 APART = 1e-3
 STATELESS = ("none", "layer")
 
@@ -31,18 +34,20 @@ class Verdict(NamedTuple):
     text: str
 
     @property
-    def gap(self):
+    def gap(self) -> bool:
         """Whether training and prediction differ."""
         return self.cause not in ("healthy", "nothing")
 
 
-def decide(norm, gaps, inputs=None):
+def decide(
+    norm: str, gaps: Mapping[str, Gap], inputs: Mapping[str, float] | None = None
+) -> Verdict:
     """`Verdict` of a run.
 
     Args:
       norm: config.encoder.norm.
-      gaps: name of `statistics.candidates` -> `gap.Gap`; `moving` is the run's own.
-      inputs: of `inputs.compare`.
+      gaps: name of `statistics.candidates` -> its gap; `moving` is the run's own.
+      inputs: of `probes.input_path`.
     """
     own = gaps["moving"]
     if inputs and inputs["features"] > APART:

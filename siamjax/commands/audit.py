@@ -35,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
     import jax
 
     jax.config.update("jax_num_cpu_devices", DEVICES)
-    from siamjax.auditing import audit
+    from siamjax.auditing import from_run
 
-    sound = audit.audit(_WORKDIR.value, _CHECKPOINT.value, _CURE.value or "")
+    sound = from_run.audit_run(_WORKDIR.value, _CHECKPOINT.value, _CURE.value or "")
     return 0 if sound else GAP
 
 

@@ -30,7 +30,14 @@ def _film(config, workdir, one):
     ready = trainer.prepared(train, protocol.splits(train, blind=True), member)
     program, now, at = trainer.program_of(ready, many=False), ready.state, 0
     shown = protocol.splits(train, blind=False)
-    traced = tracer.open_tracer(folder, -1, shown, ready.parts, train, program.embed)
+    traced = tracer.open_tracer(
+        folder,
+        -1,
+        splits=shown,
+        parts=ready.parts,
+        config=train,
+        embed=program.embed,
+    )
     with traced as (see, _):
         for stop in stops:
             now, at = program.run(now, stop - at, ready.data), stop

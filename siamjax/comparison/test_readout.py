@@ -205,10 +205,10 @@ def _embedded(config, cell, train, splits, counts, baseline):
     if cell.weights is None:
         seed = protocol.seed(config, REPEAT, cell.repeat, cell.fold)
         weights = trainer.encoder_weights(state.create_state(seed, parts))
-        by_head = dict.fromkeys(parts.losses, weights)
+        by_head = dict.fromkeys(parts.heads, weights)
     else:
         like = trainer.weights_like(key, parts)
-        by_head = workers.load(cell.weights, dict.fromkeys(parts.losses, like))
+        by_head = workers.load(cell.weights, dict.fromkeys(parts.heads, like))
     points = {}
     for head, weights in by_head.items():
         stats = parts.encoder.finalise(weights["stats"])

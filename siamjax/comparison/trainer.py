@@ -207,17 +207,17 @@ def _parts(train, splits, member):
     parts = step.build_parts(
         train, columns=splits.columns, classes=splits.known, mesh=mesh(train.platform)
     )
-    losses, keys = {}, []
-    for head, (_, dim) in parts.losses.items():
-        loss, key = tunable.resolve(*member.setting[head])
-        losses[head] = loss, dim
+    heads, keys = {}, []
+    for name, head in parts.heads.items():
+        loss, key = tunable.resolve(*member.setting[name])
+        heads[name] = head._replace(loss=loss)
         keys.append(key)
     key = Key(
         encoder_key(train, splits.columns),
         _parts_key(train, splits.columns, splits.known),
         " | ".join(keys),
     )
-    return parts._replace(losses=losses), key
+    return parts._replace(heads=heads), key
 
 
 def encoder_key(train: Config, columns: Sequence[Column]) -> str:

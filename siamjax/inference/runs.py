@@ -3,7 +3,9 @@
 import dataclasses
 import logging
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -17,6 +19,8 @@ from siamjax.models import embedder
 from siamjax.training import checkpoints, devices, run_config, state, step
 from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
 
+# (counts [N, T, F], baseline [N, F]) -> {head: [N, E]}
+Embed = Callable[[np.ndarray, Baseline], dict[str, np.ndarray]]
 _LOG = logging.getLogger(__name__)
 # Of the JSON of a checkpoint, see `loop.checkpoint_meta`; older versions had no `data`.
 _FORM = {
@@ -28,73 +32,93 @@ _FORM = {
 }
 
 
-class Opened(NamedTuple):
-    """A checkpoint, and what its config makes of it."""
+class Checkpoint(NamedTuple):
+    """A checkpoint on one device, and what its config makes of it."""
 
     workdir: pathlib.Path
     config: Config
-    step: int
-    columns: tuple
-    scaler: Scaler
-    meta: dict  # see `loop.checkpoint_meta`
-    parts: step.Parts  # on one device
+    meta: dict[str, Any]  # see `loop.checkpoint_meta`
+    parts: step.Parts
     state: state.TrainState
-    first: state.TrainState  # before the first step
-    trained: identity.Trained
+    trained: identity.Trained  # data, columns, conditions and scaler
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps that it was trained for."""
+        return int(self.state.step)
 
 
 class Run(NamedTuple):
-    """What evaluation and identification need of a run, without its data set."""
+    """A checkpoint and its encoder: all that evaluation and identification need."""
 
-    workdir: pathlib.Path
-    config: Config
-    step: int
-    columns: tuple
-    scaler: Scaler
-    conditions: tuple  # names: known ones first, normal the first of all
-    known: int
-    normal: Baseline  # [S, F] of the training captures
-    embed: Any  # (counts [N, T, F], types.Baseline [N, F]) -> {head: [N, E]}
-    untrained: Any  # the same with the weights before the first step
-    version: str
-    trained: identity.Trained
+    checkpoint: Checkpoint
+    embed: Embed
+    untrained: Embed  # with the weights before the first step
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        return self.checkpoint.workdir
+
+    @property
+    def config(self) -> Config:
+        return self.checkpoint.config
+
+    @property
+    def step(self) -> int:
+        return self.checkpoint.step
+
+    @property
+    def version(self) -> str:
+        """Of the siamjax that trained it."""
+        return self.checkpoint.meta["version"]
+
+    @property
+    def trained(self) -> identity.Trained:
+        return self.checkpoint.trained
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.trained.columns
+
+    @property
+    def scaler(self) -> Scaler:
+        return cast(Scaler, self.trained.scaler)
+
+    @property
+    def normal(self) -> Baseline:
+        """`[S, F]` of the training captures."""
+        return cast(Baseline, self.trained.baseline)
 
 
-def open_run(workdir, which=checkpoints.BEST):
+def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
     """Opens the best (or last) checkpoint of a workdir on one device.
 
     Raises:
       SiamjaxError: there is none, or it is of a version whose runs are not read.
     """
-    opened = open_checkpoint(workdir, which)
-    encoder = opened.parts.encoder
-    embed = embedder.make_embedder(encoder)
-
-    def encode_with(now):
-        final = encoder.finalise(now.batch_stats)
-        return lambda counts, baseline: embed(
-            now.params["encoder"], final, opened.scaler, counts, baseline
+    checkpoint = open_checkpoint(workdir, which)
+    if checkpoint.trained.baseline is None:
+        raise SiamjaxError(
+            f"{workdir} was trained by an older version, which kept less of the "
+            "baselines: train it again"
         )
+    parts, scaler = checkpoint.parts, checkpoint.trained.scaler
+    embed = embedder.make_embedder(parts.encoder)
 
-    meta = opened.meta
-    return Run(
-        workdir=opened.workdir,
-        config=opened.config,
-        step=opened.step,
-        columns=opened.columns,
-        scaler=opened.scaler,
-        conditions=tuple(meta["conditions"]),
-        known=meta["known"],
-        normal=_normal(opened),
-        embed=encode_with(opened.state),
-        untrained=encode_with(opened.first),
-        version=meta["version"],
-        trained=opened.trained,
-    )
+    def embed_with(train_state, counts, baseline):
+        final = parts.encoder.finalise(train_state.batch_stats)
+        return embed(train_state.params["encoder"], final, scaler, counts, baseline)
+
+    def embed_untrained(counts, baseline):
+        first = state.create_state(checkpoint.config.seed, parts)
+        first = jax.device_put(first, devices.replicated(parts.mesh))
+        return embed_with(first, counts, baseline)
+
+    return Run(checkpoint, partial(embed_with, checkpoint.state), embed_untrained)
 
 
-def open_checkpoint(workdir, which):
-    """`Opened` of a workdir: which is `checkpoints.BEST` or `checkpoints.LAST`.
+def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
+    """A checkpoint of a workdir, `checkpoints.BEST` or `checkpoints.LAST`.
 
     Raises:
       SiamjaxError: there is none.
@@ -115,25 +139,12 @@ def open_checkpoint(workdir, which):
         parts = step.build_parts(
             config, columns=columns, classes=meta["known"], mesh=mesh
         )
-        first = jax.device_put(
-            state.create_state(config.seed, parts), devices.replicated(mesh)
+        template = checkpoints.state_template(
+            state.state_shapes(parts), devices.replicated(mesh)
         )
-        got = saved.restore(which, checkpoints.state_template(first))
-        meta = got.meta
-    scaler = Scaler(
-        **{
-            name: np.asarray(
-                meta["scaler"][name], bool if name in ("heavy", "own") else np.float32
-            )
-            for name in Scaler._fields
-            if name in meta["scaler"]
-        }
-    )
-    trained = _trained(config.data.dir, meta, columns, scaler)
-    return Opened(
-        workdir, config, got.step, columns, scaler, meta, parts, got.state, first,
-        trained,
-    )  # fmt: skip
+        restored = saved.restore(which, template)
+    trained = _trained(config.data.dir, restored.meta, columns)
+    return Checkpoint(workdir, config, restored.meta, parts, restored.state, trained)
 
 
 def _columns(workdir, meta):
@@ -148,7 +159,7 @@ def _columns(workdir, meta):
         ) from error
 
 
-def read_data(run: Run | Opened, folder: str = "") -> Splits:
+def read_data(run: Run | Checkpoint, folder: str = "") -> Splits:
     """The data set of a run with the roles that its captures had in training.
 
     What is new, has changed or is gone since then is logged, a line each.
@@ -166,19 +177,19 @@ def read_data(run: Run | Opened, folder: str = "") -> Splits:
             "%s was trained by an older version, which did not keep what it was "
             "trained on: a capture of the training can be among the test captures",
             run.workdir,
-        )  # fmt: skip
+        )
     if folder:
         config = dataclasses.replace(config, dir=folder)
     elif not trained.sha256:
         return open_splits(config)
     splits = open_splits(config, trained)
-    for line in _said(splits, folder):
+    for line in _data_notes(splits, folder):
         _LOG.warning("%s", line)
     return splits
 
 
-def _said(splits, folder):
-    """What is to be known of a data set that is not, or no longer, as in training."""
+def _data_notes(splits, folder):
+    """A line for what is not as it was in training."""
     yield from (f"left out: {line}" for line in splits.left_out)
     if folder:
         used = [n for n, c in splits.captures.items() if c.role in (TRAIN, VALID)]
@@ -200,10 +211,16 @@ def _said(splits, folder):
         )
 
 
-def _trained(folder, meta, columns, scaler):
+def _trained(folder, meta, columns):
     data, normal = meta.get("data", {}), meta.get("normal")
     if normal is not None:
         normal = Baseline(*(np.array(normal[k], np.float32) for k in Baseline._fields))
+    is_bool = ("heavy", "own")
+    scaler = {
+        name: np.asarray(values, bool if name in is_bool else np.float32)
+        for name, values in meta["scaler"].items()
+        if name in Scaler._fields
+    }
     return identity.Trained(
         dir=folder,
         sha256=data.get("sha256", ""),
@@ -214,16 +231,6 @@ def _trained(folder, meta, columns, scaler):
         conditions=tuple(meta["conditions"]),
         known=meta["known"],
         columns=columns,
-        scaler=scaler,
+        scaler=Scaler(**scaler),
         baseline=normal,
     )
-
-
-def _normal(opened):
-    """`Baseline` `[S, F]` of the training captures."""
-    if opened.trained.baseline is None:
-        raise SiamjaxError(
-            f"{opened.workdir} was trained by an older version, which kept less of the "
-            "baselines: train it again"
-        )
-    return opened.trained.baseline

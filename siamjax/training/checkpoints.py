@@ -1,9 +1,9 @@
 """Checkpoints: the last ones and the best one in one folder, written by orbax.
 
-Each holds the state and, as JSON, all that is needed to use it: config, columns,
-scaler, conditions, version and the best score so far. A damaged one is reported and the
-next good one takes its place; one that was made for another state is an error that says
-what differs. None is ever deleted for being unreadable.
+Each holds the state and, as JSON, what is needed to use it: config, columns, scaler,
+conditions, version and the best score so far. A damaged checkpoint is reported and the
+next good one is used. A checkpoint of another kind of state is an error that says what
+differs. An unreadable checkpoint is never deleted.
 """
 
 import asyncio
@@ -95,8 +95,10 @@ class Checkpoints:
             if _is_judged(best) and best["step"] != saved.step:
                 _LOG.warning(
                     "the best checkpoint, of step %d, is not there or damaged: using "
-                    "that of step %d", best["step"], saved.step,
-                )  # fmt: skip
+                    "that of step %d",
+                    best["step"],
+                    saved.step,
+                )
         return saved
 
     def meta(self, which: str) -> dict | None:
@@ -110,7 +112,7 @@ class Checkpoints:
             self._manager.close()
 
     def _first(self, which, read):
-        """What `read` makes of the first checkpoint, in order of preference, it can."""
+        """`read` of the first checkpoint that it can read, the preferred ones first."""
         damaged, reason = [], ""
         for path in self._order(which):
             try:
@@ -172,9 +174,9 @@ def open_checkpoints(
 
     Args:
       workdir: of a run.
-      write: whether some are going to be saved: by the one process that trains there.
+      write: whether checkpoints will be saved; for the one process that trains there.
     Raises:
-      SiamjaxError: they are to be written beside those of an older version.
+      SiamjaxError: `write` in a workdir with checkpoints of an older version.
     """
     folder = pathlib.Path(workdir) / FOLDER
     if write and any((folder / which).is_dir() for which in (LAST, BEST)):
@@ -189,9 +191,13 @@ def open_checkpoints(
         saved.close()
 
 
-def state_template(state: Any) -> Any:
-    """Shapes, dtypes and shardings of a state."""
-    return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+def state_template(state: Any, sharding: Any = None) -> Any:
+    """Shapes, dtypes and shardings of a state; `sharding` for one that has none."""
+    if sharding is None:
+        return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state
+    )
 
 
 def _options():
@@ -282,10 +288,10 @@ class _PatientLoops(asyncio.DefaultEventLoopPolicy):
 
 @contextlib.contextmanager
 def _closed_in_order():
-    """Lets orbax end all its reads or writes before it says that one failed.
+    """Lets orbax end all reads or writes before it raises the error of one of them.
 
-    It would close their event loop at once. The threads of the others then print a
-    traceback each, for nobody listens to them any longer.
+    Without this it closes their event loop at once, and the threads of the others
+    print a traceback each.
     """
     before = asyncio.get_event_loop_policy()
     asyncio.set_event_loop_policy(_PatientLoops())

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -11,17 +12,17 @@ from siamjax.types import UsageError
 
 _LOG = logging.getLogger(__name__)
 
-# Programs that compile faster than this are not worth a file.
+# A program that compiles faster than this is not written to the cache.
 CACHE_FROM_S = 0.3
 
 
-def prepare_devices(platform=""):
-    """Turns the persistent compilation cache on and gives the devices of the platform.
+def prepare_devices(platform: str = "") -> list[jax.Device]:
+    """Turns the compilation cache on disk on; gives the devices of the platform.
 
     Args:
       platform: `cpu`, `gpu`, `tpu`, or empty for the best there is.
     Raises:
-      UsageError: the platform is not there; never a silent run on another one.
+      UsageError: JAX has no such platform. No other one is used in its place.
     """
     home = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", f"{home}/siamjax/xla")
@@ -39,16 +40,16 @@ def prepare_devices(platform=""):
     return devices
 
 
-def make_mesh(devices):
+def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
     """A mesh with one axis, `data`, over which batches are split."""
     return Mesh(np.asarray(devices), ("data",))
 
 
-def batch_sharding(mesh):
-    """The sharding of an array whose first axis is the batch."""
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array whose first axis, the batch, is split over devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def replicated(mesh):
-    """The sharding of an array that every device holds."""
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

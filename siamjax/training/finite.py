@@ -1,4 +1,4 @@
-"""What stops a training before it is saved: numbers that are not finite."""
+"""Stops a training whose numbers are not finite, before they are saved."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from siamjax.types import SiamjaxError
 
 
 class NotFinite(SiamjaxError):
-    """Numbers that no training goes on from; says which ones."""
+    """A training cannot go on from these numbers; the text says which ones."""
 
 
 @contextlib.contextmanager
 def with_remedy(remedy: str) -> Iterator[None]:
-    """Adds what can be done to what a `NotFinite` says."""
+    """Adds to the text of a `NotFinite` what can be done."""
     try:
         yield
     except NotFinite as error:
@@ -25,23 +25,24 @@ def with_remedy(remedy: str) -> Iterator[None]:
 
 
 def check_metrics(metrics: Mapping[str, float], parts: Parts) -> None:
-    """Raises `NotFinite` where the loss of a step, or what it is made of, is not.
+    """Raises `NotFinite` where the loss of a step or its embeddings are not finite.
 
     Args:
       metrics: of `step.step_metrics`, of one step.
       parts: of the training.
     """
     reasons = []
-    for head, (loss, _) in parts.losses.items():
-        rows, value = int(metrics[f"{head}/not_finite"]), metrics[f"{head}/loss"]
+    for name, head in parts.heads.items():
+        rows, value = int(metrics[f"{name}/not_finite"]), metrics[f"{name}/loss"]
         if rows:
+            total = parts.sampling.shape.size
             reasons.append(
-                f"{rows} of {parts.shape.size} batch rows of head {head} are not finite"
+                f"{rows} of {total} batch rows of head {name} are not finite"
             )
         elif not np.isfinite(value):
             reasons.append(
-                f"the loss {loss.name} of head {head} is {value}, its batch rows are "
-                "finite"
+                f"the loss {head.loss.name} of head {name} is {value}, its batch rows "
+                "are finite"
             )
     if not reasons and not np.isfinite(metrics["loss"]):
         reasons.append(f"the total loss is {metrics['loss']}")

@@ -1,10 +1,10 @@
 """A run on all captures: runs on folds choose how many steps it takes.
 
-Where no fold is set aside for validation (`config.data.valid_fold` is -1), each fold in
-turn validates a run of its own in WORKDIR/folds, for which some faults are held out as
-new ones. The mean of their validation scores says after how many steps the run on all
-captures stops. From what each fold run did not see, `assessment.out_of_fold` learns
-the examples and the rule.
+Where no fold is set aside for validation (`config.data.valid_fold` is -1), each fold
+validates a run of its own in WORKDIR/folds. Some faults are held out of that run as new
+ones. The mean of the validation scores says after how many steps the run on all
+captures stops. `assessment.out_of_fold` learns the examples and the rule from the
+captures that each fold run did not see.
 """
 
 import dataclasses
@@ -36,19 +36,19 @@ class FoldRun(NamedTuple):
 
 
 def trains_on_all(config: Config) -> bool:
-    """Whether each fold in turn validates, so that nothing is set aside for it."""
+    """Whether each fold validates in turn and the last run trains on all captures."""
     data = config.data
     return data.valid_fold == NONE and not data.test_captures
 
 
 def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
-    """Trains a run, after runs on folds where it is to train on all captures.
+    """Trains a run; before it, where it trains on all captures, its fold runs.
 
-    Every stage goes on where it was cut; one that is done is opened and left as it is.
+    A stage that was cut goes on; one that is done is left as it is.
 
     Args:
       config: see configs/default.py.
-      workdir: see `loop.train`; gets folds/0, folds/1, ... beside.
+      workdir: see `loop.train`; also gets folds/0, folds/1, ...
     Raises:
       UsageError, Interrupted: see `loop.train`.
     """
@@ -56,18 +56,24 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
         return loop.train(config, workdir)
     config, runs = plan_folds(config, workdir)
     loop.check_config(workdir, config)
-    for i, run in enumerate(runs, 1):
-        new = ", ".join(run.config.data.novel_valid) or "none"
+    stages = len(runs) + 1
+    for stage, run in enumerate(runs, 1):
+        data = run.config.data
         _LOG.info(
             "stage %d of %d: fold %d validates; faults held out as new: %s",
-            i, len(runs) + 1, run.config.data.valid_fold, new,
-        )  # fmt: skip
+            stage,
+            stages,
+            data.valid_fold,
+            ", ".join(data.novel_valid) or "none",
+        )
         loop.train(run.config, run.workdir)
     steps = best_steps(runs, config.steps)
     _LOG.info(
         "stage %d of %d: training on all captures for %d steps, the best of the folds",
-        len(runs) + 1, len(runs) + 1, steps,
-    )  # fmt: skip
+        stages,
+        stages,
+        steps,
+    )
     return loop.train(config, workdir, until=steps)
 
 
@@ -95,8 +101,9 @@ def plan_folds(
     if config.batch.conditions > fewest:
         _LOG.info(
             "config.batch.conditions is %d, a fold run knows %d: that many are taken",
-            config.batch.conditions, fewest,
-        )  # fmt: skip
+            config.batch.conditions,
+            fewest,
+        )
         batch = dataclasses.replace(config.batch, conditions=fewest)
         config = dataclasses.replace(config, batch=batch)
     runs = []
@@ -120,12 +127,12 @@ def fold_workdirs(
 def best_steps(runs: list[FoldRun], steps: int) -> int:
     """The first step at which the mean validation score of the folds is highest.
 
-    The last step where nothing could be judged; a fold that judges nothing has no say.
+    Folds that judge nothing are left out; without any other it is the last step.
     """
-    scores = {}
+    scores: dict[int, list[float]] = {}
     for run in runs:
         evaluated = scalars.read_scalars(run.workdir).get("valid/score", ((), ()))
         for step, score in zip(*evaluated):
             scores.setdefault(step, []).append(score)
-    means = {step: np.mean(of) for step, of in sorted(scores.items())}
-    return max(means, key=means.get, default=steps)
+    means = {step: np.mean(values) for step, values in sorted(scores.items())}
+    return max(means, key=lambda step: means[step], default=steps)

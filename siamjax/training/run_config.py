@@ -11,7 +11,7 @@ from siamjax.config import Config, from_dict, to_plain
 from siamjax.types import SiamjaxError, UsageError
 
 FILE = "config.json"
-# What a reader may set anew: where the data lies by now, and on what to compute.
+# Fields that may differ from the checkpoint: where the data lies, what computes.
 MOVABLE = ("data.dir", "platform")
 _FORM = {
     str: object,
@@ -39,7 +39,7 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
         raise SiamjaxError(
-            f"{workdir} holds no run, for it has no {FILE}: siamjax-train --workdir "
+            f"{workdir} holds no run: it has no {FILE}; siamjax-train --workdir "
             f"{workdir} makes one"
         )
     with files.parsing(path, how_to_mend(workdir)):
@@ -64,12 +64,12 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
 def parse_config(
     workdir: str | pathlib.Path, config: dict[str, Any], saved: dict[str, Any] | None
 ) -> Config:
-    """What `read_config` gave as records, once it is that of the checkpoint.
+    """The records of what `read_config` gave, compared with the checkpoint's copy.
 
     Args:
       workdir: of the run.
-      config: of `read_config`; what is `MOVABLE` may be another one.
-      saved: the copy of the checkpoint; None: an older version kept none.
+      config: of `read_config`; `MOVABLE` fields may differ from the copy.
+      saved: the copy; None: an older version kept none.
     Raises:
       files.Damaged: the two differ.
     """
@@ -86,21 +86,21 @@ def parse_config(
 
 
 def list_differences(
-    before: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()
+    before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] = ()
 ) -> list[str]:
     """A text for each field in which two configs of `to_plain` differ.
 
     Args:
       before: the older one.
-      now: the newer one.
+      after: the newer one.
       but: dotted names of fields that do not count.
     """
-    old, new = _flat(before), _flat(now)
+    old, new = _flat(before), _flat(after)
     return sorted(
         f"config.{name} was {old.get(name, 'absent')!r} and is "
         f"{new.get(name, 'absent')!r}"
         for name in (old.keys() | new.keys()) - set(but)
-        # As text, for NaN is itself there, and 1 is not True.
+        # As text, where NaN equals NaN and 1 is not True.
         if name not in old or name not in new or repr(old[name]) != repr(new[name])
     )
 
@@ -114,7 +114,7 @@ def how_to_mend(workdir: str | pathlib.Path) -> str:
 
 
 def _flat(tree, prefix=""):
-    """{dotted name: value} of what is no object; of an object without names, it."""
+    """{dotted name: value} of the leaves; an empty object is a leaf."""
     if not isinstance(tree, dict) or (not tree and prefix):
         return {prefix.rstrip("."): tree}
     return {

@@ -1,13 +1,18 @@
-"""The state of training: what a step changes, no more, so it is the checkpoint."""
+"""The state of training: all that a step changes, so it is the checkpoint."""
+
+from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax
 import jax
 import jax.numpy as jnp
 
 from siamjax import streams
+
+if TYPE_CHECKING:
+    from siamjax.training.step import Parts
 
 
 @flax.struct.dataclass
@@ -21,25 +26,25 @@ class TrainState:
     opt_state: Any
 
 
-def create_state(seed, parts):
-    """The state before the first step, a function of the seed.
-
-    Args:
-      seed: of `config.seed`.
-      parts: `step.Parts`.
-    """
-    # One program: op by op, the start would wait for some sixty compilations.
-    return jax.jit(partial(_create, parts=parts))(seed)
+def create_state(seed: int, parts: Parts) -> TrainState:
+    """The state before the first step, a function of the seed."""
+    # One program: operation by operation would be some sixty compilations.
+    return jax.jit(partial(_create_state, parts=parts))(seed)
 
 
-def _create(seed, parts):
+def state_shapes(parts: Parts) -> TrainState:
+    """The state's shapes and dtypes, without its numbers."""
+    return jax.eval_shape(partial(_create_state, parts=parts), 0)
+
+
+def _create_state(seed, parts):
     encoder, batch_stats = parts.encoder.init(streams.stream(seed, streams.ENCODER))
     weights, memory = {}, {}
-    for i, (head, (loss, dim)) in enumerate(sorted(parts.losses.items())):
+    for i, (name, head) in enumerate(sorted(parts.heads.items())):
         key = streams.stream(seed, streams.LOSS_STATE, i)
-        state = dict(loss.init(key, parts.classes, dim))
-        weights[head] = state.pop("params", {})
-        memory[head] = state
+        loss_state = dict(head.loss.init(key, parts.classes, head.dim))
+        weights[name] = loss_state.pop("params", {})
+        memory[name] = loss_state
     params = dict(encoder=encoder, losses=weights)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -1,11 +1,13 @@
 """One optimiser step as a pure function, and the compiled loop of many."""
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from siamjax import checks, losses, streams
 from siamjax.config import BatchConfig, Config, OptimizerConfig
@@ -13,13 +15,13 @@ from siamjax.data import features, made_up, sampler
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
 from siamjax.training.state import TrainState
-from siamjax.types import Baseline, Scaler, Windows
+from siamjax.types import Baseline, Column, Scaler, Windows
 
 
 class Data(NamedTuple):
     """What batches are cut from; lives on the devices once."""
 
-    seed: jax.Array  # [] int32, of the batches; no constant of the program
+    seed: jax.Array  # [] int32, of the batches; an argument, not part of the program
     counts: jax.Array  # [S, bins, F]
     baseline: Baseline  # [S, F]
     scaler: Scaler
@@ -27,32 +29,66 @@ class Data(NamedTuple):
     table: sampler.SamplingTable
 
 
-class Parts(NamedTuple):
-    """The variants that a config picks, once, so that no step has an if for them."""
+class Sampling(NamedTuple):
+    """How a batch is drawn and changed."""
 
     length: int  # T
-    classes: int  # known conditions, for losses with weights per class
     shape: sampler.BatchShape
     made_up: made_up.MadeUp
-    tuples: Any  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
-    encoder: encoders.Encoder
+    tuples: Callable  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
     by_branch: bool  # statistics by group are of branches, not of sessions
-    losses: dict  # head -> (losses.Loss, dim)
-    weights: dict  # head -> weight of its loss in the total
-    norms: dict  # head -> norm of its embedding
-    decide_with: str
+
+
+class HeadLoss(NamedTuple):
+    """What trains one head."""
+
+    loss: losses.Loss
+    dim: int  # E
+    weight: float  # of this loss in the total
+    norm: str  # of the embedding: unit, sigmoid or none
+
+
+class Parts(NamedTuple):
+    """What a config picks, once: the compiled step needs no branch for it."""
+
+    sampling: Sampling
+    encoder: encoders.Encoder
+    heads: dict[str, HeadLoss]
+    classes: int  # known conditions, for losses with weights per class
     optimizer: optax.GradientTransformation
-    mesh: Any
+    mesh: Mesh
 
 
-def build_parts(config: Config, *, columns, classes, mesh) -> Parts:
+class Batch(NamedTuple):
+    """The input of one step."""
+
+    windows: jax.Array  # [B, T, F] features
+    labels: jax.Array  # [B] int; below 0: made up
+    group: jax.Array  # [B] int, whose statistics a row is normalised by, where by group
+
+
+class StepDetails(NamedTuple):
+    """What a step computed on its way, for the metrics."""
+
+    total: jax.Array  # the loss
+    terms: dict[str, jax.Array]  # head -> its loss, without its weight
+    embeddings: dict[str, jax.Array]  # head -> [B, E]
+    labels: jax.Array  # [B]
+    gradients: Any
+
+
+def build_parts(
+    config: Config, *, columns: Sequence[Column], classes: int, mesh: Mesh
+) -> Parts:
     """`Parts` of a config.
 
     Args:
       config: see configs/default.py.
-      columns: `types.Column`s, F of them.
+      columns: F of them.
       classes: number of known conditions.
       mesh: with the axis `data`.
+    Raises:
+      UsageError: the config asks for what does not fit together.
     """
     heads = config.active_heads
     checks.require(
@@ -60,27 +96,29 @@ def build_parts(config: Config, *, columns, classes, mesh) -> Parts:
         f"config.decide_with is {config.decide_with!r}, heads are {sorted(heads)}",
     )
     checks.require(
-        config.encoder.norm != "session" or config.data.baseline_s,
+        config.encoder.norm != "session" or config.data.baseline_s > 0,
         "config.encoder.norm is 'session' and config.data.baseline_s is 0: prediction "
-        "tells sessions by their baselines, and all would have one",
+        "tells sessions by their baselines, and all would have the same one",
     )
     batch = config.batch
     return Parts(
-        length=config.data.bins,
-        classes=classes,
-        shape=sampler.BatchShape(batch.conditions, batch.made_up, batch.per_condition),
-        made_up=made_up.build_changes(config.made_up, columns),
-        tuples=_tuples(batch),
+        sampling=Sampling(
+            length=config.data.bins,
+            shape=sampler.BatchShape(
+                batch.conditions, batch.made_up, batch.per_condition
+            ),
+            made_up=made_up.build_changes(config.made_up, columns),
+            tuples=_tuples(batch),
+            by_branch=config.encoder.norm == "branch",
+        ),
         encoder=encoders.build_encoder(
             config.encoder, heads, features=len(columns), steps=config.steps
         ),
-        by_branch=config.encoder.norm == "branch",
-        losses={
-            name: (losses.resolve(head.loss), head.dim) for name, head in heads.items()
+        heads={
+            name: HeadLoss(losses.resolve(head.loss), head.dim, head.weight, head.norm)
+            for name, head in heads.items()
         },
-        weights={name: head.weight for name, head in heads.items()},
-        norms={name: head.norm for name, head in heads.items()},
-        decide_with=config.decide_with,
+        classes=classes,
         optimizer=make_optimizer(config.optimizer, config.steps),
         mesh=mesh,
     )
@@ -88,92 +126,120 @@ def build_parts(config: Config, *, columns, classes, mesh) -> Parts:
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """AdamW behind gradient clipping, with a warm-up and a cosine decay."""
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, config.warmup, max(steps, config.warmup + 1),
-        config.learning_rate * config.final,
-    )  # fmt: skip
+    learning_rate = optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.learning_rate,
+        warmup_steps=config.warmup,
+        decay_steps=max(steps, config.warmup + 1),
+        end_value=config.learning_rate * config.final,
+    )
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(rate, weight_decay=config.weight_decay),
+        optax.adamw(learning_rate, weight_decay=config.weight_decay),
     )
 
 
-def make_batch(step, data, parts):
-    """Features `[B, T, F]`, labels and group `[B]` of batch `step`.
-
-    Labels below 0 are made up; the group is what statistics by group go by.
-    """
-    rows, labels = sampler.batch_rows(data.seed, step, data.table, parts.shape)
-    split = devices.batch_sharding(parts.mesh)
-    rows = jax.lax.with_sharding_constraint(rows, split)
+def make_batch(step: jax.Array, data: Data, parts: Parts) -> Batch:
+    """The batch of a step, divided over the devices."""
+    sampling = parts.sampling
+    rows, labels = sampler.batch_rows(data.seed, step, data.table, sampling.shape)
+    sharding = devices.batch_sharding(parts.mesh)
+    rows = jax.lax.with_sharding_constraint(rows, sharding)
     session = data.windows.session[rows]
     baseline = Baseline(data.baseline.mean[session], data.baseline.deviation[session])
-    counts = sampler.gather_windows(data.counts, data.windows, rows, parts.length)
-    if parts.shape.made_up:
+    counts = sampler.gather_windows(data.counts, data.windows, rows, sampling.length)
+    if sampling.shape.made_up:
         key = streams.stream(data.seed, streams.MADE_UP, step)
         floor = jnp.broadcast_to(data.scaler.floor, baseline.deviation.shape)
         unit = baseline.deviation + floor
-        counts = made_up.change_windows(key, counts, -1 - labels, unit, parts.made_up)
+        change = sampling.made_up
+        counts = made_up.change_windows(key, counts, -1 - labels, unit, change)
     x = features.to_features(counts, baseline, data.scaler)
-    group = sampler.branch_of_rows(labels) if parts.by_branch else session
-    return jax.lax.with_sharding_constraint(x, split), labels, group
+    group = sampler.branch_of_rows(labels) if sampling.by_branch else session
+    return Batch(jax.lax.with_sharding_constraint(x, sharding), labels, group)
 
 
-def objective(params, state, windows, labels, group, key, parts):
-    """The total loss, and (stats, loss states, embeddings, terms) it was made of."""
-    lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
-    heads, stats = parts.encoder.apply(
-        params["encoder"], windows, lengths, state.batch_stats, group=group, train=True
-    )
-    total, terms, memory = total_loss(
-        heads, labels, key, params["losses"], state.loss_state, parts
-    )
-    return total, (stats, memory, heads, terms)
-
-
-def total_loss(heads, labels, key, weights, loss_state, parts):
-    """The total loss of embeddings, that of each head, and what the losses remember.
+def objective(
+    params: Any, state: TrainState, batch: Batch, key: jax.Array, parts: Parts
+) -> tuple[jax.Array, tuple]:
+    """The total loss, and (statistics, loss state, embeddings, loss of each head).
 
     Args:
-      heads: head -> `[B, E]`.
+      params: that the gradient is taken of, as `state.params`.
+      state: before the step.
+      batch: of the step.
+      key: of the step, `streams.LOSS`.
+      parts: of the training.
+    """
+    windows = batch.windows
+    lengths = jnp.full(windows.shape[:1], windows.shape[1], jnp.int32)
+    embeddings, stats = parts.encoder.apply(
+        params["encoder"],
+        windows,
+        lengths,
+        state.batch_stats,
+        group=batch.group,
+        train=True,
+    )
+    total, terms, memory = total_loss(
+        embeddings, batch.labels, key, params["losses"], state.loss_state, parts
+    )
+    return total, (stats, memory, embeddings, terms)
+
+
+def total_loss(
+    embeddings: Mapping[str, jax.Array],
+    labels: jax.Array,
+    key: jax.Array,
+    params: Mapping[str, Any],
+    loss_state: Mapping[str, Any],
+    parts: Parts,
+) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any]]:
+    """The weighted sum of the losses, the loss of each head, what they now remember.
+
+    Args:
+      embeddings: head -> `[B, E]`.
       labels: `[B]` int.
       key: of the step, `streams.LOSS`.
-      weights, loss_state: head -> weights of its loss, what it remembered before.
-      parts: `Parts`.
+      params: head -> weights of its loss.
+      loss_state: head -> what its loss remembered before the step.
+      parts: of the training.
     """
-    for_tuples, *keys = jax.random.split(key, 1 + len(parts.losses))
-    chosen = parts.tuples(for_tuples, labels)
+    tuples_key, *keys = jax.random.split(key, 1 + len(parts.heads))
+    tuples = parts.sampling.tuples(tuples_key, labels)
     terms, memory = {}, {}
-    for key, (name, (loss, _)) in zip(keys, sorted(parts.losses.items())):
-        remembered = dict(loss_state[name], params=weights[name])
-        where = labels >= 0 if loss.per_class else jnp.ones_like(labels, bool)
-        terms[name], remembered = loss.apply(
-            remembered, heads[name], labels, where=where, key=key, **chosen
+    for key, (name, head) in zip(keys, sorted(parts.heads.items())):
+        before = dict(loss_state[name], params=params[name])
+        where = labels >= 0 if head.loss.per_class else jnp.ones_like(labels, bool)
+        terms[name], after = head.loss.apply(
+            before, embeddings[name], labels, where=where, key=key, **tuples
         )
-        memory[name] = {k: v for k, v in remembered.items() if k != "params"}
-    total = sum(parts.weights[name] * term for name, term in terms.items())
+        memory[name] = {k: v for k, v in after.items() if k != "params"}
+    total = sum(parts.heads[name].weight * term for name, term in terms.items())
     return total, terms, memory
 
 
-def train_step(state, data, parts):
-    """One step: `(state, (total, terms, heads, labels, gradients))`."""
-    windows, labels, group = make_batch(state.step, data, parts)
+def train_step(
+    state: TrainState, data: Data, parts: Parts
+) -> tuple[TrainState, StepDetails]:
+    """One step of the optimiser."""
+    batch = make_batch(state.step, data, parts)
     grad = jax.value_and_grad(objective, has_aux=True)
     key = streams.stream(data.seed, streams.LOSS, state.step)
-    (total, (stats, memory, heads, terms)), gradients = grad(
-        state.params, state, windows, labels, group, key, parts
+    (total, (stats, memory, embeddings, terms)), gradients = grad(
+        state.params, state, batch, key, parts
     )
     updates, opt_state = parts.optimizer.update(
         gradients, state.opt_state, state.params
     )
-    new = TrainState(
+    new_state = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         batch_stats=stats,
         loss_state=memory,
         opt_state=opt_state,
     )
-    return new, (total, terms, heads, labels, gradients)
+    return new_state, StepDetails(total, terms, embeddings, batch.labels, gradients)
 
 
 def hyper_parameters(config: Config) -> dict[str, dict]:
@@ -182,67 +248,79 @@ def hyper_parameters(config: Config) -> dict[str, dict]:
     return {name: losses.resolve(head.loss).hyper for name, head in heads.items()}
 
 
-def step_metrics(total, terms, heads, labels, gradients, parts):
-    """What is logged of a step, alike for all losses: `{name: scalar}`."""
-    out = {"loss": total, "gradient_norm": optax.tree_utils.tree_norm(gradients)}
-    for name, term in terms.items():
-        margin = parts.losses[name][0].hyper.get("margin")
-        counted = {"margin": margin} if isinstance(margin, float) else {}
-        sigmoid = parts.norms[name] == "sigmoid"
-        health = losses.health(heads[name], labels, sigmoid=sigmoid, **counted)
-        out[f"{name}/loss"] = term
-        out.update({f"{name}/{key}": value for key, value in health.items()})
-    return out
+def step_metrics(details: StepDetails, parts: Parts) -> dict[str, jax.Array]:
+    """What is logged of a step, the same for all losses: `{name: scalar}`."""
+    gradient_norm = optax.tree_utils.tree_norm(details.gradients)
+    logged = {"loss": details.total, "gradient_norm": gradient_norm}
+    for name, term in details.terms.items():
+        head = parts.heads[name]
+        margin = head.loss.hyper.get("margin")
+        has_margin = {"margin": margin} if isinstance(margin, float) else {}
+        health = losses.health(
+            details.embeddings[name],
+            details.labels,
+            sigmoid=head.norm == "sigmoid",
+            **has_margin,
+        )
+        logged[f"{name}/loss"] = term
+        logged.update({f"{name}/{key}": value for key, value in health.items()})
+    return logged
 
 
-def compile_run(parts):
+def compile_run(parts: Parts) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """`run(state, steps, data) -> (state, metrics of the last step)`, compiled once.
 
-    The number of steps is traced: one program serves every rhythm of logging and
-    saving, so a run that was cut stays bit-identical to one that was not.
+    The number of steps is an argument of the program: one program serves every rhythm
+    of logging and saving, so a run that was cut stays bit-identical to one that was
+    not.
     """
 
     def run(state, steps, data):
-        nothing = _no_metrics(state, parts)
+        no_metrics = _no_metrics(state, parts)
 
         def body(i, carry):
             state, details = train_step(carry[0], data, parts)
-            last = i == steps - 1
+            is_last = i == steps - 1
             return state, jax.lax.cond(
-                last, lambda: step_metrics(*details, parts), lambda: nothing
+                is_last, lambda: step_metrics(details, parts), lambda: no_metrics
             )
 
-        return jax.lax.fori_loop(0, steps, body, (state, nothing))
+        return jax.lax.fori_loop(0, steps, body, (state, no_metrics))
 
-    whole = devices.replicated(parts.mesh)
-    return jax.jit(run, donate_argnums=0, in_shardings=whole, out_shardings=whole)
+    sharding = devices.replicated(parts.mesh)
+    return jax.jit(run, donate_argnums=0, in_shardings=sharding, out_shardings=sharding)
 
 
 def _no_metrics(state, parts):
     """Zeros in the form of `step_metrics`, without tracing a step for it."""
-    rows = parts.shape.size
-    scalar, labels = jnp.zeros(()), jnp.zeros(rows, jnp.int32)
-    terms = {name: scalar for name in parts.losses}
-    heads = {name: jnp.zeros((rows, dim)) for name, (_, dim) in parts.losses.items()}
-    form = jax.eval_shape(
-        partial(step_metrics, parts=parts), scalar, terms, heads, labels, state.params
+    rows, scalar = parts.sampling.shape.size, jnp.zeros(())
+    details = StepDetails(
+        total=scalar,
+        terms=dict.fromkeys(parts.heads, scalar),
+        embeddings={n: jnp.zeros((rows, head.dim)) for n, head in parts.heads.items()},
+        labels=jnp.zeros(rows, jnp.int32),
+        gradients=state.params,
     )
+    form = jax.eval_shape(partial(step_metrics, parts=parts), details)
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
 
 
 def _tuples(batch: BatchConfig):
-    makers = dict(
-        all=lambda key, labels: {},
-        pairs=lambda key, labels: dict(
-            pairs=sampler.draw_pairs(
-                key, labels, labels.shape[0], similar=batch.similar
-            )
-        ),
-        triplets=lambda key, labels: dict(
-            triplets=sampler.draw_triplets(key, labels, labels.shape[0])
-        ),
-        branches=lambda key, labels: dict(
-            triplets=sampler.draw_branch_triplets(key, labels, labels.shape[0])
-        ),
-    )
-    return makers[batch.tuples]
+    """What gives a loss its explicit pairs or triplets: one for each row."""
+
+    def none(key, labels):
+        return {}
+
+    def pairs(key, labels):
+        drawn = sampler.draw_pairs(key, labels, len(labels), similar=batch.similar)
+        return dict(pairs=drawn)
+
+    def triplets(key, labels):
+        return dict(triplets=sampler.draw_triplets(key, labels, len(labels)))
+
+    def branches(key, labels):  # for the research of docs/norm.md
+        return dict(triplets=sampler.draw_branch_triplets(key, labels, len(labels)))
+
+    return dict(all=none, pairs=pairs, triplets=triplets, branches=branches)[
+        batch.tuples
+    ]

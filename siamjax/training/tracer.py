@@ -1,36 +1,50 @@
 """Traces a run: embeds the same windows at chosen steps, for the film and the page."""
 
 import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from siamjax.config import Config
 from siamjax.data import windows
+from siamjax.data.splits import Splits
 from siamjax.models import embedder
 from siamjax.reports import trace
+from siamjax.training.state import TrainState
+from siamjax.training.step import Parts
 from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
 
 
 @contextlib.contextmanager
-def open_tracer(workdir, step, splits, parts, config, points):
-    """Gives `add(state, step)` and `flush()`, which write the trace of a run.
+def open_tracer(
+    workdir: str | pathlib.Path,
+    step: int,
+    *,
+    splits: Splits,
+    parts: Parts,
+    config: Config,
+    embed: Callable[..., dict[str, np.ndarray]],
+) -> Iterator[tuple[Callable[[TrainState, int], None], Callable[[], None]]]:
+    """Gives `record_trace(state, step)` and `flush()`, which write the trace of a run.
 
     Args:
       workdir: of the run.
-      step: where the run starts or goes on; the trace is cut back to it.
-      splits: `data.splits.Splits`.
-      parts: `training.step.Parts`.
-      config: of the run; `trace_windows` of them are embedded at each step traced.
-      points: `models.embedder.make_embedder`.
+      step: the step that the run starts from; later steps of an old trace are dropped.
+      splits: of the data.
+      parts: of the training.
+      config: of the run; about `trace_windows` windows are embedded at each step.
+      embed: of `models.embedder.make_embedder`.
     """
     chosen, roles = choose_windows(splits, config.trace_windows)
-    head = "view" if "view" in parts.losses else parts.decide_with
-    counts = embedder.cut_windows(splits.counts, chosen, parts.length)
+    head = "view" if "view" in parts.heads else config.decide_with
+    counts = embedder.cut_windows(splits.counts, chosen, parts.sampling.length)
     baseline = Baseline(*(np.asarray(x)[chosen.session] for x in splits.baseline))
     with trace.open_writer(
         workdir,
         step,
         head=head,
-        dim=parts.losses[head][1],
+        dim=parts.heads[head].dim,
         conditions=[splits.conditions[c] for c in chosen.condition],
         captures=[splits.sessions[s] for s in chosen.session],
         times=chosen.start * config.data.bin_s,
@@ -38,34 +52,33 @@ def open_tracer(workdir, step, splits, parts, config, points):
         novel=splits.conditions[splits.known :],
     ) as write:
 
-        def add(now, at):
-            final = parts.encoder.finalise(now.batch_stats)
-            embedded = points(
-                now.params["encoder"], final, splits.scaler, counts, baseline
-            )
-            write.append(at, embedded[head])
+        def record_trace(state, step):
+            params = state.params["encoder"]
+            final = parts.encoder.finalise(state.batch_stats)
+            points = embed(params, final, splits.scaler, counts, baseline)
+            write.append(step, points[head])
 
-        yield add, write.flush
+        yield record_trace, write.flush
 
 
-def choose_windows(splits, limit):
-    """About `limit` windows, the same number of each condition in each role, and roles.
+def choose_windows(splits: Splits, limit: int) -> tuple[Windows, list[str]]:
+    """About `limit` windows, and the role of each.
 
-    Known conditions come from training and validation captures, those that choose
-    checkpoints from validation captures, and those for the test from test captures,
-    which are only looked at here and choose nothing.
+    There are as many of each condition in each role. Known conditions are shown by
+    training and validation captures, `novel_valid` ones by validation captures, novel
+    ones by test captures. Nothing is decided by these windows.
     """
     known = splits.conditions[: splits.known]
     groups = [(TRAIN, name) for name in known]
     groups += [(VALID, name) for name in (*known, *splits.novel_valid)]
     groups += [(TEST, name) for name in splits.novel]
-    found = [(role, splits.of(role, [name])) for role, name in groups]
-    found = [(role, some) for role, some in found if len(some.start)]
-    each = max(1, limit // max(1, len(found)))
-    parts, roles = [], []
-    for role, some in found:
-        many = min(each, len(some.start))
-        rows = np.linspace(0, len(some.start) - 1, many).round().astype(int)
-        parts.append(Windows(*(np.asarray(x)[rows] for x in some)))
-        roles += [role] * many
-    return windows.join(parts), roles
+    shown = [(role, splits.of(role, [name])) for role, name in groups]
+    shown = [(role, members) for role, members in shown if len(members.start)]
+    share = max(1, limit // max(1, len(shown)))
+    chosen, roles = [], []
+    for role, members in shown:
+        count = min(share, len(members.start))
+        rows = np.linspace(0, len(members.start) - 1, count).round().astype(int)
+        chosen.append(Windows(*(np.asarray(x)[rows] for x in members)))
+        roles += [role] * count
+    return windows.join(chosen), roles

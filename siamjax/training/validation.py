@@ -1,13 +1,17 @@
-"""Validation: what can be judged, said before the first step, and the scores."""
+"""Validation: what it can judge, which is known before the first step, and scores."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from siamjax.config import Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import one_shot
 from siamjax.models import embedder
 from siamjax.training import finite
+from siamjax.training.state import TrainState
+from siamjax.training.step import Parts
 from siamjax.types import TRAIN, VALID, Baseline, Windows
 
 
@@ -15,27 +19,26 @@ class ValidationPlan(NamedTuple):
     """What validation judges. N windows."""
 
     windows: Windows
-    library: Any  # `[N]` bool or None, see `Splits.judged`
-    known: tuple  # names of the known conditions that are judged
-    novel: tuple  # of the `novel_valid` ones
-    lines: tuple  # what a person should know of it, before the first step
+    library: np.ndarray | None  # [N] bool, see `Splits.judged`
+    known: tuple[str, ...]  # names of the known conditions that are judged
+    novel: tuple[str, ...]  # of the `novel_valid` ones
+    lines: tuple[str, ...]  # to be logged before the first step
 
 
 def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
     """What the validation captures can judge.
 
-    Which windows are judged depends on conditions, captures and draws alone, so it is
-    known before any point is. A recall counts where another condition is there to be
-    taken for it.
+    It depends on conditions, captures and draws alone, so it is known before training.
+    The recall of a condition counts if there is another one to take it for.
     """
     names = splits.conditions[: splits.known] + splits.novel_valid
     windows, library = splits.judged(VALID, names)
     condition, session = windows.condition, windows.session
     able, several = [], len(one_shot.shown_conditions(condition)) > 1
     if several:
-        nowhere = np.zeros((len(condition), 1))
+        any_points = np.zeros((len(condition), 1))
         result = one_shot.recognise(
-            nowhere, condition, session, draws=draws, library=library
+            any_points, condition, session, draws=draws, library=library
         )
         judged = result.classes[np.isfinite(result.recall)]
         able = [splits.conditions[c] for c in judged]
@@ -48,21 +51,21 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
         else "validation judges nothing: training goes to the end, the last step counts"
     ]
     if able and library is not None and not splits.library:
-        of = [splits.conditions[c] for c in np.unique(condition[library])]
+        taught = [splits.conditions[c] for c in np.unique(condition[library])]
         lines.append(
             "validation has less than two captures of these conditions, examples of "
-            f"them are from training captures: {', '.join(of)}"
+            f"them are from training captures: {', '.join(taught)}"
         )
-    reasons = {}
+    reasons: dict[str, list[str]] = {}
     for name in names:
         if name not in able:
             reasons.setdefault(_reason(splits, name, several), []).append(name)
-    lines += [f"not judged, {why}: {', '.join(of)}" for why, of in reasons.items()]
+    lines += [f"not judged, {why}: {', '.join(who)}" for why, who in reasons.items()]
     return ValidationPlan(windows, library, known, novel, tuple(lines))
 
 
 def _reason(splits, name, several):
-    """Why validation cannot judge a condition, one of several or the only one."""
+    """Why validation cannot judge a condition; several: whether it shows others too."""
     captures, in_training = (
         len(np.unique(splits.of(role, [name]).session)) for role in (VALID, TRAIN)
     )
@@ -75,46 +78,59 @@ def _reason(splits, name, several):
     return "its validation captures have to give the examples of others"
 
 
-def make_validator(splits, parts, config, embed_windows, judge: ValidationPlan):
+def make_validator(
+    splits: Splits,
+    parts: Parts,
+    config: Config,
+    embed: Callable[..., dict[str, np.ndarray]],
+    plan: ValidationPlan,
+) -> Callable[[TrainState], dict[str, float]]:
     """`validate(state) -> {name: score}` on the validation captures.
 
-    `known` and `novel` are the deciding head's mean one-shot recalls per condition
-    among known and `novel_valid` conditions, `HEAD/known` and `HEAD/novel` those of the
-    others. `score`, which chooses the best checkpoint, is the mean of them all: with
-    few novel conditions their recall alone would choose by chance, and the deciding
-    head is often good long before the one that is looked at. A score that would be over
-    no condition is left out; where nothing can be judged there is none.
+    `known` and `novel` are the deciding head's mean one-shot recalls per condition,
+    over the known and over the `novel_valid` conditions. `HEAD/known` and `HEAD/novel`
+    are those of the other heads. `score`, which chooses the best checkpoint, is the
+    mean of all of them: recall on a few novel conditions alone would choose by chance,
+    and the deciding head is often good long before the view is. A score over no
+    condition is left out; where nothing can be judged, there is none.
+
+    Args:
+      splits: of the data.
+      parts: of the training.
+      config: of the run.
+      embed: of `models.embedder.make_embedder`.
+      plan: of `plan_validation`.
     """
-    windows, groups = judge.windows, dict(known=judge.known, novel=judge.novel)
-    groups = {
+    windows = plan.windows
+    groups = dict(known=plan.known, novel=plan.novel)
+    members = {
         group: [splits.conditions.index(name) for name in names]
         for group, names in groups.items()
         if names
     }
-    if not groups:
+    if not members:
         return lambda state: {}
-    counts = embedder.cut_windows(splits.counts, windows, parts.length)
+    counts = embedder.cut_windows(splits.counts, windows, parts.sampling.length)
     baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
 
-    def validate(state) -> dict[str, float]:
+    def validate(state):
+        params = state.params["encoder"]
         final = parts.encoder.finalise(state.batch_stats)
-        points = embed_windows(
-            state.params["encoder"], final, splits.scaler, counts, baseline
-        )
+        points = embed(params, final, splits.scaler, counts, baseline)
         finite.check_points(points)
         scores = {}
-        for head in parts.losses:
+        for head in parts.heads:
             result = one_shot.recognise(
                 points[head],
                 windows.condition,
                 windows.session,
                 draws=config.draws,
-                library=judge.library,
+                library=plan.library,
             )
             recall = dict(zip(result.classes.tolist(), result.recall.tolist()))
-            prefix = "" if head == parts.decide_with else f"{head}/"
-            for group, members in groups.items():
-                values = [recall[c] for c in members]
+            prefix = "" if head == config.decide_with else f"{head}/"
+            for group, classes in members.items():
+                values = [recall[c] for c in classes]
                 scores[f"{prefix}{group}"] = float(np.nanmean(values))
         return dict(scores, score=float(np.mean(list(scores.values()))))
 

@@ -1,6 +1,7 @@
 """Small encoders that suffer from one known cause each, to prove an audit with.
 
 Trained on the counters of `data.synthetic`, many seeds side by side in one program.
+scripts/experiments/norm.py trains many of them, tests/test_auditing.py a few.
 """
 
 from functools import lru_cache, partial
@@ -96,11 +97,16 @@ def _build(norm, tuples, momentum, steps):
 
 def data(plant, seed):
     """Windows of `data.synthetic` with log1p of the counts."""
-    made = synthetic.make_windows(
-        seed, sessions=SESSIONS, conditions=plant.known + UNSEEN, each=EACH,
-        level=plant.own, gain=plant.own, strength=plant.strength,
-    )  # fmt: skip
-    return np.log1p(made.counts), made
+    windows = synthetic.make_windows(
+        seed,
+        sessions=SESSIONS,
+        conditions=plant.known + UNSEEN,
+        each=EACH,
+        level=plant.own,
+        gain=plant.own,
+        strength=plant.strength,
+    )
+    return np.log1p(windows.counts), windows
 
 
 def rows(key, known, one_session):
@@ -131,10 +137,16 @@ def trained(plant, seeds):
     start = jax.tree.map(lambda *leaves: np.stack(leaves), *start)
     x = np.stack([data(plant, seed)[0] for seed in seeds])
     return _run(
-        start, jnp.asarray(seeds), x, plant.steps, plant.batch_from == "one_session",
-        known=plant.known, branches=plant.norm == "branch", apply=encoder.apply,
+        start,
+        jnp.asarray(seeds),
+        x,
+        plant.steps,
+        plant.batch_from == "one_session",
+        known=plant.known,
+        branches=plant.norm == "branch",
+        apply=encoder.apply,
         loss=loss,
-    )  # fmt: skip
+    )
 
 
 @partial(jax.jit, static_argnames="init")
@@ -165,32 +177,42 @@ def _run(start, seeds, x, steps, one_session, *, known, branches, apply, loss):
         return optax.apply_updates(params, updates), stats, opt_state
 
     @jax.vmap
-    def one(start, seed, x):
+    def train_seed(start, seed, x):
         begin = (*start, optimizer.init(start[0]))
         moved = partial(body, x=x, seed=seed)
         return jax.lax.fori_loop(0, steps, moved, begin)[:2]
 
-    return one(start, seeds, x)
+    return train_seed(start, seeds, x)
 
 
-def subject(plant, found, index):
+def subject(plant, weights, index):
     """`Subject` of one of the seeds of `trained`."""
-    params, stats = jax.device_get(jax.tree.map(lambda leaf: leaf[index], found))
+    params, stats = jax.device_get(jax.tree.map(lambda leaf: leaf[index], weights))
+    of_seed = make_subject(plant, params, stats)
+    return without_variance(of_seed) if plant.lose else of_seed
+
+
+def make_subject(plant, params, stats):
+    """`Subject` of a plant with these weights and statistics."""
     encoder, loss = build(plant)
-    names = tuple(f"column {i}" for i in range(8))
-    made = Subject(
-        encoder, params, stats, encoder.finalise(stats), loss, "view", plant.norm,
-        plant.momentum, names,
-    )  # fmt: skip
-    return without_variance(made) if plant.lose else made
+    return Subject(
+        encoder=encoder,
+        params=params,
+        stats=stats,
+        loss=loss,
+        head="view",
+        norm=plant.norm,
+        momentum=plant.momentum,
+        columns=tuple(f"column {i}" for i in range(8)),
+    )
 
 
 def without_variance(subject):
     """The subject with kept variances of 0, as a race of updates left them in Keras."""
     stats = subject.stats
-    nothing = np.zeros_like(stats.moments["variance"])
-    stats = stats.replace(moments=dict(stats.moments, variance=nothing))
-    return subject._replace(stats=stats, final=subject.encoder.finalise(stats))
+    zeros = np.zeros_like(stats.moments["variance"])
+    stats = stats.replace(moments=dict(stats.moments, variance=zeros))
+    return subject._replace(stats=stats)
 
 
 def batches(plant, seed, count=30):
