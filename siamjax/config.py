@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from ml_collections import ConfigDict
 from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from siamjax.types import UsageError
 
@@ -23,12 +24,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AtLeast0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-record = pydantic.dataclasses.dataclass(
-    frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid")
-)
+# Of every record: a field that it does not have is an error.
+STRICT = pydantic.ConfigDict(extra="forbid")
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
     """Which prepared data, how it is cut into windows, what its captures are for."""
 
@@ -49,7 +49,7 @@ class DataConfig:
     novel: tuple[str, ...]
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BatchConfig:
     """What a batch is made of."""
 
@@ -61,7 +61,7 @@ class BatchConfig:
     similar: Share
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MadeUpConfig:
     """How windows of a made-up condition are changed."""
 
@@ -74,7 +74,7 @@ class MadeUpConfig:
     mixed: Share
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class EncoderConfig:
     """The trunk that all heads read."""
 
@@ -87,7 +87,7 @@ class EncoderConfig:
     frozen_share: Share
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class HeadConfig:
     """One head, its loss and what stands beside its point."""
 
@@ -99,7 +99,7 @@ class HeadConfig:
     statistics_weight: AtLeast0
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerConfig:
     """AdamW with a warm-up and a cosine decay, behind gradient clipping."""
 
@@ -110,7 +110,7 @@ class OptimizerConfig:
     clip_norm: Above0
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
     """All of configs/default.py. A head that is None is switched off."""
 

@@ -117,7 +117,7 @@ def test_heads_have_their_norms():
 @pytest.mark.parametrize("row", [[0, 0, 0], [1e-30] * 3, [1e-19, 0, 0], [1e15] * 3])
 def test_unit_has_a_finite_gradient_everywhere(row):
     x = np.array([row], np.float32)
-    value, gradient = jax.value_and_grad(lambda x: uneven(encoder.unit(x)))(x)
+    value, gradient = jax.value_and_grad(lambda x: uneven(encoder.to_unit_length(x)))(x)
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 

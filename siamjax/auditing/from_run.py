@@ -12,7 +12,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from siamjax import files, streams
 from siamjax.auditing import probes, report, statistics, verdict
@@ -172,11 +171,11 @@ def write_cure(
     stats = TrainStats(
         jax.device_get(checkpoint.state.batch_stats.updates),
         {
-            key: np.asarray(moment, np.float32)
+            key: jnp.asarray(moment, jnp.float32)
             for key, moment in candidates[name].final.moments.items()
         },
     )
-    state = checkpoint.state.replace(batch_stats=stats)
+    state = dataclasses.replace(checkpoint.state, batch_stats=stats)
     meta = dict(checkpoint.meta, config=to_plain(config), best=None)
     with files.replacing_folder(workdir) as beside:
         run_config.write_config(beside, config)

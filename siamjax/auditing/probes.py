@@ -111,7 +111,7 @@ def numerics(batches: Batches, columns: Sequence[str]) -> dict[str, Any]:
     return dict(
         level_over_deviation=float(ratio.max()),
         one_pass_error=float(error.max()),
-        constant=[columns[i] for i in np.flatnonzero(constant)],
+        constant=[columns[int(i)] for i in np.flatnonzero(constant)],
     )
 
 
@@ -170,10 +170,10 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
       Largest differences of scaler, baselines, features and points; 0, or rounding,
       where both ways are the same.
     """
-    config, scaler = checkpoint.config.data, checkpoint.trained.scaler
+    config, scaler = checkpoint.config.data, checkpoint.scaler
     bins = round(config.baseline_s / config.bin_s)
-    measured = [features.session_baseline(c[:bins], scaler) for c in splits.counts]
-    measured = Baseline(*(np.stack(list(map(np.asarray, x))) for x in zip(*measured)))
+    by_session = [features.session_baseline(c[:bins], scaler) for c in splits.counts]
+    measured = Baseline(*(np.stack(list(map(np.asarray, x))) for x in zip(*by_session)))
     count = min(COMPARED, len(splits.windows.start))
     rows = np.linspace(0, len(splits.windows.start) - 1, count).astype(np.int32)
     windows = Windows(*(np.asarray(x)[rows] for x in splits.windows))
@@ -181,8 +181,8 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
         Baseline(*(np.asarray(x)[windows.session] for x in baseline))
         for baseline in (splits.baseline, measured)
     )
-    on_device = jax.device_put((splits.counts, splits.windows))
-    gathered = sampler.gather_windows(*on_device, rows, config.bins)
+    all_counts, all_windows = jax.device_put((splits.counts, splits.windows))
+    gathered = sampler.gather_windows(all_counts, all_windows, rows, config.bins)
     trained = features.to_features(gathered, trained_baseline, splits.scaler)
     cut = embedder.cut_windows(splits.counts, windows, config.bins)
     identified = features.to_features(cut, new_baseline, scaler)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from siamjax.auditing.subject import Batches, Subject, real_bins
 from siamjax.models.norm import FinalStats
@@ -80,13 +81,14 @@ def bin_moments(x: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def group_moments(
-    x: np.ndarray, real: np.ndarray, group: np.ndarray
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    x: np.ndarray, real: np.ndarray, group: ArrayLike
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """`group` as 0..G-1 in its shape, and mean and variance `[G, F]` of each."""
     names, index = np.unique(np.asarray(group), return_inverse=True)
     index = index.reshape(np.shape(group))
     each = [bin_moments(x[index == g], real[index == g]) for g in range(len(names))]
-    return index.astype(np.int32), tuple(np.stack(part) for part in zip(*each))
+    means, variances = (np.stack(part) for part in zip(*each))
+    return index.astype(np.int32), (means, variances)
 
 
 def _candidate(mean, variance, group=None):

@@ -18,6 +18,8 @@ from siamjax.evaluation import pairwise
 from siamjax.models.encoder import Encoder
 from siamjax.models.norm import FinalStats, TrainStats
 
+Array = jax.Array | np.ndarray
+
 REPLICATES, LEVEL = 2000, 0.95
 # Training must have left at least this share of the loss at chance behind. An encoder
 # that has learnt nothing would otherwise divide its gap by almost nothing.
@@ -45,12 +47,12 @@ class Subject(NamedTuple):
 class Batches(NamedTuple):
     """N batches of training, stacked."""
 
-    windows: jax.Array  # [N, B, T, F] features
-    lengths: jax.Array  # [N, B]
-    labels: jax.Array  # [N, B]
-    session: jax.Array  # [N, B] int
-    group: jax.Array  # [N, B] int, what statistics by group went by in training
-    keys: jax.Array  # [N] of the loss
+    windows: Array  # [N, B, T, F] features
+    lengths: Array  # [N, B]
+    labels: Array  # [N, B]
+    session: Array  # [N, B] int
+    group: Array  # [N, B] int, what statistics by group went by in training
+    keys: Array  # [N] of the loss
 
 
 class Outputs(NamedTuple):

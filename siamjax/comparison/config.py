@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from ml_collections import ConfigDict
 from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from siamjax.config import Config, NotNegative, Positive, record, validated
+from siamjax.config import STRICT, Config, NotNegative, Positive, validated
 from siamjax.experiments import settings
 
 # What can stand beside the losses; the last three need siamjax[bench].
@@ -23,7 +24,7 @@ Baseline = Literal[
 ]
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSetConfig:
     """One data set: its test, and what differs from `CompareConfig.train` on it."""
 
@@ -33,7 +34,7 @@ class DataSetConfig:
     changes: dict[str, Any] = Field(default_factory=dict)  # nested like `Config`
 
 
-@record
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class CompareConfig:
     """All of configs/compare.py."""
 

@@ -47,6 +47,10 @@ class Checkpoint(NamedTuple):
         """Optimiser steps that it was trained for."""
         return int(self.state.step)
 
+    @property
+    def scaler(self) -> Scaler:
+        return cast(Scaler, self.trained.scaler)
+
 
 class Run(NamedTuple):
     """A checkpoint and its encoder: all that evaluation and identification need."""
@@ -82,7 +86,7 @@ class Run(NamedTuple):
 
     @property
     def scaler(self) -> Scaler:
-        return cast(Scaler, self.trained.scaler)
+        return self.checkpoint.scaler
 
     @property
     def normal(self) -> Baseline:
@@ -102,7 +106,7 @@ def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
             f"{workdir} was trained by an older version, which kept less of the "
             "baselines: train it again"
         )
-    parts, scaler = checkpoint.parts, checkpoint.trained.scaler
+    parts, scaler = checkpoint.parts, checkpoint.scaler
     embed = embedder.make_embedder(parts.encoder)
 
     def embed_with(train_state, counts, baseline):
@@ -143,6 +147,7 @@ def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
             state.state_shapes(parts), devices.replicated(mesh)
         )
         restored = saved.restore(which, template)
+        assert restored is not None  # its JSON was there
     trained = _trained(config.data.dir, restored.meta, columns)
     return Checkpoint(workdir, config, restored.meta, parts, restored.state, trained)
 

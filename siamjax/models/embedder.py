@@ -1,4 +1,4 @@
-"""Windows -> points with finished weights, in chunks of one shape: one program."""
+"""Embeds windows with trained weights, in chunks of one size: one program."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from siamjax.data import features
 from siamjax.models import moments
 from siamjax.models.encoder import Encoder
 from siamjax.models.norm import FinalStats
-from siamjax.types import Baseline
+from siamjax.types import Baseline, Windows
 
 CHUNK = 128
 
 
-def cut_windows(counts, windows, length):
+def cut_windows(counts: np.ndarray, windows: Windows, length: int) -> np.ndarray:
     """Counts `[N, T, F]` of windows, from all sessions' `[S, bins, F]`, on the host."""
     views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
     return np.moveaxis(views[windows.session, windows.start], -1, 1)

@@ -43,18 +43,17 @@ def build_encoder(
     """The `Encoder` of a config.
 
     Its `apply(params, windows, lengths, stats, *, group=None, train)` takes windows
-    `[B, T, F]`, their lengths `[B]` (int, 1..T; what lies behind is padding and never
-    matters), and `group` `[B]` int, the sessions they are from or their branches, for
+    `[B, T, F]`, their lengths `[B]` (int, 1..T; the bins behind are padding and are not
+    read), and `group` `[B]` int, the sessions they are from or their branches, for
     statistics by group. With `train=True` it takes `norm.TrainStats` and gives
     `(points, TrainStats)`, with `train=False` it takes `norm.FinalStats` and gives
     `points`, which are a dict of head -> `[B, E]`.
 
     Its `beside(points, windows, lengths)` puts the statistics of each window beside the
     learnt points of the heads with a `statistics_weight`: mean and deviation of each
-    feature, together of that length, `[B, E + 2F]`. Training forgets what it did not
-    need to tell its conditions apart, and a head's loss does not see these: by them a
-    new condition stays apart. All that compares windows takes points with them
-    (`models.embedder`).
+    feature, together of that length, `[B, E + 2F]`. Training drops what it does not
+    need to tell its own conditions apart; these statistics, which no loss changes, keep
+    a new condition apart. `models.embedder` gives points with them.
 
     What a head reads are its `features`: the trunk's summary, "live" or "stopped" for
     its gradient, or the point of another head, with what is beside it, stopped.
@@ -70,13 +69,13 @@ def build_encoder(
         statistics of the wrong type, or windows of the wrong shape.
     """
     checks.require(heads, "config.heads is empty: the encoder needs a head")
-    heads = _heads(heads)
+    readers = _read_heads(heads)
     network = Network(
         hidden=config.hidden,
         bidirectional=config.bidirectional,
         pooling=config.pooling,
         clip=config.clip,
-        heads=tuple(heads.items()),
+        heads=tuple(readers.items()),
     )
     frozen_after = round(config.frozen_share * steps) if config.norm == "frozen" else 0
     normalise = norm.build_norm(
@@ -106,7 +105,7 @@ def build_encoder(
     def beside(points, windows, lengths):
         of_window = _statistics(windows, _real(windows, lengths))
         return {
-            name: _with_statistics(x, heads[name], of_window)
+            name: _with_statistics(x, readers[name], of_window)
             for name, x in points.items()
         }
 
@@ -123,11 +122,13 @@ class Network(nn.Module):
     hidden: tuple[int, ...]
     bidirectional: bool
     pooling: str
-    clip: float  # largest input of the LSTM; 0: as it comes
+    clip: float  # largest input of the LSTM; 0: no limit
     heads: tuple[tuple[str, Head], ...]  # each behind the one that it reads
 
     @nn.compact
-    def __call__(self, x, lengths, of_window):
+    def __call__(
+        self, x: jax.Array, lengths: jax.Array, of_window: jax.Array
+    ) -> dict[str, jax.Array]:
         real = jnp.arange(x.shape[1])[:, None] < lengths[None]  # [T, B]
         h = x.transpose(1, 0, 2)  # [T, B, F]
         if self.clip:
@@ -140,7 +141,8 @@ class Network(nn.Module):
             else:
                 h = ahead
         summary = self.pool(h, lengths, real)
-        heads, points = dict(self.heads), {}
+        heads = dict(self.heads)
+        points: dict[str, jax.Array] = {}
         for name, head in self.heads:
             read = summary
             if head.features in points:
@@ -151,7 +153,7 @@ class Network(nn.Module):
             points[name] = self.point(name, head, read)
         return points
 
-    def pool(self, h, lengths, real):
+    def pool(self, h: jax.Array, lengths: jax.Array, real: jax.Array) -> jax.Array:
         """One summary `[B, ...]` of the states of all bins."""
         if self.pooling == "mean_max":
             return pooling.mean_and_max(h, real)
@@ -164,27 +166,29 @@ class Network(nn.Module):
         ahead, back = jnp.split(h, 2, -1)
         return jnp.concatenate([pooling.last(ahead, lengths), back[0]], -1)
 
-    def point(self, name, head, features):
+    def point(self, name: str, head: Head, features: jax.Array) -> jax.Array:
         """The point `[B, E]` of one head."""
         x = nn.Dense(head.dim, name=name)(features)
-        return {"unit": unit, "sigmoid": nn.sigmoid, "none": lambda x: x}[head.norm](x)
+        if head.norm == "unit":
+            return to_unit_length(x)
+        return nn.sigmoid(x) if head.norm == "sigmoid" else x
 
 
-def unit(x):
+def to_unit_length(x: jax.Array) -> jax.Array:
     """Rows of length 1; a row shorter than 1e-12 becomes 0, with gradient 0."""
     square = (x * x).sum(-1, keepdims=True)
-    some = square > 1e-24
-    return jnp.where(some, x * jax.lax.rsqrt(jnp.where(some, square, 1)), 0)
+    is_long = square > 1e-24
+    return jnp.where(is_long, x * jax.lax.rsqrt(jnp.where(is_long, square, 1)), 0)
 
 
-def _heads(heads):
+def _read_heads(heads):
     """`{name: Head}`, first those that read the trunk, then those that read a head."""
     trunk = {name for name, head in heads.items() if head.features in (LIVE, STOPPED)}
-    made = {name: _head(name, head, trunk) for name, head in heads.items()}
-    return dict(sorted(made.items(), key=lambda item: item[0] not in trunk))
+    checked = {name: _read_head(name, head, trunk) for name, head in heads.items()}
+    return dict(sorted(checked.items(), key=lambda item: item[0] not in trunk))
 
 
-def _head(name, head, trunk):
+def _read_head(name, head, trunk):
     allowed = (LIVE, STOPPED, *sorted(trunk))
     checks.require(
         head.features in allowed,
@@ -197,7 +201,7 @@ def _head(name, head, trunk):
 def _statistics(windows, real):
     """Mean and deviation of each feature, `[B, 2F]`, together of length 1."""
     mean, variance = moments.of_windows(windows, real)
-    return unit(jnp.concatenate([mean, jnp.sqrt(variance)], -1))
+    return to_unit_length(jnp.concatenate([mean, jnp.sqrt(variance)], -1))
 
 
 def _with_statistics(points, head, of_window):

@@ -21,16 +21,16 @@ class LSTM(nn.Module):
     width: int  # H
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         features, gates = x.shape[-1], 4 * self.width
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (features, gates))
         recurrent = self.param("recurrent", _orthogonal_gates, (self.width, gates))
-        bias = self.param("bias", _remember, (gates,))
+        bias = self.param("bias", _forget_bias, (gates,))
         return run_lstm(x, jnp.concatenate([kernel, recurrent]), bias)
 
 
 @jax.custom_vjp
-def run_lstm(x, weights, bias):
+def run_lstm(x: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
     """Runs the cell over time from a zero state; reverse-mode gradients only.
 
       i, f, o = sigmoid, g = tanh of  [x_t, h_(t-1)] @ weights + bias
@@ -63,7 +63,7 @@ def _forward(x, weights, bias):
 
 
 def _backward(saved, slope):
-    """From the slope of the loss by h, `[T, B, H]`; dz is that by the gates' inputs."""
+    """From the gradient by h, `[T, B, H]`; dz is the gradient by the gates' inputs."""
     weights, (xh, *kept) = saved
     steps, batch, width = slope.shape
     features = xh.shape[2] - width
@@ -82,8 +82,8 @@ def _backward(saved, slope):
     zero = jnp.zeros_like(slope[0])
     _, dz = jax.lax.scan(step, (zero, zero), (slope, kept), reverse=True)
     dx = dz @ weights[:features].T
-    # One product over all steps; two dimensions contracted at once are slow on a CPU.
-    # Windows come first, for the split over devices is theirs: [T * B] would gather.
+    # One product over all steps; to contract two dimensions at once is slow on a CPU.
+    # Windows come first: they are split over devices, and [T * B] would gather them.
     dz, xh = (a.swapaxes(0, 1).reshape(batch * steps, -1) for a in (dz, xh))
     return dx, xh.T @ dz, dz.sum(0)
 
@@ -91,7 +91,7 @@ def _backward(saved, slope):
 run_lstm.defvjp(_forward, _backward)
 
 
-def reverse(x, lengths):
+def reverse(x: jax.Array, lengths: jax.Array) -> jax.Array:
     """The first `lengths` `[B]` bins of `x` `[T, B, F]` in reverse; padding stays."""
     bins = jnp.arange(x.shape[0])[:, None]  # [T, 1]
     index = jnp.where(bins < lengths[None], lengths[None] - 1 - bins, bins)
@@ -99,17 +99,17 @@ def reverse(x, lengths):
 
 
 def _sigmoid(x):
-    # By tanh, for which XLA has a fast polynomial on every platform.
+    # By tanh: XLA computes it fast on every platform.
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
 def _orthogonal_gates(key, shape, dtype=jnp.float32):
     width = shape[0]
-    one = nn.initializers.orthogonal()
-    gates = [one(k, (width, width), dtype) for k in jax.random.split(key, 4)]
+    orthogonal = nn.initializers.orthogonal()
+    gates = [orthogonal(k, (width, width), dtype) for k in jax.random.split(key, 4)]
     return jnp.concatenate(gates, -1)
 
 
-def _remember(key, shape, dtype=jnp.float32):
+def _forget_bias(key, shape, dtype=jnp.float32):
     width = shape[0] // 4
     return jnp.zeros(shape, dtype).at[width : 2 * width].set(1.0)

@@ -1,18 +1,23 @@
 """Means and variances of windows: of each, of a batch, of its groups, over batches.
 
-Two passes: the squares are of what is left without the mean, and the mean is corrected
-by the mean of what it leaves, so that a large level costs no digits. Under jit the sums
-run over the batch of all devices.
+Two passes: squares are taken after the mean is subtracted, and the mean is corrected by
+the mean of the rest, so a large level costs no digits. Under jit the sums run over the
+batch of all devices.
 """
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from siamjax.types import UsageError
 
+Array = jax.Array | np.ndarray
+Moments = tuple[jax.Array, jax.Array]  # mean and biased variance
 
-def of_batch(x, real, group=None):
+
+def of_batch(x: jax.Array, real: jax.Array, group: object = None) -> Moments:
     """Mean and variance of each feature over the real bins of the whole batch.
 
     Args:
@@ -27,14 +32,14 @@ def of_batch(x, real, group=None):
     return _two_passes(x, lambda v: jnp.where(real, v, 0).sum((0, 1)) / count)
 
 
-def of_windows(x, real):
+def of_windows(x: jax.Array, real: jax.Array) -> Moments:
     """As `of_batch`, of each window alone: `[B, F]` twice."""
     real = real[:, :, None]
     count = jnp.maximum(real.sum(1), 1)
     return _two_passes(x, lambda v: jnp.where(real, v, 0).sum(1) / count)
 
 
-def of_groups(x, real, group):
+def of_groups(x: Array, real: Array, group: Array | None) -> Moments:
     """As `of_batch`, of the rows of each row's group: `[B, F]` twice.
 
     Args:
@@ -53,8 +58,10 @@ def of_groups(x, real, group):
     return _two_passes(x, lambda v: total(jnp.where(real, v, 0).sum(1)) / count)
 
 
-def pooled(old, new, updates):
-    """Moments of all batches so far, each weighing the same, with what lies between.
+def pooled(
+    old: dict[str, jax.Array], new: dict[str, jax.Array], updates: jax.Array
+) -> dict[str, jax.Array]:
+    """Moments of all batches so far, which all weigh the same.
 
     By the law of total variance: the mean of the variances plus the variance of the
     means. `old` of `updates - 1` batches and `new` are dicts of mean and variance.
@@ -68,7 +75,7 @@ def pooled(old, new, updates):
     )
 
 
-def average_rate(updates, momentum):
+def average_rate(updates: jax.Array, momentum: float) -> jax.Array:
     """Weight of the newest of `updates` batches in a bias-corrected moving average.
 
       (1 - m) / (1 - m ** n)
@@ -81,7 +88,7 @@ def average_rate(updates, momentum):
     return jnp.expm1(log) / jnp.expm1(updates * log)
 
 
-def wide(moment):
+def wide(moment: jax.Array) -> jax.Array:
     """`[F]` or `[B, F]` to stand beside `[B, T, F]`."""
     return moment[None, None] if moment.ndim == 1 else moment[:, None]
 

@@ -1,9 +1,8 @@
-"""Normalisation of the encoder's input, with statistics that cannot be mistaken.
+"""Normalisation of the encoder's input, with a type for each kind of statistics.
 
-The riddle this project began with (a very good training loss, a poor validation loss,
-cured only by taking batch norm out) comes from statistics that are not the same in
-training and prediction. Here they are arguments and results of pure functions, in two
-types:
+This project began with a very good training loss and a poor validation loss, and only
+taking batch norm out cured it. The cause: statistics that are not the same in training
+and prediction. Here they are arguments and results of pure functions, in two types:
 
 * `TrainStats`: the running ones. Training reads them and returns new ones.
 * `FinalStats`: made of those by `finalise`, once; all that prediction accepts.
@@ -56,7 +55,9 @@ class Norm(NamedTuple):
     finalise: Callable  # TrainStats -> FinalStats
 
 
-def build_norm(name, features, *, momentum, frozen_after=0):
+def build_norm(
+    name: str, features: int, *, momentum: float, frozen_after: int = 0
+) -> Norm:
     """The `Norm` called `name`.
 
     | name | in training, a row is read against | kept for prediction |
@@ -111,8 +112,8 @@ def build_norm(name, features, *, momentum, frozen_after=0):
     return makers[name]()
 
 
-def check_stats(stats, train):
-    """Says at once that statistics were given to the mode they are not for.
+def check_stats(stats: TrainStats | FinalStats, train: bool) -> None:
+    """Refuses statistics that are not for the mode they are given to.
 
     Raises:
       UsageError: not `TrainStats` with `train=True`, not `FinalStats` with
@@ -131,8 +132,8 @@ def check_stats(stats, train):
         )
 
 
-def assert_moved(stats, steps):
-    """Says that a training loop did not keep the statistics its steps returned.
+def assert_moved(stats: TrainStats, steps: int) -> None:
+    """Raises where a training loop did not keep the statistics its steps returned.
 
     Args:
       stats: concrete `TrainStats`, after `steps` steps.
@@ -146,7 +147,7 @@ def assert_moved(stats, steps):
         )
 
 
-def layer_norm(x):
+def layer_norm(x: jax.Array) -> jax.Array:
     """Each bin `[F]` less its mean, by its deviation (Ba et al., arXiv 1607.06450)."""
     mean = x.mean(-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(-1, keepdims=True)
@@ -183,8 +184,8 @@ def _moving(features, measure, move, use):
         batch = measure(x, real, group)
         updates = stats.updates + 1
         weight = real.sum(1, keepdims=True) / jnp.maximum(real.sum(), 1)  # [B, 1]
-        whole = [m if m.ndim == 1 else (weight * m).sum(0) for m in batch]
-        new = jax.lax.stop_gradient(dict(zip(("mean", "variance"), whole)))
+        totals = [m if m.ndim == 1 else (weight * m).sum(0) for m in batch]
+        new = jax.lax.stop_gradient(dict(zip(("mean", "variance"), totals)))
         kept = move(stats.moments, new, updates)
         return use(x, batch, kept, updates), TrainStats(updates, kept)
 
@@ -211,7 +212,7 @@ def _corrected(old, new, updates, *, momentum):
 
 
 def _lagging(old, new, updates, *, momentum):
-    """The fault of most libraries: the start value counts like a batch."""
+    """As most libraries have it: the start value counts like a batch."""
     return jax.tree.map(lambda o, n: momentum * o + (1 - momentum) * n, old, new)
 
 

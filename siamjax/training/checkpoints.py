@@ -72,6 +72,7 @@ class Checkpoints:
         )
         try:
             with _closed_in_order():
+                assert self._manager is not None  # opened with `write`
                 self._manager.save(step, args=items, metrics=metrics, force=True)
         except Exception as error:  # orbax and tensorstore raise many kinds
             raise SiamjaxError(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -22,7 +23,7 @@ class Data(NamedTuple):
     """What batches are cut from; lives on the devices once."""
 
     seed: jax.Array  # [] int32, of the batches; an argument, not part of the program
-    counts: jax.Array  # [S, bins, F]
+    counts: jax.Array | np.ndarray  # [S, bins, F]
     baseline: Baseline  # [S, F]
     scaler: Scaler
     windows: Windows  # of the data set
