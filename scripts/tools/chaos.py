@@ -399,7 +399,10 @@ def _events(run):
     logging.disable(logging.WARNING)  # TensorBoard tells of every resumed run
     from tensorboard.backend.event_processing import event_accumulator
 
-    read = event_accumulator.EventAccumulator(str(run), {"scalars": 0})
+    from siamjax.reports import scalars
+
+    folder = str(run / scalars.RUN)
+    read = event_accumulator.EventAccumulator(folder, {"scalars": 0})
     read.Reload()
     rows = [
         (tag, event.step, event.value)
