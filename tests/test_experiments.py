@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
+from configs import default
 from siamjax import files
-from siamjax.experiments import runner
+from siamjax.config import from_dict
+from siamjax.experiments import runner, settings
 from siamjax.types import SiamjaxError, UsageError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -69,6 +71,37 @@ def test_one_process_runs_on_a_file(tmp_path):
 
     with pytest.raises(UsageError, match="in use by another process"):
         runner.run(again, CELLS, path)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        ("a", "b", "c"),
+        ("triplet:margin=soft,mining=hard", "my.mine"),
+        ("memory:loss=(triplet:margin=1,mining=all)", "x:b=2"),
+        ("wide:encoder.hidden=(128,),steps=400", "default"),
+    ],
+)
+def test_lists_of_losses_and_settings(items):
+    assert settings.split_list(",".join(items)) == items
+
+
+def test_a_setting_is_checked_as_the_config_is():
+    config = from_dict(default.get_config())
+    wide = settings.changed(config, "wide:encoder.hidden=(128,),data.clip=3.0")
+    assert wide.encoder.hidden == (128,) and wide.data.clip == 3.0
+    assert settings.changed(config, "default") == config
+    for text, message in (
+        ("x:steps=-5", r"config\.steps is -5"),
+        ("x:data.depth=1", r"config\.data\.depth is no field"),
+        ("x:steps", "not key=value"),
+        ("x:steps=1+y:steps=2", "is not NAME:field=value"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            settings.changed(config, text)
+    settings.check_names(["a:steps=1", "a:steps=1", "b"])
+    with pytest.raises(UsageError, match="two settings are named a"):
+        settings.check_names(["a:steps=1", "a:steps=2"])
 
 
 WORK = """

@@ -1,23 +1,26 @@
 """The grid of the experiment on quality: who is novel, who chooses, who is trained."""
 
 import collections
-import pathlib
-import sys
 
 import pytest
 
-sys.path.insert(
-    0, str(pathlib.Path(__file__).parent.parent / "scripts" / "experiments")
-)
-import quality_cells
-import quality_curves
+from scripts.experiments import quality_cells, quality_curves
+from siamjax.config import to_plain
+from siamjax.types import UsageError
 
 
 def cell(**changed):
-    return dict(
-        setting="default", base="default", fold=3, choice=0, seed=5, valid=False,
-        at=[], conditions=quality_cells.ALL,
-    ) | changed  # fmt: skip
+    default = dict(
+        setting="default",
+        base="default",
+        fold=3,
+        choice=0,
+        seed=5,
+        valid=False,
+        at=[],
+        conditions=quality_cells.ALL,
+    )
+    return default | changed
 
 
 def test_every_fault_is_novel_once_or_twice_and_chooses_once_or_twice():
@@ -52,21 +55,27 @@ def test_as_many_conditions_are_trained_on_as_asked(conditions):
 
 
 def test_a_setting_changes_fields_and_may_add_heads():
-    head = dict(dim=8, norm="unit", loss="triplet", weight=1.0, features="stopped")
-    text = f"mine:steps=7;heads.more={head};heads.match.loss=supcon:temperature=0.2"
-    config = quality_cells.configure(cell(setting=text))
-    assert (
-        config.steps == 7 and config.heads.more.to_dict() == head and config.seed == 5
+    head = dict(
+        dim=8,
+        norm="unit",
+        loss="triplet:margin=0.3,mining=hard",
+        weight=1.0,
+        features="stopped",
+        statistics_weight=0.0,
     )
-    assert config.heads.match.loss == "supcon:temperature=0.2"
-    with pytest.raises(KeyError, match=r"encoder\.depth"):
+    text = f"mine:steps=7,heads.more={head},heads.match.loss=(supcon:temperature=0.2)"
+    config = quality_cells.configure(cell(setting=text + ",heads.view=None"))
+    assert config.steps == 7 and config.seed == 5 and config.heads["view"] is None
+    assert to_plain(config.heads["more"]) == head
+    assert config.heads["match"].loss == "supcon:temperature=0.2"
+    with pytest.raises(UsageError, match=r"config\.encoder\.depth is no field"):
         quality_cells.configure(cell(setting="mine:encoder.depth=3"))
 
 
 def test_a_cell_is_named_without_its_rows(tmp_path):
-    names = {quality_cells.weights_of(c, tmp_path) for c in (cell(), cell(rows=[1]))}
+    names = {quality_cells.weights_path(c, tmp_path) for c in (cell(), cell(rows=[1]))}
     assert len(names) == 1
-    assert quality_cells.weights_of(cell(seed=6), tmp_path) not in names
+    assert quality_cells.weights_path(cell(seed=6), tmp_path) not in names
 
 
 def test_curves_count_shared_cells_and_order_captures_within_a_fault():
@@ -75,9 +84,10 @@ def test_curves_count_shared_cells_and_order_captures_within_a_fault():
         return cell(conditions=conditions, choice=choice, rows=rows)
 
     cells = [
-        of(9, 0, dict(a=1.0, b=0.8, c=0.6)), of(9, 1, dict(a=0.0, b=0.0, c=0.0)),
+        of(9, 0, dict(a=1.0, b=0.8, c=0.6)),
+        of(9, 1, dict(a=0.0, b=0.0, c=0.0)),
         of(3, 0, dict(a=0.5, b=0.5, c=0.5)),
-    ]  # fmt: skip
+    ]
     curve = quality_curves.by_number(cells)["match", "novel"]
     assert {n: round(i.value, 6) for n, i in curve.items()} == {3: 0.5, 9: 0.8}
     labels = {

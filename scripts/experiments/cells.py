@@ -4,17 +4,23 @@ A library of examples comes from earlier captures and names later ones. A cell i
 training with some conditions held out.
 """
 
-import ast
+import dataclasses
 import functools
 import json
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import episodes
 import jax
 import numpy as np
 
+from scripts.experiments import episodes
+from siamjax import files
+from siamjax.config import Config, DataConfig, to_plain
 from siamjax.data import features
-from siamjax.data.splits import open_splits
+from siamjax.data.splits import Splits, open_splits
 from siamjax.evaluation import baselines
+from siamjax.experiments import runner
 from siamjax.identification import enrol
 from siamjax.models import embedder
 from siamjax.training import devices, loop, state, step
@@ -23,34 +29,17 @@ from siamjax.types import NORMAL, TEST, TRAIN
 EPISODES = 200  # for each number of ways
 
 
-def change(config, setting):
-    """Sets the fields of a setting `NAME` or `NAME:field=value;field=value`; heads may
-    be added."""
-    _, _, changes = setting.partition(":")
-    for each in filter(None, changes.split(";")):
-        name, _, value = each.partition("=")
-        *path, last = name.split(".")
-        target = functools.reduce(lambda c, key: c[key], path, config)
-        try:
-            value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            pass
-        if last not in target and path != ["heads"]:
-            raise KeyError(f"config has no {name}")
-        target[last] = value
+_PROGRAMS: dict[str, tuple] = {}
 
 
-_PROGRAMS = {}
-
-
-def programs(config, splits):
+def programs(config: Config, splits: Splits) -> tuple[step.Parts, Callable, Callable]:
     """Parts, compiled run and embedder; cells that differ in seed and split alone share
     them, where their columns are the same."""
-    same = config.copy_and_resolve_references()
-    for field in ("novel", "novel_valid", "test_fold", "valid_fold"):
-        del same.data[field]
-    del same["seed"]
-    key = splits.known, json.dumps(splits.columns), text_of(same)
+    data = dataclasses.replace(
+        config.data, novel=(), novel_valid=(), test_fold=0, valid_fold=1
+    )
+    same = to_plain(dataclasses.replace(config, data=data, seed=0))
+    key = json.dumps([splits.known, splits.columns, same])
     if key not in _PROGRAMS:
         mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
         parts = step.build_parts(
@@ -61,54 +50,54 @@ def programs(config, splits):
     return _PROGRAMS[key]
 
 
-def training(config, splits, stops):
+def training(
+    config: Config, splits: Splits, stops: Iterable[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """`(step, weights)` before the first step and after each of the stops."""
-    parts, run, _ = programs(config, splits)
+    parts, run_steps, _ = programs(config, splits)
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
-    now = jax.device_put(
-        state.create_state(config.seed, parts), devices.replicated(parts.mesh)
-    )
-    yield 0, weights(now)
-    at = 0
+    trained = state.create_state(config.seed, parts)
+    trained = jax.device_put(trained, devices.replicated(parts.mesh))
+    yield 0, weights(trained)
+    done = 0
     for stop in sorted(stops):
-        now, _ = run(now, stop - at, data)
-        at = stop
-        yield at, weights(now)
+        trained, _ = run_steps(trained, stop - done, data)
+        done = stop
+        yield done, weights(trained)
 
 
-def weights(now):
-    """What encodes, of a `TrainState`, as NumPy arrays."""
-    return jax.device_get(dict(params=now.params["encoder"], stats=now.batch_stats))
+def weights(trained: state.TrainState) -> dict[str, Any]:
+    """What encodes, of a state, as NumPy arrays."""
+    return jax.device_get(
+        dict(params=trained.params["encoder"], stats=trained.batch_stats)
+    )
 
 
-def encode(config, splits, weights):
+def encode(
+    config: Config, splits: Splits, weights: Mapping[str, Any]
+) -> Callable[..., dict[str, np.ndarray]]:
     """`embed(counts [N, T, F], baseline [N, F]) -> {head: [N, E]}` of weights."""
     parts, _, embed = programs(config, splits)
-    final = parts.encoder.finalise(weights["stats"])
-    return functools.partial(embed, weights["params"], final, splits.scaler)
+    stats = parts.encoder.finalise(weights["stats"])
+    return functools.partial(embed, weights["params"], stats, splits.scaler)
 
 
-def trained(config):
+def trained_points(config: Config) -> dict[str, np.ndarray]:
     """Trains on all but `config.data.novel`; `{head: [N, E]}` of all windows.
 
     Args:
-      config: see configs/default.py; without captures for validation.
+      config: without captures for validation.
     """
     splits = open_splits(config.data)
     inputs = _inputs(splits, config.data.bins)
     untrained, points = (
-        encode(config, splits, of)(*inputs)
-        for _, of in training(config, splits, [config.steps])
+        encode(config, splits, stored)(*inputs)
+        for _, stored in training(config, splits, [config.steps])
     )
     return {**points, "untrained encoder": untrained[config.decide_with]}
 
 
-def text_of(config):
-    """The same text for the same config."""
-    return json.dumps(config.to_dict(), sort_keys=True, default=list)
-
-
-def windows(config):
+def windows(config: DataConfig) -> dict[str, np.ndarray]:
     """All windows of a data set: features `[N, T, F]`, names of condition and capture,
     and which of them may be queries and which examples. Normal ones are neither."""
     splits = open_splits(config)
@@ -124,26 +113,33 @@ def windows(config):
     )
 
 
-def baseline_gaps(data, bench):
+def baseline_gaps(data: Mapping[str, np.ndarray], bench: bool) -> dict[str, np.ndarray]:
     """`{baseline: distances [Q, S]}`; with `bench` also those that libraries give."""
     queries, support = data["x"][data["queries"]], data["x"][data["support"]]
-    out = {
-        name: episodes.distances(point(queries), point(support))
-        for name, point in baselines.BASELINES.items()
+    gaps = {
+        name: episodes.distances(to_points(queries), to_points(support))
+        for name, to_points in baselines.BASELINES.items()
     }
     if bench:
-        for name, make in (
-            ("MiniRocket", baselines.minirocket), ("catch22", baselines.catch22),
-        ):  # fmt: skip
-            points = make(np.concatenate([queries, support]), support)
-            out[name] = episodes.distances(
+        both = np.concatenate([queries, support])
+        for name, points in (
+            ("MiniRocket", baselines.minirocket(both, support)),
+            ("catch22", baselines.catch22(both, support)),
+        ):
+            gaps[name] = episodes.distances(
                 points[: len(queries)], points[len(queries) :]
             )
-        out["DTW"] = baselines.dtw_distances(queries, support)
-    return out
+        gaps["DTW"] = baselines.dtw_distances(queries, support)
+    return gaps
 
 
-def report(data, simple, cells, conditions, ways):
+def report(
+    data: Mapping[str, np.ndarray],
+    simple: Mapping[str, np.ndarray],
+    cells: Sequence[tuple[Sequence[str], Mapping[str, np.ndarray], int]],
+    conditions: Sequence[str],
+    ways: Sequence[int],
+) -> None:
     """Prints recall on held-out conditions, and what `match` gains on each baseline.
 
     Args:
@@ -160,10 +156,10 @@ def report(data, simple, cells, conditions, ways):
     capture = data["capture"][data["queries"]]
     learnt = [
         {
-            n: episodes.distances(p[data["queries"]], p[data["support"]])
-            for n, p in x.items()
+            name: episodes.distances(x[data["queries"]], x[data["support"]])
+            for name, x in points.items()
         }
-        for _, x, _ in cells
+        for _, points, _ in cells
     ]
     for many in ways:
         tables = {}
@@ -172,16 +168,20 @@ def report(data, simple, cells, conditions, ways):
             among = classes if many else list(code.values())
             there = len(np.intersect1d(np.intersect1d(queries, support), among))
             drawn = episodes.draw(
-                queries, support, classes=among, ways=min(many or there, there),
-                draws=EPISODES if many else EPISODES // 5, seed=seed,
-            )  # fmt: skip
+                queries,
+                support,
+                classes=among,
+                ways=min(many or there, there),
+                draws=EPISODES if many else EPISODES // 5,
+                seed=seed,
+            )
             for name, gap in (simple | gaps).items():
-                found = episodes.hits(gap, queries, drawn)
-                found[:, ~np.isin(queries, classes)] = np.nan
+                hits = episodes.hits(gap, queries, drawn)
+                hits[:, ~np.isin(queries, classes)] = np.nan
                 tables.setdefault(name, []).append(
-                    episodes.table(found, queries, capture, len(code))
+                    episodes.table(hits, queries, capture, len(code))
                 )
-        tables = {name: episodes.add(some) for name, some in tables.items()}
+        tables = {name: episodes.add(parts) for name, parts in tables.items()}
         print(
             f"held-out conditions, {many or len(code)}-way, {len(cells)} trainings, "
             f"{len(np.unique(capture))} captures"
@@ -194,7 +194,28 @@ def report(data, simple, cells, conditions, ways):
             print(line, flush=True)
 
 
-def text(interval, sign=""):
+def store_points(cell: Mapping[str, Any], workdir: str, config: Config) -> str:
+    """Trains a cell and keeps the points of all windows; the name of their file."""
+    path = points_path(cell, workdir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, **trained_points(config))
+    return path.name
+
+
+def load_points(cell: Mapping[str, Any], workdir: str) -> dict[str, np.ndarray]:
+    """What `store_points` kept."""
+    path = points_path(cell, workdir)
+    with files.parsing(path, "remove the folder, and all cells are run again"):
+        return dict(np.load(path))
+
+
+def points_path(cell: Mapping[str, Any], workdir: str) -> pathlib.Path:
+    """The file with the points of a cell."""
+    return pathlib.Path(workdir) / "points" / f"{runner.digest(cell)}.npz"
+
+
+def text(interval: Sequence[float], sign: str = "") -> str:
     value, low, high = (f"{number:{sign}.3f}" for number in interval[:3])
     return f"{value} [{low}, {high}]"
 

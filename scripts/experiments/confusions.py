@@ -1,15 +1,14 @@
-"""What novel conditions are named: python scripts/experiments/confusions.py runs/final
+"""What novel conditions are named: python -m scripts.experiments.confusions runs/final
 
 reads the cells of the setting `default` that quality.py --novalid has left
 there, and prints for each novel condition the names that its test windows get.
 """
 
-import pathlib
 import sys
 
 import numpy as np
-import quality_cells
 
+from scripts.experiments import quality_cells
 from siamjax.evaluation import one_shot
 from siamjax.identification import enrol
 
@@ -17,16 +16,12 @@ TOLD = 0.01  # a name that is given less often is not told
 
 
 def main(workdir):
-    workdir, found = pathlib.Path(workdir), {}
-    for cell in quality_cells.read(workdir).values():
-        if (
-            cell["setting"] == "default"
-            and not cell["valid"]
-            and cell["conditions"] == quality_cells.ALL
-        ):
+    by_condition = {}
+    for cell in quality_cells.read_final(workdir):
+        if cell["conditions"] == quality_cells.ALL:
             for condition, named in confusions(cell, workdir).items():
-                found.setdefault(condition, []).append(named)
-    for condition, each in sorted(found.items()):
+                by_condition.setdefault(condition, []).append(named)
+    for condition, each in sorted(by_condition.items()):
         mean = {name: np.mean([named[name] for named in each]) for name in each[0]}
         told = sorted(mean.items(), key=lambda pair: -pair[1])
         shares = ", ".join(f"{n} {share:.2f}" for n, share in told if share >= TOLD)
@@ -35,11 +30,11 @@ def main(workdir):
 
 def confusions(cell, workdir):
     """`{novel condition: {name: share of its windows}}` of a cell, one example each."""
-    embed_windows, config, splits = quality_cells.trained(cell, workdir)
+    embed, config, splits = quality_cells.trained(cell, workdir)
     windows = splits.of("test", splits.conditions)
     inputs = enrol.inputs(splits, windows, config.data.bins)
     judged = one_shot.recognise(
-        embed_windows(*inputs)[config.decide_with],
+        embed(*inputs)[config.decide_with],
         windows.condition,
         windows.session,
         draws=config.draws,

@@ -1,19 +1,15 @@
 """Coverage of the intervals and honesty of the tests, where the truth is known.
 
-    python scripts/experiments/intervals.py
+    python -m scripts.experiments.intervals
 
 Scores of conditions x captures x repeats are simulated with a share of the variance in
 each; the interval of 95 % should hold the truth in 92.5-97.5 % of 2000 simulations, a
 test between methods that do not differ should find a difference in at most 6.5 %.
 """
 
-import pathlib
-import sys
-
 import numpy as np
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from siamjax import cli
 from siamjax.evaluation import statistics
 

@@ -2,7 +2,7 @@
 
     python -m siamjax.ingest --format=counters --captures=PATH \
         --labels=PATH/labels.csv --out=runs/kddi
-    python scripts/experiments/kddi.py --data=runs/kddi --workdir=runs/kddi_quality
+    python -m scripts.experiments.kddi --data=runs/kddi --workdir=runs/kddi_quality
 
 Examples are windows of the learning days, queries those of the evaluation days; with
 --valid of earlier and later learning days, which is how settings are chosen. A cell is
@@ -10,31 +10,35 @@ one training: setting x draw x seed; one that is done is not done again. Draw -1
 nothing out and judges 5 types of fault beside classifiers.
 """
 
+import dataclasses
 import functools
-import importlib
 import itertools
+import os
 import pathlib
-import sys
-import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import cells
-import episodes
 import numpy as np
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from configs import kddi
+from scripts.experiments import cells, episodes
 from siamjax import cli
+from siamjax.config import Config, from_dict
+from siamjax.data import prepared
 from siamjax.evaluation import baselines
+from siamjax.experiments import runner, settings
 from siamjax.types import NORMAL
 
 _DATA = flags.DEFINE_string("data", "runs/kddi", "The prepared data set.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/kddi_quality", "Where cells are kept.")
 _SETTINGS = flags.DEFINE_multi_string(
-    "setting", ["default"], "NAME or NAME:field=value;field=value, of the config."
+    "setting", ["default"], "NAME or NAME:field=value,field=value, of the config."
 )
 _DRAWS = flags.DEFINE_multi_integer("draw", [0, 1, 2, 3, 4, 5], "Of held-out faults.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of each draw.")
 _VALID = flags.DEFINE_bool("valid", False, "Judge on the last learning days.")
+_WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of one thread.")
 _BENCH = flags.DEFINE_bool("bench", False, "Also the baselines of the extra `bench`.")
 
 HELD_OUT, WAYS = 20, (5, 20, 0)
@@ -46,66 +50,78 @@ ONE_TYPE = {"packet_loss": "loss or delay", "packet_delay": "loss or delay"}
 
 def main(argv):
     cli.no_arguments(argv)
-    workdir = pathlib.Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
-    wanted = list(itertools.product(_SETTINGS.value, _DRAWS.value, range(_SEEDS.value)))
-    todo = [cell for cell in wanted if not _path(workdir, *cell).exists()]
-    print(f"{len(wanted)} trainings, {len(todo)} to do", flush=True)
-    for cell in todo:
-        start = time.time()
-        points = cells.trained(configure(*cell))
-        np.savez(_path(workdir, *cell), **points)
-        print(*cell, f"{time.time() - start:.0f} s", flush=True)
-    for setting in _SETTINGS.value:
-        data = _windows(setting)
-        found = [
-            (draw, dict(np.load(_path(workdir, setting, draw, seed))))
-            for draw in _DRAWS.value
-            for seed in range(_SEEDS.value)
-        ]
-        print(f"\n{setting}")
-        novel = [(held_out(draw), p, draw) for draw, p in found if draw >= 0]
-        if novel:
-            simple = cells.baseline_gaps(data, _BENCH.value)
-            cells.report(data, simple, novel, faults(), WAYS)
-        if known := [points for draw, points in found if draw < 0]:
-            types(data, known)
-
-
-def configure(setting, draw, seed):
-    """The config of a cell."""
-    config = importlib.import_module("configs.kddi").get_config()
-    cells.change(config, setting)
-    config.seed = seed
-    config.data.update(
-        dir=_DATA.value, valid_captures=(), novel_valid=(), novel=held_out(draw)
+    settings.check_names(_SETTINGS.value)
+    workdir, data = _WORKDIR.value, _DATA.value
+    wanted = [
+        dict(data=data, setting=setting, draw=draw, seed=seed, valid=_VALID.value)
+        for setting, draw, seed in itertools.product(
+            _SETTINGS.value, _DRAWS.value, range(_SEEDS.value)
+        )
+    ]
+    runner.run(
+        functools.partial(run, workdir=workdir),
+        wanted,
+        pathlib.Path(workdir) / "cells.jsonl",
+        workers=_WORKERS.value,
     )
-    # Of the later days nothing is looked at before all is chosen.
-    late = LATE_LEARNING + EVALUATION if _VALID.value else EVALUATION
-    config.data.test_captures = late
-    return config
+    for setting in _SETTINGS.value:
+        trained = [cell for cell in wanted if cell["setting"] == setting]
+        points = [cells.load_points(cell, workdir) for cell in trained]
+        windows = _windows(trained[0])
+        print(f"\n{setting}")
+        novel = [
+            (held_out(data, cell["draw"]), of_cell, cell["draw"])
+            for cell, of_cell in zip(trained, points)
+            if cell["draw"] >= 0
+        ]
+        if novel:
+            simple = cells.baseline_gaps(windows, _BENCH.value)
+            cells.report(windows, simple, novel, faults(data), WAYS)
+        known = [x for cell, x in zip(trained, points) if cell["draw"] < 0]
+        if known:
+            types(windows, known)
+
+
+def run(cell: Mapping[str, Any], workdir: str) -> str:
+    """Trains a cell; the name of the file of its points."""
+    return cells.store_points(cell, workdir, configure(cell))
+
+
+def configure(cell: Mapping[str, Any]) -> Config:
+    """The config of a cell."""
+    config = settings.changed(from_dict(kddi.get_config()), cell["setting"])
+    data = dataclasses.replace(
+        config.data,
+        dir=cell["data"],
+        # Of the later days nothing is looked at before all is chosen.
+        test_captures=LATE_LEARNING + EVALUATION if cell["valid"] else EVALUATION,
+        valid_captures=(),
+        novel_valid=(),
+        novel=held_out(cell["data"], cell["draw"]),
+    )
+    return dataclasses.replace(config, seed=cell["seed"], data=data)
 
 
 @functools.lru_cache
-def faults():
+def faults(folder: str) -> tuple[str, ...]:
     """Names of the faults that are in learning and in evaluation days."""
-    from siamjax.data import prepared
-
-    of = {False: set(), True: set()}
-    for session in prepared.read_data_set(_DATA.value).sessions:
-        of[_is_late(session.name)] |= {label.condition for label in session.labels}
-    return tuple(sorted(of[False] & of[True] - {NORMAL}))
+    by_late: dict[bool, set[str]] = {False: set(), True: set()}
+    for session in prepared.read_data_set(folder).sessions:
+        by_late[_is_late(session.name)] |= {label.condition for label in session.labels}
+    return tuple(sorted(by_late[False] & by_late[True] - {NORMAL}))
 
 
-def held_out(draw):
+def held_out(folder: str, draw: int) -> tuple[str, ...]:
     """The 20 faults that a draw holds out; none for -1."""
     if draw < 0:
         return ()
-    order = np.random.default_rng(draw).permutation(faults())
+    order = np.random.default_rng(draw).permutation(faults(folder))
     return tuple(sorted(order[:HELD_OUT].tolist()))
 
 
-def types(data, points):
+def types(
+    data: Mapping[str, np.ndarray], points: Sequence[Mapping[str, np.ndarray]]
+) -> None:
     """Accuracy on 5 types of fault: of the nearest windows of the learning days, over
     some trainings, and of classifiers, in pairs."""
     types_of = [name.split("@")[0] for name in data["names"]]
@@ -149,21 +165,16 @@ def _interval(values, day, fault):
     return np.quantile((weight @ values) / weight.sum(1), [0.025, 0.975])
 
 
-def _windows(setting):
+def _windows(cell):
     """Windows of learning and evaluation days; with --valid none of the latter."""
-    data = cells.windows(configure(setting, -1, 0).data)
-    if _VALID.value:
+    data = cells.windows(configure(dict(cell, draw=-1, seed=0)).data)
+    if cell["valid"]:
         data["queries"] &= ~np.array([_is_late(name) for name in data["capture"]])
     return data
 
 
 def _is_late(name):
     return name >= "2020-07-07"
-
-
-def _path(workdir, setting, draw, seed):
-    name = setting.partition(":")[0]
-    return workdir / f"{name}_{'valid' if _VALID.value else 'test'}_{draw}_{seed}.npz"
 
 
 if __name__ == "__main__":

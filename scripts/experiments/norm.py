@@ -1,7 +1,7 @@
 """Each cause of a gap against each cure, and how often an audit names the cause.
 
-    python scripts/experiments/norm.py --workdir=runs/norm
-    python scripts/experiments/norm.py --workdir=runs/norm --data=testbed \
+    python -m scripts.experiments.norm --workdir=runs/norm
+    python -m scripts.experiments.norm --workdir=runs/norm --data=testbed \
         --dir=runs/testbed --seeds=6
 
 Small encoders, each made to suffer from one cause, on the packaged generator (sessions
@@ -12,11 +12,9 @@ that training never saw. What is done is not done again; --table only prints.
 
 import json
 import pathlib
-import sys
 
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from siamjax import cli
 
 TOGETHER = 10  # seeds in one program

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import vowels_data as vowels
 
 from configs import default, kddi, riddle
 from scripts.experiments import planted
+from scripts.experiments import vowels_data as vowels
 from siamjax.auditing import from_run, statistics
 from siamjax.config import from_dict
 from siamjax.data import features, identity
@@ -139,7 +139,7 @@ def _testbed(seed):
 
 CONFIGS = dict(
     testbed=_testbed,
-    vowels=vowels.config,
+    vowels=vowels.get_config,
     kddi=lambda seed: kddi.get_config(),
 )
 

@@ -1,6 +1,6 @@
 """From a fault's onset to its right name, with one example of each condition.
 
-    python scripts/experiments/onset.py --workdir=runs/final
+    python -m scripts.experiments.onset --workdir=runs/final
 
 reads the cells that quality.py --novalid has left there. Windows of the test
 captures slide over the onset; each is named by its nearest example out of another
@@ -11,11 +11,10 @@ the answer becomes right and stays so.
 import json
 import pathlib
 
-import cross_fit
 import numpy as np
-import quality_cells
 from absl import flags
 
+from scripts.experiments import cross_fit, quality_cells
 from siamjax import cli
 from siamjax.data import features
 from siamjax.evaluation import baselines, one_shot, pairwise
@@ -34,12 +33,8 @@ def main(argv):
     cli.no_arguments(argv)
     workdir = pathlib.Path(_WORKDIR.value)
     found = {}  # (method, role) -> condition -> [draws x captures, times]
-    for cell in quality_cells.read(workdir).values():
-        if (
-            cell["setting"] == _SETTING.value
-            and not cell["valid"]
-            and cell["conditions"] == quality_cells.ALL
-        ):
+    for cell in quality_cells.read_final(workdir, _SETTING.value):
+        if cell["conditions"] == quality_cells.ALL:
             for role, condition, method, right in onsets(cell, workdir):
                 of = found.setdefault((method, role), {}).setdefault(condition, [])
                 of.append(right)

@@ -1,6 +1,6 @@
 """Cross-fitted one-shot recall of every condition, novel and known, of any setting.
 
-    python scripts/experiments/quality.py --workdir=runs/quality \
+    python -m scripts.experiments.quality --workdir=runs/quality \
         --setting default --setting wide:encoder.hidden=(128,)
 
 Each capture is in a test fold once; each fault is novel once or twice in six choices of
@@ -9,26 +9,24 @@ cell that is done is not done again. Settings are chosen with --valid; the table
 reported comes from --novalid, whose trainings see the conditions that chose, too.
 """
 
+import functools
 import itertools
-import json
 import os
 import pathlib
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import cross_fit
-import quality_cells
 from absl import flags
 
+from scripts.experiments import cross_fit, quality_cells
 from siamjax import cli
 from siamjax.evaluation import baselines, statistics
+from siamjax.experiments import runner, settings
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Where cells are kept.")
 _CONFIG = flags.DEFINE_string("base", "default", "Module of configs/ to start from.")
 _SETTINGS = flags.DEFINE_multi_string(
-    "setting", ["default"], "NAME or NAME:field=value;field=value, of the config."
+    "setting", ["default"], "NAME or NAME:field=value,field=value, of the config."
 )
 _CHOICES = flags.DEFINE_multi_integer(
     "choice", list(range(6)), "Of novel conditions, one of 6."
@@ -40,23 +38,30 @@ _STEPS = flags.DEFINE_list("at", [], "Also judge after so many steps.")
 _VALID = flags.DEFINE_bool("valid", True, "Judge on validation; else on test captures.")
 _CONDITIONS = flags.DEFINE_integer("conditions", 9, "Conditions to train on, of 9.")
 
-CELL_S = 12  # of one core, about: what the first estimate of the cost goes by
+CELL_S = 12.0  # of one core, for the first estimate of the cost
 # What is no trained Siamese network.
 SIMPLE = (
-    *baselines.BASELINES, *(f"{name}, clipped" for name in quality_cells.DISTANCES),
-    "untrained match", "untrained learnt alone", "untrained view",
-)  # fmt: skip
+    *baselines.BASELINES,
+    *(f"{name}, clipped" for name in quality_cells.DISTANCES),
+    "untrained match",
+    "untrained learnt alone",
+    "untrained view",
+)
 TOLD = 0.98  # a condition below it is named
 
 
 def main(argv):
     cli.no_arguments(argv)
-    workdir = pathlib.Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
+    settings.check_names(_SETTINGS.value)
     cells = [
         dict(
-            setting=setting, base=_CONFIG.value, fold=fold, choice=choice, seed=seed,
-            valid=_VALID.value, at=[int(a) for a in _STEPS.value],
+            setting=setting,
+            base=_CONFIG.value,
+            fold=fold,
+            choice=choice,
+            seed=seed,
+            valid=_VALID.value,
+            at=[int(step) for step in _STEPS.value],
             conditions=_CONDITIONS.value,
         )
         for setting, choice, seed, fold in itertools.product(
@@ -65,25 +70,25 @@ def main(argv):
             range(_SEEDS.value),
             range(_FOLDS.value),
         )
-    ]  # fmt: skip
-    done = quality_cells.read(workdir)
-    todo = [cell for cell in cells if quality_cells.key_of(cell) not in done]
-    minutes = len(todo) * CELL_S / 60 / _WORKERS.value
-    print(
-        f"{len(cells)} cells, {len(todo)} to do, about {minutes:.0f} min with "
-        f"{_WORKERS.value} workers",
-        flush=True,
+    ]
+    results = runner.run(
+        functools.partial(quality_cells.run, workdir=_WORKDIR.value),
+        cells,
+        pathlib.Path(_WORKDIR.value) / quality_cells.CELLS,
+        workers=_WORKERS.value,
+        cell_s=CELL_S,
     )
-    _run(todo, workdir)
-    done = quality_cells.read(workdir)
     for setting in _SETTINGS.value:
-        own = [cell for cell in cells if cell["setting"] == setting]
-        of = [done[quality_cells.key_of(cell)] for cell in own]
-        for line in summary(setting, of):
+        of_setting = [
+            dict(cell, rows=rows)
+            for cell, rows in zip(cells, results)
+            if cell["setting"] == setting
+        ]
+        for line in summary(setting, of_setting):
             print(line)
 
 
-def summary(setting, cells):
+def summary(setting: str, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Lines: recall of each method as known and as novel, and beside each baseline."""
     yield f"{setting} ({len(cells)} cells)"
     rows = [cross_fit.Row(*row) for cell in cells for row in cell["rows"]]
@@ -113,27 +118,6 @@ def _differences(role, of):
 def _cell(interval, sign=""):
     value, low, high = (f"{x:{sign}.3f}" for x in interval[:3])
     return f"{value} [{low}, {high}]"
-
-
-def _run(todo, workdir):
-    """Does the cells, `_WORKERS` at a time, and appends each result to the file."""
-    flags_now = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags_now} --xla_cpu_multi_thread_eigen=false"
-    os.environ["OMP_NUM_THREADS"] = "1"
-    start = time.time()
-    with (
-        # Spawned, for a process that has loaded JAX cannot be forked.
-        ProcessPoolExecutor(_WORKERS.value, get_context("spawn")) as pool,
-        (workdir / quality_cells.CELLS).open("a") as file,
-    ):
-        jobs = [pool.submit(quality_cells.run, cell, workdir) for cell in todo]
-        for i, job in enumerate(as_completed(jobs), 1):
-            file.write(json.dumps(job.result()) + "\n")
-            file.flush()
-            left = (time.time() - start) / i * (len(todo) - i)
-            print(
-                f"\r{i}/{len(todo)}, {left / 60:.0f} min left ", end="", file=sys.stderr
-            )
 
 
 if __name__ == "__main__":

@@ -1,29 +1,28 @@
 """One cell of the experiment on quality: one training, judged. No flags, no printing.
 
-A cell is a dict: `setting` (`NAME` or `NAME:field=value;field=value`), `base` (of
+A cell is a dict: `setting` (see `siamjax.experiments.settings`), `base` (of
 configs/), `fold`, `choice`, `seed`, `valid` (judged on validation captures, else on
 test captures), `at` (also judged after so many steps), `conditions` (trained on).
 """
 
+import dataclasses
 import functools
-import hashlib
 import importlib
-import json
 import pathlib
-import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
-import cells
-import cross_fit
-
+from scripts.experiments import cells, cross_fit
+from siamjax.config import Config, DataConfig, from_dict
 from siamjax.data import features
-from siamjax.data.splits import open_splits
+from siamjax.data.splits import Splits, open_splits
 from siamjax.evaluation import baselines, one_shot
+from siamjax.experiments import runner, settings
 from siamjax.identification import enrol
-from siamjax.training import run_config, state
+from siamjax.training import state
 from siamjax.types import Windows
 
 # Three faults a choice; over the six each of the eleven is novel once or twice.
@@ -50,53 +49,58 @@ ALL = 1 + len(FAULTS) - len(CHOICES[0])  # conditions to train on, with normal
 SHOTS = (1, 5)
 # Plain distances are better bars where no column goes further than this, in deviations.
 NEAR = 3.0
-DISTANCES = {
-    name: baselines.BASELINES[name] for name in ("whole windows", "mean and deviation")
-}
+SIMPLE = baselines.BASELINES
+DISTANCES = {name: SIMPLE[name] for name in ("whole windows", "mean and deviation")}
 
 
-def run(cell, workdir):
-    """Trains a cell, keeps its weights in workdir and judges it: the cell with rows."""
-    config, splits, rows = configure(cell), open_(cell), []
-    for at, weights in cells.training(config, splits, {*cell["at"], config.steps}):
-        embed_windows = cells.encode(config, splits, weights)
-        prefix = "" if at else "untrained "
+def run(cell: Mapping[str, Any], workdir: str) -> list[cross_fit.Row]:
+    """Trains a cell, keeps its weights in workdir and judges it."""
+    config = configure(cell)
+    splits, rows, weights = open_cached(config.data), [], None
+    for done, weights in cells.training(config, splits, {*cell["at"], config.steps}):
+        embed = cells.encode(config, splits, weights)
+        prefix = "" if done else "untrained "
         rows += [
             row._replace(method=f"{prefix}{row.method}")
-            for row in judge(embed_windows, splits, cell, config, at)
+            for row in judge(embed, splits, cell, config, done)
         ]
-    path = weights_of(cell, workdir)
+    path = weights_path(cell, workdir)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(flax.serialization.to_bytes(weights))
-    return dict(cell, rows=rows)
+    return rows
 
 
-def trained(cell, workdir):
+def trained(
+    cell: Mapping[str, Any], workdir: str
+) -> tuple[Callable[..., dict[str, np.ndarray]], Config, Splits]:
     """`embed(counts, baseline) -> {head: points}` of a cell that was run, its config
     and splits."""
-    config, splits = configure(cell), open_(cell)
+    config = configure(cell)
+    splits = open_cached(config.data)
     parts, *_ = cells.programs(config, splits)
     weights = flax.serialization.from_bytes(
         cells.weights(state.create_state(config.seed, parts)),
-        weights_of(cell, workdir).read_bytes(),
+        weights_path(cell, workdir).read_bytes(),
     )
     return cells.encode(config, splits, weights), config, splits
 
 
-def configure(cell):
+def configure(cell: Mapping[str, Any]) -> Config:
     """The config of a cell."""
-    config = importlib.import_module(f"configs.{cell['base']}").get_config()
-    cells.change(config, cell["setting"])
-    config.seed = cell["seed"]
-    folds = config.data.folds
-    config.data.test_fold = cell["fold"]
-    config.data.valid_fold = (cell["fold"] + 1) % folds
+    base = importlib.import_module(f"configs.{cell['base']}").get_config()
+    config = settings.changed(from_dict(base), cell["setting"])
     left_out = spare(cell)
-    config.data.novel = CHOICES[cell["choice"]] + left_out
-    # The runs behind the final table train on those that chose the settings, too.
-    config.data.novel_valid = VALID[cell["choice"]] if cell["valid"] else ()
-    config.batch.conditions = min(config.batch.conditions, ALL - len(left_out))
-    return config
+    data = dataclasses.replace(
+        config.data,
+        test_fold=cell["fold"],
+        valid_fold=(cell["fold"] + 1) % config.data.folds,
+        novel=CHOICES[cell["choice"]] + left_out,
+        # The runs behind the final table train on those that chose the settings, too.
+        novel_valid=VALID[cell["choice"]] if cell["valid"] else (),
+    )
+    conditions = min(config.batch.conditions, ALL - len(left_out))
+    batch = dataclasses.replace(config.batch, conditions=conditions)
+    return dataclasses.replace(config, seed=cell["seed"], data=data, batch=batch)
 
 
 def spare(cell):
@@ -106,73 +110,82 @@ def spare(cell):
     return tuple(others[i] for i in order[: ALL - cell["conditions"]])
 
 
-def judge(embed_windows, splits, cell, config, at):
+def judge(
+    embed: Callable[..., dict[str, np.ndarray]],
+    splits: Splits,
+    cell: Mapping[str, Any],
+    config: Config,
+    done: int,
+) -> list[cross_fit.Row]:
     """Rows of all heads; after the last step also of other readings and baselines."""
     role = "valid" if cell["valid"] else "test"
     novel = splits.novel_valid if cell["valid"] else splits.novel
     windows = splits.of(role, splits.conditions[: splits.known] + novel)
     counts, baseline = enrol.inputs(splits, windows, config.data.bins)
-    points, shots = dict(embed_windows(counts, baseline)), SHOTS[:1]
-    main = points[config.decide_with]
-    points["learnt alone"] = main[:, : config.heads[config.decide_with].dim]
-    if at == config.steps:
+    points, shots = dict(embed(counts, baseline)), SHOTS[:1]
+    decided = points[config.decide_with]
+    points["learnt alone"] = decided[:, : config.heads[config.decide_with].dim]
+    if done == config.steps:
         x = np.asarray(features.to_features(counts, baseline, splits.scaler))
-        simple = {name: point(x) for name, point in baselines.BASELINES.items()}
         near = np.clip(x, -NEAR, NEAR)
-        simple |= {f"{n}, clipped": point(near) for n, point in DISTANCES.items()}
-        points["from normal"] = main - _normal(splits, windows, embed_windows, config)
-        points, shots = points | simple, SHOTS
-    rows = [
-        row
-        for many in shots
-        for method, of in points.items()
-        for row in cross_fit.rows(
-            one_shot.recognise(
-                of, windows.condition, windows.session, draws=config.draws, shots=many
-            ),
-            windows=windows, names=splits.conditions, sessions=splits.sessions,
-            novel=novel, step=at, shots=many, method=method,
-        )
-    ]  # fmt: skip
+        points["from normal"] = decided - _normal(splits, windows, embed, config)
+        points |= {name: to_points(x) for name, to_points in SIMPLE.items()}
+        points |= {f"{n}, clipped": DISTANCES[n](near) for n in DISTANCES}
+        shots = SHOTS
+    rows = []
+    for many in shots:
+        for method, x in points.items():
+            judged = one_shot.recognise(
+                x, windows.condition, windows.session, draws=config.draws, shots=many
+            )
+            rows += cross_fit.rows(
+                judged,
+                windows=windows,
+                names=splits.conditions,
+                sessions=splits.sessions,
+                novel=novel,
+                step=done,
+                shots=many,
+                method=method,
+            )
     return [row for row in rows if row.condition not in spare(cell)]
 
 
-def _normal(splits, windows, embed_windows, config):
+def _normal(splits, windows, embed, config):
     """`[N, E]` where each window's session lies in its own normal time."""
     first = round(config.data.baseline_s / config.data.bin_s)
     starts = np.arange(0, first - config.data.bins + 1, config.data.bins // 8)
-    own, place = np.unique(windows.session, return_inverse=True)
-    early = Windows(np.repeat(own, len(starts)), np.tile(starts, len(own)), None)
-    points = embed_windows(*enrol.inputs(splits, early, config.data.bins))
+    sessions, place = np.unique(windows.session, return_inverse=True)
+    early = Windows(
+        np.repeat(sessions, len(starts)), np.tile(starts, len(sessions)), None
+    )
+    points = embed(*enrol.inputs(splits, early, config.data.bins))
     points = points[config.decide_with]
-    return points.reshape(len(own), len(starts), -1).mean(1)[place.reshape(-1)]
-
-
-def open_(cell):
-    """The splits of a cell."""
-    return _splits(cells.text_of(configure(cell).data))
+    return points.reshape(len(sessions), len(starts), -1).mean(1)[place.reshape(-1)]
 
 
 @functools.lru_cache(8)
-def _splits(text):
-    return open_splits(run_config.from_plain(json.loads(text)))
+def open_cached(data: DataConfig) -> Splits:
+    """The splits of a config."""
+    return open_splits(data)
 
 
-def read(workdir):
-    """`{key: cell}` of the cells that are done; a line cut short is none."""
-    path = workdir / CELLS
-    if not path.exists():
-        return {}
-    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
-    return {key_of(cell): cell for cell in map(json.loads, lines)}
+def read(workdir: str) -> list[dict[str, Any]]:
+    """The cells that are done, each with its `rows`."""
+    path = pathlib.Path(workdir) / CELLS
+    return [dict(row["cell"], rows=row["result"]) for row in runner.read(path)]
 
 
-def key_of(cell):
-    """Names a cell, whether it has its rows or not."""
-    return json.dumps({k: v for k, v in cell.items() if k != "rows"}, sort_keys=True)
+def read_final(workdir: str, setting: str = "default") -> list[dict[str, Any]]:
+    """The cells of a setting that were judged on test captures."""
+    return [
+        cell
+        for cell in read(workdir)
+        if cell["setting"] == setting and not cell["valid"]
+    ]
 
 
-def weights_of(cell, workdir):
+def weights_path(cell: Mapping[str, Any], workdir: str) -> pathlib.Path:
     """The file with the weights of a cell."""
-    name = hashlib.sha1(key_of(cell).encode()).hexdigest()[:16]
-    return workdir / "weights" / f"{name}.msgpack"
+    name = runner.digest({k: v for k, v in cell.items() if k != "rows"})
+    return pathlib.Path(workdir) / "weights" / f"{name}.msgpack"

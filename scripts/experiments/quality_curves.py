@@ -1,6 +1,6 @@
 """Recall against training conditions, severity, rate of calls and time since the onset.
 
-    python scripts/experiments/quality_curves.py runs/final data/testbed/labels.csv \
+    python -m scripts.experiments.quality_curves runs/final data/testbed/labels.csv \
       docs/quality.png
 
 reads the cells of the setting `default` that quality.py --novalid left in
@@ -12,11 +12,10 @@ import json
 import pathlib
 import sys
 
-import cross_fit
 import matplotlib
 import numpy as np
-import quality_cells
 
+from scripts.experiments import cross_fit, quality_cells
 from siamjax.evaluation import statistics
 
 matplotlib.use("Agg")
@@ -33,8 +32,7 @@ WIDTH_PX, DPI = 1100, 100
 
 
 def main(folder, labels, path):
-    cells = quality_cells.read(pathlib.Path(folder)).values()
-    cells = [c for c in cells if c["setting"] == "default" and not c["valid"]]
+    cells = quality_cells.read_final(folder)
     with open(labels) as file:
         of = {row["file"].split(".")[0]: row for row in csv.DictReader(file)}
     curves = {
@@ -81,11 +79,12 @@ def by_third(cells, labels, field):
         third |= {name: THIRDS[3 * i // len(of)] for i, name in enumerate(of)}
     out = {}
     for name in THIRDS:
-        here = [
-            row for row in rows
+        in_third = [
+            row
+            for row in rows
             if row.condition != "normal" and third.get(row.capture) == name
-        ]  # fmt: skip
-        for key, table in _tables(here).items():
+        ]
+        for key, table in _tables(in_third).items():
             out.setdefault(key, {})[name] = statistics.recall_interval(table)
     return out
 
@@ -122,14 +121,20 @@ def _draw(curves, onset, path):
         for (method, role), points in curve.items():
             x = np.array([p if isinstance(p, int) else THIRDS.index(p) for p in points])
             value = np.array([i.value for i in points.values()])
-            span = [[i.value - i.low for i in points.values()],
-                    [i.high - i.value for i in points.values()]]  # fmt: skip
+            below = [i.value - i.low for i in points.values()]
+            above = [i.high - i.value for i in points.values()]
             # Side by side, or the bars of the intervals hide each other.
             side = (x.max() - x.min()) * 0.02 * (list(METHODS).index(method) - 1)
             ax.errorbar(
-                x + side, value, yerr=span, color=METHODS[method],
-                linestyle=ROLES[role], marker="o", markersize=4, elinewidth=0.8,
-            )  # fmt: skip
+                x + side,
+                value,
+                yerr=[below, above],
+                color=METHODS[method],
+                linestyle=ROLES[role],
+                marker="o",
+                markersize=4,
+                elinewidth=0.8,
+            )
         if set(points) <= set(THIRDS):
             ax.set_xticks(range(len(points)), list(points))
         else:

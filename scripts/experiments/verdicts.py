@@ -1,21 +1,26 @@
 """What identify says of the test captures, each of the folds being the test once.
 
-    python scripts/experiments/verdicts.py --workdir=runs/folds
+    python -m scripts.experiments.verdicts --workdir=runs/folds
 
 trains a run for each fold (half a minute each) into WORKDIR/foldN, where there is none
 yet, and counts its verdicts: see `siamjax.assessment.tally`. Captures of unseen
 faults are test captures in every fold: each is judged by every run.
 """
 
+import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from siamjax import cli, files
 from siamjax.assessment import evaluate, tally
-from siamjax.config import from_dict
+from siamjax.config import from_dict, to_plain
 from siamjax.evaluation import results
+from siamjax.experiments import runner
 from siamjax.training import loop
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train.")
@@ -24,30 +29,32 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/folds", "Where the runs are kept
 
 def main(argv):
     cli.no_arguments(argv)
-    rows = []
-    for fold in range(_CONFIG.value.data.folds):
-        verdicts = judged(_CONFIG.value, fold, pathlib.Path(_WORKDIR.value))
+    config = from_dict(_CONFIG.value)
+    cells = [
+        dict(fold=fold, config=to_plain(config)) for fold in range(config.data.folds)
+    ]
+    work = functools.partial(judged, folder=_WORKDIR.value)
+    by_fold = runner.run(work, cells, pathlib.Path(_WORKDIR.value) / "folds.jsonl")
+    for fold, verdicts in enumerate(by_fold):
         print(f"fold {fold}: {len(verdicts)} test captures", flush=True)
-        rows += verdicts
-    print(
-        "\n".join(
-            tally.describe_counts(
-                tally.count_rows(rows, evaluate.onset_tolerance_s(_CONFIG.value))
-            )
-        )
+    rows = [tally.Row(**row) for verdicts in by_fold for row in verdicts]
+    counts = tally.count_rows(rows, evaluate.onset_tolerance_s(config))
+    print("\n".join(tally.describe_counts(counts)))
+
+
+def judged(cell: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
+    """The fields of `tally.Row` of the test captures of a fold, by its run."""
+    config, workdir = from_dict(cell["config"]), pathlib.Path(folder)
+    workdir = workdir / f"fold{cell['fold']}"
+    valid_fold = (cell["fold"] + 1) % config.data.folds
+    data = dataclasses.replace(
+        config.data, test_fold=cell["fold"], valid_fold=valid_fold
     )
-
-
-def judged(config, fold, folder):
-    """`tally.Row`s of the test captures of a fold, by the run of that fold."""
-    config, workdir = config.copy_and_resolve_references(), folder / f"fold{fold}"
-    config.data.test_fold = fold
-    config.data.valid_fold = (fold + 1) % config.data.folds
     if not (workdir / results.FILE).exists():
-        loop.train(from_dict(config), workdir)
+        loop.train(dataclasses.replace(config, data=data), workdir)
         evaluate.evaluate_run(workdir)
-    found = files.read_json(workdir / results.FILE, f"remove {workdir}")
-    return [tally.Row(**row) for row in found["identification"]["captures"]]
+    judged_run = files.read_json(workdir / results.FILE, f"remove {workdir}")
+    return judged_run["identification"]["captures"]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One-shot recognition of held-out speakers in JapaneseVowels, which aeon brings along.
 
-    python scripts/experiments/vowels.py --workdir=runs/vowels
+    python -m scripts.experiments.vowels --workdir=runs/vowels
 
 No telecom data, but public, small, and as short and wide as windows of counters: 9
 speakers, 12 columns, 7 to 29 frames. Examples are the recordings of the published
@@ -8,71 +8,78 @@ training split, queries those of the test split; 3 speakers are held out, each o
 twice over 6 draws. Needs the extra `bench`.
 """
 
+import dataclasses
+import functools
 import itertools
+import os
 import pathlib
-import sys
-import time
+from collections.abc import Mapping
+from typing import Any
 
-import cells
-import numpy as np
-import vowels_data as vowels
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from scripts.experiments import cells
+from scripts.experiments import vowels_data as vowels
 from siamjax import cli
 from siamjax.comparison import sources
+from siamjax.config import Config, from_dict
 from siamjax.data import prepared
+from siamjax.experiments import runner, settings
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/vowels", "Where cells are kept.")
 _SETTINGS = flags.DEFINE_multi_string(
-    "setting", ["default"], "NAME or NAME:field=value;field=value, of configs/kddi.py."
+    "setting", ["default"], "NAME or NAME:field=value,field=value, of configs/kddi.py."
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Seeds of each draw.")
+_WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of one thread.")
 
 
 def main(argv):
     cli.no_arguments(argv)
+    settings.check_names(_SETTINGS.value)
     workdir = pathlib.Path(_WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
-    if prepared.read_meta(workdir / "data") is None:
-        prepared.write_data_set(workdir / "data", sources.aeon("JapaneseVowels"), {})
-    wanted = list(
-        itertools.product(_SETTINGS.value, range(vowels.DRAWS), range(_SEEDS.value))
-    )
-    for setting, draw, seed in wanted:
-        path = _path(workdir, setting, draw, seed)
-        if not path.exists():
-            start = time.time()
-            points = cells.trained(configure(setting, draw, seed))
-            np.savez(path, **points)
-            print(setting, draw, seed, f"{time.time() - start:.0f} s", flush=True)
+    data = str(workdir / "data")
+    if prepared.read_meta(data) is None:
+        prepared.write_data_set(data, sources.aeon("JapaneseVowels"), {})
+    wanted = [
+        dict(data=data, setting=setting, draw=draw, seed=seed)
+        for setting, draw, seed in itertools.product(
+            _SETTINGS.value, range(vowels.DRAWS), range(_SEEDS.value)
+        )
+    ]
+    work = functools.partial(run, workdir=str(workdir))
+    runner.run(work, wanted, workdir / "cells.jsonl", workers=_WORKERS.value)
     for setting in _SETTINGS.value:
-        data = cells.windows(configure(setting, 0, 0).data)
-        found = [
-            (
-                vowels.held_out(draw),
-                dict(np.load(_path(workdir, setting, draw, seed))),
-                draw,
-            )
-            for draw in range(vowels.DRAWS)
-            for seed in range(_SEEDS.value)
-        ]
-        names = sorted(set(data["names"]))
+        trained = [cell for cell in wanted if cell["setting"] == setting]
+        windows = cells.windows(configure(trained[0]).data)
         print(f"\n{setting}")
-        simple = cells.baseline_gaps(data, bench=True)
-        cells.report(data, simple, found, names, (vowels.HELD_OUT, 0))
+        cells.report(
+            windows,
+            cells.baseline_gaps(windows, bench=True),
+            [
+                (
+                    vowels.held_out(cell["draw"]),
+                    cells.load_points(cell, str(workdir)),
+                    cell["draw"],
+                )
+                for cell in trained
+            ],
+            sorted(set(windows["names"])),
+            (vowels.HELD_OUT, 0),
+        )
 
 
-def configure(setting, draw, seed):
+def run(cell: Mapping[str, Any], workdir: str) -> str:
+    """Trains a cell; the name of the file of its points."""
+    return cells.store_points(cell, workdir, configure(cell))
+
+
+def configure(cell: Mapping[str, Any]) -> Config:
     """The config of a cell."""
-    config = vowels.config(draw)
-    cells.change(config, setting)
-    config.seed, config.data.dir = seed, f"{_WORKDIR.value}/data"
-    return config
-
-
-def _path(workdir, setting, draw, seed):
-    return workdir / f"{setting.partition(':')[0]}_{draw}_{seed}.npz"
+    config = vowels.get_config(cell["draw"])
+    config.data.dir = cell["data"]
+    config = settings.changed(from_dict(config), cell["setting"])
+    return dataclasses.replace(config, seed=cell["seed"])
 
 
 if __name__ == "__main__":

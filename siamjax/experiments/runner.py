@@ -44,6 +44,7 @@ def run(
     path: str | os.PathLike,
     *,
     workers: int = 1,
+    cell_s: float | None = None,
 ) -> list[Any]:
     """Results of all cells, in their order; cells that have a row are not run again.
 
@@ -54,6 +55,7 @@ def run(
       path: file of rows `dict(cell, result, seconds)`; a last row that was cut is
         dropped.
       workers: processes, each with one thread and one core; 1 is this process itself.
+      cell_s: how long a cell takes, for an estimate of the cost where no row tells it.
     Raises:
       UsageError: another process runs on the file, or `work` raised it.
       SiamjaxError: some cells failed, or workers died. All other cells were run.
@@ -64,11 +66,16 @@ def run(
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _opened(path) as file:
-        done = {key(row["cell"]): row["result"] for row in read(path)}
+        rows = read(path)
+        done = {key(row["cell"]): row["result"] for row in rows}
         todo = [cell for cell, name in zip(cells, keys) if name not in done]
         failures = []
         if todo:
-            _LOG.info("%d cells, %d to run", len(cells), len(todo))
+            if rows:
+                cell_s = sum(row["seconds"] for row in rows) / len(rows)
+            minutes = (cell_s or 0.0) * len(todo) / max(workers, 1) / 60
+            cost = f", about {minutes:.0f} min" if cell_s else ""
+            _LOG.info("%d cells, %d to run%s", len(cells), len(todo), cost)
         started = said = time.monotonic()
         results = unordered(_timed(work), todo, workers=min(workers, len(todo)))
         try:
