@@ -1,6 +1,10 @@
 """A small prepared data set of made-up events; a config that trains in seconds."""
 
+import contextlib
+
+import jax
 import numpy as np
+import pytest
 
 from configs import default
 from siamjax.data import prepared
@@ -38,6 +42,16 @@ def session(name, condition, seed):
     )  # fmt: skip
     labels = () if condition == NORMAL else (Label(condition, ONSET_S, np.inf),)
     return Session(name, SPAN_S, labels, events, None)
+
+
+@contextlib.contextmanager
+def one_device(tmp_path_factory):
+    """Trains on one of the eight devices, with programs that all workers share."""
+    cache, found = tmp_path_factory.getbasetemp().parent / "xla", jax.devices
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
+        patch.setattr(jax, "devices", lambda *kind: found(*kind)[:1])
+        yield
 
 
 def write(folder, captures=4):

@@ -42,11 +42,7 @@ def sessions():
 @pytest.fixture(scope="module")
 def finished(sessions, tmp_path_factory):
     """A run that was trained and evaluated, and its data set."""
-    cache = tmp_path_factory.getbasetemp().parent / "xla"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-        one = jax.devices()[:1]
-        patch.setattr(jax, "devices", lambda *_: one)
+    with small_data.one_device(tmp_path_factory):
         yield trained(sessions, tmp_path_factory)
 
 

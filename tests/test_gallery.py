@@ -15,15 +15,15 @@ from tests import small_data
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, tmp_path_factory):
     """A small run: trained, then evaluated."""
-    folder = tmp_path
-    small_data.write(folder / "prepared")
-    config = small_data.config(folder / "prepared")
+    small_data.write(tmp_path / "prepared")
+    config = small_data.config(tmp_path / "prepared")
     config.trace_windows = 40
-    loop.train(from_dict(config), folder / "run")
-    evaluate.evaluate_run(folder / "run")
-    return folder / "run"
+    with small_data.one_device(tmp_path_factory):
+        loop.train(from_dict(config), tmp_path / "run")
+        evaluate.evaluate_run(tmp_path / "run")
+        yield tmp_path / "run"
 
 
 def test_a_finished_run(run, tmp_path):
