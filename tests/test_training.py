@@ -27,11 +27,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def one_device_and_cache(monkeypatch, tmp_path_factory):
+def one_device_and_cache(tmp_path_factory):
     """Eight devices are for tests that ask for them; the cache is the tests' own."""
-    base = tmp_path_factory.getbasetemp().parent
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(base / "xla"))
-    monkeypatch.setattr(jax, "devices", lambda *a, found=jax.devices: found(*a)[:1])
+    with small_data.one_device(tmp_path_factory):
+        yield
 
 
 def make(config, count=1):
