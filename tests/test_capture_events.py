@@ -126,19 +126,31 @@ def test_an_answers_request_is_found_again_by_its_time(tmp_path):
 
 def test_a_packet_captured_twice_is_one_and_a_repeated_message_is_two(tmp_path):
     ask = build.request()
+    # At a mirror port, with a VLAN tag.
+    mirrored = build.ethernet(build.ipv4(build.udp(ask), ident=7), tags=(0x8100,))
     copies = [
         at(0, ask, ident=7),
         at(1, ask, ident=7, ttl=63),  # at the next hop
-        (build.START_NS + 2 * MS, build.ethernet(  # at a mirror port with VLAN
-            build.ipv4(build.udp(ask), ident=7), tags=(0x8100,))),
+        (build.START_NS + 2 * MS, mirrored),
         at(3, ask, ident=8),  # sent again at once
         at(500, ask, ident=7),
-    ]  # fmt: skip
+    ]
     got, _, report = read(tmp_path / "a", copies)
     assert report.causes == {"duplicated": 2}
     assert (got.time_ns // MS).tolist() == [0, 3, 500]
     assert got.retransmitted.tolist() == [False, True, True]
     assert report.messages == 3 and report.packets == 5
+
+
+@pytest.mark.parametrize("later_ms, duplicates", [(5, 1), (6, 0), (49, 0)])
+def test_an_equal_packet_is_a_copy_for_five_milliseconds(
+    tmp_path, later_ms, duplicates
+):
+    ask = build.request()
+    records = [at(0, ask, ident=7), at(later_ms, ask, ident=7)]
+    got, _, report = read(tmp_path / "a", records)
+    assert report.causes.get("duplicated", 0) == duplicates
+    assert len(got.time_ns) == 2 - duplicates
 
 
 def test_what_is_remembered_is_bounded_where_all_packets_have_one_time(

@@ -36,7 +36,7 @@ def change(key, x, groups, how="default"):
     return made_up.change_windows(key, x, groups, unit, HOWS[how])
 
 
-def counts(groups=5, windows=4, bins=32):
+def counts(groups=8, windows=4, bins=32):
     """`[groups * windows, bins, 8]` and the group of each."""
     x = np.random.default_rng(0).poisson(4, (groups * windows, bins, 8))
     x = x.astype(np.float32)
@@ -85,7 +85,7 @@ def test_it_depends_on_the_key_and_the_group_alone():
 
 @pytest.mark.parametrize("devices", [2, 8])
 def test_the_number_of_devices_does_not_matter(devices):
-    (x, groups), key = counts(groups=8), jax.random.key(4)
+    (x, groups), key = counts(), jax.random.key(4)
     split = NamedSharding(
         Mesh(np.array(jax.devices()[:devices]), ("data",)), PartitionSpec("data")
     )
@@ -111,15 +111,17 @@ def alone(kind, x, share=(1.0, 1.0), **others):
 
 def test_each_kind_does_what_its_name_says():
     x = np.full((1, 6, 8), 8.0, np.float32)
-    np.testing.assert_array_equal(alone("silenced", x)[0, :, :7], 0)
-    assert np.isnan(alone("silenced", x)[0, :, 7]).all()
+    silenced = alone("silenced", x)[0]
+    np.testing.assert_array_equal(silenced[:, :7], 0)
+    assert np.isnan(silenced[:, 7]).all()
     ratio = alone("multiplied", x)[0] / 8
     np.testing.assert_allclose(
         ratio, np.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5
     )
     assert (alone("added", x) >= 8).all()
-    assert (alone("thinned", x) <= 8).all() and (alone("thinned", x) < 8).any()
-    np.testing.assert_array_equal(alone("thinned", x), np.round(alone("thinned", x)))
+    thinned = alone("thinned", x)
+    assert (thinned <= 8).all() and (thinned < 8).any()
+    np.testing.assert_array_equal(thinned, np.round(thinned))
     stormed = alone("stormed", x)[0]
     assert (stormed[:, 0] > 11).all() and (stormed[:, 1:] == 8).all()
 

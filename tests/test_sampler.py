@@ -1,5 +1,7 @@
 """Batches: a function of (seed, step), balanced, the same on any number of devices."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -22,17 +24,26 @@ EVERY = np.ones(17, bool)
 SHAPE = sampler.BatchShape(conditions=2, made_up=3, per_condition=4)
 
 
-def draw(table, steps, seed=0, shape=SHAPE):
-    rows = jax.jit(
-        jax.vmap(lambda step: sampler.batch_rows(seed, step, table, shape)),
-    )(np.arange(steps))
-    return np.asarray(rows[0]), np.asarray(rows[1])
+# One compiled program serves all tests with tables and batches of one shape.
+@functools.partial(jax.jit, static_argnums=2)
+def _draw(steps, table, shape):
+    return jax.vmap(lambda step: sampler.batch_rows(0, step, table, shape))(steps)
+
+
+def draw(table, shape=SHAPE):
+    """Rows and labels `[3000, B]` of the first batches."""
+    rows, labels = _draw(np.arange(3000), table, shape)
+    return np.asarray(rows), np.asarray(labels)
+
+
+draw_pairs = jax.jit(sampler.draw_pairs, static_argnums=2)
+draw_triplets = jax.jit(sampler.draw_triplets, static_argnums=2)
 
 
 def test_rows_are_of_their_label_and_never_transitional():
     windows = make_windows()
-    rows, labels = draw(sampler.sampling_table(windows, EVERY, conditions=3), 200)
-    assert rows.shape == (200, SHAPE.size)
+    rows, labels = draw(sampler.sampling_table(windows, EVERY, conditions=3))
+    assert rows.shape == (3000, SHAPE.size)
     recorded = labels >= 0
     np.testing.assert_array_equal(windows.condition[rows][recorded], labels[recorded])
     assert not np.isin(windows.condition[rows], (TRANSITIONAL, RECOVERING)).any()
@@ -44,7 +55,7 @@ def test_rows_are_of_their_label_and_never_transitional():
 
 def test_captures_of_a_condition_are_balanced_however_many_windows_they_have():
     windows = make_windows()
-    rows, labels = draw(sampler.sampling_table(windows, EVERY, conditions=3), 3000)
+    rows, labels = draw(sampler.sampling_table(windows, EVERY, conditions=3))
     sessions = windows.session[rows][labels == 0]
     share = np.array([(sessions == s).mean() for s in (0, 1, 2, 3, 6)])
     np.testing.assert_allclose(share, 0.2, atol=0.02)
@@ -53,10 +64,10 @@ def test_captures_of_a_condition_are_balanced_however_many_windows_they_have():
 def test_a_batch_is_a_function_of_seed_and_step():
     table = sampler.sampling_table(make_windows(), EVERY, conditions=3)
     eager = sampler.batch_rows(3, 7, table, SHAPE)
-    compiled = jax.jit(lambda s: sampler.batch_rows(3, s, table, SHAPE))(7)
-    np.testing.assert_array_equal(eager[0], compiled[0])
-    assert not np.array_equal(eager[0], sampler.batch_rows(3, 8, table, SHAPE)[0])
-    assert not np.array_equal(eager[0], sampler.batch_rows(4, 7, table, SHAPE)[0])
+    compiled = jax.jit(lambda *of: sampler.batch_rows(*of, table, SHAPE)[0])
+    np.testing.assert_array_equal(eager[0], compiled(3, 7))
+    assert not np.array_equal(eager[0], compiled(3, 8))
+    assert not np.array_equal(eager[0], compiled(4, 7))
 
 
 def test_one_session_batches_come_from_one_session():
@@ -65,7 +76,7 @@ def test_one_session_batches_come_from_one_session():
         windows, EVERY, conditions=3, batch_from="one_session"
     )
     shape = sampler.BatchShape(1, 1, 4)
-    rows, labels = draw(table, 100, shape=shape)
+    rows, labels = draw(table, shape)
     assert all(len(set(windows.session[batch])) == 1 for batch in rows)
     assert {s for batch in rows for s in windows.session[batch]} == set(range(7))
     recorded = labels >= 0
@@ -93,7 +104,7 @@ def test_a_table_holds_the_chosen_windows_in_a_shape_of_the_data_set():
     table = sampler.sampling_table(windows, some, conditions=3)
     whole = sampler.sampling_table(windows, EVERY, conditions=3)
     assert [x.shape for x in table] == [x.shape for x in whole]
-    rows, _ = draw(table, 100)
+    rows, _ = draw(table)
     assert some[rows].all()
 
 
@@ -108,25 +119,29 @@ def test_an_empty_split_and_an_unknown_pool_are_refused():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(0, 100))
+@given(
+    # Few lengths: each one is compiled.
+    st.sampled_from([1, 2, 7, 12]).flatmap(
+        lambda n: st.lists(st.integers(0, 3), min_size=n, max_size=n)
+    ),
+    st.integers(0, 100),
+)
 def test_pairs_and_triplets_are_what_they_say(labels, seed):
     labels, key = np.array(labels), jax.random.key(seed)
-    a, p, n = np.asarray(sampler.draw_triplets(key, labels, 16)).T
+    a, p, n = np.asarray(draw_triplets(key, labels, 16)).T
     assert ((labels[a] == labels[p]) & ((labels[a] != labels[n]) | (n == a))).all()
     alone = np.array([(labels == x).sum() == 1 for x in labels])
     assert ((p != a) | alone[a]).all()
-    i, j = np.asarray(sampler.draw_pairs(key, labels, 16, similar=1.0)).T
+    i, j = np.asarray(draw_pairs(key, labels, 16, similar=1.0)).T
     assert (labels[i] == labels[j]).all() and ((i != j) | alone[i]).all()
-    i, j = np.asarray(sampler.draw_pairs(key, labels, 16, similar=0.0)).T
+    i, j = np.asarray(draw_pairs(key, labels, 16, similar=0.0)).T
     one = len(set(labels.tolist())) == 1
     assert ((labels[i] != labels[j]) | one).all()
 
 
 def test_the_share_of_similar_pairs_is_the_one_asked():
     labels = np.arange(40) % 4
-    i, j = np.asarray(
-        sampler.draw_pairs(jax.random.key(0), labels, 4000, similar=0.3)
-    ).T
+    i, j = np.asarray(draw_pairs(jax.random.key(0), labels, 4000, similar=0.3)).T
     assert abs((labels[i] == labels[j]).mean() - 0.3) < 0.03
 
 

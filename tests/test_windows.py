@@ -38,6 +38,15 @@ def test_after_a_fault_windows_recover_until_they_are_quiet_for_good():
     np.testing.assert_array_equal(after, [r, r, r, 0, 0, 0, 0])
 
 
+def test_a_quiet_moment_during_recovery_does_not_end_it():
+    x = np.full((30, 2), 0.1)
+    x[8:14] = 2.0
+    x[18:22] = 0.5  # quiet before and after
+    got = label(x, (Label("blocked", 8.0, 14.0),))
+    after = got.condition[got.start >= 14]
+    np.testing.assert_array_equal(after, [RECOVERING] * 4 + [0] * 3)
+
+
 def test_a_fault_to_the_end_and_a_session_without_one():
     x = np.zeros((12, 2))
     got = label(x, (Label("blocked", 6.0, np.inf),))
@@ -54,9 +63,10 @@ def test_no_window_touches_the_baseline_or_passes_the_end():
 
 def test_where_normal_is_labelled_nothing_else_is_normal():
     labels = (
-        Label("normal", 0.0, 10.0), Label("blocked", 12.0, 18.0),
+        Label("normal", 0.0, 10.0),
+        Label("blocked", 12.0, 18.0),
         Label("normal", 20.0, 26.0),
-    )  # fmt: skip
+    )
     got = label(np.zeros((30, 2)), labels)
     t = TRANSITIONAL
     wanted = {4: 0, 6: 0, 8: t, 10: t, 12: 1, 14: 1, 16: t, 18: t, 20: 0, 22: 0, 24: t}
@@ -65,9 +75,11 @@ def test_where_normal_is_labelled_nothing_else_is_normal():
 
 def test_one_window_ends_with_each_stretch():
     labels = (
-        Label("normal", 0.0, 3.0), Label("blocked", 5.0, 7.0),
-        Label("normal", 9.0, 12.0), Label("blocked", 20.0, np.inf),
-    )  # fmt: skip
+        Label("normal", 0.0, 3.0),
+        Label("blocked", 5.0, 7.0),
+        Label("normal", 9.0, 12.0),
+        Label("blocked", 20.0, np.inf),
+    )
     got = windows.cut_at_ends(3, 24, labels, CONDITIONS, length=4, first=0, bin_s=1.0)
     # The first stretch ends before there are 4 bins; the last one with the session.
     assert got.start.tolist() == [3, 8, 20] and got.condition.tolist() == [1, 0, 1]
@@ -92,11 +104,9 @@ def test_labels_at_the_ends_of_bins_hold_at_any_length_of_a_bin(bin_ms, onset):
     """As decimal fractions of a second: 7 bins of 0.1 s end at 0.7000000000000001 s."""
     end = onset + 6
     fault = Label("blocked", onset * bin_ms / 1000, end * bin_ms / 1000)
-    windows_found = windows.cut_every_hop(
-        0, np.zeros((40, 2)), (fault,), CONDITIONS,
-        length=4, hop=1, first=4, bin_s=bin_ms / 1000,
-    )  # fmt: skip
-    inside = windows_found.start[windows_found.condition == 1]
+    sizes = dict(length=4, hop=1, first=4, bin_s=bin_ms / 1000)
+    cut = windows.cut_every_hop(0, np.zeros((40, 2)), (fault,), CONDITIONS, **sizes)
+    inside = cut.start[cut.condition == 1]
     assert inside.tolist() == [onset, onset + 1, onset + 2]
     normal = Label("normal", fault.onset_s, fault.clear_s)
     bins = windows.normal_bins((normal,), 40, bin_ms / 1000)
