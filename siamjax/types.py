@@ -123,3 +123,11 @@ class Windows(NamedTuple):
     session: np.ndarray  # [N] int32
     start: np.ndarray  # [N] int32, bin
     condition: np.ndarray  # [N] int32, index into conditions; TRANSITIONAL, RECOVERING
+
+
+class Inputs(NamedTuple):
+    """What the encoder needs of N windows."""
+
+    counts: np.ndarray  # [N, T, F]
+    baseline: Baseline  # [N, F], of the session of each window
+    session: np.ndarray  # [N] int, equal for windows of one session

@@ -110,7 +110,7 @@ def test_data_sets_of_one_folder_get_the_scores_that_each_has_alone(config):
         program = trainer.Program(
             None, trainer.shared_embedder(key, encoder), encoder.finalise
         )
-        validate = trainer.validator(made[name], trainings[name].data.bins)
+        validate = trainer.validator(made[name])
         return validate(program, weights)["match"][0]
 
     forget()

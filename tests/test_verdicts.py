@@ -30,7 +30,7 @@ def run(monkeypatch):
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )  # fmt: skip
 
-    def embed(counts, baseline):
+    def embed(counts, baseline, session=None):
         z = np.asarray(features.to_features(counts, baseline, made.scaler))
         return {config.decide_with: z.mean(1)}
 
@@ -298,7 +298,7 @@ def test_a_distance_that_is_not_finite_gives_no_name(odd, unknown):
 
 
 def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
-    run.embed = lambda counts, baseline: {
+    run.embed = lambda counts, baseline, session=None: {
         run.config.decide_with: np.full((len(counts), 3), np.nan)
     }
     path = write(tmp_path / "x.pcap", calls())

@@ -21,7 +21,6 @@ from siamjax.data import features
 from siamjax.data.splits import Splits, open_splits
 from siamjax.evaluation import baselines
 from siamjax.experiments import runner
-from siamjax.identification import enrol
 from siamjax.models import embedder
 from siamjax.training import devices, loop, state, step
 from siamjax.types import NORMAL, TEST, TRAIN
@@ -76,7 +75,7 @@ def weights(trained: state.TrainState) -> dict[str, Any]:
 def encode(
     config: Config, splits: Splits, weights: Mapping[str, Any]
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """`embed(counts [N, T, F], baseline [N, F]) -> {head: [N, E]}` of weights."""
+    """`embed(*splits.inputs(windows)) -> {head: [N, E]}` of weights."""
     parts, _, embed = programs(config, splits)
     stats = parts.encoder.finalise(weights["stats"])
     return functools.partial(embed, weights["params"], stats, splits.scaler)
@@ -89,7 +88,7 @@ def trained_points(config: Config) -> dict[str, np.ndarray]:
       config: without captures for validation.
     """
     splits = open_splits(config.data)
-    inputs = _inputs(splits, config.data.bins)
+    inputs = splits.inputs(splits.windows)
     untrained, points = (
         encode(config, splits, stored)(*inputs)
         for _, stored in training(config, splits, [config.steps])
@@ -101,7 +100,7 @@ def windows(config: DataConfig) -> dict[str, np.ndarray]:
     """All windows of a data set: features `[N, T, F]`, names of condition and capture,
     and which of them may be queries and which examples. Normal ones are neither."""
     splits = open_splits(config)
-    counts, baseline = _inputs(splits, config.bins)
+    counts, baseline, _ = splits.inputs(splits.windows)
     session = splits.windows.session
     names = np.array(splits.conditions)[splits.windows.condition]
     return dict(
@@ -218,8 +217,3 @@ def points_path(cell: Mapping[str, Any], workdir: str) -> pathlib.Path:
 def text(interval: Sequence[float], sign: str = "") -> str:
     value, low, high = (f"{number:{sign}.3f}" for number in interval[:3])
     return f"{value} [{low}, {high}]"
-
-
-def _inputs(splits, length):
-    """Counts `[N, T, F]` and baselines `[N, F]` of all windows."""
-    return enrol.inputs(splits, splits.windows, length)

@@ -10,7 +10,6 @@ import numpy as np
 
 from scripts.experiments import quality_cells
 from siamjax.evaluation import one_shot
-from siamjax.identification import enrol
 
 TOLD = 0.01  # a name that is given less often is not told
 
@@ -32,7 +31,7 @@ def confusions(cell, workdir):
     """`{novel condition: {name: share of its windows}}` of a cell, one example each."""
     embed, config, splits = quality_cells.trained(cell, workdir)
     windows = splits.of("test", splits.conditions)
-    inputs = enrol.inputs(splits, windows, config.data.bins)
+    inputs = splits.inputs(windows)
     judged = one_shot.recognise(
         embed(*inputs)[config.decide_with],
         windows.condition,

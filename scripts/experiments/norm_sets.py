@@ -20,7 +20,6 @@ from siamjax.config import from_dict
 from siamjax.data import features, identity
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import one_shot
-from siamjax.identification import enrol
 from siamjax.inference import runs
 from siamjax.models.norm import FinalStats
 from siamjax.training import devices, loop, state, step
@@ -98,14 +97,14 @@ def recorded(name, folder, arm, seeds):
         if arm == "lost":
             subject = planted.without_variance(subject)
         batches = from_run.last_batches(checkpoint, splits)
-        yield subject, batches, _new(splits, config.data.bins)
+        yield subject, batches, _new(splits)
 
 
-def _new(splits, length):
+def _new(splits):
     """The windows of the test captures, with those that examples come from."""
     names = splits.conditions[: splits.known] + splits.novel
     windows, library = splits.judged(TEST, names)
-    counts, baseline = enrol.inputs(splits, windows, length)
+    counts, baseline, _ = splits.inputs(windows)
     x = np.asarray(features.to_features(counts, baseline, splits.scaler))
     unseen = np.array([splits.conditions.index(name) for name in splits.novel])
     return New(

@@ -18,7 +18,6 @@ from scripts.experiments import cross_fit, quality_cells
 from siamjax import cli
 from siamjax.data import features
 from siamjax.evaluation import baselines, one_shot, pairwise
-from siamjax.identification import enrol
 from siamjax.types import Windows
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/final", "Where cells are kept.")
@@ -52,10 +51,11 @@ def onsets(cell, workdir):
     bin_s, length = config.data.bin_s, config.data.bins
 
     def points(windows):
-        counts, baseline = enrol.inputs(splits, windows, length)
+        inputs = splits.inputs(windows)
+        counts, baseline, _ = inputs
         x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         return {
-            config.decide_with: embed_windows(counts, baseline)[config.decide_with],
+            config.decide_with: embed_windows(*inputs)[config.decide_with],
             BASELINE: baselines.BASELINES[BASELINE](x),
         }
 

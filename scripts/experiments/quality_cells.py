@@ -21,7 +21,6 @@ from siamjax.data import features
 from siamjax.data.splits import Splits, open_splits
 from siamjax.evaluation import baselines, one_shot
 from siamjax.experiments import runner, settings
-from siamjax.identification import enrol
 from siamjax.training import state
 from siamjax.types import Windows
 
@@ -121,11 +120,12 @@ def judge(
     role = "valid" if cell["valid"] else "test"
     novel = splits.novel_valid if cell["valid"] else splits.novel
     windows = splits.of(role, splits.conditions[: splits.known] + novel)
-    counts, baseline = enrol.inputs(splits, windows, config.data.bins)
-    points, shots = dict(embed(counts, baseline)), SHOTS[:1]
+    inputs = splits.inputs(windows)
+    points, shots = dict(embed(*inputs)), SHOTS[:1]
     decided = points[config.decide_with]
     points["learnt alone"] = decided[:, : config.heads[config.decide_with].dim]
     if done == config.steps:
+        counts, baseline, _ = inputs
         x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         near = np.clip(x, -NEAR, NEAR)
         points["from normal"] = decided - _normal(splits, windows, embed, config)
@@ -159,7 +159,7 @@ def _normal(splits, windows, embed, config):
     early = Windows(
         np.repeat(sessions, len(starts)), np.tile(starts, len(sessions)), None
     )
-    points = embed(*enrol.inputs(splits, early, config.data.bins))
+    points = embed(*splits.inputs(early))
     points = points[config.decide_with]
     return points.reshape(len(sessions), len(starts), -1).mean(1)[place.reshape(-1)]
 

@@ -134,14 +134,14 @@ def learn_enrolment(
 def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:
     """One-shot results of a run on its test captures; writes the pictures of them."""
     windows, library = splits.judged(TEST)
-    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
-    x = np.asarray(features.to_features(counts, baseline, run.scaler))
-    points = run.embed(counts, baseline)
+    inputs = splits.inputs(windows)
+    x = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
+    points = run.embed(*inputs)
     decided = run.config.decide_with
     in_order = [decided] + [head for head in sorted(points) if head != decided]
     heads = {f"{head} head": points[head] for head in in_order}
     simple = {name: point(x) for name, point in baselines.BASELINES.items()}
-    simple["untrained encoder"] = run.untrained(counts, baseline)[decided]
+    simple["untrained encoder"] = run.untrained(*inputs)[decided]
     write_pictures(folder, run, splits, windows, points, library)
     return results.build_results(
         heads,

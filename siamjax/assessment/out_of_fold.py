@@ -136,7 +136,7 @@ def _nearest_to_all(fold, name, role):
     candidates = np.flatnonzero(splits.role[windows.session] == role)
     if not len(candidates):
         return None
-    points = fold.run.embed(*enrol.inputs(splits, windows, fold.run.config.data.bins))
+    points = fold.run.embed(*splits.inputs(windows))
     mean = enrol.mean_distance(
         points[fold.run.config.decide_with], windows.session, candidates
     )

@@ -9,7 +9,6 @@ import numpy as np
 from siamjax.data import features
 from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
-from siamjax.identification import enrol
 from siamjax.identification.decide import Rule
 from siamjax.identification.examples import Examples
 from siamjax.identification.timeline import UNKNOWN
@@ -34,10 +33,10 @@ def gather_pictures(
       The page's `pictures` and `mistakes` and what they share: see `reports.page`.
     """
     windows = splits.of(TEST)
-    counts, baseline = enrol.inputs(splits, windows, run.config.data.bins)
-    points = run.embed(counts, baseline)[run.config.decide_with]
-    z = np.asarray(features.to_features(counts, baseline, run.scaler))
-    of_examples = run.embed(library.counts, library.baseline)[run.config.decide_with]
+    inputs = splits.inputs(windows)
+    points = run.embed(*inputs)[run.config.decide_with]
+    z = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
+    of_examples = run.embed(*library.inputs)[run.config.decide_with]
     z_examples = np.asarray(
         features.to_features(library.counts, library.baseline, run.scaler)
     )

@@ -196,11 +196,6 @@ def cure_workdir(checkpoint: Checkpoint, cure: str) -> pathlib.Path:
         raise UsageError(
             f"--cure debias: the average of {norm!r} has no share of its start value"
         )
-    if cure == "per-session" and not checkpoint.config.data.baseline_s:
-        raise UsageError(
-            "--cure per-session: with config.data.baseline_s=0 all sessions have one "
-            "baseline, by which prediction would tell them apart"
-        )
     if workdir.exists():
         raise SiamjaxError(f"{workdir} exists: remove it to write the cure again")
     return workdir

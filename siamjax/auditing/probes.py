@@ -184,7 +184,7 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
     all_counts, all_windows = jax.device_put((splits.counts, splits.windows))
     gathered = sampler.gather_windows(all_counts, all_windows, rows, config.bins)
     trained = features.to_features(gathered, trained_baseline, splits.scaler)
-    cut = embedder.cut_windows(splits.counts, windows, config.bins)
+    cut = splits.inputs(windows).counts
     identified = features.to_features(cut, new_baseline, scaler)
     encoder, state = checkpoint.parts.encoder, checkpoint.state
     params, final = state.params["encoder"], encoder.finalise(state.batch_stats)
@@ -197,7 +197,7 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
     points = encoder.apply(params, trained, lengths, stats, group=group, train=False)
     points = encoder.beside(points, trained, lengths)
     embed = embedder.make_embedder(encoder)
-    embedded = embed(params, final, scaler, cut, new_baseline)
+    embedded = embed(params, final, scaler, cut, new_baseline, windows.session)
     head = checkpoint.config.decide_with
     return dict(
         scaler=max(_difference(a, b) for a, b in zip(splits.scaler, scaler)),

@@ -17,9 +17,8 @@ from siamjax.comparison.readouts import Units
 from siamjax.data import features
 from siamjax.evaluation import baselines
 from siamjax.experiments import runner
-from siamjax.models import embedder
 from siamjax.training import state, step
-from siamjax.types import TEST, TRAIN, Baseline, UsageError
+from siamjax.types import TEST, TRAIN, UsageError
 
 MARK, ROWS = "test_was_read.json", "readouts.jsonl"
 UNTRAINED = "untrained encoder"
@@ -147,16 +146,17 @@ def judge(config: CompareConfig, cell: Cell) -> Readouts:
     """{(head, metric, group): `readouts.Units`} of one cell on the test."""
     train = protocol.training(config, cell.data_set, cell.fold)
     splits = protocol.splits(train, blind=False)
-    windows, counts, baseline = test_windows(splits, train.data.bins)
+    windows = splits.of(TEST, splits.conditions[: splits.known] + splits.novel)
+    inputs = splits.inputs(windows)
     if cell.method in BASELINES:
-        x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         known = splits.of(TRAIN, splits.conditions[: splits.known])
-        fit = np.asarray(
-            features.to_features(*inputs(splits, known, train.data.bins), splits.scaler)
+        x, fit = (
+            np.asarray(features.to_features(counts, baseline, splits.scaler))
+            for counts, baseline, _ in (inputs, splits.inputs(known))
         )
         points = {"": BASELINES[cell.method](x, fit, cell.repeat)}
     else:
-        points = _embedded(config, cell, train, splits, counts, baseline)
+        points = _embedded(config, cell, train, splits, inputs)
     novel = [splits.conditions.index(name) for name in splits.novel]
     judged = {}
     for head, x in points.items():
@@ -180,19 +180,7 @@ def judge(config: CompareConfig, cell: Cell) -> Readouts:
     return judged
 
 
-def test_windows(splits, bins):
-    """The test's windows of known and of its own conditions, counts and baselines."""
-    windows = splits.of(TEST, splits.conditions[: splits.known] + splits.novel)
-    return windows, *inputs(splits, windows, bins)
-
-
-def inputs(splits, windows, bins):
-    """Counts `[N, T, F]` and baselines `[N, F]` of windows."""
-    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-    return embedder.cut_windows(splits.counts, windows, bins), baseline
-
-
-def _embedded(config, cell, train, splits, counts, baseline):
+def _embedded(config, cell, train, splits, inputs):
     """{head: points}, each with the weights of its own best validation."""
     parts = step.build_parts(
         train,
@@ -212,7 +200,7 @@ def _embedded(config, cell, train, splits, counts, baseline):
     points = {}
     for head, weights in by_head.items():
         stats = parts.encoder.finalise(weights["stats"])
-        all_heads = embed(weights["params"], stats, splits.scaler, counts, baseline)
+        all_heads = embed(weights["params"], stats, splits.scaler, *inputs)
         points[head] = all_heads[head]
     return points
 

@@ -22,7 +22,7 @@ from siamjax.config import Config, to_plain
 from siamjax.models import embedder
 from siamjax.models.encoder import Encoder
 from siamjax.training import devices, loop, state, step
-from siamjax.types import VALID, Baseline, Column
+from siamjax.types import VALID, Column
 
 
 class Best(NamedTuple):
@@ -88,7 +88,7 @@ def train(config, data_set, members, *, vmapped, blind=True):
     """
     trainings = [protocol.training(config, data_set, m.fold) for m in members]
     splits = [protocol.splits(train, blind=blind) for train in trainings]
-    judges = [validator(s, t.data.bins) for s, t in zip(splits, trainings)]
+    judges = [validator(s) for s in splits]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
     outcomes = {}
     for group in _groups(ready, vmapped):
@@ -118,19 +118,16 @@ def prepared(train, splits, member):
     return Ready(key, parts, splits, first, data)
 
 
-def validator(splits, bins):
+def validator(splits):
     """`validate(program, weights) -> {head: (MAP@R, collapsed)}` on validation."""
     novel = splits.novel_valid
     windows = splits.of(VALID, splits.conditions[: splits.known] + novel)
-    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-    counts = embedder.cut_windows(splits.counts, windows, bins)
+    inputs = splits.inputs(windows)
     judged = [splits.conditions.index(name) for name in novel]
 
     def validate(program, weights):
         final = program.finalise(weights["stats"])
-        points = program.embed(
-            weights["params"], final, splits.scaler, counts, baseline
-        )
+        points = program.embed(weights["params"], final, splits.scaler, *inputs)
         return {head: judge(x) for head, x in points.items()}
 
     def judge(x):

@@ -14,12 +14,7 @@ import numpy as np
 
 from siamjax.config import DataConfig
 from siamjax.data import columns, counts, features, identity, prepared, roles, windows
-from siamjax.types import (
-    TRAIN,
-    Baseline,
-    Scaler,
-    SiamjaxError,
-)
+from siamjax.types import TRAIN, Baseline, Inputs, Scaler, SiamjaxError, Windows
 
 
 class Splits(NamedTuple):
@@ -35,6 +30,7 @@ class Splits(NamedTuple):
     labels: tuple  # of each session its types.Labels
     bins: np.ndarray  # [S] int, how many are real
     counts: np.ndarray  # [S, bins, F] float32, padded with 0
+    length: int  # T, bins of a window
     baseline: Baseline  # [S, F]
     scaler: Scaler
     windows: Any  # types.Windows of all sessions
@@ -55,6 +51,12 @@ class Splits(NamedTuple):
     def of(self, role, conditions=None):
         """The windows that `inside` says."""
         return windows.take(self.windows, self.inside(role, conditions))
+
+    def inputs(self, chosen: Windows) -> Inputs:
+        """What the encoder needs of windows of this data set."""
+        counts = windows.cut_counts(self.counts, chosen, self.length)
+        baseline = Baseline(*(np.asarray(x)[chosen.session] for x in self.baseline))
+        return Inputs(counts, baseline, chosen.session)
 
     def judged(self, role, conditions=None):
         """The windows to judge a role by, and which of them are examples alone.
@@ -149,6 +151,7 @@ def open_splits(config: DataConfig, trained=None) -> Splits:
         labels=tuple(session.labels for session in sessions),
         bins=bins,
         counts=stacked,
+        length=config.bins,
         baseline=baseline,
         # Where a fault ends shows against the baseline, whatever is trained on.
         scaler=features.with_baseline(scaler, config.baseline),

@@ -97,6 +97,12 @@ def quietness(features, begin, length):
     return (total[begin + length] - total[begin]) / length
 
 
+def cut_counts(counts: np.ndarray, windows: Windows, length: int) -> np.ndarray:
+    """Counts `[N, T, F]` of windows, cut on the host from `[S, bins, F]`."""
+    views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
+    return np.moveaxis(views[windows.session, windows.start], -1, 1)
+
+
 def join(parts):
     """One `Windows` of many."""
     return Windows(*(np.concatenate(columns) for columns in zip(*parts)))

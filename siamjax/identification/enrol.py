@@ -16,7 +16,6 @@ from siamjax.data.windows import take
 from siamjax.evaluation import one_shot, pairwise
 from siamjax.identification import decide, examples, sessions
 from siamjax.inference.runs import Run
-from siamjax.models import embedder
 from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
@@ -107,8 +106,7 @@ def choose_medoids(
         rows = next((np.flatnonzero(some) for some in shown if some.any()), ())
         if len(rows):
             windows = take(splits.windows, rows)
-            counts, baseline = inputs(splits, windows, run.config.data.bins)
-            points = run.embed(counts, baseline)[run.config.decide_with]
+            points = run.embed(*splits.inputs(windows))[run.config.decide_with]
             chosen.append(rows[mean_distance(points, windows.session).argmin()])
     return examples_of(run, splits, take(splits.windows, np.array(chosen)))
 
@@ -123,7 +121,8 @@ def examples_of(run: Run, splits: Splits, windows: Windows) -> examples.Examples
         )
         for session, start, condition in zip(*windows)
     )
-    return examples.Examples(places, *inputs(splits, windows, run.config.data.bins))
+    inputs = splits.inputs(windows)
+    return examples.Examples(places, inputs.counts, inputs.baseline)
 
 
 def mean_distance(
@@ -164,8 +163,7 @@ def nearest_distances(
       conditions.
     """
     known, novel = splits.conditions[: splits.known], splits.novel_valid
-    points = run.embed(*inputs(splits, windows, run.config.data.bins))
-    points = points[run.config.decide_with]
+    points = run.embed(*splits.inputs(windows))[run.config.decide_with]
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
     by_name: dict[str, list[np.ndarray]] = {name: [] for name in known + novel}
     for drawn in one_shot.draw_examples(
@@ -213,14 +211,6 @@ def _held_out(splits, known, novel):
         if captures == 1:
             library |= training
     return take(splits.windows, chosen), library[chosen]
-
-
-def inputs(
-    splits: Splits, windows: Windows, length: int
-) -> tuple[np.ndarray, Baseline]:
-    """Counts `[N, T, F]` and baselines `[N, F]` of windows of the data set."""
-    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
-    return embedder.cut_windows(splits.counts, windows, length), baseline
 
 
 def session_evidence(

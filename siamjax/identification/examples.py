@@ -10,7 +10,7 @@ import numpy as np
 
 from siamjax import files
 from siamjax.data import labels
-from siamjax.types import Baseline, UsageError
+from siamjax.types import Baseline, Inputs, UsageError
 
 COLUMNS = ("condition", "capture", "start")
 # What an npz holds, with NumPy's kind of each array: text or floats.
@@ -38,6 +38,13 @@ class Examples(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """The condition of each example."""
         return tuple(place.condition for place in self.places)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the encoder needs of the examples; examples of one capture share it."""
+        captures = [place.capture for place in self.places]
+        _, session = np.unique(captures, return_inverse=True)
+        return Inputs(self.counts, self.baseline, session)
 
 
 def join_examples(*parts: Examples) -> Examples:

@@ -135,7 +135,7 @@ def compare_traffic(
     points = np.array(run.embed(counts, baseline)[run.config.decide_with])
     # A window in which nothing was measured is like no example.
     points[~np.isfinite(counts).any((1, 2))] = np.nan
-    of_examples = run.embed(library.counts, library.baseline)[run.config.decide_with]
+    of_examples = run.embed(*library.inputs)[run.config.decide_with]
     newest = counts[:, -(data.bins // 4) :]
     z = np.asarray(features.to_features(newest, baseline, run.scaler))
     return decide.compare_windows(

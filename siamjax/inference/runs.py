@@ -19,8 +19,8 @@ from siamjax.models import embedder
 from siamjax.training import checkpoints, devices, run_config, state, step
 from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
 
-# (counts [N, T, F], baseline [N, F]) -> {head: [N, E]}
-Embed = Callable[[np.ndarray, Baseline], dict[str, np.ndarray]]
+# (counts [N, T, F], baseline [N, F], session [N] or None) -> {head: [N, E]}
+Embed = Callable[..., dict[str, np.ndarray]]
 _LOG = logging.getLogger(__name__)
 # Of the JSON of a checkpoint, see `loop.checkpoint_meta`; older versions had no `data`.
 _FORM = {
@@ -109,14 +109,14 @@ def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
     parts, scaler = checkpoint.parts, checkpoint.scaler
     embed = embedder.make_embedder(parts.encoder)
 
-    def embed_with(train_state, counts, baseline):
+    def embed_with(train_state, *inputs):
         final = parts.encoder.finalise(train_state.batch_stats)
-        return embed(train_state.params["encoder"], final, scaler, counts, baseline)
+        return embed(train_state.params["encoder"], final, scaler, *inputs)
 
-    def embed_untrained(counts, baseline):
+    def embed_untrained(*inputs):
         first = state.create_state(checkpoint.config.seed, parts)
         first = jax.device_put(first, devices.replicated(parts.mesh))
-        return embed_with(first, counts, baseline)
+        return embed_with(first, *inputs)
 
     return Run(checkpoint, partial(embed_with, checkpoint.state), embed_untrained)
 

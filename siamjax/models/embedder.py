@@ -10,27 +10,23 @@ from siamjax.data import features
 from siamjax.models import moments
 from siamjax.models.encoder import Encoder
 from siamjax.models.norm import FinalStats
-from siamjax.types import Baseline, Windows
+from siamjax.types import Baseline
 
 CHUNK = 128
-
-
-def cut_windows(counts: np.ndarray, windows: Windows, length: int) -> np.ndarray:
-    """Counts `[N, T, F]` of windows, from all sessions' `[S, bins, F]`, on the host."""
-    views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
-    return np.moveaxis(views[windows.session, windows.start], -1, 1)
 
 
 def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
     """Compiles how points are made of windows:
 
-    `embed(params, final, scaler, counts [N, T, F], baseline [N, F]) -> {head: [N, E]}`
+    `embed(params, final, scaler, counts [N, T, F], baseline [N, F], session [N]) ->
+    {head: [N, E]}`; the last three are a `types.Inputs`. Without `session` all windows
+    are of one session.
 
     Weights, statistics and the `types.Scaler` are arguments, so one compiled function
     serves every training whose encoder is the same, whatever its units are.
 
-    An encoder with `by_session` reads the windows of a session (those with one
-    baseline) against the statistics of its windows among the N, not against `final`.
+    An encoder with `by_session` uses the statistics of all windows of the same session
+    among the N, and not `final`.
     """
 
     @jax.jit
@@ -41,10 +37,11 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
         points = encoder.apply(params, x, lengths, final, group=group, train=False)
         return encoder.beside(points, x, lengths)
 
-    def embed(params, final, scaler, counts, baseline):
+    def embed(params, final, scaler, counts, baseline, session=None):
         parts, n, of_windows = [], len(counts), None
         if encoder.by_session and n:
-            of_windows = _of_sessions(scaler, counts, baseline)
+            session = np.zeros(n, int) if session is None else session
+            of_windows = _of_sessions(scaler, counts, baseline, session)
         for start in range(0, max(n, 1), CHUNK):
             rows = slice(start, start + CHUNK)
             cut_baseline = Baseline(*(_fill(x[rows]) for x in baseline))
@@ -60,11 +57,11 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
     return embed
 
 
-def _of_sessions(scaler, counts, baseline):
+def _of_sessions(scaler, counts, baseline, session):
     """Mean and variance `[N, F]` of the features of each window's session."""
-    _, group = np.unique(baseline.mean, axis=0, return_inverse=True)
+    _, group = np.unique(session, return_inverse=True)
     x = features.to_features(counts, baseline, scaler)
-    mean, variance = moments.of_groups(x, np.ones(x.shape[:2], bool), group.ravel())
+    mean, variance = moments.of_groups(x, np.ones(x.shape[:2], bool), group)
     return dict(mean=np.asarray(mean), variance=np.asarray(variance))
 
 

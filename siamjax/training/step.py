@@ -96,11 +96,6 @@ def build_parts(
         config.decide_with in heads,
         f"config.decide_with is {config.decide_with!r}, heads are {sorted(heads)}",
     )
-    checks.require(
-        config.encoder.norm != "session" or config.data.baseline_s > 0,
-        "config.encoder.norm is 'session' and config.data.baseline_s is 0: prediction "
-        "tells sessions by their baselines, and all would have the same one",
-    )
     batch = config.batch
     return Parts(
         sampling=Sampling(

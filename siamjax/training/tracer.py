@@ -9,11 +9,10 @@ import numpy as np
 from siamjax.config import Config
 from siamjax.data import windows
 from siamjax.data.splits import Splits
-from siamjax.models import embedder
 from siamjax.reports import trace
 from siamjax.training.state import TrainState
 from siamjax.training.step import Parts
-from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
+from siamjax.types import TEST, TRAIN, VALID, Windows
 
 
 @contextlib.contextmanager
@@ -38,8 +37,7 @@ def open_tracer(
     """
     chosen, roles = choose_windows(splits, config.trace_windows)
     head = "view" if "view" in parts.heads else config.decide_with
-    counts = embedder.cut_windows(splits.counts, chosen, parts.sampling.length)
-    baseline = Baseline(*(np.asarray(x)[chosen.session] for x in splits.baseline))
+    inputs = splits.inputs(chosen)
     with trace.open_writer(
         workdir,
         step,
@@ -55,7 +53,7 @@ def open_tracer(
         def record_trace(state, step):
             params = state.params["encoder"]
             final = parts.encoder.finalise(state.batch_stats)
-            points = embed(params, final, splits.scaler, counts, baseline)
+            points = embed(params, final, splits.scaler, *inputs)
             write.append(step, points[head])
 
         yield record_trace, write.flush

@@ -8,11 +8,10 @@ import numpy as np
 from siamjax.config import Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import one_shot
-from siamjax.models import embedder
 from siamjax.training import finite
 from siamjax.training.state import TrainState
 from siamjax.training.step import Parts
-from siamjax.types import TRAIN, VALID, Baseline, Windows
+from siamjax.types import TRAIN, VALID, Windows
 
 
 class ValidationPlan(NamedTuple):
@@ -110,13 +109,12 @@ def make_validator(
     }
     if not members:
         return lambda state: {}
-    counts = embedder.cut_windows(splits.counts, windows, parts.sampling.length)
-    baseline = Baseline(*(np.asarray(x)[windows.session] for x in splits.baseline))
+    inputs = splits.inputs(windows)
 
     def validate(state):
         params = state.params["encoder"]
         final = parts.encoder.finalise(state.batch_stats)
-        points = embed(params, final, splits.scaler, counts, baseline)
+        points = embed(params, final, splits.scaler, *inputs)
         finite.check_points(points)
         scores = {}
         for head in parts.heads:
