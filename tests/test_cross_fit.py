@@ -14,9 +14,11 @@ def row(method, condition, capture, recall, role="novel"):
 
 def test_a_pair_is_the_mean_of_its_cells_and_a_condition_that_of_its_captures():
     rows = [
-        row("match", "delay", "a", 1.0), row("match", "delay", "a", 0.5),
-        row("match", "delay", "b", 0.25), row("match", "blocked", "c", 1.0),
-    ]  # fmt: skip
+        row("match", "delay", "a", 1.0),
+        row("match", "delay", "a", 0.5),
+        row("match", "delay", "b", 0.25),
+        row("match", "blocked", "c", 1.0),
+    ]
     of = cross_fit.tables(rows)["novel"]["match"]
     np.testing.assert_array_equal(of.right, [[0, 0.75], [0, 0.25], [1, 0]])
     np.testing.assert_array_equal(of.judged, [[0, 1], [0, 1], [1, 0]])
@@ -25,9 +27,11 @@ def test_a_pair_is_the_mean_of_its_cells_and_a_condition_that_of_its_captures():
 
 def test_known_and_novel_are_apart_and_methods_share_their_pairs():
     rows = [
-        row("match", "delay", "a", 1.0), row("match", "delay", "b", 0.0),
-        row("simple", "delay", "a", 0.5), row("match", "delay", "a", 0.9, "known"),
-    ]  # fmt: skip
+        row("match", "delay", "a", 1.0),
+        row("match", "delay", "b", 0.0),
+        row("simple", "delay", "a", 0.5),
+        row("match", "delay", "a", 0.9, "known"),
+    ]
     found = cross_fit.tables(rows)
     assert set(found) == {"novel", "known"}
     for table in found["novel"].values():
@@ -60,9 +64,15 @@ def test_rows_hold_what_one_shot_counted():
     windows = Windows(session, np.zeros(24, int), condition)
     judged = one_shot.recognise(rng.normal(size=(24, 3)), condition, session, draws=30)
     got = cross_fit.rows(
-        judged, windows=windows, names=("normal", "delay"), sessions=tuple("abcdef"),
-        novel=("delay",), step=7, shots=1, method="match",
-    )  # fmt: skip
+        judged,
+        windows=windows,
+        names=("normal", "delay"),
+        sessions=tuple("abcdef"),
+        novel=("delay",),
+        step=7,
+        shots=1,
+        method="match",
+    )
     assert [(r.condition, r.capture, r.role) for r in got] == [
         *(("normal", s, "known") for s in "abc"),
         *(("delay", s, "novel") for s in "def"),
@@ -72,9 +82,14 @@ def test_rows_hold_what_one_shot_counted():
 
 
 def test_an_answer_is_settled_when_it_stays_right():
-    right = np.array([
-        [0, 1, 0, 1, 1, 1, 1, 1], [1] * 8, [0] * 8, [0, 0, 0, 0, 0, 1, 1, 1],
-        [np.nan, 1, 1, 1, 1, 0, 0, 0],
-    ])  # fmt: skip
+    right = np.array(
+        [
+            [0, 1, 0, 1, 1, 1, 1, 1],
+            [1] * 8,
+            [0] * 8,
+            [0, 0, 0, 0, 0, 1, 1, 1],
+            [np.nan, 1, 1, 1, 1, 0, 0, 0],
+        ]
+    )
     got = cross_fit.settled(right, np.arange(1.0, 9.0), 4)
     np.testing.assert_array_equal(got, [4.0, 1.0, np.inf, np.inf, 2.0])

@@ -161,9 +161,13 @@ def test_another_data_set_judges_a_run_in_a_folder_of_its_own(
     assert folder.name == f"site-{found['data']['sha256'][:8]}"
     assert judged(folder) == {s.name for s in (*others[3:], rare)}
     assert {name: c["group"] for name, c in found["conditions"].items()} == dict(
-        normal="known", blocked="known", overload="known", slow="novel_valid",
-        busy="novel", rare="novel",
-    )  # fmt: skip
+        normal="known",
+        blocked="known",
+        overload="known",
+        slow="novel_valid",
+        busy="novel",
+        rare="novel",
+    )
     assert set(found["shots"]) == {"1", "5"} and "untrained encoder" in found["methods"]
     assert found["identification"]["unseen"]["captures"] == 5
     assert (folder / "results.csv").exists() and (folder / "projector/match").exists()

@@ -111,18 +111,26 @@ def test_columns_of_a_picture_are_those_that_deviate():
 def test_worst_mistakes_come_first_and_few_of_a_kind():
     gap = np.array(
         [
-            [0.1, 0.9], [0.9, 0.1], [0.8, 0.2], [2.0, 2.0], [0.9, 0.3], [2.0, 2.0],
-            [0.9, 0.15], [0.9, 0.18],
+            [0.1, 0.9],
+            [0.9, 0.1],
+            [0.8, 0.2],
+            [2.0, 2.0],
+            [0.9, 0.3],
+            [2.0, 2.0],
+            [0.9, 0.15],
+            [0.9, 0.18],
         ]
-    )  # fmt: skip
+    )
     names = ["a", "a", "a", "b", "new", "new", "a", "a"]
     found = pictures.find_mistakes(gap, names, ["a", "b"], unknown=1.0)
     assert found == [(3, "unknown"), (1, "b"), (6, "b"), (7, "b"), (4, "b"), (2, "b")]
     sessions = [0, 1, 1, 2, 3, 3, 1, 4]
     assert pictures.choose_mistakes(found, names, sessions) == [
-        (3, "unknown", [3]), (1, "b", [1, 6, 7, 2]), (7, "b", [1, 6, 7, 2]),
+        (3, "unknown", [3]),
+        (1, "b", [1, 6, 7, 2]),
+        (7, "b", [1, 6, 7, 2]),
         (4, "b", [4]),
-    ]  # fmt: skip
+    ]
 
 
 def damaged_files_are_a_line(run, tmp_path):

@@ -80,11 +80,17 @@ def test_the_fading_echo_of_a_fault_is_recovering():
     loud = evidence(rows, [0.1] * 5 + [1.0] * 6 + [1.0] * 6 + [0.1] * 6)
     fading = evidence(rows, [0.1] * 5 + [1.0] * 6 + [0.3] * 6 + [0.1] * 6)
     assert names(decide.find_spans(loud, RULE)) == [
-        "normal", "blocked", "unknown", "normal",
-    ]  # fmt: skip
+        "normal",
+        "blocked",
+        "unknown",
+        "normal",
+    ]
     assert names(decide.find_spans(fading, RULE)) == [
-        "normal", "blocked", "recovering", "normal",
-    ]  # fmt: skip
+        "normal",
+        "blocked",
+        "recovering",
+        "normal",
+    ]
 
 
 @pytest.mark.parametrize(("share", "name"), [(0.55, "recovering"), (0.7, "unknown")])
@@ -108,8 +114,10 @@ def test_the_rule_learns_threshold_and_offsets():
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
     spans = decide.find_spans(seen, rule)
     assert [(s.start_s, s.condition) for s in spans] == [
-        (0.0, "normal"), (14.0, "blocked"), (25.0, "normal"),
-    ]  # fmt: skip
+        (0.0, "normal"),
+        (14.0, "blocked"),
+        (25.0, "normal"),
+    ]
 
 
 def test_faults_of_one_name_do_not_shift_each_other():
@@ -175,9 +183,10 @@ def test_a_bad_csv_of_examples_says_where(tmp_path, text, says):
 def test_examples_are_saved_and_joined(tmp_path):
     rng = np.random.default_rng(0)
     part = examples.Examples(
-        (examples.Place("a", "c", 1.0),), rng.normal(size=(1, 4, 2)),
+        (examples.Place("a", "c", 1.0),),
+        rng.normal(size=(1, 4, 2)),
         Baseline(np.ones((1, 2)), np.zeros((1, 2))),
-    )  # fmt: skip
+    )
     both = examples.join_examples(part, part)
     examples.save_examples(tmp_path / "e.npz", both)
     got = examples.load_examples(tmp_path / "e.npz")

@@ -21,9 +21,14 @@ def tables(tmp_path_factory):
     folder = tmp_path_factory.mktemp("counters")
     (folder / "tables").mkdir()
     made = synthetic.make_data_set(
-        7, sessions=12, conditions=CONDITIONS, bins=60, onset=30, columns=4,
+        7,
+        sessions=12,
+        conditions=CONDITIONS,
+        bins=60,
+        onset=30,
+        columns=4,
         strength=2.0,
-    )  # fmt: skip
+    )
     with open(folder / "labels.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "start", "end", "condition"))
@@ -37,18 +42,27 @@ def tables(tmp_path_factory):
             start = 30 * STEP_S if session.labels else ""
             rows.writerow((f"{session.name}.csv", start, "", name))
     from_counters.prepare_counters(
-        folder / "tables", folder / "labels.csv", folder / "data", workers=1,
+        folder / "tables",
+        folder / "labels.csv",
+        folder / "data",
+        workers=1,
         say=lambda line: None,
-    )  # fmt: skip
+    )
     return folder
 
 
 def config(tables, *, baseline_s=600.0):
     made = default.get_config()
     made.data.update(
-        dir=str(tables / "data"), bin_s=60.0, bins=8, hop_s=120.0, clip=3.0,
-        baseline_s=baseline_s, novel=(), novel_valid=(),
-    )  # fmt: skip
+        dir=str(tables / "data"),
+        bin_s=60.0,
+        bins=8,
+        hop_s=120.0,
+        clip=3.0,
+        baseline_s=baseline_s,
+        novel=(),
+        novel_valid=(),
+    )
     return made
 
 
@@ -175,11 +189,12 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
         *(
             identify._example(examples.Place(name, file(i), at), run, {})
             for name, i, at in (
-                ("normal", 0, 1200.0), ("condition 1", 1, 2400.0),
+                ("normal", 0, 1200.0),
+                ("condition 1", 1, 2400.0),
                 ("condition 2", 2, 2400.0),
             )
         )
-    )  # fmt: skip
+    )
     rule = decide.Rule(unknown=np.inf, penalty=1.0, onset_s=4 * 60.0, clear_s=0.0)
     for i, name in ((4, "condition 1"), (5, "condition 2")):
         calm, fault = spans_of(run, sessions.read_traffic(file(i), run), chosen, rule)

@@ -23,9 +23,13 @@ NAMES = ["normal", "normal", "blocked", "capacity_limit", "delay", "normal", "de
 def write(folder, points, **more):
     n = len(points)
     projector.write_projector(
-        folder, points, conditions=NAMES[:n], captures=["a.pcap"] * n,
-        times=4.0 * np.arange(n), **more,
-    )  # fmt: skip
+        folder,
+        points,
+        conditions=NAMES[:n],
+        captures=["a.pcap"] * n,
+        times=4.0 * np.arange(n),
+        **more,
+    )
     config = text_format.Parse(
         (folder / "projector_config.pbtxt").read_text(), ProjectorConfig()
     )
@@ -49,8 +53,14 @@ def test_points_and_their_rows_come_back(tmp_path):
     assert [row[0] for row in rows[1:]] == NAMES
     assert rows[2] == ["normal", "a.pcap", "4", "test", "no"]
     assert [row[4] for row in rows[1:]] == [
-        "yes", "no", "not judged", "no", "yes", "yes", "yes",
-    ]  # fmt: skip
+        "yes",
+        "no",
+        "not judged",
+        "no",
+        "yes",
+        "yes",
+        "yes",
+    ]
     assert not found.bookmarks_path
     assert list((tmp_path / "match").glob("events.out.tfevents.*"))
 
@@ -80,9 +90,12 @@ def test_tiles_shrink_and_end_where_tensorboard_does(tmp_path, monkeypatch):
     assert projector.write_sprite(tmp_path / "s.png", ["normal"] * 37) == 0
     folder = tmp_path / "many"
     projector.write_projector(
-        folder, np.ones((37, 2)), conditions=["a"] * 37, captures=["a"] * 37,
+        folder,
+        np.ones((37, 2)),
+        conditions=["a"] * 37,
+        captures=["a"] * 37,
         times=np.ones(37),
-    )  # fmt: skip
+    )
     assert "sprite" not in (folder / "projector_config.pbtxt").read_text()
 
 

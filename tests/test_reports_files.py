@@ -106,9 +106,12 @@ def test_pictures_hold_names_of_any_length(letter, tmp_path):
     z = base64.b64encode(bytes(4)).decode()
     window = dict(traffic=dict(largest=1.0, shape=[2, 2], data=z))
     row = page.timeline(
-        name, [Span(0.0, 9.0, name, 0.1, 0.2, name)], [Label(name, 3.0, 9.0)],
-        end_s=9.0, warning=name[:600],
-    )  # fmt: skip
+        name,
+        [Span(0.0, 9.0, name, 0.1, 0.2, name)],
+        [Label(name, 3.0, 9.0)],
+        end_s=9.0,
+        warning=name[:600],
+    )
     units = {"window": dict(value=0.5, low=0.4, high=0.6)}
     part = dict(recall={name: {"known": units}}, chance=0.5)
     found = dict(methods={name: False}, main=name, shots={"1": part})

@@ -94,10 +94,14 @@ def judged(rule):
     row = tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True)
     counts = tally.count_rows([row], 8.0)
     return found | dict(
-        step=STEPS, version="1", losses={"match": {"margin": 0.4}}, rule=rule,
-        identification=counts, out_of_fold=dict(unknown=[0.5], identification=counts),
+        step=STEPS,
+        version="1",
+        losses={"match": {"margin": 0.4}},
+        rule=rule,
+        identification=counts,
+        out_of_fold=dict(unknown=[0.5], identification=counts),
         data=dict(dir="data", sha256="0", new=[]),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -35,7 +35,10 @@ def judge(condition, *stretches, onset_s=50.0):
         (
             "blocked",
             [(NORMAL, 0), ("blocked", 50), (UNKNOWN, 60)],
-            "known", UNKNOWN, 10, False,
+            "known",
+            UNKNOWN,
+            10,
+            False,
         ),
         ("blocked", [(NORMAL, 0)], "known", NORMAL, None, False),
         ("delay", [(NORMAL, 0), (UNKNOWN, 46)], "unseen", UNKNOWN, -4, True),
@@ -45,12 +48,15 @@ def judge(condition, *stretches, onset_s=50.0):
         (
             "delay",
             [(NORMAL, 0), (UNKNOWN, 46), (RECOVERING, 60)],
-            "unseen", UNKNOWN, -4, True,
+            "unseen",
+            UNKNOWN,
+            -4,
+            True,
         ),
         (NORMAL, [(NORMAL, 0)], NORMAL, NORMAL, None, True),
         (NORMAL, [(NORMAL, 0), (UNKNOWN, 90)], NORMAL, UNKNOWN, None, False),
     ],
-)  # fmt: skip
+)
 def test_a_verdict_on_a_capture(condition, stretches, group, named, error_s, right):
     row = judge(condition, *stretches)
     assert (row.group, row.named, row.onset_error_s) == (group, named, error_s)
@@ -72,14 +78,20 @@ def test_counts_are_those_of_the_rows():
     ]
     counts = tally.count_rows(rows, 8.0)
     assert counts["known"] == dict(
-        captures=3, named_right=2, right=1, wrong={"blocked": {UNKNOWN: 1}},
+        captures=3,
+        named_right=2,
+        right=1,
+        wrong={"blocked": {UNKNOWN: 1}},
         onset_error_s=dict(median=3.0, p90=pytest.approx(16.6)),
-    )  # fmt: skip
+    )
     wrong = {"delay": {"blocked": 2, "flood": 1}, "loss": {NORMAL: 1}}
     assert counts["unseen"] == dict(
-        captures=5, named_right=1, right=1, wrong=wrong,
+        captures=5,
+        named_right=1,
+        right=1,
+        wrong=wrong,
         onset_error_s=dict(median=0.0, p90=0.0),
-    )  # fmt: skip
+    )
     assert counts["normal"] == dict(captures=2, false_alarms=1)
     assert json.loads(json.dumps(counts, allow_nan=False)) == counts
     assert list(tally.describe_counts(counts)) == [

@@ -25,10 +25,12 @@ def run(monkeypatch):
     config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
     width = len(columns.SIP)
     made = types.SimpleNamespace(
-        workdir="runs/none", config=config, columns=columns.SIP,
+        workdir="runs/none",
+        config=config,
+        columns=columns.SIP,
         scaler=features.make_scaler(columns.SIP, floor=0.3, clip=3.0),
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
-    )  # fmt: skip
+    )
 
     def embed(counts, baseline, session=None):
         z = np.asarray(features.to_features(counts, baseline, made.scaler))
@@ -37,9 +39,10 @@ def run(monkeypatch):
     made.embed = embed
     none = np.zeros((1, config.data.bins, width), np.float32)
     normal = examples.Examples(
-        (examples.Place("normal", "calm.pcap", 20.0),), none,
+        (examples.Place("normal", "calm.pcap", 20.0),),
+        none,
         Baseline(np.zeros((1, width)), np.zeros((1, width))),
-    )  # fmt: skip
+    )
     monkeypatch.setattr(runs, "open_run", lambda workdir: made)
     monkeypatch.setattr(enrol, "read_enrolment", lambda opened: (normal, RULE))
     return made
@@ -103,9 +106,11 @@ def test_a_capture_that_was_not_read_has_no_verdict(
 
     assert identify.identify_captures("", [path], as_json=True) == 1
     assert json.loads(capsys.readouterr().out) == dict(
-        capture=str(path), error="no message read", packets=len(records),
+        capture=str(path),
+        error="no message read",
+        packets=len(records),
         not_read=causes,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("frame", [ARP, TCP, HEP], ids=["arp", "tcp", "hep"])
@@ -313,13 +318,15 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
 
 def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
     made = types.SimpleNamespace(
-        workdir=tmp_path, columns=(None, None),
+        workdir=tmp_path,
+        columns=(None, None),
         config=types.SimpleNamespace(data=types.SimpleNamespace(bins=4)),
-    )  # fmt: skip
+    )
     part = examples.Examples(
-        (examples.Place("a", "c", 1.0),), np.zeros((1, 4, 2)),
+        (examples.Place("a", "c", 1.0),),
+        np.zeros((1, 4, 2)),
         Baseline(np.ones((1, 2)), np.zeros((1, 2))),
-    )  # fmt: skip
+    )
     npz, rule = tmp_path / enrol.EXAMPLES, tmp_path / enrol.RULE
     good = json.dumps(RULE._asdict()).encode()
 
@@ -333,9 +340,10 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
 
     assert stored()[1] == RULE
     for damage in (
-        lambda data: b"", lambda data: data[: len(data) // 2],
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
         lambda data: b"\0" * len(data),
-    ):  # fmt: skip
+    ):
         with pytest.raises(SiamjaxError, match=r"examples.npz.*siamjax-evaluate"):
             stored(damage)
     refused, places = 0, range(0, len(saved), 11)
@@ -350,9 +358,15 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
             assert got.places == part.places and (got.counts == part.counts).all()
     assert refused > len(places) / 2
     for text in (
-        b"", b"{", b"\xff", b"[]", b"null", b'{"unknown": 1}',
-        good.replace(b"5.0", b"NaN"), good.replace(b"5.0", b'"far"'),
-    ):  # fmt: skip
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"null",
+        b'{"unknown": 1}',
+        good.replace(b"5.0", b"NaN"),
+        good.replace(b"5.0", b'"far"'),
+    ):
         with pytest.raises(SiamjaxError, match=r"rule.json.*siamjax-evaluate"):
             stored(rule_bytes=text)
     made.columns = (None,) * 3

@@ -88,7 +88,8 @@ def gather_pictures(
         unknown=float(rule.unknown),
         pictures=shown,
         mistakes=[
-            mistake(*each) for each in choose_mistakes(mistakes, names, windows.session)
+            mistake(i, named, alike)
+            for i, named, alike in choose_mistakes(mistakes, names, windows.session)
         ],
     )
 

@@ -103,7 +103,7 @@ def choose_medoids(
     chosen = []
     for name in names:
         shown = [splits.inside(role, [name]) for role in roles]
-        rows = next((np.flatnonzero(some) for some in shown if some.any()), ())
+        rows = next((np.flatnonzero(inside) for inside in shown if inside.any()), ())
         if len(rows):
             windows = take(splits.windows, rows)
             points = run.embed(*splits.inputs(windows))[run.config.decide_with]

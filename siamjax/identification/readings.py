@@ -131,8 +131,8 @@ def _without_message(reading):
 def _is_quiet(start_s, length_s, gaps):
     """Whether most of a stretch had no packet at all."""
     end_s = start_s + length_s
-    inside = [min(end_s, s + length) - max(start_s, s) for s, length in gaps]
-    return sum(max(each, 0.0) for each in inside) > length_s / 2
+    overlaps = [min(end_s, s + length) - max(start_s, s) for s, length in gaps]
+    return sum(max(overlap_s, 0.0) for overlap_s in overlaps) > length_s / 2
 
 
 def _unmeasured(reading):
