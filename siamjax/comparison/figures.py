@@ -46,7 +46,7 @@ def draw_levels(
                 ends = max(level.low, 0.0), min(level.high, 1.0)
                 axes.plot(ends, [y + shift] * 2, color=edge, linewidth=1.6)
             fill = "white" if is_baseline else edge
-            mark = dict(color=edge, markersize=5, markerfacecolor=fill)
+            mark: dict[str, Any] = dict(color=edge, markersize=5, markerfacecolor=fill)
             axes.plot(level.value, y + shift, "o", **mark)
         if len(heads) > 1:
             axes.plot([], [], "o-", color=colour, label=f"{head} head")
@@ -64,7 +64,9 @@ def draw_levels(
     axes.spines["bottom"].set_color(LINE)
     axes.grid(color=LINE, linewidth=0.5, axis="x")
     if axes.get_legend_handles_labels()[0]:
-        place = dict(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)
+        place: dict[str, Any] = dict(
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1
+        )
         axes.legend(fontsize=8, frameon=False, ncols=3, labelcolor=INK, **place)
     _save(drawn, paths)
 
@@ -107,7 +109,7 @@ def draw_critical_differences(
         rank, label = f"{ranks[name]:.1f}", short(name)
         text = f"{label}  {rank}" if left else f"{rank}  {label}"
         x += (-0.01 if left else 0.01) * room
-        aligned = dict(ha="right" if left else "left", va="center")
+        aligned: dict[str, Any] = dict(ha="right" if left else "left", va="center")
         axes.text(x, y, text, fontsize=8.5, color=INK, **aligned)
     for i, joined in enumerate(bars):
         y = -0.45 - 0.6 * i
