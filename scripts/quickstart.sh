@@ -1,44 +1,58 @@
 #!/usr/bin/env bash
-# From a fresh clone to named faults: installs, trains on the packaged captures, evaluates,
-# identifies, draws. Run again, it reuses what is there.
+# From a fresh clone to a fault that is recognised from one example: installs, trains on
+# the packaged captures, names a fault that training never saw. Run again, it reuses what
+# is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold() {
+  if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n%s\n' "$*"; fi
+}
+show() { echo "\$ $*"; }
+# A terminal has a progress bar where a log would have a line for each 20 steps.
+quietly() { if [ -t 2 ]; then "$@"; else "$@" 2> >(grep -v '^step ' >&2); fi; }
 
 SECONDS=0
-step "1/5 installing into .venv"
+bold "1/5 Installing into .venv"
 make_environment .venv viz
 echo "installing took $SECONDS s"
 SECONDS=0
-bin=.venv/bin
+bin=.venv/bin captures=data/testbed/captures
+mkdir -p runs
 
-step "2/5 reading the captures of data/testbed"
-[ -e runs/testbed/meta.json ] || $bin/siamjax-ingest --captures data/testbed/captures \
-  --labels data/testbed/labels.csv --out runs/testbed
+bold "2/5 Reading the captures of data/testbed"
+if [ ! -e runs/testbed/meta.json ]; then
+  $bin/siamjax ingest --captures $captures --labels data/testbed/labels.csv \
+    --out runs/testbed > runs/testbed.txt
+  tail -n 1 runs/testbed.txt | fold -s -w 80
+  echo "what was read of each capture: runs/testbed.txt"
+fi
 
-step "3/5 training (runs/first)"
-$bin/siamjax-train --config configs/default.py --workdir runs/first
+bold "3/5 Training; the captures of delay, packet_loss and busy_reject are held out"
+quietly $bin/siamjax train --workdir runs/first > runs/first.txt
+sed -n '/^identification/,$p' runs/first.txt
+echo "all tables: runs/first.txt"
 
-step "4/5 naming the faults of a capture that was held out"
-capture=$($bin/python scripts/tools/held_out.py runs/first data/testbed/captures)
-$bin/siamjax-identify --workdir runs/first "$capture"
+bold "4/5 A fault that training never saw: delayed answers"
+show siamjax identify --workdir runs/first delay_001.pcap.xz
+$bin/siamjax identify --workdir runs/first $captures/delay_001.pcap.xz
+echo "It is unknown. Name it once, by the window at 60 s; the next capture is recognised:"
+show siamjax identify --workdir runs/first --example slow=delay_001.pcap.xz@60 delay_002.pcap.xz
+$bin/siamjax identify --workdir runs/first --example slow=$captures/delay_001.pcap.xz@60 \
+  $captures/delay_002.pcap.xz
 
-step "5/5 results"
-$bin/siamjax-evaluate --workdir runs/first
-$bin/siamjax-visualize --workdir runs/first > /dev/null
-cat <<END
+bold "5/5 Drawing"
+quietly $bin/siamjax visualize --workdir runs/first > /dev/null
+cat << END
 
 That took $SECONDS s after the installation. Look at
-  runs/first/report.html         one page: the points through training, results, captures over time, mistakes
-  runs/first/film/film.mp4       the points parting as training goes on
-  runs/first/embedding.png       windows of traffic as points: green normal, red blocked, orange capacity limit
-  runs/first/results.json        all results
+  runs/first/report.html      one page: points, results, captures over time, mistakes
+  runs/first/film/film.mp4    the points parting as training goes on
 Type next
   . .venv/bin/activate
-  tensorboard --logdir runs/first                 scalars, and the points in the projector
-  siamjax-identify --workdir runs/first CAPTURE   name what happens in your own capture
-  siamjax-identify --workdir runs/first --example my_fault=CAPTURE@SECONDS OTHER_CAPTURE
-  siamjax-train --config configs/all.py --workdir runs/all      the run to deploy: on all captures, five trainings
+  siamjax --help                                  all commands
+  siamjax identify --workdir runs/first CAPTURE   what happens in your own capture
+  tensorboard --logdir runs/first                 scalars and points
+  siamjax train --config configs/all.py --workdir runs/all   the run to deploy
 END

@@ -25,6 +25,7 @@ SECONDS=0
 code="siamjax tests scripts configs"
 "$environment/bin/ruff" check --quiet $code
 "$environment/bin/ruff" format --check --quiet $code
+"$environment/bin/python" -m mypy
 status=0
 # Two workers of one thread each: JAX's own threads would only be in each other's way.
 XLA_FLAGS="${XLA_FLAGS:---xla_cpu_multi_thread_eigen=false}" OMP_NUM_THREADS=1 \
