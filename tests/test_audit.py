@@ -1,10 +1,7 @@
 """siamjax-audit on a run: exit codes, audit.json, cures that close the gap."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +13,7 @@ from siamjax.inference import runs
 from siamjax.models import embedder
 from siamjax.training import checkpoints, loop, step
 from siamjax.types import SiamjaxError, UsageError
-from tests import small_data
+from tests import commands, small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -49,10 +46,7 @@ def run(trained):
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "siamjax.audit", *arguments],
-        capture_output=True, text=True, cwd=ROOT, env=dict(os.environ, XLA_FLAGS=""),
-    )  # fmt: skip
+    return commands.run("audit", *arguments)
 
 
 def test_a_gap_is_told_and_the_exit_code_is_three(run):

@@ -15,7 +15,7 @@ import pytest
 
 from siamjax import losses
 from siamjax.training import checkpoints
-from tests import small_data
+from tests import commands, small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 CAPTURES = ROOT / "data" / "testbed" / "captures"
@@ -170,17 +170,10 @@ def test_the_table_and_the_files_of_a_run(quiet):
         assert (workdir / "projector" / head / "tensors.bytes").stat().st_size > 0
 
 
-def command(name, *arguments, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", f"siamjax.{name}", *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd,
-    )  # fmt: skip
-
-
 def test_identify_knows_stored_and_given_examples(quiet):
     workdir, _ = quiet
     capture = CAPTURES / "blocked_005.pcap.xz"
-    got = command(
+    got = commands.run(
         "identify", f"--workdir={workdir}", "--json", capture,
         f"--example=mine={capture}@45",
     )  # fmt: skip
@@ -190,26 +183,29 @@ def test_identify_knows_stored_and_given_examples(quiet):
     assert rows[0]["start_s"] == 0 and all(
         a["end_s"] == b["start_s"] for a, b in itertools.pairwise(rows)
     )
-    missing = command("identify", f"--workdir={workdir}", CAPTURES / "none.pcap")
+    missing = commands.run("identify", f"--workdir={workdir}", CAPTURES / "none.pcap")
     assert missing.returncode == 1 and "none.pcap" in missing.stderr
-    late = command(
+    late = commands.run(
         "identify", f"--workdir={workdir}", capture, f"--example=mine={capture}@99"
     )
     assert late.returncode == 2 and "the last begins at" in late.stderr
-    none = command("identify", f"--workdir={workdir}", capture, "--baseline=0")
+    none = commands.run("identify", f"--workdir={workdir}", capture, "--baseline=0")
     assert none.returncode == 2 and "at least a bin" in none.stderr
 
 
-def test_a_loss_of_ones_own_trains_from_another_folder(folder, tmp_path):
+def test_a_loss_of_ones_own_trains_from_another_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import jax.numpy as jnp\n"
         "def spread(embeddings, labels, *, where=None, weight=1.0):\n"
         "    return -weight * jnp.var(embeddings)\n"
     )
-    process = start(
-        folder, tmp_path / "run", "--config.heads.match.loss=mine.spread:weight=2",
-        cwd=tmp_path, steps=2,
-    )  # fmt: skip
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    assert "weight=2" in err
+    monkeypatch.chdir(tmp_path)
+    done = commands.run(
+        "train",
+        "--workdir=run",
+        *small_data.overrides(folder, steps=2),
+        "--config.heads.match.loss=mine.spread:weight=2",
+        "--config.trace_frames=0",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "weight=2" in done.stderr

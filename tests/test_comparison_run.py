@@ -29,7 +29,7 @@ from siamjax.comparison.readouts import Units, collapsed, readouts, value
 from siamjax.config import to_plain
 from siamjax.evaluation.statistics import Clustered
 from siamjax.types import SiamjaxError, UsageError
-from tests import small_data
+from tests import commands, small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -202,21 +202,9 @@ def test_the_test_is_not_read_twice_in_silence(config, folder):
 
 
 def test_a_mistake_is_one_line():
-    out = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "siamjax.compare",
-            "--workdir=runs/none",
-            "--losses=tripet",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert out.returncode == 2 and out.stderr.count("\n") == 1, out.stderr
-    assert "did you mean triplet" in out.stderr
+    done = commands.run("compare", "--workdir=runs/none", "--losses=tripet")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "did you mean triplet" in done.stderr
 
 
 def test_a_row_that_is_none_is_told(config, tmp_path):

@@ -3,8 +3,6 @@
 import gzip
 import json
 import os
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from siamjax.capture import counters, decompress
 from siamjax.data import counts, from_counters, prepared
 from siamjax.types import Label, Series, SiamjaxError, UsageError
+from tests import commands
 
 ROWS = 60
 
@@ -508,15 +507,16 @@ def test_the_command(tmp_path):
     clean().to_csv(tmp_path / "a.csv", index=False)
     (tmp_path / "labels.csv").write_text("file,start,end,condition\na.csv,,,normal\n")
     command = [
-        sys.executable, "-m", "siamjax.ingest", "--format=counters",
-        f"--captures={tmp_path / 'a.csv'}", f"--labels={tmp_path / 'labels.csv'}",
-        f"--out={tmp_path / 'out'}", "--workers=1",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+        "ingest",
+        "--format=counters",
+        f"--captures={tmp_path / 'a.csv'}",
+        f"--labels={tmp_path / 'labels.csv'}",
+        f"--out={tmp_path / 'out'}",
+        "--workers=1",
+    ]
+    done = commands.run(*command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("out: 1 sessions: 1 normal\n")
-    wrong = subprocess.run(
-        [*command, "--server=10.0.0.1"], capture_output=True, text=True
-    )
+    wrong = commands.run(*command, "--server=10.0.0.1")
     assert wrong.returncode == 2 and "--server is for packets" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from siamjax.data import naming, prepare, prepared
 from siamjax.types import SiamjaxError, UsageError
+from tests import commands
 from tests import packet_builder as build
 
 HEAD = "file,condition,onset_s,clear_s\n"
@@ -228,10 +229,7 @@ def test_a_set_is_made_again_only_of_other_input(tmp_path):
 
 
 def command(*flags):
-    result = subprocess.run(
-        [sys.executable, "-m", "siamjax.ingest", *flags], capture_output=True, text=True
-    )
-    return result.returncode, result.stdout, result.stderr
+    return commands.run("ingest", *flags)
 
 
 def test_the_command(tmp_path):

@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import subprocess
 import sys
 
 import jax
@@ -10,7 +9,7 @@ import pytest
 
 from siamjax.config import from_dict
 from siamjax.training import loop
-from tests import small_data
+from tests import commands, small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = (ROOT / "docs/tutorials/loss.md").read_text()
@@ -25,15 +24,12 @@ def written(tmp_path):
     return tmp_path
 
 
-def test_the_loss_of_the_tutorial_goes_through_the_grid(written):
+def test_the_loss_of_the_tutorial_goes_through_the_grid(written, monkeypatch):
     """As a command, from the folder that the file is in; ten lines are enough."""
     assert len(CODE.group(2).strip().splitlines()) <= 12
-    done = subprocess.run(
-        [sys.executable, "-m", "siamjax", "check", CHECKED, "--sizes=64",
-         "--picture=push.png"],
-        cwd=written, env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+    monkeypatch.chdir(written)
+    done = commands.run("check", CHECKED, "--sizes=64", "--picture=push.png")
+    sys.modules.pop(CHECKED.partition(".")[0])
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"{CHECKED}\n  margin=1.0, power=2\n")
     for said in (
