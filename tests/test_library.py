@@ -9,6 +9,7 @@ import pytest
 
 import siamjax
 from siamjax.config import from_dict
+from siamjax.inference import runs
 from siamjax.training import loop
 from tests import small_data
 
@@ -71,6 +72,30 @@ def test_a_run_evaluates_embeds_and_identifies(workdir, capsys, caplog):
     with pytest.raises(siamjax.UsageError, match="the last begins at"):
         run.identify(BLOCKED, examples=[("mine", BLOCKED, 99)])
     assert "".join(capsys.readouterr()) == ""
+
+
+def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
+    """Its data.dir is relative to the folder that the training began in."""
+    (tmp_path / "made").mkdir()
+    monkeypatch.chdir(tmp_path / "made")
+    small_data.write(pathlib.Path("data"))
+    config = small_data.config("data", steps=2)
+    config.trace_frames = 0
+    loop.train(from_dict(config), "runs/one")
+    first = runs.open_run("runs/one")
+    assert first.config.data.dir == "data"
+    monkeypatch.chdir(tmp_path)
+    opened = runs.open_run("made/runs/one")
+    assert runs.read_data(opened).sha256 == first.trained.sha256
+    # Of the whole tree moved as well, and where other data has that name by chance.
+    (tmp_path / "made").rename(tmp_path / "moved")
+    small_data.write(tmp_path / "data", captures=2)
+    opened = runs.open_run(tmp_path / "moved" / "runs" / "one")
+    assert opened.config.data.dir == str(tmp_path / "moved" / "data")
+    # Whoever writes another place into config.json is believed.
+    path = tmp_path / "moved" / "runs" / "one" / "config.json"
+    path.write_text(path.read_text().replace('"dir": "data"', '"dir": "elsewhere"'))
+    assert runs.open_run("moved/runs/one").config.data.dir == "elsewhere"
 
 
 def test_a_capture_is_its_messages_and_a_report():

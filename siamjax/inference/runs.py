@@ -140,6 +140,7 @@ def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
             )
         columns = _columns(workdir, meta)
         config = run_config.parse_config(workdir, written, meta.get("config"))
+        config = run_config.locate_data(workdir, config, meta)
         parts = step.build_parts(
             config, columns=columns, classes=meta["known"], mesh=mesh
         )

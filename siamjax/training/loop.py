@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import math
+import os
 import pathlib
 import signal
 from collections.abc import Iterator
@@ -145,7 +146,8 @@ def _train(config, workdir, end):
                 if pause.evaluate or stop:
                     write.flush()
                     flush_trace()
-                    saved.save(state, checkpoint_meta(config, splits, best), score)
+                    meta = checkpoint_meta(config, splits, best, workdir)
+                    saved.save(state, meta, score)
                     kept_step = done
                 if stop:
                     break
@@ -233,7 +235,10 @@ def check_data(workdir: str | pathlib.Path, folder: str, splits: Splits) -> None
 
 
 def checkpoint_meta(
-    config: Config, splits: Splits, best: dict[str, Any] | None
+    config: Config,
+    splits: Splits,
+    best: dict[str, Any] | None,
+    workdir: str | pathlib.Path,
 ) -> dict[str, Any]:
     """The JSON of a checkpoint beside the state: enough to use it without the data.
 
@@ -241,7 +246,11 @@ def checkpoint_meta(
       config: of the run.
       splits: of its data.
       best: step and score of the best checkpoint so far.
+      workdir: of the run; the place of the data is kept relative to it, so that it
+        holds for any current folder and in a moved tree.
     """
+    folder = os.path.realpath(config.data.dir)
+    place = os.path.relpath(folder, os.path.realpath(workdir))
     train = splits.role == TRAIN
     meta = dict(
         version=siamjax.__version__,
@@ -251,7 +260,7 @@ def checkpoint_meta(
         scaler={k: np.asarray(v).tolist() for k, v in splits.scaler._asdict().items()},
         conditions=splits.conditions,
         known=splits.known,
-        data=identity.to_json(splits.sha256, splits.captures),
+        data=identity.to_json(splits.sha256, splits.captures) | dict(dir=place),
         normal={
             k: np.asarray(v)[train].tolist()
             for k, v in splits.baseline._asdict().items()

@@ -3,6 +3,8 @@
 Each checkpoint holds a copy, which tells whether the file is still what it was.
 """
 
+import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -83,6 +85,31 @@ def parse_config(
             return from_dict(config)
         except UsageError as error:
             raise ValueError(str(error)) from error
+
+
+def locate_data(
+    workdir: str | pathlib.Path, config: Config, meta: dict[str, Any]
+) -> Config:
+    """A config whose relative data.dir leads from the current folder to the data.
+
+    It stays as it is where it leads there already, where config.json names another
+    folder than the checkpoint does, and where the data is gone.
+
+    Args:
+      workdir: of the run.
+      config: of `parse_config`.
+      meta: of the checkpoint, see `loop.checkpoint_meta`; older ones have no place.
+    """
+    given, stored = config.data.dir, meta.get("data", {}).get("dir")
+    if not stored or os.path.isabs(given) or given != meta["config"]["data"]["dir"]:
+        return config
+    place = os.path.normpath(os.path.join(os.path.realpath(workdir), stored))
+    if not os.path.exists(place):
+        return config
+    if os.path.exists(given) and os.path.samefile(given, place):
+        return config
+    data = dataclasses.replace(config.data, dir=place)
+    return dataclasses.replace(config, data=data)
 
 
 def list_differences(
