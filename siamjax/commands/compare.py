@@ -57,7 +57,6 @@ _REPRODUCE = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
-    files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
     # Imported after the flags: wrong usage is answered at once.
     from siamjax.comparison import config as configs
     from siamjax.comparison import reproduce, run, tables
@@ -66,6 +65,7 @@ def main(argv: Sequence[str]) -> None:
     if _LOSSES.value:
         _CONFIG.value.losses = settings.split_list(_LOSSES.value)
     config = configs.from_dict(_CONFIG.value)
+    files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
     if _REPRODUCE.value:
         for line in reproduce.reproduce(config, _WORKDIR.value, _REPRODUCE.value):
             print(line)
