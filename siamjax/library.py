@@ -131,7 +131,7 @@ def open_run(
     Raises:
       SiamjaxError: there is none, or it is of a version whose runs are not read.
     """
-    return Run(runs.open_run(workdir, checkpoint))
+    return Run(runs.open_run(pathlib.Path(workdir), checkpoint))
 
 
 def read_capture(path: str | os.PathLike, *, server: str | None = None) -> Capture:
