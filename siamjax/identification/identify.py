@@ -130,7 +130,7 @@ def compare_capture(
 
 
 def identify_captures(
-    workdir: str | os.PathLike,
+    workdir: str | pathlib.Path,
     captures: Sequence[str | os.PathLike],
     *,
     places: Sequence[Place] = (),
