@@ -37,17 +37,10 @@ def reference_names() -> list[str]:
     return ["siamjax", *(f"siamjax.{name}" for name in sorted(folders.union(MODULES)))]
 
 
-def root_pages() -> dict[str, str]:
-    """Those of `ROOT_PAGES` that there are."""
-    return {name: page for name, page in ROOT_PAGES.items() if (ROOT / name).exists()}
-
-
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Adds the pages of the root and the reference to the end of the contents."""
-    named = str(config.nav)
-    root = [page for page in root_pages().values() if page not in named]
+    """Adds the reference to the end of the contents."""
     reference = [{name: f"reference/{name}.md"} for name in reference_names()]
-    config.nav = [*(config.nav or []), *root, {"API reference": reference}]
+    config.nav = [*(config.nav or []), {"API reference": reference}]
     return config
 
 
@@ -58,7 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         options = "    options: {show_submodules: false}\n" if "." not in name else ""
         text = f"# {name}\n\n::: {name}\n{options}"
         files.append(File.generated(config, f"reference/{name}.md", content=text))
-    for name, page in root_pages().items():
+    for name, page in ROOT_PAGES.items():
         text = relink((ROOT / name).read_text(), "", config.repo_url)
         files.append(File.generated(config, page, content=text))
     return files
