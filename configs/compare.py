@@ -35,7 +35,12 @@ DATA_SETS = dict(
     testbed=dict(data=dict(dir="runs/testbed", clip=3.0), test_conditions=5, ways=0),
     kddi=dict(
         data=dict(
-            dir="runs/kddi", bin_s=60.0, bins=5, hop_s=0.0, baseline_s=0.0, clip=10.0,
+            dir="runs/kddi",
+            bin_s=60.0,
+            bins=5,
+            hop_s=0.0,
+            baseline_s=0.0,
+            clip=10.0,
             test_captures=("2020-07-0[7-9]", "2020-07-1*"),
             valid_captures=("2020-07-0[456]",),
         ),
@@ -49,9 +54,7 @@ DATA_SETS = dict(
         source=dict(
             name="synthetic", seed=0, conditions=33, sessions=264, strength=0.4
         ),
-        data=dict(
-            dir="runs/synthetic", bin_s=1.0, bins=24, hop_s=8.0, baseline_s=48.0
-        ),
+        data=dict(dir="runs/synthetic", bin_s=1.0, bins=24, hop_s=8.0, baseline_s=48.0),
         test_conditions=8,
         ways=0,
     ),
@@ -67,14 +70,18 @@ DATA_SETS = dict(
     gestures=dict(
         source=dict(name="aeon", of="PickupGestureWiimoteZ"),
         data=dict(
-            dir="runs/gestures", bin_s=9.0, bins=40, hop_s=0.0, baseline_s=0.0,
+            dir="runs/gestures",
+            bin_s=9.0,
+            bins=40,
+            hop_s=0.0,
+            baseline_s=0.0,
             clip=10.0,
         ),
         batch=dict(conditions=3),
         test_conditions=4,
         ways=0,
     ),
-)  # fmt: skip
+)
 
 
 def get_config(data_sets="testbed"):

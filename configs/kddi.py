@@ -46,12 +46,18 @@ def get_config():
     config = default.get_config()
     config.steps = 600
     config.data.update(
-        dir="runs/kddi", bin_s=60.0, bins=5, hop_s=0.0, baseline_s=0.0,
-        floor=2.0, clip=30.0,
+        dir="runs/kddi",
+        bin_s=60.0,
+        bins=5,
+        hop_s=0.0,
+        baseline_s=0.0,
+        floor=2.0,
+        clip=30.0,
         test_captures=("2020-07-0[7-9]", "2020-07-1*"),
         valid_captures=("2020-07-0[56]",),
-        novel=NOVEL, novel_valid=NOVEL_VALID,
-    )  # fmt: skip
+        novel=NOVEL,
+        novel_valid=NOVEL_VALID,
+    )
     config.encoder.clip = 0.0
     config.heads.match.statistics_weight = 0.5
     # A cap beside them is no better here (docs/counters.md).

@@ -37,9 +37,12 @@ def session(name, condition, seed):
     order = np.argsort(times)
     n = len(times)
     events = Events(
-        (times[order] * 1e9).astype(np.int64), np.zeros(n, np.int8), kinds[order],
-        np.zeros(n, bool), np.full(n, -1, np.int64),
-    )  # fmt: skip
+        (times[order] * 1e9).astype(np.int64),
+        np.zeros(n, np.int8),
+        kinds[order],
+        np.zeros(n, bool),
+        np.full(n, -1, np.int64),
+    )
     labels = () if condition == NORMAL else (Label(condition, ONSET_S, np.inf),)
     return Session(name, SPAN_S, labels, events, None)
 
@@ -82,11 +85,22 @@ def overrides(folder, steps=8):
     """The same as flags of siamjax-train."""
     small, flags = config(folder, steps), []
     for name in (
-        "steps", "data.dir", "data.bins", "data.baseline_s", "data.novel",
-        "data.novel_valid", "batch.conditions", "batch.made_up", "batch.per_condition",
-        "encoder.hidden", "heads.match.dim", "optimizer.warmup", "log_every",
-        "evaluate_every", "draws",
-    ):  # fmt: skip
+        "steps",
+        "data.dir",
+        "data.bins",
+        "data.baseline_s",
+        "data.novel",
+        "data.novel_valid",
+        "batch.conditions",
+        "batch.made_up",
+        "batch.per_condition",
+        "encoder.hidden",
+        "heads.match.dim",
+        "optimizer.warmup",
+        "log_every",
+        "evaluate_every",
+        "draws",
+    ):
         value = small
         for part in name.split("."):
             value = value[part]

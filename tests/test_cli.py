@@ -166,11 +166,11 @@ cli.run(main)
 
 
 def test_what_strangers_named_does_not_reach_the_terminal_as_it_is():
-    got = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", STRANGE], capture_output=True, text=True, cwd=ROOT
     )
-    assert got.returncode == 1 and got.stdout == "\\udce9\n"
-    assert got.stderr.splitlines() == [
+    assert done.returncode == 1 and done.stdout == "\\udce9\n"
+    assert done.stderr.splitlines() == [
         "warning: left out: a\\x1b[2J\\nb\\udce9",
         "-c: a\\x1b[2J b\\udce9 cannot be read",
     ]
@@ -178,11 +178,11 @@ def test_what_strangers_named_does_not_reach_the_terminal_as_it_is():
 
 def test_what_the_system_refuses_is_said_by_file():
     code = "from siamjax import cli; cli.run(lambda argv: open('no\\nwhere'))"
-    got = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
-    assert got.returncode == 1
-    assert got.stderr == "-c: no\\nwhere: No such file or directory\n"
+    assert done.returncode == 1
+    assert done.stderr == "-c: no\\nwhere: No such file or directory\n"
 
 
 @pytest.mark.parametrize("flags", [[], ["--help"]], ids=["main", "help"])
@@ -192,16 +192,16 @@ def test_a_command_whose_output_nobody_reads_ends_in_silence(flags):
     end, beginning = os.pipe()
     os.close(end)
     with open(beginning, "wb") as closed:
-        got = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, cwd=ROOT)
-    assert (got.returncode, got.stderr) == (141, b"")
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_command_may_have_no_output_at_all():
     code = "import os, sys; os.close(1); os.execv(sys.executable, sys.argv[1:])"
     main = "from siamjax import cli; cli.run(lambda argv: print('x'))"
     command = [sys.executable, "-c", code, sys.executable, "-c", main]
-    got = subprocess.run(command, stderr=subprocess.PIPE, cwd=ROOT)
-    assert (got.returncode, got.stderr) == (0, b"")
+    done = subprocess.run(command, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, b"")
     main = "from siamjax import cli; cli.run(lambda argv: cli.no_arguments([1, 2]))"
     command = [sys.executable, "-c", code.replace("close(1)", "close(2)")]
     assert subprocess.run([*command, sys.executable, "-c", main]).returncode == 2
@@ -217,10 +217,10 @@ def test_sigterm_ends_in_one_line_and_143(when, tmp_path):
         "config_flags.DEFINE_config_file('config')\n"
         f"cli.run(lambda argv: exec({end!r}))"
     )
-    got = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, f"--config={tmp_path}/c.py"],
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
-    assert (got.returncode, got.stderr) == (143, "-c: terminated\n")
+    assert (done.returncode, done.stderr) == (143, "-c: terminated\n")

@@ -33,9 +33,9 @@ def folder(tmp_path_factory):
 def quiet(folder, tmp_path_factory):
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("quiet")
-    got = start(folder, workdir)
-    out, err = got.communicate()
-    assert got.returncode == 0, err
+    process = start(folder, workdir)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
     return workdir, out
 
 
@@ -43,13 +43,20 @@ def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
     environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(folder.parent / "xla"))
     return subprocess.Popen(
         [
-            sys.executable, "-m", "siamjax.train", f"--workdir={workdir}",
+            sys.executable,
+            "-m",
+            "siamjax.train",
+            f"--workdir={workdir}",
             f"--config={ROOT}/configs/default.py",
-            *small_data.overrides(folder, steps), *more,
+            *small_data.overrides(folder, steps),
+            *more,
         ],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
         env=environment,
-    )  # fmt: skip
+    )
 
 
 LIMITED = """
@@ -83,9 +90,9 @@ def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
 
 def saved(workdir, which):
     """Step of a checkpoint, the best score so far, and the arrays as read back."""
-    with checkpoints.open_checkpoints(workdir) as found:
-        read = found.restore(which)
-        return read.step, read.meta["best"], read.state
+    with checkpoints.open_checkpoints(workdir) as checkpoint:
+        restored = checkpoint.restore(which)
+        return restored.step, restored.meta["best"], restored.state
 
 
 def flat(tree):
@@ -173,12 +180,15 @@ def test_the_table_and_the_files_of_a_run(quiet):
 def test_identify_knows_stored_and_given_examples(quiet):
     workdir, _ = quiet
     capture = CAPTURES / "blocked_005.pcap.xz"
-    got = commands.run(
-        "identify", f"--workdir={workdir}", "--json", capture,
+    done = commands.run(
+        "identify",
+        f"--workdir={workdir}",
+        "--json",
+        capture,
         f"--example=mine={capture}@45",
-    )  # fmt: skip
-    assert got.returncode == 0, got.stderr
-    rows = [json.loads(line) for line in got.stdout.splitlines()]
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert "mine" in [row["condition"] for row in rows]
     assert rows[0]["start_s"] == 0 and all(
         a["end_s"] == b["start_s"] for a, b in itertools.pairwise(rows)
