@@ -115,8 +115,6 @@ class Command:
             if self.config:
                 self.flags.config.to_dict()  # a missing file shows here
             return rest
-        except BrokenPipeError:  # of the help
-            sys.exit(_pipe_closed())
         except (AttributeError, KeyError) as error:
             sys.exit(self._fail(f"the config has no field {_line(error)}", 2))
         except (flags.Error, UsageError, TypeError, ValueError) as error:
@@ -127,7 +125,7 @@ class Command:
     def _help(self, argv):
         """Prints the help or the version and exits, if it was asked for."""
         if shown := usage.asked_for(self, argv):
-            print(shown, flush=True)
+            show(shown)
             sys.exit(0)
 
     def _with_config(self, argv):
@@ -171,6 +169,14 @@ def run(main: Main, config: str = "") -> None:
     """
     name, doc = os.path.basename(sys.argv[0]), sys.modules["__main__"].__doc__
     Command(name, doc, config=config, values=flags.FLAGS).run(main)
+
+
+def show(text: str) -> None:
+    """Prints text; where nobody reads it, the process ends in silence."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.exit(_pipe_closed())
 
 
 def no_arguments(argv: Sequence[str]) -> None:

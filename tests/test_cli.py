@@ -185,10 +185,16 @@ def test_what_the_system_refuses_is_said_by_file():
     assert done.stderr == "-c: no\\nwhere: No such file or directory\n"
 
 
-@pytest.mark.parametrize("flags", [[], ["--help"]], ids=["main", "help"])
-def test_a_command_whose_output_nobody_reads_ends_in_silence(flags):
-    code = "from siamjax import cli; cli.run(lambda argv: print('x' * 100_000))"
-    command = [sys.executable, "-c", code, *flags]
+MANY = "from siamjax import cli; cli.run(lambda argv: print('x' * 100_000))"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-c", MANY], ["-c", MANY, "--help"], ["-m", "siamjax"]],
+    ids=["main", "help", "overview"],
+)
+def test_a_command_whose_output_nobody_reads_ends_in_silence(arguments):
+    command = [sys.executable, *arguments]
     end, beginning = os.pipe()
     os.close(end)
     with open(beginning, "wb") as closed:

@@ -4,7 +4,7 @@ import importlib
 import sys
 from types import ModuleType
 
-from siamjax import text, usage
+from siamjax import cli, text, usage
 
 NAMES = (
     "ingest",
@@ -31,9 +31,9 @@ def run() -> None:
         del sys.argv[1]
         importlib.import_module(f"{__name__}.{name}").run()
     elif name in ("-h", "--help", "--helpshort", "--helpfull"):
-        print(usage.overview(modules()))
+        cli.show(usage.overview(modules()))
     elif name == "--version":
-        print(usage.VERSION)
+        cli.show(usage.VERSION)
     else:
         print(
             f"siamjax: there is no command {text.printable(name)!r}: it is one of "
