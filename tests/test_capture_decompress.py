@@ -105,10 +105,13 @@ def test_a_stream_that_wants_much_memory_is_refused(kind):
     assert b"".join(pieces(far_back(kind), limited=False)) == b"abc"
 
 
-@pytest.mark.parametrize("pack", [
-    lambda data: lzma.compress(data, preset=9),
-    lambda data: zstandard.ZstdCompressor(19).compress(data),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda data: lzma.compress(data, preset=9),
+        lambda data: zstandard.ZstdCompressor(19).compress(data),
+    ],
+)
 def test_the_strongest_usual_settings_are_read(pack):
     assert b"".join(pieces(pack(b"abc" * 99))) == b"abc" * 99
 

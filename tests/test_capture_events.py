@@ -32,8 +32,14 @@ def at(ms, message, *, up=True, **options):
 def test_a_call_by_hand(tmp_path):
     got, kinds, report = read(tmp_path / "a.pcap", build.call())
     assert kinds == [
-        "INVITE", "INVITE/100", "INVITE/180", "INVITE/200", "ACK", "BYE", "BYE/200",
-    ]  # fmt: skip
+        "INVITE",
+        "INVITE/100",
+        "INVITE/180",
+        "INVITE/200",
+        "ACK",
+        "BYE",
+        "BYE/200",
+    ]
     assert (got.time_ns // MS).tolist() == [0, 5, 250, 700, 710, 1990, 2000]
     assert got.latency_ns.tolist() == [-1, 5 * MS, 250 * MS, 700 * MS, -1, -1, 10 * MS]
     up = [TO_SERVER, FROM_SERVER, FROM_SERVER, FROM_SERVER, TO_SERVER, TO_SERVER]
@@ -337,18 +343,37 @@ def test_renumbering_all_addresses_changes_no_event(tmp_path, name):
 # of tshark 4.0.17, which reads no header of a message that the snap length cut.
 TSHARK = {
     "normal_013": {
-        "ACK": 687, "BYE": 681, "INVITE": 691, "REGISTER": 470,
-        100: 691, 180: 690, 200: 1603, 401: 235,
+        "ACK": 687,
+        "BYE": 681,
+        "INVITE": 691,
+        "REGISTER": 470,
+        100: 691,
+        180: 690,
+        200: 1603,
+        401: 235,
     },
     "blocked_005": {
-        "ACK": 486, "BYE": 541, "INVITE": 1579, "REGISTER": 1154,
-        100: 485, 180: 485, 200: 1229, 401: 257,
+        "ACK": 486,
+        "BYE": 541,
+        "INVITE": 1579,
+        "REGISTER": 1154,
+        100: 485,
+        180: 485,
+        200: 1229,
+        401: 257,
     },
     "invite_flood_001": {
-        "ACK": 1511, "BYE": 1479, "INVITE": 3340, "REGISTER": 366,
-        100: 1506, 180: 1507, 200: 3172, 401: 183, 404: 7152,
+        "ACK": 1511,
+        "BYE": 1479,
+        "INVITE": 3340,
+        "REGISTER": 366,
+        100: 1506,
+        180: 1507,
+        200: 3172,
+        401: 183,
+        404: 7152,
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TSHARK)

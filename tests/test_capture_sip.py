@@ -105,18 +105,46 @@ VIA = FIRST + b"Via: a;branch=b\r\n"
 @pytest.mark.parametrize(
     "head",
     [
-        b"", b"SIP/2.0 200 ", b"INVITE ", b"INVITE sip:", FIRST, FIRST + b"Via: ",
-        FIRST + b"Via: a;branch=", VIA, VIA + b"CSeq: 1", VIA + b"CSeq: 1 INVITE\r\n",
-        VIA + b"Call-ID: c\r\n", FIRST + b"v:", FIRST + b"CSeq: 1", FIRST + b"i:",
+        b"",
+        b"SIP/2.0 200 ",
+        b"INVITE ",
+        b"INVITE sip:",
+        FIRST,
+        FIRST + b"Via: ",
+        FIRST + b"Via: a;branch=",
+        VIA,
+        VIA + b"CSeq: 1",
+        VIA + b"CSeq: 1 INVITE\r\n",
+        VIA + b"Call-ID: c\r\n",
+        FIRST + b"v:",
+        FIRST + b"CSeq: 1",
+        FIRST + b"i:",
     ],
-)  # fmt: skip
+)
 def test_a_message_of_megabytes_is_read_once(head):
     """What is looked at twice costs hours here: once, it is some milliseconds."""
     parts = (
-        b" ", b"\t", b"\n ", b"\r\n ", b"\r\n", b"\r", b";", b"; ", b";branch",
-        b";branch=", b",", b"A", b"1", b"\nv:", b"\nvia ", b"\nv:\n ", b"CSeq: ", b"C",
-        b"x\r\n", b" SIP/2.0",
-    )  # fmt: skip
+        b" ",
+        b"\t",
+        b"\n ",
+        b"\r\n ",
+        b"\r\n",
+        b"\r",
+        b";",
+        b"; ",
+        b";branch",
+        b";branch=",
+        b",",
+        b"A",
+        b"1",
+        b"\nv:",
+        b"\nvia ",
+        b"\nv:\n ",
+        b"CSeq: ",
+        b"C",
+        b"x\r\n",
+        b" SIP/2.0",
+    )
     with time_limit(10):
         for part in parts:
             message = head + part * (MEGABYTE // 16 // len(part))

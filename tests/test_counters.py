@@ -40,8 +40,10 @@ def test_a_clean_table_has_nothing_odd(tmp_path):
     frame = clean()
     table, report = read(tmp_path, frame)
     assert (table.names, table.step_ns, table.numbers) == (
-        ("load", "calls"), 60 * 10**9, False,
-    )  # fmt: skip
+        ("load", "calls"),
+        60 * 10**9,
+        False,
+    )
     assert table.first_ns == pd.Timestamp("2024-03-01 10:00").value
     np.testing.assert_array_equal(table.values, frame[["load", "calls"]].to_numpy())
     assert (report.rows, report.step_s, report.span_s) == (ROWS, 60.0, ROWS * 60.0)
@@ -373,9 +375,12 @@ def folder(tmp_path, labels, names=("one.csv", "two.csv")):
     (tmp_path / "labels.csv").write_text("file,start,end,condition\n" + labels)
     said = []
     from_counters.prepare_counters(
-        tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out", workers=1,
+        tmp_path / "tables",
+        tmp_path / "labels.csv",
+        tmp_path / "out",
+        workers=1,
         say=said.append,
-    )  # fmt: skip
+    )
     return prepared.read_data_set(tmp_path / "out"), said
 
 
@@ -390,9 +395,10 @@ def test_labels_are_stretches_of_rows_both_ends_inside(tmp_path):
     )
     one, two = dataset.sessions
     assert one.labels == (
-        Label("normal", 0.0, 240.0), Label("down", 300.0, 600.0),
+        Label("normal", 0.0, 240.0),
+        Label("down", 300.0, 600.0),
         Label("slow", 3000.0, 3600.0),
-    )  # fmt: skip
+    )
     assert two.labels == (Label("down", 600.0, 720.0),)
     assert any("slow from 2024-03-01 12:50" in line for line in said)
     assert "1 columns never change and are kept: flat" in said
@@ -408,9 +414,11 @@ def test_the_same_input_is_not_read_again(tmp_path):
     folder(tmp_path, "one.csv,,,normal\n")
     said = []
     from_counters.prepare_counters(
-        tmp_path / "tables", tmp_path / "labels.csv", tmp_path / "out",
+        tmp_path / "tables",
+        tmp_path / "labels.csv",
+        tmp_path / "out",
         say=said.append,
-    )  # fmt: skip
+    )
     assert said[-1].endswith("is up to date")
 
 
@@ -449,9 +457,13 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
     def ingest(allow_empty):
         said = []
         from_counters.prepare_counters(
-            tables, labels, tmp_path / "out", say=said.append, workers=1,
+            tables,
+            labels,
+            tmp_path / "out",
+            say=said.append,
+            workers=1,
             allow_empty=allow_empty,
-        )  # fmt: skip
+        )
         return "\n".join(said)
 
     said = ingest(allow_empty=False)
@@ -486,9 +498,12 @@ def test_numbers_are_on_the_tables_own_clock(tmp_path):
         "file,start,end,condition\nt.csv,1050,1070,down\n"
     )
     from_counters.prepare_counters(
-        tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", workers=1,
+        tmp_path / "t.csv",
+        tmp_path / "labels.csv",
+        tmp_path / "out",
+        workers=1,
         say=lambda line: None,
-    )  # fmt: skip
+    )
     (session,) = prepared.read_data_set(tmp_path / "out").sessions
     assert session.labels == (Label("down", 50.0, 80.0),)
 

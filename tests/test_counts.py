@@ -51,8 +51,10 @@ def test_a_call_counts_in_its_columns_and_bins():
             (1970, "FOO", False, None),
             (1980, "OPTIONS/299", False, None),
         ),
-        KINDS, 2.6, 0.5,
-    )  # fmt: skip
+        KINDS,
+        2.6,
+        0.5,
+    )
     assert out.shape == (5, len(columns.SIP)) and out.dtype == np.float32
     np.testing.assert_array_equal(column(out, "INVITE"), [1, 1, 0, 0, 0])
     np.testing.assert_array_equal(column(out, "INVITE/1xx"), [1, 0, 1, 0, 0])
@@ -88,11 +90,15 @@ def test_a_request_without_answer_stays_open_for_32_seconds():
 def test_latency_is_the_mean_of_a_bin():
     out = counts.bin_events(
         events(
-            (0, "INVITE", False, None), (10, "INVITE", False, None),
-            (100, "INVITE/200", False, 100), (210, "INVITE/200", False, 200),
+            (0, "INVITE", False, None),
+            (10, "INVITE", False, None),
+            (100, "INVITE/200", False, 100),
+            (210, "INVITE/200", False, 200),
         ),
-        KINDS, 1.0, 1.0,
-    )  # fmt: skip
+        KINDS,
+        1.0,
+        1.0,
+    )
     np.testing.assert_allclose(column(out, "INVITE to final ms"), [150])
 
 

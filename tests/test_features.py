@@ -69,7 +69,9 @@ def test_a_column_that_measured_nothing_is_zero_in_the_baseline(scaler):
 
 def test_a_bin_that_saw_nothing(scaler):
     base = Baseline(np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32))
-    np.testing.assert_allclose(features.empty(base, scaler), [[-3.0, -3.0, 0.0]])
+    silent = np.broadcast_to(scaler.empty, (1, 1, 3))
+    got = features.to_features(silent, base, scaler)
+    np.testing.assert_allclose(got, [[[-3.0, -3.0, 0.0]]])
 
 
 def test_the_fixed_table_makes_a_scaler():

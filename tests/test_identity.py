@@ -137,9 +137,15 @@ def opened(folder, sessions, before=None):
 
 def remembered(splits, folder):
     return Trained(
-        str(folder), splits.sha256, splits.captures, splits.conditions, splits.known,
-        splits.columns, splits.scaler, splits.baseline,
-    )  # fmt: skip
+        str(folder),
+        splits.sha256,
+        splits.captures,
+        splits.conditions,
+        splits.known,
+        splits.columns,
+        splits.scaler,
+        splits.baseline,
+    )
 
 
 def test_captures_of_one_recording_are_not_parted(tmp_path, sessions):

@@ -163,8 +163,10 @@ def test_nobody_need_read_what_the_command_shows(tmp_path):
     with open(beginning, "wb") as closed:
         result = subprocess.run(
             [sys.executable, "-m", "siamjax.ingest", *flags, f"--out={tmp_path}/out"],
-            stdout=closed, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert result.returncode == 141 and "rror" not in result.stderr
     assert len(prepared.read_data_set(tmp_path / "out").sessions) == 50
 

@@ -47,9 +47,14 @@ def splits(folder, **data):
         prepared.write_data_set(folder, synthetic.make_data_set(0), {})
     config = default.get_config().data
     config.update(
-        dir=str(folder), bin_s=1.0, bins=16, hop_s=8.0, novel=("condition 7",),
-        novel_valid=("condition 6",), **data,
-    )  # fmt: skip
+        dir=str(folder),
+        bin_s=1.0,
+        bins=16,
+        hop_s=8.0,
+        novel=("condition 7",),
+        novel_valid=("condition 6",),
+        **data,
+    )
     return open_splits(validated(DataConfig, config))
 
 
@@ -89,9 +94,11 @@ def test_without_a_baseline_of_its_own_a_session_has_that_of_training(tmp_path):
 def test_a_capture_with_two_roles_is_refused(tmp_path):
     with pytest.raises(UsageError, match="session_040 is in both"):
         splits(
-            tmp_path / "made", baseline_s=0.0, test_captures=("session_04?",),
+            tmp_path / "made",
+            baseline_s=0.0,
+            test_captures=("session_04?",),
             valid_captures=("session_*",),
-        )  # fmt: skip
+        )
 
 
 def test_a_step_longer_than_a_bin_is_left_out_with_its_reason(tmp_path):

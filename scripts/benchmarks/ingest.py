@@ -165,10 +165,18 @@ def text(first, call, cseq, media=False):
     ]
     port = 10000 + call % 20000 * 2 if media else 0
     body = [
-        "v=0", "o=- 53655765 2353687637 IN IP4 192.0.2.1", "s=-", "c=IN IP4 192.0.2.1",
-        "t=0 0", f"m=audio {port} RTP/AVP 0 8 101", "a=rtpmap:0 PCMU/8000",
-        "a=rtpmap:8 PCMA/8000", "a=rtpmap:101 telephone-event/8000", "a=sendrecv", "",
-    ]  # fmt: skip
+        "v=0",
+        "o=- 53655765 2353687637 IN IP4 192.0.2.1",
+        "s=-",
+        "c=IN IP4 192.0.2.1",
+        "t=0 0",
+        f"m=audio {port} RTP/AVP 0 8 101",
+        "a=rtpmap:0 PCMU/8000",
+        "a=rtpmap:8 PCMA/8000",
+        "a=rtpmap:101 telephone-event/8000",
+        "a=sendrecv",
+        "",
+    ]
     body = "\r\n".join(body) if media else ""
     lines += ["Content-Type: application/sdp"] * media
     lines += [f"Content-Length: {len(body)}", "", body]

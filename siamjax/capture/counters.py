@@ -203,9 +203,11 @@ def _frame(path, limited):
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always", pandas.errors.ParserWarning)
                 frame = pandas.read_csv(
-                    _text(file, limited), low_memory=False, index_col=False,
+                    _text(file, limited),
+                    low_memory=False,
+                    index_col=False,
                     on_bad_lines="warn",
-                )  # fmt: skip
+                )
             return frame, sum(str(w.message).count("Skipping line") for w in said)
     except ImportError:
         raise UsageError("Parquet is read with pyarrow: pip install pyarrow") from None

@@ -124,9 +124,3 @@ def to_features(counts, baseline, scaler):
     z = (x - jnp.where(scaler.own, level, 0.0)) / jnp.where(scaler.own, unit, 1.0)
     z = jnp.clip(z, -scaler.clip, scaler.clip)
     return z * jnp.broadcast_to(scaler.scale, z.shape)
-
-
-def empty(baseline, scaler):
-    """Features `[B, F]` of a bin that saw nothing."""
-    count = jnp.broadcast_to(scaler.empty, baseline.mean.shape)
-    return to_features(count[..., None, :], baseline, scaler)[..., 0, :]

@@ -194,9 +194,15 @@ def _capped(counts, changed, this, drawn, how):
 
 
 KINDS = dict(
-    silenced=_silenced, multiplied=_multiplied, added=_added, echoed=_echoed,
-    turned=_turned, thinned=_thinned, stormed=_stormed, capped=_capped,
-)  # fmt: skip
+    silenced=_silenced,
+    multiplied=_multiplied,
+    added=_added,
+    echoed=_echoed,
+    turned=_turned,
+    thinned=_thinned,
+    stormed=_stormed,
+    capped=_capped,
+)
 
 
 def _envelope(chance, own, bins, how):

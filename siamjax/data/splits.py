@@ -219,15 +219,11 @@ def _against_baseline(counts, normal, scaler):
 def _windows(index, session, x, conditions, config):
     """`types.Windows` of one session with features `x [bins, F]`."""
     first = round(config.baseline_s / config.bin_s)
+    sizes = dict(length=config.bins, first=first, bin_s=config.bin_s)
     if not config.hop_s:
-        return windows.cut_at_ends(
-            index, len(x), session.labels, conditions, length=config.bins,
-            first=first, bin_s=config.bin_s,
-        )  # fmt: skip
-    return windows.cut_every_hop(
-        index, x, session.labels, conditions, length=config.bins,
-        hop=round(config.hop_s / config.bin_s), first=first, bin_s=config.bin_s,
-    )  # fmt: skip
+        return windows.cut_at_ends(index, len(x), session.labels, conditions, **sizes)
+    hop = round(config.hop_s / config.bin_s)
+    return windows.cut_every_hop(index, x, session.labels, conditions, hop=hop, **sizes)
 
 
 def _stack(arrays):

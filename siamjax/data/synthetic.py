@@ -25,9 +25,17 @@ class Windows(NamedTuple):
 
 
 def make_windows(
-    seed, *, sessions=24, conditions=8, each=8, bins=24, columns=8, level=1.0, gain=0.5,
+    seed,
+    *,
+    sessions=24,
+    conditions=8,
+    each=8,
+    bins=24,
+    columns=8,
+    level=1.0,
+    gain=0.5,
     strength=0.8,
-):  # fmt: skip
+):
     """Counts of all sessions in all conditions.
 
       rate = RATE * exp(level * a_s + gain * b_sf + severity * strength * c_kf)
@@ -54,9 +62,17 @@ def make_windows(
 
 
 def make_data_set(
-    seed, *, sessions=48, conditions=8, bins=120, onset=48, columns=8, level=1.0,
-    gain=0.5, strength=0.8,
-):  # fmt: skip
+    seed,
+    *,
+    sessions=48,
+    conditions=8,
+    bins=120,
+    onset=48,
+    columns=8,
+    level=1.0,
+    gain=0.5,
+    strength=0.8,
+):
     """A `types.DataSet` of counters a second, as `prepared.write_data_set` takes it.
 
     Session i is normal until the bin `onset` and then in condition i % conditions, by
@@ -70,7 +86,7 @@ def make_data_set(
     """
     rng = np.random.default_rng(seed)
     own, change = _network(rng, sessions, conditions, columns, level, gain, strength)
-    made = []
+    sessions_made = []
     for i in range(sessions):
         condition = i % conditions
         late = np.arange(bins)[:, None] >= onset
@@ -78,14 +94,13 @@ def make_data_set(
         rate = RATE * np.exp(own[i] + late * severity * change[condition])  # [bins, F]
         label = Label(f"condition {condition}", float(onset), float(bins))
         time_ns = np.arange(bins, dtype=np.int64) * 10**9
-        made.append(
-            Session(
-                f"session_{i:03d}", float(bins), (label,) if condition else (), None,
-                Series(time_ns, _counts(rng, rate)),
-            )
-        )  # fmt: skip
+        labels = (label,) if condition else ()
+        series = Series(time_ns, _counts(rng, rate))
+        sessions_made.append(
+            Session(f"session_{i:03d}", float(bins), labels, None, series)
+        )
     names = tuple(f"counter {i}" for i in range(columns))
-    return DataSet(tuple(made), names, {})
+    return DataSet(tuple(sessions_made), names, {})
 
 
 def _network(rng, sessions, conditions, columns, level, gain, strength):
