@@ -37,10 +37,20 @@ def reference_names() -> list[str]:
     return ["siamjax", *(f"siamjax.{name}" for name in sorted(folders.union(MODULES)))]
 
 
+def losses_pages() -> list[str]:
+    """The pages of docs about the losses, of which a script writes most."""
+    docs = ROOT / "docs"
+    index = docs / "losses" / "index.md"
+    families = sorted({*docs.glob("losses/*.md")} - {index})
+    pages = [docs / "own_loop.md", docs / "losses.md", index, *families]
+    return [path.relative_to(docs).as_posix() for path in pages if path.exists()]
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Adds the reference to the end of the contents."""
+    """Adds the pages of the losses and the reference to the end of the contents."""
     reference = [{name: f"reference/{name}.md"} for name in reference_names()]
-    config.nav = [*(config.nav or []), {"API reference": reference}]
+    made = [{"The losses": losses_pages()}, {"API reference": reference}]
+    config.nav = [*(config.nav or []), *made]
     return config
 
 
