@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
-from siamjax.losses.registry import Stateful
+from siamjax.losses import Stateful, stateful
 
 
+@stateful
 def at_fifth():
     def init(key, classes, dim):
         return dict(memory=dict(steps=jnp.zeros((), jnp.int32)))

@@ -142,13 +142,13 @@ def test_a_setting_as_data_is_the_setting_as_text(spec):
         name: space.low + 0.3 * (space.high - space.low)
         if isinstance(space, search.Range) and isinstance(space.low, float)
         else (space.low if isinstance(space, search.Range) else space[-1])
-        for name, space in search.free(spec).items()
+        for name, space in search.space(spec).items()
     }
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, 4)).astype(np.float32)
     x, labels = x / np.linalg.norm(x, axis=1, keepdims=True), np.repeat(np.arange(4), 2)
     data, _ = tunable.resolve(spec, setting)
-    text = tunable.losses.resolve(search.filled(spec, setting))
+    text = tunable.losses.resolve(search.fill(spec, setting))
 
     def run(loss):
         state = loss.init(jax.random.key(1), 4, 4)

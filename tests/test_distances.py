@@ -1,5 +1,7 @@
 """Distances against scipy, in float64, and where the usual trick loses its digits."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from siamjax.losses import distances
-from siamjax.losses.precision import wide
+from siamjax.losses.annotations import Distance, Lp
+from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 
 EUCLIDEAN = jax.jit(distances.euclidean)
@@ -21,18 +24,23 @@ def snr(a, b):
     return np.var(b - a) / np.var(a)
 
 
-SCIPY = dict(
-    euclidean="euclidean", squared="sqeuclidean", manhattan="cityblock",
-    cosine=lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b),
-    dot=lambda a, b: a @ b, snr=snr, linf="chebyshev",
-    **{"l1.5": lambda a, b: np.sum(np.abs(a - b) ** 1.5) ** (1 / 1.5),
-       "l2": "euclidean", "l3": lambda a, b: np.sum(np.abs(a - b) ** 3) ** (1 / 3)},
-)  # fmt: skip
+SCIPY = {
+    "euclidean": "euclidean",
+    "squared": "sqeuclidean",
+    "manhattan": "cityblock",
+    "cosine": lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b),
+    "dot": lambda a, b: a @ b,
+    "snr": snr,
+    distances.lp(1.5): lambda a, b: np.sum(np.abs(a - b) ** 1.5) ** (1 / 1.5),
+    distances.lp(2): "euclidean",
+    distances.lp(3): lambda a, b: np.sum(np.abs(a - b) ** 3) ** (1 / 3),
+    distances.lp(np.inf): "chebyshev",
+}
 
 
 @pytest.mark.parametrize("name", SCIPY)
 def test_p13_matrix_and_rows_are_as_scipys(name):
-    kind, wanted = distances.distance(name), cdist(X, Y, SCIPY[name])
+    kind, wanted = distances.by_name(name), cdist(X, Y, SCIPY[name])
     got = jax.jit(kind.matrix)(np.float32(X), np.float32(Y))
     np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=1e-6)
     rows = jax.jit(kind.rows)(np.float32(X[:4]), np.float32(Y))
@@ -41,8 +49,8 @@ def test_p13_matrix_and_rows_are_as_scipys(name):
 
 @pytest.mark.parametrize("name", SCIPY)
 def test_gradients_are_finite_differences(name):
-    kind = distances.distance(name)
-    with wide(True):
+    kind = distances.by_name(name)
+    with enable_x64(True):
         x, weights = jnp.asarray(X), jnp.asarray(RNG.normal(size=(7, 7)))
 
         def total(x):
@@ -56,10 +64,19 @@ def test_gradients_are_finite_differences(name):
     assert float(said) == pytest.approx(float(found), rel=1e-6)
 
 
+def test_the_type_has_every_name():
+    literal, lp = get_args(Distance)
+    assert set(distances.MEASURES) == set(get_args(literal))
+    assert distances.is_lp("l1.5")
+    assert lp is Lp
+    with pytest.raises(UsageError, match=r"p=0\.5 must be at least 1"):
+        distances.lp(0.5)
+
+
 @pytest.mark.parametrize("name", ["l0.5", "l0", "euclid", "l-1", "L2"])
 def test_p13_what_is_no_distance_is_refused(name):
     with pytest.raises(UsageError, match="euclidean"):
-        distances.distance(name)
+        distances.by_name(name)
 
 
 @pytest.mark.parametrize("name", ["euclidean", "squared", "manhattan", "l3", "linf"])
@@ -67,7 +84,7 @@ def test_p9_equal_rows_are_exactly_0_apart_with_slope_0(name):
     """Whatever the size, the offset and the number of rows."""
     rows = np.concatenate([X, 1e4 + X, 1e-6 * X, 1e10 * X])
     x = np.float32(np.concatenate([rows, rows]))
-    kind = distances.distance(name)
+    kind = distances.by_name(name)
     d = np.asarray(jax.jit(kind.matrix)(x, x))
     assert (np.diag(d) == 0).all()
     assert (np.diag(d, len(rows)) == 0).all()
@@ -81,7 +98,7 @@ def test_p9_equal_rows_are_exactly_0_apart_with_slope_0(name):
 def test_p9_translation_costs_no_digits(name, offset):
     """The error is that of the float32 input, not of the square of the offset."""
     x = np.float32(RNG.normal(size=(64, 16)) + offset)
-    got = np.asarray(jax.jit(distances.distance(name).matrix)(x, x))
+    got = np.asarray(jax.jit(distances.by_name(name).matrix)(x, x))
     wanted = cdist(np.float64(x), np.float64(x), SCIPY[name])
     assert np.abs(got - wanted).max() <= 1e-6 * wanted.mean()
     apart = ~np.eye(64, dtype=bool)
@@ -111,10 +128,11 @@ def test_directly_taken_differences_agree():
     """What other platforms than the CPU use, value and slope."""
     x, y = np.float32(X), np.float32(Y)
     for root in (True, False):
-        np.testing.assert_allclose(
-            distances._direct(x, y, root=root), distances._gram(x, y, root=root),
-            rtol=1e-6,
-        )  # fmt: skip
+        direct, gram = (
+            distances._direct(x, y, root=root),
+            distances._gram(x, y, root=root),
+        )
+        np.testing.assert_allclose(direct, gram, rtol=1e-6)
     weight = np.float32(RNG.normal(size=(7, 4)))
     for a, b in zip(
         distances._direct_gradient(x, y, weight),

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from siamjax.losses import LOSSES, References, Stateful, resolve
+from siamjax.losses import LOSSES, References, Stateful, resolve, stateful
 from siamjax.types import UsageError
 
 B, E, CLASSES = 8, 4, 3
 LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 1], np.int32)
 X = np.random.default_rng(5).normal(size=(B, E)).astype(np.float32)
-BATCH = References(X, LABELS, own=np.arange(B))
+BATCH = References(X, LABELS, anchor_rows=np.arange(B))
 
 
 def with_row(x, row, number):
@@ -34,6 +34,7 @@ def module():
     def plain(embeddings, labels):
         return jnp.nan_to_num(embeddings, posinf=0, neginf=0).sum()
 
+    @stateful
     def weighted():
         def init(key, classes, dim):
             return dict(params=dict(w=jnp.ones(dim)), memory=dict(last=jnp.zeros(dim)))
@@ -120,11 +121,15 @@ def test_references_are_looked_at_too():
 def test_references_say_whether_the_anchors_are_among_them():
     """As the batch itself, they would make each anchor its own positive."""
     loss = LOSSES["supcon"]
-    with pytest.raises(UsageError, match=r"own is missing: give own=-1 if no anchor"):
+    with pytest.raises(UsageError, match=r"own is missing: give anchor_rows=-1 if no"):
         loss(X, LABELS, references=References(X, LABELS))
-    with pytest.raises(UsageError, match=r"References.own has the index 8.* 8 rows"):
-        loss(X, LABELS, references=BATCH._replace(own=np.arange(1, B + 1)))
-    traced = jax.jit(lambda own: loss(X, LABELS, references=BATCH._replace(own=own)))
+    with pytest.raises(
+        UsageError, match=r"References.anchor_rows has the index 8.* 8 rows"
+    ):
+        loss(X, LABELS, references=BATCH._replace(anchor_rows=np.arange(1, B + 1)))
+    traced = jax.jit(
+        lambda rows: loss(X, LABELS, references=BATCH._replace(anchor_rows=rows))
+    )
     plain = float(jax.jit(lambda x: loss(x, LABELS))(X))
     assert float(traced(np.arange(B))) == pytest.approx(plain, rel=1e-6)
     assert float(traced(np.full(B, -1))) != pytest.approx(plain, rel=1e-3)
@@ -205,6 +210,15 @@ def test_numpy_labels_can_be_constants_of_a_program():
     """`infonce` indexes them with what is traced."""
     constant = jax.jit(lambda x: LOSSES["infonce"](x, LABELS))
     assert float(constant(X)) == float(jax.jit(LOSSES["infonce"])(X, LABELS)) > 0
+
+
+def test_numpy_masks_can_be_constants_of_a_program():
+    """`infonce` and explicit pairs index them with what is traced; that failed."""
+    where, pairs = np.arange(B) != 3, np.array([[0, 2], [1, 4]])
+    one = jax.jit(lambda x: LOSSES["infonce"](x, LABELS, where=where))
+    two = jax.jit(lambda x, p: LOSSES["contrastive"](x, LABELS, where=where, pairs=p))
+    assert float(one(X)) > 0
+    assert float(two(X, pairs)) > 0
 
 
 def test_smooth_ap_that_counts_the_anchor_takes_no_references():

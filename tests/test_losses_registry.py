@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from siamjax.losses import resolve
+from siamjax.losses import Stateful, resolve, stateful
 from siamjax.types import UsageError
 
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -23,9 +23,8 @@ def module():
     def plain(embeddings, labels, *, where=None, beta: float = 2.0, name="mean"):
         return beta * jnp.abs(embeddings).mean()
 
+    @stateful
     def weighted(*, size=3):
-        from siamjax.losses import Stateful
-
         def init(key, classes, dim):
             return dict(params=dict(w=jnp.ones((size, dim))), memory={})
 
@@ -34,7 +33,19 @@ def module():
 
         return Stateful(init, apply)
 
+    @stateful
+    def required(size, per_class):
+        return weighted(size=size)._replace(per_class=per_class)
+
+    def unmarked(*, size=3):
+        return weighted(size=size)
+
+    def unmarked_with_two(size, per_class):
+        return weighted(size=size)
+
     made.plain, made.weighted, made.number = plain, weighted, 3
+    made.required, made.unmarked = required, unmarked
+    made.unmarked_with_two = unmarked_with_two
     made.needs = lambda embeddings, labels, *, beta: embeddings.sum()
     sys.modules["a_users_losses"] = made
     yield made
@@ -57,22 +68,37 @@ def test_ones_own_loss_with_weights():
     assert float(value) == pytest.approx(2 * X.sum(), rel=1e-5)
 
 
+def test_a_marked_factory_may_have_required_arguments():
+    """Two of them have the form of a loss: the mark tells them apart."""
+    loss = resolve("a_users_losses.required:size=2,per_class=False")
+    assert loss.hyper == dict(size=2, per_class=False)
+    assert loss.init(jax.random.key(0), 3, 3)["params"]["w"].shape == (2, 3)
+    assert not loss.per_class
+    with pytest.raises(UsageError, match=r"mark it with @siamjax\.losses\.stateful"):
+        resolve("a_users_losses.unmarked_with_two").apply({}, X, LABELS)
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
         ("triplett", "did you mean triplet?"),
         ("triplet:margn=1", "did you mean margin?"),
         ("triplet:margin", "'margin' is not key=value"),
-        ("triplet:swap=1", "swap=1 must be bool"),
-        ("triplet:margin=[1]", "margin=[1] must be float | int | str"),
+        ("triplet:swap=1", "swap=1 must be True or False"),
+        ("triplet:margin=[1]", "margin=[1] must be a number or soft"),
         ("triplet:key=3", "has no key"),
         ("x*triplet", "'x' before * is not a number"),
         ("0.5*triplet+koleoo", "did you mean koleo?"),
         ("no_such_module.loss", "there is no module no_such_module"),
         ("a_users_losses.plane", "did you mean plain?"),
         ("a_users_losses.number", "has no function number"),
-        ("a_users_losses.plain:beta=three", "beta=three must be int | float"),
+        ("a_users_losses.plain:beta=three", "beta=three must be a number"),
         ("a_users_losses.needs", "needs beta"),
+        ("a_users_losses.required", "needs size"),
+        ("a_users_losses.unmarked", "mark it with @siamjax.losses.stateful"),
+        ("triplet:mining=hrad", "mining=hrad must be all, semihard_set, semihard, h"),
+        ("triplet:mining=hrad", "did you mean hard?"),
+        ("supcon:distance=l0.5", "dot or l<p> with p >= 1"),
         ("memory:loss=(koleo)", "takes no references"),
         ("", "is not known"),
     ],
@@ -108,8 +134,10 @@ def test_each_part_of_a_sum_draws_by_itself():
     mined = "triplet:mining=distance_weighted"
     one, two = resolve(mined), resolve(f"{mined}+{mined}")
     key = jax.random.key(0)
-    twice = 2 * float(one.apply({}, x, labels, key=key)[0])
-    assert float(two.apply({}, x, labels, key=key)[0]) != pytest.approx(twice, rel=1e-6)
+    once, both = jax.jit(
+        lambda x: [loss.apply({}, x, labels, key=key)[0] for loss in (one, two)]
+    )(x)
+    assert float(both) != pytest.approx(2 * float(once), rel=1e-6)
 
 
 def test_a_loss_inside_a_loss_keeps_its_settings():

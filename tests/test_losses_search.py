@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from siamjax.losses import LOSSES, batches, regularisers, resolve, search
+from siamjax.losses import LOSSES, edge_cases, regularisers, resolve, search
 from siamjax.losses.search import SEARCH, Range
 
 # Losses that stand beside another one, or around it.
@@ -23,14 +23,14 @@ def ends(found):
 @pytest.mark.parametrize("spec", SEARCH)
 def test_the_corners_are_losses(spec):
     """Names, types, and margins that make sense together, both ends of all."""
-    ranges = search.free(spec)
+    ranges = search.space(spec)
     assert ranges == SEARCH[spec]
     x, labels = np.ones((6, 4), np.float32), np.arange(6) // 2
     for side in (0, 1):
         values = {key: ends(found)[side] for key, found in ranges.items()}
-        loss = resolve(search.filled(spec, values))
+        loss = resolve(search.fill(spec, values))
         assert {key: loss.hyper[key] for key in values} == values
-        state = loss.init(jax.random.key(0), batches.CLASSES, 4)
+        state = loss.init(jax.random.key(0), edge_cases.CLASSES, 4)
         jax.eval_shape(loss.apply, state, x, labels)  # margins are checked when traced
 
 
@@ -67,19 +67,19 @@ def test_the_optima_of_the_reality_check_are_inside():
 
 
 def test_what_the_text_sets_is_not_free():
-    assert set(search.free("triplet:mining=hard")) == {"margin"}
-    assert set(search.free("triplet:margin=soft,mining=hard")) == {"scale"}
-    assert search.free("koleo") == {}
-    assert search.filled("triplet:mining=hard", {"margin": 0.3}) == (
+    assert set(search.space("triplet:mining=hard")) == {"margin"}
+    assert set(search.space("triplet:margin=soft,mining=hard")) == {"scale"}
+    assert search.space("koleo") == {}
+    assert search.fill("triplet:mining=hard", {"margin": 0.3}) == (
         "triplet:mining=hard,margin=0.3"
     )
-    assert search.filled("triplet", {}) == "triplet"
+    assert search.fill("triplet", {}) == "triplet"
 
 
 def test_a_sum_names_the_parts():
     spec = "0.5*ntxent+triplet:mining=all+0.1*koleo"
-    assert set(search.free(spec)) == {"0.temperature", "1.margin"}
-    loss = resolve(search.filled(spec, {"0.temperature": 0.2, "1.margin": 0.7}))
+    assert set(search.space(spec)) == {"0.temperature", "1.margin"}
+    loss = resolve(search.fill(spec, {"0.temperature": 0.2, "1.margin": 0.7}))
     assert loss.hyper["0.weight"] == 0.5
     assert (loss.hyper["0.temperature"], loss.hyper["1.margin"]) == (0.2, 0.7)
 
@@ -92,7 +92,7 @@ mine.search = dict(beta=Range(1.0, 9.0))
 
 
 def test_ones_own_loss_declares_its_own():
-    assert search.free(f"{__name__}.mine") == mine.search
+    assert search.space(f"{__name__}.mine") == mine.search
     assert search.undeclared(f"{__name__}.mine") == {}
 
 
@@ -105,7 +105,7 @@ def silent(
 def test_a_loss_that_declares_none_is_searched_around_its_defaults():
     spec, reach = f"{__name__}.silent", Range(0.05, 5.0, log=True)
     want = dict(reach=reach, power=Range(0.2, 20.0, log=True))
-    assert search.free(spec) == search.undeclared(spec) == want
+    assert search.space(spec) == search.undeclared(spec) == want
     assert set(search.undeclared(f"{spec}:power=2.0")) == {"reach"}
     assert set(search.undeclared(f"triplet+0.5*{spec}")) == {"1.reach", "1.power"}
     assert search.undeclared("triplet") == search.undeclared("koleo") == {}

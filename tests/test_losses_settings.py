@@ -1,14 +1,15 @@
 """Other settings than the defaults, and other rows than the batch, as in the papers."""
 
 import functools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from siamjax.losses import LOSSES, References, reductions, resolve
-from siamjax.losses.precision import wide
+from siamjax.losses import LOSSES, Reduction, References, reductions, resolve
+from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 from tests import reference
 
@@ -23,7 +24,7 @@ GALLERY = np.setdiff1d(np.arange(len(LABELS)), QUERIES)
 def value(spec, x, labels, references=None):
     """In float64, with the params that the loss starts with; and those."""
     loss = resolve(spec)
-    with wide(True):
+    with enable_x64(True):
         state = loss.init(jax.random.key(0), CLASSES, E)
         state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
         given = {} if references is None else dict(references=references)
@@ -99,7 +100,7 @@ def crossed(labels):
 )
 def test_p5_queries_against_a_gallery(name, monkeypatch):
     """Anchors and references are other rows, of another number."""
-    gallery = References(X[GALLERY], LABELS[GALLERY], own=-1)
+    gallery = References(X[GALLERY], LABELS[GALLERY], anchor_rows=-1)
     found, state = value(name, X[QUERIES], LABELS[QUERIES], gallery)
     monkeypatch.setattr(reference, "sides", crossed)
     state = {k: np.asarray(v) for k, v in state.items()}
@@ -111,7 +112,7 @@ def test_p5_queries_against_a_gallery(name, monkeypatch):
 def test_p5_swap_takes_no_references():
     """The oracle's swap with a memory reads the wrong distances: 0.71 for 0.76."""
     with pytest.raises(UsageError, match="swap needs"):
-        gallery = References(X, LABELS, own=np.arange(4))
+        gallery = References(X, LABELS, anchor_rows=np.arange(4))
         value("triplet:swap=True", X[:4], LABELS[:4], gallery)
 
 
@@ -119,10 +120,8 @@ def test_explicit_pairs_and_triplets_are_those_of_all():
     """Every pair or triplet by its indices, and padding, give what mining all gives."""
     rows = range(len(LABELS))
     pairs = [(i, j) for i in rows for j in rows if i != j]
-    triplets = [
-        (a, p, n) for a, p in pairs for n in rows
-        if LABELS[a] == LABELS[p] and LABELS[a] != LABELS[n]
-    ]  # fmt: skip
+    positives = [(a, p) for a, p in pairs if LABELS[a] == LABELS[p]]
+    triplets = [(a, p, n) for a, p in positives for n in rows if LABELS[a] != LABELS[n]]
     kinds = dict.fromkeys(("contrastive", "snr", "manhattan_lstm", "weighted_l1"), 2)
     kinds |= dict.fromkeys(("triplet", "lossless"), 3)
     losses = {name: resolve(name) for name in kinds}
@@ -151,20 +150,23 @@ def test_reductions_by_hand():
     """Three anchors of classes 0, 0, 1 with terms (1, 0, 3), (2), none."""
     costs = jnp.array([[1.0, 0, 3], [2, 0, 0], [0, 0, 0]])
     valid = jnp.array([[True, True, True], [True, False, False], [False] * 3])
-    terms = reductions.terms(costs, valid)
+    terms = reductions.sum_terms(costs, valid)
     labels = jnp.array([0, 0, 1])
-    wanted = {
-        "sum": 6, "all": 6 / 4, "active": 6 / 3, "anchor": (4 / 3 + 2) / 2,
-        "class": (4 / 3 + 2) / 2,
-    }  # fmt: skip
-    assert set(wanted) == set(reductions.NAMES)
+    by_anchor = (4 / 3 + 2) / 2
+    wanted = dict(sum=6, all=6 / 4, active=6 / 3, anchor=by_anchor)
+    wanted["class"] = by_anchor
+    assert set(wanted) == set(get_args(Reduction))
     for how, number in wanted.items():
-        assert float(reductions.reduce(terms, how, labels)) == pytest.approx(number)
+        assert float(reductions.reduce_terms(terms, how, labels)) == pytest.approx(
+            number
+        )
     # Were the second anchor of the other class, each class would count alike.
-    more = reductions.terms(jnp.array([[1.0], [2.0], [6.0]]), jnp.ones((3, 1), bool))
-    by_class = reductions.reduce(more, "class", labels)
+    more = reductions.sum_terms(
+        jnp.array([[1.0], [2.0], [6.0]]), jnp.ones((3, 1), bool)
+    )
+    by_class = reductions.reduce_terms(more, "class", labels)
     assert float(by_class) == pytest.approx((1.5 + 6) / 2)
-    none = reductions.terms(costs, jnp.zeros((3, 3), bool))
-    assert all(float(reductions.reduce(none, how, labels)) == 0 for how in wanted)
+    none = reductions.sum_terms(costs, jnp.zeros((3, 3), bool))
+    assert all(float(reductions.reduce_terms(none, how, labels)) == 0 for how in wanted)
     with pytest.raises(UsageError, match="active, all, anchor, class, sum"):
-        reductions.reduce(terms, "average")
+        reductions.reduce_terms(terms, "average")

@@ -8,19 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from siamjax.losses import counting, mining, resolve, tuples
-from siamjax.losses.positives_loop import pick, sum_over_positives
-from siamjax.losses.select import quantiles
+from siamjax.losses import mining, resolve, triplet_sums, tuples
+from siamjax.losses.order_statistics import quantiles
+from siamjax.losses.positives_loop import sum_over_positives, value_at
 from siamjax.types import UsageError
 
 B = 9
-ALL = jax.jit(lambda d, p, n, m: (
-    counting.hinge_sums(jnp.where(p, d + m, d), p, n),
-    counting.band_sums(d, m, p, n),
-    [mining.choose(how, d, p, n) for how in mining.CHOICES],
-    mining.multi_similarity(d, p, n, m),
-    mining.hardest(d, p, n, 0.5),
-))  # fmt: skip
+ALL = jax.jit(
+    lambda d, p, n, m: (
+        triplet_sums.hinge_sums(jnp.where(p, d + m, d), p, n),
+        triplet_sums.semihard_sums(d, m, p, n),
+        [mining.triplet_gaps(how, d, p, n) for how in mining.TRIPLET_MINERS],
+        mining.multi_similarity_pairs(d, p, n, m),
+        mining.hardest_pairs(d, p, n, 0.5),
+    )
+)
 
 QUANTILE = jax.jit(lambda values, mask, share: quantiles(values, mask, share[None])[0])
 
@@ -38,7 +40,7 @@ def draw(batch):
     rng = np.random.default_rng(seed)
     d = rng.integers(0, 5, (B, B)) / 4 if rough else rng.uniform(size=(B, B))
     labels, where = np.array(labels), np.array(where)
-    pos, neg = tuples.masks(labels, labels, where, where, None)
+    pos, neg = tuples.pair_masks(labels, labels, where, where, None)
     return np.float32(d), np.asarray(pos), np.asarray(neg)
 
 
@@ -48,7 +50,7 @@ def test_p3_miners_find_what_a_loop_finds(batch):
     d, pos, neg = draw(batch)
     margin = np.float32(0.25)
     hinge, band, chosen, similar, hardest = ALL(d, pos, neg, margin)
-    chosen = dict(zip(mining.CHOICES, chosen))
+    chosen = dict(zip(mining.TRIPLET_MINERS, chosen))
     for i in range(B):
         p, n = d[i][pos[i]], d[i][neg[i]]
         gap = p[:, None] - n[None] + margin
@@ -88,7 +90,9 @@ def test_p3_miners_find_what_a_loop_finds(batch):
 @jax.value_and_grad
 def fast_sum(d, pos, neg):
     def term(picked, d, neg):
-        gap = jnp.where(neg & picked.any(1)[:, None], pick(picked, d)[:, None] - d, 0)
+        gap = jnp.where(
+            neg & picked.any(1)[:, None], value_at(picked, d)[:, None] - d, 0
+        )
         return jnp.sum(jnp.tanh(gap), 1)
 
     return sum_over_positives(term, pos, d, neg).sum()
@@ -127,9 +131,11 @@ def test_distance_weighted_draws_as_wu_says():
     x = rng.normal(size=(8, 4)) + 1
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     labels = np.array([0, 0, 1, 1, 1, 1, 1, 1])
-    batch = tuples.pairs(jnp.float32(x), labels)
+    batch = tuples.all_pairs(jnp.float32(x), labels)
     keys = jax.random.split(jax.random.key(0), 40000)
-    draw = jax.jit(jax.vmap(lambda key: mining.distance_weighted(batch, key)[0][0, 1]))
+    draw = jax.jit(
+        jax.vmap(lambda key: mining.distance_weighted_negatives(batch, key)[0][0, 1])
+    )
     draws = draw(keys)
     d = np.maximum(np.linalg.norm(x[0] - x, axis=1), 0.5)
     density = d**2 * (1 - d**2 / 4) ** 0.5
@@ -147,13 +153,13 @@ def test_distance_weighted_never_draws_what_is_no_negative():
     x = jnp.float32([[1, 0], [1, 0.1], [-1, 0], [-1, 0.1], [0, 1]])
     labels = np.array([0, 0, 1, 1, 1])
     where = np.array([True, True, True, True, False])
-    batch = tuples.pairs(x, labels, where)
-    some = jax.jit(jax.vmap(mining.distance_weighted, (None, 0)))
+    batch = tuples.all_pairs(x, labels, where)
+    some = jax.jit(jax.vmap(mining.distance_weighted_negatives, (None, 0)))
     keys = jax.random.split(jax.random.key(0), 20)
     for at, valid in zip(*some(batch, keys)):
         np.testing.assert_array_equal(valid, batch.pos)
         assert np.asarray(batch.neg)[np.arange(5)[:, None], at][valid].all()
-    one = tuples.pairs(x, np.zeros(5, int))
+    one = tuples.all_pairs(x, np.zeros(5, int))
     assert not some(one, keys)[1].any()
 
 
@@ -180,8 +186,9 @@ def test_counts_of_keys_that_tie_or_are_negative_or_minus_zero():
     key = np.float32([[-1.0, -0.0, 0.0, 2.0, -3.0, 0.0]])
     pos = np.array([[True, False, True, False, False, False]])
     neg = np.array([[False, True, False, True, True, False]])
-    counts = counting.signed_counts(key, pos, neg)
+    count = jax.jit(triplet_sums.signed_counts, static_argnums=3)
+    counts = count(key, pos, neg, False)
     # -1 beats -3; 0 beats -3 and ties with -0.
     np.testing.assert_array_equal(counts, [[1, 0, 1, 0, -2, 0]])
-    ties = counting.signed_counts(key, pos, neg, ties=True)
+    ties = count(key, pos, neg, True)
     np.testing.assert_array_equal(ties, [[1, -1, 2, 0, -2, 0]])

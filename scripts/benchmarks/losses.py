@@ -66,14 +66,14 @@ def of_siamjax(spec, size, classes, dim):
     import jax
     import jax.numpy as jnp
 
-    from siamjax.losses import batches, check, resolve
+    from siamjax.losses import check, edge_cases, resolve
 
     loss = resolve(spec)
     x, labels = data(size, classes, dim)
     x = 1 / (1 + np.exp(-x)) if loss.name in check.CUBE else x
     state = loss.init(jax.random.key(0), classes, dim)
     every = np.ones(size, bool)
-    batch = batches.Batch(x, labels.astype(np.int32), every)
+    batch = edge_cases.Batch(x, labels.astype(np.int32), every)
     batch = jax.tree.map(jnp.asarray, batch)
     run = jax.jit(lambda s, b: check.evaluate(loss, s, b)).lower(state, batch).compile()
     return lambda: jax.block_until_ready(run(state, batch))

@@ -65,10 +65,10 @@ those of the finite rows. Finite embeddings give no NaN, value or gradient: wher
 squares overflow (from about 1e18 on) the value is held at a bound or is inf. (The
 `original` form of `lossless` alone is NaN outside its domain.)
 
-An index of `pairs`, `triplets` or `References.own` that is no row is refused, and makes
+An index of `pairs`, `triplets` or `References.anchor_rows` that is no row is refused, and makes
 the value NaN where it is traced; -1 is padding, and an anchor paired with itself does
-not count. `References` need `own`, for each anchor its row among them: `own=-1` if no
-anchor is among them, `own=jnp.arange(B)` if they are the batch. Labels beyond 32 bits
+not count. `References` need `own`, for each anchor its row among them: `anchor_rows=-1` if no
+anchor is among them, `anchor_rows=jnp.arange(B)` if they are the batch. Labels beyond 32 bits
 are refused. `jax.jit` cuts its own arguments to 32 bits before any check can see them:
 number the classes 0, 1, 2, ... before.
 
@@ -185,7 +185,7 @@ def page():
     head = ["loss", "work", "memory", "equal", "push at 0", "push at 0.001"]
     text = HEAD.format(
         number=len(LOSSES), table=table(head, rows, numbers=4),
-        batches=len(check.batches.all_batches(proxies=np.ones((1, 4)))),
+        batches=len(check.edge_cases.all_batches(proxies=np.ones((1, 4)))),
     )  # fmt: skip
     for group, sections in groups.items():
         text += f"\n## {group}\n\n" + "\n".join(sections)
@@ -242,14 +242,14 @@ def figures(name):
     loss = registry.resolve("memory:size=4096" if name == "memory" else name)
     run, _ = check.compiled(loss, 4096, dim=128, classes=8)
     cube = name in check.CUBE
-    given = check.batches.all_batches(cube=cube)
+    given = check.edge_cases.all_batches(cube=cube)
     given = [given[place] for place in ("all equal", "collapse 0.001")]
-    state = loss.init(jax.random.key(0), check.batches.CLASSES, check.batches.E)
-    stacked = check.batches.stack(given)
+    state = loss.init(jax.random.key(0), check.edge_cases.CLASSES, check.edge_cases.E)
+    stacked = check.edge_cases.stack(given)
     stacked = stacked._replace(x=np.float32(stacked.x))
     each = jax.jit(jax.vmap(lambda batch: check.evaluate(loss, state, batch)))
     value, (slope, _) = each(stacked)
-    held = check.memory(run) / (4 * 4096**2)
+    held = check.temporary_bytes(run) / (4 * 4096**2)
     push = np.linalg.norm(slope, axis=(1, 2))
     return [f"{held:.1f}", *(f"{v:.3g}" for v in (value[0], *push))]
 
@@ -271,7 +271,7 @@ def section(name, function):
     settings = registry.resolve(name).hyper
     if settings:
         said = described(arguments)
-        ranges = search.free(name)
+        ranges = search.space(name)
         rows = [
             [f"`{key}`", f"`{default}`", said.get(key, ""), spread(ranges.get(key))]
             for key, default in settings.items()

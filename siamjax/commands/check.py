@@ -43,11 +43,7 @@ def main(argv: Sequence[str]) -> None:
             failed += [f"{spec}: {name}"] if verdict == "FAIL" else []
             print(f"  {name:22} {verdict:5} {detail}", flush=True)
         for size in map(int, _SIZES.value):
-            run, batch = check.compiled(loss, size, dim=16, classes=8)
-            taken, held = check.seconds(run, batch), check.memory(run)
-            share = f", temporary memory {held / (4 * size * size):.1f} B² floats"
-            memory = share if held is not None else ""
-            print(f"  B = {size:5} {1e3 * taken:11.1f} ms{memory}", flush=True)
+            print(f"  {check.cost_line(loss, size)}", flush=True)
         if _PICTURE.value:
             check.draw(measured, _PICTURE.value)
             print(f"  drew {_PICTURE.value}")

@@ -82,7 +82,7 @@ def tuning(loss: str) -> Tuning | None:
             f"{loss} declares no search: a tenth to ten times each default is searched "
             f"({ranges}); the attribute `search` of the loss sets other ranges",
         )
-    if not search.free(loss) and losses.resolve(loss).hyper:
+    if not search.space(loss) and losses.resolve(loss).hyper:
         return Tuning(
             "not tuned",
             f"{loss} is NOT TUNED: nothing of it is searched, all its settings are the "

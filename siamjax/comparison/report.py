@@ -98,7 +98,7 @@ def cell_rows(config, cells, read):
         for head in config.train.active_heads:
             best = about.get("best", {}).get(head, {})
             if about:
-                row[f"{head}.setting"] = search.filled(*about["setting"][head])
+                row[f"{head}.setting"] = search.fill(*about["setting"][head])
             else:
                 row[f"{head}.setting"] = ""
             row[f"{head}.valid_map_at_r"] = best.get("score", "")
@@ -189,7 +189,7 @@ def _training(config, opened, data_set, loss, head):
     best = [cell["best"][head] for cell in repeats]
     every = [cell["best"][head] for cell in runs]
     return Training(
-        setting=search.filled(*repeats[0]["setting"][head]),
+        setting=search.fill(*repeats[0]["setting"][head]),
         best_step=float(np.mean([b["step"] for b in best])),
         best_s=float(np.mean([b["time_s"] for b in best])),
         collapsed=float(np.mean([b["collapsed"] for b in every])),

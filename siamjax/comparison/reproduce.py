@@ -122,13 +122,13 @@ def _member(config, row):
 
 
 def _values(method, text):
-    parts = registry.parts(text)
+    parts = registry.parse(text)
     given = {
         f"{i}.{key}" if len(parts) > 1 else key: value
         for i, part in enumerate(parts)
         for key, value in part.given.items()
     }
-    return {name: given[name] for name in search.free(method)}
+    return {name: given[name] for name in search.space(method)}
 
 
 def _apart(first, second):

@@ -353,7 +353,7 @@ def suggest(
     if VALUES in trial.user_attrs:
         return trial.user_attrs[VALUES]
     slot = trial.user_attrs[SLOT]
-    spaces = {name: _distribution(x) for name, x in search.free(spec).items()}
+    spaces = {name: _distribution(x) for name, x in search.space(spec).items()}
     sampler = optuna.samplers.TPESampler(seed=seed + slot, n_startup_trials=in_round)
     # In memory, of the earlier rounds alone: the database's study has other trials.
     earlier = optuna.create_study(direction="maximize", sampler=sampler)

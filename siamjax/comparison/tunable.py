@@ -22,12 +22,12 @@ def resolve(spec, setting):
 
     Args:
       spec: text of a loss.
-      setting: hyper-parameter -> value, of those that are `search.free` in it.
+      setting: hyper-parameter -> value, of those that are `search.space` in it.
     Returns:
       The loss, whose state has `values` beside its own where any of the setting is
       data, and a text that is the same for all settings that differ in data alone.
     """
-    free = search.free(spec)
+    free = search.space(spec)
     numbers = {
         name: value
         for name, value in setting.items()
@@ -35,8 +35,8 @@ def resolve(spec, setting):
     }
     fixed = tuple(item for item in setting.items() if item[0] not in numbers)
     names = _data(spec, fixed, tuple(numbers))
-    text = search.filled(spec, {k: v for k, v in setting.items() if k not in names})
-    concrete = losses.resolve(search.filled(spec, setting))
+    text = search.fill(spec, {k: v for k, v in setting.items() if k not in names})
+    concrete = losses.resolve(search.fill(spec, setting))
     values = {name: jnp.float32(numbers[name]) for name in names}
     return _reading(concrete, text, values), f"{text} {' '.join(names)}"
 
@@ -44,7 +44,7 @@ def resolve(spec, setting):
 @functools.cache
 def _data(spec, fixed, names):
     """Which of the names can be data, with the other hyper-parameters as they are."""
-    text = search.filled(spec, dict(fixed))
+    text = search.fill(spec, dict(fixed))
     return tuple(name for name in names if _takes_arrays(text, name))
 
 

@@ -60,7 +60,7 @@ def split_list(text: str) -> tuple[str, ...]:
     `triplet:margin=soft,mining=hard,my_module.mine` are two.
     """
     items: list[str] = []
-    for piece in registry.split(text, ","):
+    for piece in registry.split_outside_brackets(text, ","):
         key, equals, _ = piece.partition("=")
         if equals and ":" not in key and items:
             items[-1] += f",{piece}"
@@ -81,7 +81,7 @@ def check_names(texts: Iterable[str]) -> None:
 
 
 def _part(text):
-    parts = registry.parts(text)
+    parts = registry.parse(text)
     require(
         len(parts) == 1 and parts[0].name,
         f"setting {text!r} is not NAME:field=value,field=value",

@@ -1,18 +1,32 @@
 """Losses of metric learning: pure functions of embeddings and labels.
 
-`resolve("triplet:margin=0.2,mining=hard")` gives a `Loss`; `LOSSES` has every name;
-`health` says beside any of them how the run does.
+`resolve("triplet:margin=0.2,mining=hard")` gives a `Loss`; `LOSSES` has every name.
+`health` tells beside any loss how the run does. docs/own_loop.md shows how to use them
+in a training loop of your own.
 """
 
+from siamjax.losses.annotations import Distance, LosslessForm, Mining, Reduction
 from siamjax.losses.classifiers import arcface, center, cosface, normalized_softmax
-from siamjax.losses.cross_batch import memory, mined
-from siamjax.losses.diagnostics import health
-from siamjax.losses.learnt import margin_loss, sigmoid_pairs, weighted_l1
+from siamjax.losses.diagnostics import effective_rank, health
+from siamjax.losses.distances import lp
+from siamjax.losses.guard import Stateful, stateful
+from siamjax.losses.learnt_pairs import margin_loss, sigmoid_pairs, weighted_l1
 from siamjax.losses.lossless_triplet import lossless
+from siamjax.losses.mining import (
+    distance_weighted_negatives,
+    easiest_positive,
+    hardest_negative,
+    hardest_pairs,
+    hardest_positive,
+    margin_pairs,
+    multi_similarity_pairs,
+    next_negative,
+    semihard_negatives,
+)
 from siamjax.losses.pairs import contrastive, intra_pair_variance, manhattan_lstm, snr
 from siamjax.losses.proxies import proxy_anchor, proxy_nca, proxy_nca_pp, soft_triple
 from siamjax.losses.ranking import fastap, histogram, ranked_list, smooth_ap
-from siamjax.losses.registry import LOSSES, Loss, Stateful, resolve
+from siamjax.losses.registry import LOSSES, Loss, resolve
 from siamjax.losses.regularisers import (
     covariance,
     embedding_norm,
@@ -24,8 +38,8 @@ from siamjax.losses.regularisers import (
 )
 from siamjax.losses.softmax import infonce, nca, npairs, ntxent, prototypical, supcon
 from siamjax.losses.triplets import triplet
-from siamjax.losses.tuples import References
-from siamjax.losses.weighting import (
+from siamjax.losses.tuples import Pairs, References, all_pairs, first_pairs
+from siamjax.losses.weighted_pairs import (
     angular,
     circle,
     generalized_lifted,
@@ -33,21 +47,127 @@ from siamjax.losses.weighting import (
     multi_similarity,
     tuplet_margin,
 )
+from siamjax.losses.wrappers import memory, mined
 
-LOSSES.update(
-    (loss.__name__.removesuffix("_loss"), loss)
-    for loss in (
-        contrastive, snr, intra_pair_variance, manhattan_lstm,
-        triplet, lossless,
-        ntxent, supcon, infonce, npairs, nca, prototypical,
-        multi_similarity, circle, lifted, generalized_lifted, tuplet_margin, angular,
-        smooth_ap, fastap, histogram, ranked_list,
-        margin_loss, sigmoid_pairs, weighted_l1,
-        proxy_nca, proxy_nca_pp, proxy_anchor, soft_triple,
-        normalized_softmax, cosface, arcface, center,
-        variance, covariance, koleo, uniformity, zero_mean, embedding_norm, saturation,
-        memory, mined,
-    )
-)  # fmt: skip
+_PUBLIC_LOSSES = (
+    # pairs and triplets
+    contrastive,
+    snr,
+    intra_pair_variance,
+    manhattan_lstm,
+    triplet,
+    lossless,
+    # a softmax over rows
+    ntxent,
+    supcon,
+    infonce,
+    npairs,
+    nca,
+    prototypical,
+    # weighted pairs
+    multi_similarity,
+    circle,
+    lifted,
+    generalized_lifted,
+    tuplet_margin,
+    angular,
+    # rankings and distributions
+    smooth_ap,
+    fastap,
+    histogram,
+    ranked_list,
+    # with weights
+    margin_loss,
+    sigmoid_pairs,
+    weighted_l1,
+    proxy_nca,
+    proxy_nca_pp,
+    proxy_anchor,
+    soft_triple,
+    normalized_softmax,
+    cosface,
+    arcface,
+    center,
+    # regularisers
+    variance,
+    covariance,
+    koleo,
+    uniformity,
+    zero_mean,
+    embedding_norm,
+    saturation,
+    # around another loss
+    memory,
+    mined,
+)
+LOSSES.update((f.__name__.removesuffix("_loss"), f) for f in _PUBLIC_LOSSES)
 
-__all__ = ["LOSSES", "Loss", "References", "Stateful", "health", "resolve"]
+__all__ = [
+    "LOSSES",
+    "Distance",
+    "Loss",
+    "LosslessForm",
+    "Mining",
+    "Pairs",
+    "Reduction",
+    "References",
+    "Stateful",
+    "all_pairs",
+    "angular",
+    "arcface",
+    "center",
+    "circle",
+    "contrastive",
+    "cosface",
+    "covariance",
+    "distance_weighted_negatives",
+    "easiest_positive",
+    "effective_rank",
+    "embedding_norm",
+    "fastap",
+    "first_pairs",
+    "generalized_lifted",
+    "hardest_negative",
+    "hardest_pairs",
+    "hardest_positive",
+    "health",
+    "histogram",
+    "infonce",
+    "intra_pair_variance",
+    "koleo",
+    "lifted",
+    "lossless",
+    "lp",
+    "manhattan_lstm",
+    "margin_loss",
+    "margin_pairs",
+    "memory",
+    "mined",
+    "multi_similarity",
+    "multi_similarity_pairs",
+    "nca",
+    "next_negative",
+    "normalized_softmax",
+    "npairs",
+    "ntxent",
+    "prototypical",
+    "proxy_anchor",
+    "proxy_nca",
+    "proxy_nca_pp",
+    "ranked_list",
+    "resolve",
+    "saturation",
+    "semihard_negatives",
+    "sigmoid_pairs",
+    "smooth_ap",
+    "snr",
+    "soft_triple",
+    "stateful",
+    "supcon",
+    "triplet",
+    "tuplet_margin",
+    "uniformity",
+    "variance",
+    "weighted_l1",
+    "zero_mean",
+]

@@ -1,134 +1,164 @@
 """The proof grid of one loss: python -m siamjax.losses.check my_module.my_loss:beta=3
 
-Every check of `GRID` runs on all batches that break losses (`batches`), in one
-compilation for float32 and one for float64, and says `pass`, `FAIL`, or what it found.
+Every check of `GRID` runs on all batches that break losses (`edge_cases`) and says
+`pass`, `FAIL`, or what it measured. One program computes all batches in float32, and
+one in float64.
 """
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from siamjax import files
-from siamjax.losses import batches, registry
-from siamjax.losses.precision import wide
+from siamjax.losses import edge_cases, registry
+from siamjax.losses.edge_cases import Batch
+from siamjax.losses.precision import enable_x64
 
 # Losses whose embeddings are in the unit cube.
 CUBE = ("lossless", "saturation")
-# What must not change each loss: Permuting rows, Renaming classes, rOtating,
-# Translating, Scaling embeddings. Of other losses the grid says what holds.
-_OF_DISTANCE, _OF_ANGLE = "PROT", "PROS"
-INVARIANT = dict(
-    contrastive=_OF_DISTANCE, snr="PRS", intra_pair_variance=_OF_ANGLE,
-    manhattan_lstm="PRT", triplet=_OF_DISTANCE, lossless="PR", ntxent=_OF_ANGLE,
-    supcon=_OF_ANGLE, infonce="ROS", npairs="RO", nca=_OF_DISTANCE,
-    prototypical=_OF_DISTANCE, multi_similarity=_OF_ANGLE, circle=_OF_ANGLE,
-    lifted=_OF_DISTANCE, generalized_lifted=_OF_DISTANCE, tuplet_margin=_OF_ANGLE,
-    angular=_OF_ANGLE, smooth_ap=_OF_ANGLE, fastap=_OF_ANGLE, histogram=_OF_ANGLE,
-    ranked_list=_OF_DISTANCE, margin=_OF_DISTANCE, sigmoid_pairs=_OF_ANGLE,
-    weighted_l1="PRT", proxy_nca="PS", proxy_nca_pp="PS", proxy_anchor="PS",
-    soft_triple="PS", normalized_softmax="PS", cosface="PS", arcface="PS", center="PRO",
-    variance="PRT", covariance="PRT", koleo=_OF_ANGLE, uniformity=_OF_ANGLE,
-    zero_mean="PR", embedding_norm="PRO", saturation="PR", memory=_OF_DISTANCE,
-    mined="PRO",
-)  # fmt: skip
+# A loss does not change when its batch is ...
+CHANGES = dict(P="permuted", R="renamed", O="rotated", T="translated", S="scaled")
+# The changes that each loss must not notice. The grid reports those of other losses.
+INVARIANT = {
+    "PROT": (  # of Euclidean distances
+        "contrastive, triplet, nca, prototypical, lifted, generalized_lifted, "
+        "ranked_list, margin, memory"
+    ),
+    "PROS": (  # of angles
+        "intra_pair_variance, ntxent, supcon, multi_similarity, circle, tuplet_margin, "
+        "angular, smooth_ap, fastap, histogram, sigmoid_pairs, koleo, uniformity"
+    ),
+    "PRT": "manhattan_lstm, weighted_l1, variance, covariance",
+    "PRS": "snr",
+    "PRO": "center, embedding_norm, mined",
+    "PR": "lossless, zero_mean, saturation",
+    "ROS": "infonce",
+    "RO": "npairs",
+    "PS": (
+        "proxy_nca, proxy_nca_pp, proxy_anchor, soft_triple, normalized_softmax, "
+        "cosface, arcface"
+    ),
+}
+INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split(", ")}
 # Losses that hold a part of themselves constant, by their paper: no finite differences.
 HELD = ("circle", "memory")
 LEFT_OUT = "garbage where not counted"
-CHANGES = dict(P="permuted", R="renamed", O="rotated", T="translated", S="scaled")
+# Programs that run once: XLA compiles them twice as fast, and they compute the same.
+FAST_COMPILATION = {"xla_backend_optimization_level": 0}
 
 
 class Result(NamedTuple):
     check: str
-    verdict: str  # pass, FAIL, or `says`: a finding that is neither
+    verdict: str  # pass, FAIL, or `says`: a measurement that is neither
     detail: str
 
 
+class Evaluation(NamedTuple):
+    """What a loss gives on each of some batches."""
+
+    value: dict[str, float]  # name of the batch -> value
+    slope: dict[str, np.ndarray]  # -> gradient with respect to the rows, [B, E]
+    params_slope: dict[str, float]  # -> largest absolute gradient of the params, or NaN
+
+
 class Measured(NamedTuple):
-    """What the loss did on all batches; dicts by name of batch."""
+    """What the loss did on all batches."""
 
     loss: registry.Loss
     cube: bool
-    state: dict
-    given: dict  # name -> Batch
-    value: dict  # name -> float, in float32
-    slope: dict  # name -> [B, E]
-    of_params: dict  # name -> largest absolute gradient of the params, NaN if any is
-    value64: dict  # the same in float64
-    slope64: dict
-    difference: tuple  # along directions: central differences, and by the gradient
-    shapes: list  # value and slope of batches of fewer rows: `_shapes`
+    state: dict[str, Any]
+    batches: dict[str, Batch]
+    single: Evaluation  # in float32
+    double: Evaluation  # in float64
+    central_differences: np.ndarray  # [K] along random directions, in float64
+    directional_slopes: np.ndarray  # [K] by the gradient
+    small: list[tuple[float, np.ndarray]]  # value, slope: `_small_batches`
 
 
-def check(spec, cube=None):
-    """Runs the grid on the loss of a text: a list of `Result`."""
+def run_grid(spec: str, cube: bool | None = None) -> list[Result]:
+    """Runs the grid on the loss of a text."""
     measured = measure(spec, cube)
-    return [Result(name, *test(measured)) for name, test in GRID.items()]
+    return [Result(name, *check(measured)) for name, check in GRID.items()]
 
 
-def measure(spec, cube=None):
+def measure(spec: str, cube: bool | None = None) -> Measured:
     """Evaluates the loss on all batches, in float32 and float64."""
     loss = registry.resolve(spec)
     cube = loss.name in CUBE if cube is None else cube
-    state = loss.init(jax.random.key(0), batches.CLASSES, batches.E)
-    rows = [
-        p for p in jax.tree.leaves(state.get("params"))
-        if p.ndim == 2 and p.shape[1] == batches.E
-    ]  # fmt: skip
-    proxies = np.asarray(rows[0]) if rows else None
-    given = batches.all_batches(cube=cube, proxies=proxies)
-    given = {k: b._replace(x=_single(b.x)) for k, b in given.items()}
-    value, slope, of_params = _run(loss, state, list(given.values()), jnp.float32)
+    state = loss.init(jax.random.key(0), edge_cases.CLASSES, edge_cases.E)
+    params = jax.tree.leaves(state.get("params"))
+    tables = [p for p in params if p.ndim == 2 and p.shape[1] == edge_cases.E]
+    proxies = np.asarray(tables[0]) if tables else None
+    batches = edge_cases.all_batches(cube=cube, proxies=proxies)
+    batches = {k: b._replace(x=_as_float32(b.x)) for k, b in batches.items()}
+    single = _evaluate_all(loss, state, [list(batches.values())], jnp.float32)[0]
     # Small enough for the curvature, large enough for the digits of float64.
-    step, directions = 1e-6, _directions(given["base"], len(given) // 2)
-    moved = batches.nudged(given["base"], directions, step)
-    with wide(True):
-        value64, slope64, _ = _run(loss, state, list(given.values()), jnp.float64)
-        around = moved + [given["base"]] * (len(given) - len(moved))
-        near = _run(loss, state, around, jnp.float64)[0][: len(moved)]
-    found = (near[::2] - near[1::2]) / (2 * step)
-    base = list(given).index("base")
-    said = np.sum(directions * slope64[base][None], (1, 2))
-    dicts = (dict(zip(given, part)) for part in (value, slope, of_params))
-    wides = (dict(zip(given, part)) for part in (value64, slope64))
-    shapes = _shapes(given)
-    each = jax.jit(lambda some: [evaluate(loss, state, b) for b in some])(shapes)
-    shapes = [(float(v), np.asarray(slope)) for v, (slope, _) in each]
-    return Measured(loss, cube, state, given, *dicts, *wides, (found, said), shapes)
+    step, directions = 1e-6, _directions(batches["base"], len(batches) // 2)
+    moved = edge_cases.nudged(batches["base"], directions, step)
+    padding = [batches["base"]] * (len(batches) - len(moved))
+    with enable_x64(True):
+        double, near = _evaluate_all(
+            loss, state, [list(batches.values()), moved + padding], jnp.float64
+        )
+    near_values = near[0][: len(moved)]
+    differences = (near_values[::2] - near_values[1::2]) / (2 * step)
+    base = list(batches).index("base")
+    slopes = np.sum(directions * double[1][base][None], (1, 2))
+    single, double = (
+        Evaluation(*(dict(zip(batches, part)) for part in parts))
+        for parts in (single, double)
+    )
+    small = _evaluate_small(loss, state, batches)
+    return Measured(
+        loss, cube, state, batches, single, double, differences, slopes, small
+    )
 
 
-def _shapes(given):
-    """The rows that count of a batch, alone; then batches of 0, 1 and 2 rows."""
-    some = np.flatnonzero(given[LEFT_OUT].where)
-    parts = [(LEFT_OUT, some), *(("base", np.arange(n)) for n in (0, 1, 2))]
-    out = [batches.Batch(*(a[rows] for a in given[name])) for name, rows in parts]
-    return [b._replace(x=np.float32(b.x)) for b in out]
+def _evaluate_small(loss, state, batches):
+    """Of the rows that count of a batch, alone; then of batches of 0, 1 and 2 rows."""
+    counted = np.flatnonzero(batches[LEFT_OUT].where)
+    parts = [(LEFT_OUT, counted), *(("base", np.arange(n)) for n in (0, 1, 2))]
+    small = [Batch(*(a[rows] for a in batches[name])) for name, rows in parts]
+    small = [b._replace(x=np.float32(b.x)) for b in small]
+    run = jax.jit(lambda small: [evaluate(loss, state, b) for b in small])
+    answers = run.lower(small).compile(FAST_COMPILATION)(small)
+    return [(float(value), np.asarray(slope)) for value, (slope, _) in answers]
 
 
-def evaluate(loss, state, batch, dtype=None):
+def evaluate(
+    loss: registry.Loss, state: dict[str, Any], batch: Batch, dtype: Any = None
+) -> tuple[jax.Array, tuple[jax.Array, Any]]:
     """The value and its gradients with respect to embeddings and params."""
-    params = state.get("params", {})
 
     def value(x, params):
-        own = {**state, "params": params} if state else state
-        key = jax.random.key(1)
-        return loss.apply(own, x, batch.labels, where=batch.where, key=key)[0]
+        full_state = {**state, "params": params} if state else state
+        data = dict(where=batch.where, key=jax.random.key(1))
+        return loss.apply(full_state, x, batch.labels, **data)[0]
 
     x = jnp.asarray(batch.x, dtype)
-    return jax.value_and_grad(value, (0, 1))(x, params)
+    return jax.value_and_grad(value, (0, 1))(x, state.get("params", {}))
 
 
-def _run(loss, state, given, dtype):
-    """Values `[G]`, gradients `[G, B, E]`, and the largest of the params `[G]`."""
-    cast = jax.tree.map(lambda a: _cast(a, dtype), state)
-    stacked = batches.stack(given)
-    each = jax.vmap(lambda batch: evaluate(loss, cast, batch))
-    stacked = stacked._replace(x=jnp.asarray(stacked.x, dtype))
-    value, (slope, of_params) = jax.jit(each)(stacked)
-    leaves = [jnp.abs(p).reshape(len(given), -1) for p in jax.tree.leaves(of_params)]
-    largest = jnp.concatenate([jnp.zeros((len(given), 1)), *leaves], 1).max(1)
+def _evaluate_all(loss, state, groups, dtype):
+    """For each group of G batches: values `[G]`, gradients `[G, B, E]`, and the largest
+    of the params `[G]`. All groups have one size: one compilation serves them."""
+    state = jax.tree.map(lambda a: _cast(a, dtype), state)
+    run = jax.jit(jax.vmap(lambda batch: evaluate(loss, state, batch)))
+    groups = [edge_cases.stack(group) for group in groups]
+    groups = [group._replace(x=jnp.asarray(group.x, dtype)) for group in groups]
+    options = FAST_COMPILATION if dtype == jnp.float64 else None
+    run = run.lower(groups[0]).compile(options)
+    return [_to_numpy(*run(group)) for group in groups]
+
+
+def _to_numpy(value, slopes):
+    slope, params_slope = slopes
+    leaves = [jnp.abs(p).reshape(len(value), -1) for p in jax.tree.leaves(params_slope)]
+    largest = jnp.concatenate([jnp.zeros((len(value), 1)), *leaves], 1).max(1)
     return np.asarray(value), np.asarray(slope), np.asarray(largest)
 
 
@@ -136,181 +166,206 @@ def _cast(a, dtype):
     return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
 
 
-def _single(x):
+def _as_float32(x):
     """float64 values that float32 can hold, so that both widths see the same batch."""
     with np.errstate(over="ignore"):
         return x.astype(np.float32).astype(np.float64)
 
 
 def _directions(batch, number):
-    rng = np.random.default_rng(3)
-    out = rng.normal(size=(number, *batch.x.shape))
-    return out / np.linalg.norm(out, axis=(1, 2), keepdims=True)
+    directions = np.random.default_rng(3).normal(size=(number, *batch.x.shape))
+    return directions / np.linalg.norm(directions, axis=(1, 2), keepdims=True)
 
 
-def _judge(bad, good="pass"):
-    bad = [reason for reason in bad if reason]
-    more = f", and {len(bad) - 4} more" if len(bad) > 4 else ""
-    return ("FAIL", ", ".join(bad[:4]) + more) if bad else ("pass", good)
+def _verdict(problems, good="pass"):
+    problems = [problem for problem in problems if problem]
+    if not problems:
+        return "pass", good
+    more = f", and {len(problems) - 4} more" if len(problems) > 4 else ""
+    return "FAIL", ", ".join(problems[:4]) + more
 
 
-def finite(m):
-    """Value and gradient are finite on every batch but those of absurd size, where an
+Check = Callable[[Measured], tuple[str, str]]
+
+
+def finite(m: Measured) -> tuple[str, str]:
+    """Value and gradient are finite on every batch; where the size is absurd an
     overflow may make them infinite, but not NaN."""
-    beyond = {f"times {size:g}" for size in batches.BEYOND}
-    inside = [name for name in m.given if name not in beyond | set(batches.BROKEN)]
-    bad = []
+    beyond = {f"times {size:g}" for size in edge_cases.BEYOND}
+    inside = [n for n in m.batches if n not in beyond | set(edge_cases.BROKEN)]
+    value, slope, params_slope = m.single
+    problems = []
     for name in inside:
-        value, slope, params = m.value[name], m.slope[name], m.of_params[name]
-        bad.append("" if np.isfinite(value) else f"value on {name} is {value}")
-        bad.append("" if np.isfinite(slope).all() else f"gradient on {name}")
-        bad.append("" if np.isfinite(params) else f"gradient of params on {name}")
-    bad += [f"NaN on {n}" for n in sorted(beyond) if np.isnan(m.value[n])]
-    bad += [f"NaN gradient on {n}" for n in beyond if np.isnan(m.slope[n]).any()]
-    largest = max(np.abs(m.slope[n]).max() for n in inside)
+        if not np.isfinite(value[name]):
+            problems.append(f"value on {name} is {value[name]}")
+        if not np.isfinite(slope[name]).all():
+            problems.append(f"gradient on {name}")
+        if not np.isfinite(params_slope[name]):
+            problems.append(f"gradient of params on {name}")
+    problems += [f"NaN on {n}" for n in sorted(beyond) if np.isnan(value[n])]
+    problems += [f"NaN gradient on {n}" for n in beyond if np.isnan(slope[n]).any()]
+    largest = max(np.abs(slope[n]).max() for n in inside)
     number = len(inside) + len(beyond)
-    return _judge(bad, f"{number} batches, largest gradient {largest:.3g}")
+    return _verdict(problems, f"{number} batches, largest gradient {largest:.3g}")
 
 
-def seen(m):
+def not_finite_rows(m: Measured) -> tuple[str, str]:
     """A row that counts and is not finite makes the value NaN."""
-    bad = [
-        f"the value on {name} is {m.value[name]}"
-        for name in batches.BROKEN if not np.isnan(m.value[name])
-    ]  # fmt: skip
-    return _judge(bad, "NaN: " + ", ".join(batches.BROKEN))
+    values = {name: m.single.value[name] for name in edge_cases.BROKEN}
+    finite_values = {n: v for n, v in values.items() if not np.isnan(v)}
+    problems = [f"the value on {n} is {v}" for n, v in finite_values.items()]
+    return _verdict(problems, "NaN: " + ", ".join(values))
 
 
-def nothing(m):
+def no_rows(m: Measured) -> tuple[str, str]:
     """Without a row that counts the gradient is 0, and so is a loss without weights."""
     name = "no row counts"
-    bad = ["gradient" if np.any(m.slope[name] != 0) else ""]
-    if not m.state.get("params"):
-        bad.append(f"value {m.value[name]}" if m.value[name] != 0 else "")
-    return _judge(bad, "exactly 0")
+    problems = ["gradient" if np.any(m.single.slope[name] != 0) else ""]
+    value = m.single.value[name]
+    if not m.state.get("params") and value != 0:
+        problems.append(f"value {value}")
+    return _verdict(problems, "exactly 0")
 
 
-def left_out(m):
-    """Rows not counted are as rows not there, one batch as one of many; they hold NaN,
-    inf and 3e38."""
-    rows, (value, slope) = np.flatnonzero(m.given[LEFT_OUT].where), m.shapes[0]
-    bad = [_apart("value", m.value[LEFT_OUT], value, 1e-5)]
-    bad.append(_apart("gradient", m.slope[LEFT_OUT][rows], slope, 1e-5))
-    left = m.slope[LEFT_OUT][list(batches.MASKED)]
-    return _judge([*bad, "gradient of left-out rows" if left.any() else ""],
-                  "one batch alone = one of many")  # fmt: skip
+def rows_left_out(m: Measured) -> tuple[str, str]:
+    """Rows not counted, which hold NaN, inf and 3e38, are as rows that are not there; a
+    batch alone is as one of many."""
+    rows, (value, slope) = np.flatnonzero(m.batches[LEFT_OUT].where), m.small[0]
+    masked_slope = m.single.slope[LEFT_OUT]
+    problems = [
+        _differ("value", m.single.value[LEFT_OUT], value, 1e-5),
+        _differ("gradient", masked_slope[rows], slope, 1e-5),
+    ]
+    if masked_slope[list(edge_cases.MASKED)].any():
+        problems.append("gradient of left-out rows")
+    return _verdict(problems, "one batch alone = one of many")
 
 
-def small(m):
+def small_batches(m: Measured) -> tuple[str, str]:
     """Batches of 0, 1 and 2 rows, by shape."""
-    bad = [
-        f"B = {len(slope)}" for value, slope in m.shapes[1:]
+    problems = [
+        f"B = {len(slope)}"
+        for value, slope in m.small[1:]
         if not np.isfinite(value) or not np.isfinite(slope).all()
-    ]  # fmt: skip
-    return _judge(bad, "B = 0, 1, 2")
+    ]
+    return _verdict(problems, "B = 0, 1, 2")
 
 
-def precision(m):
+def precision(m: Measured) -> tuple[str, str]:
     """float32 agrees with float64: 1e-5 of the value, 1e-5 of the gradient's norm."""
     names = ["base", "permuted", *(f"random {i}" for i in range(3))]
-    bad = [_apart(f"value on {n}", m.value[n], m.value64[n], 1e-5) for n in names]
-    bad += [_apart(f"gradient on {n}", m.slope[n], m.slope64[n], 1e-5) for n in names]
-    worst = max(_error(m.slope[n], m.slope64[n]) for n in names)
-    return _judge(bad, f"gradient within {worst:.1e}")
+    value, slope, _ = m.single
+    double_value, double_slope, _ = m.double
+    problems = []
+    for n in names:
+        problems.append(_differ(f"value on {n}", value[n], double_value[n], 1e-5))
+        problems.append(_differ(f"gradient on {n}", slope[n], double_slope[n], 1e-5))
+    worst = max(relative_error(slope[n], double_slope[n]) for n in names)
+    return _verdict(problems, f"gradient within {worst:.1e}")
 
 
-def slopes(m):
+def finite_differences(m: Measured) -> tuple[str, str]:
     """The gradient is that of finite differences in float64."""
-    found, said = m.difference
+    error = relative_error(m.directional_slopes, m.central_differences)
     if m.loss.name in HELD:
-        return "says", f"a part is held constant: off by {_error(said, found):.1e}"
-    return _judge([_apart("gradient", said, found, 1e-5)],
-                  f"within {_error(said, found):.1e}")  # fmt: skip
+        return "says", f"a part is held constant: off by {error:.1e}"
+    problem = _differ("gradient", m.directional_slopes, m.central_differences, 1e-5)
+    return _verdict([problem], f"within {error:.1e}")
 
 
-def invariances(m):
-    """What it does not notice: permutation, renaming, rotation, translation, scale."""
-    base, holds = m.value64["base"], ""
-    for letter, name in CHANGES.items():
-        same = np.isclose(m.value64[name], base, rtol=1e-6, atol=1e-12)
-        holds += letter if same else ""
-    said = ", ".join(CHANGES[letter] for letter in holds) or "none"
+def invariances(m: Measured) -> tuple[str, str]:
+    """What does not change it: permutation, renaming, rotation, translation, scale."""
+    values = m.double.value
+    unchanged = {
+        letter: name
+        for letter, name in CHANGES.items()
+        if np.isclose(values[name], values["base"], rtol=1e-6, atol=1e-12)
+    }
+    detail = ", ".join(unchanged.values()) or "none"
     if m.loss.name not in INVARIANT:
-        return "says", said
-    missing = set(INVARIANT[m.loss.name]) - set(holds)
-    return _judge([f"{CHANGES[k]} changes it" for k in sorted(missing)], said)
+        return "says", detail
+    missing = set(INVARIANT[m.loss.name]) - set(unchanged)
+    return _verdict([f"{CHANGES[k]} changes it" for k in sorted(missing)], detail)
 
 
-def collapse(m):
+def collapse(m: Measured) -> tuple[str, str]:
     """How hard the loss pushes points apart that have all come close to one place."""
-    sizes = [np.linalg.norm(m.slope[f"collapse {s:g}"]) for s in batches.COLLAPSE]
-    at = np.linalg.norm(m.slope["all equal"])
-    parts = [f"{s:g}: {v:.3g}" for s, v in zip(batches.COLLAPSE, sizes)]
-    return "says", f"gradient norm at spread {', '.join(parts)}; at 0: {at:.3g}"
+    slope, sizes = m.single.slope, edge_cases.COLLAPSE
+    norms = {s: np.linalg.norm(slope[f"collapse {s:g}"]) for s in sizes}
+    parts = ", ".join(f"{s:g}: {norm:.3g}" for s, norm in norms.items())
+    equal = np.linalg.norm(slope["all equal"])
+    return "says", f"gradient norm at spread {parts}; at 0: {equal:.3g}"
 
 
-def half(m, dtypes=("bfloat16", "float16")):
+def half_precision(m: Measured) -> tuple[str, str]:
     """Half-precision embeddings: as the same numbers in float32, gradient rounded."""
-    bad = []
-    for dtype in dtypes:
-        x = jnp.asarray(m.given["base"].x, dtype)
-        exact = m.given["base"]._replace(x=x.astype(jnp.float32))
-        rounded = exact._replace(x=x)
-        run = jax.jit(lambda b: evaluate(m.loss, m.state, b))
+    problems = []
+    run = jax.jit(lambda b: evaluate(m.loss, m.state, b))
+    for dtype in ("bfloat16", "float16"):
+        x = jnp.asarray(m.batches["base"].x, dtype)
+        rounded = m.batches["base"]._replace(x=x)
+        exact = rounded._replace(x=x.astype(jnp.float32))
         value, (slope, _) = run(rounded)
-        wanted, (wanted_slope, _) = run(exact)
-        bad.append(_apart(f"{dtype} value", value, wanted, 1e-5))
-        bad.append(_apart(f"{dtype} gradient", slope.astype(jnp.float32), wanted_slope,
-                          2 * float(jnp.finfo(dtype).eps)))  # fmt: skip
-    return _judge(bad, " and ".join(dtypes))
+        exact_value, (exact_slope, _) = run(exact)
+        eps = float(jnp.finfo(dtype).eps)
+        slope = slope.astype(jnp.float32)
+        problems.append(_differ(f"{dtype} value", value, exact_value, 1e-5))
+        problems.append(_differ(f"{dtype} gradient", slope, exact_slope, 2 * eps))
+    return _verdict(problems, "bfloat16 and float16")
 
 
-GRID = {
+GRID: dict[str, Check] = {
     "finite": finite,
-    "rows not finite": seen,
-    "nothing to learn from": nothing,
-    "rows left out": left_out,
-    "small batches": small,
+    "rows not finite": not_finite_rows,
+    "nothing to learn from": no_rows,
+    "rows left out": rows_left_out,
+    "small batches": small_batches,
     "precision": precision,
-    "finite differences": slopes,
+    "finite differences": finite_differences,
     "invariances": invariances,
     "gradient at collapse": collapse,
 }
-# What takes compilations of its own: for some losses in the quick tests, for all here.
-LONG = {"half precision": half}
+# Checks with compilations of their own: the quick tests run them for a few losses only.
+LONG: dict[str, Check] = {"half precision": half_precision}
 
 
-def _error(got, wanted):
-    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
-    return np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), 1e-30)
+def relative_error(value: Any, reference: Any) -> float:
+    """The norm of the difference over that of the reference."""
+    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    size = max(float(np.linalg.norm(reference)), 1e-30)
+    return float(np.linalg.norm(value - reference)) / size
 
 
-def _apart(what, got, wanted, within):
-    """Empty where two agree to a share of the wanted norm, or 1e-6 of a small one."""
-    error = np.linalg.norm(np.asarray(got, np.float64) - np.asarray(wanted, np.float64))
-    if error <= max(within * np.linalg.norm(wanted), 1e-6 * min(1, within * 1e5)):
+def _differ(what, value, reference, within):
+    """Empty where two agree to a share of the norm, or to 1e-6 of a small one."""
+    value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
+    allowed = max(within * np.linalg.norm(reference), 1e-6 * min(1, within * 1e5))
+    if np.linalg.norm(value - reference) <= allowed:
         return ""
-    return f"{what} off by {_error(got, wanted):.1e}"
+    return f"{what} off by {relative_error(value, reference):.1e}"
 
 
-def compiled(loss, size, dim, classes):
+def compiled(
+    loss: registry.Loss, size: int, dim: int, classes: int, options: Any = None
+) -> tuple[Callable, Batch]:
     """Value and gradient, compiled for batches of this shape; and such a batch."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(size, dim)).astype(np.float32)
     labels = (np.arange(size) % classes).astype(np.int32)
     state = loss.init(jax.random.key(0), classes, dim)
-    batch = batches.Batch(jnp.asarray(x), jnp.asarray(labels), jnp.ones(size, bool))
-    return jax.jit(lambda b: evaluate(loss, state, b)).lower(batch).compile(), batch
+    batch = Batch(jnp.asarray(x), jnp.asarray(labels), jnp.ones(size, bool))
+    run = jax.jit(lambda b: evaluate(loss, state, b))
+    return run.lower(batch).compile(options), batch
 
 
-def memory(run):
-    """Temporary bytes of what was compiled, by XLA's account; None without one."""
+def temporary_bytes(run: Any) -> int | None:
+    """Memory of a compiled function beside input and output, where XLA tells it."""
     account = run.memory_analysis()
     return account.temp_size_in_bytes if account else None
 
 
-def seconds(run, batch, repeats=3):
-    """Of one evaluation: the least of some."""
+def least_seconds(run: Callable, batch: Batch, repeats: int = 3) -> float:
+    """The least time of some evaluations."""
     jax.block_until_ready(run(batch))
     times = []
     for _ in range(repeats):
@@ -320,7 +375,17 @@ def seconds(run, batch, repeats=3):
     return min(times)
 
 
-def draw(m, path):
+def cost_line(loss: registry.Loss, size: int) -> str:
+    """Time and memory of value and gradient at a size of the batch, as a line."""
+    run, batch = compiled(loss, size, dim=16, classes=8)
+    line = f"B = {size:5} {1e3 * least_seconds(run, batch):11.1f} ms"
+    memory = temporary_bytes(run)
+    if memory is None:
+        return line
+    return f"{line}, temporary memory {memory / (4 * size * size):.1f} B² floats"
+
+
+def draw(m: Measured, path: str) -> None:
     """Points of two dimensions and where a step against the gradient moves them."""
     import matplotlib
 
@@ -332,11 +397,11 @@ def draw(m, path):
     x = (rng.normal(size=(24, 2)) + 0.7 * rng.normal(size=(3, 2))[labels]).astype("f4")
     x = 1 / (1 + np.exp(-x)) if m.cube else x
     state = m.loss.init(jax.random.key(0), 3, 2)
-    batch = batches.Batch(x, labels, np.ones(24, bool))
+    batch = Batch(x, labels, np.ones(24, bool))
     value, (slope, _) = jax.jit(lambda b: evaluate(m.loss, state, b))(batch)
     figure, axes = pyplot.subplots(figsize=(5, 5))
-    axes.quiver(x[:, 0], x[:, 1], -slope[:, 0], -slope[:, 1], labels, cmap="Dark2",
-                angles="xy", width=0.004)  # fmt: skip
+    arrows = x[:, 0], x[:, 1], -slope[:, 0], -slope[:, 1], labels
+    axes.quiver(*arrows, cmap="Dark2", angles="xy", width=0.004)
     axes.scatter(x[:, 0], x[:, 1], c=labels, cmap="Dark2")
     axes.set_title(f"{m.loss.spec}: {value:.3g}")
     axes.set_aspect("equal")

@@ -1,4 +1,4 @@
-"""Losses that classify, by weights of each class, on the way to an embedding."""
+"""Losses that train an embedding by classifying with weights for each class."""
 
 import functools
 import math
@@ -8,15 +8,18 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
-from siamjax.losses.guard import guarded
-from siamjax.losses.logs import lse
-from siamjax.losses.registry import Stateful
+from siamjax.losses.annotations import Reduction
+from siamjax.losses.guard import Stateful, stateful
+from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import known_rows
-from siamjax.losses.weighting import cos_and_sin
 
 
-@guarded
-def normalized_softmax(*, temperature=0.05, reduce="all"):
+@stateful
+def normalized_softmax(
+    *,
+    temperature: float = 0.05,
+    reduce: Reduction = "all",
+) -> Stateful:
     """Cross-entropy over the cosines to one weight vector for each class.
 
       term = -log softmax(cos(x, w) / temperature)_y
@@ -33,9 +36,14 @@ def normalized_softmax(*, temperature=0.05, reduce="all"):
     return _softmax(1 / temperature, lambda cos, sin: cos, reduce)
 
 
-@guarded
-def cosface(*, margin=0.35, scale=64.0, reduce="all"):
-    """Cross-entropy over cosines, with a margin taken from the own one.
+@stateful
+def cosface(
+    *,
+    margin: float = 0.35,
+    scale: float = 64.0,
+    reduce: Reduction = "all",
+) -> Stateful:
+    """Cross-entropy over cosines, less a margin at the row's own class.
 
       term = -log softmax(scale * (cos(x, w) - margin at y))_y
 
@@ -51,14 +59,20 @@ def cosface(*, margin=0.35, scale=64.0, reduce="all"):
     return _softmax(scale, lambda cos, sin: cos - margin, reduce)
 
 
-@guarded
-def arcface(*, margin=28.6, scale=64.0, centers=1, reduce="all"):
-    """Cross-entropy over cosines, the own angle made wider.
+@stateful
+def arcface(
+    *,
+    margin: float = 28.6,
+    scale: float = 64.0,
+    centers: int = 1,
+    reduce: Reduction = "all",
+) -> Stateful:
+    """Cross-entropy over cosines, with a wider angle at the row's own class.
 
       term = -log softmax(scale * (cos(theta + margin) at y, cos(theta) elsewhere))_y
 
-    Where theta + margin passes 180 degrees, cos(theta) - margin * sin(margin) takes
-    over. With several centers a class has the one nearest to the row.
+    Where theta + margin is more than 180 degrees, cos(theta) - margin * sin(margin)
+    replaces cos(theta + margin). Of several centers of a class the nearest counts.
 
     Args:
       margin: degrees.
@@ -79,8 +93,8 @@ def arcface(*, margin=28.6, scale=64.0, centers=1, reduce="all"):
     return _softmax(scale, widen, reduce, centers)
 
 
-def _softmax(scale, own, reduce, centers=1):
-    """Cross-entropy of scale * cosines, with `own(cos, sin)` at the label."""
+def _softmax(scale, own_logit, reduce, centers=1):
+    """Cross-entropy of scale * cosines, with `own_logit(cos, sin)` at the label."""
     checks.positive(scale=scale, centers=centers)
 
     def apply(state, embeddings, labels, *, where=None):
@@ -88,14 +102,15 @@ def _softmax(scale, own, reduce, centers=1):
         classes = len(weights) // centers
         x, valid = known_rows(embeddings, labels, where, classes)
         x, w = distances.unit(x), distances.unit(weights.astype(x.dtype))
-        # Whole matrices, one a center: a maximum over a short last axis is slow.
-        s = functools.reduce(
-            jnp.maximum, (distances.dot(x, w[i::centers]) for i in range(centers))
-        )
-        mine = labels[:, None] == jnp.arange(classes)[None]
-        near = own(*cos_and_sin(_chord(x, w, labels, classes, centers)))
-        cost = jax.nn.softplus(lse(scale * s, ~mine) - scale * near)
-        return reductions.reduce(reductions.terms(cost, valid), reduce, labels), state
+        # A matrix for each center: a maximum over a short last axis is slow.
+        cosines = (distances.dot(x, w[i::centers]) for i in range(centers))
+        s = functools.reduce(jnp.maximum, cosines)
+        own_class = labels[:, None] == jnp.arange(classes)[None]
+        chord = _chord(x, w, labels, classes, centers)
+        own_s = own_logit(*distances.cos_and_sin(chord))
+        others = masked_logsumexp(scale * s, ~own_class)
+        cost = jax.nn.softplus(others - scale * own_s)
+        return reductions.reduce_costs(cost, valid, reduce, labels), state
 
     return Stateful(functools.partial(_init, centers), apply)
 
@@ -103,8 +118,7 @@ def _softmax(scale, own, reduce, centers=1):
 def _chord(x, w, labels, classes, centers):
     """`[B]`: the distance of each unit row from the nearest center of its class."""
     w = w.reshape(classes, centers, -1)[jnp.clip(labels, 0, classes - 1)]
-    far = jax.vmap(distances.euclidean)(x[:, None], w)[:, 0]
-    return far.min(1)
+    return jax.vmap(distances.euclidean)(x[:, None], w)[:, 0].min(1)
 
 
 def _init(centers, key, classes, dim):
@@ -112,14 +126,17 @@ def _init(centers, key, classes, dim):
     return dict(params=dict(weights=weights), memory={})
 
 
-@guarded
-def center(*, rate=0.5):
-    """Draws rows to the center of their class, which follows them.
+@stateful
+def center(
+    *,
+    rate: float = 0.5,
+) -> Stateful:
+    """Draws rows to the center of their class; the center follows them.
 
       loss = 1/2 * mean of |x - center_y|²
 
     After each step a center moves by rate * sum(x - center) / (1 + number) over its
-    rows: it is memory, no weight. To be added to a loss that separates:
+    rows: it is memory, not a weight. Add it to a loss that separates classes:
     `cosface+0.01*center`.
 
     Args:
@@ -130,7 +147,7 @@ def center(*, rate=0.5):
     Reference: Wen et al., ECCV 2016, eq. 2 to 4.
     """
 
-    def start(key, classes, dim):
+    def init(key, classes, dim):
         return dict(params={}, memory=dict(centers=jnp.zeros((classes, dim))))
 
     def apply(state, embeddings, labels, *, where=None):
@@ -138,12 +155,12 @@ def center(*, rate=0.5):
         x, valid = known_rows(embeddings, labels, where, len(centers))
         row = jnp.clip(labels, 0, len(centers) - 1)
         gap = x - centers.astype(x.dtype)[row]
-        loss = reductions.mean(jnp.sum(gap * gap, 1) / 2, valid)
-        mine = (labels[:, None] == jnp.arange(len(centers))[None]) & valid[:, None]
-        mine = mine.astype(x.dtype)
-        pull = jnp.matmul(mine.T, jax.lax.stop_gradient(gap), precision="highest")
-        step = rate * pull / (1 + mine.sum(0))[:, None]
+        loss = reductions.masked_mean(jnp.sum(gap * gap, 1) / 2, valid)
+        own_class = labels[:, None] == jnp.arange(len(centers))[None]
+        member = (own_class & valid[:, None]).astype(x.dtype)
+        pull = jnp.matmul(member.T, jax.lax.stop_gradient(gap), precision="highest")
+        step = rate * pull / (1 + member.sum(0))[:, None]
         moved = centers + step.astype(centers.dtype)
         return loss, {**state, "memory": dict(centers=moved)}
 
-    return Stateful(start, apply)
+    return Stateful(init, apply)

@@ -1,13 +1,13 @@
-"""What to log beside any loss: does the run learn, is it done, stuck or collapsed."""
+"""What to log beside any loss: whether a run learns, is done, is stuck or collapsed."""
 
 import jax
 import jax.numpy as jnp
 
 from siamjax import checks
-from siamjax.losses import counting, mining, reductions
-from siamjax.losses.distances import distance as kind_of
-from siamjax.losses.select import quantiles
-from siamjax.losses.tuples import finite_rows, pairs
+from siamjax.losses import distances, mining, reductions, triplet_sums
+from siamjax.losses.annotations import Array, Distance
+from siamjax.losses.order_statistics import quantiles
+from siamjax.losses.tuples import all_pairs, finite_rows
 
 # Rows closer together than this share of their size, on average, have collapsed.
 COLLAPSED = 0.02
@@ -16,8 +16,14 @@ SATURATED = 0.48
 
 
 def health(
-    embeddings, labels, where=None, *, margin=0.2, distance="euclidean", sigmoid=False
-):
+    embeddings: Array,
+    labels: Array,
+    where: Array | None = None,
+    *,
+    margin: float = 0.2,
+    distance: Distance = "euclidean",
+    sigmoid: bool = False,
+) -> dict[str, jax.Array]:
     """Scalars that tell a learning run from a finished, a stuck and a collapsed one.
 
     Args:
@@ -26,76 +32,84 @@ def health(
       where: `[B]` bool, the rows that count; all by default.
       margin: of the triplets that are counted, all of the batch.
       distance: see `distances`.
-      sigmoid: embeddings are in [0, 1]: `saturated` as well.
+      sigmoid: embeddings are in [0, 1]: adds `saturated`.
     Returns:
-      A dict of float scalars, computed without gradient: `triplets`, how many there
-      are; `active_share` of them that violate the margin, `semihard_share` of them that
-      do so with the negative beyond the positive; `mean_all`, `mean_active`, the two
-      means of the triplet loss; `hardest_pos`, `hardest_neg`, means over anchors of the
-      distances that hard mining takes; `pos_10`, `pos_50`, `pos_90`, `neg_10`, ...,
-      quantiles of distances; `mean_distance` of all pairs; `effective_rank`, exp of
-      the entropy of the covariance's eigenvalue shares (1: all on a line; 0: all at
-      one point); `collapsed`, 1 where the mean pairwise distance is below 2 % of the
-      rows' root mean square norm; `saturated`, the share of coordinates within 0.02 of
-      0 or 1; `not_finite`, how many of the rows that count hold a NaN or an infinity.
-      All others are of the finite rows alone. What has no rows to come from is 0.
+      A dict of float scalars without gradient; 0 where there are no rows for one:
+
+      - `triplets`: their number;
+      - `active_share`, `semihard_share`: the share of triplets that violate the margin,
+        and of those that do so although the negative is beyond the positive;
+      - `mean_all`, `mean_active`: the two means of the triplet loss;
+      - `hardest_pos`, `hardest_neg`: the distances that hard mining takes, means over
+        anchors;
+      - `pos_10`, `pos_50`, `pos_90`, `neg_10`, ...: quantiles of distances;
+      - `mean_distance`: of all pairs;
+      - `effective_rank`: exp of the entropy of the covariance's eigenvalue shares (1:
+        all points on a line; 0: all points equal);
+      - `collapsed`: 1 where the mean pairwise distance is below 2 % of the rows' root
+        mean square norm;
+      - `saturated`: the share of coordinates within 0.02 of 0 or 1;
+      - `not_finite`: how many of the rows that count hold a NaN or an infinity; all
+        other scalars are of the finite rows only.
     """
     embeddings = jax.lax.stop_gradient(embeddings)
     given = checks.check_batch(embeddings, labels, where)
-    counts = given & finite_rows(embeddings)
-    batch = pairs(embeddings, labels, counts)
-    kind = kind_of(distance)
-    value = kind.matrix(batch.x, batch.x)
-    cost, both = kind.cost(value), batch.pos | batch.neg
-    key = jnp.where(batch.pos, cost + jnp.asarray(margin, cost.dtype), cost)
-    number = (batch.pos.sum(1) * batch.neg.sum(1)).astype(cost.dtype).sum()
-    sums, active = counting.hinge_sums(key, batch.pos, batch.neg)
-    sums, active = sums.sum(), active.astype(cost.dtype).sum()
-    band = counting.band_sums(
-        cost, jnp.asarray(margin, cost.dtype), batch.pos, batch.neg
-    )
-    mined = batch.pos.any(1) & batch.neg.any(1)
-    farthest = mining.hardest_positive(cost, batch.pos)
-    nearest = mining.hardest_negative(cost, batch.neg)
-    out = dict(
-        triplets=number,
-        active_share=reductions.ratio(active, number),
-        semihard_share=reductions.ratio(band[1].astype(cost.dtype).sum(), number),
-        mean_all=reductions.ratio(sums, number),
-        mean_active=reductions.ratio(sums, active),
-        hardest_pos=kind.cost(reductions.mean(farthest, mined)),
-        hardest_neg=kind.cost(reductions.mean(nearest, mined)),
+    counted = given & finite_rows(embeddings)
+    batch = all_pairs(embeddings, labels, counted)
+    measure = distances.by_name(distance)
+    value = measure.matrix(batch.x, batch.x)
+    cost, any_pair = measure.cost(value), batch.pos | batch.neg
+    hinge_margin = jnp.asarray(margin, cost.dtype)
+    key = jnp.where(batch.pos, cost + hinge_margin, cost)
+    triplets = (batch.pos.sum(1) * batch.neg.sum(1)).astype(cost.dtype).sum()
+    sums, active = triplet_sums.hinge_sums(key, batch.pos, batch.neg)
+    total, active = sums.sum(), active.astype(cost.dtype).sum()
+    masks = batch.pos, batch.neg
+    _, semihard = triplet_sums.semihard_sums(cost, hinge_margin, *masks)
+    semihard = semihard.astype(cost.dtype).sum()
+    in_triplets = batch.pos.any(1) & batch.neg.any(1)
+    hardest_pos = mining.hardest_positive(cost, batch.pos)
+    hardest_neg = mining.hardest_negative(cost, batch.neg)
+    scalars = dict(
+        triplets=triplets,
+        active_share=reductions.safe_ratio(active, triplets),
+        semihard_share=reductions.safe_ratio(semihard, triplets),
+        mean_all=reductions.safe_ratio(total, triplets),
+        mean_active=reductions.safe_ratio(total, active),
+        hardest_pos=measure.cost(reductions.masked_mean(hardest_pos, in_triplets)),
+        hardest_neg=measure.cost(reductions.masked_mean(hardest_neg, in_triplets)),
     )
     for name, mask in (("pos", batch.pos), ("neg", batch.neg)):
         levels = quantiles(value, mask, (0.1, 0.5, 0.9))
-        out.update(zip((f"{name}_10", f"{name}_50", f"{name}_90"), levels))
-    spread = reductions.mean(kind_of("euclidean").matrix(batch.x, batch.x), both)
-    size = root_mean_square(batch.x, counts)
-    out["not_finite"] = (given & ~counts).sum().astype(cost.dtype)
-    out["mean_distance"] = reductions.mean(value, both)
-    out["effective_rank"] = effective_rank(batch.x, counts)
-    out["collapsed"] = (both.any() & (spread <= COLLAPSED * size)).astype(cost.dtype)
+        scalars.update(zip((f"{name}_10", f"{name}_50", f"{name}_90"), levels))
+    euclidean = distances.euclidean(batch.x, batch.x)
+    spread = reductions.masked_mean(euclidean, any_pair)
+    small = spread <= COLLAPSED * root_mean_square(batch.x, counted)
+    scalars["not_finite"] = (given & ~counted).sum().astype(cost.dtype)
+    scalars["mean_distance"] = reductions.masked_mean(value, any_pair)
+    scalars["effective_rank"] = effective_rank(batch.x, counted)
+    scalars["collapsed"] = (any_pair.any() & small).astype(cost.dtype)
     if sigmoid:
         far = jnp.abs(batch.x - 0.5) > SATURATED
         share = far.mean(1, dtype=cost.dtype)
-        out["saturated"] = reductions.mean(share, counts)
-    return out
+        scalars["saturated"] = reductions.masked_mean(share, counted)
+    return scalars
 
 
-def root_mean_square(x, where):
+def root_mean_square(x: jax.Array, where: jax.Array) -> jax.Array:
     """Of the norms of the rows that count; squares neither overflow nor vanish."""
-    top = jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.finfo(x.dtype).tiny)
+    largest = jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.finfo(x.dtype).tiny)
     rows = jnp.maximum(where.sum(), 1).astype(x.dtype)
-    return top * jnp.sqrt(jnp.sum((x / top) ** 2) / rows)
+    return largest * jnp.sqrt(jnp.sum((x / largest) ** 2) / rows)
 
 
-def effective_rank(x, where):
+def effective_rank(x: jax.Array, where: jax.Array) -> jax.Array:
     """exp of the entropy of the shares of the covariance's eigenvalues (Roy, Vetterli,
-    EUSIPCO 2007, of the covariance); 0 where all rows are one point."""
-    counts = where.astype(x.dtype)[:, None]
+    EUSIPCO 2007, of the covariance); 0 where all rows are equal."""
+    counted = where.astype(x.dtype)[:, None]
     x = x / jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.finfo(x.dtype).tiny)
-    centre = jnp.sum(x * counts, 0) / jnp.maximum(counts.sum(), 1)
-    centred = (x - centre[None]) * counts
+    centre = jnp.sum(x * counted, 0) / jnp.maximum(counted.sum(), 1)
+    centred = (x - centre[None]) * counted
     values = jnp.maximum(jnp.linalg.eigvalsh(centred.T @ centred), 0)
     total = values.sum()
     share = values / jnp.where(total > 0, total, 1)

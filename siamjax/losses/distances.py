@@ -1,77 +1,82 @@
 """Distances and similarities of rows, with safe gradients, and what their numbers mean.
 
-The matrix form of Euclid's distance is the usual `|x|² + |y|² - 2xy`, whose
-cancellation loses every digit of near duplicates and of points far from the origin. On
-a CPU it is evaluated in float64, which costs about as much as the float32 one;
-elsewhere, and for float64 input, differences are taken directly. Either way equal rows
-are exactly 0 apart, with gradient 0.
+The matrix form of Euclid's distance is usually `|x|² + |y|² - 2xy`. Its cancellation
+loses every digit of near duplicates and of points far from the origin. On a CPU it is
+evaluated in float64 here, which costs about as much as in float32; elsewhere, and for
+float64 input, differences are taken directly. Either way equal rows are exactly 0
+apart, with gradient 0.
 """
 
 import functools
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from siamjax.losses.precision import wide
+from siamjax.losses.annotations import Array, Distance, Lp
+from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 
 EXACT = lax.Precision.HIGHEST
 
 
-class Distance(NamedTuple):
-    """How alike two rows are. `cost` is what grows as they differ, for either kind."""
+class Measure(NamedTuple):
+    """How alike two rows are: a distance or a similarity.
+
+    `cost` is small and `score` is large where rows are alike, for either kind.
+    """
 
     name: str
-    matrix: Callable  # [A, E], [R, E] -> [A, R]
-    rows: Callable  # [N, E], [N, E] -> [N]
+    matrix: Callable[[Array, Array], jax.Array]  # [A, E], [R, E] -> [A, R]
+    rows: Callable[[Array, Array], jax.Array]  # [N, E], [N, E] -> [N]
     similarity: bool  # large means alike
     low: float  # the range of values
     high: float
 
-    def cost(self, value):
-        """The value where small means alike: itself, or minus a similarity."""
+    def cost(self, value: Any) -> Any:
+        """The value of a distance, minus the value of a similarity."""
         return -value if self.similarity else value
 
-    def scores(self, value):
-        """The value where large means alike: itself, or minus a distance."""
+    def score(self, value: Any) -> Any:
+        """The value of a similarity, minus the value of a distance."""
         return value if self.similarity else -value
 
 
-def check_values(kind, **given):
-    """Refuses numbers that no distance of this kind can be; what is traced passes."""
+def check_values(measure: Measure, **given: Any) -> None:
+    """Refuses numbers outside the range of a measure; traced values are not checked."""
     for name, value in _numbers(given).items():
-        if not kind.low <= value <= kind.high:
+        if not measure.low <= value <= measure.high:
             raise UsageError(
-                f"{name}={value} is outside {kind.name}, {kind.low:g} to {kind.high:g}"
+                f"{name}={value} is outside {measure.name}, {measure.low:g} to "
+                f"{measure.high:g}"
             )
 
 
-def check_sides(kind, **given):
+def check_sides(measure: Measure, **given: Any) -> None:
     """Refuses limits of positives and of negatives, in this order, that leave nothing
     to learn or ask for the opposite."""
     if len(_numbers(given)) < 2:
         return
     (pos_name, pos), (neg_name, neg) = given.items()
-    if kind.cost(pos) >= kind.cost(neg):
+    if measure.cost(pos) >= measure.cost(neg):
         raise UsageError(
-            f"{pos_name}={pos} must be {'above' if kind.similarity else 'below'} "
-            f"{neg_name}={neg}: with {kind.name}, "
-            f"{'large' if kind.similarity else 'small'} means alike"
+            f"{pos_name}={pos} must be {'above' if measure.similarity else 'below'} "
+            f"{neg_name}={neg}: with {measure.name}, "
+            f"{'large' if measure.similarity else 'small'} means alike"
         )
-    check_values(kind, **given)
+    check_values(measure, **given)
 
 
-def check_difference(kind, **given):
-    """Refuses numbers that no two distances of this kind can differ by."""
-    span = kind.high - kind.low
+def check_difference(measure: Measure, **given: Any) -> None:
+    """Refuses margins that two values of a measure can never differ by."""
+    span = measure.high - measure.low
     for name, value in _numbers(given).items():
         if not -span < value < span:
             raise UsageError(
-                f"{name}={value} can never be kept or never broken: {kind.name} "
+                f"{name}={value} can never be kept or never broken: {measure.name} "
                 f"distances differ by less than {span:g}"
             )
 
@@ -80,27 +85,27 @@ def _numbers(given):
     return {k: v for k, v in given.items() if isinstance(v, int | float)}
 
 
-def euclidean(x, y):
+def euclidean(x: Array, y: Array) -> jax.Array:
     """`[A, E], [R, E] -> [A, R]`: |x_i - y_j|."""
     return _pairwise(x, y, True)
 
 
-def squared(x, y):
+def squared(x: Array, y: Array) -> jax.Array:
     """`[A, E], [R, E] -> [A, R]`: |x_i - y_j|²."""
     return _pairwise(x, y, False)
 
 
-def cosine(x, y):
+def cosine(x: Array, y: Array) -> jax.Array:
     """`[A, E], [R, E] -> [A, R]`: the cosine of the angle; 0 where a row is 0."""
     return dot(unit(x), unit(y))
 
 
-def dot(x, y):
+def dot(x: Array, y: Array) -> jax.Array:
     """`[A, E], [R, E] -> [A, R]`: x_i · y_j."""
     return bounded(jnp.matmul(x, y.T, precision=EXACT))
 
 
-def snr(x, y):
+def snr_distance(x: Array, y: Array) -> jax.Array:
     """`[A, E], [R, E] -> [A, R]`: var(x_i - y_j) / var(x_i), variances over E.
 
     0 where x_i is constant, which has no signal. Not symmetric: x_i is the anchor.
@@ -110,7 +115,7 @@ def snr(x, y):
     return _share(squared(x, y), jnp.sum(x * x, 1)[:, None])
 
 
-def unit(x):
+def unit(x: Array) -> Any:
     """Rows of `[N, E]` divided by their norm; a row of zeros stays, with gradient 0."""
     x = x / lax.stop_gradient(_or_one(jnp.max(jnp.abs(x), 1, initial=0.0)))[:, None]
     norm2 = jnp.sum(x * x, 1)
@@ -118,20 +123,38 @@ def unit(x):
     return x * inverse[:, None]
 
 
-def minkowski(p):
-    """(sum |x_i - y_j|^p)^(1/p) as a matrix function, one coordinate at a time."""
-    return functools.partial(_minkowski, p)
+def cos_and_sin(chord: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of the angle between unit rows, from their distance.
+
+    More exact than acos near 0 and 180 degrees, where the slopes are finite too.
+    """
+    half = jnp.clip(chord / 2, 0, 1)
+    return 1 - 2 * half**2, 2 * half * safe_sqrt(1 - half**2)
 
 
-def distance(name):
-    """The `Distance` of a name: euclidean, squared, cosine, dot, snr, l1, linf, ..."""
-    if name in KINDS:
-        return KINDS[name]
+def lp(p: float) -> Lp:
+    """The name of the distance (sum |x_i - y_j|^p)^(1/p), for p >= 1 or infinity."""
+    name = f"l{float(p)!r}".removesuffix(".0")
+    if not is_lp(name):
+        raise UsageError(f"p={p} must be at least 1")
+    return Lp(name)
+
+
+def is_lp(name: Any) -> bool:
+    """Whether a text names an l<p> distance, such as l1.5 or linf."""
     power = re.fullmatch(r"l(\d+\.?\d*|inf)", str(name))
-    if power and float(power.group(1)) >= 1:
-        return _lp(name, float(power.group(1)))
+    return power is not None and float(power.group(1)) >= 1
+
+
+def by_name(name: Distance) -> Measure:
+    """The `Measure` of a name, such as euclidean, cosine or l1.5."""
+    if name in MEASURES:
+        return MEASURES[name]
+    if is_lp(name):
+        return _minkowski_measure(name, float(name[1:]))
     raise UsageError(
-        f"distance={name} is not known: one of {', '.join(KINDS)}, or l<p> with p >= 1"
+        f"distance={name} is not known: use one of {', '.join(MEASURES)}, or l<p> with "
+        "p >= 1, such as l1.5 or linf"
     )
 
 
@@ -143,18 +166,17 @@ def _share(part, whole):
     return jnp.where(whole > 0, part / _or_one(whole), jnp.zeros_like(part))
 
 
-def bounded(x):
-    """An overflow, held at a bound whose sums are finite, with gradient 0.
+def bounded(x: jax.Array) -> jax.Array:
+    """Clips an overflow to a bound whose sums are finite; the gradient there is 0.
 
-    What is inf - inf of finite rows becomes 0. Rows that are not finite themselves are
-    no matter of distances: `guard` looks at them.
+    The inf - inf of finite rows becomes 0. `guard` handles rows that are not finite.
     """
     bound = jnp.asarray(jnp.finfo(x.dtype).max / 8, x.dtype)
     over = jnp.where(x > 0, bound, jnp.where(x < 0, -bound, 0))
     return jnp.where(jnp.abs(x) < bound, x, over)
 
 
-def safe_sqrt(x):
+def safe_sqrt(x: jax.Array) -> jax.Array:
     """sqrt with slope 0 at 0, for x >= 0."""
     return jnp.where(x > 0, jnp.sqrt(_or_one(x)), jnp.zeros_like(x))
 
@@ -201,7 +223,7 @@ def _centred(x, y):
 
 
 def _gram(x, y, *, root):
-    with wide(True):
+    with enable_x64(True):
         a, b = _centred(x, y)
         size = jnp.sum(a * a, 1)[:, None] + jnp.sum(b * b, 1)[None]
         d2 = size - 2 * _times(a, b.T)
@@ -211,12 +233,12 @@ def _gram(x, y, *, root):
 
 
 def _gram_gradient(x, y, weight):
-    with wide(True):
+    with enable_x64(True):
         a, b = _centred(x, y)
         w = weight.astype(jnp.float64)
-        at_x = w.sum(1)[:, None] * a - _times(w, b)
-        at_y = w.sum(0)[:, None] * b - _times(w.T, a)
-        return at_x.astype(x.dtype), at_y.astype(y.dtype)
+        x_gradient = w.sum(1)[:, None] * a - _times(w, b)
+        y_gradient = w.sum(0)[:, None] * b - _times(w.T, a)
+        return x_gradient.astype(x.dtype), y_gradient.astype(y.dtype)
 
 
 def _times(a, b):
@@ -307,8 +329,8 @@ def _minkowski_backward(p, residuals, g):
         pull = jnp.where(norm > 0, g * jnp.sign(gap) * part, jnp.zeros_like(g))
         return None, (pull.sum(1), -pull.sum(0))
 
-    _, (at_x, at_y) = lax.scan(slope, None, (x.T, y.T))
-    return at_x.T, at_y.T
+    _, (x_gradient, y_gradient) = lax.scan(slope, None, (x.T, y.T))
+    return x_gradient.T, y_gradient.T
 
 
 _minkowski.defvjp(_minkowski_forward, _minkowski_backward)
@@ -318,18 +340,19 @@ def _largest(x):
     return jnp.max(jnp.abs(x), initial=0.0)
 
 
-def _lp(name, p):
-    return Distance(name, minkowski(p), _minkowski_rows(p), False, 0.0, jnp.inf)
+def _minkowski_measure(name, p):
+    matrix = functools.partial(_minkowski, p)
+    return Measure(name, matrix, _minkowski_rows(p), False, 0.0, jnp.inf)
 
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Distance("euclidean", euclidean, _euclidean_rows, False, 0.0, jnp.inf),
-        Distance("squared", squared, _squared_rows, False, 0.0, jnp.inf),
-        _lp("manhattan", 1.0),
-        Distance("snr", snr, _snr_rows, False, 0.0, jnp.inf),
-        Distance("cosine", cosine, _cosine_rows, True, -1.0, 1.0),
-        Distance("dot", dot, _dot_rows, True, -jnp.inf, jnp.inf),
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("euclidean", euclidean, _euclidean_rows, False, 0.0, jnp.inf),
+        Measure("squared", squared, _squared_rows, False, 0.0, jnp.inf),
+        _minkowski_measure("manhattan", 1.0),
+        Measure("snr", snr_distance, _snr_rows, False, 0.0, jnp.inf),
+        Measure("cosine", cosine, _cosine_rows, True, -1.0, 1.0),
+        Measure("dot", dot, _dot_rows, True, -jnp.inf, jnp.inf),
     )
 }

@@ -1,77 +1,113 @@
-"""What every loss is given passes here, so that no loss can hide a NaN.
+"""Every loss reads its input through here, so that no loss can hide a NaN.
 
-Losses leave rows out by masks, take maxima and hold overflows at a bound: each of these
-can turn a NaN into a plausible number. `guarded` looks at what goes in.
+Losses mask rows, take maxima and clip overflows: each of these can turn a NaN into a
+plausible number. `guarded` checks what goes in.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
 from siamjax import checks
+from siamjax.losses.annotations import AnyFunction
 from siamjax.losses.tuples import finite_rows
+from siamjax.types import UsageError
+
+_MARK = "makes_stateful"
 
 
-def guarded(function: Callable) -> Callable:
+class Stateful(NamedTuple):
+    """A loss with weights or memory; a function marked `@stateful` makes it.
+
+    `init(key, classes, dim)` gives `dict(params=..., memory=...)`; the optimiser trains
+    `params`. `apply(state, embeddings, labels, *, where)` gives the loss and the state
+    with the new memory.
+    """
+
+    init: Callable[..., dict[str, Any]]
+    apply: Callable[..., tuple[jax.Array, dict[str, Any]]]
+    per_class: bool = True  # it has weights for each class: labels below `classes` only
+
+
+def guarded(loss: AnyFunction) -> AnyFunction:
     """The loss, whose value is NaN where it is given what it cannot judge:
 
     - a row that counts, of the batch or of the references, with a NaN or an infinity;
-    - params with a NaN or an infinity;
-    - a traced index below -1 or beyond the last row, of `pairs`, `triplets` or
-      `References.own`. A concrete one is a UsageError.
+    - a traced index below -1 or beyond the last row, in `pairs`, `triplets` or
+      `References.anchor_rows`. A concrete one is a `UsageError`.
 
-    The gradient of such a value says nothing, but is 0 for rows that are left out; a
-    memory stays as it was before. Otherwise value and gradient are those of the
-    function, bit by bit.
+    The gradient of such a value means nothing, but it is 0 for rows that are left out.
+    Otherwise value and gradient are those of the function, bit by bit.
 
     Args:
-      function: of embeddings `[B, E]` and labels `[B]`, or one that makes a `Stateful`.
+      loss: a function of embeddings `[B, E]` and labels `[B]`.
     """
-    if takes_rows(function):
-        return _guard_loss(function)
 
-    @functools.wraps(function)
-    def make(*args, **hyper):
-        made = function(*args, **hyper)
-        return made._replace(apply=_guard_apply(made.apply))
+    @functools.wraps(loss)
+    def guarded_loss(embeddings, labels, *args, **data):
+        labels, data, bad = _inspect(embeddings, labels, data)
+        value = loss(embeddings, labels, *args, **data)
+        if isinstance(value, Stateful):
+            raise UsageError(_unmarked(loss))
+        return _nan_if(bad, value)
 
-    return make
+    return cast(AnyFunction, guarded_loss)
 
 
-def takes_rows(function: Callable) -> bool:
-    """Whether a loss takes embeddings and labels, rather than makes a `Stateful`."""
-    first = list(inspect.signature(function).parameters.values())[:2]
-    return len(first) == 2 and all(
-        p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD for p in first
+def stateful(factory: AnyFunction) -> AnyFunction:
+    """Marks a function of hyper-parameters that makes a `Stateful`.
+
+    The loss that it makes is guarded as by `guarded`. It is NaN as well where its
+    params hold a NaN or an infinity. With a NaN the memory stays as it was.
+    """
+
+    @functools.wraps(factory)
+    def make_guarded(*args, **hyper):
+        loss = factory(*args, **hyper)
+        return loss._replace(apply=_guard_apply(loss.apply))
+
+    setattr(make_guarded, _MARK, True)
+    return cast(AnyFunction, make_guarded)
+
+
+def is_stateful(function: Callable) -> bool:
+    """Whether a function is marked by `stateful`."""
+    return getattr(function, _MARK, False)
+
+
+def check_takes_rows(function: Callable) -> None:
+    """Raises `UsageError` unless a function can take embeddings and labels."""
+    try:
+        inspect.signature(function).bind_partial(None, None)
+    except TypeError:
+        raise UsageError(_unmarked(function)) from None
+
+
+def _unmarked(function):
+    return (
+        f"{function.__name__} is not a loss of (embeddings, labels): if it makes a "
+        "Stateful, mark it with @siamjax.losses.stateful"
     )
 
 
-def _guard_loss(function):
-    @functools.wraps(function)
-    def loss(embeddings, labels, *args, **data):
-        labels, data, bad = _inspect(embeddings, labels, data)
-        return _nan_if(bad, function(embeddings, labels, *args, **data))
-
-    return loss
-
-
-def _guard_apply(function):
-    @functools.wraps(function)
-    def apply(state, embeddings, labels, **data):
+def _guard_apply(apply):
+    @functools.wraps(apply)
+    def guarded_apply(state, embeddings, labels, **data):
         labels, data, bad = _inspect(embeddings, labels, data)
         for weights in jax.tree.leaves(state.get("params", {})):
             bad = bad | ~jnp.isfinite(weights).all()
-        value, new = function(state, embeddings, labels, **data)
-        if jax.tree.leaves(new.get("memory")):
-            keep = functools.partial(jnp.where, bad)
-            memory = jax.tree.map(keep, state["memory"], new["memory"])
-            new = {**new, "memory": memory}
-        return _nan_if(bad, value), new
+        value, new_state = apply(state, embeddings, labels, **data)
+        if jax.tree.leaves(new_state.get("memory")):
+            keep_old = functools.partial(jnp.where, bad)
+            memory = jax.tree.map(keep_old, state["memory"], new_state["memory"])
+            new_state = {**new_state, "memory": memory}
+        return _nan_if(bad, value), new_state
 
-    return apply
+    return guarded_apply
 
 
 def _nan_if(bad, value):
@@ -86,12 +122,12 @@ def _inspect(embeddings, labels, data):
     references = data.get("references")
     if references is not None:
         bad = bad | _any_not_finite(*references[:3])
-        if references.own is not None:
-            rows = len(references.labels)
-            own, outside = checks.check_row_numbers(
-                "References.own", references.own, rows
+        if references.anchor_rows is not None:
+            anchor_rows, outside = checks.check_row_numbers(
+                "References.anchor_rows", references.anchor_rows, len(references.labels)
             )
-            data = {**data, "references": references._replace(own=own)}
+            references = references._replace(anchor_rows=anchor_rows)
+            data = {**data, "references": references}
             bad = bad | outside
     for name in ("pairs", "triplets"):
         if data.get(name) is not None:
@@ -102,5 +138,5 @@ def _inspect(embeddings, labels, data):
 
 
 def _any_not_finite(embeddings, labels, where):
-    counts = checks.check_batch(embeddings, labels, where)
-    return jnp.any(counts & ~finite_rows(embeddings))
+    counted = checks.check_batch(embeddings, labels, where)
+    return jnp.any(counted & ~finite_rows(embeddings))

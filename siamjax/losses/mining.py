@@ -1,92 +1,105 @@
 """Which positives and negatives a loss learns from, as arrays of static shape.
 
 `cost` `[A, R]` is a distance, or minus a similarity: large means different. `pos` and
-`neg` `[A, R]` bool are the pairs there are. An anchor that misses a side gives
-nothing: it has no phantom partner.
+`neg` `[A, R]` bool are the positive and negative pairs. An anchor without a positive or
+without a negative contributes nothing.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from siamjax.losses import counting
+from siamjax.losses import triplet_sums
 from siamjax.losses.distances import euclidean, unit
-from siamjax.losses.positives_loop import index_of, pick
-from siamjax.losses.select import quantiles
+from siamjax.losses.order_statistics import quantiles
+from siamjax.losses.positives_loop import first_index, value_at
+from siamjax.losses.tuples import Pairs
 from siamjax.types import UsageError
 
+Masks = tuple[jax.Array, jax.Array]
 
-def hardest_positive(cost, pos):
+
+def hardest_positive(cost: jax.Array, pos: jax.Array) -> jax.Array:
     """`[A]`: the cost of the farthest positive; undefined (finite) without one."""
     return jnp.max(jnp.where(pos, cost, -_far(cost)), 1, initial=-_far(cost))
 
 
-def easiest_positive(cost, pos):
+def easiest_positive(cost: jax.Array, pos: jax.Array) -> jax.Array:
     """`[A]`: the cost of the nearest positive; undefined (finite) without one."""
     return jnp.min(jnp.where(pos, cost, _far(cost)), 1, initial=_far(cost))
 
 
-def hardest_negative(cost, neg):
+def hardest_negative(cost: jax.Array, neg: jax.Array) -> jax.Array:
     """`[A]`: the cost of the nearest negative; undefined (finite) without one."""
     return easiest_positive(cost, neg)
 
 
-def semihard_negatives(cost, pos, neg):
-    """`[A, R]`: for a positive the least cost of a negative that is beyond it, or the
-    greatest of all negatives where none is; undefined (finite) elsewhere."""
+def semihard_negatives(cost: jax.Array, pos: jax.Array, neg: jax.Array) -> jax.Array:
+    """`[A, R]`: for each positive the cost of the nearest negative beyond it; if there
+    is none, that of the farthest negative; undefined (finite) elsewhere."""
     column = next_negative(lax.stop_gradient(cost), pos, neg)
-    beyond = at_columns(cost, jnp.maximum(column, 0))
+    beyond = take_columns(cost, jnp.maximum(column, 0))
     farthest = hardest_positive(cost, neg)[:, None]
     return jnp.where(column >= 0, beyond, farthest)
 
 
-def next_negative(cost, pos, neg):
-    """`[A, R]` int32: for a positive the column of the nearest negative whose cost is
-    greater, -1 where there is none; undefined elsewhere."""
-    column, kind = counting.ordered(cost, pos, neg, ties=True)
+def next_negative(cost: jax.Array, pos: jax.Array, neg: jax.Array) -> jax.Array:
+    """`[A, R]` int32: for each positive the column of the nearest negative with a
+    greater cost, -1 where there is none; undefined elsewhere."""
+    column, kind = triplet_sums.sort_by_key(cost, pos, neg, ties=True)
     n = cost.shape[1]
-    place = jnp.where(kind == counting.NEGATIVE, jnp.arange(n)[None], n)
+    place = jnp.where(kind == triplet_sums.NEGATIVE, jnp.arange(n)[None], n)
     place = lax.cummin(place, axis=1, reverse=True)
-    found = at_columns(column, jnp.minimum(place, n - 1))
-    return counting.put_back(jnp.where(place < n, found, -1), column)
+    negative = take_columns(column, jnp.minimum(place, n - 1))
+    return triplet_sums.unsort(jnp.where(place < n, negative, -1), column)
 
 
-def at_columns(values, columns):
+def take_columns(values: jax.Array, columns: jax.Array) -> jax.Array:
     """`[A, R]`: of each row of values `[A, R]` those in its columns `[A, R]`."""
-    return jax.vmap(lambda row, at: row[at])(values, columns)
+    return jax.vmap(lambda row, index: row[index])(values, columns)
 
 
-def multi_similarity(cost, pos, neg, epsilon):
-    """`pos, neg` `[A, R]`: positives that are no epsilon nearer than the nearest
-    negative, negatives that are no epsilon farther than the farthest positive.
+def multi_similarity_pairs(
+    cost: jax.Array, pos: jax.Array, neg: jax.Array, epsilon: float
+) -> Masks:
+    """`pos, neg` `[A, R]`: positives farther than the nearest negative less epsilon,
+    negatives nearer than the farthest positive plus epsilon.
 
     Reference: Wang et al. (multi-similarity), CVPR 2019.
     """
     cost = lax.stop_gradient(cost)
     near = hardest_negative(cost, neg)[:, None]
     far = hardest_positive(cost, pos)[:, None]
-    some_pos, some_neg = pos.any(1)[:, None], neg.any(1)[:, None]
-    keep_pos = pos & some_neg & (cost + epsilon > near)
-    return keep_pos, neg & some_pos & (cost - epsilon < far)
+    has_pos, has_neg = pos.any(1)[:, None], neg.any(1)[:, None]
+    keep_pos = pos & has_neg & (cost + epsilon > near)
+    return keep_pos, neg & has_pos & (cost - epsilon < far)
 
 
-def pair_margin(cost, pos, neg, near, far):
+def margin_pairs(
+    cost: jax.Array, pos: jax.Array, neg: jax.Array, near: float, far: float
+) -> Masks:
     """`pos, neg` `[A, R]`: positives beyond `near`, negatives within `far`."""
     return pos & (cost > near), neg & (cost < far)
 
 
-def hardest(cost, pos, neg, share):
-    """`pos, neg` `[A, R]`: the share of positive pairs that are farthest, and of
-    negative ones that are nearest. Pairs that tie with the last one chosen are chosen
-    too."""
+def hardest_pairs(
+    cost: jax.Array, pos: jax.Array, neg: jax.Array, share: float
+) -> Masks:
+    """`pos, neg` `[A, R]`: the share of all positive pairs that is farthest, and the
+    share of all negative pairs that is nearest. Pairs that tie with the last chosen one
+    are chosen too."""
     far, near = quantiles(-cost, pos, (share,)), quantiles(cost, neg, (share,))
     return pos & (-cost <= far[0]), neg & (cost <= near[0])
 
 
-def distance_weighted(batch, key, cutoff=0.5, reach=1.4):
+def distance_weighted_negatives(
+    batch: Pairs, key: jax.Array | None, cutoff: float = 0.5, reach: float = 1.4
+) -> tuple[jax.Array, jax.Array]:
     """For each positive pair one negative of its anchor, drawn evenly over distance.
 
-    On the unit sphere in E dimensions distances pile up about sqrt(2). A negative at
+    On the unit sphere in E dimensions most distances are near sqrt(2). A negative at
     distance d is drawn with weight 1 / q(d), q their density there:
 
       log q(d) = (E - 2) log d + (E - 3) / 2 * log(1 - d² / 4),  d at least `cutoff`
@@ -101,35 +114,37 @@ def distance_weighted(batch, key, cutoff=0.5, reach=1.4):
     Reference: Wu et al. (sampling matters), ICCV 2017.
     """
     if key is None:
-        raise UsageError("mining=distance_weighted draws at random: it needs a key")
+        raise UsageError("mining=distance_weighted draws at random: give key=")
     x, y = (unit(lax.stop_gradient(a)) for a in (batch.x, batch.y))
     size, d = x.shape[1], jnp.clip(euclidean(x, y), cutoff, 2.0)
     rest = jnp.maximum(1 - d * d / 4, jnp.finfo(d.dtype).eps)
     log_weight = (2 - size) * jnp.log(d) + (3 - size) / 2 * jnp.log(rest)
     within = batch.neg & (d <= reach)
-    some = within.any(1)[:, None]
-    log_weight = jnp.where(some, log_weight, 0)
-    mask = jnp.where(some, within, batch.neg)
+    any_within = within.any(1)[:, None]
+    log_weight = jnp.where(any_within, log_weight, 0)
+    mask = jnp.where(any_within, within, batch.neg)
     top = jnp.max(jnp.where(mask, log_weight, -jnp.inf), 1, initial=-1e30)[:, None]
     weight = jnp.where(mask, jnp.exp(jnp.where(mask, log_weight - top, 0)), 0)
-    upto = jnp.cumsum(weight, 1)
-    # One key draws the same in every precision.
-    spot = jax.random.uniform(key, d.shape, jnp.float32) * upto[:, -1:]
-    at = jax.vmap(lambda row, v: jnp.searchsorted(row, v, side="right"))(upto, spot)
-    # Rounding may pass the last negative: then it is that one.
-    last = d.shape[1] - 1 - index_of(mask[:, ::-1])
-    at = jnp.minimum(at, last[:, None]).astype(jnp.int32)
-    return at, batch.pos & batch.neg.any(1)[:, None]
+    cumulative = jnp.cumsum(weight, 1)
+    # In float32 whatever the width, so that one key draws the same in every precision.
+    point = jax.random.uniform(key, d.shape, jnp.float32) * cumulative[:, -1:]
+    search = jax.vmap(lambda row, v: jnp.searchsorted(row, v, side="right"))
+    # Rounding may go beyond the last negative.
+    last = d.shape[1] - 1 - first_index(mask[:, ::-1])
+    column = jnp.minimum(search(cumulative, point), last[:, None]).astype(jnp.int32)
+    return column, batch.pos & batch.neg.any(1)[:, None]
 
 
-def choose(how, cost, pos, neg):
-    """The triplets of `CHOICES[how]`.
+def triplet_gaps(
+    mining: str, cost: jax.Array, pos: jax.Array, neg: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The triplets of `TRIPLET_MINERS[mining]`.
 
     Returns:
       Cost of the positive minus cost of the negative, `[A]` or `[A, R]`, and which of
       them are triplets (bool, alike).
     """
-    gap, valid = CHOICES[how](cost, pos, neg)
+    gap, valid = TRIPLET_MINERS[mining](cost, pos, neg)
     return jnp.where(valid, gap, jnp.zeros_like(gap)), valid
 
 
@@ -149,9 +164,9 @@ def _semihard(cost, pos, neg):
 
 def _easy_positive_semihard(cost, pos, neg):
     nearest = pos & (cost == easiest_positive(cost, pos)[:, None])
-    one = jnp.arange(cost.shape[1])[None] == index_of(nearest)[:, None]
-    gap, _ = _semihard(cost, one, neg)
-    return pick(one, gap), pos.any(1) & neg.any(1)
+    first = jnp.arange(cost.shape[1])[None] == first_index(nearest)[:, None]
+    gap, _ = _semihard(cost, first, neg)
+    return value_at(first, gap), pos.any(1) & neg.any(1)
 
 
 def _far(cost):
@@ -159,7 +174,7 @@ def _far(cost):
     return jnp.asarray(jnp.finfo(cost.dtype).max / 2, cost.dtype)
 
 
-CHOICES = {
+TRIPLET_MINERS: dict[str, Callable] = {
     "semihard": _semihard,
     "hard": _hard,
     "easy_positive": _easy_positive,

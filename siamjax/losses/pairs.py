@@ -1,29 +1,29 @@
 """Pair losses: two rows of one class close, two rows of different classes apart."""
 
+import jax
 import jax.numpy as jnp
 
 from siamjax.losses import distances, reductions
-from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.annotations import Array, Distance, Reduction
 from siamjax.losses.guard import guarded
 from siamjax.losses.regularisers import zero_mean
-from siamjax.losses.tuples import pairs as all_pairs
-from siamjax.losses.tuples import take
+from siamjax.losses.tuples import References, all_pairs, gather_tuples
 
 
 @guarded
 def contrastive(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    pairs=None,
-    pos_margin=0.0,
-    neg_margin=1.0,
+    where: Array | None = None,
+    references: References | None = None,
+    pairs: Array | None = None,
+    pos_margin: float = 0.0,
+    neg_margin: float = 1.0,
     power: float = 2,
-    distance="euclidean",
-    reduce="all",
-):
+    distance: Distance = "euclidean",
+    reduce: Reduction = "all",
+) -> jax.Array:
     """Draws pairs of one class together and pushes other pairs beyond a margin.
 
     Over all pairs i != j of rows that count, with D their distance:
@@ -31,16 +31,15 @@ def contrastive(
       loss = mean over pairs of one class of max(0, D - pos_margin)^power
            + mean over other pairs of max(0, neg_margin - D)^power
 
-    A similarity enters with both signs turned: max(0, pos_margin - s), max(0, s -
-    neg_margin).
+    A similarity s enters with the signs turned: max(0, pos_margin - s) and
+    max(0, s - neg_margin).
 
     Args:
       embeddings: `[B, E]` float.
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to pair with; the batch by default.
-      pairs: `[N, 2]` int, rows of the batch, instead of all; -1 is
-        padding.
+      pairs: `[N, 2]` int, rows of the batch, instead of all; -1 is padding.
       pos_margin: what pairs of one class may differ by, in the unit of the distance.
       neg_margin: what other pairs must differ by.
       power: 2 as the paper, 1 for the linear form.
@@ -51,40 +50,46 @@ def contrastive(
     Reference: Hadsell, Chopra, LeCun, CVPR 2006, eq. 4 (with one mean over all pairs,
       and a factor 1/2).
     """
-    kind = kind_of(distance)
-    distances.check_sides(kind, pos_margin=pos_margin, neg_margin=neg_margin)
-    near, far = (kind.cost(jnp.asarray(m)) for m in (pos_margin, neg_margin))
+    measure = distances.by_name(distance)
+    distances.check_sides(measure, pos_margin=pos_margin, neg_margin=neg_margin)
+    near, far = (measure.cost(jnp.asarray(m)) for m in (pos_margin, neg_margin))
     if pairs is not None:
-        (x, y), (of_x, of_y), valid = take(embeddings, labels, where, pairs, "pairs")
-        cost, of_anchor = kind.cost(kind.rows(x, y)), of_x
-        pos, neg = valid & (of_x == of_y), valid & (of_x != of_y)
+        rows, row_labels, valid = gather_tuples(
+            embeddings, labels, where, pairs, "pairs"
+        )
+        anchor_labels, partner_labels = row_labels
+        cost = measure.cost(measure.rows(*rows))
+        pos = valid & (anchor_labels == partner_labels)
+        neg = valid & (anchor_labels != partner_labels)
     else:
         batch = all_pairs(embeddings, labels, where, references)
-        cost, of_anchor = kind.cost(kind.matrix(batch.x, batch.y)), labels
-        pos, neg = batch.pos, batch.neg
+        anchor_labels, pos, neg = jnp.asarray(labels), batch.pos, batch.neg
+        cost = measure.cost(measure.matrix(batch.x, batch.y))
     near, far = near.astype(cost.dtype), far.astype(cost.dtype)
     pull = jnp.maximum(jnp.where(pos, cost - near, 0), 0) ** power
     push = jnp.maximum(jnp.where(neg, far - cost, 0), 0) ** power
-    return sum(
-        reductions.reduce(reductions.terms(part, valid), reduce, of_anchor)
-        for part, valid in ((pull, pos), (push, neg))
-    )
+    return _two_means(pull, pos, push, neg, reduce=reduce, labels=anchor_labels)
+
+
+def _two_means(pull, pos, push, neg, *, reduce, labels):
+    pull = reductions.reduce_costs(pull, pos, reduce, labels)
+    return pull + reductions.reduce_costs(push, neg, reduce, labels)
 
 
 @guarded
 def snr(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    pairs=None,
-    pos_margin=0.0,
-    neg_margin=1.0,
-    regulariser=0.0,
-    reduce="all",
-):
-    """The linear contrastive loss on noise over signal, which no scale changes.
+    where: Array | None = None,
+    references: References | None = None,
+    pairs: Array | None = None,
+    pos_margin: float = 0.0,
+    neg_margin: float = 1.0,
+    regulariser: float = 0.0,
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """The linear contrastive loss of noise over signal, which does not depend on scale.
 
       loss = mean over pairs of one class of max(0, D - pos_margin)
            + mean over other pairs of max(0, neg_margin - D)
@@ -102,7 +107,8 @@ def snr(
       regulariser: weight of the rows' sums.
       reduce: see `reductions`; each of the two means is taken by it.
     Returns:
-      The scalar loss; a mean over no pair is 0. A row without variance is 0 from all.
+      The scalar loss; a mean over no pair is 0. A row without variance has distance 0
+      to all rows.
     Reference: Yuan et al. (signal-to-noise ratio), CVPR 2019.
     """
     loss = contrastive(
@@ -124,23 +130,23 @@ def snr(
 
 @guarded
 def intra_pair_variance(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    pos_epsilon=0.01,
-    neg_epsilon=0.01,
-    reduce="all",
-):
-    """Draws pairs that are worse than the mean of their kind towards it.
+    where: Array | None = None,
+    references: References | None = None,
+    pos_epsilon: float = 0.01,
+    neg_epsilon: float = 0.01,
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """Draws pairs that are worse than the mean of their measure towards it.
 
     With s the cosine, m_p and m_n its means over positive and over negative pairs:
 
       loss = mean over p of max(0, (1 - pos_epsilon) * m_p - s)²
            + mean over n of max(0, s - (1 + neg_epsilon) * m_n)²
 
-    To be added to a loss: the paper has it beside `tuplet_margin`.
+    Add it to another loss: the paper adds it to `tuplet_margin`.
 
     Args:
       embeddings: `[B, E]` float.
@@ -154,21 +160,23 @@ def intra_pair_variance(
     Reference: Yu, Tao (tuplet margin), ICCV 2019.
     """
     batch = all_pairs(embeddings, labels, where, references)
-    s = kind_of("cosine").matrix(batch.x, batch.y)
-    low = (1 - pos_epsilon) * reductions.mean(s, batch.pos) - s
-    high = s - (1 + neg_epsilon) * reductions.mean(s, batch.neg)
-    return sum(
-        reductions.reduce(
-            reductions.terms(jnp.maximum(gap, 0) ** 2, valid), reduce, labels
-        )
-        for gap, valid in ((low, batch.pos), (high, batch.neg))
-    )
+    s = distances.by_name("cosine").matrix(batch.x, batch.y)
+    low = (1 - pos_epsilon) * reductions.masked_mean(s, batch.pos) - s
+    high = s - (1 + neg_epsilon) * reductions.masked_mean(s, batch.neg)
+    pull, push = jnp.maximum(low, 0) ** 2, jnp.maximum(high, 0) ** 2
+    return _two_means(pull, batch.pos, push, batch.neg, reduce=reduce, labels=labels)
 
 
 @guarded
 def manhattan_lstm(
-    embeddings, labels, *, where=None, references=None, pairs=None, reduce="all"
-):
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    references: References | None = None,
+    pairs: Array | None = None,
+    reduce: Reduction = "all",
+) -> jax.Array:
     """The squared error of exp(-Manhattan distance) as the similarity of a pair.
 
       loss = mean over pairs of (exp(-sum over e of |x_e - y_e|) - z)²
@@ -187,12 +195,17 @@ def manhattan_lstm(
       embeddings small at the start.
     Reference: Mueller, Thyagarajan, AAAI 2016 (MaLSTM).
     """
-    kind = kind_of("manhattan")
+    measure = distances.by_name("manhattan")
     if pairs is not None:
-        (x, y), (anchor, of_y), valid = take(embeddings, labels, where, pairs, "pairs")
-        d, same = kind.rows(x, y), anchor == of_y
+        rows, row_labels, valid = gather_tuples(
+            embeddings, labels, where, pairs, "pairs"
+        )
+        anchor_labels, partner_labels = row_labels
+        d, same = measure.rows(*rows), anchor_labels == partner_labels
     else:
-        batch, anchor = all_pairs(embeddings, labels, where, references), labels
-        d, same, valid = kind.matrix(batch.x, batch.y), batch.pos, batch.pos | batch.neg
+        batch = all_pairs(embeddings, labels, where, references)
+        anchor_labels = jnp.asarray(labels)
+        d = measure.matrix(batch.x, batch.y)
+        same, valid = batch.pos, batch.pos | batch.neg
     cost = (jnp.exp(-d) - same.astype(d.dtype)) ** 2
-    return reductions.reduce(reductions.terms(cost, valid), reduce, anchor)
+    return reductions.reduce_costs(cost, valid, reduce, anchor_labels)

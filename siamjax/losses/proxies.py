@@ -1,4 +1,4 @@
-"""Losses with proxies: points of each class that are trained along."""
+"""Losses with proxies: trained points that stand for the classes."""
 
 import functools
 
@@ -7,15 +7,20 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
-from siamjax.losses.guard import guarded
-from siamjax.losses.logs import log1p_sum_exp, lse
-from siamjax.losses.registry import Stateful
+from siamjax.losses.annotations import Reduction
+from siamjax.losses.guard import Stateful, stateful
+from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
 from siamjax.losses.tuples import known_rows
 
 
-@guarded
-def proxy_nca(*, scale=1.0, own=False, reduce="all"):
-    """NCA with one proxy for each class in place of all rows.
+@stateful
+def proxy_nca(
+    *,
+    scale: float = 1.0,
+    own: bool = False,
+    reduce: Reduction = "all",
+) -> Stateful:
+    """NCA with one proxy for each class in place of the other rows.
 
     On unit rows x and unit proxies, D the squared distance, y the row's class:
 
@@ -24,8 +29,8 @@ def proxy_nca(*, scale=1.0, own=False, reduce="all"):
 
     Args:
       scale: one over a squared distance.
-      own: the own proxy is in the sum as well, as in most code; the term is then not
-        negative.
+      own: the proxy of the row's class is in the sum too, as in most implementations;
+        the term is then never negative.
       reduce: see `reductions`.
     Returns:
       `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row of a known
@@ -35,24 +40,28 @@ def proxy_nca(*, scale=1.0, own=False, reduce="all"):
     checks.positive(scale=scale)
 
     def apply(state, embeddings, labels, *, where=None):
-        x, mine, valid = _against(state, embeddings, labels, where)
+        x, own_class, valid = _rows_and_classes(state, embeddings, labels, where)
         s = -scale * distances.squared(distances.unit(x), _proxies(state, x))
-        near, far = _own(s, mine), lse(s, ~mine)
+        near, far = _of_own_class(s, own_class), masked_logsumexp(s, ~own_class)
         cost = jax.nn.softplus(far - near) if own else far - near
-        cost = jnp.where(valid & (~mine).any(1), cost, 0)
-        return reductions.reduce(reductions.terms(cost, valid), reduce, labels), state
+        cost = jnp.where(valid & (~own_class).any(1), cost, 0)
+        return reductions.reduce_costs(cost, valid, reduce, labels), state
 
-    return Stateful(functools.partial(init, each=1), apply)
+    return Stateful(functools.partial(_init, 1), apply)
 
 
-@guarded
-def proxy_nca_pp(*, temperature=1 / 9, reduce="all"):
+@stateful
+def proxy_nca_pp(
+    *,
+    temperature: float = 1 / 9,
+    reduce: Reduction = "all",
+) -> Stateful:
     """ProxyNCA++: the softmax over all proxies, at a low temperature.
 
       term = -log(exp(-D(x, proxy_y) / temperature) / sum over all classes k of
                   exp(-D(x, proxy_k) / temperature))
 
-    The paper's other parts (pooling, a faster rate for proxies) are not of the loss.
+    The paper's other parts (pooling, a higher learning rate for proxies) are not here.
 
     Args:
       temperature: a squared distance of unit rows.
@@ -66,9 +75,13 @@ def proxy_nca_pp(*, temperature=1 / 9, reduce="all"):
     return proxy_nca(scale=1 / temperature, own=True, reduce=reduce)
 
 
-@guarded
-def proxy_anchor(*, scale=32.0, margin=0.1):
-    """Proxies as anchors: each draws its rows and drives off the others, hardest first.
+@stateful
+def proxy_anchor(
+    *,
+    scale: float = 32.0,
+    margin: float = 0.1,
+) -> Stateful:
+    """Proxies as anchors: each attracts its rows and repels the others, hardest first.
 
     With s the cosine, C classes, C+ of them in the batch:
 
@@ -88,21 +101,28 @@ def proxy_anchor(*, scale=32.0, margin=0.1):
     checks.positive(scale=scale)
 
     def apply(state, embeddings, labels, *, where=None):
-        x, mine, valid = _against(state, embeddings, labels, where)
+        x, own_class, valid = _rows_and_classes(state, embeddings, labels, where)
         s = distances.dot(distances.unit(x), _proxies(state, x))
-        pos, neg = mine & valid[:, None], ~mine & valid[:, None]
+        pos, neg = own_class & valid[:, None], ~own_class & valid[:, None]
         pull = log1p_sum_exp(-scale * (s - margin), pos, axis=0)
         push = log1p_sum_exp(scale * (s + margin), neg, axis=0)
         present = pos.any(0).sum().astype(s.dtype)
-        loss = reductions.ratio(pull.sum(), present) + push.sum() / s.shape[1]
+        loss = reductions.safe_ratio(pull.sum(), present) + push.sum() / s.shape[1]
         return loss, state
 
-    return Stateful(functools.partial(init, each=1), apply)
+    return Stateful(functools.partial(_init, 1), apply)
 
 
-@guarded
-def soft_triple(*, centers=10, scale=20.0, gamma=10.0, margin=0.01, tau=0.2):
-    """A softmax over classes with several centers each, like ones drawn together.
+@stateful
+def soft_triple(
+    *,
+    centers: int = 10,
+    scale: float = 20.0,
+    gamma: float = 10.0,
+    margin: float = 0.01,
+    tau: float = 0.2,
+) -> Stateful:
+    """A softmax over classes that have several centers each; similar centers merge.
 
     With s_k the cosines to the K centers of class c:
 
@@ -113,37 +133,41 @@ def soft_triple(*, centers=10, scale=20.0, gamma=10.0, margin=0.01, tau=0.2):
     Args:
       centers: K, of each class.
       scale: one over a cosine (lambda of the paper).
-      gamma: one over a cosine; its inverse is what some code calls gamma.
+      gamma: one over a cosine; some implementations call its inverse gamma.
       margin: a cosine.
       tau: weight of the distances between the centers of a class, over pairs.
     Returns:
-      `Stateful`, with params `proxies` `[C * K, E]`, class by class. The loss is that
-      of the centers alone without a row of a known class.
+      `Stateful`, with params `proxies` `[C * K, E]`, class by class. Without a row of
+      a known class only the term of the centers is left.
     Reference: Qian et al., ICCV 2019.
     """
     checks.positive(centers=centers, scale=scale, gamma=gamma)
 
     def apply(state, embeddings, labels, *, where=None):
         classes = len(state["params"]["proxies"]) // centers
-        x, mine, valid = _against(state, embeddings, labels, where, centers)
+        x, own_class, valid = _rows_and_classes(
+            state, embeddings, labels, where, centers
+        )
         w = _proxies(state, x)
         s = distances.dot(distances.unit(x), w).reshape(len(x), classes, centers)
         s = jnp.sum(jax.nn.softmax(gamma * s, 2) * s, 2)
-        logits = scale * jnp.where(mine, s - margin, s)
-        cost = jax.nn.softplus(lse(logits, ~mine) - _own(logits, mine))
-        loss = reductions.mean(cost, valid)
+        logits = scale * jnp.where(own_class, s - margin, s)
+        cost = jax.nn.softplus(
+            masked_logsumexp(logits, ~own_class) - _of_own_class(logits, own_class)
+        )
+        loss = reductions.masked_mean(cost, valid)
         if tau and centers > 1:
             w = w.reshape(classes, centers, -1)
             apart = jax.vmap(distances.euclidean)(w, w).sum()
             loss = loss + tau * apart / (2 * classes * centers * (centers - 1))
         return loss, state
 
-    return Stateful(functools.partial(init, each=centers), apply)
+    return Stateful(functools.partial(_init, centers), apply)
 
 
-def init(key, classes, dim, each):
-    """Proxies on random directions, `each` for each class."""
-    proxies = jax.random.normal(key, (classes * each, dim)) / jnp.sqrt(dim)
+def _init(centers, key, classes, dim):
+    """Proxies in random directions, `centers` for each class."""
+    proxies = jax.random.normal(key, (classes * centers, dim)) / jnp.sqrt(dim)
     return dict(params=dict(proxies=proxies), memory={})
 
 
@@ -151,12 +175,12 @@ def _proxies(state, x):
     return distances.unit(state["params"]["proxies"].astype(x.dtype))
 
 
-def _against(state, embeddings, labels, where, each=1):
-    """Rows, whether a class `[B, C]` is the row's own, and which rows count."""
-    classes = len(state["params"]["proxies"]) // each
+def _rows_and_classes(state, embeddings, labels, where, centers=1):
+    """Rows, whether a class is the row's own `[B, C]`, and which rows count."""
+    classes = len(state["params"]["proxies"]) // centers
     x, valid = known_rows(embeddings, labels, where, classes)
     return x, labels[:, None] == jnp.arange(classes)[None], valid
 
 
-def _own(values, mine):
-    return jnp.sum(jnp.where(mine, values, 0), 1)
+def _of_own_class(values, own_class):
+    return jnp.sum(jnp.where(own_class, values, 0), 1)

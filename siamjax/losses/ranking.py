@@ -6,21 +6,23 @@ from jax import lax
 
 from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
+from siamjax.losses.annotations import Array, Distance, Reduction
 from siamjax.losses.guard import guarded
-from siamjax.losses.positives_loop import pick, sum_over_positives
+from siamjax.losses.positives_loop import sum_over_positives, value_at
+from siamjax.losses.tuples import References
 
 
 @guarded
 def smooth_ap(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    temperature=0.01,
-    count_self=False,
-    reduce="all",
-):
+    where: Array | None = None,
+    references: References | None = None,
+    temperature: float = 0.01,
+    count_self: bool = False,
+    reduce: Reduction = "all",
+) -> jax.Array:
     """One minus the average precision, its steps replaced by sigmoids.
 
     Over anchors a with P positives, s the cosine, g(x) = sigmoid(x / temperature):
@@ -28,8 +30,8 @@ def smooth_ap(
       term = 1 - 1/P * sum over p of (1 + sum over p' != p of g(s_p' - s_p))
                                    / (1 + sum over j != p of g(s_j - s_p))
 
-    j runs over all positives and negatives of a. Any number of classes and of rows in
-    each; O(B² P) time and O(B²) memory.
+    j runs over all positives and negatives of a. Classes may have any number of
+    rows; O(B² P) time and O(B²) memory.
 
     Args:
       embeddings: `[B, E]` float.
@@ -48,39 +50,39 @@ def smooth_ap(
     checks.require(
         not count_self or references is None,
         "count_self=True counts each anchor in its own ranking, so it takes no "
-        "references: leave one of the two out",
+        "references: leave out one of the two",
     )
-    batch = tuples.pairs(embeddings, labels, where, references)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     pos, neg = batch.pos, batch.neg
     if count_self:
         itself = jnp.eye(len(labels), dtype=bool)
-        pos = pos | (itself & tuples.counting(labels, where)[:, None])
+        pos = pos | (itself & tuples.counted_rows(labels, where)[:, None])
 
     def term(picked, s, pos, neg):
-        above = jax.nn.sigmoid((s - pick(picked, s)[:, None]) / temperature)
+        above = jax.nn.sigmoid((s - value_at(picked, s)[:, None]) / temperature)
         above = jnp.where(picked, 0, above)
-        of_pos = 1 + jnp.sum(jnp.where(pos, above, 0), 1)
-        of_all = of_pos + jnp.sum(jnp.where(neg, above, 0), 1)
-        return jnp.where(picked.any(1), 1 - of_pos / of_all, 0)
+        rank_in_pos = 1 + jnp.sum(jnp.where(pos, above, 0), 1)
+        rank = rank_in_pos + jnp.sum(jnp.where(neg, above, 0), 1)
+        return jnp.where(picked.any(1), 1 - rank_in_pos / rank, 0)
 
     lost = sum_over_positives(term, pos, s, pos, neg)
     valid = batch.pos.any(1)
     cost = jnp.where(valid, lost / jnp.maximum(pos.sum(1), 1).astype(s.dtype), 0)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
 def fastap(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    bins=10,
-    reduce="all",
-):
-    """One minus the average precision of distances put into soft bins.
+    where: Array | None = None,
+    references: References | None = None,
+    bins: int = 10,
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """One minus the average precision, from distances in soft bins.
 
     Over anchors a with P positives, on unit rows: h+ and h are the anchor's histograms
     of squared distances in [0, 4], of positives and of all, each value shared between
@@ -93,14 +95,14 @@ def fastap(
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to rank; the batch by default.
-      bins: their number, one less than edges.
+      bins: their number; there is one edge more.
       reduce: see `reductions`, over anchors with a positive.
     Returns:
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Cakir et al., CVPR 2019.
     """
     checks.positive(bins=bins)
-    batch = tuples.pairs(embeddings, labels, where, references)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     d = distances.squared(distances.unit(batch.x), distances.unit(batch.y))
     width = 4 / bins
 
@@ -110,7 +112,7 @@ def fastap(
         in_pos = jnp.sum(jnp.where(batch.pos, share, 0), 1)
         in_all = in_pos + jnp.sum(jnp.where(batch.neg, share, 0), 1)
         up_pos, up_all = running[0] + in_pos, running[1] + in_all
-        return (up_pos, up_all), in_pos * reductions.ratio(up_pos, up_all)
+        return (up_pos, up_all), in_pos * reductions.safe_ratio(up_pos, up_all)
 
     start = jnp.zeros(len(labels), d.dtype)
     edges = width * jnp.arange(bins + 1, dtype=d.dtype)
@@ -119,12 +121,19 @@ def fastap(
     number = jnp.maximum(batch.pos.sum(1), 1).astype(d.dtype)
     # Without a negative every edge has H+ = H: the loss is 0 but for rounding.
     cost = jnp.where(valid & batch.neg.any(1), 1 - hits / number, 0)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
-def histogram(embeddings, labels, *, where=None, references=None, bins=100):
-    """The chance that a random negative pair is more similar than a positive one.
+def histogram(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    references: References | None = None,
+    bins: int = 100,
+) -> jax.Array:
+    """The chance that a negative pair is more similar than a positive pair.
 
     On the cosines of all pairs, put into soft bins of [-1, 1]:
 
@@ -138,13 +147,13 @@ def histogram(embeddings, labels, *, where=None, references=None, bins=100):
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to pair with; the batch by default.
-      bins: their number, one less than edges.
+      bins: their number; there is one edge more.
     Returns:
       The scalar loss in [0, 1]; 0 without a positive or without a negative pair.
     Reference: Ustinova, Lempitsky, NeurIPS 2016.
     """
     checks.positive(bins=bins)
-    batch = tuples.pairs(embeddings, labels, where, references)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     place = jnp.clip((s + 1) * (bins / 2), 0, bins)
     lower = jnp.minimum(lax.stop_gradient(jnp.floor(place)), bins - 1)
@@ -164,26 +173,27 @@ def histogram(embeddings, labels, *, where=None, references=None, bins=100):
 
 def _soft_counts(lower, share, mask, edges):
     """`[edges]`: each value of a row shared between edge `lower` and the next."""
-    upper = jnp.where(mask, share, 0)
-    rest = jnp.where(mask, 1 - share, 0)
-    return jnp.zeros(edges, share.dtype).at[lower].add(rest).at[lower + 1].add(upper)
+    upper_share = jnp.where(mask, share, 0)
+    lower_share = jnp.where(mask, 1 - share, 0)
+    counts = jnp.zeros(edges, share.dtype).at[lower].add(lower_share)
+    return counts.at[lower + 1].add(upper_share)
 
 
 @guarded
 def ranked_list(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    margin=0.4,
+    where: Array | None = None,
+    references: References | None = None,
+    margin: float = 0.4,
     limit: float | None = None,
-    pos_scale=0.0,
-    neg_scale=10.0,
-    balance=0.5,
-    distance="euclidean",
-    reduce="all",
-):
+    pos_scale: float = 0.0,
+    neg_scale: float = 10.0,
+    balance: float = 0.5,
+    distance: Distance = "euclidean",
+    reduce: Reduction = "all",
+) -> jax.Array:
     """Keeps positives inside a ball about the anchor, negatives outside a larger one.
 
     Over anchors, with W the weighted mean over pairs that break their bound:
@@ -205,28 +215,30 @@ def ranked_list(
       distance: see `distances`.
       reduce: see `reductions`, over anchors that have a pair.
     Returns:
-      The scalar loss; 0 without a pair that breaks its bound. All points at one place
-      give balance * limit and gradient 0: such a run is stuck.
+      The scalar loss; 0 without a pair that breaks its bound. If all points are equal,
+      it is balance * limit with gradient 0: such a run is stuck.
     Reference: Wang et al. (ranked list), CVPR 2019.
     """
-    batch = tuples.pairs(embeddings, labels, where, references)
-    kind = distances.distance(distance)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
+    measure = distances.by_name(distance)
     limit = 1 + margin / 2 if limit is None else limit
     bounds = {"limit": limit, "limit - margin": limit - margin}
-    distances.check_values(kind, **bounds)
-    d = kind.cost(kind.matrix(batch.x, batch.y))
-    out = d - (limit - margin)
-    into = limit - d
-    cost = (1 - balance) * _weighted(out, batch.pos & (out > 0), pos_scale)
-    cost = cost + balance * _weighted(into, batch.neg & (into > 0), neg_scale)
+    distances.check_values(measure, **bounds)
+    d = measure.cost(measure.matrix(batch.x, batch.y))
+    outside = d - (limit - margin)
+    inside = limit - d
+    pull = _weighted_mean(outside, batch.pos & (outside > 0), pos_scale)
+    push = _weighted_mean(inside, batch.neg & (inside > 0), neg_scale)
+    cost = (1 - balance) * pull
+    cost = cost + balance * push
     valid = (batch.pos | batch.neg).any(1)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
-def _weighted(values, mask, scale):
+def _weighted_mean(values, mask, scale):
     """`[A]`: the mean of values where mask, with weights exp(scale * value)."""
     top = jnp.max(jnp.where(mask, values, 0), 1, keepdims=True, initial=0.0)
     shifted = jnp.where(mask, scale * (values - lax.stop_gradient(top)), 0)
     weight = jnp.where(mask, jnp.exp(shifted), 0)
     part = jnp.sum(weight * jnp.where(mask, values, 0), 1)
-    return reductions.ratio(part, weight.sum(1))
+    return reductions.safe_ratio(part, weight.sum(1))

@@ -8,60 +8,71 @@
 | `class` | the mean over classes of the mean over the class's anchors, as `anchor` |
 | `sum` | the sum of all terms |
 
-Nothing to reduce gives 0, with gradient 0. `active` does not fall while the share of
-active terms does: `losses.health` says both.
+Without a term the loss is 0, with gradient 0. `active` does not fall while the share
+of active terms falls: `losses.health` gives both.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from siamjax.losses.annotations import Array, Reduction, check_choice
 from siamjax.types import UsageError
-
-NAMES = ("active", "all", "anchor", "class", "sum")
 
 
 class Terms(NamedTuple):
     """What each of A anchors contributes."""
 
-    sums: jnp.ndarray  # [A] the sum of its terms
-    active: jnp.ndarray  # [A] how many of them are not 0
-    valid: jnp.ndarray  # [A] how many there are
+    sums: jax.Array  # [A] the sum of its terms
+    active: jax.Array  # [A] how many of them are not 0
+    valid: jax.Array  # [A] how many there are
 
 
-def terms(costs, valid):
+def sum_terms(costs: jax.Array, valid: jax.Array) -> Terms:
     """`Terms` of costs `[A, ...]`, of which those of `valid` (bool, alike) count."""
     axes = tuple(range(1, costs.ndim))
     costs = jnp.where(valid, costs, jnp.zeros_like(costs))
     return Terms(costs.sum(axes), (costs != 0).sum(axes), valid.sum(axes))
 
 
-def reduce(terms, how, labels=None):
+def reduce_costs(
+    costs: jax.Array, valid: jax.Array, how: Reduction, labels: Array | None = None
+) -> jax.Array:
+    """The loss of costs `[A, ...]`, of which those of `valid` (bool, alike) count."""
+    return reduce_terms(sum_terms(costs, valid), how, labels)
+
+
+def reduce_terms(
+    terms: Terms, how: Reduction, labels: Array | None = None
+) -> jax.Array:
     """The loss of `Terms`. `labels` `[A]` are needed for `class`."""
+    check_choice("reduce", how, Reduction)
     sums, dtype = terms.sums, terms.sums.dtype
     active, valid = terms.active.astype(dtype), terms.valid.astype(dtype)
     if how == "active":
-        return ratio(sums.sum(), active.sum())
+        return safe_ratio(sums.sum(), active.sum())
     if how == "all":
-        return ratio(sums.sum(), valid.sum())
+        return safe_ratio(sums.sum(), valid.sum())
     if how == "sum":
         return sums.sum()
-    has = valid > 0
+    has_terms = valid > 0
     if how == "anchor":
-        return mean(ratio(sums, valid), has)
-    if how == "class":
-        alike = (labels[:, None] == labels[None]) & has[None]
-        weight = jnp.where(has, 1 / jnp.maximum(alike.sum(1), 1).astype(dtype), 0)
-        return ratio(jnp.sum(weight * ratio(sums, valid)), weight.sum())
-    raise UsageError(f"reduce={how} is not known: one of {', '.join(NAMES)}")
+        return masked_mean(safe_ratio(sums, valid), has_terms)
+    if labels is None:
+        raise UsageError("reduce=class needs the labels of the anchors")
+    same_class = (labels[:, None] == labels[None]) & has_terms[None]
+    class_size = jnp.maximum(same_class.sum(1), 1).astype(dtype)
+    weight = jnp.where(has_terms, 1 / class_size, 0)
+    return safe_ratio(jnp.sum(weight * safe_ratio(sums, valid)), weight.sum())
 
 
-def ratio(part, whole):
+def safe_ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
     """part / whole, 0 where whole is 0."""
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
 
 
-def mean(values, valid):
+def masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:
     """The mean of the values that count; 0 where none does."""
     kept = jnp.where(valid, values, jnp.zeros_like(values))
-    return ratio(kept.sum(), valid.sum().astype(values.dtype))
+    return safe_ratio(kept.sum(), valid.sum().astype(values.dtype))

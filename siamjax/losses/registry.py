@@ -5,32 +5,22 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, NewType, Union, get_args, get_origin
 
 import jax
 
-from siamjax.losses.guard import guarded, takes_rows
+from siamjax.losses import distances
+from siamjax.losses.annotations import Lp
+from siamjax.losses.guard import check_takes_rows, guarded, is_stateful
 from siamjax.types import UsageError
 
 # Every loss that has a name of its own; `siamjax.losses` fills it.
 LOSSES: dict[str, Callable] = {}
 
-# What a loss takes that is data and no setting.
+# The arguments of a loss that are data; all others are hyper-parameters.
 DATA = ("where", "references", "pairs", "triplets", "key")
-
-
-class Stateful(NamedTuple):
-    """A loss with weights or memory, made by a function of its hyper-parameters.
-
-    `init(key, classes, dim)` gives `dict(params=..., memory=...)`, of which the
-    optimiser trains `params`. `apply(state, embeddings, labels, *, where)` gives the
-    loss and the state with the new memory.
-    """
-
-    init: Callable
-    apply: Callable
-    per_class: bool = True  # it has weights for each class: labels below `classes` only
 
 
 class Loss(NamedTuple):
@@ -39,13 +29,13 @@ class Loss(NamedTuple):
     name: str
     spec: str
     hyper: dict[str, Any]  # every one, also those left at their default
-    init: Callable  # (key, classes, dim) -> state; {} where there is none
+    init: Callable[..., dict[str, Any]]  # (key, classes, dim) -> state; {} without one
     apply: Callable  # (state, embeddings, labels, *, where, ...) -> (loss, state)
     per_class: bool  # leave rows without a lasting class out by `where`
-    uses: frozenset  # which of DATA it takes
+    uses: frozenset[str]  # which of DATA it takes
 
 
-def resolve(spec, values=None):
+def resolve(spec: str, values: Mapping[str, Any] | None = None) -> Loss:
     """The `Loss` of a text.
 
     `name:key=value,key=value`, where a name is one of `LOSSES` or an import path
@@ -55,18 +45,19 @@ def resolve(spec, values=None):
 
     Args:
       spec: the text.
-      values: hyper-parameter -> what stands in place of the text's, unchecked, for it
-        may be traced; `0.margin` is that of a sum's first loss, as in its `hyper`.
+      values: hyper-parameter -> a value that replaces the text's. It is not checked,
+        since it may be traced. `0.margin` is that of a sum's first loss, as in its
+        `hyper`.
 
     Raises:
-      UsageError: no such loss or hyper-parameter, or a value of the wrong type.
+      UsageError: no such loss or hyper-parameter, or a value that is not allowed.
     """
-    each = parts(spec)
-    losses = [_one(p, v) for p, v in zip(each, by_part(values or {}, len(each)))]
-    weights = [part.weight for part in each]
-    if len(losses) == 1 and weights[0] == 1:
-        return _refusing(losses[0])
-    return _refusing(_sum(spec, weights, losses))
+    parts = parse(spec)
+    values_by_part = by_part(values or {}, len(parts))
+    losses = [_resolve_part(part, v) for part, v in zip(parts, values_by_part)]
+    if len(losses) == 1 and parts[0].weight == 1:
+        return _refuse_unread_data(losses[0])
+    return _refuse_unread_data(_sum(spec, [part.weight for part in parts], losses))
 
 
 class Part(NamedTuple):
@@ -78,23 +69,24 @@ class Part(NamedTuple):
     given: dict[str, Any]  # the hyper-parameters that it sets
 
 
-def parts(spec):
-    """The losses of a text, in order: a list of `Part`."""
-    return [_part(text) for text in split(spec, "+")]
+def parse(spec: str) -> list[Part]:
+    """The losses of a text, in order."""
+    return [_parse_part(text) for text in split_outside_brackets(spec, "+")]
 
 
-def by_part(values, count):
-    """Hyper-parameters of a text of `count` losses: for each its own, by name."""
+def by_part(values: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """For each of `count` losses its values, from `0.margin`, `1.scale`, ...; from
+    plain names for a single loss."""
     if count == 1:
-        return [values]
-    own = [{} for _ in range(count)]
+        return [dict(values)]
+    values_by_part: list[dict[str, Any]] = [{} for _ in range(count)]
     for key, value in values.items():
-        at, _, name = key.partition(".")
-        own[int(at)][name] = value
-    return own
+        number, _, name = key.partition(".")
+        values_by_part[int(number)][name] = value
+    return values_by_part
 
 
-def _part(text):
+def _parse_part(text):
     head, star, rest = text.partition("*")
     if not star or ":" in head:
         head, rest = "1", text
@@ -103,23 +95,28 @@ def _part(text):
     except ValueError:
         raise UsageError(f"loss {text}: {head!r} before * is not a number") from None
     rest = rest.strip()
-    name, _, arguments = rest.partition(":")
-    given = dict(_argument(name, a) for a in split(arguments, ",") if a.strip())
+    name, _, settings = rest.partition(":")
+    settings = split_outside_brackets(settings, ",")
+    given = dict(_parse_setting(name, s) for s in settings if s.strip())
     return Part(weight, rest, name, given)
 
 
-def _one(part, values):
+def _resolve_part(part, values):
     name, text = part.name, part.text
-    function = find(name)
-    hyper = _hyper(name, function, part.given) | values
-    if takes_rows(function):
-        uses = frozenset(DATA) & set(inspect.signature(function).parameters)
+    function = find_loss(name)
+    hyper = _hyper_parameters(name, function, part.given) | values
+    if is_stateful(function):
+        init, apply, per_class = function(**hyper)
+        uses = _data_arguments(apply)
+    else:
+        uses = _data_arguments(function)
         apply = functools.partial(_apply_plain, function, hyper)
-        return Loss(name, text, hyper, _no_state, _reading(apply, uses), False, uses)
-    made = function(**hyper)
-    uses = frozenset(DATA) & set(inspect.signature(made.apply).parameters)
-    apply = _reading(made.apply, uses)
-    return Loss(name, text, hyper, made.init, apply, made.per_class, uses)
+        init, per_class = _no_state, False
+    return Loss(name, text, hyper, init, _pass_used(apply, uses), per_class, uses)
+
+
+def _data_arguments(function):
+    return frozenset(DATA) & set(inspect.signature(function).parameters)
 
 
 def _no_state(key, classes, dim):
@@ -130,31 +127,31 @@ def _apply_plain(function, hyper, state, embeddings, labels, **data):
     return function(embeddings, labels, **data, **hyper), state
 
 
-def _reading(apply, uses):
-    """`apply` that passes on what the loss reads, of all there may be."""
+def _pass_used(apply, uses):
+    """`apply` that passes on only the data that the loss takes."""
 
-    def read(state, embeddings, labels, **data):
-        given = {k: v for k, v in data.items() if k in uses and v is not None}
-        return apply(state, embeddings, labels, **given)
+    def apply_used(state, embeddings, labels, **data):
+        used = {k: v for k, v in data.items() if k in uses and v is not None}
+        return apply(state, embeddings, labels, **used)
 
-    return read
+    return apply_used
 
 
-def _refusing(loss):
-    """The loss, which refuses tuples that it would not read."""
+def _refuse_unread_data(loss):
+    """The loss, which refuses data that it would not read."""
 
     def apply(state, embeddings, labels, **data):
         given = {k for k, v in data.items() if v is not None}
         for name in sorted(given - loss.uses - {"key"}):
-            raise UsageError(f"loss {loss.spec} takes no {name}")
+            takes = ", ".join(sorted(loss.uses)) or "embeddings and labels only"
+            raise UsageError(f"loss {loss.spec} takes no {name}; it takes {takes}")
         return loss.apply(state, embeddings, labels, **data)
 
     return loss._replace(apply=apply)
 
 
 def _sum(spec, weights, losses):
-    """The weighted sum; each part reads what it can of the tuples given, and draws with
-    a key of its own."""
+    """The weighted sum; each loss gets the data that it takes, and a key of its own."""
 
     def init(key, classes, dim):
         keys = jax.random.split(key, len(losses))
@@ -186,27 +183,30 @@ def _sum(spec, weights, losses):
     return Loss("sum", spec, hyper, init, apply, per_class, uses)
 
 
-def find(name):
-    """The function of a name or an import path, `guarded`."""
+def find_loss(name: str) -> Callable:
+    """The function of a name or an import path: a guarded loss, or a maker of one."""
     if name in LOSSES:
         return LOSSES[name]
-    module, dot, attribute = name.rpartition(".")
+    path, dot, attribute = name.rpartition(".")
     if not dot:
-        raise UsageError(f"loss {name} is not known{_nearest(name, LOSSES)}")
+        raise UsageError(f"loss {name} is not known{_hint(name, LOSSES)}")
     try:
-        found = importlib.import_module(module)
+        module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         raise UsageError(f"loss {name}: there is no module {error.name}") from error
-    if not callable(getattr(found, attribute, None)):
-        public = [k for k, v in vars(found).items() if callable(v) and k[0] != "_"]
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        public = [k for k, v in vars(module).items() if callable(v) and k[0] != "_"]
         raise UsageError(
-            f"loss {name}: {module} has no function {attribute}"
-            f"{_nearest(attribute, public)}"
+            f"loss {name}: {path} has no function {attribute}{_hint(attribute, public)}"
         )
-    return guarded(getattr(found, attribute))
+    if is_stateful(function):
+        return function
+    check_takes_rows(function)
+    return guarded(function)
 
 
-def _argument(name, text):
+def _parse_setting(name, text):
     key, equals, value = text.partition("=")
     if not equals:
         raise UsageError(f"loss {name}: {text.strip()!r} is not key=value")
@@ -218,44 +218,89 @@ def _argument(name, text):
         return key.strip(), bare
 
 
-def _hyper(name, function, given):
-    """All hyper-parameters of a function, those given instead of their defaults."""
-    parameters = inspect.signature(function).parameters
-    skip = set(DATA) | (set(list(parameters)[:2]) if takes_rows(function) else set())
-    known = {k: p for k, p in parameters.items() if k not in skip}
+def _hyper_parameters(name, function, given):
+    """All hyper-parameters of a function, with the given values before the defaults."""
+    parameters = signature(function).parameters
+    rows = [] if is_stateful(function) else list(parameters)[:2]
+    known = {k: p for k, p in parameters.items() if k not in (*DATA, *rows)}
     for key, value in given.items():
         if key not in known:
-            raise UsageError(f"loss {name} has no {key}{_nearest(key, known)}")
-        _check_type(name, known[key], value)
+            raise UsageError(f"loss {name} has no {key}{_hint(key, known)}")
+        _check_value(name, known[key], value)
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
     if missing:
         raise UsageError(f"loss {name} needs {', '.join(missing)}")
     return {k: given.get(k, p.default) for k, p in known.items()}
 
 
-def _check_type(name, parameter, value):
-    """A value must be of the annotated type, or of the default's where it has one."""
-    wanted = parameter.annotation
-    if wanted is parameter.empty:
-        default = parameter.default
-        if default is None or default is parameter.empty:
-            return
-        wanted = type(default)
-    if wanted is float:
-        wanted = int | float
-    fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-    if not fits:
-        wanted = getattr(wanted, "__name__", str(wanted))
-        raise UsageError(f"loss {name}: {parameter.name}={value} must be {wanted}")
+def signature(function: Callable) -> inspect.Signature:
+    """Of a loss, with annotations as types where they can be evaluated."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError:  # a name that exists for type checkers only
+        return inspect.signature(function)
 
 
-def _nearest(name, there):
-    near = difflib.get_close_matches(name, there, 1)
-    hint = f", did you mean {near[0]}?" if near else ";"
-    return f"{hint} There is: {', '.join(sorted(there)) or 'nothing'}"
+_WORDS: dict[Any, str] = {
+    float: "a number",
+    int: "a whole number",
+    bool: "True or False",
+    str: "a text",
+    types.NoneType: "None",
+    Lp: "l<p> with p >= 1",
+}
 
 
-def split(text, separator):
+def _check_value(name, parameter, value):
+    """Refuses a value that is not of the annotation, or of the default's type."""
+    annotation, default = parameter.annotation, parameter.default
+    if annotation is parameter.empty and default is not parameter.empty:
+        annotation = Any if default is None else type(default)
+    choices = _choices(annotation)
+    if choices is None or any(_fits(value, choice) for choice in choices):
+        return
+    words = [_WORDS.get(c) or getattr(c, "__name__", str(c)) for c in choices]
+    nearest = _nearest(value, words)
+    *first, last = words
+    allowed = f"{', '.join(first)} or {last}" if first else last
+    hint = f"; did you mean {nearest}?" if nearest else ""
+    raise UsageError(f"loss {name}: {parameter.name}={value} must be {allowed}{hint}")
+
+
+def _choices(annotation):
+    """The types and texts of an annotation; None where it is no such thing."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = [_choices(member) for member in get_args(annotation)]
+        return None if None in members else [c for choices in members for c in choices]
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if annotation in (Any, inspect.Parameter.empty):
+        return None
+    return [annotation] if isinstance(annotation, type | NewType) else None
+
+
+def _fits(value, choice):
+    if choice is Lp:
+        return distances.is_lp(value)
+    if not isinstance(choice, type):
+        return value == choice
+    if isinstance(value, bool):
+        return choice is bool
+    return isinstance(value, (int, float) if choice is float else choice)
+
+
+def _nearest(name, known):
+    matches = difflib.get_close_matches(str(name), known, 1)
+    return matches[0] if matches else None
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    nearest = _nearest(name, known)
+    hint = f", did you mean {nearest}?" if nearest else ";"
+    return f"{hint} There is: {', '.join(sorted(known)) or 'nothing'}"
+
+
+def split_outside_brackets(text: str, separator: str) -> list[str]:
     """Parts between separators that are not inside brackets or a number's exponent."""
     parts, depth = [""], 0
     for before, sign in zip(" " + text, text):

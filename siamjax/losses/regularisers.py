@@ -1,19 +1,28 @@
 """Guards against collapse and saturation, to be added to a loss: `triplet+0.1*koleo`.
 
-They read no label; they take them as every loss does.
+They take labels as every loss does, but do not read them.
 """
 
+import jax
 import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
+from siamjax.losses.annotations import Array
 from siamjax.losses.guard import guarded
-from siamjax.losses.logs import lse
-from siamjax.losses.tuples import keep, pairs
+from siamjax.losses.logsumexp import masked_logsumexp
+from siamjax.losses.tuples import all_pairs, zero_uncounted
 
 
 @guarded
-def variance(embeddings, labels, *, where=None, target=1.0, epsilon=1e-4):
+def variance(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    target: float = 1.0,
+    epsilon: float = 1e-4,
+) -> jax.Array:
     """Keeps the deviation of every coordinate over the batch above a target.
 
       loss = mean over coordinates of max(0, target - sqrt(var + epsilon))
@@ -35,8 +44,13 @@ def variance(embeddings, labels, *, where=None, target=1.0, epsilon=1e-4):
 
 
 @guarded
-def covariance(embeddings, labels, *, where=None):
-    """Keeps coordinates from saying the same.
+def covariance(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+) -> jax.Array:
+    """Keeps coordinates from being correlated.
 
       loss = 1/E * sum over i != j of cov(i, j)²
 
@@ -56,8 +70,14 @@ def covariance(embeddings, labels, *, where=None):
 
 
 @guarded
-def koleo(embeddings, labels, *, where=None, epsilon=1e-8):
-    """Spreads unit rows, each away from its nearest neighbour.
+def koleo(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    epsilon: float = 1e-8,
+) -> jax.Array:
+    """Spreads unit rows: each moves away from its nearest neighbour.
 
       loss = -mean over rows of log(distance to the nearest other + epsilon)
 
@@ -71,15 +91,21 @@ def koleo(embeddings, labels, *, where=None, epsilon=1e-8):
       gradient 0.
     Reference: Sablayrolles et al., ICLR 2019 (KoLeo).
     """
-    batch = pairs(embeddings, labels, where)
+    batch = all_pairs(embeddings, labels, where)
     x, others = distances.unit(batch.x), batch.pos | batch.neg
     d = jnp.where(others, distances.euclidean(x, x), 4.0)
     nearest = jnp.min(d, 1, initial=4.0)
-    return reductions.mean(-jnp.log(nearest + epsilon), others.any(1))
+    return reductions.masked_mean(-jnp.log(nearest + epsilon), others.any(1))
 
 
 @guarded
-def uniformity(embeddings, labels, *, where=None, scale=2.0):
+def uniformity(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    scale: float = 2.0,
+) -> jax.Array:
     """Spreads unit rows evenly over the sphere.
 
       loss = log(mean over pairs of exp(-scale * |x - y|²))
@@ -93,17 +119,22 @@ def uniformity(embeddings, labels, *, where=None, scale=2.0):
       The scalar loss, at most 0; 0 for fewer than two rows.
     Reference: Wang, Isola, ICML 2020.
     """
-    batch = pairs(embeddings, labels, where)
+    batch = all_pairs(embeddings, labels, where)
     x, others = distances.unit(batch.x), batch.pos | batch.neg
     d = -scale * distances.squared(x, x)
     number = jnp.maximum(others.sum(), 1).astype(d.dtype)
-    loss = lse(d.reshape(-1), others.reshape(-1), 0) - jnp.log(number)
+    loss = masked_logsumexp(d.reshape(-1), others.reshape(-1), 0) - jnp.log(number)
     return jnp.where(others.any(), loss, 0)
 
 
 @guarded
-def zero_mean(embeddings, labels, *, where=None):
-    """Keeps the coordinates of a row about 0.
+def zero_mean(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+) -> jax.Array:
+    """Keeps the sum of a row's coordinates near 0.
 
       loss = mean over rows of |sum over coordinates of x|
 
@@ -115,13 +146,21 @@ def zero_mean(embeddings, labels, *, where=None):
       The scalar loss; 0 without a row.
     Reference: Yuan et al. (signal-to-noise ratio), CVPR 2019.
     """
-    counts = checks.check_batch(embeddings, labels, where)
-    return reductions.mean(jnp.abs(keep(embeddings, counts).sum(1)), counts)
+    counted = checks.check_batch(embeddings, labels, where)
+    return reductions.masked_mean(
+        jnp.abs(zero_uncounted(embeddings, counted).sum(1)), counted
+    )
 
 
 @guarded
-def embedding_norm(embeddings, labels, *, where=None, power: float = 1):
-    """Keeps rows short: the mean of |x|^power.
+def embedding_norm(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    power: float = 1,
+) -> jax.Array:
+    """Keeps rows short: the loss is the mean of |x|^power.
 
     Args:
       embeddings: `[B, E]` float.
@@ -132,15 +171,21 @@ def embedding_norm(embeddings, labels, *, where=None, power: float = 1):
       The scalar loss; 0 without a row.
     Reference: Sohn, NeurIPS 2016.
     """
-    counts = checks.check_batch(embeddings, labels, where)
-    x = keep(embeddings, counts)
-    norm = distances.distance("euclidean").rows(x, jnp.zeros_like(x))
-    return reductions.mean(norm**power, counts)
+    counted = checks.check_batch(embeddings, labels, where)
+    x = zero_uncounted(embeddings, counted)
+    norm = distances.by_name("euclidean").rows(x, jnp.zeros_like(x))
+    return reductions.masked_mean(norm**power, counted)
 
 
 @guarded
-def saturation(embeddings, labels, *, where=None, limit=0.9):
-    """Keeps the coordinates of a sigmoid out of its flat ends.
+def saturation(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    limit: float = 0.9,
+) -> jax.Array:
+    """Keeps the outputs of a sigmoid away from its flat ends.
 
       loss = mean over coordinates of max(0, |2 x - 1| - limit)² / (1 - limit)²
 
@@ -148,20 +193,20 @@ def saturation(embeddings, labels, *, where=None, limit=0.9):
       embeddings: `[B, E]` float in [0, 1].
       labels: `[B]` int, not read.
       where: `[B]` bool, the rows that count; all by default.
-      limit: in [0, 1): how far from the middle, 1 at the ends, is free.
+      limit: in [0, 1): the distance from the middle (1 at the ends) that costs nothing.
     Returns:
       The scalar loss; 1 where all coordinates are 0 or 1, 0 without a row.
     Reference: this project.
     """
-    counts = checks.check_batch(embeddings, labels, where)
-    over = jnp.maximum(jnp.abs(2 * keep(embeddings, counts) - 1) - limit, 0)
-    return reductions.mean(((over / (1 - limit)) ** 2).mean(1), counts)
+    counted = checks.check_batch(embeddings, labels, where)
+    over = jnp.maximum(jnp.abs(2 * zero_uncounted(embeddings, counted) - 1) - limit, 0)
+    return reductions.masked_mean(((over / (1 - limit)) ** 2).mean(1), counted)
 
 
 def _centred(embeddings, labels, where):
     """Rows less their mean, 0 where not counted, and how many count (float)."""
-    counts = checks.check_batch(embeddings, labels, where)
-    x = keep(embeddings, counts)
-    number = counts.sum().astype(x.dtype)
+    counted = checks.check_batch(embeddings, labels, where)
+    x = zero_uncounted(embeddings, counted)
+    number = counted.sum().astype(x.dtype)
     mean = jnp.sum(x / jnp.maximum(number, 1), 0)
-    return keep(x - mean[None], counts), number
+    return zero_uncounted(x - mean[None], counted), number

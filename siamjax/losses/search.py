@@ -1,18 +1,19 @@
-"""Where to look for the settings of each loss.
+"""The search space of each loss: which values of its settings a search tries.
 
-Ranges are for rows of unit norm or in the unit cube, and hold the tuned optima of the
-Reality Check (Musgrave et al., ECCV 2020, on three image sets) where it has the loss:
-they lie far apart and rarely near a default. Any combination is a valid loss. A
-contrastive `pos_margin` below 0, one of those optima, is 0 with `power=1`.
+Ranges are for rows of unit norm or in the unit cube. They contain the tuned optima of
+the Reality Check (Musgrave et al., ECCV 2020, on three image sets) where it has the
+loss: these lie far apart and rarely near a default. Every combination is a valid loss.
+One optimum is left out: a contrastive `pos_margin` below 0, which is 0 with `power=1`.
 
-One's own loss declares them as an attribute: `my_loss.search = dict(beta=Range(1, 9))`.
-Where it declares none, its float arguments with a default above 0 are searched from a
-tenth of the default to ten times it, evenly over the logarithm.
+Your own loss declares its space as an attribute:
+`my_loss.search = dict(beta=Range(1, 9))`. If it declares none, its float arguments
+with a default above 0 are searched from a tenth of the default to ten times it, evenly
+over the logarithm.
 """
 
-import inspect
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from siamjax.losses import registry
 
@@ -29,14 +30,14 @@ def _log(low, high):
     return Range(low, high, log=True)
 
 
-# A range that is not declared goes from the default by it to the default times it.
+# A range that is not declared: from default / factor to default * factor.
 DEFAULT_FACTOR = 10.0
 
 _TEMPERATURE = dict(temperature=_log(1e-4, 0.5))
 _PROXY_SCALE = _log(4.0, 256.0)
 
-# Name, with settings that change what is left to choose -> hyper-parameter -> its
-# `Range`, or the tuple of its choices. Losses that stand beside another are not here.
+# Text of a loss -> hyper-parameter -> its `Range`, or the tuple of its choices. Losses
+# that are added to another loss are not here.
 SEARCH = {
     "triplet": dict(margin=_log(0.01, 1.0), mining=("all", "hard", "semihard")),
     "triplet:margin=soft": dict(
@@ -91,38 +92,37 @@ SEARCH = {
 }
 
 
-def free(spec):
-    """What there is to choose for the loss of a text: hyper-parameter -> `Range` or
-    tuple of choices, without those that the text sets. In a sum it is `0.margin` of the
-    first loss, and so on."""
-    parts = registry.parts(spec)
+def space(spec: str) -> dict[str, Range | tuple]:
+    """The search space of the loss of a text: hyper-parameter -> `Range` or tuple of
+    choices, without those that the text sets. In a sum `0.margin` is that of the first
+    loss, and so on."""
+    parts = registry.parse(spec)
     return {
-        f"{i}.{key}" if len(parts) > 1 else key: found
+        f"{i}.{key}" if len(parts) > 1 else key: choices
         for i, part in enumerate(parts)
-        for key, found in _space(part).items()
+        for key, choices in _space(part).items()
         if key not in part.given
     }
 
 
-def filled(spec, values):
-    """The text of a loss with values for what is `free` in it."""
-    parts = registry.parts(spec)
+def fill(spec: str, values: Mapping[str, Any]) -> str:
+    """The text of a loss with values for hyper-parameters of its `space`."""
+    parts = registry.parse(spec)
     if len(parts) == 1:
         return _set(parts[0], values)
-    own = registry.by_part(values, len(parts))
-    return "+".join(
-        f"{part.weight}*{_set(part, some)}" for part, some in zip(parts, own)
-    )
+    values_by_part = registry.by_part(values, len(parts))
+    terms = (_set(part, chosen) for part, chosen in zip(parts, values_by_part))
+    return "+".join(f"{part.weight}*{term}" for part, term in zip(parts, terms))
 
 
 def _space(part):
-    """The entry of the loss whose settings the text has, else its own attribute, else
-    ranges around its defaults."""
+    """The entry of `SEARCH` whose settings the text has, else the attribute of the
+    loss, else ranges around its defaults."""
     for key in reversed(SEARCH):
-        entry = registry.parts(key)[0]
+        entry = registry.parse(key)[0]
         if entry.name == part.name and entry.given.items() <= part.given.items():
             return SEARCH[key]
-    function = registry.find(part.name)
+    function = registry.find_loss(part.name)
     if part.name in registry.LOSSES or hasattr(function, "search"):
         return getattr(function, "search", {})
     return _around_defaults(function)
@@ -132,24 +132,24 @@ def _around_defaults(function):
     """A `Range` around the default of each float argument whose default is above 0."""
     return {
         name: _log(p.default / DEFAULT_FACTOR, p.default * DEFAULT_FACTOR)
-        for name, p in inspect.signature(function).parameters.items()
+        for name, p in registry.signature(function).parameters.items()
         if type(p.default) is float or p.annotation in (float, "float")
         if isinstance(p.default, int | float) and 0 < p.default < math.inf
     }
 
 
-def undeclared(spec: str) -> dict[str, Range]:
-    """What of `free` is searched around its default, for its loss declares nothing."""
-    parts = registry.parts(spec)
+def undeclared(spec: str) -> dict[str, Range | tuple]:
+    """The part of `space` around defaults, because the loss declares no space."""
+    parts = registry.parse(spec)
     names = {
         f"{i}.{name}" if len(parts) > 1 else name
         for i, part in enumerate(parts)
         if part.name not in registry.LOSSES
-        for function in [registry.find(part.name)]
+        for function in [registry.find_loss(part.name)]
         if not hasattr(function, "search")
         for name in _around_defaults(function)
     }
-    return {name: space for name, space in free(spec).items() if name in names}
+    return {name: choices for name, choices in space(spec).items() if name in names}
 
 
 def _set(part, values):

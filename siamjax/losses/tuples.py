@@ -1,38 +1,45 @@
 """Which rows form pairs and triplets: static masks, or explicit index arrays."""
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from siamjax import checks
-from siamjax.losses.precision import single
+from siamjax.losses.annotations import Array
+from siamjax.losses.precision import at_least_float32
 from siamjax.types import UsageError
 
 
 class References(NamedTuple):
-    """Rows that anchors are compared with, where they are not the batch itself.
+    """Rows that anchors are compared with, in place of the batch itself.
 
-    `own` must be given: an anchor that is among the references without its column in
-    `own` would be its own positive, at distance 0.
+    `anchor_rows` is required. An anchor that is among the references, but whose row
+    there is not given, would be its own positive at distance 0.
     """
 
-    embeddings: jnp.ndarray  # [R, E]
-    labels: jnp.ndarray  # [R] int
-    where: jnp.ndarray | None = None  # [R] bool, the rows that count
-    allowed: jnp.ndarray | None = None  # [B, R] bool, the pairs that count
-    own: jnp.ndarray | int | None = None  # [B] int, the anchor's row here; -1: none
+    embeddings: Array  # [R, E]
+    labels: Array  # [R] int
+    where: Array | None = None  # [R] bool, the rows that count
+    allowed: Array | None = None  # [B, R] bool, the pairs that count
+    anchor_rows: Array | int | None = None  # [B] int, each anchor's row here; -1: none
 
 
 class Pairs(NamedTuple):
     """All pairs of anchor and reference, A = B anchors and R references."""
 
-    x: jnp.ndarray  # [A, E] anchors, at least float32; 0 where not counted
-    y: jnp.ndarray  # [R, E] references; x itself without references
-    pos: jnp.ndarray  # [A, R] bool, one class, not the anchor itself
-    neg: jnp.ndarray  # [A, R] bool, two classes
+    x: jax.Array  # [A, E] anchors, at least float32; 0 where not counted
+    y: jax.Array  # [R, E] references; x itself without references
+    pos: jax.Array  # [A, R] bool, one class, not the anchor itself
+    neg: jax.Array  # [A, R] bool, two classes
 
 
-def pairs(embeddings, labels, where=None, references=None):
+def all_pairs(
+    embeddings: Array,
+    labels: Array,
+    where: Array | None = None,
+    references: References | None = None,
+) -> Pairs:
     """Checks a batch and gives its `Pairs`.
 
     Args:
@@ -41,80 +48,98 @@ def pairs(embeddings, labels, where=None, references=None):
       where: `[B]` bool, the rows that count; all by default.
       references: `References` to compare with; the batch itself by default.
     Raises:
-      UsageError: shapes or types do not fit, or `References.own` is missing.
+      UsageError: shapes or types do not fit, or `References.anchor_rows` is missing.
     """
-    counts = checks.check_batch(embeddings, labels, where)
-    x = keep(embeddings, counts)
+    counted = checks.check_batch(embeddings, labels, where)
+    x = zero_uncounted(embeddings, counted)
     if references is None:
-        return Pairs(x, x, *masks(labels, labels, counts, counts, None))
+        return Pairs(x, x, *pair_masks(labels, labels, counted, counted, None))
     if references.embeddings.shape[1:] != embeddings.shape[1:]:
         raise UsageError(
             f"references have the shape {list(references.embeddings.shape)}, "
             f"embeddings {list(embeddings.shape)}: both must have the same number of "
             "coordinates"
         )
-    if references.own is None:
+    if references.anchor_rows is None:
         raise UsageError(
-            "References.own is missing: give own=-1 if no anchor is among the "
-            "references, own=jnp.arange(B) if they are the batch itself, or else for "
-            "each anchor its row in the references or -1"
+            "References.anchor_rows is missing: give anchor_rows=-1 if no anchor is "
+            "among the references, anchor_rows=jnp.arange(B) if they are the batch "
+            "itself, or else for each anchor its row in the references or -1"
         )
     others = checks.check_batch(
         references.embeddings, references.labels, references.where
     )
-    own = jnp.broadcast_to(jnp.asarray(references.own), labels.shape)
-    y = keep(references.embeddings, others).astype(x.dtype)
-    pos, neg = masks(labels, references.labels, counts, others, own)
+    anchor_rows = jnp.broadcast_to(jnp.asarray(references.anchor_rows), labels.shape)
+    y = zero_uncounted(references.embeddings, others).astype(x.dtype)
+    pos, neg = pair_masks(labels, references.labels, counted, others, anchor_rows)
     if references.allowed is not None:
         pos, neg = pos & references.allowed, neg & references.allowed
     return Pairs(x, y, pos, neg)
 
 
-def keep(embeddings, where):
-    """Rows that count, in float32 at least; 0 elsewhere, whatever stood there."""
-    x = single(embeddings)
+def zero_uncounted(embeddings: Array, where: Array) -> jax.Array:
+    """Rows that count, in float32 at least; 0 elsewhere, whatever they hold."""
+    x = at_least_float32(embeddings)
     return jnp.where(where[:, None], x, jnp.zeros_like(x))
 
 
-def finite_rows(embeddings):
+def finite_rows(embeddings: Array) -> jax.Array:
     """`[B]` bool: the rows of `[B, E]` without a NaN and without an infinity."""
     return jnp.isfinite(embeddings).all(1)
 
 
-def masks(labels, others, where, others_where, own):
-    """`pos, neg` `[A, R]` bool; `own` is None where references are the anchors."""
+def pair_masks(
+    labels: Array,
+    others: Array,
+    where: Array,
+    others_where: Array,
+    anchor_rows: Array | None,
+) -> tuple[Any, Any]:
+    """`pos, neg` `[A, R]` bool; `anchor_rows` is None where references are anchors."""
     same = labels[:, None] == others[None]
     column = jnp.arange(len(others))
-    own = column if own is None else own
-    counts = where[:, None] & others_where[None]
-    return counts & same & (own[:, None] != column[None]), counts & ~same
+    anchor_rows = column if anchor_rows is None else anchor_rows
+    counted = where[:, None] & others_where[None]
+    not_itself = anchor_rows[:, None] != column[None]
+    return counted & same & not_itself, counted & ~same
 
 
-def counting(labels, where):
+def counted_rows(labels: Array, where: Array | None) -> jax.Array:
     """`[B]` bool: the rows that count, all by default."""
-    return jnp.ones(labels.shape, bool) if where is None else where.astype(bool)
+    if where is None:
+        return jnp.ones(labels.shape, bool)
+    return jnp.asarray(where).astype(bool)
 
 
-def known_rows(embeddings, labels, where, classes):
+def known_rows(
+    embeddings: Array, labels: Array, where: Array | None, classes: int
+) -> tuple[jax.Array, jax.Array]:
     """Rows `[B, E]` in float32 at least, 0 where they do not count, and which do `[B]`:
     those of a class from 0 to classes - 1."""
     valid = checks.check_batch(embeddings, labels, where)
     valid = valid & (labels >= 0) & (labels < classes)
-    return keep(embeddings, valid), valid
+    return zero_uncounted(embeddings, valid), valid
 
 
-def first_pairs(labels, where):
+def first_pairs(labels: Array, where: Array) -> jax.Array:
     """`[B // 2, 2]` int: the first two rows of each class; -1, -1 is padding."""
     rows = jnp.lexsort((labels, ~where))  # those that count first, by class
-    of_row, counts = labels[rows], where[rows]
-    alike = (of_row[1:] == of_row[:-1]) & counts[1:] & counts[:-1]  # with the next
-    before = jnp.concatenate([jnp.zeros(1, bool), alike[:-1]])[: len(alike)]
-    at = jnp.nonzero(alike & ~before, size=len(labels) // 2, fill_value=-1)[0]
-    pairs = jnp.stack([rows[at], rows[at + 1]], 1)
-    return jnp.where((at >= 0)[:, None], pairs, -1)
+    row_labels, counted = labels[rows], where[rows]
+    same_as_next = (row_labels[1:] == row_labels[:-1]) & counted[1:] & counted[:-1]
+    same_as_before = jnp.concatenate([jnp.zeros(1, bool), same_as_next[:-1]])
+    first = same_as_next & ~same_as_before[: len(same_as_next)]
+    place = jnp.nonzero(first, size=len(labels) // 2, fill_value=-1)[0]
+    pairs = jnp.stack([rows[place], rows[place + 1]], 1)
+    return jnp.where((place >= 0)[:, None], pairs, -1)
 
 
-def take(embeddings, labels, where, index, kind):
+def gather_tuples(
+    embeddings: Array,
+    labels: Array,
+    where: Array | None,
+    index: Array,
+    kind: Literal["pairs", "triplets"],
+) -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
     """Rows of explicit pairs or triplets.
 
     Args:
@@ -124,15 +149,15 @@ def take(embeddings, labels, where, index, kind):
       A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
       count.
     """
-    counts = checks.check_batch(embeddings, labels, where)
+    counted = checks.check_batch(embeddings, labels, where)
     size = {"pairs": 2, "triplets": 3}[kind]
     if index.ndim != 2 or index.shape[1] != size:
         raise UsageError(
             f"{kind} have the shape {list(index.shape)}: they must be [N, {size}], "
             f"{size} numbers of rows each"
         )
-    x, labels = keep(embeddings, counts), jnp.asarray(labels)
+    x, labels = zero_uncounted(embeddings, counted), jnp.asarray(labels)
     columns = [jnp.maximum(i, 0) for i in index.T]
     valid = jnp.all(index >= 0, 1) & jnp.all(index[:, 1:] != index[:, :1], 1)
-    valid = valid & jnp.all(jnp.stack([counts[i] for i in columns]), 0)
+    valid = valid & jnp.all(jnp.stack([counted[i] for i in columns]), 0)
     return [x[i] for i in columns], [labels[i] for i in columns], valid

@@ -8,26 +8,27 @@ from jax import lax
 
 from siamjax import checks
 from siamjax.losses import distances, mining, reductions, tuples
-from siamjax.losses.distances import distance as kind_of
+from siamjax.losses.annotations import Array, Distance, Reduction
 from siamjax.losses.guard import guarded
-from siamjax.losses.logs import log1p_sum_exp, lse
-from siamjax.losses.positives_loop import index_of, sum_over_positives
+from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
+from siamjax.losses.positives_loop import first_index, sum_over_positives
+from siamjax.losses.tuples import References
 
 
 @guarded
 def multi_similarity(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    alpha=2.0,
-    beta=50.0,
-    base=0.5,
+    where: Array | None = None,
+    references: References | None = None,
+    alpha: float = 2.0,
+    beta: float = 50.0,
+    base: float = 0.5,
     epsilon: float | None = 0.1,
-    distance="cosine",
-    reduce="all",
-):
+    distance: Distance = "cosine",
+    reduce: Reduction = "all",
+) -> jax.Array:
     """Weighs a pair by its own similarity and by that of the anchor's other pairs.
 
     Over anchors a, with s the similarity:
@@ -35,8 +36,8 @@ def multi_similarity(
       term = 1/alpha * log(1 + sum over p of exp(alpha * (base - s(a, p))))
            + 1/beta * log(1 + sum over n of exp(beta * (s(a, n) - base)))
 
-    Only pairs that say something count: p with s(a, p) - epsilon < max over n of s(a,
-    n), n with s(a, n) + epsilon > min over p of s(a, p).
+    Only informative pairs count: p with s(a, p) - epsilon < max over n of s(a, n), and
+    n with s(a, n) + epsilon > min over p of s(a, p).
 
     Args:
       embeddings: `[B, E]` float.
@@ -46,39 +47,40 @@ def multi_similarity(
       alpha, beta: one over a similarity, for positives and negatives.
       base: a similarity.
       epsilon: a similarity; None keeps all pairs.
-      distance: see `distances`; of a distance, minus it is the similarity.
+      distance: see `distances`; for a distance d the similarity is -d.
       reduce: see `reductions`, over anchors that have a pair.
     Returns:
-      The scalar loss; 0 without a pair. An anchor without one kind has its other term,
-      with epsilon none.
+      The scalar loss; 0 without a pair. An anchor without positives or without
+      negatives has only the other of the two sums; with epsilon it has none.
     Reference: Wang et al. (multi-similarity), CVPR 2019.
     """
     checks.positive(alpha=alpha, beta=beta)
-    batch, kind = tuples.pairs(embeddings, labels, where, references), kind_of(distance)
-    s = kind.scores(kind.matrix(batch.x, batch.y))
+    batch = tuples.all_pairs(embeddings, labels, where, references)
+    measure = distances.by_name(distance)
+    s = measure.score(measure.matrix(batch.x, batch.y))
     pos, neg = batch.pos, batch.neg
     if epsilon is not None:
-        pos, neg = mining.multi_similarity(-s, pos, neg, epsilon)
+        pos, neg = mining.multi_similarity_pairs(-s, pos, neg, epsilon)
     cost = (
         log1p_sum_exp(alpha * (base - s), pos) / alpha
         + log1p_sum_exp(beta * (s - base), neg) / beta
     )
     valid = (batch.pos | batch.neg).any(1)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
 def circle(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    margin=0.4,
-    scale=80.0,
-    reduce="all",
-):
-    """Pulls each similarity the more the further it is from its optimum.
+    where: Array | None = None,
+    references: References | None = None,
+    margin: float = 0.4,
+    scale: float = 80.0,
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """Pulls each similarity harder the farther it is from its optimum.
 
     Over anchors a with both kinds, with s the cosine:
 
@@ -99,28 +101,30 @@ def circle(
     Reference: Sun et al., CVPR 2020.
     """
     checks.positive(scale=scale)
-    batch = tuples.pairs(embeddings, labels, where, references)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
-    fixed = lax.stop_gradient(s)
-    pull = -scale * jnp.maximum(1 + margin - fixed, 0) * (s - 1 + margin)
-    push = scale * jnp.maximum(fixed + margin, 0) * (s - margin)
+    held = lax.stop_gradient(s)
+    pull = -scale * jnp.maximum(1 + margin - held, 0) * (s - 1 + margin)
+    push = scale * jnp.maximum(held + margin, 0) * (s - margin)
     valid = batch.pos.any(1) & batch.neg.any(1)
-    both = jnp.where(valid, lse(pull, batch.pos) + lse(push, batch.neg), 0)
+    both = jnp.where(
+        valid, masked_logsumexp(pull, batch.pos) + masked_logsumexp(push, batch.neg), 0
+    )
     cost = jax.nn.softplus(both)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
 def lifted(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    margin=1.0,
-    distance="euclidean",
-    reduce="all",
-):
-    """Sets a positive pair against all negatives of both its rows.
+    where: Array | None = None,
+    margin: float = 1.0,
+    distance: Distance = "euclidean",
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """Compares a positive pair with all negatives of both its rows.
 
     Over all pairs of a and p, with n_a, n_p the negatives of either:
 
@@ -138,28 +142,31 @@ def lifted(
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Song et al., CVPR 2016, eq. 4.
     """
-    batch, kind = tuples.pairs(embeddings, labels, where), kind_of(distance)
-    distances.check_difference(kind, margin=margin)
-    d = kind.cost(kind.matrix(batch.x, batch.x))
-    push = lse(margin - d, batch.neg)
+    batch, measure = (
+        tuples.all_pairs(embeddings, labels, where),
+        distances.by_name(distance),
+    )
+    distances.check_difference(measure, margin=margin)
+    d = measure.cost(measure.matrix(batch.x, batch.x))
+    push = masked_logsumexp(margin - d, batch.neg)
     inside = jnp.where(batch.pos, d + jnp.logaddexp(push[:, None], push[None]), 0)
     cost = jnp.maximum(inside, 0) ** 2 / 2
     valid = batch.pos & batch.neg.any(1)[:, None]
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
 def generalized_lifted(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    margin=1.0,
-    distance="euclidean",
-    reduce="all",
-):
-    """Sets a soft farthest positive against a soft nearest negative.
+    where: Array | None = None,
+    references: References | None = None,
+    margin: float = 1.0,
+    distance: Distance = "euclidean",
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """Compares a soft farthest positive with a soft nearest negative.
 
     Over anchors a with both kinds:
 
@@ -178,27 +185,32 @@ def generalized_lifted(
       The scalar loss; 0 without an anchor that has both kinds.
     Reference: Hermans, Beyer, Leibe, 2017.
     """
-    batch, kind = tuples.pairs(embeddings, labels, where, references), kind_of(distance)
-    distances.check_difference(kind, margin=margin)
-    d = kind.cost(kind.matrix(batch.x, batch.y))
+    batch = tuples.all_pairs(embeddings, labels, where, references)
+    measure = distances.by_name(distance)
+    distances.check_difference(measure, margin=margin)
+    d = measure.cost(measure.matrix(batch.x, batch.y))
     valid = batch.pos.any(1) & batch.neg.any(1)
-    both = jnp.where(valid, lse(d, batch.pos) + lse(margin - d, batch.neg), 0)
+    both = jnp.where(
+        valid,
+        masked_logsumexp(d, batch.pos) + masked_logsumexp(margin - d, batch.neg),
+        0,
+    )
     cost = jnp.maximum(both, 0)
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
 def tuplet_margin(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    margin=5.73,
-    scale=64.0,
-    reduce="all",
-):
-    """A softmax of each positive, turned away by an angle, against all negatives.
+    where: Array | None = None,
+    references: References | None = None,
+    margin: float = 5.73,
+    scale: float = 64.0,
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """A softmax of each positive, at a wider angle, against all negatives.
 
     Over all pairs of a and p, with theta the angle between rows:
 
@@ -218,33 +230,26 @@ def tuplet_margin(
     Reference: Yu, Tao, ICCV 2019.
     """
     checks.positive(scale=scale)
-    batch = tuples.pairs(embeddings, labels, where, references)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     x, y, beta = distances.unit(batch.x), distances.unit(batch.y), math.radians(margin)
-    cos, sin = cos_and_sin(distances.euclidean(x, y))
+    cos, sin = distances.cos_and_sin(distances.euclidean(x, y))
     turned = scale * (cos * math.cos(beta) + sin * math.sin(beta))
-    negatives = lse(scale * distances.dot(x, y), batch.neg)
+    negatives = masked_logsumexp(scale * distances.dot(x, y), batch.neg)
     cost = jax.nn.softplus(negatives[:, None] - jnp.where(batch.pos, turned, 0))
     valid = batch.pos & batch.neg.any(1)[:, None]
-    return reductions.reduce(reductions.terms(cost, valid), reduce, labels)
-
-
-def cos_and_sin(chord):
-    """Of the angle between unit rows, from their distance: digits where acos has none,
-    and slopes that are finite at 0 and at 180 degrees."""
-    half = jnp.clip(chord / 2, 0, 1)
-    return 1 - 2 * half**2, 2 * half * distances.safe_sqrt(1 - half**2)
+    return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
 @guarded
 def angular(
-    embeddings,
-    labels,
+    embeddings: Array,
+    labels: Array,
     *,
-    where=None,
-    references=None,
-    angle=40.0,
-    reduce="all",
-):
+    where: Array | None = None,
+    references: References | None = None,
+    angle: float = 40.0,
+    reduce: Reduction = "all",
+) -> jax.Array:
     """Bounds the angle at the negative of the triangle with anchor and positive.
 
     Over all pairs of a and p, on unit rows, with t = tan(angle):
@@ -262,17 +267,19 @@ def angular(
       The scalar loss; 0 without a positive, and without a negative.
     Reference: Wang et al. (angular), ICCV 2017.
     """
-    batch = tuples.pairs(embeddings, labels, where, references)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     t2 = math.tan(math.radians(angle)) ** 2
     x, y = distances.unit(batch.x), distances.unit(batch.y)
 
     def term(picked, x, y, neg):
-        partner = y[index_of(picked)]  # [A, E]
-        near = 2 * (1 + t2) * jnp.sum(x * partner, 1)
-        logits = 4 * t2 * distances.dot(x + partner, y) - near[:, None]
+        positive = y[first_index(picked)]  # [A, E]
+        near = 2 * (1 + t2) * jnp.sum(x * positive, 1)
+        logits = 4 * t2 * distances.dot(x + positive, y) - near[:, None]
         cost = jnp.where(picked.any(1), log1p_sum_exp(logits, neg), 0)
         return cost, (cost != 0).astype(jnp.int32)
 
     sums, active = sum_over_positives(term, batch.pos, x, y, batch.neg)
     valid = batch.pos.sum(1) * batch.neg.any(1)
-    return reductions.reduce(reductions.Terms(sums, active, valid), reduce, labels)
+    return reductions.reduce_terms(
+        reductions.Terms(sums, active, valid), reduce, labels
+    )

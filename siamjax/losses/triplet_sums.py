@@ -2,25 +2,27 @@
 
 For an anchor, a positive j and a negative k are active when key_k < key_j, where a key
 is the distance, plus the margin for a positive. The sum of (key_j - key_k) over active
-pairs needs, for a positive, the number of negatives with a smaller key, and for a
-negative the number of positives with a larger one. One sort of a row gives all of
-them, and they are the gradient too.
+pairs needs for each positive the number of negatives with a smaller key, and for each
+negative the number of positives with a larger one. One sort of a row gives all these
+numbers, and they are the gradient too.
 
-XLA sorts floats slowly on a CPU and unsigned integers fast, so the bits of the key,
-made to order like the key, go with tag and column into one uint64.
+On a CPU XLA sorts floats slowly and unsigned integers fast. So the bits of the key, in
+an order that is that of the key, are packed with the kind and the column into a uint64.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from siamjax.losses.precision import wide
+from siamjax.losses.precision import enable_x64
 
 POSITIVE, NEGATIVE, AFTER, NEITHER = 0, 1, 2, 3
 
 
 @jax.custom_vjp
-def hinge_sums(key, pos, neg):
+def hinge_sums(
+    key: jax.Array, pos: jax.Array, neg: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Sum and number of active triplets of each anchor.
 
     Args:
@@ -35,30 +37,31 @@ def hinge_sums(key, pos, neg):
 
 def _hinge_sums(key, pos, neg):
     counts = signed_counts(key, pos, neg)
-    return _weigh(counts, key, pos), counts
+    return _sum_signed(counts, key, pos), counts
 
 
 @jax.custom_vjp
-def band_sums(cost, margin, pos, neg):
-    """As `hinge_sums` of cost + margin, over the semi-hard triplets alone.
+def semihard_sums(
+    cost: jax.Array, margin: jax.Array, pos: jax.Array, neg: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """As `hinge_sums` of cost + margin, over the semi-hard triplets only.
 
     These are the pairs of a pos j and a neg k with cost_j < cost_k < cost_j + margin.
     """
-    return _band_sums(cost, margin, pos, neg)[0]
+    return _semihard_sums(cost, margin, pos, neg)[0]
 
 
-def _band_sums(cost, margin, pos, neg):
+def _semihard_sums(cost, margin, pos, neg):
     key = jnp.where(pos, cost + margin, cost)
     hard = signed_counts(cost, pos, neg, ties=True)
     counts = signed_counts(key, pos, neg) - hard
-    return _weigh(counts, key, pos), counts
+    return _sum_signed(counts, key, pos), counts
 
 
-def _weigh(counts, key, pos):
+def _sum_signed(counts, key, pos):
     active = jnp.where(pos, counts, 0).sum(1)
-    with wide(True):
-        # Large parts cancel, so the sum needs digits; inf of a masked key must not
-        # enter.
+    with enable_x64(True):
+        # Large parts cancel, so the sum needs float64. A masked key may be inf.
         part = jnp.where(counts != 0, key, jnp.zeros_like(key)).astype(jnp.float64)
         sums = jnp.sum(counts.astype(jnp.float64) * part, 1).astype(key.dtype)
     return sums, active
@@ -69,41 +72,47 @@ def _hinge_sums_backward(counts, cotangents):
     return g[:, None] * counts.astype(g.dtype), None, None
 
 
-def _band_sums_backward(counts, cotangents):
+def _semihard_sums_backward(counts, cotangents):
     g = cotangents[0]
     return g[:, None] * counts.astype(g.dtype), jnp.zeros((), g.dtype), None, None
 
 
 hinge_sums.defvjp(_hinge_sums, _hinge_sums_backward)
-band_sums.defvjp(_band_sums, _band_sums_backward)
+semihard_sums.defvjp(_semihard_sums, _semihard_sums_backward)
 
 
-def signed_counts(key, pos, neg, ties=False):
-    """`[A, R]` int32: of a positive the negatives with a smaller key, of a negative
-    minus the positives with a larger one, else 0. With `ties`, equal keys count too.
+def signed_counts(
+    key: jax.Array, pos: jax.Array, neg: jax.Array, ties: bool = False
+) -> jax.Array:
+    """`[A, R]` int32: at a positive the number of negatives with a smaller key, at a
+    negative minus the number of positives with a larger one, else 0.
+
+    With `ties`, equal keys count too.
     """
-    column, kind = ordered(key, pos, neg, ties)
+    column, kind = sort_by_key(key, pos, neg, ties)
     is_pos = (kind == POSITIVE).astype(jnp.int32)
     is_neg = (kind == NEGATIVE).astype(jnp.int32)
     before = lax.associative_scan(jnp.add, is_neg, axis=1)
     upto = lax.associative_scan(jnp.add, is_pos, axis=1)
     after = pos.sum(1, dtype=jnp.int32)[:, None] - upto
-    return put_back(is_pos * before - is_neg * after, column)
+    return unsort(is_pos * before - is_neg * after, column)
 
 
-def put_back(values, column):
+def unsort(values: jax.Array, column: jax.Array) -> jax.Array:
     """`[A, R]` values in sorted order -> in their columns."""
 
     # Row by row: a two-dimensional scatter makes XLA gather all indices across devices.
-    def put(value, at):
+    def put(value, index):
         start = jnp.zeros(value.shape, value.dtype)
-        return start.at[at].set(value, unique_indices=True, mode="promise_in_bounds")
+        return start.at[index].set(value, unique_indices=True, mode="promise_in_bounds")
 
     return jax.vmap(put)(values, column)
 
 
-def ordered(key, pos, neg, ties=False):
-    """Columns `[A, R]` int32 in order of key, and of what kind each is.
+def sort_by_key(
+    key: jax.Array, pos: jax.Array, neg: jax.Array, ties: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """Columns `[A, R]` int32 in order of key, and the kind of each (`POSITIVE`, ...).
 
     Of equal keys positives come first, or last with `ties`; what is neither comes last.
     """
@@ -111,20 +120,20 @@ def ordered(key, pos, neg, ties=False):
     kind = jnp.where(pos, POSITIVE, jnp.where(neg, NEGATIVE, NEITHER))
     rank = jnp.where(pos & ties, AFTER, kind).astype(jnp.uint32)
     low = lax.broadcasted_iota(jnp.uint32, key.shape, 1) | (rank << 28)
-    low = _sorted(key, low, pos | neg)
+    low = _sort_packed(key, low, pos | neg)
     rank = (low >> 28).astype(jnp.int32)
     kind = jnp.where(rank == AFTER, POSITIVE, rank)
     return (low & jnp.uint32((1 << 28) - 1)).astype(jnp.int32), kind
 
 
-def _sorted(key, low, counts):
-    """`low` in order of key, then of itself; of what does not count last."""
+def _sort_packed(key, low, counts):
+    """`low` in order of key, then of itself; what does not count comes last."""
     if key.dtype == jnp.float64:
         key = jnp.where(counts, key, jnp.inf)
         return lax.sort((key, low), dimension=1, num_keys=2)[1]
     bits = lax.bitcast_convert_type(key, jnp.uint32)
     bits = jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
     bits = jnp.where(counts, bits, jnp.uint32(0xFFFFFFFF))
-    with wide(True):
+    with enable_x64(True):
         packed = (bits.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)
         return lax.sort(packed, dimension=1).astype(jnp.uint32)

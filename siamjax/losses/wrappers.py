@@ -1,0 +1,146 @@
+"""Losses around another loss: against a memory of past batches, or on mined pairs."""
+
+import jax
+import jax.numpy as jnp
+
+from siamjax.losses import distances, mining, tuples
+from siamjax.losses.annotations import Distance, PairMiner, check_choice
+from siamjax.losses.guard import Stateful, stateful
+from siamjax.losses.registry import resolve
+from siamjax.losses.tuples import References
+from siamjax.types import UsageError
+
+
+@stateful
+def memory(
+    *,
+    loss: str = "contrastive",
+    size: int = 1024,
+    start: int = 0,
+) -> Stateful:
+    """A loss of the batch against the rows of past batches and its own rows.
+
+    The batch enters a ring of `size` rows. Then each row of the batch is an anchor, and
+    all other rows of the ring are its references. Rows in the ring pass no gradient.
+    The paper adds the plain loss: `contrastive+memory:loss=(contrastive)`.
+
+    Args:
+      loss: the text of a loss that takes references, in parentheses.
+      size: rows in the ring, at least a batch.
+      start: for so many batches the references are the batch itself, not the past.
+    Returns:
+      `Stateful`, with the loss's params, and the ring as memory. Rows that do not count
+      stay empty in it.
+    Reference: Wang et al. (XBM), CVPR 2020.
+    """
+    inner = _inner(loss)
+
+    def init(key, classes, dim):
+        state = inner.init(key, classes, dim)
+        ring = dict(
+            embeddings=jnp.zeros((size, dim)),
+            labels=jnp.zeros(size, jnp.int32),
+            filled=jnp.zeros(size, bool),
+            batches=jnp.zeros((), jnp.int32),
+            next=jnp.zeros((), jnp.int32),
+        )
+        memory = dict(ring=ring, loss=state.get("memory", {}))
+        return dict(params=state.get("params", {}), memory=memory)
+
+    def apply(state, embeddings, labels, *, where=None, key=None):
+        rows = len(labels)
+        if rows > size:
+            raise UsageError(f"memory: size={size} is less than a batch of {rows} rows")
+        ring = state["memory"]["ring"]
+        place = (ring["next"] + jnp.arange(rows)) % size
+        counted = tuples.counted_rows(labels, where)
+        x = jax.lax.stop_gradient(tuples.zero_uncounted(embeddings, counted))
+        x = x.astype(ring["embeddings"].dtype)
+        ring = dict(
+            embeddings=ring["embeddings"].at[place].set(x),
+            labels=ring["labels"].at[place].set(labels.astype(jnp.int32)),
+            filled=ring["filled"].at[place].set(counted),
+            batches=ring["batches"] + 1,
+            next=(ring["next"] + rows) % size,
+        )
+        present = jnp.zeros(size, bool).at[place].set(True)
+        used = ring["filled"] & (present | (ring["batches"] > start))
+        references = References(
+            ring["embeddings"], ring["labels"], used, anchor_rows=place
+        )
+        inner_state = dict(params=state["params"], memory=state["memory"]["loss"])
+        value, inner_state = inner.apply(
+            inner_state, embeddings, labels, where=where, references=references, key=key
+        )
+        memory = dict(ring=ring, loss=inner_state.get("memory", {}))
+        return value, {**state, "memory": memory}
+
+    return Stateful(init, apply, inner.per_class)
+
+
+@stateful
+def mined(
+    *,
+    loss: str = "contrastive",
+    by: PairMiner = "multi_similarity",
+    distance: Distance = "cosine",
+    epsilon: float = 0.1,
+    pos_limit: float = 0.8,
+    neg_limit: float = 0.2,
+    share: float = 0.5,
+) -> Stateful:
+    """A loss on the pairs that a miner chooses.
+
+    `by` names the miner; D is the distance (or minus the similarity):
+      multi_similarity: p with D > least D of a negative - epsilon, n with D < largest D
+        of a positive + epsilon.
+      pair_margin: p with D > pos_limit, n with D < neg_limit (for a similarity < and
+        >).
+      hardest: of all positive pairs the share with the largest D, of all negative pairs
+        the share with the smallest D.
+
+    Args:
+      loss: the text of a loss that takes references, in parentheses.
+      by: as above.
+      distance: the miner's; see `distances`.
+      epsilon, pos_limit, neg_limit: in the unit of the distance.
+      share: in (0, 1].
+    Returns:
+      `Stateful`, with the loss's params and memory.
+    Reference: Wang et al. (multi-similarity), CVPR 2019; Yuan et al. (hard-aware
+      cascade), ICCV 2017.
+    """
+    inner, measure = _inner(loss), distances.by_name(distance)
+    check_choice("by", by, PairMiner)
+    if not 0 < share <= 1:
+        raise UsageError(f"share={share} must be in (0, 1]")
+    if by == "pair_margin":
+        distances.check_sides(measure, pos_limit=pos_limit, neg_limit=neg_limit)
+
+    def apply(state, embeddings, labels, *, where=None, key=None):
+        batch = tuples.all_pairs(embeddings, labels, where)
+        cost = jax.lax.stop_gradient(measure.cost(measure.matrix(batch.x, batch.x)))
+        masks = batch.pos, batch.neg
+        if by == "multi_similarity":
+            pos, neg = mining.multi_similarity_pairs(cost, *masks, epsilon)
+        elif by == "pair_margin":
+            near, far = measure.cost(pos_limit), measure.cost(neg_limit)
+            pos, neg = mining.margin_pairs(cost, *masks, near, far)
+        else:
+            pos, neg = mining.hardest_pairs(cost, *masks, share)
+        itself, allowed = jnp.arange(len(labels)), pos | neg
+        references = References(embeddings, labels, where, allowed, anchor_rows=itself)
+        return inner.apply(
+            state, embeddings, labels, where=where, references=references, key=key
+        )
+
+    return Stateful(inner.init, apply, inner.per_class)
+
+
+def _inner(loss):
+    inner = resolve(loss)
+    if "references" not in inner.uses:
+        raise UsageError(
+            f"loss {loss} takes no references, so no loss can be built around it"
+        )
+    return inner
