@@ -121,7 +121,9 @@ def test_references_are_looked_at_too():
 def test_references_say_whether_the_anchors_are_among_them():
     """As the batch itself, they would make each anchor its own positive."""
     loss = LOSSES["supcon"]
-    with pytest.raises(UsageError, match=r"own is missing: give anchor_rows=-1 if no"):
+    with pytest.raises(
+        UsageError, match=r"anchor_rows is missing: give anchor_rows=-1"
+    ):
         loss(X, LABELS, references=References(X, LABELS))
     with pytest.raises(
         UsageError, match=r"References.anchor_rows has the index 8.* 8 rows"

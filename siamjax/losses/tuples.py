@@ -149,7 +149,7 @@ def gather_tuples(
       A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
       count.
     """
-    counted = checks.check_batch(embeddings, labels, where)
+    counted = jnp.asarray(checks.check_batch(embeddings, labels, where))
     size = {"pairs": 2, "triplets": 3}[kind]
     if index.ndim != 2 or index.shape[1] != size:
         raise UsageError(
