@@ -22,15 +22,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from siamjax import losses  # noqa: E402
-from siamjax.losses import LOSSES, check, registry, search  # noqa: E402
+from siamjax.losses import LOSSES, check, edge_cases, registry, search  # noqa: E402
 
 GROUPS = {
-    "pairs": "Pairs", "triplets": "Triplets", "lossless": "Triplets",
-    "softmax": "Softmax over rows", "weighting": "Weighted pairs",
-    "ranking": "Rankings and distributions", "learnt": "With a few weights",
-    "proxies": "Proxies", "classifiers": "Classifiers",
-    "regularisers": "Regularisers", "memory": "Around another loss",
-}  # fmt: skip
+    "pairs": "Pairs",
+    "triplets": "Triplets",
+    "lossless_triplet": "Triplets",
+    "softmax": "Softmax over rows",
+    "weighted_pairs": "Weighted pairs",
+    "ranking": "Rankings and distributions",
+    "learnt_pairs": "With a few weights",
+    "proxies": "Proxies",
+    "classifiers": "Classifiers",
+    "regularisers": "Regularisers",
+    "wrappers": "Around another loss",
+}
 HEAD = """\
 # The losses
 
@@ -65,11 +71,11 @@ those of the finite rows. Finite embeddings give no NaN, value or gradient: wher
 squares overflow (from about 1e18 on) the value is held at a bound or is inf. (The
 `original` form of `lossless` alone is NaN outside its domain.)
 
-An index of `pairs`, `triplets` or `References.anchor_rows` that is no row is refused, and makes
-the value NaN where it is traced; -1 is padding, and an anchor paired with itself does
-not count. `References` need `own`, for each anchor its row among them: `anchor_rows=-1` if no
-anchor is among them, `anchor_rows=jnp.arange(B)` if they are the batch. Labels beyond 32 bits
-are refused. `jax.jit` cuts its own arguments to 32 bits before any check can see them:
+An index of `pairs`, `triplets` or `References.anchor_rows` that is no row is refused,
+and makes the value NaN where it is traced; -1 is padding, and an anchor paired with
+itself does not count. `References` need `anchor_rows`, for each anchor its row among
+them: -1 if no anchor is among them, `jnp.arange(B)` if they are the batch. Labels
+beyond 32 bits are refused. `jax.jit` cuts its own arguments to 32 bits before any check can see them:
 number the classes 0, 1, 2, ... before.
 
 ## At a glance
