@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from siamjax import losses  # noqa: E402
-from siamjax.losses import LOSSES, check, edge_cases, registry, search  # noqa: E402
+from siamjax.losses import LOSSES, check, registry, search  # noqa: E402
 
 GROUPS = {
     "pairs": "Pairs",
