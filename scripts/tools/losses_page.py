@@ -75,8 +75,8 @@ An index of `pairs`, `triplets` or `References.anchor_rows` that is no row is re
 and makes the value NaN where it is traced; -1 is padding, and an anchor paired with
 itself does not count. `References` need `anchor_rows`, for each anchor its row among
 them: -1 if no anchor is among them, `jnp.arange(B)` if they are the batch. Labels
-beyond 32 bits are refused. `jax.jit` cuts its own arguments to 32 bits before any check can see them:
-number the classes 0, 1, 2, ... before.
+beyond 32 bits are refused. `jax.jit` cuts its own arguments to 32 bits before any check
+can see them: number the classes 0, 1, 2, ... before.
 
 ## At a glance
 
