@@ -1,6 +1,6 @@
 """The cleaning report: what a capture held, and by cause what was wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +58,7 @@ class Report(NamedTuple):
     gaps: list[list[float]]  # [start_s, length_s]: long silence
 
 
-def find_gaps(times_ns):
+def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
     """Stretches without packets that are far longer than usual, `[[start_s,
     length_s]]`.
 
@@ -104,7 +104,7 @@ def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES)
     )
 
 
-def total_report(reports):
+def total_report(reports: Sequence[Report]) -> Report:
     """One `Report` of all captures; the gaps stand with the captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
     unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
@@ -120,7 +120,7 @@ def total_report(reports):
     )
 
 
-def format_reports(reports):
+def format_reports(reports: Sequence[Report]) -> str:
     """The reports as text: a line each, the total, and what the causes mean."""
     everything = total_report(reports)
     causes = list(everything.causes)
@@ -133,16 +133,16 @@ def format_reports(reports):
     )
 
 
-def align_cells(lines):
+def align_cells(lines: Sequence[Sequence[object]]) -> list[str]:
     """Lines of cells as lines of text: the first cell to the left, the others right.
 
     Cells are made safe to show.
     """
-    lines = [[text.printable(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*lines)]
+    safe = [[text.printable(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*safe)]
     return [
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
+        for line in safe
     ]
 
 

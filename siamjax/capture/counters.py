@@ -9,7 +9,8 @@ import io
 import os
 import warnings
 import zipfile
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def _read(path, limit_expansion):
     )
 
 
-def parse_times(column):
+def parse_times(column: Any) -> tuple[np.ndarray, np.ndarray, bool]:
     """A pandas column -> ns `[N]` int64, which were read `[N]`, and if they are
     numbers.
 
@@ -170,7 +171,7 @@ def sentence(report: Report) -> str:
     return "; not read: ".join(filter(None, [read, unread]))
 
 
-def format_reports(reports):
+def format_reports(reports: Sequence[Report]) -> str:
     """The reports as text: a line each, and what the causes mean."""
     causes = [c for c in CAUSES if any(c in report.causes for report in reports)]
     lines = [["capture", "rows", "columns", "step_s", "span_s", "gaps", *causes]]
@@ -351,12 +352,12 @@ def _on_grid(time_ns, step_ns, values):
     )
 
 
-def find_growing(tables):
+def find_growing(tables: Iterable[np.ndarray]) -> np.ndarray:
     """Which of the columns `[F]` only grow, from the tables `[N, F]` of all sessions.
 
     Such a counter may start again, near 0, but never goes back a little.
     """
-    total = 0
+    total: Any = 0
     for values in tables:
         counts = np.zeros((3, values.shape[1]), int)
         for f, column in enumerate(values.T):
@@ -372,7 +373,7 @@ def find_growing(tables):
     return (backs == 0) & (rises >= RISES) & (resets * RISES <= rises)
 
 
-def select_columns(table, names):
+def select_columns(table: Table, names: Sequence[str]) -> np.ndarray:
     """Values `[N, F]` of a `Table` in the order of names; NaN where it lacks one."""
     place = {name: i for i, name in enumerate(table.names)}
     ordered = np.full((len(table.values), len(names)), np.nan)
@@ -382,7 +383,9 @@ def select_columns(table, names):
     return ordered
 
 
-def growth_of_columns(values, growing):
+def growth_of_columns(
+    values: np.ndarray, growing: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """Values `[N, F]` with growth in place of what only grows, and resets `[F]`."""
     values, resets = values.copy(), np.zeros(values.shape[1], int)
     for f in np.flatnonzero(growing):
@@ -390,7 +393,7 @@ def growth_of_columns(values, growing):
     return values, resets
 
 
-def growth(column):
+def growth(column: np.ndarray) -> tuple[np.ndarray, int]:
     """By how much a counter that only grows grew in each step: `[N]`, and its resets.
 
     The first row, and rows where nothing was measured, are NaN. After a gap the growth

@@ -49,7 +49,7 @@ class Datagram(NamedTuple):
 _new = tuple.__new__  # half the time of the class, for what is made a million times
 
 
-def decode_frame(link, frame):
+def decode_frame(link: int, frame: bytes) -> Datagram:
     """The `Datagram` of a frame, for a pcap link type."""
     down = _LINKS.get(link)
     if down is None:

@@ -4,10 +4,12 @@ Only whether addresses are the same counts, never their value or order: renumber
 addresses of a capture changes nothing.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from siamjax.capture import cleaning
-from siamjax.capture.messages import CREATES, NONE
+from siamjax.capture.messages import CREATES, NONE, Messages
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR
 
 # An address with fewer dialogs than this share of the most cannot be the server. A
@@ -17,7 +19,9 @@ _NEAR = 0.9
 _CLEAR = 2
 
 
-def find_server(rows, addresses, given=None):
+def find_server(
+    rows: Messages, addresses: Mapping[bytes, int], given: bytes | None = None
+) -> tuple[int | None, str]:
     """The number of the server's address, or None, and how it was found.
 
     Args:
@@ -42,7 +46,7 @@ def find_server(rows, addresses, given=None):
     return None, cleaning.UNCLEAR
 
 
-def directions(rows, server):
+def directions(rows: Messages, server: int | None) -> np.ndarray:
     """`[N]` int8: direction of each row relative to the server, a number or None."""
     out = np.full(len(rows.source), UNCLEAR, np.int8)
     if server is not None:

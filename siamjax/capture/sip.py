@@ -59,7 +59,7 @@ class Message(NamedTuple):
 _new = tuple.__new__  # half the time of the class, for what is made a million times
 
 
-def parse_message(payload, cut=False):
+def parse_message(payload: bytes, cut: bool = False) -> Message | None:
     """The `Message` of a datagram, on whatever port, or None where it is no SIP.
 
     Args:

@@ -7,6 +7,9 @@ still open, which show a service that is slow rather than wrong; ICMP errors; an
 everything else.
 """
 
+from collections.abc import Container, Iterable
+from typing import Any
+
 import numpy as np
 
 from siamjax.types import Column
@@ -53,7 +56,9 @@ SIP: tuple[Column, ...] = (
 )
 
 
-def counter_columns(names, heavy, growing=()):
+def counter_columns(
+    names: Iterable[str], heavy: Iterable[Any], growing: Container[str] = ()
+) -> tuple[Column, ...]:
     """Columns of counters: names, which of them are heavy-tailed (`[F]` bool), and the
     names of those that only grow."""
     return tuple(
@@ -62,7 +67,7 @@ def counter_columns(names, heavy, growing=()):
     )
 
 
-def names_of_kind(kind):
+def names_of_kind(kind: str) -> list[str]:
     """Names of the columns of SIP that one event of this kind counts in."""
     method, _, status = kind.partition("/")
     if not status:

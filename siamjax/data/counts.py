@@ -1,16 +1,18 @@
 """Events or counters of a session -> counts per bin and column, `[bins, F]`."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from siamjax.data import columns
-from siamjax.types import Series
+from siamjax.types import Events, Series, Session
 
 # RFC 3261, timers B and F: after 64 * T1 the client itself gives a transaction up.
 GIVEN_UP_NS = 32_000_000_000
 _LAST_S = np.iinfo(np.int64).max / 1e9
 
 
-def bin_session(session, kinds, bin_s):
+def bin_session(session: Session, kinds: Sequence[str], bin_s: float) -> np.ndarray:
     """Counts `[bins, F]` float32 of a session's full bins; NaN: nothing was measured.
 
     Args:
@@ -20,10 +22,13 @@ def bin_session(session, kinds, bin_s):
     """
     if session.series is not None:
         return bin_series(session.series, bin_s)
+    assert session.events is not None  # one of the two is there
     return bin_events(session.events, kinds, session.span_s, bin_s)
 
 
-def bin_events(events, kinds, span_s, bin_s):
+def bin_events(
+    events: Events, kinds: Sequence[str], span_s: float, bin_s: float
+) -> np.ndarray:
     """Counts `[bins, len(columns.SIP)]` of events, without the last, partial bin."""
     bin_ns = nanoseconds(bin_s)
     bins = nanoseconds(span_s) // bin_ns
@@ -57,7 +62,7 @@ def bin_events(events, kinds, span_s, bin_s):
     return out.astype(np.float32)
 
 
-def bin_series(series, bin_s):
+def bin_series(series: Series, bin_s: float) -> np.ndarray:
     """Counters `[bins, F]`: the mean of the measured rows of each full bin.
 
     A step that is longer than a bin is refused before: see `too_coarse`.
@@ -80,7 +85,7 @@ def bin_series(series, bin_s):
     return np.where(many > 0, total / np.maximum(many, 1), np.nan).astype(np.float32)
 
 
-def why_too_coarse(series, bin_s):
+def why_too_coarse(series: Series, bin_s: float) -> str:
     """What is wrong where the rows of a series are longer than a bin; else empty."""
     if step_s(series) <= 1.001 * bin_s:
         return ""
@@ -90,7 +95,7 @@ def why_too_coarse(series, bin_s):
     )
 
 
-def step_s(series):
+def step_s(series: Series) -> float:
     """Seconds from one row of a series to the next."""
     return step_ns(series) / 1e9
 

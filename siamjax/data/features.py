@@ -4,11 +4,15 @@ A column that is a heavy-tailed count takes log1p; then it is read against the s
 own normal bins, clipped and scaled. Nothing here knows a label or a model.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from siamjax import checks
-from siamjax.types import Baseline, Scaler
+from siamjax.types import Baseline, Column, Scaler
 
 # What the windows of a session may be read against.
 BASELINES = ("session", "none")
@@ -23,7 +27,7 @@ FEW = 10
 LEAST_UNIT = 0.01
 
 
-def make_scaler(columns, *, floor, clip):
+def make_scaler(columns: Sequence[Column], *, floor: Any, clip: float) -> Scaler:
     """The `Scaler` of a table of columns.
 
     Args:
@@ -42,7 +46,7 @@ def make_scaler(columns, *, floor, clip):
     )
 
 
-def with_baseline(scaler, baseline):
+def with_baseline(scaler: Scaler, baseline: str) -> Scaler:
     """The `Scaler` with windows read against what `config.data.baseline` says.
 
     Against `none`, features are the (log) counts, with the session's level in them.
@@ -56,7 +60,7 @@ def with_baseline(scaler, baseline):
     return scaler._replace(own=np.bool_(False), clip=np.float32(LARGEST))
 
 
-def find_heavy_tailed(normal):
+def find_heavy_tailed(normal: np.ndarray) -> np.ndarray:
     """`[F]` bool: columns of counters that are counts with a heavy tail.
 
     Their deviation in normal bins `[N, F]` of training is above their mean. log1p of
@@ -67,7 +71,7 @@ def find_heavy_tailed(normal):
     return (least >= 0) & (most >= FEW) & (deviation > HEAVY_TAILED * mean)
 
 
-def column_units(normal, heavy):
+def column_units(normal: np.ndarray, heavy: np.ndarray) -> np.ndarray:
     """`[F]` what counts as much in each column of counters: 1 in log counts.
 
     For the others their deviation in normal bins `[N, F]` of training, at least a
@@ -93,13 +97,13 @@ def _extremes(x):
     return least, np.where(measured, x, -np.inf).max(0, initial=-np.inf)
 
 
-def log_counts(counts, scaler):
+def log_counts(counts: Any, scaler: Scaler) -> jax.Array:
     """`[..., F]` counts with log1p on the heavy-tailed columns."""
     heavy = jnp.broadcast_to(scaler.heavy, counts.shape)
     return jnp.where(heavy, jnp.log1p(jnp.maximum(counts, 0.0)), counts)
 
 
-def session_baseline(counts, scaler):
+def session_baseline(counts: Any, scaler: Scaler) -> Baseline:
     """Mean and deviation `[F]` of a session's normal bins `[bins, F]`.
 
     A column that measured nothing in them has mean and deviation 0.
@@ -112,7 +116,7 @@ def session_baseline(counts, scaler):
     return Baseline(mean, jnp.sqrt(squares))
 
 
-def to_features(counts, baseline, scaler):
+def to_features(counts: Any, baseline: Baseline, scaler: Scaler) -> jax.Array:
     """Counts `[B, T, F]`, baselines `[B, F]` -> features `[B, T, F]` within the clip.
 
     Where nothing was measured (NaN) a feature is as in the session's normal times.

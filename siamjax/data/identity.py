@@ -96,7 +96,7 @@ def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> R
                 )
         else:
             role[name] = TEST
-            if not same or not old.role:
+            if old is None or not same or not old.role:
                 new.append(name)
     recordings = {capture.recording for capture in now.values()}
     gone = [

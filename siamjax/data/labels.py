@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from siamjax import text
 from siamjax.types import NORMAL, Label, UsageError
@@ -25,7 +25,7 @@ SHOWN = 200
 class LabelTable(NamedTuple):
     """A table of labels, as far as it can be used."""
 
-    labels: dict[str, tuple[Label, ...]]  # by file; none: normal throughout
+    labels: dict[str, tuple[Any, ...]]  # by file; none: normal throughout
     wrong: dict[str, str]  # file -> why it cannot be used
     problems: list[str]  # a line each, of what does no harm
 
@@ -41,7 +41,8 @@ def read_labels(path: str | os.PathLike) -> LabelTable:
     """
     name = Path(path).name
     numbered, problems = read_table(path, COLUMNS)
-    by_file, wrong = {}, {}
+    by_file: dict[str, list[Label | None]] = {}
+    wrong: dict[str, str] = {}
     for where, row in numbered:
         file = row["file"].strip()
         labels = by_file.setdefault(file, [])

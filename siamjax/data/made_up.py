@@ -6,6 +6,7 @@ features, inside the compiled step; labels of theirs live for one batch.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from jax.scipy.special import ndtri
 
 from siamjax import checks
 from siamjax.config import MadeUpConfig
+from siamjax.types import Column
 
 # Below the least uniform number above 0: the normal quantile of 0 is infinite.
 TINY = 2.0**-25
@@ -43,7 +45,7 @@ class MadeUp(NamedTuple):
     size: Any  # [F] ... and their number; 1: none but itself
 
 
-def build_changes(config: MadeUpConfig, columns) -> MadeUp:
+def build_changes(config: MadeUpConfig, columns: Sequence[Column]) -> MadeUp:
     """`MadeUp` of `config.made_up` for a table of `types.Column`s."""
     unknown = sorted(set(config.kinds) - set(KINDS))
     checks.require(
@@ -64,7 +66,9 @@ def build_changes(config: MadeUpConfig, columns) -> MadeUp:
     )
 
 
-def change_windows(key, counts, groups, deviation, how):
+def change_windows(
+    key: jax.Array, counts: Any, groups: Any, deviation: Any, how: MadeUp
+) -> jax.Array:
     """Changes the windows of each made-up group in one random way.
 
     Every row is worked out by itself, so that a batch split over devices stays so.

@@ -24,7 +24,9 @@ def session_names(files: Iterable[str]) -> dict[str, str]:
     Args:
       files: paths in the folder of captures.
     """
-    files, names, taken = list(files), {}, set()
+    files = list(files)
+    names: dict[str, str] = {}
+    taken: set[str] = set()
     for rule in (prepared.session_name, _path_as_name, _hashed_name):
         made = {f: rule(f) for f in files if f not in names}
         times = Counter(map(_alike, made.values())) + Counter(taken)

@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import numpy as np
 
 from siamjax import files, text
 from siamjax.capture import counters, events
+from siamjax.capture.cleaning import Report
 from siamjax.types import (
     NORMAL,
+    Column,
     DataSet,
     Events,
     Label,
@@ -54,13 +57,17 @@ def session_name(path: str | os.PathLike) -> str:
     return text.printable(path.name)
 
 
-def session_from_capture(path, server_address=None):
+def session_from_capture(
+    path: str | os.PathLike, server_address: bytes | None = None
+) -> tuple[Session, tuple[str, ...], Report]:
     """A bare capture as `Session` without labels, its kinds, the cleaning report."""
     rows, kinds, report = events.read_events(path, server_address)
     return Session(session_name(path), report.span_s, (), rows, None), kinds, report
 
 
-def session_from_table(path, columns):
+def session_from_table(
+    path: str | os.PathLike, columns: Sequence[Column]
+) -> tuple[Session, counters.Report]:
     """A bare table of counters as `Session` without labels, and its report.
 
     Args:
@@ -79,11 +86,11 @@ def session_from_table(path, columns):
         )
     rows = counters.select_columns(table, names)
     values, _ = counters.growth_of_columns(rows, [column.grows for column in columns])
-    name, rows = session_name(path), to_series(values, table.step_ns)
-    return Session(name, report.span_s, (), None, rows), report
+    series = to_series(values, table.step_ns)
+    return Session(session_name(path), report.span_s, (), None, series), report
 
 
-def to_series(values, step_ns):
+def to_series(values: np.ndarray, step_ns: int) -> Series:
     """Rows `[N, F]` on an even grid as `types.Series`."""
     time_ns = np.arange(len(values), dtype=np.int64) * step_ns
     return Series(time_ns, values.astype(np.float32))
@@ -309,7 +316,7 @@ def _write_labels(path, sessions):
 
 
 def _read_labels(path):
-    labels = {}
+    labels: dict[str, list[Label]] = {}
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["onset_s"]:

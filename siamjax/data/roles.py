@@ -89,7 +89,8 @@ def deal_roles(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
             f"{config.valid_fold} must be two different folds from 0, below folds "
             f"{config.folds}; {NONE}: none"
         )
-    kinds, role_of = {}, {}
+    kinds: dict[str, list[str]] = {}
+    role_of: dict[str, str] = {}
     for session in sorted(sessions, key=lambda s: s.name):
         kind = session.labels[0].condition if session.labels else NORMAL
         kinds.setdefault(kind, []).append(session.name)

@@ -5,13 +5,14 @@ side by side: row `k` belongs to group `k // K`. The made-up groups take mostly 
 windows.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from siamjax import checks, streams
+from siamjax.types import Windows
 
 # Share of the made-up groups that start from normal windows, not from any.
 FROM_NORMAL = 0.7
@@ -38,11 +39,18 @@ class BatchShape(NamedTuple):
     per_condition: int  # K
 
     @property
-    def size(self):
+    def size(self) -> int:
         return (self.conditions + self.made_up) * self.per_condition
 
 
-def sampling_table(windows, chosen, *, conditions, normal=0, batch_from="all"):
+def sampling_table(
+    windows: Windows,
+    chosen: np.ndarray,
+    *,
+    conditions: int,
+    normal: int = 0,
+    batch_from: str = "all",
+) -> SamplingTable:
     """The `Table` of a split's windows.
 
     Its shape depends on the data set, not on the split: one compiled program serves all
@@ -88,7 +96,7 @@ def sampling_table(windows, chosen, *, conditions, normal=0, batch_from="all"):
     return SamplingTable(*(jnp.asarray(array, jnp.int32) for array in arrays))
 
 
-def check_shape(table, shape, devices=1):
+def check_shape(table: SamplingTable, shape: BatchShape, devices: int = 1) -> None:
     """Raises where the batch cannot be drawn from the table, or not be divided."""
     fewest = int((np.asarray(table.classes) >= 0).sum(1).min(initial=10**9))
     checks.require(
@@ -111,7 +119,9 @@ def check_shape(table, shape, devices=1):
     )
 
 
-def batch_rows(seed, step, table, shape):
+def batch_rows(
+    seed: Any, step: Any, table: SamplingTable, shape: BatchShape
+) -> tuple[jax.Array, jax.Array]:
     """Rows of batch `step`: condition first, then capture, then window, each uniformly.
 
     Args:
@@ -145,7 +155,9 @@ def batch_rows(seed, step, table, shape):
     return table.rows[pool][group, capture, window], jnp.repeat(labels, k)
 
 
-def draw_pairs(key, labels, count, *, similar=0.5):
+def draw_pairs(
+    key: jax.Array, labels: Any, count: int, *, similar: Any = 0.5
+) -> jax.Array:
     """Explicit pairs `[count, 2]` of rows of a batch, the classical generator.
 
     A share `similar` of them is of one condition. Where a row has no partner of the
@@ -159,7 +171,7 @@ def draw_pairs(key, labels, count, *, similar=0.5):
     return jnp.stack([first, _any_of(keys[2], other, first)], 1)
 
 
-def draw_triplets(key, labels, count):
+def draw_triplets(key: jax.Array, labels: Any, count: int) -> jax.Array:
     """Explicit triplets `[count, 3]` of rows of a batch: anchor, positive, negative.
 
     Where an anchor has no positive or no negative, it stands in its place itself, and
@@ -172,7 +184,7 @@ def draw_triplets(key, labels, count):
     return jnp.stack([anchor, positive, _any_of(keys[2], ~same, anchor)], 1)
 
 
-def branch_of_rows(labels):
+def branch_of_rows(labels: Any) -> jax.Array:
     """Branch `[B]` of each row of a classical Siamese network.
 
     0 are anchors, 1 positives, 2 negatives: three different populations, as in
@@ -187,7 +199,7 @@ def branch_of_rows(labels):
     return jnp.where(labels == lowest, row % 2, few)
 
 
-def draw_branch_triplets(key, labels, count):
+def draw_branch_triplets(key: jax.Array, labels: Any, count: int) -> jax.Array:
     """`triplets` whose rows come from the branches they are for."""
     keys, branch = jax.random.split(key, 3), branch_of_rows(labels)
     anchors, positives, negatives = (
@@ -199,7 +211,7 @@ def draw_branch_triplets(key, labels, count):
     return jnp.stack([anchor, positive, _any_of(keys[2], negatives, anchor)], 1)
 
 
-def gather_windows(counts, windows, rows, length):
+def gather_windows(counts: Any, windows: Windows, rows: Any, length: int) -> jax.Array:
     """Counts `[B, T, F]` of windows, cut from the sessions' counts `[S, bins, F]`.
 
     Args:

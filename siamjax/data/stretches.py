@@ -15,6 +15,8 @@ where it has none, all but its faults is normal.
 
 import itertools
 import math
+import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,14 +36,15 @@ class Stretch(NamedTuple):
     end: str
 
 
-def read_stretches(path):
+def read_stretches(path: str | os.PathLike) -> labels.LabelTable:
     """The `labels.LabelTable` in a CSV file, with `Stretch`es in place of labels.
 
     Raises:
       UsageError: there is no such table, or a column is missing.
     """
     rows, problems = labels.read_table(path, COLUMNS)
-    by_file, wrong = {}, {}
+    by_file: dict[str, list[Stretch]] = {}
+    wrong: dict[str, str] = {}
     for where, row in rows:
         file, *cells = (row[c].strip() for c in ("file", "condition", "start", "end"))
         stretches, stretch = by_file.setdefault(file, []), Stretch(*cells)
@@ -58,7 +61,9 @@ def read_stretches(path):
     return labels.LabelTable(usable, wrong, problems)
 
 
-def to_labels(stretches, table):
+def to_labels(
+    stretches: Sequence[Stretch], table: counters.Table
+) -> tuple[tuple[Label, ...], list[str]]:
     """Stretches as `types.Label`s in seconds after the table's first row.
 
     Args:

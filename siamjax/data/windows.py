@@ -1,21 +1,34 @@
 """Windows of sessions, as views (session, first bin), and the label of each."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
 from siamjax.data.counts import nanoseconds
-from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Windows
+from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Label, Windows
 
 # A window after a fault counts as recovered when its mean absolute feature is within
 # this factor of the largest of the session's own normal windows.
 RECOVERED = 1.2
 
 
-def window_starts(bins, *, length, hop, first):
+def window_starts(bins: int, *, length: int, hop: int, first: int) -> np.ndarray:
     """First bins `[N]` of windows of `length` that fit into `bins`, every `hop`."""
     return np.arange(first, bins - length + 1, hop, dtype=np.int32)
 
 
-def cut_every_hop(index, features, labels, conditions, *, length, hop, first, bin_s):
+def cut_every_hop(
+    index: int,
+    features: np.ndarray,
+    labels: Sequence[Label],
+    conditions: Sequence[str],
+    *,
+    length: int,
+    hop: int,
+    first: int,
+    bin_s: float,
+) -> Windows:
     """Labelled windows of one session, none of which touches the baseline's bins.
 
     A window is a fault's where it lies wholly inside it and normal where it lies before
@@ -61,7 +74,16 @@ def cut_every_hop(index, features, labels, conditions, *, length, hop, first, bi
     return Windows(np.full(len(begin), index, np.int32), begin, condition)
 
 
-def cut_at_ends(index, bins, labels, conditions, *, length, first, bin_s):
+def cut_at_ends(
+    index: int,
+    bins: int,
+    labels: Sequence[Label],
+    conditions: Sequence[str],
+    *,
+    length: int,
+    first: int,
+    bin_s: float,
+) -> Windows:
     """One window for each labelled stretch of a session: its last bin is the stretch's.
 
     Stretches may be shorter than a window: what was before them is in it, too.
@@ -78,7 +100,7 @@ def cut_at_ends(index, bins, labels, conditions, *, length, first, bin_s):
     return Windows(np.full(some.sum(), index, np.int32), begin[some], condition[some])
 
 
-def normal_bins(labels, bins, bin_s):
+def normal_bins(labels: Sequence[Label], bins: int, bin_s: float) -> np.ndarray:
     """`[bins]` bool: bins of the session's stretches of normal, or before its first
     fault."""
     normal = [label for label in labels if label.condition == NORMAL]
@@ -90,7 +112,7 @@ def normal_bins(labels, bins, bin_s):
     return np.any([_inside(label, begin_ns, end_ns) for label in normal], axis=0)
 
 
-def quietness(features, begin, length):
+def quietness(features: np.ndarray, begin: Any, length: int) -> np.ndarray:
     """Mean absolute feature `[N]` of each window: 0 where all is as in the baseline."""
     total = np.concatenate([[0.0], np.cumsum(np.abs(features).mean(-1))])
     begin = np.asarray(begin, int)
@@ -103,12 +125,12 @@ def cut_counts(counts: np.ndarray, windows: Windows, length: int) -> np.ndarray:
     return np.moveaxis(views[windows.session, windows.start], -1, 1)
 
 
-def join(parts):
+def join(parts: Iterable[Windows]) -> Windows:
     """One `Windows` of many."""
     return Windows(*(np.concatenate(columns) for columns in zip(*parts)))
 
 
-def take(windows, chosen):
+def take(windows: Windows, chosen: Any) -> Windows:
     """The windows at these rows (indices or mask)."""
     return Windows(*(column[chosen] for column in windows))
 
