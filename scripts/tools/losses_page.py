@@ -1,6 +1,6 @@
-"""Writes docs/losses.md from the docstrings of the losses and from measured figures.
+"""Writes the pages of docs/losses from docstrings and from measured figures.
 
-  python scripts/tools/losses_page.py docs/losses.md
+  python scripts/tools/losses_page.py docs/losses
 
 Each loss is measured as `siamjax.losses.check` does: memory of value and gradient at
 B = 4096, and what it says of rows that are equal, or nearly. Times are those that
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from siamjax import losses  # noqa: E402
-from siamjax.losses import LOSSES, check, registry, search  # noqa: E402
+from siamjax.losses import LOSSES, check, edge_cases, registry, search  # noqa: E402
 
 GROUPS = {
     "pairs": "Pairs",
@@ -40,7 +40,7 @@ GROUPS = {
 HEAD = """\
 # The losses
 
-*Written by `python scripts/tools/losses_page.py docs/losses.md`, from the docstrings
+*Written by `python scripts/tools/losses_page.py docs/losses`, from the docstrings
 and from what the proof grid measures. Do not edit.*
 
 Every loss is a function of embeddings `[B, E]` and labels `[B]`, or makes a pair
@@ -59,7 +59,7 @@ equal to a proxy, sizes from 1e-12 to 1e15, a row of NaN); rows masked by `where
 to rows left out; float32 within 1e-5 of float64; batches of 0, 1 and 2 rows; bfloat16
 and float16 embeddings, which are computed in float32. Where pytorch-metric-learning 2.9
 has the loss, values and gradients are compared with it
-([tests/test_losses_oracle.py](../tests/test_losses_oracle.py)).
+([tests/test_losses_oracle.py](../../tests/test_losses_oracle.py)).
 
 ## What is not finite, and what is out of range
 
@@ -180,27 +180,35 @@ LAYOUTS = {"8_classes": "8 classes", "8_per_class": "8 rows of each class"}
 ALL_TRIPLETS = "triplet:margin=0.2"
 
 
-def page():
-    rows, groups = [], {}
+def write_pages(folder):
+    """index.md with what holds for all losses, and a page for each family."""
+    rows, families = [], {}
     for name, function in LOSSES.items():
         module = function.__module__.rpartition(".")[2]
-        measured = figures(name)
-        rows.append([f"[`{name}`](#{anchor(name)})", work(name, module), *measured])
-        groups.setdefault(GROUPS[module], []).append(section(name, function))
+        family, measured = GROUPS[module], figures(name)
+        link = f"[`{name}`]({file_name(family)}#{anchor(name)})"
+        rows.append([link, work(name, module), *measured])
+        families.setdefault(family, []).append(section(name, function))
         print(name, *measured, flush=True)
+    for family, sections in families.items():
+        text = f"# {family}\n\n[All losses](index.md)\n\n" + "\n".join(sections)
+        (folder / file_name(family)).write_text(text)
     head = ["loss", "work", "memory", "equal", "push at 0", "push at 0.001"]
-    text = HEAD.format(
-        number=len(LOSSES), table=table(head, rows, numbers=4),
-        batches=len(check.edge_cases.all_batches(proxies=np.ones((1, 4)))),
-    )  # fmt: skip
-    for group, sections in groups.items():
-        text += f"\n## {group}\n\n" + "\n".join(sections)
+    batches = edge_cases.all_batches(proxies=np.ones((1, 4)))
     reductions = inspect.getdoc(losses.reductions).partition("\n\n")[2]
-    pitfalls = "\n".join(f"- **P{n}** {said}" for n, said in PITFALLS.items())
-    said = [speed(layout, words) for layout, words in LAYOUTS.items()]
-    return text + TAIL.format(
-        reductions=reductions, pitfalls=pitfalls, speed="\n\n".join(said)
+    text = HEAD.format(
+        number=len(LOSSES), table=table(head, rows, numbers=4), batches=len(batches)
     )
+    text += TAIL.format(
+        reductions=reductions,
+        pitfalls="\n".join(f"- **P{n}** {text}" for n, text in PITFALLS.items()),
+        speed="\n\n".join(speed(*layout) for layout in LAYOUTS.items()),
+    )
+    (folder / "index.md").write_text(text)
+
+
+def file_name(family):
+    return f"{family.lower().replace(' ', '_')}.md"
 
 
 def speed(layout, words):
@@ -225,9 +233,9 @@ def speed(layout, words):
 
 {table(head, lines, numbers=len(head))}
 
-![Times faster, by loss and size of the batch]({name}.png)
+![Times faster, by loss and size of the batch](../{name}.png)
 
-All numbers: [table]({name}.md), [CSV]({name}.csv)."""
+All numbers: [table](../{name}.md), [CSV](../{name}.csv)."""
 
 
 def least(ratios):
@@ -273,7 +281,7 @@ def section(name, function):
     lines, _, reference = lines.partition("\nReference:")
     lines, _, value = lines.partition("\nReturns:")
     text, _, arguments = lines.partition("\nArgs:")
-    parts = [f"### {name}\n", markdown(text)]
+    parts = [f"## {name}\n", markdown(text), f"*Data*: {data_arguments(name)}\n"]
     settings = registry.resolve(name).hyper
     if settings:
         said = described(arguments)
@@ -288,6 +296,12 @@ def section(name, function):
     if reference:
         parts.append(f"*From*: {one_line(reference)}\n")
     return "\n".join(parts)
+
+
+def data_arguments(name):
+    uses = registry.resolve(name).uses
+    names = ["embeddings", "labels", *(d for d in registry.DATA if d in uses)]
+    return ", ".join(f"`{argument}`" for argument in names)
 
 
 def markdown(text):
@@ -330,4 +344,4 @@ def one_line(text):
 
 
 if __name__ == "__main__":
-    pathlib.Path(sys.argv[1]).write_text(page())
+    write_pages(pathlib.Path(sys.argv[1]))

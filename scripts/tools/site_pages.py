@@ -42,7 +42,7 @@ def losses_pages() -> list[str]:
     docs = ROOT / "docs"
     index = docs / "losses" / "index.md"
     families = sorted({*docs.glob("losses/*.md")} - {index})
-    pages = [docs / "own_loop.md", docs / "losses.md", index, *families]
+    pages = [docs / "own_loop.md", index, *families]
     return [path.relative_to(docs).as_posix() for path in pages if path.exists()]
 
 
