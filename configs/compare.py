@@ -89,9 +89,7 @@ def get_config(data_sets="testbed"):
     config.seed = 0
     config.losses = LOSSES
     config.trials = 8  # settings tried of each loss
-    config.random_trials = (
-        4  # the first of them; each round of so many learns from those
-    )
+    config.random_trials = 4  # of them in a round, which learns from earlier rounds
     config.repeats = 5  # of the best setting, with fresh seeds
     config.folds = 2  # of the conditions that are not the test's
     # Beside them, judged alike; with aeon also dtw, minirocket, catch22.

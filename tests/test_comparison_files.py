@@ -168,17 +168,25 @@ def made(repeats, tuning=None):
     pairs = analysis.pairs(scores)
     of = dict(
         levels={m: {("one_shot", NOVEL): analysis.level(s)} for m, s in scores.items()},
-        pairs=dict(one_shot=pairs), tally=dict(one_shot=analysis.tally(pairs)),
+        pairs=dict(one_shot=pairs),
+        tally=dict(one_shot=analysis.tally(pairs)),
         ranks=dict(one_shot=analysis.ranks(scores)),
         power=dict(one_shot=analysis.power(pairs)),
         naive={m: analysis.naive(s) for m, s in scores.items()},
-        conditions=4, captures=12, repeats=repeats,
+        conditions=4,
+        captures=12,
+        repeats=repeats,
         training={m: report.Training(m, 10.0, 1.0, 0.0, 0.0) for m in losses},
-    )  # fmt: skip
+    )
     return dict(
-        when="today", times=1, losses=losses, data_sets=dict(small=dict(match=of)),
-        heads=dict(small={}), missing=[], tuning=tuning or {},
-    )  # fmt: skip
+        when="today",
+        times=1,
+        losses=losses,
+        data_sets=dict(small=dict(match=of)),
+        heads=dict(small={}),
+        missing=[],
+        tuning=tuning or {},
+    )
 
 
 def texts(found, tmp_path):

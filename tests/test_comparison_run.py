@@ -25,7 +25,7 @@ from siamjax.comparison import (
     workers,
 )
 from siamjax.comparison import config as configs
-from siamjax.comparison.readouts import Units, collapsed, readouts, value
+from siamjax.comparison.readouts import Units, collapsed, read_points, value
 from siamjax.config import to_plain
 from siamjax.evaluation.statistics import Clustered
 from siamjax.types import SiamjaxError, UsageError
@@ -166,9 +166,13 @@ def test_one_thread_gives_the_bits_of_one_core():
 
     def bits(how):
         return subprocess.run(
-            [sys.executable, "-c", SUM, how], cwd=ROOT, env=env, capture_output=True,
-            text=True, check=True,
-        ).stdout  # fmt: skip
+            [sys.executable, "-c", SUM, how],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
 
     assert bits("one") == bits("pinned")
 
@@ -187,10 +191,10 @@ def test_a_worker_that_dies_is_told(config, folder, monkeypatch):
 
 def test_a_row_is_trained_again_to_the_bit(config, folder):
     which = f"{folder / 'results.csv'}:1"
-    lines = list(reproduce.reproduce(config, folder, which))
+    lines = list(reproduce.retrain_row(config, folder, which))
     assert "weights to the bit" in lines[0]
     with pytest.raises(UsageError, match="rows 0 to"):
-        list(reproduce.reproduce(config, folder, f"{folder / 'results.csv'}:999"))
+        list(reproduce.retrain_row(config, folder, f"{folder / 'results.csv'}:999"))
 
 
 def test_the_test_is_not_read_twice_in_silence(config, folder):
@@ -209,7 +213,7 @@ def test_a_mistake_is_one_line():
 
 def test_a_row_that_is_none_is_told(config, tmp_path):
     with pytest.raises(UsageError, match="--reproduce=nothing is not FILE:ROW"):
-        list(reproduce.reproduce(config, tmp_path, "nothing"))
+        list(reproduce.retrain_row(config, tmp_path, "nothing"))
 
 
 WORKER = """
@@ -368,17 +372,17 @@ def test_identical_losses_under_two_names_never_differ():
     for seed in range(20):
         one = made(np.random.default_rng(seed))
         (pair,) = analysis.pairs({"one": one, "two": one})
-        assert pair.verdict == 0 and pair.found.value == 0 and pair.p_holm == 1.0
+        assert pair.verdict == 0 and pair.difference.value == 0 and pair.p_holm == 1.0
 
 
 def test_tally_ranks_and_cliques():
     rng = np.random.default_rng(0)
-    by = {name: made(rng, better) for name, better in
-          (("best", 0.3), ("good", 0.0), ("same", 0.0), ("worst", -0.3))}  # fmt: skip
-    pairs = analysis.pairs(by)
+    better = dict(best=0.3, good=0.0, same=0.0, worst=-0.3)
+    by_name = {name: made(rng, better[name]) for name in better}
+    pairs = analysis.pairs(by_name)
     assert analysis.tally(pairs)["best"] == (3, 0, 0)
     assert analysis.tally(pairs)["good"] == (1, 1, 1)
-    ranks = analysis.ranks(by)
+    ranks = analysis.ranks(by_name)
     assert ranks["best"] == 1.0 and ranks["worst"] == 4.0
     names = sorted(ranks, key=ranks.get)
     assert [set(c) for c in figures.cliques(names, pairs)] == [{"good", "same"}]
@@ -406,9 +410,9 @@ def test_readouts_of_a_perfect_and_of_a_collapsed_space():
         size=(48, 6)
     )
     how = dict(ways=3, draws=20, seed=0)
-    good = readouts(points, conditions, captures, [4, 5], **how)
+    good = read_points(points, conditions, captures, [4, 5], **how)
     assert all(value(units) == pytest.approx(1.0) for units in good.values())
-    flat = readouts(np.ones((48, 3)), conditions, captures, [4, 5], **how)
+    flat = read_points(np.ones((48, 3)), conditions, captures, [4, 5], **how)
     assert value(flat["one_shot", "novel"]) == pytest.approx(1 / 3)
     assert value(flat["auroc", "novel"]) == pytest.approx(0.5)
     assert value(flat["map_at_r", "novel"]) < 0.2
@@ -418,6 +422,10 @@ def test_readouts_of_a_perfect_and_of_a_collapsed_space():
 
 
 def test_value_is_the_mean_over_conditions():
-    units = Units(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([3.0, 1.0, 0.5]),
-                  np.array([4.0, 4.0, 1.0]))  # fmt: skip
+    units = Units(
+        condition=np.array([0, 0, 1]),
+        capture=np.array([0, 1, 2]),
+        score=np.array([3.0, 1.0, 0.5]),
+        weight=np.array([4.0, 4.0, 1.0]),
+    )
     assert value(units) == pytest.approx((4 / 8 + 0.5) / 2)

@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
     config = configs.from_dict(_CONFIG.value)
     files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
     if _REPRODUCE.value:
-        for line in reproduce.reproduce(config, _WORKDIR.value, _REPRODUCE.value):
+        for line in reproduce.retrain_row(config, _WORKDIR.value, _REPRODUCE.value):
             print(line)
         return
     result = run.compare(

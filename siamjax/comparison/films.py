@@ -1,45 +1,52 @@
 """How each loss moves the same windows: the film of its first training, made anew."""
 
+import pathlib
+from collections.abc import Iterable
+
 from siamjax.comparison import protocol, trainer
+from siamjax.comparison.config import CompareConfig
+from siamjax.comparison.test_readout import Cell
 from siamjax.experiments import runner
 from siamjax.reports import trace
 from siamjax.training import tracer
 
 
-def make(config, workdir, some):
-    """{(data set, loss): `reports.trace.Trace`} of repeat 0 on fold 0 of each loss.
+def make_films(
+    config: CompareConfig, workdir: pathlib.Path, cells: Iterable[Cell]
+) -> dict[tuple[str, str], trace.Trace]:
+    """{(data set, loss): the trace} of repeat 0 on fold 0 of each loss.
 
-    The training is run once more, to the same bits, and looked at on its way; the
-    test's windows are shown only because the final readout is over.
+    The training is run once more, to the same bits. Its trace shows windows of the
+    test: it is made after the final readout.
     """
     return {
-        (one.data_set, one.method): _film(config, workdir, one)
-        for one in some
-        if one.about and one.repeat == 0 and one.fold == 0
+        (cell.data_set, cell.method): _film(config, workdir, cell)
+        for cell in cells
+        if cell.about and cell.repeat == 0 and cell.fold == 0
     }
 
 
-def _film(config, workdir, one):
-    folder = workdir / "films" / runner.digest(one.name)
-    train = protocol.training(config, one.data_set, one.fold)
+def _film(config, workdir, cell):
+    folder = workdir / "films" / runner.digest(cell.name)
+    train = protocol.training(config, cell.data_set, cell.fold)
     stops = trace.choose_steps(train.steps, train.trace_frames)
-    found = trace.read_trace(folder)
-    if found is not None and found.steps[-1] == train.steps:
-        return found
-    member = protocol.Member(one.fold, one.about["seed"], one.about["setting"])
+    stored = trace.read_trace(folder)
+    if stored is not None and stored.steps[-1] == train.steps:
+        return stored
+    member = protocol.Member(cell.fold, cell.about["seed"], cell.about["setting"])
     ready = trainer.prepared(train, protocol.splits(train, blind=True), member)
-    program, now, at = trainer.program_of(ready, many=False), ready.state, 0
-    shown = protocol.splits(train, blind=False)
+    program = trainer.program_of(ready, many=False)
+    state, step = ready.state, 0
     traced = tracer.open_tracer(
         folder,
         -1,
-        splits=shown,
+        splits=protocol.splits(train, blind=False),
         parts=ready.parts,
         config=train,
         embed=program.embed,
     )
-    with traced as (see, _):
+    with traced as (record_trace, _):
         for stop in stops:
-            now, at = program.run(now, stop - at, ready.data), stop
-            see(now, at)
+            state, step = program.run(state, stop - step, ready.data), stop
+            record_trace(state, step)
     return trace.read_trace(folder)

@@ -97,7 +97,7 @@ def _matrix(data_set, head, judged):
 
 def _verdict(pair, row, column, sign):
     """What the cell of two losses says; the sign turns the pair's difference round."""
-    difference = pair.found
+    difference = pair.difference
     tested = "no interval and no test"
     if tables.has_interval(difference):
         low, high = sorted((sign * difference.low, sign * difference.high))

@@ -11,6 +11,7 @@ import functools
 import json
 import pathlib
 import zlib
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,14 +22,14 @@ from siamjax.comparison import sources
 from siamjax.comparison.config import CompareConfig
 from siamjax.config import Config, DataConfig, to_plain, validated
 from siamjax.data import identity, prepared, roles
-from siamjax.data.splits import open_splits
+from siamjax.data.splits import Splits, open_splits
 from siamjax.losses import search
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
 CONFIG = "config.json"
 REMEDY = "put it back from a copy, or compare in another --workdir"
-# What a workdir keeps; where it differed, cells would not be alike.
+# The fields that are the same for all cells of a workdir.
 FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
 
 
@@ -41,7 +42,7 @@ class Study(NamedTuple):
     loss: str  # its text, as the user wrote it
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.data_set} {self.stage} {self.loss}"
 
 
@@ -91,7 +92,7 @@ def tuning(loss: str) -> Tuning | None:
     return None
 
 
-def same(workdir, config):
+def same(workdir: str | pathlib.Path, config: CompareConfig) -> None:
     """Writes config.json and data.json, or refuses a workdir whose numbers would not
     compare: of another budget, or of data that changed since.
 
@@ -142,7 +143,7 @@ def _hash(folder):
     return (prepared.read_meta(folder) or {}).get("data_sha256")
 
 
-def studies(config, stage):
+def studies(config: CompareConfig, stage: str) -> list[Study]:
     """Every `Study` of a stage, data set by data set."""
     return [
         Study(data_set, stage, loss)
@@ -182,7 +183,9 @@ def training(config: CompareConfig, data_set: str, fold: int) -> Config:
     return dataclasses.replace(train, data=data)
 
 
-def split(folder, test_conditions, seed):
+def split(
+    folder: str, test_conditions: int | Sequence[str], seed: int
+) -> tuple[tuple[str, ...], list[str]]:
     """Names of the test's conditions and of the others, neither with `normal`.
 
     Args:
@@ -203,7 +206,7 @@ def split(folder, test_conditions, seed):
     return tuple(test_conditions), [n for n in names if n not in test_conditions]
 
 
-def conditions(folder):
+def conditions(folder: str) -> list[str]:
     """All faults of a prepared data set, in order."""
     return _conditions(folder, _hash(folder))
 
@@ -238,7 +241,7 @@ def _opened(frozen, content):
     return seen._replace(role=np.where(tested, TEST, seen.role))
 
 
-def splits(train, *, blind):
+def splits(train: Config, *, blind: bool) -> Splits:
     """`data.splits.Splits` of a training's config.
 
     Args:
@@ -254,14 +257,15 @@ def splits(train, *, blind):
     return seen._replace(counts=hidden.astype(np.float32))
 
 
-def seed(config, *words):
-    """A seed below 2**31 that depends on the words alone, not on their order of
-    work."""
+def seed(config: CompareConfig, *words: str | int) -> int:
+    """A seed below 2**31 that depends on `config.seed` and the words alone."""
     text = json.dumps([config.seed, *words])
     return zlib.crc32(text.encode()) & 0x7FFFFFFF
 
 
-def members(config, stage, slots, setting):
+def members(
+    config: CompareConfig, stage: str, slots: Iterable[int], setting: dict
+) -> list[Member]:
     """The cells of one setting: every fold of each slot. A trial and a repeat never
     share a seed, and all losses have the same ones."""
     return [

@@ -1,9 +1,10 @@
 """What a finished space is worth: one-shot accuracy, retrieval, telling the unknown.
 
-Each readout is a score per window, summed by (condition, capture), so that intervals
-can take conditions and captures for what they are: the witnesses.
+Each readout is a score per window, summed by (condition, capture): these are the
+independent samples that intervals are computed over.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,16 @@ class Units(NamedTuple):
     weight: np.ndarray  # [U], how many they are; 0: not judged
 
 
-def readouts(points, conditions, captures, novel, *, ways, draws, seed):
+def read_points(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    novel: Sequence[int],
+    *,
+    ways: int,
+    draws: int,
+    seed: int,
+) -> dict[tuple[str, str], Units]:
     """{(metric, group): `Units`} of points, group `known` or `novel`.
 
     Args:
@@ -44,21 +54,29 @@ def readouts(points, conditions, captures, novel, *, ways, draws, seed):
       draws: of the examples.
       seed: of the draws, which depend on nothing else but conditions and captures.
     """
-    own = retrieval.score_queries(points, conditions, captures)
-    scores = dict(zip(("precision_at_1", "r_precision", "map_at_r"), own.T))
+    by_query = retrieval.score_queries(points, conditions, captures)
+    scores = dict(zip(("precision_at_1", "r_precision", "map_at_r"), by_query.T))
     hits = n_way(points, conditions, captures, ways=ways, draws=draws, seed=seed)
     scores["one_shot"] = hits
     is_novel = np.isin(conditions, novel)
-    out = {}
+    sums = {}
     for metric, score in scores.items():
         for group, rows in ((KNOWN, ~is_novel), (NOVEL, is_novel)):
-            out[metric, group] = _units(score, rows, conditions, captures)
+            sums[metric, group] = _units(score, rows, conditions, captures)
     far = unknown(points, conditions, captures, is_novel, draws=draws, seed=seed)
-    out["auroc", NOVEL] = _units(far, is_novel, conditions, captures)
-    return out
+    sums["auroc", NOVEL] = _units(far, is_novel, conditions, captures)
+    return sums
 
 
-def n_way(points, conditions, captures, *, ways, draws, seed):
+def n_way(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    *,
+    ways: int,
+    draws: int,
+    seed: int,
+) -> np.ndarray:
     """Hits `[draws, N]` of one-shot recognition, NaN where not judged.
 
     Each draw tells other conditions apart, `ways` of them, and has other examples.
@@ -68,20 +86,31 @@ def n_way(points, conditions, captures, *, ways, draws, seed):
         return one_shot.recognise(
             points, conditions, captures, draws=draws, seed=seed
         ).hits
-    rng, hits = np.random.default_rng(seed), []
-    for _ in range(draws):
-        some = np.sort(rng.choice(every, ways, replace=False))
-        rows = np.isin(conditions, some)
-        one = one_shot.recognise(
-            points[rows], conditions[rows], captures[rows],
-            draws=1, seed=int(rng.integers(2**31)), classes=some,
-        )  # fmt: skip
-        hits.append(np.full(len(points), np.nan))
-        hits[-1][rows] = one.hits[0]
-    return np.stack(hits)
+    rng, hits = np.random.default_rng(seed), np.full((draws, len(points)), np.nan)
+    for draw in range(draws):
+        classes = np.sort(rng.choice(every, ways, replace=False))
+        rows = np.isin(conditions, classes)
+        judged = one_shot.recognise(
+            points[rows],
+            conditions[rows],
+            captures[rows],
+            draws=1,
+            seed=int(rng.integers(2**31)),
+            classes=classes,
+        )
+        hits[draw, rows] = judged.hits[0]
+    return hits
 
 
-def unknown(points, conditions, captures, is_novel, *, draws, seed):
+def unknown(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    is_novel: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+) -> np.ndarray:
     """`[draws, N]` chance that a novel window is farther from all examples than a known
     one is, each known condition alike; NaN for known windows.
 
@@ -90,7 +119,7 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
     """
     points = np.asarray(points, np.float64)
     known = np.unique(conditions[~is_novel])
-    out = np.full((draws, len(points)), np.nan)
+    chances = np.full((draws, len(points)), np.nan)
     for draw, chosen in enumerate(
         one_shot.draw_examples(
             conditions, captures, known, shots=1, draws=draws, seed=seed
@@ -105,15 +134,18 @@ def unknown(points, conditions, captures, is_novel, *, draws, seed):
         count = np.bincount(conditions[judged], minlength=conditions.max() + 1)
         weights = 1.0 / count[conditions[judged]]
         asked = others & is_novel
-        out[draw, asked] = unknowns.chance_farther(near[judged], near[asked], weights)
-    return out
+        chances[draw, asked] = unknowns.chance_farther(
+            near[judged], near[asked], weights
+        )
+    return chances
 
 
-def in_order(distances):
-    """Points `[N, N]` that lie in the order of distances `[N, N]`, for what has none.
+def in_order(distances: np.ndarray) -> np.ndarray:
+    """Points `[N, N]` whose distances have the order of distances `[N, N]`.
 
-    All readouts go by the order of distances alone. Between any two of the points the
-    squared distance is the one given, and a constant that makes room for it.
+    For methods that give distances and no points: all readouts use the order alone. The
+    squared distance of two points is the given one plus a constant, the least that
+    makes such points possible.
 
     Args:
       distances: symmetric, 0 to itself; no metric need be behind it.
@@ -126,14 +158,19 @@ def in_order(distances):
     return vectors * np.sqrt(values - min(values[0], 0.0))
 
 
-def map_at_r(points, conditions, captures, judged):
+def map_at_r(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    judged: Sequence[int],
+) -> float:
     """Mean over the judged conditions of the mean AP@R of their windows."""
     rows = np.isin(conditions, judged)
-    each = retrieval.score_queries(points, conditions, captures, rows)[:, 2]
-    return value(_units(each, rows, conditions, captures))
+    precision = retrieval.score_queries(points, conditions, captures, rows)[:, 2]
+    return value(_units(precision, rows, conditions, captures))
 
 
-def value(units):
+def value(units: Units) -> float:
     """The mean over conditions of the mean score of each; NaN where none is judged."""
     total = np.bincount(units.condition, units.score)
     count = np.bincount(units.condition, units.weight)
@@ -141,7 +178,7 @@ def value(units):
     return float((total[judged] / count[judged]).mean()) if judged.any() else np.nan
 
 
-def collapsed(points):
+def collapsed(points: np.ndarray) -> bool:
     """Whether finite points have become one, by the rule of `losses.health`."""
     points = np.asarray(points, np.float64)  # squares of float32 would overflow
     size = np.sqrt((points**2).sum() / max(len(points), 1))
@@ -152,14 +189,14 @@ def _units(score, rows, conditions, captures):
     """`Units` of scores `[N]` or `[D, N]`, of some of the rows."""
     score = np.atleast_2d(score)
     judged = np.isfinite(score)
-    pairs, at = np.unique(
+    pairs, place = np.unique(
         np.stack([conditions, captures], 1)[rows], axis=0, return_inverse=True
     )
-    at = at.reshape(-1)
+    place = place.reshape(-1)
     total = np.where(judged, score, 0.0).sum(0)[rows]
     return Units(
         pairs[:, 0],
         pairs[:, 1],
-        np.bincount(at, total, len(pairs)),
-        np.bincount(at, judged.sum(0)[rows], len(pairs)),
+        np.bincount(place, total, len(pairs)),
+        np.bincount(place, judged.sum(0)[rows], len(pairs)),
     )

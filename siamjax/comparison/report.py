@@ -15,7 +15,9 @@ tuning            {loss: `protocol.Tuning`}, of those without ranges of their ow
 missing           a line for what could not be compared, and why
 """
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from siamjax.comparison import analysis, protocol, studies, workers
 from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT, TUNE
 from siamjax.comparison.readouts import KNOWN, METRICS, NOVEL, value
+from siamjax.comparison.test_readout import Cell, Readouts
 from siamjax.losses import search
 
 # What losses are compared by in pairs; the first orders the tables.
@@ -39,38 +42,43 @@ class Training(NamedTuple):
     broken: float
 
 
-def build(config, opened, cells, read, mark):
+def build_report(
+    config: CompareConfig,
+    opened: Mapping[protocol.Study, studies.Opened],
+    cells: Sequence[Cell],
+    readouts: Mapping[str, Readouts],
+    mark: Mapping[str, Any],
+) -> dict[str, Any]:
     """The dict of this module's docstring.
 
     Args:
       config: of the comparison.
-      opened: {Study: `studies.Opened`}.
-      cells: `final.Cell`s that were read.
-      read: {cell name: readouts}.
+      opened: all studies.
+      cells: those that were read.
+      readouts: {cell name: readouts}.
       mark: dict(when, times) of the final readout.
     """
-    missing, data_sets, heads = _failed(config, opened), {}, {}
+    missing, data_sets, heads = _failed(opened), {}, {}
     for data_set in config.data_sets:
-        own = [c for c in cells if c.data_set == data_set]
-        methods = [*config.losses, *dict.fromkeys(c.method for c in own)]
-        methods = list(dict.fromkeys(methods))
-        repeats = _repeats(config, own)
+        of_set = [cell for cell in cells if cell.data_set == data_set]
+        repeats = _repeats(config, of_set)
         data_sets[data_set] = {
-            head: _of_head(config, opened, data_set, head, own, read, methods, repeats)
+            head: _of_head(config, data_set, head, of_set, readouts, repeats)
+            | dict(training=_trainings(config, opened, data_set, head))
             for head in config.train.active_heads
         }
-        heads[data_set] = _between_heads(config, own, read, repeats)
-        there = data_sets[data_set][config.train.decide_with]["levels"]
+        heads[data_set] = _between_heads(config, of_set, readouts, repeats)
+        levels = data_sets[data_set][config.train.decide_with]["levels"]
         missing += [
             f"{data_set}: {loss} has no complete repeat, and is not compared"
             for loss in config.losses
-            if loss not in there
+            if loss not in levels
         ]
     return dict(
         when=mark["when"],
         times=mark["times"],
         losses=list(config.losses),
-        rows=cell_rows(config, cells, read),
+        rows=cell_rows(config, cells, readouts),
         data_sets=data_sets,
         heads=heads,
         missing=missing,
@@ -80,114 +88,119 @@ def build(config, opened, cells, read, mark):
 
 def tuning(config: CompareConfig) -> dict[str, protocol.Tuning]:
     """{loss: `protocol.Tuning`} of those without ranges of their own."""
-    each = {loss: protocol.tuning(loss) for loss in config.losses}
-    return {loss: how for loss, how in each.items() if how}
+    by_loss = {loss: protocol.tuning(loss) for loss in config.losses}
+    return {loss: how for loss, how in by_loss.items() if how}
 
 
-def cell_rows(config, cells, read):
+def cell_rows(
+    config: CompareConfig, cells: Sequence[Cell], readouts: Mapping[str, Readouts]
+) -> list[dict[str, Any]]:
     """results.csv: a dict a cell; scores are the mean over conditions of the mean over
     their windows, times in seconds."""
     rows = []
     for i, cell in enumerate(cells):
         about = cell.about
         row = dict(
-            row=i, data_set=cell.data_set, method=cell.method,
-            loss=bool(about), repeat=cell.repeat, fold=cell.fold,
-            seed=about.get("seed", ""), train_s=about.get("train_s", ""),
-        )  # fmt: skip
+            row=i,
+            data_set=cell.data_set,
+            method=cell.method,
+            loss=bool(about),
+            repeat=cell.repeat,
+            fold=cell.fold,
+            seed=about.get("seed", ""),
+            train_s=about.get("train_s", ""),
+        )
         for head in config.train.active_heads:
             best = about.get("best", {}).get(head, {})
-            if about:
-                row[f"{head}.setting"] = search.fill(*about["setting"][head])
-            else:
-                row[f"{head}.setting"] = ""
+            setting = search.fill(*about["setting"][head]) if about else ""
+            row[f"{head}.setting"] = setting
             row[f"{head}.valid_map_at_r"] = best.get("score", "")
             row[f"{head}.best_step"] = best.get("step", "")
             row[f"{head}.best_s"] = best.get("time_s", "")
             row[f"{head}.collapsed"] = best.get("collapsed", "")
-            found = read[cell.name]
-            for metric in METRICS:
-                for group in (NOVEL, KNOWN):
-                    units = found.get(
-                        (head, metric, group), found.get(("", metric, group))
-                    )
-                    if (metric, group) != ("auroc", KNOWN):
-                        score = "" if units is None else value_of(units)
-                        row[f"{head}.{metric}.{group}"] = score
+            by_key = readouts[cell.name]
+            for metric, group in itertools.product(METRICS, (NOVEL, KNOWN)):
+                if (metric, group) == ("auroc", KNOWN):
+                    continue
+                units = by_key.get(
+                    (head, metric, group), by_key.get(("", metric, group))
+                )
+                score = "" if units is None else _value(units)
+                row[f"{head}.{metric}.{group}"] = score
         rows.append(row)
     return rows
 
 
-def value_of(units):
+def _value(units):
     """`readouts.value` of units whose conditions are names."""
     _, condition = np.unique(units.condition, return_inverse=True)
     return value(units._replace(condition=condition.reshape(-1)))
 
 
-def _of_head(config, opened, data_set, head, cells, read, methods, repeats):
-    by, levels = {}, {}
-    for method in methods:
-        own = [c for c in cells if c.method == method]
-        for metric in METRICS:
-            for group in (NOVEL, KNOWN):
-                found = analysis.scores(own, read, (head, metric, group), repeats)
-                if found is not None:
-                    by.setdefault((metric, group), {})[method] = found
-                    own_levels = levels.setdefault(method, {})
-                    own_levels[metric, group] = analysis.level(found)
-    out = dict(
-        levels=levels, repeats=len(repeats), pairs={}, tally={}, ranks={}, power={}
-    )
+def _of_head(config, data_set, head, cells, readouts, repeats):
+    """One head on one data set, but for its training."""
+    by_metric, levels = {}, {}
+    for method in dict.fromkeys([*config.losses, *(cell.method for cell in cells)]):
+        of_method = [cell for cell in cells if cell.method == method]
+        for metric, group in itertools.product(METRICS, (NOVEL, KNOWN)):
+            key = (head, metric, group)
+            scores = analysis.scores(of_method, readouts, key, repeats)
+            if scores is not None:
+                by_metric.setdefault((metric, group), {})[method] = scores
+                levels.setdefault(method, {})[metric, group] = analysis.level(scores)
+    pairs, ranks = {}, {}
     for metric in COMPARED:
-        of = by.get((metric, NOVEL), {})
-        losses = {m: of[m] for m in config.losses if m in of}
-        out["pairs"][metric] = analysis.pairs(losses)
-        out["tally"][metric] = analysis.tally(out["pairs"][metric])
-        out["ranks"][metric] = analysis.ranks(losses) if losses else {}
-        out["power"][metric] = analysis.power(out["pairs"][metric])
-    some = by.get(("one_shot", NOVEL), {})
-    out["naive"] = {method: analysis.naive(of) for method, of in some.items()}
-    any_of = next(iter(some.values()), None)
-    out["conditions"] = 0 if any_of is None else len(np.unique(any_of.condition))
-    out["captures"] = 0 if any_of is None else len(np.unique(any_of.capture))
-    out["training"] = {
-        loss: found
-        for loss in config.losses
-        if (found := _training(config, opened, data_set, loss, head))
-    }
-    return out
+        scores = by_metric.get((metric, NOVEL), {})
+        losses = {loss: scores[loss] for loss in config.losses if loss in scores}
+        pairs[metric] = analysis.pairs(losses)
+        ranks[metric] = analysis.ranks(losses) if losses else {}
+    one_shot = by_metric.get(("one_shot", NOVEL), {})
+    some = next(iter(one_shot.values()), None)
+    return dict(
+        levels=levels,
+        repeats=len(repeats),
+        pairs=pairs,
+        tally={metric: analysis.tally(pairs[metric]) for metric in COMPARED},
+        ranks=ranks,
+        power={metric: analysis.power(pairs[metric]) for metric in COMPARED},
+        naive={method: analysis.naive(scores) for method, scores in one_shot.items()},
+        conditions=0 if some is None else len(np.unique(some.condition)),
+        captures=0 if some is None else len(np.unique(some.capture)),
+    )
 
 
-def _between_heads(config, cells, read, repeats):
+def _between_heads(config, cells, readouts, repeats):
     """{loss: `statistics.Clustered`} of the deciding head less the other, if any."""
-    first = config.train.decide_with
-    others = [head for head in config.train.active_heads if head != first]
-    out = {}
+    decides = config.train.decide_with
+    others = [head for head in config.train.active_heads if head != decides]
+    differences = {}
     for loss in config.losses if others else ():
-        own = [c for c in cells if c.method == loss]
-        both = [
-            analysis.scores(own, read, (head, "one_shot", NOVEL), repeats)
-            for head in (first, others[0])
-        ]
-        if None not in both:
-            out[loss] = analysis.difference(*both)
-    return out
+        of_loss = [cell for cell in cells if cell.method == loss]
+        first, second = (
+            analysis.scores(of_loss, readouts, (head, "one_shot", NOVEL), repeats)
+            for head in (decides, others[0])
+        )
+        if first is not None and second is not None:
+            differences[loss] = analysis.difference(first, second)
+    return differences
 
 
-def _training(config, opened, data_set, loss, head):
+def _trainings(config, opened, data_set, head):
+    """{loss: `Training`} of the losses that have a finished repeat."""
+    by_loss = {loss: _training(opened, data_set, loss, head) for loss in config.losses}
+    return {loss: training for loss, training in by_loss.items() if training}
+
+
+def _training(opened, data_set, loss, head):
     """`Training` of a loss, None where it has no finished repeat."""
-    runs, repeats = [], []
-    for stage in (TUNE, REPEAT):
-        found = opened.get(protocol.Study(data_set, stage, loss))
-        done = studies.done(found) if found else {}
-        some = [c for t in done.values() if studies.CELLS in t.user_attrs
-                for c in workers.cells(t)]  # fmt: skip
-        runs += some
-        repeats = some
+    tuned, repeats = (
+        _cells_of(opened.get(protocol.Study(data_set, stage, loss)))
+        for stage in (TUNE, REPEAT)
+    )
     if not repeats:
         return None
     best = [cell["best"][head] for cell in repeats]
-    every = [cell["best"][head] for cell in runs]
+    every = [cell["best"][head] for cell in tuned + repeats]
     return Training(
         setting=search.fill(*repeats[0]["setting"][head]),
         best_step=float(np.mean([b["step"] for b in best])),
@@ -197,25 +210,35 @@ def _training(config, opened, data_set, loss, head):
     )
 
 
+def _cells_of(record):
+    """What the finished trials of a study stored of their cells."""
+    trials = studies.done(record).values() if record else ()
+    return [
+        cell
+        for trial in trials
+        if studies.CELLS in trial.user_attrs
+        for cell in workers.cells(trial)
+    ]
+
+
 def _repeats(config, cells):
     """The repeats that every loss with any repeat has in all folds."""
-    by = {}
+    by_method = {}
     for cell in cells:
         if cell.about:
-            by.setdefault(cell.method, set()).add((cell.repeat, cell.fold))
-    whole = [
-        {r for r, _ in have if all((r, f) in have for f in range(config.folds))}
-        for have in by.values()
+            by_method.setdefault(cell.method, set()).add((cell.repeat, cell.fold))
+    complete = [
+        {r for r, _ in done if all((r, f) in done for f in range(config.folds))}
+        for done in by_method.values()
     ]
-    return sorted(set.intersection(*whole)) if whole else []
+    return sorted(set.intersection(*complete)) if complete else []
 
 
-def _failed(config, opened):
-    lines = []
-    for study, found in opened.items():
-        for slot, trial in sorted(studies.done(found).items()):
-            if studies.ERROR in trial.user_attrs:
-                lines.append(
-                    f"{study.name}, slot {slot}: {trial.user_attrs[studies.ERROR]}"
-                )
-    return lines
+def _failed(opened):
+    """A line for each slot that failed."""
+    return [
+        f"{study.name}, slot {slot}: {trial.user_attrs[studies.ERROR]}"
+        for study, record in opened.items()
+        for slot, trial in sorted(studies.done(record).items())
+        if studies.ERROR in trial.user_attrs
+    ]

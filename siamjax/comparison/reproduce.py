@@ -1,29 +1,34 @@
-"""A row of results.csv once more: with its group, alone, and in a program of its own.
+"""Trains a row of results.csv once more, and says whether it comes out the same.
 
-With its group and alone are one program, whose other places the row itself fills when
-it is alone, so it comes out the same. A program for a single training adds in another
-order: its first gradients agree to rounding, later steps need not. Where a weight's
-gradient is nothing but rounding, as of a column that hardly ever moves, Adam makes a
-whole step of it.
+Where the row was trained in a group, it is trained in three ways. With its group, and
+then alone in the group's program, the row filling all other places of the group: both
+are the same program. Last in a program for one training, which adds in another order:
+there the first gradients agree to rounding, but later steps need not. A gradient that
+is nothing but rounding, as of a column that hardly ever moves, still makes Adam take a
+whole step.
 """
 
 import pathlib
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from siamjax.checks import require
 from siamjax.comparison import protocol, tables, trainer, workers
+from siamjax.comparison.config import CompareConfig
 from siamjax.experiments import runner
 from siamjax.losses import registry, search
 from siamjax.types import SiamjaxError, UsageError
 
-# What may differ: the weights of the row alone from those with its group, and the state
-# after one step in a program of its own.
+# How far weights trained alone, and the state after one step in a program of its own,
+# may be from those with the group.
 ALONE = 1e-5
 
 
-def reproduce(config, workdir, which):
+def retrain_row(
+    config: CompareConfig, workdir: str | pathlib.Path, which: str
+) -> Iterator[str]:
     """Lines that say how the row's cell came out again.
 
     Args:
@@ -37,12 +42,12 @@ def reproduce(config, workdir, which):
     runner.one_thread()
     row, group = _rows(config, which)
     members = [_member(config, r) for r in group]
-    at = group.index(row)
+    place = group.index(row)
     study = protocol.Study(row["data_set"], protocol.REPEAT, row["method"])
     many = workers.vmapped(config)
-    got = trainer.train(config, row["data_set"], members, vmapped=many)[at]
-    path = workers.weights_path(workdir, study, members[at])
-    new = {head: best.weights for head, best in got.best.items()}
+    outcome = trainer.train(config, row["data_set"], members, vmapped=many)[place]
+    path = workers.weights_path(workdir, study, members[place])
+    new = {head: best.weights for head, best in outcome.best.items()}
     stored = workers.load(path, new)
     apart = _apart(new, stored)
     if apart:
@@ -51,38 +56,39 @@ def reproduce(config, workdir, which):
             "machine, version or program?"
         )
     yield f"row {row['row']}, {row['data_set']}, {row['method']}: weights to the bit"
-    for head, best in got.best.items():
+    for head, best in outcome.best.items():
         yield f"{head}: validation MAP@R {best.score!r} at step {best.step}"
         if repr(best.score) != row[f"{head}.valid_map_at_r"]:
             raise SiamjaxError(
                 f"{head}: results.csv has {row[f'{head}.valid_map_at_r']}"
             )
     if many:
-        yield from _alone(config, row, members, at, got)
+        yield from _alone(config, row, members, place, outcome)
 
 
-def _alone(config, row, members, at, got):
+def _alone(config, row, members, place, outcome):
     """Lines that say how the cell comes out without its group."""
-    how, one = (config, row["data_set"]), members[at]
-    alone = trainer.train(*how, [one] * len(members), vmapped=True)[at]
-    yield from _against(got, alone, f"row {row['row']} alone", ALONE)
-    group = trainer.begun(*how, members, vmapped=True)[at]
-    (single,) = trainer.begun(*how, [one], vmapped=False)
+    data_set, member, name = row["data_set"], members[place], f"row {row['row']}"
+    copies = [member] * len(members)
+    alone = trainer.train(config, data_set, copies, vmapped=True)[place]
+    yield from _compare(outcome, alone, f"{name} alone", ALONE)
+    group = trainer.begun(config, data_set, members, vmapped=True)[place]
+    (single,) = trainer.begun(config, data_set, [member], vmapped=False)
     apart = _apart(group, single)
     yield f"program of its own: first gradients and moments differ by {apart:.3g}"
     if not apart <= ALONE:
         raise SiamjaxError(
-            f"row {row['row']} in a program of its own differs by more than {ALONE:g}"
+            f"{name} in a program of its own differs by more than {ALONE:g}"
         )
-    (single,) = trainer.train(*how, [one], vmapped=False)
-    yield from _against(got, single, "program of its own, to the end", np.inf)
+    (single,) = trainer.train(config, data_set, [member], vmapped=False)
+    yield from _compare(outcome, single, "program of its own, to the end", np.inf)
 
 
-def _against(got, other, name, most):
+def _compare(outcome, other, name, most):
     """Lines that say how far two outcomes are apart; refuses weights further apart."""
     for head, best in other.best.items():
-        score = abs(best.score - got.best[head].score)
-        apart = _apart(best.weights, got.best[head].weights)
+        score = abs(best.score - outcome.best[head].score)
+        apart = _apart(best.weights, outcome.best[head].weights)
         yield (
             f"{head}: {name}: validation MAP@R differs by {score:.3g}, "
             f"weights by {apart:.3g}"

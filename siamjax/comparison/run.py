@@ -5,6 +5,7 @@ import importlib.metadata
 import logging
 import pathlib
 import platform
+from typing import Any
 
 from siamjax import files
 from siamjax.comparison import (
@@ -23,6 +24,7 @@ from siamjax.comparison import (
 from siamjax.comparison.config import CompareConfig
 from siamjax.config import to_plain
 from siamjax.experiments import runner
+from siamjax.reports import trace
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -32,7 +34,14 @@ VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
 
 
 @studies.told()
-def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
+def compare(
+    config: CompareConfig,
+    workdir: str | pathlib.Path,
+    *,
+    storage: str = "",
+    read_again: bool = False,
+    unfinished: bool = False,
+) -> dict[str, Any]:
     """Searches, repeats, reads out and reports, from wherever it was.
 
     Args:
@@ -54,7 +63,7 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
     with files.locked(workdir, wait=True):
         sources.make(config)
         if not storage:
-            _say_if_lost(workdir)
+            _warn_if_lost(workdir)
         protocol.same(workdir, config)
         # Its tables are made now, or workers that begin together would all make them.
         studies.storage(url).engine.dispose()
@@ -65,55 +74,63 @@ def compare(config, workdir, *, storage="", read_again=False, unfinished=False):
         cells = test_readout.cells(config, place)
         readouts, mark = test_readout.read(config, place, cells, again=read_again)
         opened = workers.open_studies(config, place.store, {})
-        compared = report.build(config, opened, cells, readouts, mark)
-        write(workdir, config, compared, films.make(config, workdir, cells))
+        compared = report.build_report(config, opened, cells, readouts, mark)
+        write(workdir, config, compared, films.make_films(config, workdir, cells))
     return compared
 
 
-def write(workdir, config, made, traces):
+def write(
+    workdir: pathlib.Path,
+    config: CompareConfig,
+    compared: dict[str, Any],
+    traces: dict[tuple[str, str], trace.Trace],
+) -> None:
     """results.csv, pairs.csv, tables, figures and the page of a report."""
-    tables.write_csv(workdir / "results.csv", made["rows"])
-    tables.write_csv(workdir / "pairs.csv", tables.pair_rows(made))
-    files.write_text(workdir / "tables.md", tables.format_markdown(made))
-    files.write_text(workdir / "tables.tex", tables.format_latex(made))
+    tables.write_csv(workdir / "results.csv", compared["rows"])
+    tables.write_csv(workdir / "pairs.csv", tables.pair_rows(compared))
+    files.write_text(workdir / "tables.md", tables.format_markdown(compared))
+    files.write_text(workdir / "tables.tex", tables.format_latex(compared))
     about = settings(config)
     files.write_json(workdir / "settings.json", about, default=list)
-    for data_set, heads in made["data_sets"].items():
+    for data_set, heads in compared["data_sets"].items():
         first = next(iter(heads.values()))
-        baselines = [m for m in first["levels"] if m not in made["losses"]]
+        baselines = [m for m in first["levels"] if m not in compared["losses"]]
         figures.draw_levels(
             _both(workdir, f"{data_set}_levels"), heads, data_set, baselines
         )
-        for head, of in heads.items():
-            if of["pairs"]["one_shot"]:
+        for head, of_head in heads.items():
+            if of_head["pairs"]["one_shot"]:
                 figures.draw_critical_differences(
                     _both(workdir, f"{data_set}_{head}_critical"),
-                    of["ranks"]["one_shot"], of["pairs"]["one_shot"],
+                    of_head["ranks"]["one_shot"],
+                    of_head["pairs"]["one_shot"],
                     f"{data_set}, {head} head: mean rank in one-shot accuracy",
-                )  # fmt: skip
-    page.write_comparison(workdir / "compare.html", made, traces, about)
+                )
+    page.write_comparison(workdir / "compare.html", compared, traces, about)
 
 
-def _say_if_lost(workdir):
-    """Says that a comparison begins anew because its database is lost or empty."""
-    path = workdir / DATABASE
-    empty = not path.exists() or not path.stat().st_size
-    if empty and (workdir / protocol.CONFIG).exists():
-        _LOG.warning(
-            "%s is lost or empty: every setting is searched again; to keep what was "
-            "done, stop now and put the file back from a copy", path,
-        )  # fmt: skip
-
-
-def settings(config):
+def settings(config: CompareConfig) -> dict[str, Any]:
     """All that an exact repeat needs: config, versions, machine."""
+    devices = trainer.mesh(config.train.platform).devices
     return dict(
         config=to_plain(config),
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
         python=platform.python_version(),
         machine=platform.machine(),
-        devices=[d.device_kind for d in trainer.mesh(config.train.platform).devices],
+        devices=[device.device_kind for device in devices],
     )
+
+
+def _warn_if_lost(workdir):
+    """Warns that a comparison begins anew because its database is lost or empty."""
+    path = workdir / DATABASE
+    empty = not path.exists() or not path.stat().st_size
+    if empty and (workdir / protocol.CONFIG).exists():
+        _LOG.warning(
+            "%s is lost or empty: every setting is searched again; to keep what was "
+            "done, stop now and put the file back from a copy",
+            path,
+        )
 
 
 def work(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:

@@ -171,7 +171,7 @@ def read(study: optuna.Study) -> Opened:
 
 def done(opened: Opened) -> dict[int, FrozenTrial]:
     """{slot: finished trial}, with those that failed by themselves."""
-    finished = {}
+    finished: dict[int, FrozenTrial] = {}
     for trial in opened.trials:
         if _counts(trial):
             finished.setdefault(trial.user_attrs[SLOT], trial)

@@ -53,7 +53,7 @@ def pair_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             group=NOVEL,
             first=pair.first,
             second=pair.second,
-            difference=pair.found.value,
+            difference=pair.difference.value,
             **_tested(pair),
             verdict={1: "first", 0: "tie", -1: "second"}[pair.verdict],
         )
@@ -66,9 +66,11 @@ def pair_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _tested(pair):
     """Interval and p of a pair; empty where there is no interval."""
-    columns = dict(low=pair.found.low, high=pair.found.high, p=pair.found.p_value)
+    columns = dict(
+        low=pair.difference.low, high=pair.difference.high, p=pair.difference.p_value
+    )
     columns["p_holm"] = pair.p_holm
-    return columns if has_interval(pair.found) else dict.fromkeys(columns, "")
+    return columns if has_interval(pair.difference) else dict.fromkeys(columns, "")
 
 
 def has_interval(level: Clustered) -> bool:

@@ -162,7 +162,7 @@ def judge(config: CompareConfig, cell: Cell) -> Readouts:
     for head, x in points.items():
         if not np.isfinite(x).all():
             continue
-        by_metric = readouts.readouts(
+        by_metric = readouts.read_points(
             x,
             windows.condition,
             windows.session,

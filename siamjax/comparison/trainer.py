@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from siamjax.comparison import protocol, readouts, tunable
+from siamjax.comparison.config import CompareConfig
 from siamjax.config import Config, to_plain
+from siamjax.data.splits import Splits
 from siamjax.models import embedder
 from siamjax.models.encoder import Encoder
 from siamjax.training import devices, loop, state, step
@@ -76,7 +78,14 @@ KEPT = 48
 _PROGRAMS, _EMBED, _LIKE = _LastUsed(), _LastUsed(), _LastUsed()
 
 
-def train(config, data_set, members, *, vmapped, blind=True):
+def train(
+    config: CompareConfig,
+    data_set: str,
+    members: Sequence[protocol.Member],
+    *,
+    vmapped: bool,
+    blind: bool = True,
+) -> list[Outcome]:
     """`Outcome` of each of the members, which train one loss.
 
     Args:
@@ -90,7 +99,7 @@ def train(config, data_set, members, *, vmapped, blind=True):
     splits = [protocol.splits(train, blind=blind) for train in trainings]
     judges = [validator(s) for s in splits]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
-    outcomes = {}
+    outcomes: dict[int, Outcome] = {}
     for group in _groups(ready, vmapped):
         trained = _train_group(
             [ready[i] for i in group], [judges[i] for i in group], trainings[0]
@@ -109,7 +118,7 @@ class Ready(NamedTuple):
     data: step.Data
 
 
-def prepared(train, splits, member):
+def prepared(train: Config, splits: Splits, member: protocol.Member) -> "Ready":
     """`Ready` of a member."""
     parts, key = _parts(train, splits, member)
     first = state.create_state(member.seed, parts)
@@ -118,7 +127,7 @@ def prepared(train, splits, member):
     return Ready(key, parts, splits, first, data)
 
 
-def validator(splits):
+def validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:
     """`validate(program, weights) -> {head: (MAP@R, collapsed)}` on validation."""
     novel = splits.novel_valid
     windows = splits.of(VALID, splits.conditions[: splits.known] + novel)
@@ -139,13 +148,19 @@ def validator(splits):
     return validate
 
 
-def begun(config, data_set, members, *, vmapped):
+def begun(
+    config: CompareConfig,
+    data_set: str,
+    members: Sequence[protocol.Member],
+    *,
+    vmapped: bool,
+) -> list[state.TrainState]:
     """`TrainState` of each of the members after one step, with its first gradients in
     the optimiser's moments."""
     trainings = [protocol.training(config, data_set, m.fold) for m in members]
     splits = [protocol.splits(train, blind=True) for train in trainings]
     ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
-    states = {}
+    states: dict[int, state.TrainState] = {}
     for group in _groups(ready, vmapped):
         program, first, data = _started([ready[i] for i in group])
         stepped = jax.device_get(program.run(first, 1, data))
@@ -261,7 +276,7 @@ def weights_like(key: str, parts: step.Parts) -> dict[str, Any]:
     return _LIKE.get_or_make(key, make)
 
 
-def program_of(ready, *, many):
+def program_of(ready: Ready, *, many: bool) -> Program:
     """The compiled program of a training, from memory where it was used lately."""
 
     def make():
@@ -276,9 +291,8 @@ def program_of(ready, *, many):
 
 # A group shares the counts and nothing else: each fold has its own classes and captures
 # to train on, and of counters also its own scaler and baselines.
-_SHARED_COUNTS = step.Data(
-    seed=0, counts=None, baseline=0, scaler=0, windows=0, table=0
-)
+_AXES: dict[str, Any] = dict.fromkeys(step.Data._fields, 0)
+_SHARED_COUNTS = step.Data(**_AXES | dict(counts=None))
 
 
 def _compiled(parts, many):
@@ -301,7 +315,7 @@ def _member(tree, i, many):
 
 
 @functools.cache
-def mesh(platform):
+def mesh(platform: str) -> jax.sharding.Mesh:
     """The mesh of one device that all cells are trained on."""
     return devices.make_mesh(devices.prepare_devices(platform)[:1])
 

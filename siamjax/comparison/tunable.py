@@ -6,6 +6,7 @@ value what to compute, that value stays a constant, and each of its values is a 
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from siamjax.types import SiamjaxError
 VALUES = "values"
 
 
-def resolve(spec, setting):
+def resolve(spec: str, setting: dict[str, Any]) -> tuple[losses.Loss, str]:
     """`losses.Loss` of a setting, and the key of the program that runs it.
 
     Args:

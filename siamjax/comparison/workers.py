@@ -14,6 +14,7 @@ from siamjax import files
 from siamjax.comparison import protocol, studies, trainer
 from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT, TUNE, Study
+from siamjax.comparison.studies import FrozenTrial
 from siamjax.experiments import runner
 from siamjax.types import SiamjaxError
 
@@ -36,7 +37,8 @@ def work(
     """Does what there is to do, and returns when every slot of everybody is done."""
     loss_order = {loss: i for i, loss in enumerate(config.losses)}
     data_set_order = {name: i for i, name in enumerate(config.data_sets)}
-    started_s, done_here, said, opened = time.time(), 0, 0, {}
+    started_s, done_here, said = time.time(), 0, 0
+    opened: dict[Study, studies.Opened] = {}
     while True:
         opened = open_studies(config, place.store, opened)
         if done_here > said:
@@ -83,17 +85,18 @@ def open_studies(
     for study in protocol.studies(config, TUNE):
         record = _open_study(config, store, before, study)
         if not complete(config, study, record):
-            slots = studies.begun(studies.done(record), config.trials, in_round(config))
-            record = studies.queued(record, [None] * slots)
+            results = studies.done(record)
+            begun = studies.begun(results, config.trials, in_round(config))
+            record = studies.queued(record, [None] * begun)
         records[study] = record
         if not complete(config, study, record):
             continue
         setting = best_setting(config, study, studies.done(record))
         if setting:
             repeat = study._replace(stage=REPEAT)
-            slots = [setting] * slots_of(config, REPEAT)
+            settings = [setting] * slots_of(config, REPEAT)
             record = _open_study(config, store, before, repeat)
-            records[repeat] = studies.queued(record, slots)
+            records[repeat] = studies.queued(record, settings)
     return records
 
 
@@ -110,19 +113,21 @@ def in_round(config: CompareConfig) -> int:
     return max(config.random_trials, 1)
 
 
-def complete(config, study, record):
+def complete(config: CompareConfig, study: Study, record: studies.Opened) -> bool:
     """Whether every slot of a study has a result."""
     return len(studies.done(record)) >= slots_of(config, study.stage)
 
 
-def slots_of(config, stage):
+def slots_of(config: CompareConfig, stage: str) -> int:
     """How many slots each study of a stage has."""
     if stage == TUNE:
         return config.trials
     return 1 if vmapped(config) else config.repeats
 
 
-def best_setting(config, study, results):
+def best_setting(
+    config: CompareConfig, study: Study, results: Mapping[int, FrozenTrial]
+) -> dict[str, tuple[str, dict[str, Any]]] | None:
     """{head: (text of the loss, values)} that did best in validation, for each head.
 
     None where every trial failed.
@@ -141,12 +146,14 @@ def best_setting(config, study, results):
     return setting
 
 
-def cells(trial):
+def cells(trial: FrozenTrial) -> list[dict[str, Any]]:
     """What a finished trial stored of its cells, see `about`."""
     return trial.user_attrs[studies.CELLS]
 
 
-def do(config, place, study, queue):
+def do(
+    config: CompareConfig, place: Place, study: Study, queue: studies.optuna.Study
+) -> int:
     """Slots of a study, one, or under `vmap` all that need not learn from each other:
     their cells are trained, and stored with the trials. Returns how many slots."""
     many = vmapped(config)
@@ -188,7 +195,7 @@ def _stored(config, place, study, members, outcomes):
     return float(score), [about(member, outcome) for member, outcome in trained]
 
 
-def about(member, outcome):
+def about(member: protocol.Member, outcome: trainer.Outcome) -> dict[str, Any]:
     """A cell as JSON, without its weights."""
     best = {head: best._asdict() for head, best in outcome.best.items()}
     for fields in best.values():
@@ -196,13 +203,15 @@ def about(member, outcome):
     return dict(**member._asdict(), train_s=outcome.train_s, best=best)
 
 
-def weights_path(workdir, study, member):
+def weights_path(
+    workdir: str | pathlib.Path, study: Study, member: protocol.Member
+) -> pathlib.Path:
     """Where the weights of a cell are."""
     name = runner.digest(f"{study.name} {member.fold} {member.seed}")
     return pathlib.Path(workdir) / "weights" / f"{name}.msgpack"
 
 
-def save(path, weights):
+def save(path: pathlib.Path, weights: Any) -> None:
     """Writes the weights of a cell."""
     files.write_bytes(path, flax.serialization.to_bytes(weights))
 
@@ -232,7 +241,7 @@ def processes(config: CompareConfig) -> int:
     return len(os.sched_getaffinity(0)) if on_cpu else 1
 
 
-def vmapped(config):
+def vmapped(config: CompareConfig) -> bool:
     """Whether the cells of a slot are one program: on an accelerator, unless the config
     says."""
     if config.vmapped == "auto":
@@ -240,7 +249,12 @@ def vmapped(config):
     return config.vmapped == "yes"
 
 
-def progress(config, opened, started_s, done_here):
+def progress(
+    config: CompareConfig,
+    opened: Mapping[Study, studies.Opened],
+    started_s: float,
+    done_here: int,
+) -> str:
     """One line: what is done of all, and an estimate from the rate since the start."""
     each = slots_of(config, TUNE) + slots_of(config, REPEAT)
     total = each * len(config.losses) * len(config.data_sets)
@@ -248,6 +262,7 @@ def progress(config, opened, started_s, done_here):
         trial.datetime_complete.timestamp()
         for record in opened.values()
         for trial in studies.done(record).values()
+        if trial.datetime_complete
     ]
     lately = max(sum(time_s > started_s for time_s in times_s), 1)
     left_s = (total - len(times_s)) * (time.time() - started_s) / lately

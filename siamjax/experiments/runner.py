@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import IO, Any, NamedTuple
 
@@ -145,7 +145,7 @@ def digest(cell: Mapping[str, Any] | str) -> str:
 
 def unordered(
     work: Callable[[Any], Any], cells: Sequence[Any], *, workers: int
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Yields `(index, work(cell))` of each cell, in the order in which they get done.
 
     In place of what an exception ended stands `Failed`, and so it does for the cell
