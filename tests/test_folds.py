@@ -22,6 +22,7 @@ def config_of(folder, steps=4):
     config = small_data.config(folder, steps)
     config.data.update(novel=(), novel_valid=(), test_fold=-1, valid_fold=-1, folds=2)
     config.batch.conditions, config.evaluate_every, config.trace_frames = 9, 2, 0
+    config.heads.view = None
     return config
 
 
