@@ -37,11 +37,15 @@ def first_step_s(cache, workdir):
     """Seconds until a run of the default config took a step: clock and processor."""
     begin, used = time.perf_counter(), children_s()
     process = subprocess.Popen(
-        [sys.executable, "-m", "siamjax.train", f"--workdir={workdir}",
-         "--config=configs/default.py", "--config.log_every=1"],
+        [
+            *(sys.executable, "-m", "siamjax.train", f"--workdir={workdir}"),
+            *("--config=configs/default.py", "--config.log_every=1"),
+        ],
         env=dict(os.environ, JAX_COMPILATION_CACHE_DIR=f"{cache}/xla"),
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     said = []
     for line in process.stderr:
         said.append(line)

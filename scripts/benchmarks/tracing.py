@@ -20,6 +20,7 @@ import jax
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from configs import default
+from siamjax.config import from_dict
 from siamjax.data.splits import open_splits
 from siamjax.models import embedder
 from siamjax.training import devices, loop, state, step, tracer
@@ -34,33 +35,34 @@ def main():
     options = parser.parse_args()
     config = default.get_config()
     config.data.dir = options.data
-    splits, mesh = (
-        open_splits(config.data),
-        devices.make_mesh(devices.prepare_devices("cpu")),
-    )
+    config = from_dict(config)
+    splits = open_splits(config.data)
+    mesh = devices.make_mesh(devices.prepare_devices("cpu"))
     parts = step.build_parts(
         config, columns=splits.columns, classes=splits.known, mesh=mesh
     )
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
-    run, points = step.compile_run(parts), embedder.make_embedder(parts.encoder)
-    now = jax.device_put(
+    run, embed = step.compile_run(parts), embedder.make_embedder(parts.encoder)
+    current = jax.device_put(
         state.create_state(config.seed, parts), devices.replicated(mesh)
     )
     blocks, frames = [], []
     with (
         tempfile.TemporaryDirectory() as workdir,
-        tracer.open_tracer(workdir, 0, splits, parts, config, points) as (see, _),
+        tracer.open_tracer(
+            workdir, 0, splits=splits, parts=parts, config=config, embed=embed
+        ) as (record_trace, _),
     ):
         for _ in range(1 + options.pairs):  # the first compiles
             begin = time.perf_counter()
-            now, metrics = run(now, STEPS, data)
+            current, metrics = run(current, STEPS, data)
             jax.block_until_ready(metrics)
             between = time.perf_counter()
-            see(now, int(now.step))
+            record_trace(current, int(current.step))
             blocks.append(between - begin)
             frames.append(time.perf_counter() - between)
-    whole = (config.trace_frames + 1) / config.steps * STEPS
-    cost = [whole * frame / block for block, frame in zip(blocks[1:], frames[1:])]
+    per_block = (config.trace_frames + 1) / config.steps * STEPS
+    cost = [per_block * frame / block for block, frame in zip(blocks[1:], frames[1:])]
     print(
         f"{os.cpu_count()} cores, {options.pairs} pairs: a step "
         f"{1e3 * statistics.median(blocks[1:]) / STEPS:.1f} ms, a frame "

@@ -53,10 +53,9 @@ def counts_and_windows(classes):
     counts = rng.poisson(rates[condition][:, None], (SESSIONS, BINS, F))
     start = np.arange(0, BINS - T, HOP)
     session = np.repeat(np.arange(SESSIONS), len(start))
-    return (
-        counts.astype(np.float32), session.astype(np.int32),
-        np.tile(start, SESSIONS).astype(np.int32), condition[session].astype(np.int32),
-    )  # fmt: skip
+    starts = np.tile(start, SESSIONS)
+    views = (x.astype(np.int32) for x in (session, starts, condition[session]))
+    return counts.astype(np.float32), *views
 
 
 def run_siamjax(batch, classes, start):
@@ -65,6 +64,7 @@ def run_siamjax(batch, classes, start):
 
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
     from configs import default
+    from siamjax.config import from_dict
     from siamjax.data import features, sampler
     from siamjax.training import devices, state, step
     from siamjax.types import Baseline, Column, Windows
@@ -78,12 +78,13 @@ def run_siamjax(batch, classes, start):
     config.encoder.update(
         hidden=(H,), bidirectional=False, pooling="mean_max", norm="none"
     )
-    del config.heads.view
+    config.heads.view = None
     loss = f"triplet:margin={MARGIN},reduce=active"
     config.heads.match.update(dim=E, norm="unit", loss=loss, weight=1.0)
     config.optimizer.update(
         learning_rate=RATE, warmup=0, final=1.0, weight_decay=DECAY, clip_norm=1.0
     )
+    config = from_dict(config)
     columns = tuple(Column(f"column_{i}", "request") for i in range(F))
     counts, *views = counts_and_windows(classes)
     scaler = features.make_scaler(columns, floor=FLOOR, clip=CLIP)
@@ -97,25 +98,28 @@ def run_siamjax(batch, classes, start):
     table = sampler.sampling_table(windows, every, conditions=classes)
     data = step.Data(np.int32(0), counts, baseline, scaler, windows, table)
     data = jax.device_put(data, devices.replicated(mesh))
-    now = jax.device_put(state.create_state(0, parts), devices.replicated(mesh))
-    x, labels, group = jax.jit(lambda s, d: step.make_batch(s, d, parts))(
-        now.step, data
-    )
+    current = jax.device_put(state.create_state(0, parts), devices.replicated(mesh))
+    first = jax.jit(lambda s, d: step.make_batch(s, d, parts))(current.step, data)
     key = jax.random.key(0)
-    value, _ = step.objective(now.params, now, x, labels, group, key, parts)
+    loss_value, _ = step.objective(current.params, current, first, key, parts)
     weights = {
         f"{layer}/{name}": leaf
-        for layer, leaves in now.params["encoder"].items()
+        for layer, leaves in current.params["encoder"].items()
         for name, leaf in leaves.items()
     }
     np.savez(
-        start, x=x, labels=labels, loss=value, mean=baseline.mean,
-        deviation=baseline.deviation, **weights,
-    )  # fmt: skip
+        start,
+        x=first.windows,
+        labels=first.labels,
+        loss=loss_value,
+        mean=baseline.mean,
+        deviation=baseline.deviation,
+        **weights,
+    )
     run, times = step.compile_run(parts), []
     for _ in range(1 + CALLS[batch]):
         begin = time.perf_counter()
-        now, metrics = run(now, STEPS, data)
+        current, metrics = run(current, STEPS, data)
         jax.block_until_ready(metrics)
         times.append((time.perf_counter() - begin) / STEPS * 1e3)
     return times[1:]
@@ -151,9 +155,9 @@ def run_torch(batch, classes, start):
 
     with torch.no_grad():
         first = torch.tensor(begun["x"]), torch.tensor(begun["labels"]).long()
-        got = float(loss_of(*first))
-    if not np.isclose(got, begun["loss"], rtol=1e-3):
-        sys.exit(f"the losses differ: siamjax {begun['loss']}, PyTorch {got}")
+        loss = float(loss_of(*first))
+    if not np.isclose(loss, begun["loss"], rtol=1e-3):
+        sys.exit(f"the losses differ: siamjax {begun['loss']}, PyTorch {loss}")
 
     counts, session, first, condition = map(torch.tensor, counts_and_windows(classes))
     mean, deviation = torch.tensor(begun["mean"]), torch.tensor(begun["deviation"])
@@ -163,9 +167,9 @@ def run_torch(batch, classes, start):
     def step():
         rows = by_class[labels, torch.randint(by_class.shape[1], (batch,))]
         bins = first[rows].long()[:, None] + torch.arange(T)
-        of = session[rows].long()
-        x = torch.log1p(counts[of[:, None], bins])
-        x = (x - mean[of][:, None]) / (deviation[of][:, None] + FLOOR)
+        index = session[rows].long()
+        x = torch.log1p(counts[index[:, None], bins])
+        x = (x - mean[index][:, None]) / (deviation[index][:, None] + FLOOR)
         optimizer.zero_grad()
         loss_of(x.clamp(-CLIP, CLIP), labels).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -187,11 +191,11 @@ def compare(batch, classes, options, folder):
             ("siamjax", sys.executable),
             ("torch", options.torch_python),
         ):
+            command = [python, __file__, f"--child={child}", f"--batch={batch}"]
+            command += [f"--classes={classes}", f"--start={start}"]
             done = subprocess.run(
-                [python, __file__, "--child", child, "--batch", str(batch),
-                 "--classes", str(classes), "--start", start],
-                stdout=subprocess.PIPE, text=True, check=True,
-            )  # fmt: skip
+                command, stdout=subprocess.PIPE, text=True, check=True
+            )
             ms = statistics.median(map(float, done.stdout.split()))
             rows.append(
                 dict(batch=batch, classes=classes, round=number, framework=child, ms=ms)
@@ -212,9 +216,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for batch in options.batch:
             for classes in sorted({8, batch // 8}):
-                found = compare(batch, classes, options, folder)
+                measured = compare(batch, classes, options, folder)
                 mine, theirs = (
-                    statistics.median(r["ms"] for r in found if r["framework"] == name)
+                    statistics.median(
+                        r["ms"] for r in measured if r["framework"] == name
+                    )
                     for name in ("siamjax", "torch")
                 )
                 print(
@@ -222,7 +228,7 @@ def main():
                     f"{theirs / mine:6.1f}",
                     flush=True,
                 )
-                rows += found
+                rows += measured
     if options.out:
         with open(options.out, "w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])

@@ -61,9 +61,9 @@ def main(argv):
                     for row in rows(name, seeds):
                         file.write(json.dumps(row) + "\n")
                 print(f"{name}: seeds {seeds[0]} to {seeds[-1]}", flush=True)
-    found = [row for row in read(path) if row["plant"] in names]
-    found.sort(key=lambda row: (names.index(row["plant"]), row["seed"]))
-    print("\n".join((*diagnoses(found), "", *cures(found))))
+    kept = [row for row in read(path) if row["plant"] in names]
+    kept.sort(key=lambda row: (names.index(row["plant"]), row["seed"]))
+    print("\n".join((*diagnoses(kept), "", *cures(kept))))
     if _OUT.value:
         draw(path.parent, _OUT.value)
 
@@ -85,12 +85,12 @@ def rows(name, seeds):
     from siamjax.auditing import report, statistics, verdict
 
     if _DATA.value == "generator":
-        each = norm_sets.generator(name, seeds)
+        encoders = norm_sets.generator(name, seeds)
     else:
-        each = norm_sets.recorded(_DATA.value, _DIR.value, name, seeds)
-    for seed, (subject, batches, new) in zip(seeds, each):
+        encoders = norm_sets.recorded(_DATA.value, _DIR.value, name, seeds)
+    for seed, (subject, batches, new) in zip(seeds, encoders):
         gaps = report.measure_gaps(subject, batches)
-        made = statistics.candidates(subject, batches)
+        candidates = statistics.candidates(subject, batches)
         yield dict(
             plant=name,
             seed=seed,
@@ -99,7 +99,7 @@ def rows(name, seeds):
             low=gaps["moving"].low,
             gaps={key: gap.share for key, gap in gaps.items()},
             new={
-                key: norm_sets.judge(subject, new, made[key].final, key)
+                key: norm_sets.judge(subject, new, candidates[key].final, key)
                 for key in CURES
                 if key in gaps
                 and seed < CURED
@@ -108,18 +108,18 @@ def rows(name, seeds):
         )
 
 
-def diagnoses(found):
+def diagnoses(rows):
     """How often each plant was given each verdict, and how large the gaps were."""
     yield "| planted | seeds | verdicts | gap, least to largest |\n|---|---|---|---|"
-    for plant in dict.fromkeys(row["plant"] for row in found):
-        of = [row for row in found if row["plant"] == plant]
-        causes, gaps = zip(*((row["cause"], row["gaps"]["moving"]) for row in of))
+    for plant in dict.fromkeys(row["plant"] for row in rows):
+        members = [row for row in rows if row["plant"] == plant]
+        causes, gaps = zip(*((row["cause"], row["gaps"]["moving"]) for row in members))
         count = ", ".join(f"{c} {causes.count(c)}" for c in dict.fromkeys(causes))
         apart = f"{min(gaps):z.3f} to {max(gaps):z.3f}"
-        yield f"| {plant} | {len(of)} | {count} | {apart} |"
+        yield f"| {plant} | {len(members)} | {count} | {apart} |"
 
 
-def cures(found):
+def cures(rows):
     """Means over seeds with 95 % intervals of the difference to what predictions read.
 
     The gap's interval is its own; that of loss and recall is of the paired difference.
@@ -128,27 +128,30 @@ def cures(found):
         "| planted | statistics | gap | loss, new sessions | recall, seen conditions | "
         "recall, unseen conditions |\n|---|---|---|---|---|---|"
     )
-    judged = [row for row in found if row["new"]]
+    judged = [row for row in rows if row["new"]]
     for plant in dict.fromkeys(row["plant"] for row in judged):
-        of = [row for row in judged if row["plant"] == plant]
-        names = of[0]["gaps"] if plant in CAUSES else of[0]["new"].keys() & SOUND
-        for name in sorted(names, key=list(of[0]["gaps"]).index):
-            yield _line(plant, name, of, of, name)
+        members = [row for row in judged if row["plant"] == plant]
+        first = members[0]
+        names = first["gaps"] if plant in CAUSES else first["new"].keys() & SOUND
+        for name in sorted(names, key=list(first["gaps"]).index):
+            yield _line(plant, name, members, members, name)
         again = [row for row in judged if row["plant"] == CAUSES.get(plant)]
         if again:
-            yield _line(plant, f"trained again: {CAUSES[plant]}", again, of, "moving")
+            yield _line(
+                plant, f"trained again: {CAUSES[plant]}", again, members, "moving"
+            )
 
 
-def _line(plant, label, rows, own, name):
-    """A line of the table: rows with statistics `name` against `own` as trained."""
+def _line(plant, label, rows, as_trained, name):
+    """A line of the table: rows with statistics `name` against those `as_trained`."""
     cells = [_with_interval([row["gaps"][name] for row in rows])]
     for key in ("loss", "seen", "unseen"):
         if name not in rows[0]["new"]:
             cells.append("")
             continue
         values, before = (
-            [row["new"][of][key] for row in some]
-            for some, of in ((rows, name), (own, "moving"))
+            [row["new"][kind][key] for row in members]
+            for members, kind in ((rows, name), (as_trained, "moving"))
         )
         cells.append(_against(values, before, label == "moving"))
     return f"| {' | '.join((plant, label, *cells))} |"
@@ -194,23 +197,25 @@ def draw(folder, path):
     drawn.savefig(path, dpi=160, bbox_inches="tight")
 
 
-def _bars(axes, found, causes, kind):
+def _bars(axes, rows, causes, kind):
     """The bars of each cause: one for each statistics, and one for training again."""
     from siamjax.reports import drawing
 
     for x, cause in enumerate(causes):
         kinds = [(cause, name) for name in CURES] + [(CAUSES[cause], "moving")]
         for i, ((plant, name), colour) in enumerate(zip(kinds, SHADES.values())):
-            of = [row for row in found if row["plant"] == plant and row["new"]]
-            if not of:
+            members = [row for row in rows if row["plant"] == plant and row["new"]]
+            if not members:
                 continue
             values = [
                 row["gaps"][name] if kind == "gap" else row["new"][name][kind]
-                for row in of
+                for row in members
             ]
-            at, (mean, half) = x + 0.14 * (i - 2.5), _mean(values)
-            axes.bar(at, mean, width=0.13, color=colour)
-            axes.plot([at, at], [mean - half, mean + half], color=drawing.INK, lw=0.8)
+            place, (mean, half) = x + 0.14 * (i - 2.5), _mean(values)
+            axes.bar(place, mean, width=0.13, color=colour)
+            axes.plot(
+                [place, place], [mean - half, mean + half], color=drawing.INK, lw=0.8
+            )
 
 
 def _with_interval(values):

@@ -48,12 +48,12 @@ def generator(arm, seeds):
     plant = planted.PLANTS[arm]
     trained = planted.trained(plant, seeds)
     for index, seed in enumerate(seeds):
-        x, made = planted.data(plant, seed)
-        is_new = made.session >= planted.TRAINED
+        x, windows = planted.data(plant, seed)
+        is_new = windows.session >= planted.TRAINED
         new = New(
             x=x[is_new],
-            condition=made.condition[is_new],
-            session=made.session[is_new],
+            condition=windows.condition[is_new],
+            session=windows.session[is_new],
             known=plant.known,
             unseen=plant.known + np.arange(planted.UNSEEN),
             library=None,
@@ -230,9 +230,9 @@ def _loss(subject, points, new):
     library = np.zeros(len(new.x), bool) if new.library is None else new.library
     known = np.flatnonzero((new.condition < new.known) & ~library)
     rng, few = np.random.default_rng(0), len(known) < new.rows
-    some = np.stack([rng.choice(known, new.rows, few) for _ in range(BATCHES)])
-    of = {head: p[some] for head, p in points.items()}
-    return float(_mean_loss(of, new.condition[some], loss=subject.loss))
+    drawn = np.stack([rng.choice(known, new.rows, few) for _ in range(BATCHES)])
+    batches = {head: p[drawn] for head, p in points.items()}
+    return float(_mean_loss(batches, new.condition[drawn], loss=subject.loss))
 
 
 @partial(jax.jit, static_argnames="loss")

@@ -100,17 +100,17 @@ def measure_gaps(subject: Subject, batches: Batches) -> dict[str, Gap]:
 
 def report_lines(report: Report) -> Iterator[str]:
     """The report as text: gaps, probes, verdict."""
-    own = report.gaps["moving"]
+    moving = report.gaps["moving"]
     row = "{:30s} {:>7s} {:>9s} {:>7s}   {}".format
     yield row("statistics", "loss", "neighbour", "shift", "gap, 0: none, 1: chance")
     yield row(
-        "training mode", f"{own.train_loss:.3f}", _percent(own.train_hits), "", ""
+        "training mode", f"{moving.train_loss:.3f}", _percent(moving.train_hits), "", ""
     )
     for name, gap in report.gaps.items():
         interval = f"{gap.share:z5.2f}  [{gap.low:z.2f}, {gap.high:z.2f}]"
         loss, hits = f"{gap.predict_loss:.3f}", _percent(gap.predict_hits)
         yield row(TITLES[name], loss, hits, f"{gap.shift:.2f}", interval)
-    yield row("labels dealt at random", f"{own.chance_loss:.3f}", "", "", "")
+    yield row("labels dealt at random", f"{moving.chance_loss:.3f}", "", "", "")
     yield ""
     for name, line in probe_lines(report):
         yield f"{name:10s} {line}"
@@ -120,8 +120,8 @@ def report_lines(report: Report) -> Iterator[str]:
 
 def probe_lines(report: Report) -> Iterator[tuple[str, str]]:
     """`(name, line)` of each probe; a second line has no name."""
-    found = report.probes
-    if lag := found.get("lag"):
+    values = report.probes
+    if lag := values.get("lag"):
         worst = ", ".join(f"{name} {z:.2f}" for name, z in lag["worst"].items())
         yield (
             "lag",
@@ -131,7 +131,7 @@ def probe_lines(report: Report) -> Iterator[tuple[str, str]]:
             ),
         )
         yield "", worst
-    population = found["population"]
+    population = values["population"]
     shares = ", ".join(
         f"{100 * share:.0f} % by {name}"
         for name, share in population["share_between"].items()
@@ -144,11 +144,11 @@ def probe_lines(report: Report) -> Iterator[tuple[str, str]]:
     yield "", f"variance of window means explained: {shares}"
     yield (
         "leak",
-        f"one other batch-mate moves the rest by {100 * found['leak']:.2f} % of "
+        f"one other batch-mate moves the rest by {100 * values['leak']:.2f} % of "
         "the distance between points",
     )
-    yield "padding", f"{100 * found['padding']:.1f} % of the bins"
-    numerics = found["numerics"]
+    yield "padding", f"{100 * values['padding']:.1f} % of the bins"
+    numerics = values["numerics"]
     constant = ", ".join(numerics["constant"]) or "none"
     yield (
         "numerics",
@@ -156,7 +156,7 @@ def probe_lines(report: Report) -> Iterator[tuple[str, str]]:
         f"variance would err by {100 * numerics['one_pass_error']:.2g} %",
     )
     yield "", f"constant columns: {constant}"
-    if devices := found.get("devices"):
+    if devices := values.get("devices"):
         yield (
             "devices",
             (
@@ -164,8 +164,8 @@ def probe_lines(report: Report) -> Iterator[tuple[str, str]]:
                 f"{devices['difference']:.1g}"
             ),
         )
-    yield "hygiene", "; ".join(_hygiene_parts(found["hygiene"]))
-    if inputs := found.get("inputs"):
+    yield "hygiene", "; ".join(_hygiene_parts(values["hygiene"]))
+    if inputs := values.get("inputs"):
         largest = ", ".join(f"{name} {value:.1g}" for name, value in inputs.items())
         yield (
             "inputs",

@@ -35,7 +35,7 @@ def candidates(subject: Subject, batches: Batches) -> dict[str, Candidate]:
     means, variances = zip(*(bin_moments(x[n], real[n]) for n in range(len(x))))
     whole = bin_moments(x, real)
     session, by_session = group_moments(x, real, batches.session)
-    found = {
+    by_name = {
         "moving": Candidate(subject.final, None),
         "debiased": Candidate(debias(subject), None),
         "precise": _candidate(np.mean(means, 0), np.mean(variances, 0)),
@@ -43,14 +43,14 @@ def candidates(subject: Subject, batches: Batches) -> dict[str, Candidate]:
         "per-session": _candidate(*by_session, session),
     }
     if subject.norm == "session":
-        found["moving"] = found["per-session"]
+        by_name["moving"] = by_name["per-session"]
     number = np.broadcast_to(np.arange(len(x))[:, None], np.shape(session))
-    found["batch"] = _candidate(*group_moments(x, real, number)[1], number)
+    by_name["batch"] = _candidate(*group_moments(x, real, number)[1], number)
     if subject.norm == "branch":
         branches = np.asarray(batches.group).max() + 1
         branch, by_branch = group_moments(x, real, number * branches + batches.group)
-        found["per-branch"] = _candidate(*by_branch, branch)
-    return found
+        by_name["per-branch"] = _candidate(*by_branch, branch)
+    return by_name
 
 
 def debias(subject: Subject) -> FinalStats:
@@ -86,8 +86,8 @@ def group_moments(
     """`group` as 0..G-1 in its shape, and mean and variance `[G, F]` of each."""
     names, index = np.unique(np.asarray(group), return_inverse=True)
     index = index.reshape(np.shape(group))
-    each = [bin_moments(x[index == g], real[index == g]) for g in range(len(names))]
-    means, variances = (np.stack(part) for part in zip(*each))
+    pairs = [bin_moments(x[index == g], real[index == g]) for g in range(len(names))]
+    means, variances = (np.stack(part) for part in zip(*pairs))
     return index.astype(np.int32), (means, variances)
 
 

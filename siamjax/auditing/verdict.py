@@ -49,16 +49,16 @@ def decide(
       gaps: name of `statistics.candidates` -> its gap; `moving` is the run's own.
       inputs: of `probes.input_path`.
     """
-    own = gaps["moving"]
+    moving = gaps["moving"]
     if inputs and inputs["features"] > APART:
         return Verdict("input", "", _TEXTS["input"].format(**inputs))
     if norm in STATELESS:
         return Verdict("nothing", "", _TEXTS["nothing"])
-    if own.low <= TOLERATED:
-        return Verdict("healthy", "", _TEXTS["healthy"].format(share=own.share))
+    if moving.low <= TOLERATED:
+        return Verdict("healthy", "", _TEXTS["healthy"].format(share=moving.share))
 
     def closes(name):
-        return name in gaps and gaps[name].share <= max(TOLERATED, LEFT * own.share)
+        return name in gaps and gaps[name].share <= max(TOLERATED, LEFT * moving.share)
 
     for cause, cure in (
         ("lag", "debiased"),
@@ -69,8 +69,8 @@ def decide(
     ):
         if closes(cure) and (cause != "lost" or closes("precise")):
             name = _CURES.get(cause, "")
-            return Verdict(cause, name, _TEXTS[cause].format(**own._asdict()))
-    return Verdict("unknown", "", _TEXTS["unknown"].format(**own._asdict()))
+            return Verdict(cause, name, _TEXTS[cause].format(**moving._asdict()))
+    return Verdict("unknown", "", _TEXTS["unknown"].format(**moving._asdict()))
 
 
 _CURES = dict(lag="debias", lost="pooled", session="per-session")
