@@ -251,15 +251,12 @@ def step_metrics(details: StepDetails, parts: Parts) -> dict[str, jax.Array]:
     for name, term in details.terms.items():
         head = parts.heads[name]
         margin = head.loss.hyper.get("margin")
-        has_margin = {"margin": margin} if isinstance(margin, float) else {}
-        health = losses.health(
-            details.embeddings[name],
-            details.labels,
-            sigmoid=head.norm == "sigmoid",
-            **has_margin,
-        )
+        health = partial(losses.health, sigmoid=head.norm == "sigmoid")
+        if isinstance(margin, float):
+            health = partial(health, margin=margin)
         logged[f"{name}/loss"] = term
-        logged.update({f"{name}/{key}": value for key, value in health.items()})
+        for key, value in health(details.embeddings[name], details.labels).items():
+            logged[f"{name}/{key}"] = value
     return logged
 
 
