@@ -1,5 +1,9 @@
-"""Untrusted text, made safe to show: names of files, conditions and SIP methods."""
+"""Text as it is shown: names of strangers made safe, lines as wide as the terminal."""
 
+import shutil
+
+# The narrowest and widest line, and what a terminal that says nothing has.
+_NARROWEST, _WIDEST, _USUAL = 48, 100, 80
 # A name is shown with at most so many characters, so that tables and plots stay narrow.
 SHOWN = 60
 
@@ -24,3 +28,9 @@ def short(text: object, most: int = SHOWN) -> str:
         return line
     head = (most - 1) // 2
     return f"{line[:head]}…{line[head + 1 - most :]}"
+
+
+def terminal_width() -> int:
+    """Characters of a line: of COLUMNS or the terminal, 80 where there is neither."""
+    columns = shutil.get_terminal_size((_USUAL, 24)).columns
+    return max(_NARROWEST, min(_WIDEST, columns))

@@ -4,7 +4,6 @@ import ast
 import io
 import pathlib
 import runpy
-import shutil
 import sys
 import textwrap
 import tokenize
@@ -16,13 +15,14 @@ from absl import flags
 from ml_collections import ConfigDict
 
 import siamjax
+from siamjax.text import terminal_width
 
 if TYPE_CHECKING:
     from siamjax.cli import Command
 
 VERSION = f"siamjax {siamjax.__version__}"
-# The widest text, the place of the second column, and what a terminal has by default.
-_WIDEST, _COLUMN, _TERMINAL = 100, 32, (80, 24)
+# The place of the second column.
+_COLUMN = 32
 _SHARED = {
     "-h, --help": "This text.",
     "--helpfull": "Also the flags of absl.",
@@ -153,7 +153,7 @@ def about_flag(flag):
 
 def _wrapped(text):
     """Paragraphs filled; an indented line stays as it is."""
-    lines, width = [], _width()
+    lines, width = [], terminal_width()
     for paragraph in textwrap.dedent(text).strip().split("\n\n"):
         filled = []
         for line in paragraph.splitlines():
@@ -181,18 +181,16 @@ def _two_columns(rows, column=_COLUMN):
     for left, right in rows.items():
         indent = " " * column
         text = textwrap.wrap(
-            right, _width(), initial_indent=indent, subsequent_indent=indent
+            right, terminal_width(), initial_indent=indent, subsequent_indent=indent
         )
         left = f"  {left}"
         if text and len(left) + 2 <= column:
             left = left.ljust(column) + text.pop(0).lstrip()
-        lines += [*textwrap.wrap(left, _width(), subsequent_indent="    "), *text]
+        lines += [
+            *textwrap.wrap(left, terminal_width(), subsequent_indent="    "),
+            *text,
+        ]
     return lines
-
-
-def _width():
-    """The width of text: of the terminal or of COLUMNS, 80 where there is neither."""
-    return max(48, min(_WIDEST, shutil.get_terminal_size(_TERMINAL).columns))
 
 
 def _flat(config, deep, prefix=""):

@@ -155,8 +155,12 @@ def test_the_table_is_narrow_and_shows_no_escapes(bed):
         groups=dict(known=names[:2], novel_valid=[], novel=names[2:]),
         draws=5,
     )
-    text = results.format_results(built)
-    assert max(map(len, text.splitlines())) <= 100
+    for width in (80, 100):
+        text = results.format_results(built, width)
+        assert max(map(len, text.splitlines())) <= width
+    wrapped = results.format_results(built, 80).splitlines()
+    row = next(i for i, line in enumerate(wrapped) if line.startswith("mean and"))
+    assert "[" in wrapped[row] and wrapped[row + 1].startswith(" ")
     assert "\x1b" not in text and r"\x1b[2J\nnormal is not judged" in text
 
 

@@ -39,7 +39,7 @@ for python in "${pythons[@]}"; do
     --config.batch.conditions=3 --config.data.novel_valid='("link_flap",)' \
     --config.data.novel='("delay",)' > train.txt 2> log.txt
   "$bin/python" -m siamjax.identify --workdir runs/first captures/blocked_001.pcap.xz > identify.txt
-  grep -q ' s  blocked' identify.txt
+  grep -q '  blocked ' identify.txt
   "$bin/python" -c 'import siamjax; print(siamjax.open_run("runs/first"))'
   echo "Python $version: $(tail -1 identify.txt)"
   cd "$clone"

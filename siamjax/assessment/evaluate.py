@@ -17,6 +17,7 @@ from siamjax.identification import decide, enrol, examples
 from siamjax.inference import runs
 from siamjax.inference.runs import Run
 from siamjax.reports import plots, projector
+from siamjax.text import terminal_width
 from siamjax.training import folds, step
 from siamjax.types import NORMAL, TEST, VALID, SiamjaxError, Windows
 
@@ -91,7 +92,7 @@ def evaluate_run(
     files.write_json(folder / results.FILE, report, allow_nan=False)
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
-    say(results.format_results(report))
+    say(results.format_results(report, terminal_width()))
     for line in tally.describe_counts(report["identification"]):
         say(line)
     if unseen:

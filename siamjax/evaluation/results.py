@@ -50,6 +50,7 @@ X of single windows, and of the majority of a capture's windows. GROUP is `known
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ FILE = "results.json"
 SCHEMA, SHOTS, UNITS = 2, (1, 5), ("window", "capture")
 # Marks behind an interval in the text.
 BETTER, WIDENED = "*", "~"
+# The name of a method is not wrapped into less.
+_NARROWEST_NAME = 12
 
 _NUMBERS = ("value", "low", "high")
 
@@ -157,8 +160,8 @@ def empty_results() -> dict[str, Any]:
     return dict(schema=SCHEMA, captures=0, windows=0, **empty)
 
 
-def format_results(results: dict[str, Any]) -> str:
-    """The results as aligned text.
+def format_results(results: dict[str, Any], width: int = 100) -> str:
+    """The results as aligned text, in lines of at most `width` characters.
 
     A baseline is marked where it is better than `main` beyond chance, see `is_better`.
     """
@@ -168,21 +171,24 @@ def format_results(results: dict[str, Any]) -> str:
     main, count = printable(results["main"]), len(results["conditions"])
     for shots, part in results["shots"].items():
         examples = "1 example" if shots == "1" else f"{shots} examples"
-        lines.append(
+        lines += textwrap.wrap(
             f"{examples} of each of {count} conditions: mean recall per condition "
-            f"[95 % over captures]; chance {part['chance']:.2f}"
+            f"[95 % over captures]; chance {part['chance']:.2f}",
+            width,
         )
         rows = []
         for group, captures in part["captures"].items():
             heads = (f"{group}: {captures} captures", "per window", "per capture")
-            rows.append([*heads, f"{main} less it, per window"])
+            rows.append([*heads, f"{main} less it"])
             for method in results["methods"]:
                 rows.append([printable(method), *_cells(part, method, group)])
         if any(part["captures"].values()):
-            lines += _aligned(rows)
+            lines += _align(rows, width)
         else:
             lines.append("nothing is judged")
-        lines += [*_legend(part, main), ""]
+        for line in _legend(part, main):
+            lines += textwrap.wrap(line, width, subsequent_indent="  ")
+        lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -211,13 +217,15 @@ def _legend(part, main):
     recalls = [units for method in part["recall"].values() for units in method.values()]
     shown = [units[unit] for units in recalls for unit in UNITS]
     shown += [units["window"] for units in differences]
+    if differences:
+        yield f"{main} less it: the difference per window, in pairs"
     if any(is_better(units[unit]) for units in differences for unit in UNITS):
         yield f"{BETTER} better than {main}, in pairs: the interval excludes 0"
     if any(interval["widened"] for interval in shown):
         yield (
             f"{WIDENED} too few captures fail (or differ) to tell how often others "
-            "will: the interval is what none\n"
-            "  in so many captures allows (Clopper and Pearson)"
+            "will: the interval is what none in so many captures allows (Clopper and "
+            "Pearson)"
         )
     yield from (f"note: {printable(line)}" for line in part["notes"])
 
@@ -377,6 +385,15 @@ def _cell(interval, sign=""):
     return f"{value} [{low}, {high}]" + (WIDENED if interval["widened"] else "")
 
 
-def _aligned(rows):
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
+def _align(rows, width):
+    """Lines of a table; where they would be too wide, the first column is wrapped."""
+    first, *widths = [max(map(len, column)) for column in zip(*rows)]
+    gap = "  " if first + sum(w + 2 for w in widths) <= width else " "
+    room = width - sum(w + len(gap) for w in widths)
+    first = max(_NARROWEST_NAME, min(first, room))
+    lines = []
+    for name, *cells in rows:
+        begin, *rest = textwrap.wrap(name, first, subsequent_indent=" ")
+        texts = [text.ljust(w) for text, w in zip([begin, *cells], [first, *widths])]
+        lines += [gap.join(texts).rstrip(), *rest]
+    return lines

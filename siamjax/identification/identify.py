@@ -26,6 +26,7 @@ PLOTS = (".html", ".png", ".svg")
 _CAPTURE = re.compile(r"\.(pcap|pcapng|cap)\d*(\.(gz|xz|zst))?$", re.IGNORECASE)
 _TABLE = re.compile(r"\.(csv|parquet)(\.(gz|xz|zst))?$", re.IGNORECASE)
 _LOG = logging.getLogger(__name__)
+_HEADING = "  from s     to s  condition           distance   next  nearest example"
 
 
 class Reference(NamedTuple):
@@ -297,7 +298,7 @@ def _report_failure(capture, error, as_json):
 def _print(capture, traffic, spans, as_json):
     if not as_json:
         notes = [f"  note: {warning}" for warning in traffic.warnings]
-        lines = [capture, *notes, *map(_line, spans)]
+        lines = [capture, *notes, _HEADING, *map(_line, spans)]
         print("\n".join(map(printable, lines)), flush=True)
         return
     for span in spans:
@@ -321,10 +322,10 @@ def _finite(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(span):
-    line = f"  {span.start_s:7.1f} - {span.end_s:7.1f} s  {short(span.condition):20s} "
+    """One row under `_HEADING`."""
+    begin = f"{span.start_s:8.1f} {span.end_s:8.1f}  {short(span.condition):19s} "
     if not math.isfinite(span.distance):
-        return f"{line}no finite distance to any example"
-    line += f"distance {span.distance:.2f}"
-    if math.isfinite(span.margin):
-        line += f", next {span.distance + span.margin:.2f}"
-    return f"{line}, nearest {short(span.example)}"
+        return f"{begin}no finite distance to any example"
+    other = span.distance + span.margin
+    other = f"{other:.2f}" if math.isfinite(span.margin) else "-"
+    return f"{begin}{span.distance:8.2f} {other:>6s}  {short(span.example)}"
