@@ -11,7 +11,7 @@ for argument in "$@"; do
   case $argument in
     --oldest)
       environment=.venv-oldest constraints=.venv-oldest.txt
-      "$(find_python)" scripts/tools/oldest.py setup.cfg > "$constraints.new"
+      "$(find_python)" -m scripts.tools.oldest setup.cfg > "$constraints.new"
       cmp -s "$constraints.new" "$constraints" || cp "$constraints.new" "$constraints"
       rm "$constraints.new" ;;
     *) arguments+=("$argument") ;;

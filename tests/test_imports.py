@@ -8,6 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent / "siamjax"
+SCRIPTS = ROOT.parent / "scripts"
 # Each may import those before it in the list; mains (files at the top) may import all.
 ORDER = [
     "types",
@@ -54,21 +55,22 @@ def part(path):
     return relative.parts[0].removesuffix(".py")
 
 
-def arrows(path):
-    """Parts of siamjax that a file imports, wherever in it."""
-    found = set()
+def imported_names(path):
+    """What a file imports, wherever in it, with the module before each name."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").split(".")[0] == "siamjax"
-        ):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {name.split(".")[1] for name in names if name.startswith("siamjax.")}
-    return found & {p.name.removesuffix(".py") for p in ROOT.iterdir()}
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def imported_parts(path):
+    """Parts of siamjax that a file imports."""
+    names = [name.split(".") for name in imported_names(path)]
+    parts = {name[1] for name in names if name[0] == "siamjax" and len(name) > 1}
+    return parts & {p.name.removesuffix(".py") for p in ROOT.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,15 @@ def test_imports_go_down_the_list_only(path):
         return
     allowed = ONLY.get(name, set(ORDER[: ORDER.index(name)])) | {name}
     allowed |= COMMANDS.get(str(path.relative_to(ROOT)), set())
-    assert arrows(path) <= allowed
+    assert imported_parts(path) <= allowed
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SCRIPTS.rglob("*.py")), ids=lambda p: str(p.relative_to(SCRIPTS))
+)
+def test_scripts_import_no_tests_and_leave_the_search_path_alone(path):
+    assert not [name for name in imported_names(path) if name.startswith("tests")]
+    assert "sys.path" not in path.read_text()
 
 
 def test_losses_load_no_reader_no_checkpoints_no_tensorboard():

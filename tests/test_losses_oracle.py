@@ -91,10 +91,10 @@ def there():
     """The oracle itself, in float64."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("pytorch_metric_learning")
-    from tests import make_oracle_values
+    from scripts.benchmarks import peer_losses
 
     torch.set_default_dtype(torch.float64)
-    yield make_oracle_values
+    yield peer_losses
     torch.set_default_dtype(torch.float32)
 
 
@@ -184,7 +184,8 @@ def test_p25_the_memory_passes_its_end():
 )
 def test_the_stored_values_are_what_the_script_writes(tmp_path):
     path = tmp_path / "again.npz"
-    subprocess.run([sys.executable, HERE / "make_oracle_values.py", path], check=True)
+    command = [sys.executable, "-m", "scripts.benchmarks.peer_losses", path]
+    subprocess.run(command, cwd=HERE.parent, check=True)
     again = np.load(path)
     assert again.files == STORED.files
     for key in set(again.files) - {"versions"}:

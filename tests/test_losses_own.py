@@ -32,11 +32,16 @@ def test_the_loss_of_the_tutorial_goes_through_the_grid(written, monkeypatch):
     sys.modules.pop(CHECKED.partition(".")[0])
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"{CHECKED}\n  margin=1.0, power=2\n")
-    for said in (
-        "finite", "rows left out", "finite differences", "gradient at collapse",
-        "half precision", "B =    64", "B² floats",
-    ):  # fmt: skip
-        assert said in done.stdout
+    for check in (
+        "finite",
+        "rows left out",
+        "finite differences",
+        "gradient at collapse",
+        "half precision",
+        "B =    64",
+        "B² floats",
+    ):
+        assert check in done.stdout
     assert "permuted, renamed, rotated, translated" in done.stdout
     assert (written / "push.png").read_bytes()[:4] == b"\x89PNG"
 

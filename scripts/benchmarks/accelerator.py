@@ -3,9 +3,10 @@
 Each number is the least of several calls after the first, which compiles, for B unit
 rows of 16 dimensions in 8 classes.
 
-  python scripts/benchmarks/accelerator.py
+  python -m scripts.benchmarks.accelerator
 """
 
+import argparse
 import time
 
 import jax
@@ -54,6 +55,7 @@ def loss_ms(text, size):
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     device = jax.devices()[0]
     print(f"{device.device_kind}, JAX {jax.__version__}\n")
     print("| value and gradient of | B | ms |\n|---|--:|--:|")

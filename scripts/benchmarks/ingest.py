@@ -8,7 +8,7 @@ each kind, which must agree. The time is the processor time of the whole process
 start included: both use one core, and other work on the machine disturbs it least.
 
   apt-get install tshark
-  python scripts/benchmarks/ingest.py [--captures FILE ...]
+  python -m scripts.benchmarks.ingest [--captures FILE ...]
 """
 
 import argparse

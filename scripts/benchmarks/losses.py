@@ -9,7 +9,7 @@ LIMIT_S or LIMIT_GB, by its growth from the sizes before, it is left out. Our
 gradient includes that of a loss's weights, as theirs does.
 
   pip install -e .[viz] torch==2.13.0 pytorch-metric-learning==2.9.0
-  python scripts/benchmarks/losses.py --out docs/bench_losses
+  python -m scripts.benchmarks.losses --out docs/bench_losses
 
 With --losses, rows of other losses stay in OUT as they are.
 """
@@ -26,9 +26,6 @@ import tempfile
 import time
 
 import numpy as np
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 LIMIT_S, LIMIT_GB = 60.0, 12.0
 # Of a turn: how long it goes on measuring, and how many turns each side gets.
@@ -61,8 +58,8 @@ def data(size, classes, dim):
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), labels
 
 
-def of_siamjax(spec, size, classes, dim):
-    """A function that evaluates the loss and its gradients, compiled."""
+def make_siamjax(spec, size, classes, dim):
+    """A compiled function that evaluates the loss and its gradients."""
     import jax
     import jax.numpy as jnp
 
@@ -79,17 +76,17 @@ def of_siamjax(spec, size, classes, dim):
     return lambda: jax.block_until_ready(run(state, batch))
 
 
-def of_pml(spec, size, classes, dim):
-    """The same there; None where there is none."""
+def make_pml(spec, size, classes, dim):
+    """The same of pytorch-metric-learning; None if it does not have the loss."""
     import torch
 
-    from tests import make_oracle_values as there
+    from scripts.benchmarks import peer_losses
 
-    makers = there.weighted(classes, dim)
+    makers = peer_losses.weighted(classes, dim)
     if spec in makers:
         loss, _ = makers[spec]()
-    elif spec in there.CASES:
-        loss = there.CASES[spec]
+    elif spec in peer_losses.CASES:
+        loss = peer_losses.CASES[spec]
     else:
         return None
     x, labels = (torch.tensor(a) for a in data(size, classes, dim))
@@ -104,22 +101,22 @@ def of_pml(spec, size, classes, dim):
 
 def child(side):
     """Answers each line of a request with a line: seconds of each run, and bytes."""
-    make = dict(siamjax=of_siamjax, pml=of_pml)[side]
+    make = dict(siamjax=make_siamjax, pml=make_pml)[side]
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     sys.stdout = sys.stderr
-    made, key = None, None
+    evaluate, last_request = None, None
     for line in sys.stdin:
-        what = json.loads(line)
-        if key != what:
-            made = None
-            made, key = make(*what), what
-        time.sleep(0.02)  # what is given back by another thread
+        request = json.loads(line)
+        if last_request != request:
+            evaluate = None  # the memory of the last one is free before the next
+            evaluate, last_request = make(*request), request
+        time.sleep(0.02)  # another thread may still give memory back
         times, peak, until = [], None, time.perf_counter() + TURN_S
-        while made and (not times or time.perf_counter() < until):
+        while evaluate and (not times or time.perf_counter() < until):
             before = now_and_peak()[0] if not times else None
             begin = time.perf_counter()
-            made()
+            evaluate()
             times.append(time.perf_counter() - begin)
             peak = now_and_peak()[1] - before if before else peak
         print(json.dumps(dict(times=times, peak=peak)), file=answers, flush=True)
@@ -137,13 +134,17 @@ class Child:
     """A process that measures one framework."""
 
     def __init__(self, side, cache, extra):
-        cached = {"JAX_COMPILATION_CACHE_DIR": cache,
-                  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}  # fmt: skip
+        cached = {
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--child", side], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "scripts.benchmarks.losses", "--child", side],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env=os.environ | cached | extra,
-        )  # fmt: skip
+        )
 
     def ask(self, what):
         print(json.dumps(what), file=self.process.stdin, flush=True)
@@ -173,36 +174,39 @@ def measure(spec, sizes, classes_of, dim, speed, memory):
                 if seconds < 0.1:
                     memory[side].ask(what)  # what a first run leaves behind
                 peak[side] = memory[side].ask(what)["peak"]
-            found = peak.get(side) if np.isfinite(seconds) else np.nan
-            row |= {f"{side}_ms": 1e3 * seconds, f"{side}_mb": found / 1e6}
-            before.setdefault(side, []).append((size, seconds, found))
+            size_bytes = peak.get(side) if np.isfinite(seconds) else np.nan
+            row |= {f"{side}_ms": 1e3 * seconds, f"{side}_mb": size_bytes / 1e6}
+            before.setdefault(side, []).append((size, seconds, size_bytes))
         rows.append(row | dict(ratio=row["pml_ms"] / row["siamjax_ms"]))
     return rows
 
 
 def too_large(before, size):
-    """Whether the next size would take too much: it grows as the last two, at most as
-    lists of triplets do; after one size as lists of pairs of pairs."""
+    """Whether the next size would take too much time or memory.
+
+    The growth is that between the last two sizes, at most size ** 3 as of lists of
+    triplets; after a single size it is size ** 4, as of lists of pairs of pairs.
+    """
     if not np.isfinite(before[-1][1]):
         return True
     last, seconds, peak = before[-1]
 
-    def grown(now, column):
+    def grown(value, column):
         if len(before) < 2:
-            return now * (size / last) ** 4
-        step = np.log(max(now, 1e-9) / max(before[-2][column], 1e-9))
-        power = step / np.log(last / before[-2][0])
-        return now * (size / last) ** np.clip(power, 2, 3)
+            return value * (size / last) ** 4
+        growth = np.log(max(value, 1e-9) / max(before[-2][column], 1e-9))
+        power = growth / np.log(last / before[-2][0])
+        return value * (size / last) ** np.clip(power, 2, 3)
 
     return grown(seconds, 1) > LIMIT_S or grown(peak, 2) > 1e9 * LIMIT_GB
 
 
 def specs():
     """Texts of the losses that both have, then ours alone."""
+    from scripts.benchmarks import peer_losses
     from siamjax.losses import LOSSES
-    from tests import make_oracle_values as there
 
-    shared = [*there.CASES, *there.weighted(8, 16)]
+    shared = [*peer_losses.CASES, *peer_losses.weighted(8, 16)]
     alone = set(LOSSES) - {spec.partition(":")[0] for spec in shared}
     size = "memory:size=4096"  # the default is less than the largest batch
     return shared, [size if name == "memory" else name for name in sorted(alone)]
@@ -211,16 +215,17 @@ def specs():
 def summary(rows, sizes):
     """One line for each size: the median and the least ratio of the shared losses."""
     for size in sizes:
-        found = [
+        ratios = [
             (r["ratio"], r["loss"])
             for r in rows
             if r["batch"] == size and np.isfinite(r["ratio"])
         ]
-        if found:
-            median = statistics.median(ratio for ratio, _ in found)
+        if ratios:
+            median = statistics.median(ratio for ratio, _ in ratios)
+            least, loss = min(ratios)
             yield (
-                f"B = {size}: median {median:.1f} over {len(found)} losses, "
-                f"least {min(found)[0]:.2f} ({min(found)[1]})"
+                f"B = {size}: median {median:.1f} over {len(ratios)} losses, "
+                f"least {least:.2f} ({loss})"
             )
 
 
@@ -263,11 +268,10 @@ def draw(rows, sizes, path):
     figure, axes = pyplot.subplots(figsize=(9, 0.24 * len(names) + 1.6))
     shades = pyplot.get_cmap("viridis_r")(np.linspace(0.15, 1, len(sizes)))
     for size, shade in zip(sizes, shades):
-        some = [r for r in shared if r["batch"] == size]
-        axes.scatter(
-            [r["ratio"] for r in some], [names.index(r["loss"]) for r in some],
-            color=shade, s=28, label=f"B = {size}", zorder=3,
-        )  # fmt: skip
+        ratios = {r["loss"]: r["ratio"] for r in shared if r["batch"] == size}
+        places = [names.index(loss) for loss in ratios]
+        look = dict(color=shade, s=28, label=f"B = {size}", zorder=3)
+        axes.scatter(list(ratios.values()), places, **look)
     for place, name in enumerate(names):
         ratios = [r["ratio"] for r in shared if r["loss"] == name]
         axes.plot([min(ratios), max(ratios)], [place] * 2, color="0.8", zorder=1)
@@ -296,12 +300,12 @@ def main():
         for layout in options.layouts:
             rows = []
             for spec in losses:
-                found = measure(
+                measured = measure(
                     spec, options.batch, LAYOUTS[layout], options.dim, speed, memory
                 )
-                rows += found
-                print(f"{layout} {spec}", *table(found, options.batch), sep="\n",
-                      flush=True)  # fmt: skip
+                rows += measured
+                print(f"{layout} {spec}", flush=True)
+                print(*table(measured, options.batch), sep="\n", flush=True)
             if options.out:
                 path = f"{options.out}_{layout}"
                 rows = merged(rows, stored(f"{path}.csv") if options.losses else [])

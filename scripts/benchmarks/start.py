@@ -5,7 +5,7 @@ folder. The time ends with the line that says the loss of step 1. The processor 
 beside it is what a busy machine does not change much. The data set of the quickstart
 must be there.
 
-  python scripts/benchmarks/start.py
+  python -m scripts.benchmarks.start
 """
 
 import argparse

@@ -4,20 +4,16 @@ Blocks of training steps and single frames of the trace take turns, so that othe
 on the machine slows both. The cost is the median over pairs, for the frames and steps
 of the whole config.
 
-  python scripts/benchmarks/tracing.py --data runs/testbed
+  python -m scripts.benchmarks.tracing --data runs/testbed
 """
 
 import argparse
 import os
-import pathlib
 import statistics
-import sys
 import tempfile
 import time
 
 import jax
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 from configs import default
 from siamjax.config import from_dict

@@ -9,7 +9,7 @@ training does with its default rhythm. Both first say their loss on the same bat
 weights, which must agree. On a busy machine let both have one core: `taskset -c 0`.
 
   pip install -e . torch==2.13.0 pytorch-metric-learning==2.9.0
-  python scripts/benchmarks/training.py --out bench_train.csv
+  python -m scripts.benchmarks.training --out bench_train.csv
 """
 
 import argparse
@@ -62,7 +62,6 @@ def run_siamjax(batch, classes, start):
     """Milliseconds of each call's mean step; writes the first batch and weights."""
     import jax
 
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
     from configs import default
     from siamjax.config import from_dict
     from siamjax.data import features, sampler
@@ -191,8 +190,9 @@ def compare(batch, classes, options, folder):
             ("siamjax", sys.executable),
             ("torch", options.torch_python),
         ):
-            command = [python, __file__, f"--child={child}", f"--batch={batch}"]
-            command += [f"--classes={classes}", f"--start={start}"]
+            command = [python, "-m", "scripts.benchmarks.training", f"--child={child}"]
+            command += [f"--batch={batch}", f"--classes={classes}"]
+            command += [f"--start={start}"]
             done = subprocess.run(
                 command, stdout=subprocess.PIPE, text=True, check=True
             )

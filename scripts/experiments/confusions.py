@@ -4,7 +4,7 @@ reads the cells of the setting `default` that quality.py --novalid has left
 there, and prints for each novel condition the names that its test windows get.
 """
 
-import sys
+import argparse
 
 import numpy as np
 
@@ -46,4 +46,6 @@ def confusions(cell, workdir):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workdir", help="of quality.py")
+    main(parser.parse_args().workdir)

@@ -7,10 +7,10 @@ reads the cells of the setting `default` that quality.py --novalid left in
 the folder, and what onset.py wrote; prints the curves and draws them.
 """
 
+import argparse
 import csv
 import json
 import pathlib
-import sys
 
 import matplotlib
 import numpy as np
@@ -34,11 +34,11 @@ WIDTH_PX, DPI = 1100, 100
 def main(folder, labels, path):
     cells = quality_cells.read_final(folder)
     with open(labels) as file:
-        of = {row["file"].split(".")[0]: row for row in csv.DictReader(file)}
+        captures = {row["file"].split(".")[0]: row for row in csv.DictReader(file)}
     curves = {
         "conditions trained on": by_number(cells),
-        "severity of the fault": by_third(cells, of, "severity"),
-        "rate of calls": by_third(cells, of, "rate_cps"),
+        "severity of the fault": by_third(cells, captures, "severity"),
+        "rate of calls": by_third(cells, captures, "rate_cps"),
     }
     for name, curve in curves.items():
         print(name)
@@ -159,4 +159,8 @@ def _draw(curves, onset, path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="of quality.py")
+    parser.add_argument("labels", help="labels.csv of the test bed")
+    parser.add_argument("path", help="the picture")
+    main(**vars(parser.parse_args()))

@@ -1,6 +1,6 @@
 """Kills and starves every command at its writes, and says what was lost.
 
-python scripts/tools/chaos.py [--kills N] [--trials N] [--commands train,ingest]
+python -m scripts.tools.chaos [--kills N] [--trials N] [--commands train,ingest]
 
 Each command runs once untouched, which gives the right bytes and the number of changes
 that it makes to its folder. Then it runs again and again: killed at a random moment, or

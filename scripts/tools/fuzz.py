@@ -1,6 +1,6 @@
 """Mutates captures, tables, labels and files of runs, and reads them, for a given time.
 
-python scripts/tools/fuzz.py --seconds 60 [--targets captures,tables] [--seed 0]
+python -m scripts.tools.fuzz --seconds 60 [--targets captures,tables] [--seed 0]
   [--keep DIR]
 
 A mutated file is read, or refused in one line (SiamjaxError, OSError). Anything else is
@@ -28,8 +28,7 @@ import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chaos
-
+from scripts.tools import chaos
 from siamjax.capture import counters, events
 from siamjax.data import labels, prepared, stretches
 from siamjax.types import SiamjaxError
@@ -68,7 +67,7 @@ def main() -> None:
         labels=label_tables,
         stretches=stretch_tables,
         prepared=prepared_sets,
-        runs=of_runs,
+        runs=run_files,
         checkpoints=checkpoints,
     )
     names = options.targets.split(",") if options.targets else list(makers)
@@ -77,7 +76,7 @@ def main() -> None:
     for target in targets:
         end, case = time.monotonic() + options.seconds / len(targets), 0
         while time.monotonic() < end:
-            outcome = one(target, folder, options.seed, case, keep)
+            outcome = try_mutation(target, folder, options.seed, case, keep)
             tally[target.name][outcome] += 1
             case += 1
     print("| files | mutations | read | refused in one line | findings |")
@@ -102,7 +101,7 @@ def _options():
     return parser.parse_args()
 
 
-def one(target, folder, seed, case, keep):
+def try_mutation(target, folder, seed, case, keep):
     """Mutates a file of a target and reads it: `read`, `refused` or `findings`."""
     draw = random.Random(f"{seed} {target.name} {case}")
     name = draw.choice(sorted(target.files))
@@ -201,7 +200,7 @@ def prepared_sets(folder):
     return Target("prepared", _files(data), lambda path: prepared.read_data_set(data))
 
 
-def of_runs(folder):
+def run_files(folder):
     """The files of a finished run beside its checkpoints, read as commands do."""
     from siamjax.assessment import visualize
     from siamjax.identification import enrol

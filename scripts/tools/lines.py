@@ -1,14 +1,14 @@
 """Lines of each part of the repository at two commits, as a Markdown table.
 
-  python scripts/tools/lines.py 18a50f5 HEAD
+  python -m scripts.tools.lines 18a50f5 HEAD
 
 Counted are the lines of .py, .js, .css, .html, .sh, .c, .md and .cfg files in git.
 """
 
+import argparse
 import collections
 import pathlib
 import subprocess
-import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENDINGS = ("py", "js", "css", "html", "sh", "c", "md", "cfg")
@@ -31,7 +31,12 @@ def lines_by_part(revision: str) -> collections.Counter[str]:
     return lines
 
 
-def main(before: str, after: str) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("before", help="a commit")
+    parser.add_argument("after", help="a later commit")
+    options = parser.parse_args()
+    before, after = options.before, options.after
     old, new = lines_by_part(before), lines_by_part(after)
     print(f"| part | lines at {before} | lines at {after} |\n|---|--:|--:|")
     for part in sorted({*old, *new}):
@@ -40,4 +45,4 @@ def main(before: str, after: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

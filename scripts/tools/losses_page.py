@@ -1,28 +1,27 @@
 """Writes the pages of docs/losses from docstrings and from measured figures.
 
-  python scripts/tools/losses_page.py docs/losses
+  python -m scripts.tools.losses_page docs/losses
 
 Each loss is measured as `siamjax.losses.check` does: memory of value and gradient at
 B = 4096, and what it says of rows that are equal, or nearly. Times are those that
 `scripts/benchmarks/losses.py` has left in docs.
 """
 
+import argparse
 import csv
 import inspect
 import itertools
 import pathlib
 import statistics
-import sys
 import textwrap
 
 import jax
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+from siamjax import losses
+from siamjax.losses import LOSSES, check, edge_cases, registry, search
 
-from siamjax import losses  # noqa: E402
-from siamjax.losses import LOSSES, check, edge_cases, registry, search  # noqa: E402
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 GROUPS = {
     "pairs": "Pairs",
@@ -40,7 +39,7 @@ GROUPS = {
 HEAD = """\
 # The losses
 
-*Written by `python scripts/tools/losses_page.py docs/losses`, from the docstrings
+*Written by `python -m scripts.tools.losses_page docs/losses`, from the docstrings
 and from what the proof grid measures. Do not edit.*
 
 Every loss is a function of embeddings `[B, E]` and labels `[B]`, or makes a pair
@@ -90,11 +89,20 @@ push near it does not get there.
 {table}
 """
 WORK = {
-    "triplet": "B² (E + log B)", "margin": "B² E", "angular": "B² P E",
-    "smooth_ap": "B² P", "fastap": "B² bins", "histogram": "B²", "npairs": "pairs² E",
-    "infonce": "pairs² E", "covariance": "B E²", "variance": "B E", "zero_mean": "B E",
-    "embedding_norm": "B E", "saturation": "B E", "center": "B E", "memory": "B R E",
-}  # fmt: skip
+    "triplet": "B² (E + log B)",
+    "margin": "B² E",
+    "angular": "B² P E",
+    "smooth_ap": "B² P",
+    "fastap": "B² bins",
+    "histogram": "B²",
+    "npairs": "pairs² E",
+    "infonce": "pairs² E",
+    "covariance": "B E²",
+    "memory": "B R E",
+    **dict.fromkeys(
+        ("variance", "zero_mean", "embedding_norm", "saturation", "center"), "B E"
+    ),
+}
 PROXIES = ("proxies", "classifiers")
 # Distances are B² E each, and of most losses all there is.
 USUAL = "B² E"
@@ -127,7 +135,7 @@ on the core, and of all turns the least time counts. A side that would take more
 60 s or 12 GB, as it grew from the sizes before, is left out. Measured by
 
 ```
-python scripts/benchmarks/losses.py --out docs/bench_losses
+python -m scripts.benchmarks.losses --out docs/bench_losses
 ```
 
 {speed}
@@ -217,18 +225,17 @@ def speed(layout, words):
     with open(ROOT / "docs" / f"{name}.csv", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["batch"]))
     lines = []
-    for batch, some in itertools.groupby(rows, lambda row: row["batch"]):
-        some = list(some)
-        ratios = {row["loss"]: float(row["ratio"]) for row in some}
+    for batch, group in itertools.groupby(rows, lambda row: row["batch"]):
+        by_loss = {row["loss"]: row for row in group}
+        ratios = {loss: float(row["ratio"]) for loss, row in by_loss.items()}
         ratios = {loss: ratio for loss, ratio in ratios.items() if ratio == ratio}
-        own = next(row for row in some if row["loss"] == ALL_TRIPLETS)
-        lines.append([
-            batch, str(len(ratios)), f"{statistics.median(ratios.values()):.1f}",
-            *least(ratios), f"{float(own['siamjax_ms']):.3g}",
-            f"{ratios[ALL_TRIPLETS]:.0f}" if ALL_TRIPLETS in ratios else "–",
-        ])  # fmt: skip
-    head = ["B", "losses in both", "median of times faster", "least", "of",
-            "all triplets, ms", "times faster"]  # fmt: skip
+        median = f"{statistics.median(ratios.values()):.1f}"
+        triplets_ms = f"{float(by_loss[ALL_TRIPLETS]['siamjax_ms']):.3g}"
+        faster = f"{ratios[ALL_TRIPLETS]:.0f}" if ALL_TRIPLETS in ratios else "–"
+        cells = [median, *least(ratios), triplets_ms, faster]
+        lines.append([batch, str(len(ratios)), *cells])
+    head = ["B", "losses in both", "median of times faster", "least", "of"]
+    head += ["all triplets, ms", "times faster"]
     return f"""### {words} in a batch
 
 {table(head, lines, numbers=len(head))}
@@ -343,5 +350,11 @@ def one_line(text):
     return " ".join(text.split())
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path, help="where the pages go")
+    write_pages(parser.parse_args().folder)
+
+
 if __name__ == "__main__":
-    write_pages(pathlib.Path(sys.argv[1]))
+    main()

@@ -1,15 +1,16 @@
 """Draws what each kind of made-up condition does to a normal window of the test bed.
 
-python scripts/tools/made_up_picture.py runs/testbed docs/made_up.png
+python -m scripts.tools.made_up_picture runs/testbed docs/made_up.png
 """
 
-import sys
+import argparse
 
 import jax
 import matplotlib
 import numpy as np
 
 from configs import default
+from siamjax.config import from_dict
 from siamjax.data import features, made_up, sampler, splits
 from siamjax.types import NORMAL, TRAIN, Baseline
 
@@ -26,9 +27,19 @@ SHARE = (0.3, 0.3)  # more columns than in training, to be seen
 WIDTH_PX, DPI = 1100, 100
 
 
-def main(folder, path):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="the prepared test bed")
+    parser.add_argument("path", help="the picture")
+    options = parser.parse_args()
+    draw(options.folder, options.path)
+
+
+def draw(folder, path):
+    """Draws one window as recorded, and with each kind of change."""
     config = default.get_config()
     config.data.dir = folder
+    config = from_dict(config)
     opened = splits.open_splits(config.data)
     windows = opened.of(TRAIN, [NORMAL])
     rows = np.array([len(windows.start) // 2])
@@ -74,4 +85,4 @@ def _draw(images, config, path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

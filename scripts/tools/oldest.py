@@ -1,15 +1,17 @@
 """Lower bounds of a setup.cfg as exact versions.
 
-python scripts/tools/oldest.py setup.cfg
+python -m scripts.tools.oldest setup.cfg
 """
 
+import argparse
 import configparser
-import sys
 
 
-def main(path):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", help="setup.cfg")
     config = configparser.ConfigParser()
-    config.read(path)
+    config.read(parser.parse_args().path)
     lines = config["options"]["install_requires"].split("\n")
     for extra in config["options.extras_require"].values():
         lines += extra.split("\n")
@@ -19,4 +21,5 @@ def main(path):
             print(f"{name}=={version}")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,11 @@
 """Makes the pictures of README and docs.
 
-python scripts/tools/pictures.py runs/first docs
+python -m scripts.tools.pictures runs/first docs
 
 Needs the extra `test` (selenium) and Chromium with its driver for page and projector.
 """
 
+import argparse
 import io
 import pathlib
 import shutil
@@ -27,8 +28,12 @@ _BOOKMARK = """
     within(document).find((node) => /radio-button/.test(node.icon)).click()"""
 
 
-def main(workdir, docs):
-    workdir, docs = pathlib.Path(workdir), pathlib.Path(docs)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workdir", type=pathlib.Path, help="a finished run")
+    parser.add_argument("docs", type=pathlib.Path, help="where the pictures go")
+    options = parser.parse_args()
+    workdir, docs = options.workdir, options.docs
     visualize.visualize_run(workdir)
     shutil.copy(workdir / "embedding.png", docs / "embedding.png")
     shutil.copy(workdir / "film" / "film.gif", docs / "film.gif")
@@ -87,4 +92,4 @@ def _shoot(browser, path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -7,7 +7,7 @@ it all are kept. If a command fails, nothing is written. To measure all figures 
 README, call this in a fresh clone (10 minutes). The first command of the README makes
 the environment of the others:
 
-  python3 scripts/tools/refresh.py README.md
+  python3 -m scripts.tools.refresh README.md
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """One picture of the three riddles, before and after the cure, and its numbers.
 
-    python scripts/tools/riddle_picture.py --runs=runs --out=docs/riddle.png
+    python -m scripts.tools.riddle_picture --runs=runs --out=docs/riddle.png
 
 Reads the runs of docs/norm.md in the folder RUNS. Each is judged by three losses of its
 last checkpoint: its last batches in training mode, the same batches as predictions read
@@ -9,11 +9,9 @@ them, and batches that the same sampler draws from the validation captures.
 
 import json
 import pathlib
-import sys
 
 from absl import flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from siamjax import cli
 
 _RUNS = flags.DEFINE_string("runs", "runs", "The folder of the runs.")

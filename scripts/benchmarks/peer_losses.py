@@ -1,6 +1,6 @@
 """Writes what pytorch-metric-learning says of our losses: values and gradients.
 
-  python tests/make_oracle_values.py tests/oracle_values.npz
+  python -m scripts.benchmarks.peer_losses tests/oracle_values.npz
 
 Needs torch and pytorch-metric-learning 2.9, which the tests do not: they read the file.
 Nothing of siamjax is imported. Each entry of `CASES` has our text on the left and on
@@ -18,7 +18,7 @@ the right the same loss there, which is where the conventions are mapped:
   its gradient the part along the sphere.
 """
 
-import sys
+import argparse
 
 import numpy as np
 import pytorch_metric_learning
@@ -241,7 +241,13 @@ def wrong():
     return out, dict(x=x, y=y, far=far, close=close, close_labels=pair_labels)
 
 
-def main(path):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", help="the file that is written")
+    write(parser.parse_args().path)
+
+
+def write(path):
     torch.set_default_dtype(torch.float64)
     out = {
         "versions": f"torch {torch.__version__}, pytorch-metric-learning "
@@ -264,4 +270,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
