@@ -12,6 +12,8 @@ import pytest
 
 from scripts.tools import site_pages
 from siamjax import commands
+from siamjax.auditing import report, verdict
+from siamjax.auditing.subject import Gap
 from siamjax.configs import default
 from tests import test_imports
 
@@ -173,3 +175,13 @@ def test_links_out_of_the_folder_lead_to_pages_of_the_site_or_to_the_repository(
     assert site_pages.relink(deeper, "docs/tutorials", None) == (
         "[a](../overview.md) [g](../glossary.md)"
     )
+
+
+def test_the_page_about_the_norm_quotes_what_the_audit_prints():
+    page = (ROOT / "docs/norm.md").read_text()
+    moving = Gap(0.23, 0.21, 0.25, 0.068, 0.151, 0.427, 0.85, 0.72, 0.67)
+    gaps = dict(moving=moving, debiased=moving._replace(share=0.0))
+    printed = verdict.decide("lag", gaps).text.partition(" In a new run:")[0]
+    assert "--cure debias" in printed and printed in " ".join(page.split())
+    titles = [title for name, title in report.TITLES.items() if name != "per-branch"]
+    assert all(f"\n{title:30s} " in page for title in titles)
