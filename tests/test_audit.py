@@ -106,7 +106,7 @@ def test_per_session_reads_each_session_against_its_own(run):
 def test_a_point_is_the_same_after_reload_and_alone(trained):
     workdir, state = trained
     made, splits = from_run.open_with_data(workdir, "last")
-    rows = np.flatnonzero(splits.inside("train"))[:5]
+    rows = np.flatnonzero(splits.window_mask("train"))[:5]
     counts, baseline, _ = splits.inputs(windows.take(splits.windows, rows))
     embed = embedder.make_embedder(made.parts.encoder)
     final = made.parts.encoder.finalise(state.batch_stats)
@@ -123,7 +123,7 @@ def test_batches_are_those_of_the_training(run):
     some = from_run.last_batches(made, splits, count=2)
     assert some.windows.shape[:2] == (2, 16)
     assert (some.labels < 0).sum() == 16  # half of them made up
-    assert set(splits.role[np.unique(some.session)]) == {"train"}
+    assert set(splits.sessions.role[np.unique(some.session)]) == {"train"}
 
 
 @pytest.mark.slow

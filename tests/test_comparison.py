@@ -52,21 +52,24 @@ def test_no_condition_and_no_capture_of_the_test_is_trained_on_or_chosen_by(conf
     validating = []
     for fold in range(config.folds):
         splits = opened(config, fold)
-        known = set(splits.conditions[: splits.known])
-        validating.append(set(splits.novel_valid))
-        assert splits.novel == ("busy",) and not known & {"busy", *splits.novel_valid}
-        assert np.isnan(splits.counts[splits.role == TEST]).all()
-        assert not np.isnan(splits.counts[splits.role != TEST]).all((1, 2)).any()
+        known = set(splits.conditions.known)
+        validating.append(set(splits.conditions.novel_valid))
+        assert splits.conditions.novel == ("busy",)
+        assert not known & {"busy", *splits.conditions.novel_valid}
+        tested = splits.sessions.role == TEST
+        assert np.isnan(splits.counts[tested]).all()
+        assert not np.isnan(splits.counts[~tested]).all((1, 2)).any()
         for role in (TRAIN, VALID):
-            names = {splits.conditions[c] for c in splits.of(role).condition if c >= 0}
-            assert "busy" not in names
+            conditions = splits.windows_of(role).condition
+            assert splits.conditions.names.index("busy") not in conditions
     assert not validating[0] & validating[1]
     assert set.union(*validating) == {"blocked", "overload", "slow"}
 
 
 def test_folds_test_on_the_same_captures(config):
     first, second = (opened(config, fold) for fold in range(2))
-    np.testing.assert_array_equal(first.role == TEST, second.role == TEST)
+    tested = [splits.sessions.role == TEST for splits in (first, second)]
+    np.testing.assert_array_equal(*tested)
 
 
 def test_all_losses_have_the_same_seeds_and_no_trial_shares_one_with_a_repeat(config):
@@ -331,9 +334,9 @@ def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch)
     def poisoned(train, *, blind):
         splits = honest(train, blind=False)
         counts = splits.counts.copy()
-        counts[splits.role == TEST] = 1e6
+        counts[splits.sessions.role == TEST] = 1e6
         mean = np.array(splits.baseline.mean)
-        mean[splits.role == TEST] = np.nan
+        mean[splits.sessions.role == TEST] = np.nan
         return splits._replace(
             counts=counts, baseline=splits.baseline._replace(mean=mean)
         )

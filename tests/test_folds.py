@@ -33,6 +33,12 @@ def config(tmp_path_factory):
     return config_of(folder)
 
 
+def validating(fold):
+    """Names of the captures that a fold validates with."""
+    sessions = fold.splits.sessions
+    return {n for n, role in zip(sessions.names, sessions.role) if role == VALID}
+
+
 def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
     fitted, fold_runs = folds.plan_folds(from_dict(config), tmp_path)
     assert [run.workdir.name for run in fold_runs] == ["0", "1"]
@@ -42,10 +48,11 @@ def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
     unseen = []
     for run in fold_runs:
         splits = open_splits(run.config.data)
-        assert set(splits.role) == {TRAIN, VALID}
-        unseen += [n for n, r in zip(splits.sessions, splits.role) if r == VALID]
-    assert set(unseen) == set(splits.sessions)
-    assert set(open_splits(fitted.data).role) == {TRAIN}
+        assert set(splits.sessions.role) == {TRAIN, VALID}
+        roles = zip(splits.sessions.names, splits.sessions.role)
+        unseen += [name for name, role in roles if role == VALID]
+    assert set(unseen) == set(splits.sessions.names)
+    assert set(open_splits(fitted.data).sessions.role) == {TRAIN}
     assert folds.plan_folds(fitted, tmp_path)[0] == fitted
     with pytest.raises(UsageError, match="novel_valid must be"):
         other = config.copy_and_resolve_references()
@@ -92,7 +99,8 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     assert f"stage 3 of 3: training on all captures for {steps} steps" in caplog.text
 
     run, splits = runs.open_run(tmp_path), open_splits(fitted.data)
-    assert run.step == steps and len(run.normal.mean) == len(splits.sessions) == 20
+    assert run.step == steps
+    assert len(run.normal.mean) == len(splits.sessions.names) == 20
     with checkpoints.open_checkpoints(tmp_path) as saved:
         assert saved.meta(checkpoints.LAST)["best"]["step"] == steps
 
@@ -108,18 +116,19 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
 
     opened = out_of_fold.open_folds(run)
     places = out_of_fold.choose_examples(opened, run, splits).places
-    assert {place.condition for place in places} == set(splits.conditions)
+    assert {place.condition for place in places} == set(splits.conditions.names)
     for place in places:
         unseen_by = [
             fold
             for fold in opened
-            if fold.splits.role[fold.splits.sessions.index(place.capture)] == VALID
-            and place.condition in fold.splits.conditions[: fold.splits.known]
+            if place.capture in validating(fold)
+            and place.condition in fold.splits.conditions.known
         ]
         assert unseen_by, place
     for fold in opened:  # what they compare with is what they were trained on
-        captures = [fold.splits.sessions.index(p.capture) for p in fold.examples.places]
-        assert set(fold.splits.role[captures]) == {TRAIN}
+        sessions = fold.splits.sessions
+        captures = [sessions.names.index(p.capture) for p in fold.examples.places]
+        assert set(sessions.role[captures]) == {TRAIN}
         assert np.isfinite(fold.unknown) and len(fold.novel)
 
     identify.identify_captures(tmp_path, [CAPTURE])

@@ -80,7 +80,7 @@ def test_a_bare_table_is_read_as_in_training(tables, tmp_path, baseline_s):
     run, read = opened(config(tables, baseline_s=baseline_s))
     assert [column.grows for column in read.columns] == [False, False, False, True]
     for i in (0, 7):
-        name = f"{read.sessions[i]}.csv"
+        name = f"{read.sessions.names[i]}.csv"
         frame = pd.read_csv(tables / "tables" / name)
         # Columns in another order, and one more: the same.
         frame["more"] = 1
@@ -96,7 +96,7 @@ def test_a_bare_table_is_read_as_in_training(tables, tmp_path, baseline_s):
 
 def test_what_a_table_lacks_is_not_measured(tables, tmp_path):
     run, read = opened(config(tables))
-    frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
+    frame = pd.read_csv(tables / "tables" / f"{read.sessions.names[0]}.csv")
     frame.drop(columns="counter 1").to_csv(tmp_path / "less.csv", index=False)
     traffic = sessions.read_traffic(tmp_path / "less.csv", run)
     assert traffic.warnings == ("nothing was measured of 1 of 4 columns: counter 1",)
@@ -149,7 +149,7 @@ def without(frame, first, end):
 )
 def test_a_table_without_a_value_has_no_verdict(tables, tmp_path, first, end, reason):
     run, read = opened(config(tables))
-    frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
+    frame = pd.read_csv(tables / "tables" / f"{read.sessions.names[0]}.csv")
     # A column that training does not know is no evidence.
     odd = without(frame, first, end).assign(more=1.0)
     odd.to_csv(tmp_path / "odd.csv", index=False)
@@ -160,11 +160,12 @@ def test_a_table_without_a_value_has_no_verdict(tables, tmp_path, first, end, re
 def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     run, read = opened(config(tables))
     mean_feature(run)
-    frame = pd.read_csv(tables / "tables" / f"{read.sessions[0]}.csv")
+    frame = pd.read_csv(tables / "tables" / f"{read.sessions.names[0]}.csv")
     without(frame, 25, 45).to_csv(tmp_path / "odd.csv", index=False)
     traffic = sessions.read_traffic(tmp_path / "odd.csv", run)
     assert "nothing was measured from 1500.0 to 2700.0 s" in traffic.warnings
-    place = examples.Place("normal", tables / "tables" / f"{read.sessions[0]}.csv", 0.0)
+    table = tables / "tables" / f"{read.sessions.names[0]}.csv"
+    place = examples.Place("normal", table, 0.0)
     rule = decide.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
     chosen = identify._example(place, run, {})
     calm, blind, after = spans_of(run, traffic, chosen, rule)
@@ -183,7 +184,7 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
     mean_feature(run)
 
     def file(i):
-        return tables / "tables" / f"{read.sessions[i]}.csv"
+        return tables / "tables" / f"{read.sessions.names[i]}.csv"
 
     chosen = examples.join_examples(
         *(

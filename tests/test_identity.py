@@ -138,10 +138,10 @@ def opened(folder, sessions, before=None):
 def remembered(splits, folder):
     return Trained(
         str(folder),
-        splits.sha256,
-        splits.captures,
-        splits.conditions,
-        splits.known,
+        splits.provenance.sha256,
+        splits.provenance.captures,
+        splits.conditions.names,
+        len(splits.conditions.known),
         splits.columns,
         splits.scaler,
         splits.baseline,
@@ -153,7 +153,7 @@ def test_captures_of_one_recording_are_not_parted(tmp_path, sessions):
     copy = sessions[7]._replace(name="blocked_35")
     other = sessions[6]._replace(name="a", labels=(Label("overload", 31.0, np.inf),))
     splits = opened(tmp_path / "p", [*sessions, copy, other])
-    role = {name: capture.role for name, capture in splits.captures.items()}
+    role = {name: capture.role for name, capture in splits.provenance.captures.items()}
     assert role["blocked_35"] == role["blocked_3"]
     assert role["a"] == role["blocked_2"]
     assert set(role.values()) == {TRAIN, VALID, TEST}
@@ -175,20 +175,23 @@ def test_a_run_has_its_roles_scaler_and_conditions_on_data_that_grew(
     dealt_anew = opened(folder, [*sessions, *more, rare])
     moved = [
         name
-        for name, capture in first.captures.items()
-        if dealt_anew.captures[name].role != capture.role
+        for name, capture in first.provenance.captures.items()
+        if dealt_anew.provenance.captures[name].role != capture.role
     ]
     assert moved
     got = open_splits(from_dict(small_data.config(folder)).data, before)
-    for name, capture in first.captures.items():
-        assert got.captures[name] == capture
-    tested = {n for n, role in zip(got.sessions, got.role) if role == TEST}
-    assert not tested & {n for n, c in first.captures.items() if c.role != TEST}
-    assert set(got.new) == {s.name for s in (*more, rare)} <= tested
-    assert got.conditions == (*first.conditions, "rare")
-    assert got.novel == ("busy", "rare") and got.known == first.known
+    captures = first.provenance.captures
+    for name, capture in captures.items():
+        assert got.provenance.captures[name] == capture
+    roles = zip(got.sessions.names, got.sessions.role)
+    tested = {name for name, role in roles if role == TEST}
+    assert not tested & {n for n, c in captures.items() if c.role != TEST}
+    assert set(got.provenance.new) == {s.name for s in (*more, rare)} <= tested
+    assert got.conditions.names == (*first.conditions.names, "rare")
+    assert got.conditions.novel == ("busy", "rare")
+    assert got.conditions.known == first.conditions.known
     assert got.scaler is not None and got.columns == first.columns
-    index = [got.sessions.index(name) for name in first.sessions]
+    index = [got.sessions.names.index(name) for name in first.sessions.names]
     for a, b in zip(got.baseline, first.baseline):
         np.testing.assert_array_equal(a[index], b)
 
@@ -198,10 +201,11 @@ def test_one_baseline_of_all_is_that_of_the_training(tmp_path, sessions):
     config.update(baseline_s=0.0)
     prepared.write_data_set(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
     first = open_splits(validated(DataConfig, config))
-    tested = [s for s in sessions if first.captures[s.name].role == TEST]
+    tested = [s for s in sessions if first.provenance.captures[s.name].role == TEST]
     prepared.write_data_set(folder, DataSet(tuple(tested), small_data.KINDS, {}), {})
     got = open_splits(validated(DataConfig, config), remembered(first, folder))
-    assert set(got.role) == {TEST} and len(got.gone) == len(sessions) - len(tested)
+    assert set(got.sessions.role) == {TEST}
+    assert len(got.provenance.gone) == len(sessions) - len(tested)
     want = Baseline(*(x[0] for x in first.baseline))
     np.testing.assert_array_equal(got.baseline.mean[0], want.mean)
     np.testing.assert_array_equal(got.baseline.deviation[0], want.deviation)

@@ -86,7 +86,7 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     assert first.config.data.dir == "data"
     monkeypatch.chdir(tmp_path)
     opened = runs.open_run("made/runs/one")
-    assert runs.read_data(opened).sha256 == first.trained.sha256
+    assert runs.read_data(opened).provenance.sha256 == first.trained.sha256
     # Of the whole tree moved as well, and where other data has that name by chance.
     (tmp_path / "made").rename(tmp_path / "moved")
     small_data.write(tmp_path / "data", captures=2)

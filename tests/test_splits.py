@@ -28,7 +28,7 @@ def condition(name):
 
 
 def test_each_capture_has_one_role_and_each_known_condition_every_role(splits):
-    roles = dict(zip(splits.sessions, splits.role))
+    roles = dict(zip(splits.sessions.names, splits.sessions.role))
     for known in ("normal", "blocked", "overload"):
         of = [role for name, role in roles.items() if condition(name) == known]
         assert [of.count(role) for role in (TRAIN, VALID, TEST)] == [4, 2, 2]
@@ -43,7 +43,7 @@ def test_each_capture_has_one_role_and_each_known_condition_every_role(splits):
 def test_few_captures_of_a_known_condition_train_first(tmp_path, captures, expected):
     small_data.write(tmp_path / "p", captures)
     got = open_splits(from_dict(small_data.config(tmp_path / "p")).data)
-    roles = dict(zip(got.sessions, got.role))
+    roles = dict(zip(got.sessions.names, got.sessions.role))
     for known in ("normal", "blocked", "overload"):
         assert [roles[f"{known}_{i}"] for i in range(captures)] == expected
     assert {roles[f"busy_{i}"] for i in range(captures)} == {TEST}
@@ -56,16 +56,17 @@ def test_over_the_folds_each_capture_is_in_the_test_once(folder):
         config.update(
             test_fold=fold, valid_fold=(fold + 1) % 4, novel=(), novel_valid=()
         )
-        found = open_splits(validated(DataConfig, config))
-        seen += [name for name, role in zip(found.sessions, found.role) if role == TEST]
-    assert sorted(seen) == sorted(found.sessions)
+        sessions = open_splits(validated(DataConfig, config)).sessions
+        roles = zip(sessions.names, sessions.role)
+        seen += [name for name, role in roles if role == TEST]
+    assert sorted(seen) == sorted(sessions.names)
 
 
 def test_training_sees_no_window_of_a_novel_condition_nor_of_its_captures(splits):
-    known = splits.conditions[: splits.known]
-    chosen = splits.inside(TRAIN, known)
+    known = splits.conditions.known
+    chosen = splits.window_mask(TRAIN, known)
     table = sampler.sampling_table(
-        splits.windows, chosen, conditions=len(splits.conditions)
+        splits.windows, chosen, conditions=len(splits.conditions.names)
     )
     rows = np.concatenate(
         [
@@ -75,9 +76,9 @@ def test_training_sees_no_window_of_a_novel_condition_nor_of_its_captures(splits
         ]
     )
     assert len(rows) == chosen.sum() > 0
-    names = {condition(splits.sessions[s]) for s in splits.windows.session[rows]}
+    names = {condition(splits.sessions.names[s]) for s in splits.windows.session[rows]}
     assert names == {"normal", "blocked", "overload"}
-    assert (splits.windows.condition[rows] < splits.known).all()
+    assert (splits.windows.condition[rows] < len(splits.conditions.known)).all()
 
 
 def test_baseline_scaler_and_columns_depend_on_no_split_and_no_fault(folder, splits):
@@ -92,7 +93,7 @@ def test_baseline_scaler_and_columns_depend_on_no_split_and_no_fault(folder, spl
     # No bin of a fault (from 30 s on) reaches a baseline (12 s) or a window that
     # touches it.
     assert (splits.windows.start >= 24).all()
-    assert all(x.onset_s >= 12 for labels in splits.labels for x in labels)
+    assert all(x.onset_s >= 12 for labels in splits.sessions.labels for x in labels)
 
 
 def test_codes_of_held_out_conditions_alone_keep_their_columns(tmp_path):
@@ -119,13 +120,13 @@ def test_codes_of_held_out_conditions_alone_keep_their_columns(tmp_path):
     index = {column.name: i for i, column in enumerate(splits.columns)}
     assert splits.columns == columns.SIP
     for name, of in (("gone", "480"), ("forbidden", "403"), ("lost", "481")):
-        faulty = splits.of(TEST, [name])
+        faulty = splits.windows_of(TEST, [name])
         inside = [
             splits.counts[s, b : b + 16, index[of]]
             for s, b in zip(faulty.session, faulty.start)
         ]
         assert np.mean(inside) > 1
-        trained = splits.counts[splits.role == TRAIN][:, :, index[of]]
+        trained = splits.counts[splits.sessions.role == TRAIN][:, :, index[of]]
         assert trained.sum() == 0
 
 
@@ -138,7 +139,7 @@ def small_data_sessions():
 
 
 def test_shuffled_labels_of_the_test_windows_give_chance(splits):
-    windows = splits.of(TEST)
+    windows = splits.windows_of(TEST)
     points = np.nan_to_num(splits.counts[windows.session, windows.start]).astype(float)
     rng = np.random.default_rng(0)
     means = [
@@ -164,8 +165,8 @@ def test_captures_that_cannot_be_used_are_said_and_left_out(tmp_path):
     config = small_data.config(tmp_path / "p").data
     config.update(novel=(), novel_valid=())
     splits = open_splits(validated(DataConfig, config))
-    assert len(splits.sessions) == len(good)
-    said = "\n".join(splits.left_out)
+    assert len(splits.sessions.names) == len(good)
+    said = "\n".join(splits.provenance.left_out)
     assert (
         "early: blocked begins at 3.0 s" in said
         and "short: 15.0 s is too short" in said

@@ -60,21 +60,21 @@ def splits(folder, **data):
 
 def test_a_data_set_opens_with_heavy_counters_and_baselines_of_its_own(tmp_path):
     got = splits(tmp_path / "made", baseline_s=24.0)
-    assert got.counts.shape == (48, 120, 8) and not got.left_out
+    assert got.counts.shape == (48, 120, 8) and not got.provenance.left_out
     assert [column.role for column in got.columns] == ["counter"] * 8
     # Levels of sessions lie far apart: a heavy tail, so log1p and the floor of logs.
     heavy = np.array([column.heavy for column in got.columns])
     floor = np.asarray(got.scaler.floor)
     assert heavy.any() and (floor[heavy] == np.float32(0.3)).all()
     assert len(np.unique(np.asarray(got.baseline.mean)[:, 0])) == 48
-    assert set(got.conditions[-2:]) == {"condition 6", "condition 7"}
-    assert got.judged(TEST)[1] is None
+    assert set(got.conditions.names[-2:]) == {"condition 6", "condition 7"}
+    assert got.windows_to_judge(TEST)[1] is None
 
 
 def test_without_a_baseline_of_its_own_a_session_has_that_of_training(tmp_path):
     named = dict(test_captures=("session_04?",), valid_captures=("*_03?",))
     got = splits(tmp_path / "made", baseline_s=0.0, **named)
-    assert got.role.tolist() == [TRAIN] * 30 + [VALID] * 10 + [TEST] * 8
+    assert got.sessions.role.tolist() == [TRAIN] * 30 + [VALID] * 10 + [TEST] * 8
     # Of training captures alone, and of these what is before a fault.
     normal = np.concatenate(
         [got.counts[i, : 120 if i % 8 == 0 else 48] for i in range(30)]
@@ -85,10 +85,11 @@ def test_without_a_baseline_of_its_own_a_session_has_that_of_training(tmp_path):
         mean, deviation = (x[session] for x in got.baseline)
         np.testing.assert_allclose(mean, logs.mean(0), rtol=1e-4)
         np.testing.assert_allclose(deviation, logs.std(0), rtol=1e-3)
-    windows, library = got.judged(TEST)
-    assert set(got.role[windows.session[library]]) == {TRAIN}
-    assert set(got.role[windows.session[~library]]) == {TEST}
-    assert "condition 7" in {got.conditions[c] for c in windows.condition[library]}
+    windows, library = got.windows_to_judge(TEST)
+    assert set(got.sessions.role[windows.session[library]]) == {TRAIN}
+    assert set(got.sessions.role[windows.session[~library]]) == {TEST}
+    novel = got.conditions.names.index("condition 7")
+    assert novel in windows.condition[library]
 
 
 def test_a_capture_with_two_roles_is_refused(tmp_path):

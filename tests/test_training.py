@@ -40,7 +40,10 @@ def make(config, count=1):
     splits = open_splits(from_dict(config).data)
     mesh = devices.make_mesh(jax.local_devices()[:count])
     parts = step.build_parts(
-        from_dict(config), columns=splits.columns, classes=splits.known, mesh=mesh
+        from_dict(config),
+        columns=splits.columns,
+        classes=len(splits.conditions.known),
+        mesh=mesh,
     )
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
     now = jax.device_put(

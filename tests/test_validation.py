@@ -23,7 +23,7 @@ def opened(config):
     splits = open_splits(config.data)
     mesh = devices.make_mesh(jax.local_devices()[:1])
     return splits, step.build_parts(
-        config, columns=splits.columns, classes=splits.known, mesh=mesh
+        config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
 
 
@@ -55,7 +55,7 @@ def test_scores_are_means_of_all_heads_over_what_is_judged(tmp_path):
 
 def without(splits, name, captures):
     """Splits with so many validation captures of a condition."""
-    session, inside = splits.windows.session, splits.inside(VALID, [name])
+    session, inside = splits.windows.session, splits.window_mask(VALID, [name])
     gone = inside & np.isin(session, np.unique(session[inside])[captures:])
     return splits._replace(windows=windows.take(splits.windows, ~gone))
 
@@ -68,9 +68,9 @@ def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_
     )
     of = validation.plan_validation(splits, 5)
     assert (of.known, of.novel) == (("normal", "blocked", "overload"), ())
-    names = [splits.conditions[c] for c in of.windows.condition[of.library]]
+    names = [splits.conditions.names[c] for c in of.windows.condition[of.library]]
     assert set(names) == {"overload"}
-    assert set(splits.role[of.windows.session[of.library]]) == {TRAIN}
+    assert set(splits.sessions.role[of.windows.session[of.library]]) == {TRAIN}
     assert of.lines == (
         "validation judges 3 of 3 known and 0 of 1 novel conditions",
         "validation has less than two captures of these conditions, examples of them "
@@ -80,7 +80,8 @@ def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_
     none = validation.plan_validation(without(splits, "blocked", 0), 5)
     assert none.known == ("normal", "overload") and "blocked" in none.lines[-2]
     # What is not judged can still be taken for what is.
-    assert splits.conditions.index("blocked") in none.windows.condition[none.library]
+    blocked = splits.conditions.names.index("blocked")
+    assert blocked in none.windows.condition[none.library]
 
 
 def test_a_score_over_no_condition_is_not_logged(tmp_path):

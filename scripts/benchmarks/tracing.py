@@ -35,7 +35,7 @@ def main():
     splits = open_splits(config.data)
     mesh = devices.make_mesh(devices.prepare_devices("cpu"))
     parts = step.build_parts(
-        config, columns=splits.columns, classes=splits.known, mesh=mesh
+        config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
     run, embed = step.compile_run(parts), embedder.make_embedder(parts.encoder)

@@ -38,11 +38,14 @@ def programs(config: Config, splits: Splits) -> tuple[step.Parts, Callable, Call
         config.data, novel=(), novel_valid=(), test_fold=0, valid_fold=1
     )
     same = to_plain(dataclasses.replace(config, data=data, seed=0))
-    key = json.dumps([splits.known, splits.columns, same])
+    key = json.dumps([len(splits.conditions.known), splits.columns, same])
     if key not in _PROGRAMS:
         mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
         parts = step.build_parts(
-            config, columns=splits.columns, classes=splits.known, mesh=mesh
+            config,
+            columns=splits.columns,
+            classes=len(splits.conditions.known),
+            mesh=mesh,
         )
         embed = embedder.make_embedder(parts.encoder)
         _PROGRAMS[key] = parts, step.compile_run(parts), embed
@@ -102,13 +105,13 @@ def windows(config: DataConfig) -> dict[str, np.ndarray]:
     splits = open_splits(config)
     counts, baseline, _ = splits.inputs(splits.windows)
     session = splits.windows.session
-    names = np.array(splits.conditions)[splits.windows.condition]
+    names = np.array(splits.conditions.names)[splits.windows.condition]
     return dict(
         x=np.asarray(features.to_features(counts, baseline, splits.scaler)),
         names=names,
-        capture=np.array(splits.sessions)[session],
-        queries=(splits.role[session] == TEST) & (names != NORMAL),
-        support=(splits.role[session] == TRAIN) & (names != NORMAL),
+        capture=np.array(splits.sessions.names)[session],
+        queries=(splits.sessions.role[session] == TEST) & (names != NORMAL),
+        support=(splits.sessions.role[session] == TRAIN) & (names != NORMAL),
     )
 
 

@@ -30,7 +30,7 @@ def main(workdir):
 def confusions(cell, workdir):
     """`{novel condition: {name: share of its windows}}` of a cell, one example each."""
     embed, config, splits = quality_cells.trained(cell, workdir)
-    windows = splits.of("test", splits.conditions)
+    windows = splits.windows_of("test", splits.conditions.names)
     inputs = splits.inputs(windows)
     judged = one_shot.recognise(
         embed(*inputs)[config.decide_with],
@@ -38,10 +38,10 @@ def confusions(cell, workdir):
         windows.session,
         draws=config.draws,
     )
-    names = [splits.conditions[c] for c in judged.classes]
+    names = [splits.conditions.names[c] for c in judged.classes]
     return {
         name: dict(zip(names, judged.confusion[names.index(name)]))
-        for name in splits.novel
+        for name in splits.conditions.novel
     }
 
 

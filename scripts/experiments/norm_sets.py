@@ -72,7 +72,10 @@ def recorded(name, folder, arm, seeds):
         if parts is None:
             mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
             parts = step.build_parts(
-                config, columns=splits.columns, classes=splits.known, mesh=mesh
+                config,
+                columns=splits.columns,
+                classes=len(splits.conditions.known),
+                mesh=mesh,
             )
             run_steps = step.compile_run(parts)
         data = loop.place_data(splits, config.batch.batch_from, parts, seed)
@@ -84,8 +87,8 @@ def recorded(name, folder, arm, seeds):
             dir=str(folder),
             sha256="",
             captures={},
-            conditions=splits.conditions,
-            known=splits.known,
+            conditions=splits.conditions.names,
+            known=len(splits.conditions.known),
             columns=splits.columns,
             scaler=splits.scaler,
             baseline=None,
@@ -102,16 +105,18 @@ def recorded(name, folder, arm, seeds):
 
 def _new(splits):
     """The windows of the test captures, with those that examples come from."""
-    names = splits.conditions[: splits.known] + splits.novel
-    windows, library = splits.judged(TEST, names)
+    names = splits.conditions.known + splits.conditions.novel
+    windows, library = splits.windows_to_judge(TEST, names)
     counts, baseline, _ = splits.inputs(windows)
     x = np.asarray(features.to_features(counts, baseline, splits.scaler))
-    unseen = np.array([splits.conditions.index(name) for name in splits.novel])
+    unseen = np.array(
+        [splits.conditions.names.index(name) for name in splits.conditions.novel]
+    )
     return New(
         x=x,
         condition=windows.condition,
         session=windows.session,
-        known=splits.known,
+        known=len(splits.conditions.known),
         unseen=unseen,
         library=library,
         rows=ROWS,

@@ -59,7 +59,7 @@ def onsets(cell, workdir):
             BASELINE: baselines.BASELINES[BASELINE](x),
         }
 
-    library = splits.of("test", splits.conditions)
+    library = splits.windows_of("test", splits.conditions.names)
     classes = np.unique(library.condition)
     of_library = points(library)
     sets = one_shot.draw_examples(
@@ -67,13 +67,13 @@ def onsets(cell, workdir):
     )
     ends_s = times()
     for s in np.unique(library.session):
-        for label in splits.labels[s]:
+        for label in splits.sessions.labels[s]:
             ends = np.round((label.onset_s + ends_s) / bin_s).astype(int)
-            inside = (ends * bin_s <= label.clear_s) & (ends <= splits.bins[s])
-            starts = np.clip(ends - length, 0, splits.bins[s] - length)
+            inside = (ends * bin_s <= label.clear_s) & (ends <= splits.sessions.bins[s])
+            starts = np.clip(ends - length, 0, splits.sessions.bins[s] - length)
             own = points(Windows(np.full(len(starts), s), starts, None))
-            c = splits.conditions.index(label.condition)
-            role = "novel" if label.condition in splits.novel else "known"
+            c = splits.conditions.names.index(label.condition)
+            role = "novel" if label.condition in splits.conditions.novel else "known"
             for method, x in own.items():
                 right = np.full((len(sets), len(ends_s)), np.nan)
                 for draw, chosen in enumerate(sets):

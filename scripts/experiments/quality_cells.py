@@ -118,8 +118,8 @@ def judge(
 ) -> list[cross_fit.Row]:
     """Rows of all heads; after the last step also of other readings and baselines."""
     role = "valid" if cell["valid"] else "test"
-    novel = splits.novel_valid if cell["valid"] else splits.novel
-    windows = splits.of(role, splits.conditions[: splits.known] + novel)
+    novel = splits.conditions.novel_valid if cell["valid"] else splits.conditions.novel
+    windows = splits.windows_of(role, splits.conditions.known + novel)
     inputs = splits.inputs(windows)
     points, shots = dict(embed(*inputs)), SHOTS[:1]
     decided = points[config.decide_with]
@@ -141,8 +141,8 @@ def judge(
             rows += cross_fit.rows(
                 judged,
                 windows=windows,
-                names=splits.conditions,
-                sessions=splits.sessions,
+                names=splits.conditions.names,
+                sessions=splits.sessions.names,
                 novel=novel,
                 step=done,
                 shots=many,

@@ -41,7 +41,7 @@ def draw(folder, path):
     config.data.dir = folder
     config = from_dict(config)
     opened = splits.open_splits(config.data)
-    windows = opened.of(TRAIN, [NORMAL])
+    windows = opened.windows_of(TRAIN, [NORMAL])
     rows = np.array([len(windows.start) // 2])
     session = windows.session[rows]
     counts = sampler.gather_windows(opened.counts, windows, rows, config.data.bins)

@@ -7,6 +7,7 @@ last checkpoint: its last batches in training mode, the same batches as predicti
 them, and batches that the same sampler draws from the validation captures.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -65,9 +66,8 @@ def losses(workdir):
     run, splits = from_run.open_with_data(workdir, checkpoints.LAST)
     judged = from_run.make_subject(run)
     roles = {TRAIN: VALID, VALID: TRAIN}
-    swapped = splits._replace(
-        role=np.array([roles.get(role, role) for role in splits.role])
-    )
+    role = np.array([roles.get(role, role) for role in splits.sessions.role])
+    swapped = splits._replace(sessions=dataclasses.replace(splits.sessions, role=role))
     ours, theirs = (from_run.last_batches(run, of) for of in (splits, swapped))
     train = encode_batches(judged, ours)
     found = measure_gap(train, _predicted(judged, ours))

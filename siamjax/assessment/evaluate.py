@@ -61,7 +61,7 @@ def evaluate_run(
     workdir = pathlib.Path(workdir)
     run = runs.open_run(workdir)
     splits = runs.read_data(run, data)
-    judgeable = splits.inside(TEST).any()
+    judgeable = splits.window_mask(TEST).any()
     unseen: dict[str, Any] = {}
     if data:
         if not judgeable:
@@ -70,7 +70,7 @@ def evaluate_run(
                 "was not trained on"
             )
         chosen, rule = enrol.read_enrolment(run)
-        folder = evaluation_folder(workdir, data, splits.sha256)
+        folder = evaluation_folder(workdir, data, splits.provenance.sha256)
         folder.mkdir(parents=True, exist_ok=True)
     else:
         chosen, rule, unseen = learn_enrolment(run, splits)
@@ -82,7 +82,9 @@ def evaluate_run(
         step=run.step,
         version=run.version,
         data=dict(
-            dir=data or run.config.data.dir, sha256=splits.sha256, new=list(splits.new)
+            dir=data or run.config.data.dir,
+            sha256=splits.provenance.sha256,
+            new=list(splits.provenance.new),
         ),
         rule=rule._asdict(),
         identification=tally.count_rows(verdicts, onset_tolerance_s(run.config)),
@@ -134,7 +136,7 @@ def learn_enrolment(
 
 def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:
     """One-shot results of a run on its test captures; writes the pictures of them."""
-    windows, library = splits.judged(TEST)
+    windows, library = splits.windows_to_judge(TEST)
     inputs = splits.inputs(windows)
     x = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
     points = run.embed(*inputs)
@@ -149,7 +151,7 @@ def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, An
         simple,
         windows.condition,
         windows.session,
-        names=splits.conditions,
+        names=splits.conditions.names,
         groups=group_conditions(splits),
         draws=run.config.draws,
         library=library,
@@ -172,9 +174,9 @@ def onset_tolerance_s(config: Config) -> float:
 def group_conditions(splits: Splits) -> dict[str, Sequence[str]]:
     """{group: names of its conditions}."""
     return dict(
-        known=splits.conditions[: splits.known],
-        novel_valid=splits.novel_valid,
-        novel=splits.novel,
+        known=splits.conditions.known,
+        novel_valid=splits.conditions.novel_valid,
+        novel=splits.conditions.novel,
     )
 
 
@@ -190,14 +192,14 @@ def judge_captures(
     A capture with several faults is left out: it has no single right name.
     """
     rows, tolerance_s = [], onset_tolerance_s(run.config)
-    for i in np.flatnonzero(splits.role == role).tolist():
-        labels = splits.labels[i]
+    for i in np.flatnonzero(splits.sessions.role == role).tolist():
+        labels = splits.sessions.labels[i]
         if len(labels) > 1:
             continue
         label = labels[0] if labels and labels[0].condition != NORMAL else None
         evidence = enrol.session_evidence(run, splits, i, library)
         spans = decide.find_spans(evidence, rule)
-        name = splits.sessions[i]
+        name = splits.sessions.names[i]
         rows.append(tally.judge_capture(name, spans, label, library.names, tolerance_s))
     return rows
 
@@ -219,8 +221,8 @@ def write_pictures(
       points: {head: `[N, E]`}.
       library: `[N]` bool, see `one_shot.recognise`.
     """
-    names = [splits.conditions[c] for c in windows.condition]
-    novel = splits.novel_valid + splits.novel
+    names = [splits.conditions.names[c] for c in windows.condition]
+    novel = splits.conditions.novel_valid + splits.conditions.novel
     for head, x in points.items():
         judged = one_shot.recognise(
             x,
@@ -233,9 +235,9 @@ def write_pictures(
             folder / "projector" / head,
             x,
             conditions=names,
-            captures=[splits.sessions[s] for s in windows.session],
+            captures=[splits.sessions.names[s] for s in windows.session],
             times=windows.start * run.config.data.bin_s,
-            roles=splits.role[windows.session].tolist(),
+            roles=splits.sessions.role[windows.session].tolist(),
             right=one_shot.share_right(judged),
             novel=novel,
             learnt=fields.dim if (fields := run.config.heads[head]) else None,

@@ -51,7 +51,7 @@ def open_folds(run: runs.Run) -> list[Fold]:
     for workdir in folds.fold_workdirs(run.config, run.workdir).values():
         fold = runs.open_run(workdir)
         splits = runs.read_data(fold)
-        names = splits.conditions[: splits.known]
+        names = splits.conditions.known
         chosen = enrol.choose_medoids(fold, splits, names, (TRAIN,))
         opened.append(Fold(fold, splits, chosen, *_distances(fold, splits)))
     if not any(len(fold.known) for fold in opened):
@@ -70,9 +70,9 @@ def open_folds(run: runs.Run) -> list[Fold]:
 def _distances(run, splits, unseen=True):
     """Distances to training windows of windows that a fold run did not see; or, of
     known conditions, of training windows of other captures."""
-    names = splits.conditions[: splits.known]
-    windows = splits.of(VALID, names * unseen + splits.novel_valid)
-    training = splits.of(TRAIN, names)
+    names = splits.conditions.known
+    windows = splits.windows_of(VALID, names * unseen + splits.conditions.novel_valid)
+    training = splits.windows_of(TRAIN, names)
     library = np.arange(len(windows.start) + len(training.start)) >= len(windows.start)
     return enrol.nearest_distances(
         run, splits, join([windows, training]), library & unseen
@@ -85,10 +85,10 @@ def fit_common_rule(opened: list[Fold]) -> decide.Rule:
         [
             (
                 enrol.session_evidence(fold.run, fold.splits, i, fold.examples),
-                fold.splits.labels[i],
+                fold.splits.sessions.labels[i],
             )
             for fold in opened
-            for i in np.flatnonzero(fold.splits.role == VALID).tolist()
+            for i in np.flatnonzero(fold.splits.sessions.role == VALID).tolist()
         ],
         np.concatenate([fold.known for fold in opened]),
         np.concatenate([fold.novel for fold in opened]),
@@ -111,7 +111,7 @@ def choose_examples(
       splits: of its data.
     """
     chosen = []
-    for name in splits.conditions[: splits.known]:
+    for name in splits.conditions.known:
         proposed = [
             best
             for role in (VALID, TRAIN)
@@ -130,10 +130,10 @@ def _nearest_to_all(fold, name, role):
     None where there is no window, or the fold does not know the condition.
     """
     splits = fold.splits
-    if name not in splits.conditions[: splits.known]:
+    if name not in splits.conditions.known:
         return None
-    windows = join([splits.of(role, [name]) for role in (VALID, TRAIN)])
-    candidates = np.flatnonzero(splits.role[windows.session] == role)
+    windows = join([splits.windows_of(role, [name]) for role in (VALID, TRAIN)])
+    candidates = np.flatnonzero(splits.sessions.role[windows.session] == role)
     if not len(candidates):
         return None
     points = fold.run.embed(*splits.inputs(windows))
@@ -143,11 +143,11 @@ def _nearest_to_all(fold, name, role):
     best = int(mean.argmin())
     row = candidates[best]
     rank, distance = (VALID, TRAIN).index(role), float(mean[best])
-    capture = splits.sessions[windows.session[row]]
+    capture = splits.sessions.names[windows.session[row]]
     return rank, distance / (fold.unknown or 1.0), capture, int(windows.start[row])
 
 
 def _row(splits, capture, start):
     """The row of a window among the windows of a data set."""
-    session = splits.windows.session == splits.sessions.index(capture)
+    session = splits.windows.session == splits.sessions.names.index(capture)
     return int(np.flatnonzero(session & (splits.windows.start == start))[0])

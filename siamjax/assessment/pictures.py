@@ -32,7 +32,7 @@ def gather_pictures(
     Returns:
       The page's `pictures` and `mistakes` and what they share: see `reports.page`.
     """
-    windows = splits.of(TEST)
+    windows = splits.windows_of(TEST)
     inputs = splits.inputs(windows)
     points = run.embed(*inputs)[run.config.decide_with]
     z = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
@@ -41,12 +41,12 @@ def gather_pictures(
         features.to_features(library.counts, library.baseline, run.scaler)
     )
     distances = pairwise.distances(points, of_examples)  # [N, X]
-    names = [splits.conditions[c] for c in windows.condition]
+    names = [splits.conditions.names[c] for c in windows.condition]
 
     def window(i):
         return dict(
             condition=names[i],
-            capture=splits.sessions[windows.session[i]],
+            capture=splits.sessions.names[windows.session[i]],
             start_s=float(windows.start[i] * run.config.data.bin_s),
             traffic=_bytes(z[i]),
             rows=deviating_columns(z[i][None]),

@@ -327,10 +327,10 @@ def gather_timelines(
     """`page.timeline`s of the test captures, by the examples and rule of the run."""
     origins = [f"{place.capture}@{place.start_s:g}" for place in library.places]
     timelines = []
-    for i in np.flatnonzero(splits.role == TEST).tolist():
+    for i in np.flatnonzero(splits.sessions.role == TEST).tolist():
         evidence = enrol.session_evidence(run, splits, i, library)
         spans = decide.find_spans(evidence, rule, origins)
-        name, labels = splits.sessions[i], splits.labels[i]
+        name, labels = splits.sessions.names[i], splits.sessions.labels[i]
         verdict, end_s = right.get(name), float(evidence.end_s)
         timelines.append(page.timeline(name, spans, labels, end_s=end_s, right=verdict))
     return timelines

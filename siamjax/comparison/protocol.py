@@ -233,12 +233,15 @@ def _opened(frozen, content):
     seen = open_splits(data)
     sessions = [
         Session(name, 0.0, labels, None, None)
-        for name, labels in zip(seen.sessions, seen.labels)
+        for name, labels in zip(seen.sessions.names, seen.sessions.labels)
     ]
     alone = roles.deal_roles(sessions, dataclasses.replace(data, novel_valid=()))
-    alone = identity.share_among_copies(dict(zip(seen.sessions, alone)), seen.captures)
+    alone = identity.share_among_copies(
+        dict(zip(seen.sessions.names, alone)), seen.provenance.captures
+    )
     tested = np.array([role == TEST for role in alone.values()])
-    return seen._replace(role=np.where(tested, TEST, seen.role))
+    role = np.where(tested, TEST, seen.sessions.role)
+    return seen._replace(sessions=dataclasses.replace(seen.sessions, role=role))
 
 
 def splits(train: Config, *, blind: bool) -> Splits:
@@ -253,7 +256,7 @@ def splits(train: Config, *, blind: bool) -> Splits:
     seen = _opened(frozen, _hash(train.data.dir))
     if not blind:
         return seen
-    hidden = np.where((seen.role == TEST)[:, None, None], np.nan, seen.counts)
+    hidden = np.where((seen.sessions.role == TEST)[:, None, None], np.nan, seen.counts)
     return seen._replace(counts=hidden.astype(np.float32))
 
 

@@ -146,10 +146,10 @@ def judge(config: CompareConfig, cell: Cell) -> Readouts:
     """{(head, metric, group): `readouts.Units`} of one cell on the test."""
     train = protocol.training(config, cell.data_set, cell.fold)
     splits = protocol.splits(train, blind=False)
-    windows = splits.of(TEST, splits.conditions[: splits.known] + splits.novel)
+    windows = splits.windows_of(TEST, splits.conditions.known + splits.conditions.novel)
     inputs = splits.inputs(windows)
     if cell.method in BASELINES:
-        known = splits.of(TRAIN, splits.conditions[: splits.known])
+        known = splits.windows_of(TRAIN, splits.conditions.known)
         x, fit = (
             np.asarray(features.to_features(counts, baseline, splits.scaler))
             for counts, baseline, _ in (inputs, splits.inputs(known))
@@ -157,7 +157,7 @@ def judge(config: CompareConfig, cell: Cell) -> Readouts:
         points = {"": BASELINES[cell.method](x, fit, cell.repeat)}
     else:
         points = _embedded(config, cell, train, splits, inputs)
-    novel = [splits.conditions.index(name) for name in splits.novel]
+    novel = [splits.conditions.names.index(name) for name in splits.conditions.novel]
     judged = {}
     for head, x in points.items():
         if not np.isfinite(x).all():
@@ -172,8 +172,8 @@ def judge(config: CompareConfig, cell: Cell) -> Readouts:
             seed=config.seed,
         )
         for (metric, group), units in by_metric.items():
-            names = np.array(splits.conditions)[units.condition]
-            captures = np.array(splits.sessions)[units.capture]
+            names = np.array(splits.conditions.names)[units.condition]
+            captures = np.array(splits.sessions.names)[units.capture]
             judged[head, metric, group] = units._replace(
                 condition=names, capture=captures
             )
@@ -185,7 +185,7 @@ def _embedded(config, cell, train, splits, inputs):
     parts = step.build_parts(
         train,
         columns=splits.columns,
-        classes=splits.known,
+        classes=len(splits.conditions.known),
         mesh=trainer.mesh(train.platform),
     )
     key = trainer.encoder_key(train, splits.columns)

@@ -129,10 +129,10 @@ def prepared(train: Config, splits: Splits, member: protocol.Member) -> "Ready":
 
 def validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:
     """`validate(program, weights) -> {head: (MAP@R, collapsed)}` on validation."""
-    novel = splits.novel_valid
-    windows = splits.of(VALID, splits.conditions[: splits.known] + novel)
+    novel = splits.conditions.novel_valid
+    windows = splits.windows_of(VALID, splits.conditions.known + novel)
     inputs = splits.inputs(windows)
-    judged = [splits.conditions.index(name) for name in novel]
+    judged = [splits.conditions.names.index(name) for name in novel]
 
     def validate(program, weights):
         final = program.finalise(weights["stats"])
@@ -217,7 +217,10 @@ def _stops(train):
 def _parts(train, splits, member):
     """`step.Parts` of a member, and the key of the program that runs it."""
     parts = step.build_parts(
-        train, columns=splits.columns, classes=splits.known, mesh=mesh(train.platform)
+        train,
+        columns=splits.columns,
+        classes=len(splits.conditions.known),
+        mesh=mesh(train.platform),
     )
     heads, keys = {}, []
     for name, head in parts.heads.items():
@@ -226,7 +229,7 @@ def _parts(train, splits, member):
         keys.append(key)
     key = Key(
         encoder_key(train, splits.columns),
-        _parts_key(train, splits.columns, splits.known),
+        _parts_key(train, splits.columns, len(splits.conditions.known)),
         " | ".join(keys),
     )
     return parts._replace(heads=heads), key

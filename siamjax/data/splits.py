@@ -1,12 +1,15 @@
 """A prepared data set -> counts, baselines and labelled windows, split by capture.
 
-Splits are by capture, never by window. Conditions are known, novel for validation (they
-choose checkpoints and settings) or novel for test: three disjoint sets. Of events no
-column, baseline or scale depends on which captures train; of counters the normal bins
-of the training captures say which columns take log1p, and their units.
+Splits are by capture, never by window. A condition is known, novel for validation (it
+helps to choose checkpoints and settings) or novel for the test: three disjoint sets.
+For events, no column, baseline or scale depends on which captures are for training. For
+counters, the normal bins of the training captures decide which columns take log1p, and
+the unit of each column.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,88 +17,138 @@ import numpy as np
 
 from siamjax.config import DataConfig
 from siamjax.data import columns, counts, features, identity, prepared, roles, windows
-from siamjax.types import TRAIN, Baseline, Inputs, Scaler, SiamjaxError, Windows
+from siamjax.types import (
+    TRAIN,
+    Baseline,
+    Column,
+    Inputs,
+    Label,
+    Scaler,
+    SiamjaxError,
+    Windows,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """The conditions of a data set, and what each is for."""
+
+    names: tuple[str, ...]  # all: known ones first, normal the first of them
+    known: tuple[str, ...]  # training sees them
+    novel_valid: tuple[str, ...]  # for validation only
+    novel: tuple[str, ...]  # for the test only
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Conditions that training does not see, in the order of `names`."""
+        return self.names[len(self.known) :]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sessions:
+    """The S captures that are used, in the order of the rows of `Splits.counts`."""
+
+    names: tuple[str, ...]
+    role: np.ndarray  # [S] of TRAIN, VALID, TEST
+    labels: tuple[tuple[Label, ...], ...]
+    bins: np.ndarray  # [S] int, bins that were recorded; the others are padding
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """Which data these are, and what changed since the run was trained."""
+
+    sha256: str  # of the data set
+    captures: dict[str, identity.Capture]  # by name, all of the data set
+    new: tuple[str, ...]  # names of test captures that the run did not have
+    gone: tuple[str, ...]  # names of captures that only the run had
+    left_out: tuple[str, ...]  # a line for each capture that is not used, and why
 
 
 class Splits(NamedTuple):
-    """All that training and evaluation read of a data set. S sessions, C conditions."""
+    """All that training and evaluation read of a data set."""
 
-    columns: tuple
-    sessions: tuple  # names
-    role: np.ndarray  # [S] of TRAIN, VALID, TEST
-    conditions: tuple  # names: known ones first, normal the first of all
-    known: int  # how many of them are known
-    novel_valid: tuple  # names
-    novel: tuple  # names
-    labels: tuple  # of each session its types.Labels
-    bins: np.ndarray  # [S] int, how many are real
+    sessions: Sessions  # S
+    conditions: Conditions
+    columns: tuple[Column, ...]  # F
     counts: np.ndarray  # [S, bins, F] float32, padded with 0
-    length: int  # T, bins of a window
     baseline: Baseline  # [S, F]
     scaler: Scaler
-    windows: Any  # types.Windows of all sessions
-    left_out: tuple  # a line for each capture that is not used, and why
-    sha256: str  # of the data set
-    captures: dict  # {name: identity.Capture} of all of the data set
-    new: tuple  # names of test captures that are new since training
-    gone: tuple  # names of captures that training had
-    library: bool  # all examples come from training captures: see `judged`
+    windows: Windows  # N, of all sessions
+    length: int  # T, bins of a window
+    examples_from_training: bool  # see `windows_to_judge`
+    provenance: Provenance
 
-    def inside(self, role, conditions=None):
-        """`[N]` bool: windows of a role and of these conditions (names), or all."""
-        names = self.conditions if conditions is None else conditions
-        wanted = [self.conditions.index(name) for name in names]
-        of_role = self.role[self.windows.session] == role
-        return of_role & np.isin(self.windows.condition, wanted)
+    def window_mask(
+        self, role: str, conditions: Iterable[str] | None = None
+    ) -> np.ndarray:
+        """`[N]` bool: which windows have this role and one of these conditions.
 
-    def of(self, role, conditions=None):
-        """The windows that `inside` says."""
-        return windows.take(self.windows, self.inside(role, conditions))
+        Args:
+          role: TRAIN, VALID or TEST.
+          conditions: names; None: all.
+        """
+        names = self.conditions.names if conditions is None else conditions
+        wanted = [self.conditions.names.index(name) for name in names]
+        has_role = self.sessions.role[self.windows.session] == role
+        return has_role & np.isin(self.windows.condition, wanted)
+
+    def windows_of(self, role: str, conditions: Iterable[str] | None = None) -> Windows:
+        """The windows with this role and one of these conditions: see `window_mask`."""
+        return windows.take(self.windows, self.window_mask(role, conditions))
 
     def inputs(self, chosen: Windows) -> Inputs:
-        """What the encoder needs of windows of this data set."""
+        """What the encoder needs of windows `chosen` of this data set."""
         counts = windows.cut_counts(self.counts, chosen, self.length)
         baseline = Baseline(*(np.asarray(x)[chosen.session] for x in self.baseline))
         return Inputs(counts, baseline, chosen.session)
 
-    def judged(self, role, conditions=None):
-        """The windows to judge a role by, and which of them are examples alone.
+    def windows_to_judge(
+        self, role: str, conditions: Iterable[str] | None = None
+    ) -> tuple[Windows, np.ndarray | None]:
+        """The windows that a role is judged by, and which of them are only examples.
 
-        A condition that has one capture in the role has none to spare for an example:
-        its examples come from the training captures (which recognise it somewhat
-        better: docs/identification.md). So do those of a known condition
-        that the role does not show: others can be taken for it. Where captures are
-        named for their roles, each may hold many conditions: then all examples come
-        from training captures, also of conditions not trained on, and a condition that
-        training or the role does not show drops out.
+        A window and its example must come from different captures. A condition with
+        two or more captures in the role has examples there. One with fewer takes its
+        examples from the training captures, which are somewhat easier to recognise
+        (docs/identification.md). A known condition that the role does not have takes
+        part through such examples too: other windows can be mistaken for it.
 
+        Where `examples_from_training` is set (the config names captures for their
+        roles, and each may have many conditions), all examples come from training
+        captures, also of novel conditions. A condition that is not in both training
+        and the role is then dropped.
+
+        Args:
+          role: VALID or TEST.
+          conditions: names; None: all.
         Returns:
           `types.Windows`, N of them, and `[N]` bool: those of training captures; None
           where there is none. See `evaluation.one_shot`.
         """
         condition, session = self.windows.condition, self.windows.session
-        role_of = self.inside(role, conditions)
-        training = self.inside(TRAIN, conditions)
-        if self.library:
-            role_of &= np.isin(condition, condition[training])
-            examples = training & np.isin(condition, condition[role_of])
-        else:
-            shown = np.unique(np.stack([condition, session])[:, role_of], axis=1)[0]
-            enough = [c for c in np.unique(shown) if (shown == c).sum() > 1]
-            examples = training & ~np.isin(condition, enough)
-        chosen = role_of | examples
+        queries = self.window_mask(role, conditions)
+        training = self.window_mask(TRAIN, conditions)
+        if self.examples_from_training:
+            queries &= np.isin(condition, condition[training])
+            examples = training & np.isin(condition, condition[queries])
+        else:  # [captures of the role with each condition]
+            captures = np.unique(np.stack([condition, session])[:, queries], axis=1)[0]
+            several = [c for c in np.unique(captures) if (captures == c).sum() > 1]
+            examples = training & ~np.isin(condition, several)
+        chosen = queries | examples
         library = examples[chosen] if examples.any() else None
         return windows.take(self.windows, chosen), library
 
 
-def open_splits(config: DataConfig, trained=None) -> Splits:
-    """Reads `config.data` (see configs/default.py) and gives `Splits`.
+def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> Splits:
+    """Reads the data set `config.dir` and splits it by capture.
 
     Args:
-      config: `config.data`.
-      trained: `identity.Trained` of a run that is to be judged or looked at: roles,
-        conditions and scaler are then those of the run, and captures that it did not
-        have are for the test. None: the data set is for training.
+      config: `config.data` of a training, see configs/default.py.
+      trained: what a run says of its data: roles, conditions and scaler are then those
+        of the run, and captures that it did not have are for the test. None: the data
+        set is for training.
     Raises:
       UsageError: the config does not fit the data, or the data not the run.
       SiamjaxError: no capture can be used.
@@ -114,57 +167,68 @@ def open_splits(config: DataConfig, trained=None) -> Splits:
         dealt = dict(
             zip((s.name for s in sessions), roles.deal_roles(sessions, config))
         )
-        taken = identity.Roles(identity.share_among_copies(dealt, captures), (), (), ())
+        assigned = identity.Roles(
+            identity.share_among_copies(dealt, captures), (), (), ()
+        )
     else:
         conditions, known = identity.conditions_of_run(sessions, trained), trained.known
-        taken = identity.roles_of_run(captures, trained, config.dir)
-        sessions = [session for session in sessions if session.name in taken.role]
+        assigned = identity.roles_of_run(captures, trained, config.dir)
+        sessions = [session for session in sessions if session.name in assigned.role]
         if not sessions:
-            raise SiamjaxError(f"{config.dir}: {'; '.join(taken.left_out[:3])}")
-    role = np.array([taken.role[session.name] for session in sessions])
+            raise SiamjaxError(f"{config.dir}: {'; '.join(assigned.left_out[:3])}")
+    role = np.array([assigned.role[session.name] for session in sessions])
     first = round(config.baseline_s / config.bin_s)
-    each = [counts.bin_session(s, dataset.kinds, config.bin_s) for s in sessions]
-    normal = _normal(sessions, each, role, config)
+    all_counts = [counts.bin_session(s, dataset.kinds, config.bin_s) for s in sessions]
+    normal = _normal(sessions, all_counts, role, config)
     table, scaler = _scaling(dataset, sessions[0].series is not None, normal, config)
     if trained is not None and trained.scaler is not None:
         table = trained.columns
         scaler = trained.scaler._replace(own=np.bool_(True), clip=scaler.clip)
     if trained is not None and trained.baseline is not None:
         normal = Baseline(*(x[0] for x in trained.baseline))
-    stacked, bins = _stack(each), np.array([len(count) for count in each])
+    stacked, bins = _stack(all_counts), np.array([len(x) for x in all_counts])
     baseline, x = jax.device_get(
         _against_baseline(stacked, stacked[:, :first] if first else normal, scaler)
     )
-    used = {s.name for s in sessions}
+    names = tuple(session.name for session in sessions)
     parts = [
         _windows(i, session, x[i, : bins[i]], conditions, config)
         for i, session in enumerate(sessions)
     ]
+    novel = (n for n in conditions[known:] if n not in config.novel_valid)
     return Splits(
+        sessions=Sessions(
+            names=names,
+            role=role,
+            labels=tuple(session.labels for session in sessions),
+            bins=bins,
+        ),
+        conditions=Conditions(
+            names=conditions,
+            known=conditions[:known],
+            novel_valid=tuple(config.novel_valid),
+            novel=tuple(novel),
+        ),
         columns=table,
-        sessions=tuple(session.name for session in sessions),
-        role=role,
-        conditions=conditions,
-        known=known,
-        novel_valid=tuple(config.novel_valid),
-        novel=tuple(n for n in conditions[known:] if n not in config.novel_valid),
-        labels=tuple(session.labels for session in sessions),
-        bins=bins,
         counts=stacked,
-        length=config.bins,
         baseline=baseline,
         # Where a fault ends shows against the baseline, whatever is trained on.
         scaler=features.with_baseline(scaler, config.baseline),
         windows=windows.join(parts),
-        left_out=left_out + taken.left_out,
-        library=bool(config.test_captures) and TRAIN in role,
-        sha256=prepared.data_hash(dataset),
-        captures={
-            name: capture._replace(role=str(taken.role[name]) if name in used else "")
-            for name, capture in captures.items()
-        },
-        new=tuple(name for name in taken.new if name in used),
-        gone=taken.gone,
+        length=config.bins,
+        examples_from_training=bool(config.test_captures) and TRAIN in role,
+        provenance=Provenance(
+            sha256=prepared.data_hash(dataset),
+            captures={
+                name: capture._replace(
+                    role=str(assigned.role[name]) if name in names else ""
+                )
+                for name, capture in captures.items()
+            },
+            new=tuple(name for name in assigned.new if name in names),
+            gone=assigned.gone,
+            left_out=left_out + assigned.left_out,
+        ),
     )
 
 
@@ -175,15 +239,15 @@ def _normal(sessions, all_counts, role, config):
     of counters.
     """
     train = [i for i in range(len(sessions)) if role[i] == TRAIN]
-    found = [
+    normal = [
         all_counts[i][
             windows.normal_bins(sessions[i].labels, len(all_counts[i]), config.bin_s)
         ]
         for i in train
     ]
-    if not any(map(len, found)):
-        found = [all_counts[i] for i in train]
-    return np.concatenate(found) if found else all_counts[0][:0]
+    if not any(map(len, normal)):
+        normal = [all_counts[i] for i in train]
+    return np.concatenate(normal) if normal else all_counts[0][:0]
 
 
 def _scaling(dataset, counters, normal, config):

@@ -74,7 +74,7 @@ def recognise(
       classes: conditions that are told apart; by default all that have windows.
       library: `[N]` bool, windows that may be examples and are never judged. They are
         for conditions with a single capture to judge, which can give no example; see
-        `data.splits.Splits.judged`. By default there are none.
+        `data.splits.Splits.windows_to_judge`. By default there are none.
     Returns:
       `OneShot`. Points that are all equal score 1/C.
     Raises:

@@ -31,8 +31,8 @@ _BLOCK = 256
 
 def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
     """Chooses the default examples and fits the rule; writes both into the workdir."""
-    known = splits.conditions[: splits.known]
-    trained = [name for name in known if not splits.inside(VALID, [name]).any()]
+    known = splits.conditions.known
+    trained = [name for name in known if not splits.window_mask(VALID, [name]).any()]
     if trained:
         _LOG.warning(
             "no validation capture shows %s: their examples and the distances to them "
@@ -41,12 +41,12 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
             ", ".join(trained),
         )
     library = choose_medoids(run, splits, known)
-    role = VALID if (splits.role == VALID).any() else TRAIN
-    windows, is_library = _held_out(splits, known, splits.novel_valid)
+    role = VALID if (splits.sessions.role == VALID).any() else TRAIN
+    windows, is_library = _held_out(splits, known, splits.conditions.novel_valid)
     rule = decide.fit_rule(
         [
-            (session_evidence(run, splits, i, library), splits.labels[i])
-            for i in np.flatnonzero(splits.role == role).tolist()
+            (session_evidence(run, splits, i, library), splits.sessions.labels[i])
+            for i in np.flatnonzero(splits.sessions.role == role).tolist()
         ],
         *nearest_distances(run, splits, windows, is_library),
     )
@@ -102,7 +102,7 @@ def choose_medoids(
     """
     chosen = []
     for name in names:
-        shown = [splits.inside(role, [name]) for role in roles]
+        shown = [splits.window_mask(role, [name]) for role in roles]
         rows = next((np.flatnonzero(inside) for inside in shown if inside.any()), ())
         if len(rows):
             windows = take(splits.windows, rows)
@@ -115,8 +115,8 @@ def examples_of(run: Run, splits: Splits, windows: Windows) -> examples.Examples
     """`Examples` of labelled windows of a data set."""
     places = tuple(
         examples.Place(
-            splits.conditions[condition],
-            splits.sessions[session],
+            splits.conditions.names[condition],
+            splits.sessions.names[session],
             float(start * run.config.data.bin_s),
         )
         for session, start, condition in zip(*windows)
@@ -162,7 +162,7 @@ def nearest_distances(
       Distances of windows of known conditions, as many of each condition, and of novel
       conditions.
     """
-    known, novel = splits.conditions[: splits.known], splits.novel_valid
+    known, novel = splits.conditions.known, splits.conditions.novel_valid
     points = run.embed(*splits.inputs(windows))[run.config.decide_with]
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
     by_name: dict[str, list[np.ndarray]] = {name: [] for name in known + novel}
@@ -180,7 +180,7 @@ def nearest_distances(
         is_other_capture = ~np.isin(windows.session, windows.session[rows])
         is_example = np.isin(np.arange(len(points)), rows)
         for name, parts in by_name.items():
-            shows = windows.condition == splits.conditions.index(name)
+            shows = windows.condition == splits.conditions.names.index(name)
             judged = shows & ~library & is_other_capture
             # A condition with a single capture can only be judged inside it.
             alone = shows & ~library & ~is_example
@@ -201,10 +201,11 @@ def _held_out(splits, known, novel):
     A condition with one validation capture takes its examples from training captures.
     For a condition with none, training windows are used in place of validation windows.
     """
-    chosen = splits.inside(VALID, known + novel)
+    chosen = splits.window_mask(VALID, known + novel)
     library = np.zeros_like(chosen)
     for name in known:
-        valid, training = splits.inside(VALID, [name]), splits.inside(TRAIN, [name])
+        valid = splits.window_mask(VALID, [name])
+        training = splits.window_mask(TRAIN, [name])
         captures = len(np.unique(splits.windows.session[valid]))
         if captures < 2:
             chosen |= training
@@ -217,9 +218,9 @@ def session_evidence(
     run: Run, splits: Splits, index: int, library: examples.Examples
 ) -> decide.Evidence:
     """The `Evidence` of a session of the data set, compared with examples."""
-    bins = int(splits.bins[index])
+    bins = int(splits.sessions.bins[index])
     traffic = sessions.Traffic(
-        splits.sessions[index],
+        splits.sessions.names[index],
         splits.counts[index, :bins],
         Baseline(*(np.asarray(x)[index] for x in splits.baseline)),
     )

@@ -196,24 +196,25 @@ def read_data(run: Run | Checkpoint, folder: str = "") -> Splits:
 
 def _data_notes(splits, folder):
     """A line for what is not as it was in training."""
-    yield from (f"left out: {line}" for line in splits.left_out)
+    yield from (f"left out: {line}" for line in splits.provenance.left_out)
     if folder:
-        used = [n for n, c in splits.captures.items() if c.role in (TRAIN, VALID)]
+        captures = splits.provenance.captures
+        used = [n for n, c in captures.items() if c.role in (TRAIN, VALID)]
         if used:
             yield (
                 f"{identity.count_captures(used)} of the run's training: not judged: "
                 f"{identity.list_names(used)}"
             )
         return
-    if splits.new:
+    if splits.provenance.new:
         yield (
-            f"{identity.count_captures(splits.new)} new since training: judged as test "
-            f"captures: {identity.list_names(splits.new)}"
+            f"{identity.count_captures(splits.provenance.new)} new since training: "
+            f"judged as test captures: {identity.list_names(splits.provenance.new)}"
         )
-    if splits.gone:
+    if splits.provenance.gone:
         yield (
-            f"{identity.count_captures(splits.gone)} gone since training: "
-            f"{identity.list_names(splits.gone)}"
+            f"{identity.count_captures(splits.provenance.gone)} gone since training: "
+            f"{identity.list_names(splits.provenance.gone)}"
         )
 
 

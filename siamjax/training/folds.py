@@ -91,13 +91,13 @@ def plan_folds(
         "config.data.novel_valid must be ()",
     )
     splits = open_splits(config.data)
-    faults = [name for name in splits.conditions[: splits.known] if name != NORMAL]
+    faults = [name for name in splits.conditions.known if name != NORMAL]
     folders = fold_workdirs(config, workdir)
     held_out = {
         fold: tuple(faults[i :: len(folders)]) if len(faults) > 1 else ()
         for i, fold in enumerate(folders)
     }
-    fewest = splits.known - max(map(len, held_out.values()))
+    fewest = len(splits.conditions.known) - max(map(len, held_out.values()))
     if config.batch.conditions > fewest:
         _LOG.info(
             "config.batch.conditions is %d, a fold run knows %d: that many are taken",

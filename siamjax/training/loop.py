@@ -82,11 +82,11 @@ def train(
 def _train(config, workdir, end):
     mesh = devices.make_mesh(devices.prepare_devices(config.platform))
     splits = open_splits(config.data)
-    for line in splits.left_out:
+    for line in splits.provenance.left_out:
         _LOG.warning("left out: %s", line)
     check_data(workdir, config.data.dir, splits)
     parts = step.build_parts(
-        config, columns=splits.columns, classes=splits.known, mesh=mesh
+        config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
     data = place_data(splits, config.batch.batch_from, parts, config.seed)
     check_config(workdir, config)
@@ -172,9 +172,12 @@ def place_data(
     Raises:
       UsageError: the batch cannot be drawn from the split, or not be divided.
     """
-    chosen = splits.inside(TRAIN, splits.conditions[: splits.known])
+    chosen = splits.window_mask(TRAIN, splits.conditions.known)
     table = sampler.sampling_table(
-        splits.windows, chosen, conditions=len(splits.conditions), batch_from=batch_from
+        splits.windows,
+        chosen,
+        conditions=len(splits.conditions.names),
+        batch_from=batch_from,
     )
     sampler.check_shape(table, parts.sampling.shape, parts.mesh.size)
     data = step.Data(
@@ -224,8 +227,8 @@ def check_data(workdir: str | pathlib.Path, folder: str, splits: Splits) -> None
         )
         return
     before = {n: identity.Capture(**c) for n, c in meta["data"]["captures"].items()}
-    changes = identity.describe_changes(before, splits.captures)
-    if not changes and meta["data"]["sha256"] != splits.sha256:
+    changes = identity.describe_changes(before, splits.provenance.captures)
+    if not changes and meta["data"]["sha256"] != splits.provenance.sha256:
         changes = ["its columns are others"]
     if changes:
         raise UsageError(
@@ -251,16 +254,17 @@ def checkpoint_meta(
     """
     folder = os.path.realpath(config.data.dir)
     place = os.path.relpath(folder, os.path.realpath(workdir))
-    train = splits.role == TRAIN
+    train = splits.sessions.role == TRAIN
     meta = dict(
         version=siamjax.__version__,
         config=to_plain(config),
         losses=step.hyper_parameters(config),
         columns=[column._asdict() for column in splits.columns],
         scaler={k: np.asarray(v).tolist() for k, v in splits.scaler._asdict().items()},
-        conditions=splits.conditions,
-        known=splits.known,
-        data=identity.to_json(splits.sha256, splits.captures) | dict(dir=place),
+        conditions=splits.conditions.names,
+        known=len(splits.conditions.known),
+        data=identity.to_json(splits.provenance.sha256, splits.provenance.captures)
+        | dict(dir=place),
         normal={
             k: np.asarray(v)[train].tolist()
             for k, v in splits.baseline._asdict().items()
@@ -279,10 +283,10 @@ def _read_meta(workdir):
 def _log_setup(splits, parts):
     _LOG.info(
         "%d captures, %d features, known: %s; novel: %s",
-        len(splits.sessions),
+        len(splits.sessions.names),
         len(splits.columns),
-        ", ".join(splits.conditions[: splits.known]),
-        ", ".join(splits.conditions[splits.known :]) or "none",
+        ", ".join(splits.conditions.known),
+        ", ".join(splits.conditions.held_out) or "none",
     )
     for name, head in parts.heads.items():
         hyper = ", ".join(f"{k}={v}" for k, v in head.loss.hyper.items())

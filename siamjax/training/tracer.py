@@ -43,11 +43,11 @@ def open_tracer(
         step,
         head=head,
         dim=parts.heads[head].dim,
-        conditions=[splits.conditions[c] for c in chosen.condition],
-        captures=[splits.sessions[s] for s in chosen.session],
+        conditions=[splits.conditions.names[c] for c in chosen.condition],
+        captures=[splits.sessions.names[s] for s in chosen.session],
         times=chosen.start * config.data.bin_s,
         roles=roles,
-        novel=splits.conditions[splits.known :],
+        novel=splits.conditions.held_out,
     ) as write:
 
         def record_trace(state, step):
@@ -66,11 +66,11 @@ def choose_windows(splits: Splits, limit: int) -> tuple[Windows, list[str]]:
     training and validation captures, `novel_valid` ones by validation captures, novel
     ones by test captures. Nothing is decided by these windows.
     """
-    known = splits.conditions[: splits.known]
+    known = splits.conditions.known
     groups = [(TRAIN, name) for name in known]
-    groups += [(VALID, name) for name in (*known, *splits.novel_valid)]
-    groups += [(TEST, name) for name in splits.novel]
-    shown = [(role, splits.of(role, [name])) for role, name in groups]
+    groups += [(VALID, name) for name in (*known, *splits.conditions.novel_valid)]
+    groups += [(TEST, name) for name in splits.conditions.novel]
+    shown = [(role, splits.windows_of(role, [name])) for role, name in groups]
     shown = [(role, members) for role, members in shown if len(members.start)]
     share = max(1, limit // max(1, len(shown)))
     chosen, roles = [], []

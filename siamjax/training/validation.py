@@ -18,7 +18,7 @@ class ValidationPlan(NamedTuple):
     """What validation judges. N windows."""
 
     windows: Windows
-    library: np.ndarray | None  # [N] bool, see `Splits.judged`
+    library: np.ndarray | None  # [N] bool, see `Splits.windows_to_judge`
     known: tuple[str, ...]  # names of the known conditions that are judged
     novel: tuple[str, ...]  # of the `novel_valid` ones
     lines: tuple[str, ...]  # to be logged before the first step
@@ -30,8 +30,8 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
     It depends on conditions, captures and draws alone, so it is known before training.
     The recall of a condition counts if there is another one to take it for.
     """
-    names = splits.conditions[: splits.known] + splits.novel_valid
-    windows, library = splits.judged(VALID, names)
+    names = splits.conditions.known + splits.conditions.novel_valid
+    windows, library = splits.windows_to_judge(VALID, names)
     condition, session = windows.condition, windows.session
     able, several = [], len(one_shot.shown_conditions(condition)) > 1
     if several:
@@ -40,17 +40,17 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
             any_points, condition, session, draws=draws, library=library
         )
         judged = result.classes[np.isfinite(result.recall)]
-        able = [splits.conditions[c] for c in judged]
-    known = tuple(name for name in able if name not in splits.novel_valid)
-    novel = tuple(name for name in able if name in splits.novel_valid)
+        able = [splits.conditions.names[c] for c in judged]
+    known = tuple(name for name in able if name not in splits.conditions.novel_valid)
+    novel = tuple(name for name in able if name in splits.conditions.novel_valid)
     lines = [
-        f"validation judges {len(known)} of {splits.known} known and {len(novel)} of "
-        f"{len(splits.novel_valid)} novel conditions"
+        f"validation judges {len(known)} of {len(splits.conditions.known)} known and "
+        f"{len(novel)} of {len(splits.conditions.novel_valid)} novel conditions"
         if able
         else "validation judges nothing: training goes to the end, the last step counts"
     ]
-    if able and library is not None and not splits.library:
-        taught = [splits.conditions[c] for c in np.unique(condition[library])]
+    if able and library is not None and not splits.examples_from_training:
+        taught = [splits.conditions.names[c] for c in np.unique(condition[library])]
         lines.append(
             "validation has less than two captures of these conditions, examples of "
             f"them are from training captures: {', '.join(taught)}"
@@ -66,11 +66,12 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
 def _reason(splits, name, several):
     """Why validation cannot judge a condition; several: whether it shows others too."""
     captures, in_training = (
-        len(np.unique(splits.of(role, [name]).session)) for role in (VALID, TRAIN)
+        len(np.unique(splits.windows_of(role, [name]).session))
+        for role in (VALID, TRAIN)
     )
     if not captures:
         return "no validation capture shows it"
-    if not in_training and (splits.library or captures == 1):
+    if not in_training and (splits.examples_from_training or captures == 1):
         return "no other capture can give an example of it"
     if not several:
         return "there is no other condition to take it for"
@@ -103,7 +104,7 @@ def make_validator(
     windows = plan.windows
     groups = dict(known=plan.known, novel=plan.novel)
     members = {
-        group: [splits.conditions.index(name) for name in names]
+        group: [splits.conditions.names.index(name) for name in names]
         for group, names in groups.items()
         if names
     }
