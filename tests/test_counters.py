@@ -353,7 +353,9 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
     from_counters.prepare_counters(
         tmp_path / "t", tmp_path / "labels.csv", out, workers=1, say=said.append
     )
-    assert any("bytes only grows" in line and "again 1 times" in line for line in said)
+    assert any(
+        "bytes only grows" in line and "it was reset 1 times" in line for line in said
+    )
     dataset = prepared.read_data_set(out)
     assert dataset.kinds == ("load", "calls", "bytes")
     good, bad = (s.series.values[:, 2] for s in dataset.sessions)
@@ -425,15 +427,15 @@ def test_the_same_input_is_not_read_again(tmp_path):
 @pytest.mark.parametrize(
     "rows, reason",
     [
-        ("two.csv,soon,,down\n", "'soon' is no time"),
+        ("two.csv,soon,,down\n", "'soon' is not a time"),
         ("two.csv,300,200,down\n", "200 is before 300"),
         ("two.csv,0,200,down\ntwo.csv,180,300,slow\n", "down and slow overlap"),
         ("two.csv,0,200,\n", "no condition"),
         ("two.csv,0,200,down,5\n", "more fields than columns"),
-        ("two.csv,0,60,down\ntwo.csv,,,normal\n", "normal without times beside"),
+        ("two.csv,0,60,down\ntwo.csv,,,normal\n", "normal without start and end"),
         ("two.csv,9000,,down\n", "down from 9000 to  has no row"),
         ("two.csv,-90,-60,down\n", "down from -90 to -60 has no row"),
-        ("two.csv,inf,,down\n", "'inf' is no time"),
+        ("two.csv,inf,,down\n", "'inf' is not a time"),
         ("two.csv,1e308,,down\n", "has no row"),
         ("two.csv,9999-12-31 23:59:59,,down\n", "9999-12-31 23:59:59"),
         ("two.csv,0,60,do\x1b[2Jwn\n", "do\\x1b[2Jwn has a character"),
@@ -467,7 +469,7 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
         return "\n".join(said)
 
     said = ingest(allow_empty=False)
-    assert "two.csv: no value in 60 rows of 2 columns, left out: --allow_empty" in said
+    assert "two.csv: no value in 60 rows of 2 columns, left out: where silence" in said
     assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == [
         "one"
     ]
@@ -485,7 +487,7 @@ def test_what_was_not_read_of_tables_that_are_used_is_said_last(tmp_path):
     from_counters.prepare_counters(
         tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=said.append
     )
-    line = "warning: 1 of 1 files were not read as a whole: "
+    line = "warning: 1 of 1 files were not read completely: "
     line += "1 contradicting (rows of one time with other values), 1 unread ("
     assert said[-1].startswith(line)
 

@@ -186,9 +186,7 @@ def test_data_that_cannot_judge_a_run_is_refused_in_a_line(
     series = prepared.to_series(np.zeros((70, 1)), 10**9)
     counted = DataSet((Session("a", 70.0, (), None, series),), ("rx",), {})
     prepared.write_data_set(tmp_path / "counters", counted, {})
-    with pytest.raises(
-        UsageError, match="holds counters, the run was trained on events"
-    ):
+    with pytest.raises(UsageError, match="has counters, the run was trained on events"):
         evaluate.evaluate_run(workdir, str(tmp_path / "counters"))
 
 

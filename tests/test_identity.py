@@ -89,7 +89,7 @@ def test_what_differs_is_told_in_a_line():
     ]
     now = BEFORE | {"a": BEFORE["a"]._replace(role=TEST)}
     assert identity.describe_changes(BEFORE, now) == [
-        "1 capture is dealt another role: a"
+        "1 capture is given another role: a"
     ]
     assert identity.list_names("abcdefg") == "a, b, c, d, e, 2 more"
 
@@ -101,7 +101,7 @@ def test_what_differs_is_told_in_a_line():
         (("rx",), (), "it lacks tx"),
         (("rx", "tx", "cpu"), ("tx",), "it adds cpu"),
         (("tx", "rx"), ("tx",), "in another order"),
-        (("rx", "tx"), (), "it reads otherwise tx"),
+        (("rx", "tx"), (), "it differs in whether to use the growth of tx"),
     ],
 )
 def test_other_counters_are_refused(kinds, growing, line):
@@ -115,9 +115,7 @@ def test_other_counters_are_refused(kinds, growing, line):
         return
     with pytest.raises(UsageError, match=line):
         identity.check_columns(data_set, trained(columns=table), "dir")
-    with pytest.raises(
-        UsageError, match="holds counters, the run was trained on event"
-    ):
+    with pytest.raises(UsageError, match="has counters, the run was trained on event"):
         identity.check_columns(data_set, trained(), "dir")
 
 

@@ -85,8 +85,8 @@ DIRT = [
         False,
     ),
     ("x.pcap", good()[:-9], "x.pcap,delay,1,", "truncated: files cut inside", True),
-    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: labelled, but there is no", False),
-    ("x.pcap", good(), None, "x.pcap: without a label, left out", False),
+    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: has a label, but there", False),
+    ("x.pcap", good(), None, "x.pcap: has no label, left out", False),
     ("x.pcap", good(), "x.pcap,delay,2,", "onset of delay at 2 s is after", False),
     ("x.pcap", good(), "x.pcap,delay,soon,", "row 4: onset_s 'soon' is not", False),
     ("x.pcap", good(), "x.pcap,delay,1,0.5", "row 4: clear_s 0.5 is not after", False),
@@ -131,13 +131,13 @@ def test_where_nothing_is_left_one_line_says_so(tmp_path):
 
 
 def test_inputs_that_are_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"there is no .*nowhere"):
+    with pytest.raises(UsageError, match=r"nowhere does not exist"):
         run(tmp_path / "nowhere", tmp_path / "out")
     folder = lay_out(tmp_path / "in", {}, [])
-    with pytest.raises(UsageError, match=r"there is no .*other\.csv"):
+    with pytest.raises(UsageError, match=r"other\.csv does not exist"):
         prepare.prepare_packets(folder, folder / "other.csv", tmp_path / "out")
     os.mkfifo(folder / "pipe")
-    with pytest.raises(UsageError, match=r"pipe is no file: name a table of labels"):
+    with pytest.raises(UsageError, match=r"pipe is not a file: give a table of labels"):
         prepare.prepare_packets(folder, folder / "pipe", tmp_path / "out")
 
 
@@ -271,7 +271,7 @@ def test_a_capture_without_a_message_is_no_example_unless_silence_is_the_fault(
     folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,dead,1,"])
     said = run(folder, tmp_path / "out")
     assert "x.pcap: 0 messages of SIP in 2 packets: 2 not_ip (" in said
-    assert "left out: --allow_empty takes it" in said
+    assert "use it with --allow_empty" in said
     assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
     said = run(folder, tmp_path / "out", allow_empty=True)
     assert "2 sessions: 1 dead, 1 normal" in said
@@ -286,7 +286,7 @@ def test_what_was_not_read_of_files_that_are_used_is_said_last(tmp_path):
     folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,normal,,"])
     last = run(folder, tmp_path / "out").splitlines()[-1]
     assert last.startswith(
-        "warning: 1 of 2 files were not read as a whole: 1 truncated ("
+        "warning: 1 of 2 files were not read completely: 1 truncated ("
     )
     assert last.endswith("; x.pcap")
 

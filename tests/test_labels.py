@@ -42,8 +42,8 @@ def test_the_recorders_columns_are_known_in_any_order(tmp_path):
         ("bad,delay,soon,", "onset_s 'soon' is not a number of seconds"),
         ("bad,delay,nan,", "onset_s 'nan' is not a number of seconds"),
         ("bad,delay,3,never", "clear_s 'never' is not a number of seconds"),
-        ("bad,delay,-3,", "onset_s -3 is outside the capture"),
-        ("bad,delay,inf,", "onset_s inf is outside the capture"),
+        ("bad,delay,-3,", "onset_s -3 is outside of the capture"),
+        ("bad,delay,inf,", "onset_s inf is outside of the capture"),
         ("bad,delay,,", "delay has no onset_s"),
         ("bad,delay", "delay has no onset_s"),
         ("bad,delay,40,30", "clear_s 30 is not after onset_s 40"),
@@ -56,8 +56,8 @@ def test_the_recorders_columns_are_known_in_any_order(tmp_path):
         ('bad,"de\nlay",4,5', "condition de\\nlay has a character that"),
         ("bad,d\udce9,4,5", "condition d\\udce9 has a character that"),
         (f"bad,delay,{'9' * 400}x,", "onset_s '9999"),
-        ("bad,unknown,40,50", "condition unknown: identification calls so what"),
-        ("bad,Recovering,40,50", "condition Recovering: identification calls so what"),
+        ("bad,unknown,40,50", "condition unknown: identification uses this"),
+        ("bad,Recovering,40,50", "condition Recovering: identification uses this"),
     ],
 )
 def test_a_row_that_cannot_be_used_takes_its_file_along(tmp_path, row, reason):
@@ -112,7 +112,7 @@ def test_a_table_without_its_columns_is_refused(tmp_path, text, reason):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="there is no"):
+    with pytest.raises(UsageError, match="does not exist"):
         labels.read_labels(tmp_path / "none.csv")
     (tmp_path / "binary").write_bytes(b"\xd4\xc3\xb2\xa1\xff\0\0")
     with pytest.raises(UsageError, match="not a table of text"):

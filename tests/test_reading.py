@@ -63,7 +63,7 @@ def test_what_happens_to_one_file_harms_no_other(tmp_path, workers):
     results = {name: failure.line for name, failure in failed.items()}
     assert results["memory.x"] == "memory.x: not enough memory to read it"
     assert results["bug.x"].startswith("bug.x: KeyError at test_reading.py:")
-    assert "a defect of siamjax" in results["bug.x"]
+    assert "a bug of siamjax" in results["bug.x"]
     assert results["wrong.x"] == "wrong.x: not a capture"
     assert results["refused.x"] == "refused.x: Permission denied"
     if workers > 1:

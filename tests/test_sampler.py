@@ -87,7 +87,7 @@ def test_one_session_batches_come_from_one_session():
     ("shape", "devices", "says"),
     [
         (sampler.BatchShape(9, 0, 4), 1, "config.batch.conditions is 9"),
-        (sampler.BatchShape(2, 1, 3), 8, "does not divide by 8"),
+        (sampler.BatchShape(2, 1, 3), 8, "cannot be divided equally among 8"),
         (sampler.BatchShape(2, 1, 0), 1, "at least 1"),
     ],
 )

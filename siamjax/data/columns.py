@@ -1,10 +1,13 @@
-"""The columns of the counts: a fixed table, with a place for a new fault's messages.
+"""The columns of the counts: a fixed table, which also counts messages of new faults.
 
-They do not depend on the training captures. Requests per method; answers per class for
-the methods that calls and registrations are made of; answers per common code whatever
-the method; what was retransmitted; latencies (the delays of RFC 6076) and requests
-still open, which show a service that is slow rather than wrong; ICMP errors; and
-everything else.
+The table does not depend on the training captures. It has columns for
+- requests by method,
+- answers by class, for the methods of calls and registrations,
+- answers by common status code, of all methods,
+- retransmitted requests and answers,
+- latencies (delays of RFC 6076) and requests without an answer yet: a slow service,
+- ICMP errors,
+- all other packets.
 """
 
 from collections.abc import Container, Iterable
@@ -20,12 +23,13 @@ METHODS = (
 ).split()
 CLASS_METHODS = ("INVITE", "REGISTER", "BYE")
 REST = "rest"
-COUNTER = "counter"  # the role of what is no column of events
+COUNTER = "counter"  # the role of a column that does not count events
 CODES = (
     *(100, 180, 183, 200, 401, 403, 404, 407, 408, 480, 481, 486, 487),
     *(500, 503, 603),
 )
-# A call's delay to ringing and to its end, a registration's and a hang-up's to theirs.
+# Latencies: of a call to ringing and to its final answer, of a registration and of a
+# hang-up to the final answer.
 WAITS = (
     ("INVITE", "ringing"),
     ("INVITE", "final"),
@@ -59,8 +63,13 @@ SIP: tuple[Column, ...] = (
 def counter_columns(
     names: Iterable[str], heavy: Iterable[Any], growing: Container[str] = ()
 ) -> tuple[Column, ...]:
-    """Columns of counters: names, which of them are heavy-tailed (`[F]` bool), and the
-    names of those that only grow."""
+    """Columns of counters.
+
+    Args:
+      names: F of them.
+      heavy: `[F]` bool, which of them are heavy-tailed.
+      growing: names of those that only grow.
+    """
     return tuple(
         Column(name, COUNTER, heavy=bool(h), empty=np.nan, grows=name in growing)
         for name, h in zip(names, heavy)

@@ -7,13 +7,13 @@ import numpy as np
 from siamjax.data import columns
 from siamjax.types import Events, Series, Session
 
-# RFC 3261, timers B and F: after 64 * T1 the client itself gives a transaction up.
+# A client gives up a transaction after 64 * T1 (RFC 3261, timers B and F).
 GIVEN_UP_NS = 32_000_000_000
 _LAST_S = np.iinfo(np.int64).max / 1e9
 
 
 def bin_session(session: Session, kinds: Sequence[str], bin_s: float) -> np.ndarray:
-    """Counts `[bins, F]` float32 of a session's full bins; NaN: nothing was measured.
+    """Counts `[bins, F]` float32 of the full bins of a session; NaN: not measured.
 
     Args:
       session: `types.Session` with events or a series.
@@ -37,20 +37,18 @@ def bin_events(
     bin_of, index = events.time_ns // bin_ns, _index()
     answer = np.array(["/" in kind for kind in kinds], bool)[events.kind]
 
-    out = _histogram(bin_of, events.kind, bins, len(kinds)) @ _kind_columns(kinds)
+    table = _histogram(bin_of, events.kind, bins, len(kinds)) @ _kind_columns(kinds)
     again = events.retransmitted
     for name, chosen in (("requests", again & ~answer), ("answers", again & answer)):
-        out[:, index[f"retransmitted {name}"]] = np.bincount(
+        table[:, index[f"retransmitted {name}"]] = np.bincount(
             bin_of[chosen], minlength=bins
         )
     for method, end in columns.WAITS:
         asked_ns, closed_ns, latency_ns, answered_bin = _waits(
             events, kinds, method, end, bin_of
         )
-        with np.errstate(
-            invalid="ignore"
-        ):  # 0/0 where nothing was answered: NaN on purpose
-            out[:, index[f"{method} to {end} ms"]] = np.bincount(
+        with np.errstate(invalid="ignore"):  # 0/0 gives NaN where nothing was answered
+            table[:, index[f"{method} to {end} ms"]] = np.bincount(
                 answered_bin, latency_ns / 1e6, minlength=bins
             ) / np.bincount(answered_bin, minlength=bins)
         change = np.bincount(asked_ns // bin_ns, minlength=bins + 1)[: bins + 1].astype(
@@ -58,19 +56,19 @@ def bin_events(
         )
         closed_bin = np.minimum(closed_ns // bin_ns, bins)
         change -= np.bincount(closed_bin, minlength=bins + 1)
-        out[:, index[f"{method} without {end}"]] = np.cumsum(change)[:bins]
-    return out.astype(np.float32)
+        table[:, index[f"{method} without {end}"]] = np.cumsum(change)[:bins]
+    return table.astype(np.float32)
 
 
 def bin_series(series: Series, bin_s: float) -> np.ndarray:
     """Counters `[bins, F]`: the mean of the measured rows of each full bin.
 
-    A step that is longer than a bin is refused before: see `too_coarse`.
+    A step must not be longer than a bin: `why_too_coarse` is asked before.
     """
     rows, bin_ns = len(series.time_ns), nanoseconds(bin_s)
-    # The step was rounded to a nanosecond: rows of 1/3 s, of 333333333 ns, fill a bin
-    # of 1 s three by three. So half a nanosecond a row is added; all is counted in
-    # halves.
+    # The step was rounded to a nanosecond: three rows of 1/3 s, which are 333333333 ns
+    # each, must fill a bin of 1 s. So half a nanosecond is added to each step, and all
+    # times are counted in half nanoseconds.
     step = 2 * step_ns(series) + 1
     bin_of = np.arange(rows) * step // (2 * bin_ns)
     if (np.diff(bin_of) == 1).all():
@@ -86,7 +84,7 @@ def bin_series(series: Series, bin_s: float) -> np.ndarray:
 
 
 def why_too_coarse(series: Series, bin_s: float) -> str:
-    """What is wrong where the rows of a series are longer than a bin; else empty."""
+    """The reason why a series cannot be used with this bin; empty: it can be used."""
     if step_s(series) <= 1.001 * bin_s:
         return ""
     return (
@@ -106,9 +104,9 @@ def step_ns(series: Series) -> int:
 
 
 def nanoseconds(seconds: float) -> int:
-    """Seconds as the nearest integer of nanoseconds; infinity as the largest of int64.
+    """Seconds as integer nanoseconds, rounded; infinity is the largest int64.
 
-    Times are compared and divided so: as floats, 0.3 s hold two bins of 0.1 s.
+    Times are compared and divided as integers: as floats, 0.3 s // 0.1 s is 2.
     """
     return min(round(min(seconds, _LAST_S) * 1e9), np.iinfo(np.int64).max)
 
@@ -119,10 +117,10 @@ def _index():
 
 def _kind_columns(kinds):
     """`[kinds, F]` float: 1 where an event of a kind counts in a column."""
-    out, index = np.zeros((len(kinds), len(columns.SIP))), _index()
+    counts_in, index = np.zeros((len(kinds), len(columns.SIP))), _index()
     for i, kind in enumerate(kinds):
-        out[i, [index[name] for name in columns.names_of_kind(kind)]] = 1
-    return out
+        counts_in[i, [index[name] for name in columns.names_of_kind(kind)]] = 1
+    return counts_in
 
 
 def _histogram(bin_of, kind, bins, kinds):
@@ -131,17 +129,18 @@ def _histogram(bin_of, kind, bins, kinds):
 
 
 def _waits(events, kinds, method, end, bin_of):
-    """Requests of a method, when their waits end, and the latencies that end them.
+    """When the requests of a method were sent, when they were answered, and how late.
 
     Returns:
-      `asked_ns [R]`, `closed_ns [R]` (given up after 32 s), and of the answers that
-      were first to end a wait `latency_ns [A]`, `bin [A]`.
+      `asked_ns [R]`: when each request was sent; `closed_ns [R]`: when its wait ended,
+      by an answer or after 32 s. Of the answers that ended a wait: `latency_ns [A]`,
+      `bin [A]`.
     """
     request = np.array([kind == method for kind in kinds], bool)[events.kind]
     ends = np.array([_ends(kind, method, end) for kind in kinds], bool)[events.kind]
     answered = ends & (events.latency_ns >= 0) & ~events.retransmitted
     asked_ns = np.unique(events.time_ns[request & ~events.retransmitted])
-    # Events are in order of time: the first of each request is the one that ended it.
+    # Events are in order of time: the first answer to a request ends its wait.
     request_ns, first = np.unique(
         (events.time_ns - events.latency_ns)[answered], return_index=True
     )
@@ -157,7 +156,7 @@ def _waits(events, kinds, method, end, bin_of):
 
 
 def _ends(kind, method, end):
-    of, _, status = kind.partition("/")
-    if of != method or not status.isdigit():
+    answered, _, status = kind.partition("/")
+    if answered != method or not status.isdigit():
         return False
     return int(status) >= 200 or (end == "ringing" and int(status) > 100)

@@ -1,7 +1,8 @@
-"""Counts -> features: one pure function for training, evaluation, identify and live.
+"""Counts -> features: one pure function for training, evaluation and identification.
 
-A column that is a heavy-tailed count takes log1p; then it is read against the session's
-own normal bins, clipped and scaled. Nothing here knows a label or a model.
+Columns that are heavy-tailed counts take log1p. Then the mean of the session's normal
+bins is subtracted, the result is divided by their deviation, clipped and scaled. Labels
+and models are not used.
 """
 
 from collections.abc import Sequence
@@ -14,16 +15,18 @@ import numpy as np
 from siamjax import checks
 from siamjax.types import Baseline, Column, Scaler
 
-# What the windows of a session may be read against.
+# What may be subtracted from the windows of a session: the mean of its normal bins, or
+# nothing.
 BASELINES = ("session", "none")
-# The largest feature where it is nothing.
+# The largest feature where nothing is subtracted.
 LARGEST = 1e6
-# Of a count whose gaps follow no rhythm (exponential) the deviation is the mean.
+# A count is heavy-tailed where its deviation is more than this many times its mean.
+# Both are equal for an exponential distribution.
 HEAVY_TAILED = 1.0
-# What never goes this high is a flag or a level, not a count.
+# A column whose largest value is below this is a flag or a level, not a count.
 FEW = 10
-# The least unit of a column, as a share of its mean: what never changes has no
-# deviation.
+# The least unit of a column, as a share of its mean: a column that never changes has
+# the deviation 0.
 LEAST_UNIT = 0.01
 
 
@@ -32,8 +35,9 @@ def make_scaler(columns: Sequence[Column], *, floor: Any, clip: float) -> Scaler
 
     Args:
       columns: `types.Column`s, F of them.
-      floor: added to every deviation of a baseline, in log counts, or `[F]`: it keeps a
-        column that was silent in normal times from making much of its first message.
+      floor: is added to the deviation of each column, in log counts; a number or `[F]`.
+        Without it, the first message of a column that was always 0 in normal times
+        would give a very large feature.
       clip: the largest absolute feature, in deviations.
     """
     return Scaler(
@@ -47,13 +51,14 @@ def make_scaler(columns: Sequence[Column], *, floor: Any, clip: float) -> Scaler
 
 
 def with_baseline(scaler: Scaler, baseline: str) -> Scaler:
-    """The `Scaler` with windows read against what `config.data.baseline` says.
+    """The `Scaler` for a value of `config.data.baseline`.
 
-    Against `none`, features are the (log) counts, with the session's level in them.
+    With "session", features are relative to the session's normal bins. With "none",
+    they are the (log) counts themselves.
     """
     checks.require(
         baseline in BASELINES,
-        f"config.data.baseline is {baseline!r}: it is one of {', '.join(BASELINES)}",
+        f"config.data.baseline is {baseline!r}: set one of {', '.join(BASELINES)}",
     )
     if baseline == "session":
         return scaler
@@ -61,10 +66,10 @@ def with_baseline(scaler: Scaler, baseline: str) -> Scaler:
 
 
 def find_heavy_tailed(normal: np.ndarray) -> np.ndarray:
-    """`[F]` bool: columns of counters that are counts with a heavy tail.
+    """`[F]` bool: which columns of counters are counts with a heavy tail.
 
-    Their deviation in normal bins `[N, F]` of training is above their mean. log1p of
-    other columns only blurs them.
+    Their deviation in the normal bins `[N, F]` of training is larger than their mean.
+    These columns take log1p. On other columns log1p only makes differences smaller.
     """
     mean, deviation = _moments(normal)
     least, most = _extremes(normal)
@@ -72,10 +77,10 @@ def find_heavy_tailed(normal: np.ndarray) -> np.ndarray:
 
 
 def column_units(normal: np.ndarray, heavy: np.ndarray) -> np.ndarray:
-    """`[F]` what counts as much in each column of counters: 1 in log counts.
+    """`[F]` the unit of each column of counters: 1 where it takes log1p (`heavy`).
 
-    For the others their deviation in normal bins `[N, F]` of training, at least a
-    hundredth of their mean; 1 where they were always 0.
+    For the others it is their deviation in the normal bins `[N, F]` of training, at
+    least a hundredth of their mean, and 1 where they were always 0.
     """
     mean, deviation = _moments(normal)
     unit = np.maximum(deviation, LEAST_UNIT * np.abs(mean))
@@ -83,7 +88,7 @@ def column_units(normal: np.ndarray, heavy: np.ndarray) -> np.ndarray:
 
 
 def _moments(x):
-    """Mean and deviation `[F]` of what is measured in `[N, F]`; 0 where nothing is."""
+    """Mean and deviation `[F]` of the measured values of `[N, F]`; 0 where none is."""
     measured = ~np.isnan(x)
     n = np.maximum(measured.sum(0), 1)
     mean = np.where(measured, x, 0.0).sum(0, dtype=float) / n
@@ -106,7 +111,7 @@ def log_counts(counts: Any, scaler: Scaler) -> jax.Array:
 def session_baseline(counts: Any, scaler: Scaler) -> Baseline:
     """Mean and deviation `[F]` of a session's normal bins `[bins, F]`.
 
-    A column that measured nothing in them has mean and deviation 0.
+    A column without a measured value has mean and deviation 0.
     """
     x = log_counts(counts, scaler)
     measured = ~jnp.isnan(x)
@@ -117,9 +122,9 @@ def session_baseline(counts: Any, scaler: Scaler) -> Baseline:
 
 
 def to_features(counts: Any, baseline: Baseline, scaler: Scaler) -> jax.Array:
-    """Counts `[B, T, F]`, baselines `[B, F]` -> features `[B, T, F]` within the clip.
+    """Counts `[B, T, F]` and baselines `[B, F]` -> features `[B, T, F]`.
 
-    Where nothing was measured (NaN) a feature is as in the session's normal times.
+    Where nothing was measured (NaN) the count is replaced by the mean of the baseline.
     """
     level, deviation = baseline.mean[..., None, :], baseline.deviation[..., None, :]
     unit = deviation + jnp.broadcast_to(scaler.floor, deviation.shape)

@@ -13,12 +13,12 @@ from siamjax.types import DataSet, Session, SiamjaxError
 
 
 class Columns(NamedTuple):
-    """The F columns of a data set: what a column is does not depend on the session."""
+    """The F columns of a data set. All sessions have the same."""
 
     names: tuple[str, ...]
-    growing: np.ndarray  # [F] bool, it only grows: read as growth in each step
-    constant: np.ndarray  # [F] bool, it has one value in all sessions
-    sessions: np.ndarray  # [F] int, in how many sessions it is
+    growing: np.ndarray  # [F] bool, it only grows: its growth in each step is used
+    constant: np.ndarray  # [F] bool, it has the same value in all sessions
+    sessions: np.ndarray  # [F] int, how many sessions have it
 
 
 def prepare_counters(
@@ -33,19 +33,20 @@ def prepare_counters(
 ) -> None:
     """Reads tables of counters and writes the prepared data set.
 
-    What cannot be used is left out, with a line that says why. A prepared data set of
-    the very same input stays as it is.
+    A table that cannot be used is left out, and a line says why. Nothing is done where
+    the folder already has the data set of the same input and options.
 
     Args:
       captures: a folder of CSV and Parquet files, or one file.
       labels_path: the table of labels, see `data.stretches`.
       out: the folder to write.
       limit_expansion: whether a file that expands beyond the limits is left out.
-      allow_empty: take tables without a value, too: silence is the fault.
-      workers: processes; by default one a core.
-      say: takes the lines of the report.
+      allow_empty: whether to use tables without a value: silence may be a fault.
+      workers: number of processes; by default one for each core.
+      say: is called with each line of the report.
     Raises:
-      UsageError: an input is not there, or out holds something else.
+      UsageError: an input does not exist, or `out` is not empty and not a prepared data
+        set.
       SiamjaxError: no file can be used.
     """
     prepared.make_room(out)
@@ -90,14 +91,14 @@ def prepare_counters(
     growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write_data_set(out, data_set, report)
-    say(counters.format_reports(reports))  # a long one, which `| head` may end
+    say(counters.format_reports(reports))  # long: `| head` may close the output
     prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
     prepare.tell(lines, say)
 
 
 def _usable(sources, results, allow_empty):
-    """`(source, labels, table, report)` of what can be used; lines about the rest."""
+    """`(source, labels, table, report)` of usable tables; lines about the others."""
     usable, lines = [], []
     for source, result in zip(sources, results):
         if isinstance(result, reading.Failure):
@@ -130,13 +131,13 @@ def _columns(tables):
     measured = ~np.isnan(everything)
     low = np.where(measured, everything, np.inf).min(0)
     high = np.where(measured, everything, -np.inf).max(0)
-    there = np.array([(~np.isnan(rows)).any(0) for rows in values]).sum(0)  # [F]
-    kept = there > 0
+    sessions = np.array([(~np.isnan(rows)).any(0) for rows in values]).sum(0)  # [F]
+    kept = sessions > 0
     columns = Columns(
         names=tuple(name for name, keep in zip(names, kept) if keep),
         growing=counters.find_growing(values)[kept],
         constant=(low == high)[kept],
-        sessions=there[kept],
+        sessions=sessions[kept],
     )
     return columns, [rows[:, kept] for rows in values]
 
@@ -145,7 +146,7 @@ def _notes(columns, resets, steps_ns):
     """Lines about columns and steps."""
     steps = sorted(set(steps_ns))
     lines = [
-        f"{name} only grows: its growth in each step is used; it began again "
+        f"{name} only grows: its growth in each step is used; it was reset "
         f"{resets[f]} times"
         for f, name in enumerate(columns.names)
         if columns.growing[f]
@@ -156,16 +157,16 @@ def _notes(columns, resets, steps_ns):
             len(names) > prepare.NAMED
         )
         lines.append(f"{len(names)} columns never change and are kept: {shown}")
-    every = columns.sessions.max()
+    most = columns.sessions.max()
     lines += [
-        f"{name} is in {n} of {every} files: not measured in the others"
+        f"{name} is in {n} of {most} files: not measured in the others"
         for name, n in zip(columns.names, columns.sessions)
-        if n < every
+        if n < most
     ]
     if len(steps) > 1:
         lines.append(
-            "the files have several steps, "
+            "the files have different steps, "
             + ", ".join(f"{step / 1e9:g} s" for step in steps)
-            + ": config.data.bin_s must be the longest or more"
+            + ": config.data.bin_s must not be less than the longest"
         )
     return lines

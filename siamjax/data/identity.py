@@ -1,8 +1,8 @@
-"""Which data a run was trained on, and what other data is to it.
+"""Which data a run was trained on, and which role other data has for it.
 
-A capture that was trained on must never judge the run. Captures are known by hashes of
-what they hold, not by their names: the same recording under another name keeps its
-role, and so does one with other labels.
+A capture that was trained on must never judge the run. Captures are recognised by
+hashes of their content, not by their names: a recording keeps its role under another
+name, and also with other labels.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,15 +21,15 @@ from siamjax.types import (
     UsageError,
 )
 
-# Names in a line; the others are counted.
+# At most so many names are in a line; the others are counted.
 _NAMED = 5
 
 
 class Capture(NamedTuple):
-    """A capture as a checkpoint remembers it."""
+    """A capture, as a checkpoint stores it."""
 
     sha256: str  # of recording and labels
-    recording: str  # SHA-256 of it without its labels
+    recording: str  # SHA-256 of the recording alone
     role: str = ""  # TRAIN, VALID or TEST; empty: it could not be used
 
 
@@ -37,20 +37,20 @@ class Trained(NamedTuple):
     """What a checkpoint says of the data that its run was trained on."""
 
     dir: str  # the folder of the data set
-    sha256: str  # of the data set; empty: an older version, which did not keep it
+    sha256: str  # of the data set; empty: an older version, which did not store it
     captures: dict[str, Capture]  # by name
     conditions: tuple[str, ...]  # known ones first
     known: int
     columns: tuple[Column, ...]
-    scaler: Scaler | None  # None: to be made anew from the training captures
+    scaler: Scaler | None  # None: computed again from the training captures
     baseline: Baseline | None  # [S, F] of the training captures
 
 
 class Roles(NamedTuple):
-    """Roles that captures have for a run that was trained before."""
+    """Roles that captures have for a run."""
 
-    role: dict[str, str]  # by name, of the captures that take part
-    left_out: tuple[str, ...]  # a line for each capture that does not, and why
+    role: dict[str, str]  # by name, of the captures that are used
+    left_out: tuple[str, ...]  # a line for each capture that is not used, and why
     new: tuple[str, ...]  # names of test captures that the run did not have
     gone: tuple[str, ...]  # names of captures that the run had
 
@@ -66,14 +66,14 @@ def hash_captures(data_set: DataSet) -> dict[str, Capture]:
 def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
     """The roles of a data set's captures, as they were in training.
 
-    A recording keeps its role, whatever its name. One that is new is a test capture.
-    One that was trained on or validated with and has changed (it has other labels; or,
-    in the folder of the training, its name has another recording) is left out.
+    A recording keeps its role, whatever its name. A new one is a test capture. A
+    capture of training or validation that has changed is left out: it has other labels,
+    or, in the folder of the training, its name has another recording.
 
     Args:
       now: the captures of the data set, by name.
-      trained: of the run.
-      folder: of the data set. Names mean something in the folder of the training alone.
+      trained: the data of the run.
+      folder: of the data set. Names are compared only in the folder of the training.
     """
     before = trained.captures
     names = before if Path(folder).resolve() == Path(trained.dir).resolve() else {}
@@ -110,43 +110,45 @@ def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> R
 def share_among_copies(
     role: Mapping[str, str], now: Mapping[str, Capture]
 ) -> dict[str, str]:
-    """Roles by name, in which copies of one recording have the role of the first."""
+    """Roles by name, where all copies of a recording have the role of the first."""
     first: dict[str, str] = {}
     return {name: first.setdefault(now[name].recording, role[name]) for name in role}
 
 
 def conditions_of_run(sessions: Iterable[Session], trained: Trained) -> tuple[str, ...]:
-    """Conditions of the run, known ones first, and behind them those that are new."""
+    """Conditions of the run, known ones first, then conditions that are new."""
     labelled = {label.condition for session in sessions for label in session.labels}
     return (*trained.conditions, *sorted(labelled - {"", *trained.conditions}))
 
 
 def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
-    """Raises UsageError where a run was trained on other columns than the data has."""
+    """Raises UsageError where the data does not have the columns of the run."""
     counters = any(session.series is not None for session in data_set.sessions)
     if counters != (trained.columns[0].role == columns.COUNTER):
         now, before = ("counters", "events")[:: 1 if counters else -1]
-        raise UsageError(f"{folder} holds {now}, the run was trained on {before}")
+        raise UsageError(f"{folder} has {now}, the run was trained on {before}")
     table = columns.SIP
-    if counters:  # which of them are heavy-tailed is a matter of the run
+    if counters:  # the run decides which of them are heavy-tailed
         heavy = [False] * len(data_set.kinds)
         growing = data_set.meta.get("growing", ())
         table = columns.counter_columns(data_set.kinds, heavy, growing)
     if differ := _column_changes(trained.columns, table):
         raise UsageError(
-            f"{folder} has not the columns that the run was trained on: {differ}; "
-            "prepare it as the run's data set was, or train on it"
+            f"{folder} does not have the columns of the run's training: {differ}; "
+            "prepare it as the run's data set was prepared, or train a run on it"
         )
 
 
 def _column_changes(before, now):
-    """What differs between two tables of columns, in words; empty: nothing."""
+    """Describes how two tables of columns differ; empty: they are equal."""
     old, new = ({column.name: column for column in table} for table in (before, now))
     both = [name for name in new if name in old]
     differ = {
         "it lacks": [name for name in old if name not in new],
         "it adds": [name for name in new if name not in old],
-        "it reads otherwise": [n for n in both if new[n].grows != old[n].grows],
+        "it differs in whether to use the growth of": [
+            n for n in both if new[n].grows != old[n].grows
+        ],
     }
     parts = [f"{what} {list_names(names)}" for what, names in differ.items() if names]
     if not parts and list(old) != list(new):
@@ -155,7 +157,7 @@ def _column_changes(before, now):
 
 
 def to_json(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
-    """A data set as JSON can hold it, for a checkpoint."""
+    """The hashes and captures of a data set as JSON, for a checkpoint."""
     return {
         "sha256": sha256,
         "captures": {name: capture._asdict() for name, capture in now.items()},
@@ -165,16 +167,16 @@ def to_json(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
 def describe_changes(
     before: Mapping[str, Capture], now: Mapping[str, Capture]
 ) -> list[str]:
-    """What differs between two states of a data set, as parts of a sentence."""
+    """Describes how two states of a data set differ, as parts of a sentence."""
     both = [name for name in before if name in now]
     differ = {
         "changed": [n for n in both if now[n].sha256 != before[n].sha256],
         "added": [name for name in now if name not in before],
         "gone": [name for name in before if name not in now],
     }
-    if not any(differ.values()):  # roles follow from the data: only the code can differ
+    if not any(differ.values()):  # the same data: another version gave other roles
         moved = [name for name in both if now[name].role != before[name].role]
-        differ = {"dealt another role": moved}
+        differ = {"given another role": moved}
     return [
         f"{count_captures(names)} {what}: {list_names(names)}"
         for what, names in differ.items()
@@ -189,7 +191,7 @@ def count_captures(names: Iterable[str]) -> str:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """The first names, and how many there are more."""
+    """The first names, and how many more there are."""
     names = list(names)
     more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
     return ", ".join([*map(short, names[:_NAMED]), *more])

@@ -1,4 +1,4 @@
-"""labels.csv: which condition each capture was in, and when."""
+"""labels.csv: the condition of each capture, and when it began and ended."""
 
 import csv
 import itertools
@@ -11,48 +11,49 @@ from siamjax import text
 from siamjax.types import NORMAL, Label, UsageError
 
 COLUMNS = ("file", "condition", "onset_s", "clear_s")
-# What a recorder may note besides; of no use here.
+# Columns of other notes, which may be there and are not read.
 _NOTES = frozenset(("seed", "rate_cps", "hold_s", "severity", "notes"))
 TOO_MANY = "more fields than columns"
-# What identification calls traffic that has no condition: no fault has such a name.
+# Identification gives these names to traffic without a known condition: no fault may
+# have one of them.
 RESERVED = ("unknown", "recovering")
 # The longest name of a condition, in characters.
 LONGEST = 100
-# So much of a line of column names is shown.
+# At most so many characters of the list of column names are shown.
 SHOWN = 200
 
 
 class LabelTable(NamedTuple):
-    """A table of labels, as far as it can be used."""
+    """The labels of a table that can be used, and what is wrong with the others."""
 
-    labels: dict[str, tuple[Any, ...]]  # by file; none: normal throughout
-    wrong: dict[str, str]  # file -> why it cannot be used
-    problems: list[str]  # a line each, of what does no harm
+    labels: dict[str, tuple[Any, ...]]  # by file; an empty tuple: always normal
+    wrong: dict[str, str]  # by file: why it cannot be used
+    problems: list[str]  # lines about what was ignored without harm
 
 
 def read_labels(path: str | os.PathLike) -> LabelTable:
-    """The `Table` in a CSV file.
+    """Reads the `LabelTable` in a CSV file.
 
-    A file with a row that cannot be used is in `wrong`: without that row its fault
-    would pass for normal traffic.
+    A file with a row that cannot be used is in `wrong` as a whole: without that row its
+    fault would be used as normal traffic.
 
     Raises:
-      UsageError: there is no such table, or a column is missing.
+      UsageError: the table does not exist, or a column is missing.
     """
     name = Path(path).name
     numbered, problems = read_table(path, COLUMNS)
     by_file: dict[str, list[Label | None]] = {}
     wrong: dict[str, str] = {}
-    for where, row in numbered:
+    for line, row in numbered:
         file = row["file"].strip()
         labels = by_file.setdefault(file, [])
         try:
             label = _label(row)
         except ValueError as error:
-            wrong.setdefault(file, f"{where}: {error}")
+            wrong.setdefault(file, f"{line}: {error}")
             continue
         if label in labels:
-            problems.append(f"{where}: {file} is there twice, used once")
+            problems.append(f"{line}: {file} is there twice, used once")
         else:
             labels.append(label)
     for file, labels in by_file.items():
@@ -70,7 +71,7 @@ def read_labels(path: str | os.PathLike) -> LabelTable:
 
 
 def find_outside(labels: tuple[Label, ...], span_s: float) -> str:
-    """What is wrong with the labels of a session of this length; empty: nothing."""
+    """Says which label begins after the end of a session; empty: none."""
     for label in labels:
         if label.onset_s >= span_s:
             return (
@@ -83,25 +84,30 @@ def find_outside(labels: tuple[Label, ...], span_s: float) -> str:
 def read_table(
     path: str | os.PathLike, columns: tuple[str, ...]
 ) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
-    """Rows of a table of labels as `(where, {column: text})`, and lines about it.
+    """Reads the rows of a table of labels.
 
+    Args:
+      path: of a CSV file.
+      columns: names of the columns that it must have.
+    Returns:
+      `(name of the row, {column: text})` of each row, and lines about other columns.
     Raises:
-      UsageError: there is no such table, or a column is missing.
+      UsageError: the table does not exist, or a column is missing.
     """
-    there, table = _rows(path)
-    if missing := ", ".join(c for c in columns if c not in there):
+    header, table = _rows(path)
+    if missing := ", ".join(c for c in columns if c not in header):
         raise UsageError(
             f"{path} has no column {missing}; it has "
-            f"{text.short(', '.join(there) or 'none', SHOWN)}"
+            f"{text.short(', '.join(header) or 'none', SHOWN)}"
         )
     name, problems = Path(path).name, []
-    if unknown := ", ".join(c for c in there if c not in columns and c not in _NOTES):
+    if unknown := ", ".join(c for c in header if c not in columns and c not in _NOTES):
         problems.append(f"{name}: unknown column {unknown}, ignored")
     return [(f"{name}, row {i}", row) for i, row in enumerate(table, start=2)], problems
 
 
 def check_row(row: dict[str, str]) -> None:
-    """Raises `ValueError`, which says why, where a row of labels cannot be used."""
+    """Raises a `ValueError` with the reason where a row of labels cannot be used."""
     if TOO_MANY in row:
         raise ValueError(TOO_MANY)
     if not row["file"].strip():
@@ -110,16 +116,16 @@ def check_row(row: dict[str, str]) -> None:
 
 
 def check_condition(condition: str) -> None:
-    """Raises `ValueError`, which says why, where a condition cannot have this name.
+    """Raises a `ValueError` with the reason where a condition cannot have this name.
 
-    It stands in tables, pictures and lines of a terminal, beside those of `RESERVED`.
+    Tables, pictures and terminals show it, together with the names of `RESERVED`.
     """
     if not condition:
         raise ValueError("no condition")
     if condition.lower() in RESERVED:
         raise ValueError(
-            f"condition {condition}: identification calls so what is no condition; "
-            "give it another name"
+            f"condition {condition}: identification uses this name for traffic without "
+            "a known condition; give it another name"
         )
     if len(condition) > LONGEST:
         raise ValueError(
@@ -134,12 +140,12 @@ def check_condition(condition: str) -> None:
 
 
 def _rows(path):
-    """Names of columns, and rows as dicts.
+    """Names of the columns, and rows as dicts.
 
-    Bytes that are no UTF-8 become surrogates, as in the names of files.
+    Bytes that are not UTF-8 become surrogates, as in the names of files.
     """
     if Path(path).exists() and not Path(path).is_file():
-        raise UsageError(f"{path} is no file: name a table of labels")
+        raise UsageError(f"{path} is not a file: give a table of labels")
     try:
         with open(
             path, newline="", encoding="utf-8-sig", errors="surrogateescape"
@@ -147,7 +153,7 @@ def _rows(path):
             reader = csv.DictReader(file, restval="", restkey=TOO_MANY)
             columns, table = tuple(reader.fieldnames or ()), list(reader)
     except FileNotFoundError:
-        raise UsageError(f"there is no {path}") from None
+        raise UsageError(f"{path} does not exist") from None
     except csv.Error as error:
         raise UsageError(f"{path} is not a table of text: {error}") from None
     if "\0" in "".join(columns):
@@ -156,7 +162,7 @@ def _rows(path):
 
 
 def _label(row):
-    """The `Label` of a row, None for normal; ValueError says what is wrong."""
+    """The `Label` of a row, None for normal; raises ValueError with the reason."""
     check_row(row)
     condition = row["condition"].strip()
     onset, clear = row["onset_s"].strip(), row["clear_s"].strip()
@@ -168,7 +174,10 @@ def _label(row):
         raise ValueError(f"{condition} has no onset_s")
     onset_s, clear_s = _seconds("onset_s", onset), _seconds("clear_s", clear or "inf")
     if math.isinf(onset_s) or onset_s < 0:
-        raise ValueError(f"onset_s {text.short(onset)} is outside the capture")
+        raise ValueError(
+            f"onset_s {text.short(onset)} is outside of the capture: give seconds "
+            "after its first packet"
+        )
     if clear_s <= onset_s:
         raise ValueError(
             f"clear_s {text.short(clear)} is not after onset_s {text.short(onset)}"
@@ -194,7 +203,7 @@ def _contradiction(labels):
     faults = _faults(labels)
     if None in labels and faults:
         return f"both normal and {faults[0].condition}: leave out the row of normal"
-    for one, two in itertools.pairwise(faults):
-        if two.onset_s < one.clear_s:
-            return f"{one.condition} and {two.condition} overlap"
+    for earlier, later in itertools.pairwise(faults):
+        if later.onset_s < earlier.clear_s:
+            return f"{earlier.condition} and {later.condition} overlap"
     return ""

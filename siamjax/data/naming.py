@@ -1,4 +1,4 @@
-"""Names of sessions: each file has one of its own, whatever the file system."""
+"""Names of sessions: they differ on every file system."""
 
 import hashlib
 import os
@@ -9,17 +9,18 @@ from collections.abc import Iterable
 from siamjax import text
 from siamjax.data import prepared
 
-# The longest name in bytes: a file system takes 255, with an ending.
+# The longest name in bytes: a file system allows 255, with the ending of the file.
 LONGEST = 200
-# Hexadecimal digits of a hash that tells two names apart.
+# Number of hexadecimal digits of a hash in a name.
 _DIGITS = 12
 
 
 def session_names(files: Iterable[str]) -> dict[str, str]:
-    """A name for each file's session: no two are one, also where case does not count.
+    """A name for the session of each file. They differ even if case is ignored.
 
-    It is the name of the file; where two files share that, the path with its ending;
-    where that is taken, too, or too long, a hash of the path tells them apart.
+    It is the name of the file without its ending. Where two files have the same, it is
+    the path with its ending. Where that is used already, or is too long, it is the
+    beginning of the path with a hash.
 
     Args:
       files: paths in the folder of captures.
@@ -28,14 +29,14 @@ def session_names(files: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[str] = set()
     for rule in (prepared.session_name, _path_as_name, _hashed_name):
-        made = {f: rule(f) for f in files if f not in names}
-        times = Counter(map(_alike, made.values())) + Counter(taken)
+        proposed = {f: rule(f) for f in files if f not in names}
+        times = Counter(map(_fold, proposed.values())) + Counter(taken)
         names |= {
             file: name
-            for file, name in made.items()
-            if times[_alike(name)] == 1 and len(name.encode()) <= LONGEST
+            for file, name in proposed.items()
+            if times[_fold(name)] == 1 and len(name.encode()) <= LONGEST
         }
-        taken = set(map(_alike, names.values()))
+        taken = set(map(_fold, names.values()))
     return names
 
 
@@ -49,6 +50,6 @@ def _hashed_name(file):
     return f"{begin.decode(errors='ignore')}-{digest}"
 
 
-def _alike(name):
-    """Equal for names that are one on some file system."""
+def _fold(name):
+    """Gives the same text for two names that are the same file on some file system."""
     return unicodedata.normalize("NFC", name.casefold())

@@ -17,18 +17,18 @@ from siamjax.capture import cleaning, events
 from siamjax.data import labels, naming, prepared, reading
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
-# A summary names at most so many conditions.
+# At most so many conditions are named in a summary.
 SHOWN = 16
-# A line about a problem names at most so many of its files.
+# At most so many files are named in a line about a problem.
 NAMED = 5
-# How a line ends about a file that shows nothing.
-EMPTY = "left out: --allow_empty takes it, where silence is the fault"
+# The end of a line about a file in which nothing was measured.
+EMPTY = "left out: where silence is the fault, use it with --allow_empty"
 # The longest line of the report, in characters.
 LINE = 2000
 
 
 class Source(NamedTuple):
-    """A capture that is to be read."""
+    """A capture to read."""
 
     name: str  # of its session
     file: str  # its path in the folder of captures, made safe to show
@@ -49,20 +49,22 @@ def prepare_packets(
 ) -> None:
     """Reads captures and writes the prepared data set.
 
-    What cannot be used is left out, with a line that says why. A prepared data set of
-    the very same input stays as it is.
+    A capture that cannot be used is left out, and a line says why. Nothing is done
+    where the folder already has the data set of the same input and options.
 
     Args:
       captures: a folder of captures, or one capture.
       labels_path: the table of labels.
       out: the folder to write.
-      server_address: bytes of the server's address; by default found in each capture.
+      server_address: bytes of the server's address; by default it is found in each
+        capture.
       limit_expansion: whether a file that expands beyond the limits is left out.
-      allow_empty: take captures without a message, too: silence is the fault.
-      workers: processes; by default one a core.
-      say: takes the lines of the report.
+      allow_empty: whether to use captures without a message: silence may be a fault.
+      workers: number of processes; by default one for each core.
+      say: is called with each line of the report.
     Raises:
-      UsageError: an input is not there, or out holds something else.
+      UsageError: an input does not exist, or `out` is not empty and not a prepared data
+        set.
       SiamjaxError: no capture can be used.
     """
     prepared.make_room(out)
@@ -72,7 +74,8 @@ def prepare_packets(
     options = {"format": "packets", "server": server, "allow_empty": allow_empty}
     options |= expansion_option(limit_expansion)
     meta = provenance(sources, labels_path, options)
-    # Which server was given is an address, which is not kept: then it is made again.
+    # The address of a given server is not stored, so it cannot be compared: then the
+    # data set is always made again.
     if server == cleaning.FOUND and is_made_of(out, meta):
         tell([f"{out} is up to date"], say)
         return
@@ -95,13 +98,13 @@ def prepare_packets(
         "captures": [report._asdict() for report in reports],
     }
     prepared.write_data_set(out, _data_set(usable, meta), report)
-    say(cleaning.format_reports(reports))  # a long one, which `| head` may end
+    say(cleaning.format_reports(reports))  # long: `| head` may close the output
     tell([summary(out, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
 
 
 def tell(lines: Iterable[str], say: Callable[[str], None]) -> list[str]:
-    """Says lines, made safe to show, and returns them."""
+    """Calls `say` with each line, made safe to show, and returns the lines."""
     lines = [text.short(line, LINE) for line in lines]
     for line in lines:
         say(line)
@@ -113,25 +116,25 @@ def find_sources(
     labels_path: str | os.PathLike,
     read: Callable[..., labels.LabelTable] = labels.read_labels,
 ) -> tuple[list[Source], list[str]]:
-    """The `Source`s with usable labels in a folder, and lines about everything else.
+    """The `Source`s of a folder that have usable labels, and lines about the others.
 
     Args:
       captures: a folder of captures, or one capture.
       labels_path: the table of labels.
-      read: gives the `labels.LabelTable` in it.
+      read: reads the `labels.LabelTable` in it.
     """
     captures = Path(captures)
     if not captures.exists():
-        raise UsageError(f"there is no {captures}")
+        raise UsageError(f"{captures} does not exist")
     by_file, wrong, problems = read(labels_path)
     files = _files(captures, Path(labels_path))
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
-        problems.append(f"{_shown(missing)}: labelled, but there is no such file")
+        problems.append(f"{_shown(missing)}: has a label, but there is no such file")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
     if unlabelled:
-        problems.append(f"{_shown(unlabelled)}: without a label, left out")
+        problems.append(f"{_shown(unlabelled)}: has no label, left out")
     chosen = [file for file in files if file in by_file]
     names = naming.session_names(chosen)
     sources = [
@@ -142,14 +145,14 @@ def find_sources(
 
 
 def _shown(files):
-    """The first few names, and how many there are where these are not all."""
+    """All names, or the number of files and the first names."""
     if len(files) <= NAMED:
         return ", ".join(files)
     return f"{len(files)} files ({', '.join(files[:NAMED])}, ...)"
 
 
 def _files(captures, labels_path):
-    """Files below a folder, by their path in it, sorted; hidden ones do not count."""
+    """Files in a folder and its folders, by path, sorted; without hidden ones."""
     if captures.is_file():
         return {captures.name: captures}
     paths = {p.relative_to(captures).as_posix(): p for p in captures.rglob("*")}
@@ -165,24 +168,24 @@ def _files(captures, labels_path):
 def nothing_usable(
     sources: list[Source], captures: str | os.PathLike, labels_path: str | os.PathLike
 ) -> str:
-    """What to say where nothing can be used."""
+    """The error message where no file can be used."""
     if sources:
         return f"none of {len(sources)} files of {captures} can be used"
     return (
-        f"no file in {captures} has a usable label in {labels_path}: its files are "
-        "named by their path in the folder of captures"
+        f"no file in {captures} has a usable label in {labels_path}: name each file by "
+        "its path in the folder of captures"
     )
 
 
 def expansion_option(limited: bool) -> dict[str, str]:
-    """What options say of the limit of expansion: with another one more is read."""
+    """The entry of the options in meta.json about the limit of expansion."""
     return {} if limited else {"expansion": "any"}
 
 
 def provenance(
     sources: list[Source], labels_path: str | os.PathLike, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """What meta.json says of where a data set comes from."""
+    """The entries of meta.json about the origin of a data set."""
     return {
         "version": siamjax.__version__,
         "options": options,
@@ -194,9 +197,9 @@ def provenance(
 def forget_hashes(
     meta: dict[str, Any], sources: list[Source], results: list[Any]
 ) -> None:
-    """Takes the hashes of files that may be read another time out of meta.
+    """Removes from meta the hashes of files whose reading failed for a passing reason.
 
-    Otherwise the next ingest would call the data set up to date, and not try again.
+    Otherwise the next ingest would find the data set up to date, and not try again.
     """
     for source, result in zip(sources, results):
         if isinstance(result, reading.Failure) and result.temporary:
@@ -204,17 +207,17 @@ def forget_hashes(
 
 
 def is_made_of(out: str | os.PathLike, meta: dict[str, Any]) -> bool:
-    """Whether a folder holds a data set of the very same input and options."""
+    """Whether a folder has the data set of the same input and options."""
     try:
         old = prepared.read_data_set(out).meta
-    except SiamjaxError:  # what is damaged is made again
+    except SiamjaxError:  # a damaged data set is made again
         return False
     readable = all(meta["captures_sha256"].values())
     return readable and all(old.get(key) == meta[key] for key in meta)
 
 
 def _sha256(path):
-    """Of a file's content; "" where it is refused, which reading it will say."""
+    """The hash of a file; "" where it cannot be opened: reading it reports that."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -223,7 +226,7 @@ def _sha256(path):
 
 
 def _usable(sources, results, allow_empty):
-    """`(source, events, kinds, report)` of what can be used; lines about the rest."""
+    """`(source, events, kinds, report)` of usable captures; lines about the others."""
     usable, lines = [], []
     for source, result in zip(sources, results):
         if isinstance(result, reading.Failure):
@@ -255,11 +258,11 @@ def partly_read(
     not_read: Callable[[Any], dict[str, int]],
     causes: Mapping[str, str],
 ) -> list[str]:
-    """The line about files of which a part was not read; none where all was read.
+    """A line about files that were read in part; empty where all were read completely.
 
     Args:
       reports: of the files.
-      not_read: gives the counts by cause of what was not read.
+      not_read: gives the counts, by cause, of what was not read of a file.
       causes: what each cause means.
     """
     names = [report.name for report in reports if not_read(report)]
@@ -272,7 +275,7 @@ def partly_read(
         if counts[cause]
     )
     return [
-        f"warning: {len(names)} of {len(reports)} files were not read as a whole: "
+        f"warning: {len(names)} of {len(reports)} files were not read completely: "
         f"{listed}; {_shown(names)}"
     ]
 
@@ -280,7 +283,7 @@ def partly_read(
 def summary(
     out: str | os.PathLike, labels_of_sessions: Iterable[tuple[Label, ...]]
 ) -> str:
-    """One line: how many sessions have each condition."""
+    """A line that says how many sessions have each condition."""
     conditions = [
         {x.condition for x in faults} or {NORMAL} for faults in labels_of_sessions
     ]

@@ -3,9 +3,9 @@
 sessions/NAME.npz   columns of `types.Events`, or of `types.Series`
 labels.csv          file (NAME), condition, onset_s, clear_s; without times: normal
 meta.json           kinds, spans, hashes of input and content, options, version
-cleaning.json       what the captures held, by cause
+cleaning.json       the cleaning reports of the captures
 
-The same input gives the same bytes, and nothing in it is an address or a Call-ID.
+The same input gives the same bytes. Addresses and Call-IDs are not stored.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _SUFFIXES = frozenset(
 def session_name(path: str | os.PathLike) -> str:
     """The name of a capture's session: that of the file, without folder and endings.
 
-    Control characters and bytes that are no UTF-8 are written as Python shows them.
+    Control characters and bytes that are not UTF-8 are escaped as Python shows them.
     """
     path = Path(path)
     while path.suffix.lower() in _SUFFIXES and path.stem.strip("."):
@@ -60,7 +60,7 @@ def session_name(path: str | os.PathLike) -> str:
 def session_from_capture(
     path: str | os.PathLike, server_address: bytes | None = None
 ) -> tuple[Session, tuple[str, ...], Report]:
-    """A bare capture as `Session` without labels, its kinds, the cleaning report."""
+    """Reads a capture: its `Session` without labels, its kinds, its cleaning report."""
     rows, kinds, report = events.read_events(path, server_address)
     return Session(session_name(path), report.span_s, (), rows, None), kinds, report
 
@@ -68,12 +68,12 @@ def session_from_capture(
 def session_from_table(
     path: str | os.PathLike, columns: Sequence[Column]
 ) -> tuple[Session, counters.Report]:
-    """A bare table of counters as `Session` without labels, and its report.
+    """Reads a table of counters: its `Session` without labels, and its report.
 
     Args:
       path: a CSV or Parquet file.
-      columns: `types.Column`s of a run's counters: what the table has besides is not
-        read, what it lacks is not measured.
+      columns: of a run. Other columns of the table are not read; columns that the table
+        does not have are not measured.
     Raises:
       SiamjaxError: it cannot be read, or has none of the columns.
     """
@@ -97,11 +97,11 @@ def to_series(values: np.ndarray, step_ns: int) -> Series:
 
 
 def read_data_set(folder: str | os.PathLike) -> DataSet:
-    """The `DataSet` of a folder that `write` made.
+    """Reads the `DataSet` in a folder that `write_data_set` made.
 
     Raises:
-      UsageError: there is none, or it was made by another version of the format.
-      files.Damaged: a file of it was damaged or changed since it was written.
+      UsageError: the folder has none, or one of another format.
+      files.Damaged: a file of it was damaged or changed after it was written.
     """
     folder = Path(folder)
     meta = read_meta(folder)
@@ -130,7 +130,7 @@ def read_data_set(folder: str | os.PathLike) -> DataSet:
 
 
 def read_meta(folder: str | os.PathLike) -> dict[str, Any] | None:
-    """meta.json as a dict, or None where the folder is no prepared data set.
+    """meta.json as a dict, or None where the folder is not a prepared data set.
 
     Raises:
       files.Damaged: it cannot be read.
@@ -147,11 +147,11 @@ def read_meta(folder: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def content_hashes(data_set: DataSet) -> dict[str, str]:
-    """The SHA-256 of what each session holds, by its name.
+    """The SHA-256 of the content of each session, by the session's name.
 
-    It covers the columns, the labels and the span. It does not depend on the other
-    sessions: kinds count by their names, and so do counters, of which those that the
-    session did not measure are left out.
+    The content is the columns, the labels and the span. The hash does not depend on the
+    other sessions: it uses the names of kinds and counters, not their numbers, and
+    leaves out counters that the session did not measure.
     """
     return {s.name: _content_hash(s, data_set.kinds) for s in data_set.sessions}
 
@@ -167,14 +167,14 @@ def data_hash(data_set: DataSet) -> str:
 
 
 def write_data_set(folder: str | os.PathLike, data_set: DataSet, cleaning: Any) -> None:
-    """Writes a data set as a whole or not at all, see `files.replacing_folder`.
+    """Writes a data set completely or not at all, see `files.replacing_folder`.
 
     Args:
-      folder: replaced where it is a prepared data set or empty.
-      data_set: `types.DataSet`; its meta goes into meta.json beside kinds and spans.
-      cleaning: what goes into cleaning.json.
+      folder: is replaced where it is empty or a prepared data set.
+      data_set: its meta is written into meta.json, with kinds and spans.
+      cleaning: the content of cleaning.json.
     Raises:
-      UsageError: the folder holds something else.
+      UsageError: the folder has other files.
     """
     check_replaceable(folder)
     with files.replacing_folder(folder) as beside:
@@ -182,10 +182,10 @@ def write_data_set(folder: str | os.PathLike, data_set: DataSet, cleaning: Any) 
 
 
 def make_room(folder: str | os.PathLike) -> None:
-    """Prepares for `write`: removes what killed processes left beside the folder.
+    """Prepares a folder for `write_data_set`: removes files of killed processes.
 
     Raises:
-      UsageError: the folder holds what is no prepared data set, or cannot be written.
+      UsageError: the folder has other files, or cannot be written.
     """
     check_replaceable(folder)
     files.recover_folder(folder)
@@ -194,21 +194,21 @@ def make_room(folder: str | os.PathLike) -> None:
 
 
 def check_replaceable(folder: str | os.PathLike) -> None:
-    """Raises `UsageError` where a folder holds what is no prepared data set.
+    """Raises `UsageError` where a folder has files of something else than a data set.
 
-    Hidden files do not count, and a damaged data set can be replaced.
+    Hidden files do not count. A damaged data set can be replaced.
     """
     folder = Path(folder)
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no prepared data set: name another folder")
+        raise UsageError(f"{folder} is not a folder: give another path")
     names = {path.name for path in folder.iterdir() if path.name[0] != "."}
     other = sorted(names - _PARTS) or sorted(names) * ("meta.json" not in names)
     if other:
         raise UsageError(
-            f"{folder} holds {text.short(other[0])}, which is no prepared data set: "
-            "name another folder"
+            f"{folder} has {text.short(other[0])}, which is no part of a prepared "
+            "data set: give another folder"
         )
 
 
@@ -243,7 +243,7 @@ def _read_session(folder, name, span_s, labels):
 
 @contextlib.contextmanager
 def _part(path):
-    """For reading a file that every prepared data set has."""
+    """Turns errors of reading a file of a prepared data set into `Damaged`."""
     try:
         with files.parsing(path, REMEDY):
             yield
@@ -252,7 +252,7 @@ def _part(path):
 
 
 def _check_hashes(folder, data_set):
-    """Raises `Damaged` where the content is not that of which meta.json tells.
+    """Raises `Damaged` where the content does not have the hashes of meta.json.
 
     Data sets of older versions have no hashes.
     """
@@ -265,11 +265,11 @@ def _check_hashes(folder, data_set):
         if changed:
             raise files.Damaged(
                 f"{folder}/sessions/{changed[0]}.npz, or its labels in labels.csv, or "
-                f"meta.json was changed or damaged since it was written: {REMEDY}"
+                f"meta.json was changed or damaged after it was written: {REMEDY}"
             )
         if data_hash(data_set) != data_set.meta.get("data_sha256"):
             raise files.Damaged(
-                f"{folder}/meta.json was changed or damaged since it was written: "
+                f"{folder}/meta.json was changed or damaged after it was written: "
                 f"{REMEDY}"
             )
 
@@ -292,7 +292,7 @@ def _content_hash(session, kinds):
 
 
 def _sha256(facts, arrays):
-    """Of what JSON can hold, and of arrays by name, dtype, shape and bytes."""
+    """The hash of JSON facts, and of arrays with their names, dtypes and shapes."""
     arrays = {
         name: array.astype(array.dtype.newbyteorder("<"), copy=False)
         for name, array in arrays.items()
@@ -324,4 +324,4 @@ def _read_labels(path):
                 times = float(row["onset_s"]), float(row["clear_s"] or "inf")
                 name = files.unescape_cell(row["file"])
                 labels.setdefault(name, []).append(Label(condition, *times))
-    return {name: tuple(of_file) for name, of_file in labels.items()}
+    return {name: tuple(file_labels) for name, file_labels in labels.items()}

@@ -1,4 +1,4 @@
-"""Many files read by several processes: a file that ends one does not harm the rest."""
+"""Reads many files in several processes; the others go on where one is killed."""
 
 import collections
 import contextlib
@@ -19,16 +19,16 @@ from siamjax.types import SiamjaxError
 class Task(NamedTuple):
     """A file to read."""
 
-    read: Callable[[Path], Any]  # a function of a module, for other processes to find
+    read: Callable[[Path], Any]  # of a module: other processes must find it
     path: Path
-    file: str  # how lines name it
+    file: str  # its name in messages
 
 
 class Failure(NamedTuple):
-    """In place of what a file holds."""
+    """In place of the content of a file that could not be read."""
 
-    line: str  # why it was not read; it names the file
-    temporary: bool  # the system refused it: it may be read another time
+    line: str  # the name of the file, and why
+    temporary: bool  # it may succeed another time: the system refused it
 
 
 class _Worker(NamedTuple):
@@ -37,20 +37,20 @@ class _Worker(NamedTuple):
 
 
 class _Killed(NamedTuple):
-    """In place of a result: the process that read the file has ended."""
+    """In place of a result: the process that read the file was killed."""
 
-    exit_code: int  # as `Process.exitcode` has it: -9 for signal 9
+    exit_code: int  # as `Process.exitcode`: -9 for signal 9
 
 
 def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
-    """For each task, in order, what `read(path)` gives, or a `Failure`.
+    """The result of `read(path)` of each task, in order, or a `Failure`.
 
-    A file whose process was killed is read again, alone, when the others are done: a
-    system without memory kills a process that might have had enough alone.
+    A file whose process was killed is read again alone after all others: a system that
+    has no memory left kills a process that could succeed alone.
 
     Args:
       tasks: what to read.
-      workers: processes, by default one a core; 1 reads in this process.
+      workers: number of processes, by default one for each core; 1: reads in this one.
     """
     results = [None] * len(tasks)
     with tqdm(total=len(tasks), unit=" captures", disable=None) as bar:
@@ -73,7 +73,7 @@ def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
 
 
 def try_read(read: Callable[[Path], Any], path: Path, file: str) -> Any:
-    """What `read(path)` gives, or a `Failure`."""
+    """The result of `read(path)`, or a `Failure`."""
     try:
         return read(path)
     except SiamjaxError as error:
@@ -83,11 +83,11 @@ def try_read(read: Callable[[Path], Any], path: Path, file: str) -> Any:
         return Failure(f"{file}: {error.strerror or error}", temporary=True)
     except MemoryError:
         return _no_memory(file)
-    except Exception as error:  # whatever it is, the other files are read
+    except Exception as error:  # the other files are read whatever it is
         place = traceback.extract_tb(error.__traceback__)[-1]
         return Failure(
             f"{file}: {type(error).__name__} at {os.path.basename(place.filename)}:"
-            f"{place.lineno}: {error}: a defect of siamjax, please report it",
+            f"{place.lineno}: {error}: this is a bug of siamjax, please report it",
             temporary=False,
         )
 
@@ -100,30 +100,30 @@ def _of_killed(task, killed):
     code = killed.exit_code
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     return Failure(
-        f"{task.file}: the process that read it was ended twice ({how}): "
+        f"{task.file}: the process that read it was killed twice ({how}): "
         "is there enough memory?",
         temporary=True,
     )
 
 
 def _in_processes(tasks, count):
-    """Yields `(index, result)` as they come; the processes end with the generator.
+    """Yields `(index, result)` in the order in which they are ready.
 
-    Unlike a pool of `concurrent.futures`, it knows which file a killed process read,
-    goes on without it, and can end its processes.
+    The processes end with the generator. Unlike a pool of `concurrent.futures`, it
+    knows which file a killed process was reading, goes on, and can end processes.
     """
     waiting = collections.deque(enumerate(tasks))
-    idle, at_work = [], {}  # workers; worker's connection -> (worker, index)
+    idle, busy = [], {}  # workers; connection of a worker -> (worker, index)
     try:
-        while waiting or at_work:
-            while waiting and len(at_work) < count:
+        while waiting or busy:
+            while waiting and len(busy) < count:
                 worker = idle.pop() if idle else _start()
                 index, task = waiting.popleft()
-                at_work[worker.connection] = worker, index
-                with contextlib.suppress(OSError):  # it was killed: recv says so
+                busy[worker.connection] = worker, index
+                with contextlib.suppress(OSError):  # it was killed: recv reports it
                     worker.connection.send(task)
-            for connection in multiprocessing.connection.wait(list(at_work)):
-                worker, index = at_work.pop(connection)
+            for connection in multiprocessing.connection.wait(list(busy)):
+                worker, index = busy.pop(connection)
                 idle.append(worker)
                 try:
                     result = connection.recv()
@@ -133,17 +133,18 @@ def _in_processes(tasks, count):
                     result = _Killed(worker.process.exitcode)
                 yield index, result
     finally:
-        for process, connection in idle + [worker for worker, _ in at_work.values()]:
+        for process, connection in idle + [worker for worker, _ in busy.values()]:
             process.terminate()
             process.join()
             connection.close()
 
 
 def _start():
-    """A worker that waits for tasks.
+    """Starts a worker, which waits for tasks.
 
-    Its process is a fresh one: a forked one could inherit a lock without the thread
-    that holds it. Ctrl-C goes to all processes of a terminal, and is for this one.
+    It is spawned, not forked: a forked process could inherit a lock without the thread
+    that holds it. It ignores Ctrl-C, which a terminal sends to all processes: the main
+    process ends it.
     """
     context = multiprocessing.get_context("spawn")
     connection, other_end = context.Pipe()
@@ -153,7 +154,7 @@ def _start():
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    other_end.close()  # so that the end of the process is the end of the connection
+    other_end.close()  # so that the connection closes when the process ends
     return _Worker(process, connection)
 
 
@@ -165,5 +166,5 @@ def _serve(connection):
             result = try_read(*task)
             try:
                 connection.send(result)
-            except MemoryError:  # before a byte was sent
+            except MemoryError:  # it comes before a byte is sent
                 connection.send(_no_memory(task.file))

@@ -1,4 +1,4 @@
-"""Which captures of a data set are used, and what for, before a run is trained."""
+"""Which captures of a data set a training uses, and for which role."""
 
 import fnmatch
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,11 @@ NONE = -1
 def usable_sessions(
     sessions: Iterable[Session], config: DataConfig
 ) -> tuple[list[Session], tuple[str, ...]]:
-    """Sessions long enough, with no fault in their baseline; and why others are not."""
+    """Sessions that can be used, and lines that say why the others cannot.
+
+    A session must be long enough for its baseline and one window, its steps must not be
+    longer than a bin, and no fault may begin in its baseline.
+    """
     needed_s = config.baseline_s + config.bins * config.bin_s
     good, left_out = [], []
     for session in sessions:
@@ -61,21 +65,25 @@ def order_conditions(
             f"{config.dir} has {sorted(labelled)}",
         )
     both = sorted(novel & novel_valid)
-    checks.require(not both, f"{both} stand in both config.data.novel and novel_valid")
+    checks.require(not both, f"{both} are in both config.data.novel and novel_valid")
     known = [NORMAL, *sorted(labelled - novel - novel_valid - {NORMAL})]
     return (*known, *sorted(novel_valid), *sorted(novel)), len(known)
 
 
 def deal_roles(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
-    """`[S]` roles: the captures of each condition are dealt in turn into the folds.
+    """`[S]` roles: the captures of each condition are put into the folds in turn.
 
-    All captures of a novel condition are for the test, of one in `novel_valid` for
-    validation: nothing of them is trained on, not even their normal windows. A known
-    condition with too few captures for all roles is trained on first, then tested.
-    `NONE` in place of a fold sets nothing aside for its role.
+    All captures of a novel condition are for the test, those of a condition in
+    `novel_valid` for validation: training does not see them, not even their normal
+    windows. Where a known condition has too few captures for all roles, the first is
+    for training and the next for the test. With `NONE` for a fold, no capture has the
+    role of that fold.
 
-    Where `config.test_captures` names captures, it and `valid_captures` decide alone:
-    patterns of names, as of files.
+    Where `config.test_captures` is not empty, only it and `valid_captures` decide. They
+    are patterns of capture names, as for files.
+
+    Raises:
+      UsageError: the folds are not different, or not in range.
     """
     if config.test_captures:
         patterns = {VALID: config.valid_captures, TEST: config.test_captures}
@@ -86,17 +94,17 @@ def deal_roles(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
     ):
         raise UsageError(
             f"config.data.test_fold {config.test_fold} and valid_fold "
-            f"{config.valid_fold} must be two different folds from 0, below folds "
-            f"{config.folds}; {NONE}: none"
+            f"{config.valid_fold} must be two different folds from 0 to "
+            f"{config.folds - 1} (config.data.folds is {config.folds}), or {NONE}: none"
         )
     kinds: dict[str, list[str]] = {}
     role_of: dict[str, str] = {}
     for session in sorted(sessions, key=lambda s: s.name):
         kind = session.labels[0].condition if session.labels else NORMAL
         kinds.setdefault(kind, []).append(session.name)
-    of_fold = {config.test_fold: TEST, config.valid_fold: VALID}
+    role_of_fold = {config.test_fold: TEST, config.valid_fold: VALID}
     for kind, names in kinds.items():
-        dealt = [of_fold.get(i % config.folds, TRAIN) for i in range(len(names))]
+        dealt = [role_of_fold.get(i % config.folds, TRAIN) for i in range(len(names))]
         if kind in config.novel:
             dealt = [TEST] * len(names)
         elif kind in config.novel_valid:

@@ -1,8 +1,7 @@
-"""A batch is a function of (seed, step): nothing of the sampler is saved or shared.
+"""Draws the windows of each batch from (seed, step): the sampler has no other state.
 
-A batch has P recorded conditions and M made-up ones, each with K windows that stand
-side by side: row `k` belongs to group `k // K`. The made-up groups take mostly normal
-windows.
+A batch has P recorded conditions and M made-up ones. Each has K windows, one after the
+other: row `k` belongs to group `k // K`. Made-up groups take mostly normal windows.
 """
 
 from typing import Any, NamedTuple
@@ -14,14 +13,15 @@ import numpy as np
 from siamjax import checks, streams
 from siamjax.types import Windows
 
-# Share of the made-up groups that start from normal windows, not from any.
+# Probability that a made-up group starts from normal windows. The others start from
+# windows of a random condition.
 FROM_NORMAL = 0.7
 
 
 class SamplingTable(NamedTuple):
     """Rows of windows by pool, condition and capture, padded, with counts.
 
-    A pool is what one batch is drawn from: all of the split, or one session.
+    One batch is drawn from one pool: all windows of the split, or those of one session.
     """
 
     rows: jax.Array  # [pools, C, captures, windows] int32
@@ -32,7 +32,7 @@ class SamplingTable(NamedTuple):
 
 
 class BatchShape(NamedTuple):
-    """What a batch is made of."""
+    """How many groups a batch has, and how many windows each group has."""
 
     conditions: int  # P
     made_up: int  # M
@@ -51,22 +51,22 @@ def sampling_table(
     normal: int = 0,
     batch_from: str = "all",
 ) -> SamplingTable:
-    """The `Table` of a split's windows.
+    """The `SamplingTable` of a split's windows.
 
-    Its shape depends on the data set, not on the split: one compiled program serves all
-    splits of it.
+    Its shape depends on the data set, not on the split, so that one compiled program
+    works for all splits of a data set.
 
     Args:
       windows: `types.Windows` of the data set.
-      chosen: `[N]` bool, those of the split; TRANSITIONAL and RECOVERING ones are left
-        out.
-      conditions: how many there are.
-      normal: the condition that is normal.
+      chosen: `[N]` bool, the windows of the split. TRANSITIONAL and RECOVERING windows
+        are left out.
+      conditions: how many conditions the data set has.
+      normal: the number of the normal condition.
       batch_from: `all`, or `one_session`: each batch comes from a single session.
     """
     checks.require(
         batch_from in ("all", "one_session"),
-        f"config.batch.batch_from is {batch_from!r}: it is 'all' or 'one_session'",
+        f"config.batch.batch_from is {batch_from!r}: set 'all' or 'one_session'",
     )
     real = windows.condition >= 0
     chosen = chosen & real
@@ -85,56 +85,63 @@ def sampling_table(
     counts = np.zeros((len(groups), conditions, captures), np.int32)
     classes = np.full((len(groups), conditions), -1, np.int32)
     for g, by_condition in enumerate(groups):
-        for c, (condition, of) in enumerate(sorted(by_condition.items())):
+        for c, (condition, by_capture) in enumerate(sorted(by_condition.items())):
             classes[g, c] = condition
-            for s, found in enumerate(of):
-                rows[g, c, s, : len(found)] = found
-                counts[g, c, s] = len(found)
+            for s, capture_rows in enumerate(by_capture):
+                rows[g, c, s, : len(capture_rows)] = capture_rows
+                counts[g, c, s] = len(capture_rows)
     is_normal = np.pad(classes == normal, ((0, 0), (0, 1)))
-    at = np.where(is_normal.any(1), is_normal.argmax(1), -1)
-    arrays = (rows, counts, (counts > 0).sum(2), classes, at)
+    normal_group = np.where(is_normal.any(1), is_normal.argmax(1), -1)
+    arrays = (rows, counts, (counts > 0).sum(2), classes, normal_group)
     return SamplingTable(*(jnp.asarray(array, jnp.int32) for array in arrays))
 
 
 def check_shape(table: SamplingTable, shape: BatchShape, devices: int = 1) -> None:
-    """Raises where the batch cannot be drawn from the table, or not be divided."""
+    """Raises UsageError where a batch of this shape cannot be drawn from the table.
+
+    Also where its windows cannot be divided equally among the devices.
+    """
     fewest = int((np.asarray(table.classes) >= 0).sum(1).min(initial=10**9))
     checks.require(
         fewest > 0,
-        "the training split has no window: lower config.data.baseline_s, add captures",
+        "the training split has no window: lower config.data.baseline_s, or add "
+        "captures",
     )
     checks.require(
         shape.conditions <= fewest,
-        f"config.batch.conditions is {shape.conditions}, the training split has "
+        f"config.batch.conditions is {shape.conditions}, the training split has only "
         f"{fewest}: lower it or add captures",
     )
     checks.require(
         min(shape.conditions, shape.per_condition) >= 1 and shape.made_up >= 0,
-        "config.batch.conditions, per_condition must be at least 1, made_up at least 0",
+        "config.batch.conditions and per_condition must be at least 1, made_up at "
+        f"least 0: they are {shape.conditions}, {shape.per_condition}, {shape.made_up}",
     )
     checks.require(
         shape.size % devices == 0,
         f"a batch of {shape.size} windows ((conditions + made_up) * per_condition of "
-        f"config.batch) does not divide by {devices} devices",
+        f"config.batch) cannot be divided equally among {devices} devices",
     )
 
 
 def batch_rows(
     seed: Any, step: Any, table: SamplingTable, shape: BatchShape
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows of batch `step`: condition first, then capture, then window, each uniformly.
+    """Draws the rows of batch `step`: a condition, then a capture, then a window.
+
+    Each is drawn uniformly.
 
     Args:
-      seed, step: what the batch is a function of; the same bits on host and device.
-      table: the split's `Table`.
-      shape: `Shape` of the batch, B = (P + M) * K.
+      seed, step: the batch depends on these alone; host and device give the same bits.
+      table: the split's `SamplingTable`.
+      shape: of the batch, B = (P + M) * K.
     Returns:
       rows `[B]` int32 into the split's windows, and labels `[B]` int32: the condition
       of the recorded groups and -1 - g for made-up group g.
     """
     p, m, k = shape
     classes, normal = table.classes.shape[1], table.normal
-    # One draw for all: each further one is a tenth of a second of compilation.
+    # One draw for all random numbers: each more draw adds 0.1 s of compilation.
     key = streams.stream(seed, streams.BATCH, step)
     chance = jax.random.uniform(key, (1 + classes + 2 * m + 2 * shape.size,))
     parts = np.cumsum([1, classes, m, m, shape.size])
@@ -142,82 +149,82 @@ def batch_rows(
         chance, parts
     )
     pool = _below(of_pool[0], table.rows.shape[0])
-    here = table.classes[pool]  # [C]
-    # The P largest of one random number per real condition: without replacement.
-    recorded = jnp.argsort(-jnp.where(here >= 0, of_class, -1.0))[:p]
-    anything = _below(of_made, (here >= 0).sum())
+    present = table.classes[pool]  # [C]
+    # The P conditions with the largest random numbers: drawn without replacement.
+    recorded = jnp.argsort(-jnp.where(present >= 0, of_class, -1.0))[:p]
+    anything = _below(of_made, (present >= 0).sum())
     from_normal = (of_normal < FROM_NORMAL) & (normal[pool] >= 0)
     group = jnp.concatenate([recorded, jnp.where(from_normal, normal[pool], anything)])
     group = jnp.repeat(group, k)  # [B]
     capture = _below(of_capture, table.captures[pool][group])
     window = _below(of_window, table.windows[pool][group, capture])
-    labels = jnp.concatenate([here[recorded], -1 - jnp.arange(m, dtype=jnp.int32)])
+    labels = jnp.concatenate([present[recorded], -1 - jnp.arange(m, dtype=jnp.int32)])
     return table.rows[pool][group, capture, window], jnp.repeat(labels, k)
 
 
 def draw_pairs(
     key: jax.Array, labels: Any, count: int, *, similar: Any = 0.5
 ) -> jax.Array:
-    """Explicit pairs `[count, 2]` of rows of a batch, the classical generator.
+    """Draws pairs `[count, 2]` of rows of a batch, as a classical pair generator does.
 
-    A share `similar` of them is of one condition. Where a row has no partner of the
-    kind asked, it is paired with itself, which no loss counts.
+    A pair has one condition with probability `similar`, else two. A row without such a
+    partner is paired with itself; losses leave such a pair out.
     """
     keys = jax.random.split(key, 3)
     first = jax.random.randint(keys[0], (count,), 0, labels.shape[0])
-    same = jax.random.uniform(keys[1], (count,)) < similar
-    other = labels[first][:, None] == labels[None, :]
-    other = jnp.where(same[:, None], other & _not_self(first, labels), ~other)
-    return jnp.stack([first, _any_of(keys[2], other, first)], 1)
+    wants_same = jax.random.uniform(keys[1], (count,)) < similar
+    same = labels[first][:, None] == labels[None, :]
+    partners = jnp.where(wants_same[:, None], same & _not_self(first, labels), ~same)
+    return jnp.stack([first, _draw_column(keys[2], partners, first)], 1)
 
 
 def draw_triplets(key: jax.Array, labels: Any, count: int) -> jax.Array:
-    """Explicit triplets `[count, 3]` of rows of a batch: anchor, positive, negative.
+    """Draws triplets `[count, 3]` of rows of a batch: anchor, positive, negative.
 
-    Where an anchor has no positive or no negative, it stands in its place itself, and
-    no loss counts the triplet.
+    Where an anchor has no positive or no negative, its own row is put there; losses
+    leave such a triplet out.
     """
     keys = jax.random.split(key, 3)
     anchor = jax.random.randint(keys[0], (count,), 0, labels.shape[0])
     same = labels[anchor][:, None] == labels[None, :]
-    positive = _any_of(keys[1], same & _not_self(anchor, labels), anchor)
-    return jnp.stack([anchor, positive, _any_of(keys[2], ~same, anchor)], 1)
+    positive = _draw_column(keys[1], same & _not_self(anchor, labels), anchor)
+    return jnp.stack([anchor, positive, _draw_column(keys[2], ~same, anchor)], 1)
 
 
 def branch_of_rows(labels: Any) -> jax.Array:
-    """Branch `[B]` of each row of a classical Siamese network.
+    """Branch `[B]` of each row, as in a Siamese network with a pass for each branch.
 
-    0 are anchors, 1 positives, 2 negatives: three different populations, as in
-    generators that start from the common condition. The lowest label (normal, where
-    nothing is made up) has anchors and positives alone, the next one all three, the
-    others negatives.
+    0: anchors, 1: positives, 2: negatives. The branches see different populations, as
+    with generators that take anchors from the most common condition. Rows of the lowest
+    label (normal, unless the batch has made-up groups) are anchors and positives, rows
+    of the second lowest are all three, all other rows are negatives.
     """
     row = jnp.arange(labels.shape[0])
     lowest = labels.min()
-    next_one = jnp.where(labels == lowest, labels.max(), labels).min()
-    few = jnp.where(labels == next_one, row % 3, 2)
-    return jnp.where(labels == lowest, row % 2, few)
+    second = jnp.where(labels == lowest, labels.max(), labels).min()
+    branch = jnp.where(labels == second, row % 3, 2)
+    return jnp.where(labels == lowest, row % 2, branch)
 
 
 def draw_branch_triplets(key: jax.Array, labels: Any, count: int) -> jax.Array:
-    """`triplets` whose rows come from the branches they are for."""
+    """As `draw_triplets`, but each row is of its branch, see `branch_of_rows`."""
     keys, branch = jax.random.split(key, 3), branch_of_rows(labels)
     anchors, positives, negatives = (
         jnp.broadcast_to(branch == i, (count, labels.shape[0])) for i in range(3)
     )
-    anchor = _any_of(keys[0], anchors, jnp.zeros(count, jnp.int32))
+    anchor = _draw_column(keys[0], anchors, jnp.zeros(count, jnp.int32))
     same = labels[anchor][:, None] == labels[None, :]
-    positive = _any_of(keys[1], same & positives, anchor)
-    return jnp.stack([anchor, positive, _any_of(keys[2], negatives, anchor)], 1)
+    positive = _draw_column(keys[1], same & positives, anchor)
+    return jnp.stack([anchor, positive, _draw_column(keys[2], negatives, anchor)], 1)
 
 
 def gather_windows(counts: Any, windows: Windows, rows: Any, length: int) -> jax.Array:
-    """Counts `[B, T, F]` of windows, cut from the sessions' counts `[S, bins, F]`.
+    """Cuts the counts `[B, T, F]` of windows from those of all sessions, on the device.
 
     Args:
-      counts: all sessions', on the device once.
-      windows: `types.Windows` of the split.
-      rows: `[B]` into them.
+      counts: `[S, bins, F]` of all sessions.
+      windows: `types.Windows` of the data set.
+      rows: `[B]` int, which of the windows.
       length: T.
     """
 
@@ -230,11 +237,11 @@ def gather_windows(counts: Any, windows: Windows, rows: Any, length: int) -> jax
 
 def _grouped(windows, inside):
     """`{condition: [rows of each capture, ...]}` of the windows inside a mask."""
-    found = {}
+    groups = {}
     for row in np.flatnonzero(inside):
-        of = found.setdefault(int(windows.condition[row]), {})
-        of.setdefault(int(windows.session[row]), []).append(row)
-    return {condition: list(of.values()) for condition, of in found.items()}
+        by_capture = groups.setdefault(int(windows.condition[row]), {})
+        by_capture.setdefault(int(windows.session[row]), []).append(row)
+    return {condition: list(rows.values()) for condition, rows in groups.items()}
 
 
 def _below(chance, limit):
@@ -246,7 +253,7 @@ def _not_self(rows, labels):
     return jnp.arange(labels.shape[0])[None, :] != rows[:, None]
 
 
-def _any_of(key, mask, fallback):
-    """A random True column `[N]` of each row of `mask [N, B]`, else the fallback."""
+def _draw_column(key, mask, fallback):
+    """A random True column `[N]` of each row of `mask [N, B]`, or `fallback`."""
     chance = jnp.where(mask, jax.random.uniform(key, mask.shape), -1.0)
     return jnp.where(mask.any(1), chance.argmax(1), fallback).astype(jnp.int32)

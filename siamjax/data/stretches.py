@@ -1,16 +1,16 @@
-"""labels.csv of counters: which condition stretches of rows were in.
+"""labels.csv of counters: the condition of stretches of rows.
 
     file,start,end,condition
     day_1.csv,2020-06-29 11:01:00,2020-06-29 11:04:00,node_down
     day_1.csv,3600,3900,normal
 
-Start and end are the times of a stretch's first and last row, both inside it. They are
-dates, or numbers: on the table's own clock where its times are numbers, else seconds
-after its first row. Without a start a stretch begins with the first row, without an end
-it lasts to the last.
+Start and end are the times of a stretch's first and last row; both rows belong to it.
+They are dates or numbers. A number is a time as in the table, where the table's times
+are numbers too; otherwise it is in seconds after the table's first row. Without a start
+a stretch begins with the first row, without an end it ends with the last row.
 
-Where a file has stretches of `normal`, nothing outside its stretches has a condition;
-where it has none, all but its faults is normal.
+Where a file has stretches of `normal`, rows outside of all stretches have no condition.
+Where it has none, all rows outside of its faults are normal.
 """
 
 import itertools
@@ -29,7 +29,7 @@ COLUMNS = ("file", "start", "end", "condition")
 
 
 class Stretch(NamedTuple):
-    """A row of the table of labels, as written."""
+    """A row of the table of labels, its times as text."""
 
     condition: str
     start: str
@@ -37,24 +37,24 @@ class Stretch(NamedTuple):
 
 
 def read_stretches(path: str | os.PathLike) -> labels.LabelTable:
-    """The `labels.LabelTable` in a CSV file, with `Stretch`es in place of labels.
+    """Reads the `labels.LabelTable` in a CSV file, with a `Stretch` for each label.
 
     Raises:
-      UsageError: there is no such table, or a column is missing.
+      UsageError: the table does not exist, or a column is missing.
     """
     rows, problems = labels.read_table(path, COLUMNS)
     by_file: dict[str, list[Stretch]] = {}
     wrong: dict[str, str] = {}
-    for where, row in rows:
+    for line, row in rows:
         file, *cells = (row[c].strip() for c in ("file", "condition", "start", "end"))
         stretches, stretch = by_file.setdefault(file, []), Stretch(*cells)
         try:
             labels.check_row(row)
         except ValueError as error:
-            wrong.setdefault(file, f"{where}: {error}")
+            wrong.setdefault(file, f"{line}: {error}")
             continue
         if stretch in stretches:
-            problems.append(f"{where}: {file} is there twice, used once")
+            problems.append(f"{line}: {file} is there twice, used once")
         else:
             stretches.append(stretch)
     usable = {f: tuple(s) for f, s in by_file.items() if f not in wrong}
@@ -72,8 +72,8 @@ def to_labels(
     Returns:
       Labels in order of onset, and lines about stretches that are outside of the table.
     Raises:
-      ValueError: says which time cannot be read, which stretches overlap, or that none
-        has a row, so that a fault would pass for normal.
+      ValueError: a time cannot be read, stretches overlap, or no stretch has a row (a
+        fault would be used as normal then). It says which.
     """
     step_s, rows, placed, problems = table.step_ns / 1e9, len(table.values), [], []
     written = [text for s in stretches for text in (s.start, s.end)]
@@ -92,25 +92,29 @@ def to_labels(
             )
             continue
         is_all = stretch.condition == NORMAL and not (stretch.start or stretch.end)
-        if not is_all:  # a session without faults is normal throughout
+        if not is_all:  # a session without labels is normal as a whole
             label = Label(stretch.condition, begin * step_s, (end + 1) * step_s)
             placed.append(label)
         elif len(stretches) > 1:
-            raise ValueError(f"{NORMAL} without times beside other stretches")
+            raise ValueError(
+                f"{NORMAL} without start and end is the whole file: it cannot have "
+                "other stretches"
+            )
     if problems and not placed:
         raise ValueError(problems[0])
     placed.sort(key=lambda label: label.onset_s)
-    for one, two in itertools.pairwise(placed):
-        if two.onset_s < one.clear_s:
+    for earlier, later in itertools.pairwise(placed):
+        if later.onset_s < earlier.clear_s:
             raise ValueError(
-                f"{one.condition} and {two.condition} overlap at {two.onset_s:g} s"
+                f"{earlier.condition} and {later.condition} overlap at "
+                f"{later.onset_s:g} s"
             )
     return tuple(placed), problems
 
 
 def _seconds(written, table):
     """Times `[N]` in seconds after the table's first row; NaN where none is given."""
-    out, dates = np.full(len(written), np.nan), []
+    seconds, dates = np.full(len(written), np.nan), []
     for i, text in enumerate(written):
         try:
             number = float(text)
@@ -119,22 +123,22 @@ def _seconds(written, table):
                 dates.append(i)
             continue
         if not math.isfinite(number):
-            raise ValueError(f"{text!r} is no time")
-        out[i] = number - (table.first_ns / 1e9 if table.numbers else 0.0)
+            raise ValueError(f"{text!r} is not a time")
+        seconds[i] = number - (table.first_ns / 1e9 if table.numbers else 0.0)
     if dates:
         ns, good, numbers = counters.parse_times(_column([written[i] for i in dates]))
         wrong = [written[i] for i, fine in zip(dates, good) if not fine]
         if wrong or numbers:
-            raise ValueError(f"{(wrong or written)[0]!r} is no time")
+            raise ValueError(f"{(wrong or written)[0]!r} is not a time")
         if table.numbers:
             raise ValueError(
                 f"{written[dates[0]]!r} is a date, the times of the table are numbers"
             )
-        out[dates] = (ns - table.first_ns) / 1e9
-    return out
+        seconds[dates] = (ns - table.first_ns) / 1e9
+    return seconds
 
 
 def _column(texts):
-    import pandas  # here, a table was read with it
+    import pandas  # optional, but installed: the table was read with it
 
     return pandas.Series(texts, dtype=object)

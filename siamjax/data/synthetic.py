@@ -1,7 +1,7 @@
-"""Made-up counters of a telecom network: sessions with their own level and gain.
+"""Synthetic counters of a telecom network: sessions with different levels and gains.
 
-For tests, experiments and first tries: everything is known, so a method can be judged
-by what it should find. Condition 0 is normal.
+For tests, experiments and first tries: the right answer is known, so a method can be
+compared with it. Condition 0 is normal.
 """
 
 from typing import NamedTuple
@@ -10,14 +10,15 @@ import numpy as np
 
 from siamjax.types import DataSet, Label, Series, Session
 
-# Expected counts a bin of a column of an average session, and their gamma spread.
+# Expected count of a column in a bin, in an average session, and the shape of its gamma
+# distribution.
 RATE, SPREAD = 20.0, 4.0
-# A window carries its condition's change between these strengths.
+# Limits of the strength with which a window shows its condition.
 SEVERITY = (0.6, 1.4)
 
 
 class Windows(NamedTuple):
-    """N windows, the same number of each session and condition."""
+    """N windows, the same number for each session and condition."""
 
     counts: np.ndarray  # [N, T, F] float32
     condition: np.ndarray  # [N] int32
@@ -40,23 +41,24 @@ def make_windows(
 
       rate = RATE * exp(level * a_s + gain * b_sf + severity * strength * c_kf)
 
-    with normal a of the session, b of session and column, c of condition and column (0
-    for a random half of the columns), and a severity of the window in 0.6..1.4. A count
-    is Poisson, of a gamma rate around it: busier than Poisson, as traffic is.
+    a (of the session), b (of session and column) and c (of condition and column, 0 for
+    a random half of the columns) are normal random numbers. The severity of a window is
+    uniform in 0.6..1.4. A count is Poisson with a gamma rate around `rate`, so its
+    variance is larger than that of Poisson, as in traffic.
 
     Args:
-      seed: everything is a function of it.
-      sessions, conditions, each: windows are `each` of all their pairs.
+      seed: all numbers depend on it alone.
+      sessions, conditions, each: every pair of both has `each` windows.
       bins, columns: T and F.
       level, gain: deviations of the logs of a session's level and columns.
       strength: deviation of the logs by which a condition changes a column.
     """
     rng = np.random.default_rng(seed)
-    own, change = _network(rng, sessions, conditions, columns, level, gain, strength)
+    levels, change = _network(rng, sessions, conditions, columns, level, gain, strength)
     session, condition = np.divmod(np.arange(sessions * conditions * each), conditions)
     session = session // each
     severity = rng.uniform(*SEVERITY, (len(session), 1))
-    rate = RATE * np.exp(own[session] + severity * change[condition])  # [N, F]
+    rate = RATE * np.exp(levels[session] + severity * change[condition])  # [N, F]
     counts = _counts(rng, np.repeat(rate[:, None], bins, 1))
     return Windows(counts, condition.astype(np.int32), session.astype(np.int32))
 
@@ -75,43 +77,44 @@ def make_data_set(
 ):
     """A `types.DataSet` of counters a second, as `prepared.write_data_set` takes it.
 
-    Session i is normal until the bin `onset` and then in condition i % conditions, by
-    the same law as `windows`. One condition in so many is normal throughout.
+    Session i is normal until bin `onset`, then it has condition i % conditions, with
+    the formula of `make_windows`. Sessions of condition 0 are always normal.
 
     Args:
-      seed: everything is a function of it.
+      seed: all numbers depend on it alone.
       sessions, conditions, columns: how many.
-      bins, onset: of a session.
-      level, gain, strength: see `windows`.
+      bins: of a session.
+      onset: the first bin of the condition.
+      level, gain, strength: see `make_windows`.
     """
     rng = np.random.default_rng(seed)
-    own, change = _network(rng, sessions, conditions, columns, level, gain, strength)
-    sessions_made = []
+    levels, change = _network(rng, sessions, conditions, columns, level, gain, strength)
+    made_up = []
     for i in range(sessions):
         condition = i % conditions
         late = np.arange(bins)[:, None] >= onset
         severity = rng.uniform(*SEVERITY)
-        rate = RATE * np.exp(own[i] + late * severity * change[condition])  # [bins, F]
+        rate = RATE * np.exp(
+            levels[i] + late * severity * change[condition]
+        )  # [bins, F]
         label = Label(f"condition {condition}", float(onset), float(bins))
         time_ns = np.arange(bins, dtype=np.int64) * 10**9
         labels = (label,) if condition else ()
         series = Series(time_ns, _counts(rng, rate))
-        sessions_made.append(
-            Session(f"session_{i:03d}", float(bins), labels, None, series)
-        )
+        made_up.append(Session(f"session_{i:03d}", float(bins), labels, None, series))
     names = tuple(f"counter {i}" for i in range(columns))
-    return DataSet(tuple(sessions_made), names, {})
+    return DataSet(tuple(made_up), names, {})
 
 
 def _network(rng, sessions, conditions, columns, level, gain, strength):
-    """What is a session's own `[S, F]` and a condition's change `[C, F]`, in logs."""
-    own = level * rng.normal(size=(sessions, 1)) + gain * rng.normal(
+    """Level of each session `[S, F]` and change by each condition `[C, F]`, in logs."""
+    levels = level * rng.normal(size=(sessions, 1)) + gain * rng.normal(
         size=(sessions, columns)
     )
     change = strength * rng.normal(size=(conditions, columns))
     change *= rng.random((conditions, columns)) < 0.5
     change[0] = 0
-    return own, change
+    return levels, change
 
 
 def _counts(rng, rate):

@@ -1,4 +1,4 @@
-"""Windows of sessions, as views (session, first bin), and the label of each."""
+"""Windows of sessions: the session, first bin and condition of each."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,8 +8,8 @@ import numpy as np
 from siamjax.data.counts import nanoseconds
 from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Label, Windows
 
-# A window after a fault counts as recovered when its mean absolute feature is within
-# this factor of the largest of the session's own normal windows.
+# A window after a fault is normal again when its mean absolute feature is at most this
+# many times the largest of the session's normal windows.
 RECOVERED = 1.2
 
 
@@ -29,20 +29,22 @@ def cut_every_hop(
     first: int,
     bin_s: float,
 ) -> Windows:
-    """Labelled windows of one session, none of which touches the baseline's bins.
+    """Labelled windows of one session, one every `hop` bins, behind its baseline.
 
-    A window is a fault's where it lies wholly inside it and normal where it lies before
-    the first. One that straddles a change is TRANSITIONAL; after a fault has cleared
-    its echo goes on, and windows are RECOVERING until they are as quiet as the normal
-    ones. Where stretches of normal are labelled, windows inside them are normal and
-    those outside of all stretches TRANSITIONAL.
+    A window has the condition of a fault where it lies completely inside the fault. It
+    is normal where it ends before the first fault, and TRANSITIONAL where it contains
+    an onset or an end. After a fault it is RECOVERING until the features are as small
+    as in normal windows. Where labels say what is normal, windows inside them are
+    normal and windows that no label contains are TRANSITIONAL.
 
     Args:
       index: the session's number.
       features: `[bins, F]` of the session.
       labels: its `types.Label`s in order of onset.
       conditions: names of all conditions; the index into it is the class.
-      length, hop, first: of a window, between windows, and of the first, in bins.
+      length: of a window in bins.
+      hop: bins from one window to the next.
+      first: the first bin of the first window.
       bin_s: seconds of a bin.
     """
     begin = window_starts(len(features), length=length, hop=hop, first=first)
@@ -62,15 +64,12 @@ def cut_every_hop(
         condition[inside] = conditions.index(label.condition)
         condition[begin_ns >= nanoseconds(label.clear_s)] = RECOVERING
     if labels and (condition == RECOVERING).any():
-        quiet = quietness(features, begin, length)
-        calm = np.arange(0, first - length + 1, max(hop // 2, 1))
-        calm = quietness(
-            features, np.concatenate([calm, begin[condition == 0]]), length
-        )
-        limit = RECOVERED * calm.max(initial=0.0)
-        condition[(condition == RECOVERING) & _for_good(quiet <= limit)] = (
-            conditions.index(NORMAL)
-        )
+        baseline = np.arange(0, first - length + 1, max(hop // 2, 1))
+        normal = np.concatenate([baseline, begin[condition == 0]])
+        limit = RECOVERED * mean_deviation(features, normal, length).max(initial=0.0)
+        calm = mean_deviation(features, begin, length) <= limit
+        recovered = (condition == RECOVERING) & _until_end(calm)
+        condition[recovered] = conditions.index(NORMAL)
     return Windows(np.full(len(begin), index, np.int32), begin, condition)
 
 
@@ -84,25 +83,26 @@ def cut_at_ends(
     first: int,
     bin_s: float,
 ) -> Windows:
-    """One window for each labelled stretch of a session: its last bin is the stretch's.
+    """One window for each label of a session: both end with the same bin.
 
-    Stretches may be shorter than a window: what was before them is in it, too.
+    A label may be shorter than a window. The window then begins before it.
 
     Args:
       index: the session's number.
       bins: how many the session has.
-      labels, conditions, length, first, bin_s: see `of_session`.
+      labels, conditions, length, bin_s: see `cut_every_hop`.
+      first: a window that would begin before this bin is left out.
     """
     end = [round(min(label.clear_s / bin_s, bins)) for label in labels]
     begin = np.array(end, np.int32) - length
     condition = np.array([conditions.index(x.condition) for x in labels], np.int32)
-    some = begin >= first
-    return Windows(np.full(some.sum(), index, np.int32), begin[some], condition[some])
+    kept = begin >= first
+    return Windows(np.full(kept.sum(), index, np.int32), begin[kept], condition[kept])
 
 
 def normal_bins(labels: Sequence[Label], bins: int, bin_s: float) -> np.ndarray:
-    """`[bins]` bool: bins of the session's stretches of normal, or before its first
-    fault."""
+    """`[bins]` bool: bins that are labelled normal, or that end before the first fault
+    where no label is of normal."""
     normal = [label for label in labels if label.condition == NORMAL]
     bin_ns = nanoseconds(bin_s)
     begin_ns = np.arange(bins) * bin_ns
@@ -112,7 +112,7 @@ def normal_bins(labels: Sequence[Label], bins: int, bin_s: float) -> np.ndarray:
     return np.any([_inside(label, begin_ns, end_ns) for label in normal], axis=0)
 
 
-def quietness(features: np.ndarray, begin: Any, length: int) -> np.ndarray:
+def mean_deviation(features: np.ndarray, begin: Any, length: int) -> np.ndarray:
     """Mean absolute feature `[N]` of each window: 0 where all is as in the baseline."""
     total = np.concatenate([[0.0], np.cumsum(np.abs(features).mean(-1))])
     begin = np.asarray(begin, int)
@@ -120,7 +120,7 @@ def quietness(features: np.ndarray, begin: Any, length: int) -> np.ndarray:
 
 
 def cut_counts(counts: np.ndarray, windows: Windows, length: int) -> np.ndarray:
-    """Counts `[N, T, F]` of windows, cut on the host from `[S, bins, F]`."""
+    """Cuts the counts `[N, T, F]` of windows from `[S, bins, F]`, on the host."""
     views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
     return np.moveaxis(views[windows.session, windows.start], -1, 1)
 
@@ -136,11 +136,11 @@ def take(windows: Windows, chosen: Any) -> Windows:
 
 
 def _inside(label, begin_ns, end_ns):
-    """`[N]` bool: which stretches from begin to end lie wholly inside a label's."""
+    """`[N]` bool: which stretches from begin to end lie completely inside a label."""
     onset_ns, clear_ns = nanoseconds(label.onset_s), nanoseconds(label.clear_s)
     return (begin_ns >= onset_ns) & (end_ns <= clear_ns)
 
 
-def _for_good(calm):
-    """True from where `calm [N]` holds to the end."""
+def _until_end(calm):
+    """`[N]` bool: True where `calm [N]` is true and stays true to the end."""
     return np.flip(np.minimum.accumulate(np.flip(calm.astype(bool))))
