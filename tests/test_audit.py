@@ -1,18 +1,20 @@
 """siamjax-audit on a run: exit codes, audit.json, cures that close the gap."""
 
+import dataclasses
 import json
 import pathlib
 
 import numpy as np
 import pytest
 
-from siamjax.auditing import from_run, statistics
+from siamjax.auditing import from_run, probes, statistics
 from siamjax.config import from_dict
 from siamjax.data import windows
+from siamjax.data.splits import open_splits
 from siamjax.inference import runs
 from siamjax.models import embedder
 from siamjax.training import checkpoints, loop, step
-from siamjax.types import SiamjaxError, UsageError
+from siamjax.types import TRAIN, SiamjaxError, UsageError
 from tests import commands, small_data
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -59,6 +61,25 @@ def test_a_gap_is_told_and_the_exit_code_is_three(run):
     assert found["probes"]["hygiene"]["same_after_reload"]
     assert max(found["probes"]["inputs"].values()) < 1e-5
     assert (run / "figures" / "audit_gaps.png").stat().st_size > 1000
+
+
+def test_inputs_are_the_same_where_all_sessions_share_a_baseline(run):
+    """As in siamjax-identify, it is that of the checkpoint, not one of no bins."""
+    checkpoint = runs.open_checkpoint(run, checkpoints.LAST)
+    config = checkpoint.config
+    data = dataclasses.replace(config.data, baseline_s=0.0)
+    splits = open_splits(data)
+    training = splits.sessions.role == TRAIN
+    baseline = type(splits.baseline)(*(x[training] for x in splits.baseline))
+    checkpoint = checkpoint._replace(
+        config=dataclasses.replace(config, data=data),
+        trained=checkpoint.trained._replace(baseline=baseline),
+    )
+    assert np.abs(baseline.mean).max() > 0.1
+    assert max(probes.input_path(checkpoint, splits).values()) < 1e-5
+    other = baseline._replace(mean=baseline.mean + 0.1)
+    changed = checkpoint._replace(trained=checkpoint.trained._replace(baseline=other))
+    assert probes.input_path(changed, splits)["baseline"] == pytest.approx(0.1)
 
 
 def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):

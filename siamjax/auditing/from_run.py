@@ -101,8 +101,9 @@ def open_with_data(
       SiamjaxError: no run or no data set; the data set has other columns by now.
     """
     checkpoint = runs.open_checkpoint(workdir, which)
-    # A new scaler is made from the data, to be compared with that of the checkpoint.
-    trained = checkpoint.trained._replace(scaler=None)
+    # Scaler and shared baseline are computed again from the data: the audit compares
+    # them with those of the checkpoint.
+    trained = checkpoint.trained._replace(scaler=None, baseline=None)
     return checkpoint, runs.read_data(checkpoint._replace(trained=trained))
 
 

@@ -163,17 +163,16 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
     """Do windows reach the encoder in identification as they did in training?
 
     Training gathers windows on the device, with the baselines of the data set and the
-    scaler of its columns. Identification cuts them on the host, measures the baseline
-    of the first seconds anew and takes the scaler from the checkpoint.
+    scaler of its columns. Identification cuts them on the host and takes the scaler
+    from the checkpoint. It measures the baseline of the first seconds again, or takes
+    that of the checkpoint where all sessions share one (`config.data.baseline_s` is 0).
 
     Returns:
       Largest differences of scaler, baselines, features and points; 0, or rounding,
       where both ways are the same.
     """
     config, scaler = checkpoint.config.data, checkpoint.scaler
-    bins = round(config.baseline_s / config.bin_s)
-    by_session = [features.session_baseline(c[:bins], scaler) for c in splits.counts]
-    measured = Baseline(*(np.stack(list(map(np.asarray, x))) for x in zip(*by_session)))
+    measured = _identification_baselines(checkpoint, splits)
     count = min(COMPARED, len(splits.windows.start))
     rows = np.linspace(0, len(splits.windows.start) - 1, count).astype(np.int32)
     windows = Windows(*(np.asarray(x)[rows] for x in splits.windows))
@@ -205,6 +204,22 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
         features=_difference(trained, identified),
         points=_difference(points[head], embedded[head]),
     )
+
+
+def _identification_baselines(checkpoint, splits):
+    """The baselines `[S, F]` that identification uses for the sessions of the data."""
+    config, shared = checkpoint.config.data, checkpoint.trained.baseline
+    bins = round(config.baseline_s / config.bin_s)
+    if bins:
+        by_session = [
+            features.session_baseline(counts[:bins], checkpoint.scaler)
+            for counts in splits.counts
+        ]
+        return Baseline(*(np.stack(list(map(np.asarray, x))) for x in zip(*by_session)))
+    if shared is None:  # an older version: identification refuses such a run
+        return splits.baseline
+    sessions = len(splits.counts)
+    return Baseline(*(np.repeat(np.asarray(x)[:1], sessions, axis=0) for x in shared))
 
 
 def _difference(a, b):
