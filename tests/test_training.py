@@ -269,10 +269,6 @@ def test_a_platform_that_is_not_there_is_refused():
     [
         (lambda c: c.batch.update(conditions=9), r"config\.batch\.conditions is 9"),
         (lambda c: c.data.update(novel=("nothing",)), "config.data.novel names"),
-        (
-            lambda c: (c.data.update(baseline_s=0.0), c.encoder.update(norm="session")),
-            "prediction tells sessions by their baselines",
-        ),
         (lambda c: c.data.update(novel=("normal",)), "cannot hold 'normal'"),
         (lambda c: c.data.update(novel=("slow",)), "are in both"),
         (lambda c: c.data.update(valid_fold=0), "two different folds"),
