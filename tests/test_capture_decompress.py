@@ -100,7 +100,7 @@ def far_back(kind):
 
 @pytest.mark.parametrize("kind", ["xz", "zst"])
 def test_a_stream_that_wants_much_memory_is_refused(kind):
-    with pytest.raises(SiamjaxError, match="takes more than 66 MB of memory"):
+    with pytest.raises(SiamjaxError, match="needs more than 66 MB of memory"):
         list(pieces(far_back(kind)))
     assert b"".join(pieces(far_back(kind), limited=False)) == b"abc"
 

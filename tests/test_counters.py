@@ -140,14 +140,14 @@ def test_parquet_gz_and_numbers_as_times_give_the_same(tmp_path):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("", "no table that can be read"),
+        ("", "cannot be read as a table"),
         ("time,load\n", "has no row"),
-        ("time,load\nsoon,1\nthen,2\n", "holds no times"),
-        ("time,load\n" + "x" * 99 + ",1\n" + "y" * 99 + ",2\n", "holds no times$"),
+        ("time,load\nsoon,1\nthen,2\n", "has no times"),
+        ("time,load\n" + "x" * 99 + ",1\n" + "y" * 99 + ",2\n", "has no times$"),
         ("time,node\n0,a\n60,b\n", "no numeric column"),
         ("time,load\n0,1\n0,2\n", "rows of one time only"),
         ("time,load\n0,1\n1,1\n2,1\n1e9,1\n", "is a time wrong?"),
-        (b"\x1f\x8b\x08\x00broken", "no table that can be read"),
+        (b"\x1f\x8b\x08\x00broken", "cannot be read as a table"),
     ],
 )
 def test_what_is_no_table_is_one_line(tmp_path, text, reason):
@@ -210,7 +210,7 @@ def test_a_time_that_no_clock_shows_is_not_read(tmp_path, odd):
 
 def test_times_in_milliseconds_are_asked_about(tmp_path):
     frame = clean().assign(time=1_700_000_000_000 + np.arange(ROWS) * 60_000)
-    with pytest.raises(SiamjaxError, match="no times: numbers are seconds"):
+    with pytest.raises(SiamjaxError, match="no times: numbers must be seconds"):
         read(tmp_path, frame)
 
 
@@ -289,7 +289,7 @@ def test_a_zip_of_several_files_says_so(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.csv", "time,load\n0,1\n")
         archive.writestr("b.csv", "time,load\n0,1\n")
-    with pytest.raises(SiamjaxError, match="holds 2 files: unpack it"):
+    with pytest.raises(SiamjaxError, match="has 2 files: unpack it"):
         counters.read_counters(tmp_path / "a.zip")
 
 

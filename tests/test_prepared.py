@@ -106,8 +106,8 @@ def test_a_set_is_replaced_and_what_else_stands_there_is_not(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("years of work")
     (tmp_path / "file").write_text("also")
-    for name in ("mine", "file"):
-        with pytest.raises(UsageError, match="no prepared data set"):
+    for name, says in dict(mine="has notes.txt", file="is not a folder").items():
+        with pytest.raises(UsageError, match=says):
             prepared.write_data_set(tmp_path / name, fewer, {})
     assert (tmp_path / "mine/notes.txt").read_text() == "years of work"
 

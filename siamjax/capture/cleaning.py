@@ -1,4 +1,4 @@
-"""The cleaning report: what a capture held, and by cause what was wrong with it."""
+"""The cleaning report: what a capture contains, and what was wrong in it, by cause."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from siamjax import text
 
 # Causes in the order in which they are shown, and what each counts.
 CAUSES = {
-    "truncated": "files cut inside a record: what stands before the cut is used",
-    "damaged": "records or headers that make no sense",
+    "truncated": "files cut inside a record: what is before the cut is used",
+    "damaged": "records or headers that cannot be read",
     "misdated": "packets more than a day away from the others, not used",
     "untimed": "packets without a time, not used",
     "unknown_link": "packets of a link type that is not read",
     "not_ip": "frames without IP",
     "pppoe": "frames of PPPoE, not read",
     "fragment": "fragments of IP packets: the first is read, the others are not",
-    "snapped": "packets cut by the snap length: fine where the headers are there",
+    "snapped": "packets cut by the snap length: used if their headers are complete",
     "cut_short": "packets cut by the snap length inside the headers of IP or UDP",
     "unnamed": "messages that do not name their transaction, or are cut before it: "
     "counted, but without latency and repetition",
-    "other_method": "messages of a method that is none of SIP's: of kind other",
+    "other_method": "messages of a method that SIP does not have: of kind other",
     "reordered": "packets earlier than the one before: sorted",
     "duplicated": "packets captured twice: used once",
     "tcp": "packets of TCP, not read",
@@ -31,22 +31,22 @@ CAUSES = {
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",
 }
-# Causes after which a part of the traffic is missing: there may be messages in it.
+# Causes by which traffic is lost in which there may be messages.
 NOT_READ = frozenset(
     """truncated damaged misdated untimed unknown_link pppoe fragment cut_short tcp sctp
     tunnel""".split()
 )
-# Latencies and repetitions of most messages show a fault, also where some are missing:
-# messages that are unnamed count as not read where they are more than this share.
+# A fault shows even if the latencies of a few messages are missing. So unnamed messages
+# count as not read only where they are more than this share of all.
 MOST_UNNAMED = 0.05
-# How the server is known; absent: it was given, but takes part in nothing.
+# How the server is known. Absent: its address was given, but no packet has it.
 FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
 
 _GAP_S, _GAP_SPACINGS = 2.0, 10
 
 
 class Report(NamedTuple):
-    """What was found in one capture, or in all. No address, no Call-ID."""
+    """The contents of one capture, or of all. It has no address and no Call-ID."""
 
     name: str
     packets: int
@@ -59,11 +59,10 @@ class Report(NamedTuple):
 
 
 def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
-    """Stretches without packets that are far longer than usual, `[[start_s,
-    length_s]]`.
+    """Unusually long times without a packet, `[[start_s, length_s]]`.
 
     Args:
-      times_ns: `[N]` int64 in order, since the first packet.
+      times_ns: `[N]` int64 since the first packet, sorted.
     """
     spacing_s = np.diff(times_ns) / 1e9
     if not len(spacing_s):
@@ -76,8 +75,8 @@ def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
 def not_read(report: Report) -> dict[str, int]:
     """The counts by cause of what was not read; empty: all was read.
 
-    It has the causes of `NOT_READ`, and `unnamed` messages where these are so many that
-    they change what the others show.
+    The causes are those of `NOT_READ`, and `unnamed` where more than `MOST_UNNAMED` of
+    the messages are.
     """
     many = report.causes.get("unnamed", 0) > MOST_UNNAMED * report.messages
     missing = NOT_READ | {"unnamed"} if many else NOT_READ
@@ -85,9 +84,9 @@ def not_read(report: Report) -> dict[str, int]:
 
 
 def sentence(report: Report) -> str:
-    """How much signalling was read, and what was not: one line, without the name.
+    """How much signalling was read, and what was not, in one line without the name.
 
-    Where no message was read, all causes are listed, for they say what was there.
+    Where no message was read, it lists all causes: they say what the capture contains.
     """
     read = f"{report.messages} messages of SIP in {report.packets} packets"
     if not report.messages:
@@ -96,7 +95,7 @@ def sentence(report: Report) -> str:
 
 
 def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:
-    """Counts by cause with what each means, in one line: `14 pppoe (frames of ...)`."""
+    """Counts by cause with their meanings, in one line: `14 pppoe (frames of ...)`."""
     return ", ".join(
         f"{causes[cause]} {cause} ({meaning.partition(':')[0]})"
         for cause, meaning in meanings.items()
@@ -105,7 +104,7 @@ def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES)
 
 
 def total_report(reports: Sequence[Report]) -> Report:
-    """One `Report` of all captures; the gaps stand with the captures."""
+    """One `Report` of all captures; the gaps are only in the reports of captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
     unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
     return Report(
@@ -121,13 +120,13 @@ def total_report(reports: Sequence[Report]) -> Report:
 
 
 def format_reports(reports: Sequence[Report]) -> str:
-    """The reports as text: a line each, the total, and what the causes mean."""
-    everything = total_report(reports)
-    causes = list(everything.causes)
+    """The reports as text: a line for each, the total, the meaning of each cause."""
+    total = total_report(reports)
+    causes = list(total.causes)
     head = "capture packets messages repeated span_s messages/s server gaps".split()
     lines = [head + causes]
     lines += [_cells(report, len(report.gaps), causes) for report in reports]
-    lines += [_cells(everything, sum(len(report.gaps) for report in reports), causes)]
+    lines += [_cells(total, sum(len(report.gaps) for report in reports), causes)]
     return "\n".join(
         [*align_cells(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
     )
@@ -146,7 +145,7 @@ def align_cells(lines: Sequence[Sequence[object]]) -> list[str]:
     ]
 
 
-def _cells(report, gaps_found, causes):
+def _cells(report, gap_count, causes):
     rate = report.messages / report.span_s if report.span_s else 0.0
     return [
         report.name,
@@ -156,6 +155,6 @@ def _cells(report, gaps_found, causes):
         f"{report.span_s:.1f}",
         f"{rate:.1f}",
         report.server,
-        str(gaps_found),
+        str(gap_count),
         *(str(report.causes.get(cause, 0)) for cause in causes),
     ]

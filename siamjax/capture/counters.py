@@ -1,7 +1,7 @@
-"""A table of counters -> rows on an even grid, with everything odd counted by cause.
+"""A table of counters -> rows at equal steps, with counts of all irregularities.
 
-A table is CSV or Parquet with one column of times and numeric columns, a row a step.
-What was not measured is NaN and stays so: nothing is invented to fill a gap.
+A table is CSV or Parquet. It has one column of times and numeric columns, one row for
+each step. A value that was not measured is NaN: gaps are not filled.
 """
 
 import importlib
@@ -24,8 +24,8 @@ CAUSES = {
     "out_of_order": "rows earlier than the one before: sorted",
     "duplicated": "rows that are there twice: used once",
     "contradicting": "rows of one time with other values: the last is used",
-    "moved": "rows more than a tenth of a step off the even grid: taken to it",
-    "crowded": "rows that share a step of the grid with another: averaged",
+    "moved": "rows more than a tenth of a step off the even grid: moved onto it",
+    "crowded": "rows in the same step of the grid as another: averaged",
     "gap": "steps without a row: nothing measured",
     "missing": "cells without a value: nothing measured",
     "unread": "cells that hold no finite number: nothing measured",
@@ -34,24 +34,24 @@ CAUSES = {
 # Causes after which a part of the table is missing.
 NOT_READ = frozenset(("ragged", "time_unread", "contradicting", "unread"))
 TIME_NAMES = ("time", "timestamp", "datetime", "date")
-# Moved further than this part of a step, a row is counted as moved.
+# A row counts as moved where it was more than this part of a step off the grid.
 OFF_GRID = 0.1
-# A grid this many times longer than the rows it holds comes from a stray time.
+# A grid with more steps than this many times its rows has a wrong time in it.
 SPARSE = 50
-# A column that only grows has so many rises at least, and so many for each reset.
+# A column counts as growing with at least so many rises, and so many for each reset.
 RISES = 10
-# No time is this far from 1970 (years 1823 and 2116): differences fit 64 bits.
+# Times must be nearer to 1970 than this (years 1823 to 2116): differences fit 64 bits.
 _LAST_NS = 1 << 62
-# No number and no time has more characters.
+# A cell with more characters is neither a number nor a time.
 _LONGEST_CELL = 64
 # The longest name of a column, in characters.
 LONGEST_NAME = 200
-# Beyond, a float32 is infinite.
+# The largest number: a larger float32 is infinite.
 LARGEST = float(np.finfo(np.float32).max)
 
 
 class Report(NamedTuple):
-    """What was found in one table."""
+    """The size of one table, and what was irregular in it."""
 
     name: str
     rows: int  # of the grid
@@ -63,10 +63,10 @@ class Report(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of one file, evenly spaced."""
+    """The rows of one file, at equal steps."""
 
-    numbers: bool  # its times are numbers of seconds, not dates
-    first_ns: int  # time of the first row, since 1970 or on its own clock
+    numbers: bool  # its times are seconds, not dates
+    first_ns: int  # time of the first row, since 1970 or as in the file
     step_ns: int
     names: tuple[str, ...]  # of the F columns
     values: np.ndarray  # [N, F] float64; NaN where nothing was measured
@@ -75,14 +75,14 @@ class Table(NamedTuple):
 def read_counters(
     path: str | os.PathLike, *, limit_expansion: bool = True
 ) -> tuple[Table, Report]:
-    """The `Table` in a file and its `Report`.
+    """Reads the `Table` in a file and its `Report`.
 
     Args:
       path: of a CSV file, plain or compressed, or of a Parquet file.
       limit_expansion: whether a file that expands beyond the limits is refused.
     Raises:
-      SiamjaxError: it cannot be read, or there is no step or no column in it.
-      OSError: it is not there, or cannot be opened.
+      SiamjaxError: it cannot be read, or has no numeric column, or only one time.
+      OSError: it does not exist, or cannot be opened.
     """
     with files.reading(path):
         return _read(path, limit_expansion)
@@ -97,23 +97,24 @@ def _read(path, limit_expansion):
             f"{path}: column {text.short(too_long[0])!r} has a name of "
             f"{len(too_long[0])} characters, {LONGEST_NAME} are allowed"
         )
-    of_time = next((c for c in frame if str(c).lower() in TIME_NAMES), frame.columns[0])
-    time_ns, read, numbers = parse_times(frame[of_time])
-    names, values, counted = _numeric(frame.drop(columns=of_time))
+    time_names = (c for c in frame if str(c).lower() in TIME_NAMES)
+    time_name = next(time_names, frame.columns[0])
+    time_ns, read, numbers = parse_times(frame[time_name])
+    names, values, counted = _numeric(frame.drop(columns=time_name))
     if not read.any():
-        hint = ": numbers are seconds, is it in milliseconds?" if numbers else ""
-        raise SiamjaxError(f"{path}: column {of_time!r} holds no times{hint}")
+        hint = ": numbers must be seconds, are they milliseconds?" if numbers else ""
+        raise SiamjaxError(f"{path}: column {time_name!r} has no times{hint}")
     if not names:
-        raise SiamjaxError(f"{path} has no numeric column beside {of_time!r}")
+        raise SiamjaxError(f"{path} has no numeric column except {time_name!r}")
     counted |= dict(ragged=ragged, time_unread=int((~read).sum()))
     time_ns, values, order = _in_order(time_ns[read], values[read])
     counted |= order
     if len(time_ns) < 2:
-        raise SiamjaxError(f"{path} has rows of one time only: there is no step")
+        raise SiamjaxError(f"{path} has rows of one time only: two times are needed")
     step_ns = _step(time_ns)
     if (time_ns[-1] - time_ns[0]) // step_ns > SPARSE * len(time_ns):
         raise SiamjaxError(
-            f"{path}: {len(time_ns)} rows of {step_ns / 1e9:g} s lie over "
+            f"{path}: {len(time_ns)} rows of {step_ns / 1e9:g} s are spread over "
             f"{(time_ns[-1] - time_ns[0]) / 1e9:.0f} s: is a time wrong?"
         )
     values, gaps, placed = _on_grid(time_ns, step_ns, values)
@@ -132,10 +133,13 @@ def _read(path, limit_expansion):
 
 
 def parse_times(column: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """A pandas column -> ns `[N]` int64, which were read `[N]`, and if they are
-    numbers.
+    """Reads the times of a pandas column.
 
-    Numbers are seconds. Dates without a zone are taken as they stand.
+    Numbers are seconds. Dates without a time zone are used as UTC.
+
+    Returns:
+      Nanoseconds `[N]` int64, `[N]` bool: which could be read, and whether the times
+      are numbers.
     """
     pandas = _pandas()
     if not pandas.api.types.is_datetime64_any_dtype(column):
@@ -165,14 +169,14 @@ def not_read(report: Report) -> dict[str, int]:
 
 
 def sentence(report: Report) -> str:
-    """How much was read, and what was not: one line, without the name."""
+    """How much was read, and what was not, in one line without the name."""
     read = f"{report.rows} rows of {report.columns} columns"
     unread = cleaning.list_causes(not_read(report), CAUSES)
     return "; not read: ".join(filter(None, [read, unread]))
 
 
 def format_reports(reports: Sequence[Report]) -> str:
-    """The reports as text: a line each, and what the causes mean."""
+    """The reports as text: a line for each, and the meaning of each cause."""
     causes = [c for c in CAUSES if any(c in report.causes for report in reports)]
     lines = [["capture", "rows", "columns", "step_s", "span_s", "gaps", *causes]]
     for r in reports:
@@ -191,7 +195,7 @@ def _pandas():
     try:
         return importlib.import_module("pandas")
     except ImportError:
-        raise UsageError("counters are read with pandas: pip install pandas") from None
+        raise UsageError("counters need pandas: pip install pandas") from None
 
 
 def _frame(path, limited):
@@ -211,23 +215,23 @@ def _frame(path, limited):
                 )
             return frame, sum(str(w.message).count("Skipping line") for w in said)
     except ImportError:
-        raise UsageError("Parquet is read with pyarrow: pip install pyarrow") from None
+        raise UsageError("Parquet files need pyarrow: pip install pyarrow") from None
     except (SiamjaxError, MemoryError):
         raise
     except Exception as error:  # of pandas, of pyarrow, of each decompressor
         why = str(error).strip().splitlines() or [type(error).__name__]
-        raise SiamjaxError(f"{path} is no table that can be read: {why[0]}") from None
+        raise SiamjaxError(f"{path} cannot be read as a table: {why[0]}") from None
 
 
 def _text(file, limited):
-    """What a CSV file holds, as a file to read from; of a zip file its only member."""
+    """The content of a CSV file as a file object; of a zip file, its only member."""
     if file.read(4) != b"PK\3\4":
         file.seek(0)
         return io.BufferedReader(decompress.Decompressed(file, limited=limited))
     archive = zipfile.ZipFile(file)
     member, *others = archive.infolist()
     if others:
-        raise SiamjaxError(f"{file.name} holds {1 + len(others)} files: unpack it")
+        raise SiamjaxError(f"{file.name} has {1 + len(others)} files: unpack it")
     _check_size(file, member.file_size, limited)
     return archive.open(member)
 
@@ -235,7 +239,7 @@ def _text(file, limited):
 def _parquet(pandas, file, limited):
     meta = importlib.import_module("pyarrow.parquet").ParquetFile(file).metadata
     groups = (meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-    # Equal values take no room in the file: each has 8 bytes once it is read.
+    # Equal values need no space in the file, but 8 bytes each in memory.
     read = 8 * meta.num_rows * meta.num_columns
     _check_size(file, max(read, sum(groups)), limited)
     frame = pandas.read_parquet(file)
@@ -243,22 +247,22 @@ def _parquet(pandas, file, limited):
 
 
 def _check_size(file, expanded, limited):
-    """Raises where a file says that it expands beyond what is allowed."""
+    """Raises where a file states that it expands beyond the allowed size."""
     size = os.fstat(file.fileno()).st_size
     if limited and expanded > decompress.allowed_bytes(size):
         raise decompress.too_large(file.name, size)
 
 
 def _numbers(column):
-    """`[N]` float64 of a pandas column; NaN where a cell holds no number."""
+    """`[N]` float64 of a pandas column; NaN where a cell is not a number."""
     numbers = _pandas().to_numeric(column, errors="coerce")
     return numbers.to_numpy(float, na_value=np.nan)
 
 
 def _short(column):
-    """A pandas column without cells too long for a number or a time.
+    """A pandas column without cells that are too long for a number or a time.
 
-    Python takes long over a date of 200 kB, and a number of 400 digits fits no float.
+    Python is slow to parse a date of 200 kB; a number of 400 digits is not a float.
     """
     types = _pandas().api.types
     if types.is_object_dtype(column):
@@ -275,7 +279,7 @@ def _fits(cell):
 
 
 def _numeric(frame):
-    """Names `[F]` and values `[N, F]` of the columns that hold numbers, and counts."""
+    """Names `[F]` and values `[N, F]` of numeric columns, and counts by cause."""
     pandas, names, columns = _pandas(), [], []
     counted = dict(missing=0, unread=0, text=0)
     for name in frame:
@@ -284,20 +288,20 @@ def _numeric(frame):
             counted["text"] += 1
             continue
         values = _numbers(_short(column))
-        there = column.notna().to_numpy()
+        filled = column.notna().to_numpy()
         good = np.abs(values) <= LARGEST  # False for NaN
-        if there.any() and good.sum() * 2 < there.sum():
+        if filled.any() and good.sum() * 2 < filled.sum():
             counted["text"] += 1
             continue
-        counted["missing"] += int((~there).sum())
-        counted["unread"] += int((there & ~good).sum())
+        counted["missing"] += int((~filled).sum())
+        counted["unread"] += int((filled & ~good).sum())
         names.append(str(name))
         columns.append(np.where(good, values, np.nan))
     return tuple(names), np.stack(columns, 1) if columns else None, counted
 
 
 def _in_order(time_ns, values):
-    """Rows in order of time, one of each time; and counts."""
+    """Rows in order of time, one for each time, and counts by cause."""
     late = int((np.diff(time_ns) < 0).sum())
     order = np.argsort(time_ns, kind="stable")
     time_ns, values = time_ns[order], values[order]
@@ -317,9 +321,9 @@ def _in_order(time_ns, values):
 
 
 def _step(time_ns):
-    """The step of rows in ns: whole seconds where it is within a hundredth of them."""
+    """The step of rows in ns; within 1 % of whole seconds it is rounded to them."""
     spacing = np.diff(time_ns)
-    # The mean over all usual ones, so that an error does not add up along the grid.
+    # The mean of all single steps: the error of one would add up along the grid.
     median = np.sort(spacing)[(len(spacing) - 1) // 2]
     usual = np.rint(spacing / median) == 1
     step_s = spacing[usual].mean() / 1e9
@@ -353,20 +357,20 @@ def _on_grid(time_ns, step_ns, values):
 
 
 def find_growing(tables: Iterable[np.ndarray]) -> np.ndarray:
-    """Which of the columns `[F]` only grow, from the tables `[N, F]` of all sessions.
+    """`[F]` bool: which columns only grow, in the tables `[N, F]` of all sessions.
 
-    Such a counter may start again, near 0, but never goes back a little.
+    Such a counter may be reset to about 0, but never decreases by a small amount.
     """
     total: Any = 0
     for values in tables:
         counts = np.zeros((3, values.shape[1]), int)
         for f, column in enumerate(values.T):
             column = column[~np.isnan(column)]
-            fell, low = np.diff(column) < 0, column[1:] < 0.5 * column[:-1]
+            fell, reset = np.diff(column) < 0, column[1:] < 0.5 * column[:-1]
             counts[:, f] = (
                 (np.diff(column) > 0).sum(),
-                (fell & low).sum(),
-                (fell & ~low).sum(),
+                (fell & reset).sum(),
+                (fell & ~reset).sum(),
             )
         total = total + counts
     rises, resets, backs = total
@@ -374,7 +378,7 @@ def find_growing(tables: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def select_columns(table: Table, names: Sequence[str]) -> np.ndarray:
-    """Values `[N, F]` of a `Table` in the order of names; NaN where it lacks one."""
+    """Values `[N, F]` of these columns of a `Table`; NaN for those it does not have."""
     place = {name: i for i, name in enumerate(table.names)}
     ordered = np.full((len(table.values), len(names)), np.nan)
     for f, name in enumerate(names):
@@ -386,7 +390,7 @@ def select_columns(table: Table, names: Sequence[str]) -> np.ndarray:
 def growth_of_columns(
     values: np.ndarray, growing: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values `[N, F]` with growth in place of what only grows, and resets `[F]`."""
+    """Replaces the columns that only grow by their growth; and resets `[F]`."""
     values, resets = values.copy(), np.zeros(values.shape[1], int)
     for f in np.flatnonzero(growing):
         values[:, f], resets[f] = growth(values[:, f])
@@ -394,11 +398,12 @@ def growth_of_columns(
 
 
 def growth(column: np.ndarray) -> tuple[np.ndarray, int]:
-    """By how much a counter that only grows grew in each step: `[N]`, and its resets.
+    """The growth `[N]` of a growing counter in each step, and the number of resets.
 
-    The first row, and rows where nothing was measured, are NaN. After a gap the growth
-    is shared over its steps. After a reset the counter began at 0; where it ran over 32
-    or 64 bits instead, that growth is within its largest other one.
+    The first row, and rows where nothing was measured, are NaN. The growth over a gap
+    is divided equally among its steps. After a reset the counter is taken to start at
+    0. If it can have overflowed 32 or 64 bits instead, the growth is computed that way,
+    unless that is more than the largest other growth of the counter.
 
     Args:
       column: `[N]` float64, NaN where nothing was measured.

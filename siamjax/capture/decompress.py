@@ -1,7 +1,7 @@
 """The content of a file in bounded pieces: plain or gzip, bzip2, xz, zstd.
 
-A file of 33 kB can expand to gigabytes. So what is held at once is bounded for every
-file, and a file that expands beyond the limits below is refused in one line.
+A file of 33 kB can expand to gigabytes. So the memory in use is bounded for every
+file, and a file that expands beyond the limits below is refused.
 """
 
 import bz2
@@ -17,37 +17,38 @@ import zstandard
 
 from siamjax.types import SiamjaxError
 
-_CHUNK = 1 << 14  # read at once; what a broken compression costs at most
-_PIECE = 1 << 16  # expanded at once
-# zstandard cannot be told how much to give. A block has 4 bytes or more and expands to
-# 128 kB at most, so that so many bytes give 4 MB at most.
+_CHUNK = 1 << 14  # bytes read at once; at most so many are lost in a broken stream
+_PIECE = 1 << 16  # bytes expanded at once
+# zstandard cannot limit its output. A block has 4 bytes or more and expands to at most
+# 128 kB, so that this many bytes expand to at most 4 MB.
 _SLICE = 128
-# The memory that a stream may ask for to look back: enough for xz -9 and zstd -19.
+# The largest window of a stream in bytes: enough for xz -9 and zstd -19.
 _MEMORY = 66 << 20
 
-# A capture of SIP expands 20 to 40 times, one of equal messages some hundred times.
+# The largest allowed expansion. A capture of SIP expands 20 to 40 times, one of equal
+# messages a few hundred times.
 MOST_TIMES = 1000
-# So much is always allowed, and more never.
+# An expansion to this many bytes is always allowed; one to more is never.
 ALWAYS_BYTES, MOST_BYTES = 1 << 24, 1 << 34
 
 
 class BrokenStream(Exception):
-    """A compressed stream that makes no sense."""
+    """A compressed stream that cannot be decompressed."""
 
 
 def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
-    """Yields the content of a file, decompressed, in pieces of 5 MB at most.
+    """Yields the content of a file, decompressed, in pieces of at most 5 MB.
 
-    The compression is told by the content. Compressed streams may follow each other,
-    with zeros between them.
+    The compression is recognised by the content. A file may have several compressed
+    streams, with zeros between them.
 
     Args:
-      file: opened in binary, by its path.
-      limited: whether what expands too much is refused.
+      file: opened in binary mode by its path.
+      limited: whether a file that expands too much is refused.
     Raises:
-      EOFError: a stream is cut; all before the cut was given.
-      Broken: a stream makes no sense.
-      SiamjaxError: it expands, or wants memory, beyond the limits of this module.
+      EOFError: a stream is cut; all before the cut was yielded.
+      BrokenStream: a stream cannot be decompressed.
+      SiamjaxError: it expands, or needs memory, beyond the limits of this module.
     """
     raw = file.read(_CHUNK)
     kind = next((kind for magic, kind in _KINDS.items() if raw.startswith(magic)), None)
@@ -67,7 +68,7 @@ def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
 
 
 class Decompressed(io.RawIOBase):
-    """The same as a file to read from, for readers that want one."""
+    """The content of a file, decompressed, as a file object."""
 
     def __init__(self, file: BinaryIO, *, limited: bool = True):
         super().__init__()
@@ -90,14 +91,14 @@ def allowed_bytes(size: int) -> int:
 
 
 def too_large(path: str | os.PathLike, size: int) -> SiamjaxError:
-    """The error of a file of `size` bytes that expands beyond what is allowed."""
+    """The error for a file of `size` bytes that expands beyond the allowed size."""
     return _refused(path, f"{size} bytes expand to more than {allowed_bytes(size)}")
 
 
 def _refused(path, what):
     return SiamjaxError(
-        f"{path}: {what}, which may be an attack; where you trust the file, decompress "
-        "it first, or ingest it with --nolimit_expansion"
+        f"{path}: {what}, which may be an attack; if you trust the file, decompress it "
+        "first, or ingest it with --nolimit_expansion"
     )
 
 
@@ -110,8 +111,8 @@ def _streams(file, raw, new, feed, limited):
                 rest = yield from feed(stream, raw)
                 raw = b"" if stream.eof else file.read(_CHUNK)
         except _BROKEN as error:
-            if "memory" in str(error).lower():  # no reader has a class for it
-                what = f"to decompress it takes more than {_MEMORY >> 20} MB of memory"
+            if "memory" in str(error).lower():  # no library has its own class for it
+                what = f"to decompress it needs more than {_MEMORY >> 20} MB of memory"
                 raise _refused(file.name, what) from None
             raise BrokenStream(str(error)) from None
         if not stream.eof:
@@ -121,7 +122,7 @@ def _streams(file, raw, new, feed, limited):
             raw = more.lstrip(b"\0")
 
 
-Feeding = Generator[bytes, None, bytes]  # yields pieces, returns what follows the end
+Feeding = Generator[bytes, None, bytes]  # yields pieces, returns the bytes behind them
 
 
 def _feed_zlib(stream: Any, raw: bytes) -> Feeding:
@@ -132,7 +133,7 @@ def _feed_zlib(stream: Any, raw: bytes) -> Feeding:
 
 
 def _feed_lzma(stream: Any, raw: bytes) -> Feeding:
-    """Of xz and bzip2, whose readers have the same methods."""
+    """For xz and bzip2, whose decompressors have the same methods."""
     try:
         yield stream.decompress(raw, _PIECE)
         while not (stream.eof or stream.needs_input):
@@ -161,7 +162,7 @@ def _new_zstd(limited):
 
 
 _BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError)
-# The first bytes of a compression: what makes a reader of a stream, and what feeds it.
+# First bytes of a compressed stream: its decompressor, and the function that feeds it.
 _KINDS = {
     b"\x1f\x8b": (lambda limited: zlib.decompressobj(wbits=31), _feed_zlib),
     b"BZh": (lambda limited: bz2.BZ2Decompressor(), _feed_lzma),

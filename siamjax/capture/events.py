@@ -1,4 +1,4 @@
-"""A capture -> events: one a signalling message, and a report of everything else."""
+"""A capture -> events: one for each signalling message, and a report of all others."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from siamjax import files
 from siamjax.capture import cleaning, messages, server
 from siamjax.types import Events, SiamjaxError
 
-# Packets this far from all others come from a wrong clock, or from another recording.
+# Packets this far from the others are of a wrong clock, or of another recording.
 _APART_NS = 86_400_000_000_000
 
 
@@ -19,7 +19,7 @@ def read_events(
     *,
     limit_expansion: bool = True,
 ) -> tuple[Events, tuple[str, ...], cleaning.Report]:
-    """The events of a capture, in order of time; no address and no Call-ID is in them.
+    """Reads the events of a capture in order of time, without addresses and Call-IDs.
 
     Args:
       path: of the capture file.
@@ -29,7 +29,7 @@ def read_events(
       `types.Events`; the names of their kinds, sorted; a `cleaning.Report`.
     Raises:
       SiamjaxError: the file is empty, not a capture, without a packet, or too large.
-      OSError: it is not there, or cannot be opened.
+      OSError: it does not exist, or cannot be opened.
     """
     with files.reading(path):
         return _read(path, server_address, limit_expansion)
@@ -69,7 +69,7 @@ def _read(path, server_address, limit_expansion):
 
 
 def _one_recording(packet_ns):
-    """First and last time of the largest part of a capture without a gap of a day."""
+    """First and last time of the part with the most packets and no gap of a day."""
     times = np.sort(packet_ns)
     part = np.concatenate([[0], np.cumsum(np.diff(times) > _APART_NS)])
     times = times[part == np.argmax(np.bincount(part))]
@@ -98,13 +98,13 @@ def _events(table, first_ns, server_number, kinds):
 
 
 def _retransmitted(table):
-    """`[N]` bool: this message of its transaction was sent before, from the same side.
+    """`[N]` bool: the same side sent this message of its transaction before.
 
-    A transaction is Call-ID, number and method of CSeq, and the branch: a message that
-    is seen before and behind a proxy does not repeat itself. ACK has the number of its
-    INVITE but its own method; its branch does not count, and it repeats with each
-    repeated 200. A second answer with the same status counts as repeated whatever else
-    it says, such as a 183 with other media.
+    A transaction is named by Call-ID, number and method of CSeq, and branch. So a
+    message that is captured on both sides of a proxy is not a repetition. An ACK has
+    the number of its INVITE and its own method; its branch is not used, and it is
+    repeated after each repeated 200. A second answer with the same status counts as
+    repeated even if its content differs, such as a 183 with other media.
     """
     known = np.flatnonzero(table.transaction != messages.NONE)
     named = table.take(known)
@@ -117,13 +117,13 @@ def _retransmitted(table):
 
 
 def _latency(table, retransmitted):
-    """`[N]` int64: ns of a first answer since its first request; -1: no such."""
+    """`[N]` int64: ns from the first request to this first answer; -1: none."""
     latency_ns = np.full(len(table.kind), -1, np.int64)
     known = table.transaction != messages.NONE
     asked = np.flatnonzero(known & (table.says >= messages.REQUEST))
     answers = np.flatnonzero(known & (table.says == messages.ANSWER) & ~retransmitted)
     asked_ns = np.full(table.transaction.max(initial=0) + 1, np.iinfo(np.int64).max)
-    # Backwards, so that the first request of a transaction is written last and stays.
+    # In reverse order: the first request of a transaction is written last.
     asked_ns[table.transaction[asked[::-1]]] = table.time_ns[asked[::-1]]
     waited = table.time_ns[answers] - asked_ns[table.transaction[answers]]
     latency_ns[answers] = np.where(waited >= 0, waited, -1)

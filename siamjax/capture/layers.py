@@ -1,7 +1,7 @@
-"""From a frame down to what UDP carries: a lean walk over byte offsets.
+"""Decodes a frame down to the payload of UDP, with byte offsets only.
 
-A full decode costs three times as much. Every way down ends in a `Datagram` whose
-`what` says how far it came.
+A full decode takes three times as long. The result is always a `Datagram`; its `what`
+says how far the frame could be decoded.
 """
 
 import struct
@@ -30,34 +30,34 @@ _ip4 = struct.Struct("!BxH2sHxB2x4s4s").unpack_from
 _ip6 = struct.Struct("!B3xHBx16s16s").unpack_from
 _ip6_fragment = struct.Struct("!BxH4s").unpack_from
 _udp = struct.Struct("!HHH2x").unpack_from
-# All three at once where nothing is unusual, as in nearly every packet there is.
+# All three headers at once, for the usual form that nearly all packets have.
 _ethernet_ip4_udp = struct.Struct("!12xHBxH2sHxB2x4s4sHHH2x").unpack_from
 
 
 class Datagram(NamedTuple):
-    """What a frame carries. Addresses are bytes of the IP header, without meaning."""
+    """The content of a frame. Addresses are bytes of the IP header."""
 
     what: str
     source: bytes = b""
     target: bytes = b""
     ident: bytes = b""  # of the IP packet; empty where it has none
-    payload: bytes = b""  # of UDP, else of IP, as far as it was captured
+    payload: bytes = b""  # of UDP, else of IP, the part that was captured
     first_fragment: bool = False
     tunnel_port: bool = False
 
 
-_new = tuple.__new__  # half the time of the class, for what is made a million times
+_new = tuple.__new__  # takes half the time of the class: there are millions of packets
 
 
 def decode_frame(link: int, frame: bytes) -> Datagram:
     """The `Datagram` of a frame, for a pcap link type."""
-    down = _LINKS.get(link)
-    if down is None:
+    read_link = _LINKS.get(link)
+    if read_link is None:
         return Datagram(UNKNOWN_LINK)
     try:
-        if down is _ethernet and (datagram := _usual(frame)):
+        if read_link is _ethernet and (datagram := _usual(frame)):
             return datagram
-        protocol, at = down(frame)
+        protocol, at = read_link(frame)
         while protocol in _VLAN:
             protocol, at = _two(frame, at + 2)[0], at + 4
         if protocol == _IPV4:
@@ -72,7 +72,7 @@ def decode_frame(link: int, frame: bytes) -> Datagram:
 
 
 def _usual(frame):
-    """The `Datagram` of Ethernet, whole IPv4 without options, UDP; None: it is not."""
+    """The `Datagram` of Ethernet, IPv4 in one piece without options, UDP; else None."""
     if len(frame) < 42:
         return None
     kind, first, total, ident, fragment, protocol, source, target, from_, to, size = (
@@ -104,7 +104,7 @@ def _raw(frame):
 
 
 def _null(frame):
-    # The family stands in the byte order of the machine that captured.
+    # The family is in the byte order of the machine that captured.
     return _FAMILIES.get(frame[0] or frame[3], 0), 4
 
 
@@ -125,7 +125,7 @@ _LINKS = {
 def _ipv4(frame, at):
     first, total, ident, fragment, protocol, source, target = _ip4(frame, at)
     size = (first & 15) * 4
-    # A total of 0 is left by cards that cut segments themselves.
+    # The total is 0 where the network card cuts the segments.
     end = at + total if total else len(frame)
     at += size
     if first >> 4 != 4 or size < 20 or end < at:
@@ -149,7 +149,7 @@ def _ipv6(frame, at):
             protocol, at = frame[at], at + 4 * (frame[at + 1] + 2)
         elif protocol == _FRAGMENT_HEADER:
             protocol, offset, ident = _ip6_fragment(frame, at)
-            # A fragment of offset 0 with nothing to come is whole (RFC 6946).
+            # A fragment of offset 0 without a following one is complete (RFC 6946).
             fragmented, offset, at = bool(offset & 0xFFF9), offset >> 3, at + 8
         else:
             break

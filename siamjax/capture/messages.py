@@ -1,7 +1,7 @@
-"""Packets -> rows of numbers: what the events of a capture are made of.
+"""Packets -> rows of numbers, from which the events of a capture are made.
 
-Names (addresses, Call-IDs, branches) become small numbers here, in the order in which
-they appear, and stay here: only whether two are the same is known from then on.
+Names (addresses, Call-IDs, branches) are replaced by numbers in the order in which they
+appear. They are not passed on: later steps only know whether two names are the same.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ ICMP, OTHER = "icmp", "other"
 _OTHER_METHOD = OTHER.encode()
 NONE = -1
 
-# What a row says: nothing of SIP, an answer, a request, one that can begin a dialog.
+# What a row is: no message, an answer, a request, a request that can begin a dialog.
 SILENT, ANSWER, REQUEST, CREATES = range(4)
 _CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE"))
 
-# A packet seen again so soon is the same packet at another port or hop: SIP itself
-# waits 500 ms (T1 of RFC 3261) before it repeats a message.
+# A packet that is seen again within this time is the same one at another port or hop:
+# SIP waits 500 ms (T1 of RFC 3261) before it repeats a message.
 TWICE_NS = 5_000_000
-# Bytes of packets that are remembered for this at most, twice: 5 ms at 25 Gbit/s. In a
-# capture in which all packets carry one time, it would be all of them.
+# At most twice this many bytes of packets are kept for that: 5 ms at 25 Gbit/s. Without
+# a limit, a capture whose packets all have the same time would be kept completely.
 MOST_REMEMBERED = 1 << 24
-_OF_A_PACKET = 256  # what remembering one takes beside its payload
+_OVERHEAD = 256  # bytes that a packet takes in memory in addition to its payload
 
 _NO_ROW = frozenset(
     (layers.NOT_IP, layers.PPPOE, layers.UNKNOWN_LINK, layers.FRAGMENT, layers.DAMAGED)
@@ -37,7 +37,7 @@ _NO_ROW = frozenset(
 
 
 class Messages(NamedTuple):
-    """Columns, one row a message or other IP packet."""
+    """Columns, with one row for each message or other IP packet."""
 
     time_ns: np.ndarray  # [N] int64, since 1970
     kind: np.ndarray  # [N] int64, index into kinds
@@ -52,7 +52,7 @@ class Messages(NamedTuple):
 
 
 class CaptureContents(NamedTuple):
-    """What a capture holds."""
+    """The packets of a capture as numbers."""
 
     packet_ns: np.ndarray  # [packets] int64, of all packets, in the file's order
     rows: Messages
@@ -62,7 +62,7 @@ class CaptureContents(NamedTuple):
 
 
 def read_messages(path: str | os.PathLike, **options: bool) -> CaptureContents:
-    """The `CaptureContents` of a capture; options and errors are of `read_packets`."""
+    """Reads the `CaptureContents` of a capture; for options see `read_packets`."""
     numbering = _Numbering()
     records = packets.read_packets(path, numbering.counts, **options)
     with _no_garbage_collection():
@@ -81,7 +81,7 @@ def read_messages(path: str | os.PathLike, **options: bool) -> CaptureContents:
 
 @contextlib.contextmanager
 def _no_garbage_collection():
-    """Names are kept by the million, never in circles: looking for these costs 7 %."""
+    """Saves 7 % of the time: millions of names are kept, none in a reference cycle."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -92,10 +92,10 @@ def _no_garbage_collection():
 
 
 class _Numbering:
-    """Rows that grow packet by packet, and the numbers given to names so far.
+    """The rows of the packets so far, and the numbers of their names.
 
-    Of Call-IDs and transactions only a hash of 64 bits is remembered: of ten million
-    two are taken for one with a chance of 3 in a million.
+    Call-IDs and transactions are kept as hashes of 64 bits: among ten million, two have
+    the same hash with a probability of 3 in a million.
     """
 
     def __init__(self):
@@ -107,7 +107,7 @@ class _Numbering:
         self._since_ns = self._remembered = 0
 
     def add(self, time_ns, link, frame, length):
-        """Takes one packet: a row, or a count of what it was, or both."""
+        """Adds one packet: as a row, or as a count of its cause, or as both."""
         self.packet_ns.append(time_ns)
         packet = layers.decode_frame(link, frame)
         what, source, target, _, payload, first_fragment, tunnel_port = packet
@@ -136,14 +136,14 @@ class _Numbering:
         self.rows.extend((time_ns, kind, source, target, transaction, dialog, says))
 
     def _number(self, message):
-        """Kind, transaction, dialog and what it says, of a message."""
+        """Kind, transaction, dialog and `says` of a message."""
         method, status, call_id, number, branch = message
         dialogs, transactions = self._dialogs, self._transactions
         dialog = transaction = NONE
         if call_id:
             dialog = dialogs.setdefault(hash(call_id), len(dialogs))
         if dialog != NONE and number:
-            # Some clients give the ACK of each repeated 200 a new branch.
+            # Some clients send the ACK of each repeated 200 with a new branch.
             name = hash((dialog, number, method, None if method == b"ACK" else branch))
             transaction = transactions.setdefault(name, len(transactions))
         else:
@@ -152,25 +152,25 @@ class _Numbering:
             says = CREATES if method in _CREATING else REQUEST
         else:
             says = ANSWER
-        if method is None:  # an answer without CSeq: nobody knows what it answers
+        if method is None:  # an answer without CSeq: its request is unknown
             return OTHER, transaction, dialog, says
-        if method not in sip.METHODS:  # a sender can make up as many as it likes
+        if method not in sip.METHODS:  # otherwise a sender could make endless kinds
             self.counts["other_method"] += 1
             method = _OTHER_METHOD
         return (method, status), transaction, dialog, says
 
     def _count(self, what):
-        """The same of what is no message."""
+        """The same for a packet that is not a message."""
         if what == layers.ICMP_ERROR:
             return ICMP, NONE, NONE, SILENT
         self.counts[what] += 1
         return OTHER, NONE, NONE, SILENT
 
     def _twice(self, time_ns, packet):
-        """Whether this very packet was seen just now, at whatever port or hop.
+        """Whether the same packet was seen just before, at any port or hop.
 
-        Two maps take turns, so that what is remembered does not grow with the capture,
-        whatever times it has.
+        Packets are kept in two maps, of which the older one is dropped in turn. So
+        memory does not grow with the capture, even if its times are wrong.
         """
         what, source, target, ident, payload, _, _ = packet
         if ident > b"\0\0":
@@ -178,17 +178,17 @@ class _Numbering:
         elif what == layers.UDP:
             name = hash((source, target, payload))
         else:
-            return False  # equal acknowledgements of TCP are no copies
+            return False  # two equal acknowledgements of TCP are not copies
         is_over = abs(time_ns - self._since_ns) > TWICE_NS
         if is_over or self._remembered > MOST_REMEMBERED:
             self._before, self._lately = self._lately, {}
             self._since_ns, self._remembered = time_ns, 0
-        self._remembered += len(payload) + _OF_A_PACKET
+        self._remembered += len(payload) + _OVERHEAD
         seen = self._lately.get(name) or self._before.get(name)
         self._lately[name] = time_ns, payload
         if seen is None:
             return False
-        # Frame and time to live differ from hop to hop: they do not count.
+        # Frame and time to live differ from hop to hop, so they are not compared.
         seen_ns, seen_payload = seen
         return seen_payload == payload and abs(time_ns - seen_ns) <= TWICE_NS
 

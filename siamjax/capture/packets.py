@@ -1,8 +1,8 @@
 """Packets of a capture file: pcap or pcapng, plain or gzip, bzip2, xz, zstd.
 
-dpkt's readers give times as floats, hide how long a packet was before it was cut, and
-know one interface a file. So the numbers that make up the formats are dpkt's, and the
-records are read here, with times as exact integers.
+The readers of dpkt give times as floats, do not give the original length of a packet
+that was cut, and support one interface in a file. So only the constants of the formats
+are from dpkt, and the records are read here, with times as exact integers.
 """
 
 import os
@@ -16,21 +16,22 @@ from siamjax import files
 from siamjax.capture import decompress
 from siamjax.types import SiamjaxError
 
-# The largest snap length that libpcap writes; a longer record is none. Blocks of pcapng
-# that are no packets (names, secrets) may be longer.
+# The largest snap length that libpcap writes: a longer record is damaged. Blocks of
+# pcapng that are not packets (names, secrets) may be longer.
 _LONGEST, _LONGEST_BLOCK = 1 << 18, 1 << 24
 _LONGEST_READ = 2 * _LONGEST  # of a block with a packet, its options included
-_LAST_NS = 1 << 62  # the year 2116: no time is later, and differences fit 64 bits
+_LAST_NS = 1 << 62  # the year 2116: a later time is damaged; differences fit 64 bits
 
-# Magic number: nanoseconds in a unit of the fraction, bytes of a record's header.
+# Magic number: nanoseconds in a unit of the fraction, bytes of the header of a record.
 _PCAP = {
     pcap.TCPDUMP_MAGIC: (1000, 16),
     pcap.TCPDUMP_MAGIC_NANO: (1, 16),
     pcap.MODPCAP_MAGIC: (1000, 24),
 }
-# Blocks with a time begin: interface (dropped), time high and low, both lengths.
+# The first fields of blocks with a time: interface (drops), time high and low, both
+# lengths.
 _TIMED = {pcapng.PCAPNG_BT_EPB: "IIIII", pcapng.PCAPNG_BT_PB: "HHIIII"}
-# Other blocks are passed over, without being held.
+# Other blocks are skipped without being kept in memory.
 _READ = frozenset((pcapng.PCAPNG_BT_IDB, pcapng.PCAPNG_BT_SPB, *_TIMED))
 
 
@@ -39,13 +40,13 @@ def read_packets(
 ) -> Iterator[tuple[int, int, bytes, int]]:
     """Yields `(time_ns, link type, frame, original length)` of each packet of a file.
 
-    Of a file that is cut, what stands before the cut is read, and `counts["truncated"]`
-    is 1. Where a record makes no sense the rest cannot be found: `counts["damaged"]`
-    goes up. A named pipe to which nobody writes is an empty file.
+    A file that is cut is read up to the cut, and `counts["truncated"]` is set to 1.
+    Where a record is damaged, reading ends, since the next one cannot be found, and
+    `counts["damaged"]` is increased. A named pipe without a writer is an empty file.
 
     Args:
-      path: of the file; its name does not matter.
-      counts: a `collections.Counter` that takes what was wrong.
+      path: of the file; its ending is not used.
+      counts: receives the number of irregularities by cause.
       limit_expansion: whether a file that expands beyond the limits is refused.
     Raises:
       SiamjaxError: the file is empty, not a capture, or expands too much.
@@ -60,7 +61,7 @@ def read_packets(
 
 
 def _guarded(chunks, counts):
-    """Ends where a compressed stream is broken, and says so in counts."""
+    """Ends where a compressed stream is broken, and counts the cause."""
     try:
         yield from chunks
     except EOFError:
@@ -70,9 +71,9 @@ def _guarded(chunks, counts):
 
 
 def _at_least(size, data, chunks):
-    """Data and what follows it in the chunks, `size` bytes or more; fewer at the end.
+    """Data and the next chunks, at least `size` bytes; fewer at the end of the file.
 
-    It is copied once, however many chunks it takes.
+    The bytes are copied once, not once for each chunk.
     """
     parts, length = [data], len(data)
     while length < size and (chunk := next(chunks, b"")):
@@ -82,9 +83,9 @@ def _at_least(size, data, chunks):
 
 
 def _after(size, data, chunks):
-    """What follows the first `size` bytes of data and the chunks; None: they are cut.
+    """The bytes behind the first `size` of data and the chunks; None: the file is cut.
 
-    What is passed over is not held.
+    The skipped bytes are not kept in memory.
     """
     while len(data) < size:
         size -= len(data)
@@ -112,7 +113,7 @@ def _pcap(order, unit_ns, size, head, chunks, counts):
         end = len(data)
         while end - at >= size:
             seconds, fraction, captured, length = unpack(data, at)
-            # A packet without a byte was never sent: the rest are zeros of a disk.
+            # No packet has 0 bytes: the rest of the file are zeros of the disk.
             if captured > _LONGEST or not (captured or length):
                 counts["damaged"] += 1
                 return
@@ -138,7 +139,7 @@ def _pcapng(head, chunks, counts):
             if len(data) < 12:
                 break
         kind, size = struct.unpack_from(f"{order}II", data, at)
-        if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both orders
+        if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both byte orders
             little = data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a"
             order, interfaces = "<" if little else ">", []
             size = struct.unpack_from(f"{order}I", data, at + 4)[0]
@@ -185,7 +186,7 @@ def _timed(order, layout, body, interfaces):
 
 
 def _interface(order, body):
-    """Link type, and the function from ticks to nanoseconds."""
+    """Link type of an interface, and its function from ticks to nanoseconds."""
     link = struct.unpack_from(f"{order}H", body)[0]
     resolution, offset_s, at = 6, 0, 8
     while at + 4 <= len(body):

@@ -1,7 +1,7 @@
-"""Which address is the session's server, and so the direction of each event.
+"""Finds the address of the session's server, and from it the direction of each event.
 
-Only whether addresses are the same counts, never their value or order: renumbering all
-addresses of a capture changes nothing.
+Only whether two addresses are equal is used, not their value or order: renumbering all
+addresses of a capture does not change the result.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,11 @@ from siamjax.capture import cleaning
 from siamjax.capture.messages import CREATES, NONE, Messages
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR
 
-# An address with fewer dialogs than this share of the most cannot be the server. A
-# client and its only server take part in the same dialogs, give or take a stray one ...
+# The server has at least this share of the dialogs of the address with the most. A
+# client with one server has nearly the same dialogs as the server, so there may be two.
 _NEAR = 0.9
-# ... and of the two the server is asked to begin more than twice as many.
+# Among them the server is asked to begin more than this many times as many dialogs as
+# any other.
 _CLEAR = 2
 
 
@@ -26,10 +27,10 @@ def find_server(
 
     Args:
       rows: `messages.Messages` in order of time.
-      addresses: address bytes -> number.
-      given: the server's address bytes, where the user knows it.
+      addresses: the number of each address, by its bytes.
+      given: bytes of the server's address, if the user gave it.
     Returns:
-      The number or None, and a word of `cleaning`.
+      The number or None, and FOUND, GIVEN, ABSENT or UNCLEAR of `cleaning`.
     """
     if given is not None:
         number = addresses.get(given)
@@ -47,16 +48,16 @@ def find_server(
 
 
 def directions(rows: Messages, server: int | None) -> np.ndarray:
-    """`[N]` int8: direction of each row relative to the server, a number or None."""
-    out = np.full(len(rows.source), UNCLEAR, np.int8)
+    """`[N]` int8: the direction of each row, for the number of the server or None."""
+    direction = np.full(len(rows.source), UNCLEAR, np.int8)
     if server is not None:
-        out[rows.source == server] = FROM_SERVER
-        out[rows.target == server] = TO_SERVER
-    return out
+        direction[rows.source == server] = FROM_SERVER
+        direction[rows.target == server] = TO_SERVER
+    return direction
 
 
 def _dialogs_of(rows, addresses):
-    """`[addresses]`: in how many dialogs each takes part."""
+    """`[addresses]`: the number of dialogs in which each takes part."""
     rows = rows.take(rows.dialog != NONE)
     pairs = [rows.dialog * addresses + end for end in (rows.source, rows.target)]
     address = np.unique(np.concatenate(pairs)) % max(addresses, 1)
@@ -64,7 +65,7 @@ def _dialogs_of(rows, addresses):
 
 
 def _begun_at(rows, addresses):
-    """`[addresses]`: how many dialogs each was the first to be asked to begin."""
+    """`[addresses]`: the number of dialogs whose first request was sent to each."""
     began = rows.take((rows.says == CREATES) & (rows.dialog != NONE))
     _, first = np.unique(began.dialog, return_index=True)
     return np.bincount(began.target[first], minlength=addresses)

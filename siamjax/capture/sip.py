@@ -9,15 +9,15 @@ METHODS = frozenset(
     SUBSCRIBE UPDATE""".split()
 )
 
-# No message can make these slow: what is skipped is never tried again (*+, ++), or what
-# follows it cannot begin with what is skipped, so that trying again fails at once.
+# No message can make these patterns slow: possessive quantifiers (*+, ++) never try
+# again, and other parts are followed by what they cannot match.
 _ANSWER = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?!\d)")
 _REQUEST = re.compile(rb"([A-Z]++) [^ \r\n]++ SIP/2\.0\r?\n")
-# A snap length may end a packet inside a long first line.
+# A packet may be cut by the snap length inside a long first line.
 _CUT_REQUEST = re.compile(
     rb"([A-Z]++) (?:sips?|tel|urn):[^ \r\n]*+(?: [SIP/2.0]*+\r?)?\Z"
 )
-# The line must end: half a Call-ID would name another dialog.
+# The line must be complete: a part of a Call-ID would name another dialog.
 _HEADER = re.compile(
     rb"""\n(?:(cseq)|(call-id|i)|(?:via|v))[ \t]*+:
     (?:[ \t]|\r?\n[ \t])*+    # a value may begin on the next line
@@ -27,8 +27,8 @@ _HEADER = re.compile(
 _CSEQ = re.compile(rb"(\d++)[ \t]++([A-Z]++)")
 _BLANKS = b" \t"
 
-# Nearly all messages are spelt like this, and one match reads them in half the time.
-# That a line could hold a bare line feed is not looked for.
+# Nearly all messages are written like this, and one match reads them in half the time.
+# It does not check for a line feed alone inside a line.
 _USUAL = re.compile(
     rb"""(?:SIP/2\.0\ ([1-6]\d\d)\ [^\r\n]*+|([A-Z]++)\ [^ \r\n]++\ SIP/2\.0)\r\n
     Via:\ [^\r\n,;]*+;branch=([^\r\n,;\ \t]++)[^\r\n,]*+\r\n
@@ -47,7 +47,7 @@ _USUAL = re.compile(
 
 
 class Message(NamedTuple):
-    """What a message says about itself; None where it does not, or was cut off."""
+    """Fields of a message; None for a field that it does not have, or that was cut."""
 
     method: bytes | None  # of the request, or the CSeq of an answer
     status: bytes | None  # None: a request
@@ -56,15 +56,15 @@ class Message(NamedTuple):
     branch: bytes | None  # of the topmost Via
 
 
-_new = tuple.__new__  # half the time of the class, for what is made a million times
+_new = tuple.__new__  # takes half the time of the class: there are millions of messages
 
 
 def parse_message(payload: bytes, cut: bool = False) -> Message | None:
-    """The `Message` of a datagram, on whatever port, or None where it is no SIP.
+    """The `Message` in a datagram of any port, or None where it is not SIP.
 
     Args:
-      payload: bytes.
-      cut: they end before the datagram did.
+      payload: bytes of the datagram.
+      cut: whether its end was not captured.
     """
     usual = _USUAL(payload)
     if usual is None:
@@ -76,7 +76,7 @@ def parse_message(payload: bytes, cut: bool = False) -> Message | None:
 
 
 def _parse(payload, cut):
-    """The same for any spelling that RFC 3261 allows."""
+    """The same, for all forms that RFC 3261 allows."""
     payload = payload.lstrip(b"\r\n")  # RFC 3261, 7.5
     method = status = None
     if payload.startswith(b"SIP/2.0 "):
@@ -94,7 +94,7 @@ def _parse(payload, cut):
 
 
 def _branch(via):
-    """The branch of the first of the hops of a Via, or None."""
+    """The branch of the first hop of a Via, or None."""
     for parameter in via.partition(b",")[0].split(b";")[1:]:
         name, _, value = parameter.partition(b"=")
         if name.strip(_BLANKS).lower() == b"branch":
@@ -103,7 +103,7 @@ def _branch(via):
 
 
 def _headers(payload, start):
-    """Top Via, CSeq and Call-ID; None for each that is not there, or not whole."""
+    """Top Via, CSeq and Call-ID; None for each that is missing or not complete."""
     via = cseq = call_id = None
     for header in _HEADER.finditer(payload, start):
         is_cseq, is_call_id, value = header.groups()
