@@ -12,7 +12,6 @@ from scipy.spatial.distance import cdist
 
 from siamjax.losses import distances
 from siamjax.losses.annotations import Distance, Lp
-from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 
 EUCLIDEAN = jax.jit(distances.euclidean)
@@ -50,7 +49,7 @@ def test_p13_matrix_and_rows_are_as_scipys(name):
 @pytest.mark.parametrize("name", SCIPY)
 def test_gradients_are_finite_differences(name):
     kind = distances.by_name(name)
-    with enable_x64(True):
+    with jax.enable_x64(True):
         x, weights = jnp.asarray(X), jnp.asarray(RNG.normal(size=(7, 7)))
 
         def total(x):

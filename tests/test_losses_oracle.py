@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from siamjax.losses import LOSSES, distances, resolve
-from siamjax.losses.precision import enable_x64
 from tests import reference
 
 HERE = pathlib.Path(__file__).parent
@@ -44,7 +43,7 @@ def test_value_and_gradient(spec):
 def loss_of(spec, classes, dim):
     """Value and its gradients, of embeddings and weights, in float64."""
     loss = resolve(spec)
-    with enable_x64(True):
+    with jax.enable_x64(True):
         state = loss.init(jax.random.key(0), classes, dim)
         state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
     weight = next(iter(state.get("params", {})), None)
@@ -71,7 +70,7 @@ def agree(spec, run, x, labels, said, rows):
     full = np.full((rows, x.shape[1]), np.nan)
     full[:number] = x
     where = np.arange(rows) < number
-    with enable_x64(True):
+    with jax.enable_x64(True):
         value, (found, of_weights) = run(
             full, np.resize(labels, rows), where, said.get("weights", 0.0)
         )

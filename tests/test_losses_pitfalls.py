@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from siamjax.losses import LOSSES, check, health, registry, resolve
-from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 from tests import reference
 
@@ -80,7 +79,7 @@ def test_p4_low_temperatures_do_not_saturate(name):
         return jax.value_and_grad(lambda x: loss(x, LABELS, temperature=t))(x)
 
     single = jax.jit(lambda t: run(jnp.asarray(X), t))
-    with enable_x64(True):
+    with jax.enable_x64(True):
         double = jax.jit(lambda t: run(jnp.asarray(np.float64(X)), t))
         wanted = {t: double(np.float64(t)) for t in (0.1, 0.01, 1e-3, 1e-4)}
     for t, (value, slope) in wanted.items():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from siamjax.losses import LOSSES, Reduction, References, reductions, resolve
-from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 from tests import reference
 
@@ -24,7 +23,7 @@ GALLERY = np.setdiff1d(np.arange(len(LABELS)), QUERIES)
 def value(spec, x, labels, references=None):
     """In float64, with the params that the loss starts with; and those."""
     loss = resolve(spec)
-    with enable_x64(True):
+    with jax.enable_x64(True):
         state = loss.init(jax.random.key(0), CLASSES, E)
         state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
         given = {} if references is None else dict(references=references)

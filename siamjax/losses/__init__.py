@@ -1,8 +1,8 @@
 """Losses of metric learning: pure functions of embeddings and labels.
 
 `resolve("triplet:margin=0.2,mining=hard")` gives a `Loss`; `LOSSES` has every name.
-`health` tells beside any loss how the run does. docs/own_loop.md shows how to use them
-in a training loop of your own.
+`health` gives scalars that tell how a training goes, whatever its loss is.
+docs/own_loop.md shows how to use them in a training loop of your own.
 """
 
 from siamjax.losses.annotations import Distance, LosslessForm, Mining, Reduction

@@ -1,7 +1,7 @@
 """The types in the signatures of losses.
 
-A `Literal` is the only list of the texts that a setting may be: type checkers, the
-registry and the losses themselves read it.
+Each `Literal` is the only list of the texts that a setting may have: type checkers, the
+registry and the losses read it.
 """
 
 from collections.abc import Callable

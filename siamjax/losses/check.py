@@ -1,8 +1,8 @@
 """The proof grid of one loss: python -m siamjax.losses.check my_module.my_loss:beta=3
 
-Every check of `GRID` runs on all batches that break losses (`edge_cases`) and says
+Every check of `GRID` runs on batches that break many losses (`edge_cases`) and says
 `pass`, `FAIL`, or what it measured. One program computes all batches in float32, and
-one in float64.
+another one in float64.
 """
 
 import time
@@ -16,13 +16,13 @@ import numpy as np
 from siamjax import files
 from siamjax.losses import edge_cases, registry
 from siamjax.losses.edge_cases import Batch
-from siamjax.losses.precision import enable_x64
 
 # Losses whose embeddings are in the unit cube.
 CUBE = ("lossless", "saturation")
 # A loss does not change when its batch is ...
 CHANGES = dict(P="permuted", R="renamed", O="rotated", T="translated", S="scaled")
-# The changes that each loss must not notice. The grid reports those of other losses.
+# The changes that must leave each loss as it is. For a loss that is not in this table
+# the grid only reports which ones do.
 INVARIANT = {
     "PROT": (  # of Euclidean distances
         "contrastive, triplet, nca, prototypical, lifted, generalized_lifted, "
@@ -44,7 +44,7 @@ INVARIANT = {
     ),
 }
 INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split(", ")}
-# Losses that hold a part of themselves constant, by their paper: no finite differences.
+# Losses whose paper holds a part constant: finite differences are not their gradient.
 HELD = ("circle", "memory")
 LEFT_OUT = "garbage where not counted"
 # Programs that run once: XLA compiles them twice as fast, and they compute the same.
@@ -58,7 +58,7 @@ class Result(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What a loss gives on each of some batches."""
+    """What a loss gives on each batch."""
 
     value: dict[str, float]  # name of the batch -> value
     slope: dict[str, np.ndarray]  # -> gradient with respect to the rows, [B, E]
@@ -80,13 +80,18 @@ class Measured(NamedTuple):
 
 
 def run_grid(spec: str, cube: bool | None = None) -> list[Result]:
-    """Runs the grid on the loss of a text."""
+    """Runs every check of `GRID` on a loss; arguments as in `measure`."""
     measured = measure(spec, cube)
     return [Result(name, *check(measured)) for name, check in GRID.items()]
 
 
 def measure(spec: str, cube: bool | None = None) -> Measured:
-    """Evaluates the loss on all batches, in float32 and float64."""
+    """Evaluates a loss on all batches, in float32 and float64.
+
+    Args:
+      spec: the text of the loss, see `registry.resolve`.
+      cube: whether embeddings are in [0, 1]; by default those of `CUBE` are.
+    """
     loss = registry.resolve(spec)
     cube = loss.name in CUBE if cube is None else cube
     state = loss.init(jax.random.key(0), edge_cases.CLASSES, edge_cases.E)
@@ -100,7 +105,7 @@ def measure(spec: str, cube: bool | None = None) -> Measured:
     step, directions = 1e-6, _directions(batches["base"], len(batches) // 2)
     moved = edge_cases.nudged(batches["base"], directions, step)
     padding = [batches["base"]] * (len(batches) - len(moved))
-    with enable_x64(True):
+    with jax.enable_x64(True):
         double, near = _evaluate_all(
             loss, state, [list(batches.values()), moved + padding], jnp.float64
         )
@@ -119,7 +124,8 @@ def measure(spec: str, cube: bool | None = None) -> Measured:
 
 
 def _evaluate_small(loss, state, batches):
-    """Of the rows that count of a batch, alone; then of batches of 0, 1 and 2 rows."""
+    """`[(value, slope)]`: of a batch that has only the rows of `LEFT_OUT` that count,
+    then of batches of 0, 1 and 2 rows."""
     counted = np.flatnonzero(batches[LEFT_OUT].where)
     parts = [(LEFT_OUT, counted), *(("base", np.arange(n)) for n in (0, 1, 2))]
     small = [Batch(*(a[rows] for a in batches[name])) for name, rows in parts]
@@ -189,8 +195,8 @@ Check = Callable[[Measured], tuple[str, str]]
 
 
 def finite(m: Measured) -> tuple[str, str]:
-    """Value and gradient are finite on every batch; where the size is absurd an
-    overflow may make them infinite, but not NaN."""
+    """Value and gradient are finite on every batch. At absurd sizes (`BEYOND`) they may
+    overflow to infinity, but must not be NaN."""
     beyond = {f"times {size:g}" for size in edge_cases.BEYOND}
     inside = [n for n in m.batches if n not in beyond | set(edge_cases.BROKEN)]
     value, slope, params_slope = m.single
@@ -218,7 +224,7 @@ def not_finite_rows(m: Measured) -> tuple[str, str]:
 
 
 def no_rows(m: Measured) -> tuple[str, str]:
-    """Without a row that counts the gradient is 0, and so is a loss without weights."""
+    """If no row counts, the gradient is 0, and a loss without weights is 0."""
     name = "no row counts"
     problems = ["gradient" if np.any(m.single.slope[name] != 0) else ""]
     value = m.single.value[name]
@@ -228,8 +234,8 @@ def no_rows(m: Measured) -> tuple[str, str]:
 
 
 def rows_left_out(m: Measured) -> tuple[str, str]:
-    """Rows not counted, which hold NaN, inf and 3e38, are as rows that are not there; a
-    batch alone is as one of many."""
+    """Rows that do not count change nothing, though they hold NaN, inf and 3e38. A
+    batch computed alone gives the same as among others."""
     rows, (value, slope) = np.flatnonzero(m.batches[LEFT_OUT].where), m.small[0]
     masked_slope = m.single.slope[LEFT_OUT]
     problems = [
@@ -252,7 +258,7 @@ def small_batches(m: Measured) -> tuple[str, str]:
 
 
 def precision(m: Measured) -> tuple[str, str]:
-    """float32 agrees with float64: 1e-5 of the value, 1e-5 of the gradient's norm."""
+    """float32 agrees with float64 to 1e-5 of the value and of the gradient's norm."""
     names = ["base", "permuted", *(f"random {i}" for i in range(3))]
     value, slope, _ = m.single
     double_value, double_slope, _ = m.double
@@ -265,7 +271,7 @@ def precision(m: Measured) -> tuple[str, str]:
 
 
 def finite_differences(m: Measured) -> tuple[str, str]:
-    """The gradient is that of finite differences in float64."""
+    """The gradient agrees with finite differences in float64."""
     error = relative_error(m.directional_slopes, m.central_differences)
     if m.loss.name in HELD:
         return "says", f"a part is held constant: off by {error:.1e}"
@@ -274,7 +280,7 @@ def finite_differences(m: Measured) -> tuple[str, str]:
 
 
 def invariances(m: Measured) -> tuple[str, str]:
-    """What does not change it: permutation, renaming, rotation, translation, scale."""
+    """Which changes of the batch leave the loss as it is: see `CHANGES`."""
     values = m.double.value
     unchanged = {
         letter: name
@@ -289,7 +295,7 @@ def invariances(m: Measured) -> tuple[str, str]:
 
 
 def collapse(m: Measured) -> tuple[str, str]:
-    """How hard the loss pushes points apart that have all come close to one place."""
+    """How hard the loss pushes points apart when all are close to one place."""
     slope, sizes = m.single.slope, edge_cases.COLLAPSE
     norms = {s: np.linalg.norm(slope[f"collapse {s:g}"]) for s in sizes}
     parts = ", ".join(f"{s:g}: {norm:.3g}" for s, norm in norms.items())
@@ -298,7 +304,8 @@ def collapse(m: Measured) -> tuple[str, str]:
 
 
 def half_precision(m: Measured) -> tuple[str, str]:
-    """Half-precision embeddings: as the same numbers in float32, gradient rounded."""
+    """Half-precision embeddings give what the same numbers in float32 give; the
+    gradient is rounded."""
     problems = []
     run = jax.jit(lambda b: evaluate(m.loss, m.state, b))
     for dtype in ("bfloat16", "float16"):
@@ -330,14 +337,18 @@ LONG: dict[str, Check] = {"half precision": half_precision}
 
 
 def relative_error(value: Any, reference: Any) -> float:
-    """The norm of the difference over that of the reference."""
+    """The norm of the difference divided by the norm of the reference."""
     value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
     size = max(float(np.linalg.norm(reference)), 1e-30)
     return float(np.linalg.norm(value - reference)) / size
 
 
 def _differ(what, value, reference, within):
-    """Empty where two agree to a share of the norm, or to 1e-6 of a small one."""
+    """A text that says how far two arrays differ; empty where they agree.
+
+    They may differ by the share `within` of the reference's norm, and by 1e-6 where
+    that norm is small.
+    """
     value, reference = np.asarray(value, np.float64), np.asarray(reference, np.float64)
     allowed = max(within * np.linalg.norm(reference), 1e-6 * min(1, within * 1e5))
     if np.linalg.norm(value - reference) <= allowed:
@@ -348,7 +359,7 @@ def _differ(what, value, reference, within):
 def compiled(
     loss: registry.Loss, size: int, dim: int, classes: int, options: Any = None
 ) -> tuple[Callable, Batch]:
-    """Value and gradient, compiled for batches of this shape; and such a batch."""
+    """Value and gradient, compiled for batches `[size, dim]`; and such a batch."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(size, dim)).astype(np.float32)
     labels = (np.arange(size) % classes).astype(np.int32)
@@ -359,13 +370,14 @@ def compiled(
 
 
 def temporary_bytes(run: Any) -> int | None:
-    """Memory of a compiled function beside input and output, where XLA tells it."""
+    """Memory that a compiled function needs besides its input and output; None where
+    XLA does not tell it."""
     account = run.memory_analysis()
     return account.temp_size_in_bytes if account else None
 
 
 def least_seconds(run: Callable, batch: Batch, repeats: int = 3) -> float:
-    """The least time of some evaluations."""
+    """The least time of `repeats` evaluations."""
     jax.block_until_ready(run(batch))
     times = []
     for _ in range(repeats):
@@ -376,7 +388,7 @@ def least_seconds(run: Callable, batch: Batch, repeats: int = 3) -> float:
 
 
 def cost_line(loss: registry.Loss, size: int) -> str:
-    """Time and memory of value and gradient at a size of the batch, as a line."""
+    """A line with time and memory of value and gradient for a batch of `size` rows."""
     run, batch = compiled(loss, size, dim=16, classes=8)
     line = f"B = {size:5} {1e3 * least_seconds(run, batch):11.1f} ms"
     memory = temporary_bytes(run)
@@ -386,7 +398,12 @@ def cost_line(loss: registry.Loss, size: int) -> str:
 
 
 def draw(m: Measured, path: str) -> None:
-    """Points of two dimensions and where a step against the gradient moves them."""
+    """Draws points in two dimensions, and where a step against the gradient moves them.
+
+    Args:
+      m: of `measure`.
+      path: of the PNG file.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -405,8 +422,8 @@ def draw(m: Measured, path: str) -> None:
     axes.scatter(x[:, 0], x[:, 1], c=labels, cmap="Dark2")
     axes.set_title(f"{m.loss.spec}: {value:.3g}")
     axes.set_aspect("equal")
-    with files.replacing(path) as beside:
-        figure.savefig(beside, dpi=120, format="png")
+    with files.replacing(path) as new_path:
+        figure.savefig(new_path, dpi=120, format="png")
     pyplot.close(figure)
 
 

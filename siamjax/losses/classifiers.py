@@ -72,12 +72,12 @@ def arcface(
       term = -log softmax(scale * (cos(theta + margin) at y, cos(theta) elsewhere))_y
 
     Where theta + margin is more than 180 degrees, cos(theta) - margin * sin(margin)
-    replaces cos(theta + margin). Of several centers of a class the nearest counts.
+    replaces cos(theta + margin). If a class has several centers, the nearest counts.
 
     Args:
       margin: degrees.
       scale: one over a cosine.
-      centers: of each class (sub-center ArcFace from 2 on).
+      centers: how many each class has (2 or more: sub-center ArcFace).
       reduce: see `reductions`.
     Returns:
       `Stateful`, with params `weights` `[C * centers, E]`, class by class. The loss is
@@ -102,7 +102,7 @@ def _softmax(scale, own_logit, reduce, centers=1):
         classes = len(weights) // centers
         x, valid = known_rows(embeddings, labels, where, classes)
         x, w = distances.unit(x), distances.unit(weights.astype(x.dtype))
-        # A matrix for each center: a maximum over a short last axis is slow.
+        # One matrix for each center, since a maximum over a short last axis is slow.
         cosines = (distances.dot(x, w[i::centers]) for i in range(centers))
         s = functools.reduce(jnp.maximum, cosines)
         own_class = labels[:, None] == jnp.arange(classes)[None]
@@ -140,7 +140,7 @@ def center(
     `cosface+0.01*center`.
 
     Args:
-      rate: of the centers, in [0, 1].
+      rate: learning rate of the centers, in [0, 1].
     Returns:
       `Stateful`, with memory `centers` `[C, E]`, 0 at the start. The loss is 0 without
       a row of a known class.

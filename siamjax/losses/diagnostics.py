@@ -30,7 +30,7 @@ def health(
       embeddings: `[B, E]` float.
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
-      margin: of the triplets that are counted, all of the batch.
+      margin: of the triplet loss; all triplets of the batch are counted.
       distance: see `distances`.
       sigmoid: embeddings are in [0, 1]: adds `saturated`.
     Returns:
@@ -97,7 +97,10 @@ def health(
 
 
 def root_mean_square(x: jax.Array, where: jax.Array) -> jax.Array:
-    """Of the norms of the rows that count; squares neither overflow nor vanish."""
+    """The root mean square of the norms of the rows that count `[B]` bool.
+
+    The squares neither overflow nor vanish.
+    """
     largest = jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.finfo(x.dtype).tiny)
     rows = jnp.maximum(where.sum(), 1).astype(x.dtype)
     return largest * jnp.sqrt(jnp.sum((x / largest) ** 2) / rows)

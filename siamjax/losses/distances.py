@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from siamjax.losses.annotations import Array, Distance, Lp
-from siamjax.losses.precision import enable_x64
 from siamjax.types import UsageError
 
 EXACT = lax.Precision.HIGHEST
@@ -56,8 +55,10 @@ def check_values(measure: Measure, **given: Any) -> None:
 
 
 def check_sides(measure: Measure, **given: Any) -> None:
-    """Refuses limits of positives and of negatives, in this order, that leave nothing
-    to learn or ask for the opposite."""
+    """Refuses limits by which positives would be farther apart than negatives.
+
+    `given` holds the limit of positives, then that of negatives.
+    """
     if len(_numbers(given)) < 2:
         return
     (pos_name, pos), (neg_name, neg) = given.items()
@@ -124,9 +125,9 @@ def unit(x: Array) -> Any:
 
 
 def cos_and_sin(chord: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Of the angle between unit rows, from their distance.
+    """Cosine and sine of the angle between unit rows, from their distance.
 
-    More exact than acos near 0 and 180 degrees, where the slopes are finite too.
+    Near 0 and 180 degrees this is more exact than acos, and its slopes are finite.
     """
     half = jnp.clip(chord / 2, 0, 1)
     return 1 - 2 * half**2, 2 * half * safe_sqrt(1 - half**2)
@@ -147,7 +148,7 @@ def is_lp(name: Any) -> bool:
 
 
 def by_name(name: Distance) -> Measure:
-    """The `Measure` of a name, such as euclidean, cosine or l1.5."""
+    """The `Measure` of a name, such as euclidean or l1.5; raises `UsageError`."""
     if name in MEASURES:
         return MEASURES[name]
     if is_lp(name):
@@ -202,7 +203,8 @@ def _pairwise_forward(x, y, root):
 
 def _pairwise_backward(root, residuals, g):
     x, y, d = residuals
-    # Slope with respect to (x_i - y_j): g/d of a root, 2g of a square; 0 of equal rows.
+    # Slope with respect to x_i - y_j: g / d for a root, 2 g for a square, and 0 for
+    # equal rows.
     inside = (d > 0) & (d < jnp.finfo(d.dtype).max / 8)
     weight = jnp.where(inside, g / _or_one(d) if root else 2 * g, 0)
     if x.dtype == jnp.float64:
@@ -223,7 +225,7 @@ def _centred(x, y):
 
 
 def _gram(x, y, *, root):
-    with enable_x64(True):
+    with jax.enable_x64(True):
         a, b = _centred(x, y)
         size = jnp.sum(a * a, 1)[:, None] + jnp.sum(b * b, 1)[None]
         d2 = size - 2 * _times(a, b.T)
@@ -233,7 +235,7 @@ def _gram(x, y, *, root):
 
 
 def _gram_gradient(x, y, weight):
-    with enable_x64(True):
+    with jax.enable_x64(True):
         a, b = _centred(x, y)
         w = weight.astype(jnp.float64)
         x_gradient = w.sum(1)[:, None] * a - _times(w, b)
@@ -242,7 +244,7 @@ def _gram_gradient(x, y, weight):
 
 
 def _times(a, b):
-    # Not `a @ b`, whose rule under vmap casts to the widest type JAX is set to.
+    # Not `a @ b`: under vmap its rule casts to the widest type that JAX is set to.
     return lax.dot_general(a, b, (((1,), (0,)), ((), ())))
 
 
@@ -261,7 +263,7 @@ def _direct_gradient(x, y, weight):
 
 
 def _signals(x, y):
-    """Rows less their mean, both by one number so that squares stay in range."""
+    """Rows minus their mean, divided by one number that keeps squares in range."""
     size = lax.stop_gradient(_or_one(jnp.maximum(_largest(x), _largest(y))))
     x, y = x / size, y / size
     return x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
@@ -318,7 +320,7 @@ def _minkowski_forward(p, x, y):
 def _minkowski_backward(p, residuals, g):
     x, y, total = residuals
     size = _or_one(jnp.maximum(_largest(x), _largest(y)))
-    # d/d|gap| = (|gap| / d)^(p-1); of the largest coordinate alone at infinite p.
+    # d/d|gap| = (|gap| / d)^(p-1); for infinite p only the largest coordinate has one.
     norm = total if p == jnp.inf else total ** (1 / p)
 
     def slope(_, coordinate):

@@ -11,10 +11,11 @@ B, E, CLASSES = 12, 4, 12
 # Classes of four, four, three and one row, in no order.
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 3, 0, 1, 2])
 MASKED = (2, 3, 9)
-# Factors of the embeddings: with these the value must be finite; beyond, not NaN.
+# Factors of the embeddings: with `FINITE` the value must be finite, with `BEYOND` it
+# may be infinite, but not NaN.
 FINITE = (1e-12, 1e-6, 1e6, 1e15)
 BEYOND = (1e-30, 1e20, 1e30, 3e37)
-# What a row that is left out may hold, and what a row that counts must not hold.
+# What a row that does not count may hold, and what a row that counts must not hold.
 GARBAGE = (np.nan, np.inf, 3e38)
 BROKEN = {"a row of NaN": np.nan, "a row of inf": np.inf}
 COLLAPSE = (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)
@@ -32,6 +33,7 @@ def all_batches(
     """Name -> `Batch`.
 
     Args:
+      seed: of all random numbers.
       cube: embeddings in [0, 1], through a sigmoid.
       proxies: `[N, E]`, adds batches of rows that equal these, and their opposites.
     """

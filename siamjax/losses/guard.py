@@ -1,7 +1,7 @@
-"""Every loss reads its input through here, so that no loss can hide a NaN.
+"""Checks the input of every loss, so that no loss can hide a NaN.
 
 Losses mask rows, take maxima and clip overflows: each of these can turn a NaN into a
-plausible number. `guarded` checks what goes in.
+plausible number.
 """
 
 import functools
@@ -34,14 +34,14 @@ class Stateful(NamedTuple):
 
 
 def guarded(loss: AnyFunction) -> AnyFunction:
-    """The loss, whose value is NaN where it is given what it cannot judge:
+    """Makes the value of a loss NaN for input that it cannot judge:
 
     - a row that counts, of the batch or of the references, with a NaN or an infinity;
     - a traced index below -1 or beyond the last row, in `pairs`, `triplets` or
       `References.anchor_rows`. A concrete one is a `UsageError`.
 
     The gradient of such a value means nothing, but it is 0 for rows that are left out.
-    Otherwise value and gradient are those of the function, bit by bit.
+    For all other input, value and gradient are bit by bit those of the function.
 
     Args:
       loss: a function of embeddings `[B, E]` and labels `[B]`.
@@ -61,8 +61,9 @@ def guarded(loss: AnyFunction) -> AnyFunction:
 def stateful(factory: AnyFunction) -> AnyFunction:
     """Marks a function of hyper-parameters that makes a `Stateful`.
 
-    The loss that it makes is guarded as by `guarded`. It is NaN as well where its
-    params hold a NaN or an infinity. With a NaN the memory stays as it was.
+    The loss that it makes is guarded as by `guarded`, and its value is also NaN if its
+    params hold a NaN or an infinity. Whenever the value is NaN by this, the memory
+    stays as it was.
     """
 
     @functools.wraps(factory)
@@ -116,8 +117,8 @@ def _nan_if(bad, value):
 
 
 def _inspect(embeddings, labels, data):
-    """Labels and index arrays as JAX arrays, and whether there is anything that cannot
-    be judged (`[]` bool)."""
+    """Labels and data with index arrays as JAX arrays, and whether the loss cannot
+    judge them (`[]` bool)."""
     bad = _any_not_finite(embeddings, labels, data.get("where"))
     references = data.get("references")
     if references is not None:

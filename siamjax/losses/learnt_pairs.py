@@ -32,7 +32,7 @@ def margin_loss(
     Args:
       margin: a distance.
       boundary: b at the start.
-      nu: weight of b.
+      nu: weight of the mean b.
       per_class: a boundary for each class.
       mining: `all` takes every triplet; `distance_weighted` draws for each (a, p) one
         n, evenly over distance, as the paper does (for unit rows; it needs a key).
@@ -106,7 +106,6 @@ def sigmoid_pairs(
       pair.
     Reference: Zhai et al. (SigLIP), ICCV 2023.
     """
-
     checks.positive(scale=scale)
 
     def init(key, classes, dim):

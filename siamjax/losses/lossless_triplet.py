@@ -22,7 +22,7 @@ def lossless(
     epsilon: float | None = None,
     reduce: Reduction = "all",
 ) -> jax.Array:
-    """Pulls at every triplet always: logarithms where the triplet loss has a hinge.
+    """Pulls at every triplet: logarithms in place of the triplet loss's hinge.
 
     For embeddings in the unit cube [0, 1]^E (a sigmoid), over triplets of a, p, n with
     d_p and d_n the squared distances of p and n from a, and beta = E:

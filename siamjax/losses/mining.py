@@ -57,7 +57,7 @@ def next_negative(cost: jax.Array, pos: jax.Array, neg: jax.Array) -> jax.Array:
 
 
 def take_columns(values: jax.Array, columns: jax.Array) -> jax.Array:
-    """`[A, R]`: of each row of values `[A, R]` those in its columns `[A, R]`."""
+    """`[A, R]`: the values `[A, R]` of each row at its columns `[A, R]`."""
     return jax.vmap(lambda row, index: row[index])(values, columns)
 
 
@@ -100,17 +100,20 @@ def distance_weighted_negatives(
     """For each positive pair one negative of its anchor, drawn evenly over distance.
 
     On the unit sphere in E dimensions most distances are near sqrt(2). A negative at
-    distance d is drawn with weight 1 / q(d), q their density there:
+    distance d is drawn with weight 1 / q(d), where q is the density of distances:
 
-      log q(d) = (E - 2) log d + (E - 3) / 2 * log(1 - d² / 4),  d at least `cutoff`
-
-    and none beyond `reach`, unless all are.
+      log q(d) = (E - 2) log d + (E - 3) / 2 * log(1 - d² / 4)
 
     Args:
       batch: `tuples.Pairs`.
       key: a JAX key.
+      cutoff: a smaller d counts as this one.
+      reach: no negative beyond this distance is drawn, unless all are beyond it.
     Returns:
-      `[A, R]` int32 columns of negatives, and for which pairs they are drawn (bool).
+      `[A, R]` int32, the column of each pair's negative, and `[A, R]` bool, the pairs
+      that have one.
+    Raises:
+      UsageError: key is None.
     Reference: Wu et al. (sampling matters), ICCV 2017.
     """
     if key is None:
@@ -126,10 +129,10 @@ def distance_weighted_negatives(
     top = jnp.max(jnp.where(mask, log_weight, -jnp.inf), 1, initial=-1e30)[:, None]
     weight = jnp.where(mask, jnp.exp(jnp.where(mask, log_weight - top, 0)), 0)
     cumulative = jnp.cumsum(weight, 1)
-    # In float32 whatever the width, so that one key draws the same in every precision.
+    # Always in float32, so that one key draws the same in every precision.
     point = jax.random.uniform(key, d.shape, jnp.float32) * cumulative[:, -1:]
     search = jax.vmap(lambda row, v: jnp.searchsorted(row, v, side="right"))
-    # Rounding may go beyond the last negative.
+    # By rounding, the search may go beyond the last negative.
     last = d.shape[1] - 1 - first_index(mask[:, ::-1])
     column = jnp.minimum(search(cumulative, point), last[:, None]).astype(jnp.int32)
     return column, batch.pos & batch.neg.any(1)[:, None]

@@ -1,13 +1,15 @@
 """Quantiles of a masked matrix by bisection: a sort would gather it on every device."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 STEPS = 30  # halvings of the range
 
 
-def quantiles(values: jax.Array, mask: jax.Array, shares) -> jax.Array:
-    """For each share the smallest value that at least this share do not exceed.
+def quantiles(values: jax.Array, mask: jax.Array, shares: Sequence[float]) -> jax.Array:
+    """For each share the smallest v such that at least this share of values is <= v.
 
     Args:
       values: `[A, R]` float.

@@ -139,7 +139,7 @@ def intra_pair_variance(
     neg_epsilon: float = 0.01,
     reduce: Reduction = "all",
 ) -> jax.Array:
-    """Draws pairs that are worse than the mean of their measure towards it.
+    """Draws each pair that is worse than the mean of its kind towards that mean.
 
     With s the cosine, m_p and m_n its means over positive and over negative pairs:
 

@@ -70,8 +70,8 @@ _sum.defvjp(_forward, _backward)
 
 
 def _ranks(pos):
-    """`[A, R]` int32, the place of a positive among its anchor's, -1 elsewhere; and
-    the largest number of positives of an anchor."""
+    """`[A, R]` int32, which positive of its anchor it is, from 0 on, and -1 elsewhere;
+    and the largest number of positives of an anchor."""
     place = jnp.cumsum(pos, 1, dtype=jnp.int32)
     return jnp.where(pos, place - 1, -1), jnp.max(place, initial=0)
 
@@ -84,5 +84,5 @@ def first_index(mask: jax.Array) -> jax.Array:
 
 
 def value_at(picked: jax.Array, values: jax.Array) -> jax.Array:
-    """`[A]`: of each row of `[A, R]` the value that is picked; 0 where none is."""
+    """`[A]`: the picked value of each row of `[A, R]`; 0 where none is picked."""
     return jnp.sum(jnp.where(picked, values, jnp.zeros_like(values)), 1)

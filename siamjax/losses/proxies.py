@@ -61,7 +61,7 @@ def proxy_nca_pp(
       term = -log(exp(-D(x, proxy_y) / temperature) / sum over all classes k of
                   exp(-D(x, proxy_k) / temperature))
 
-    The paper's other parts (pooling, a higher learning rate for proxies) are not here.
+    It leaves out the paper's pooling and its higher learning rate for proxies.
 
     Args:
       temperature: a squared distance of unit rows.
@@ -128,14 +128,15 @@ def soft_triple(
 
       S_c = sum over k of softmax(gamma * s)_k * s_k
       term = -log softmax(scale * (S_c - margin at the own class))_own
-      loss = mean term + tau / (C K (K - 1)) * sum of distances within classes
+      loss = mean term + tau / (C K (K - 1)) * sum of the distances between two centers
+                                               of one class, each pair once
 
     Args:
       centers: K, of each class.
       scale: one over a cosine (lambda of the paper).
       gamma: one over a cosine; some implementations call its inverse gamma.
       margin: a cosine.
-      tau: weight of the distances between the centers of a class, over pairs.
+      tau: weight of the distances between the centers of a class.
     Returns:
       `Stateful`, with params `proxies` `[C * K, E]`, class by class. Without a row of
       a known class only the term of the centers is left.

@@ -39,11 +39,11 @@ def smooth_ap(
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to rank; the batch by default.
       temperature: a similarity.
-      count_self: the anchor is its own first positive, as in the authors' code; without
-        references.
+      count_self: the anchor is its own first positive, as in the authors' code; not
+        allowed with references.
       reduce: see `reductions`, over anchors with a positive.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Brown et al., ECCV 2020.
     """
     checks.positive(temperature=temperature)
@@ -95,10 +95,10 @@ def fastap(
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to rank; the batch by default.
-      bins: their number; there is one edge more.
+      bins: how many bins; there is one edge more.
       reduce: see `reductions`, over anchors with a positive.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Cakir et al., CVPR 2019.
     """
     checks.positive(bins=bins)
@@ -147,7 +147,7 @@ def histogram(
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to pair with; the batch by default.
-      bins: their number; there is one edge more.
+      bins: how many bins; there is one edge more.
     Returns:
       The scalar loss in [0, 1]; 0 without a positive or without a negative pair.
     Reference: Ustinova, Lempitsky, NeurIPS 2016.
@@ -229,8 +229,7 @@ def ranked_list(
     inside = limit - d
     pull = _weighted_mean(outside, batch.pos & (outside > 0), pos_scale)
     push = _weighted_mean(inside, batch.neg & (inside > 0), neg_scale)
-    cost = (1 - balance) * pull
-    cost = cost + balance * push
+    cost = (1 - balance) * pull + balance * push
     valid = (batch.pos | batch.neg).any(1)
     return reductions.reduce_costs(cost, valid, reduce, labels)
 

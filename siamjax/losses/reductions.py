@@ -5,7 +5,7 @@
 | `active` | the mean over terms that are not 0 |
 | `all` | the mean over all terms |
 | `anchor` | the mean over anchors of the mean over the anchor's terms |
-| `class` | the mean over classes of the mean over the class's anchors, as `anchor` |
+| `class` | `anchor` for the anchors of each class, then the mean over classes |
 | `sum` | the sum of all terms |
 
 Without a term the loss is 0, with gradient 0. `active` does not fall while the share
@@ -30,7 +30,7 @@ class Terms(NamedTuple):
 
 
 def sum_terms(costs: jax.Array, valid: jax.Array) -> Terms:
-    """`Terms` of costs `[A, ...]`, of which those of `valid` (bool, alike) count."""
+    """`Terms` of those costs `[A, ...]` that are `valid` (bool of the same shape)."""
     axes = tuple(range(1, costs.ndim))
     costs = jnp.where(valid, costs, jnp.zeros_like(costs))
     return Terms(costs.sum(axes), (costs != 0).sum(axes), valid.sum(axes))
@@ -39,14 +39,14 @@ def sum_terms(costs: jax.Array, valid: jax.Array) -> Terms:
 def reduce_costs(
     costs: jax.Array, valid: jax.Array, how: Reduction, labels: Array | None = None
 ) -> jax.Array:
-    """The loss of costs `[A, ...]`, of which those of `valid` (bool, alike) count."""
+    """The loss of those costs `[A, ...]` that are `valid` (bool of the same shape)."""
     return reduce_terms(sum_terms(costs, valid), how, labels)
 
 
 def reduce_terms(
     terms: Terms, how: Reduction, labels: Array | None = None
 ) -> jax.Array:
-    """The loss of `Terms`. `labels` `[A]` are needed for `class`."""
+    """The loss of `Terms`; `class` needs the anchors' labels `[A]`."""
     check_choice("reduce", how, Reduction)
     sums, dtype = terms.sums, terms.sums.dtype
     active, valid = terms.active.astype(dtype), terms.valid.astype(dtype)
@@ -68,7 +68,7 @@ def reduce_terms(
 
 
 def safe_ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """part / whole, 0 where whole is 0."""
+    """part / whole; 0 where whole is not above 0."""
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
 
 

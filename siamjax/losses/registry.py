@@ -31,7 +31,7 @@ class Loss(NamedTuple):
     hyper: dict[str, Any]  # every one, also those left at their default
     init: Callable[..., dict[str, Any]]  # (key, classes, dim) -> state; {} without one
     apply: Callable  # (state, embeddings, labels, *, where, ...) -> (loss, state)
-    per_class: bool  # leave rows without a lasting class out by `where`
+    per_class: bool  # has weights for each class: mask rows of other labels by `where`
     uses: frozenset[str]  # which of DATA it takes
 
 
@@ -46,8 +46,8 @@ def resolve(spec: str, values: Mapping[str, Any] | None = None) -> Loss:
     Args:
       spec: the text.
       values: hyper-parameter -> a value that replaces the text's. It is not checked,
-        since it may be traced. `0.margin` is that of a sum's first loss, as in its
-        `hyper`.
+        since it may be traced. In a sum `0.margin` is the margin of the first loss,
+        as in its `hyper`.
 
     Raises:
       UsageError: no such loss or hyper-parameter, or a value that is not allowed.
@@ -70,7 +70,7 @@ class Part(NamedTuple):
 
 
 def parse(spec: str) -> list[Part]:
-    """The losses of a text, in order."""
+    """The losses of a text, in order; raises `UsageError`."""
     return [_parse_part(text) for text in split_outside_brackets(spec, "+")]
 
 
@@ -161,7 +161,7 @@ def _sum(spec, weights, losses):
         return {p: [s.get(p, {}) for s in states] for p in ("params", "memory")}
 
     def apply(state, embeddings, labels, *, key=None, **data):
-        # Training hands every loss its weights, `{}` where it has none.
+        # Training gives every loss its weights; they are `{}` if it has none.
         state = {name: values for name, values in state.items() if values}
         keys = (
             [None] * len(losses) if key is None else jax.random.split(key, len(losses))
@@ -234,7 +234,7 @@ def _hyper_parameters(name, function, given):
 
 
 def signature(function: Callable) -> inspect.Signature:
-    """Of a loss, with annotations as types where they can be evaluated."""
+    """The signature of a loss; annotations are types where they can be evaluated."""
     try:
         return inspect.signature(function, eval_str=True)
     except NameError:  # a name that exists for type checkers only
@@ -268,7 +268,7 @@ def _check_value(name, parameter, value):
 
 
 def _choices(annotation):
-    """The types and texts of an annotation; None where it is no such thing."""
+    """The types and texts that an annotation allows; None where it does not say."""
     if get_origin(annotation) in (Union, types.UnionType):
         members = [_choices(member) for member in get_args(annotation)]
         return None if None in members else [c for choices in members for c in choices]
@@ -301,7 +301,8 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Parts between separators that are not inside brackets or a number's exponent."""
+    """The parts of a text between separators; one inside brackets or in a number's
+    exponent (1e+3) does not separate."""
     parts, depth = [""], 0
     for before, sign in zip(" " + text, text):
         depth += (sign in "([{") - (sign in ")]}")

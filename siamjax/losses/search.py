@@ -109,15 +109,15 @@ def fill(spec: str, values: Mapping[str, Any]) -> str:
     """The text of a loss with values for hyper-parameters of its `space`."""
     parts = registry.parse(spec)
     if len(parts) == 1:
-        return _set(parts[0], values)
+        return _add_settings(parts[0], values)
     values_by_part = registry.by_part(values, len(parts))
-    terms = (_set(part, chosen) for part, chosen in zip(parts, values_by_part))
+    terms = (_add_settings(part, chosen) for part, chosen in zip(parts, values_by_part))
     return "+".join(f"{part.weight}*{term}" for part, term in zip(parts, terms))
 
 
 def _space(part):
-    """The entry of `SEARCH` whose settings the text has, else the attribute of the
-    loss, else ranges around its defaults."""
+    """The last entry of `SEARCH` whose settings are all in the text; else the attribute
+    `search` of the loss; else, for a user's loss, ranges around its defaults."""
     for key in reversed(SEARCH):
         entry = registry.parse(key)[0]
         if entry.name == part.name and entry.given.items() <= part.given.items():
@@ -139,7 +139,7 @@ def _around_defaults(function):
 
 
 def undeclared(spec: str) -> dict[str, Range | tuple]:
-    """The part of `space` around defaults, because the loss declares no space."""
+    """The part of `space` that stands around defaults, as the loss declares none."""
     parts = registry.parse(spec)
     names = {
         f"{i}.{name}" if len(parts) > 1 else name
@@ -152,7 +152,7 @@ def undeclared(spec: str) -> dict[str, Range | tuple]:
     return {name: choices for name, choices in space(spec).items() if name in names}
 
 
-def _set(part, values):
+def _add_settings(part, values):
     settings = ",".join(f"{key}={value}" for key, value in values.items())
     head = part.text + ("," if part.given else ":") if settings else part.text
     return head + settings

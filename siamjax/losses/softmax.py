@@ -40,7 +40,7 @@ def ntxent(
       distance: see `distances`; for a distance d the similarity is -d.
       reduce: see `reductions`.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Sohn, NeurIPS 2016; Chen et al. (SimCLR), ICML 2020, eq. 1.
     """
     batch, s = _scores(embeddings, labels, where, references, distance, temperature)
@@ -205,7 +205,7 @@ def nca(
       distance: see `distances`.
       reduce: see `reductions`.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Goldberger et al., NeurIPS 2004 (the variant with the logarithm).
     """
     checks.positive(scale=scale)

@@ -6,15 +6,13 @@ pairs needs for each positive the number of negatives with a smaller key, and fo
 negative the number of positives with a larger one. One sort of a row gives all these
 numbers, and they are the gradient too.
 
-On a CPU XLA sorts floats slowly and unsigned integers fast. So the bits of the key, in
-an order that is that of the key, are packed with the kind and the column into a uint64.
+On a CPU XLA sorts floats slowly and unsigned integers fast. So the key becomes a uint32
+of the same order, and is packed with the kind and the column into a uint64.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-
-from siamjax.losses.precision import enable_x64
 
 POSITIVE, NEGATIVE, AFTER, NEITHER = 0, 1, 2, 3
 
@@ -60,7 +58,7 @@ def _semihard_sums(cost, margin, pos, neg):
 
 def _sum_signed(counts, key, pos):
     active = jnp.where(pos, counts, 0).sum(1)
-    with enable_x64(True):
+    with jax.enable_x64(True):
         # Large parts cancel, so the sum needs float64. A masked key may be inf.
         part = jnp.where(counts != 0, key, jnp.zeros_like(key)).astype(jnp.float64)
         sums = jnp.sum(counts.astype(jnp.float64) * part, 1).astype(key.dtype)
@@ -127,13 +125,13 @@ def sort_by_key(
 
 
 def _sort_packed(key, low, counts):
-    """`low` in order of key, then of itself; what does not count comes last."""
+    """`low`, sorted by key and then by itself; what does not count comes last."""
     if key.dtype == jnp.float64:
         key = jnp.where(counts, key, jnp.inf)
         return lax.sort((key, low), dimension=1, num_keys=2)[1]
     bits = lax.bitcast_convert_type(key, jnp.uint32)
     bits = jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
     bits = jnp.where(counts, bits, jnp.uint32(0xFFFFFFFF))
-    with enable_x64(True):
+    with jax.enable_x64(True):
         packed = (bits.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)
         return lax.sort(packed, dimension=1).astype(jnp.uint32)

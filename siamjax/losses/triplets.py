@@ -55,12 +55,13 @@ def triplet(
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to take p and n from; the batch by default.
       triplets: `[N, 3]` int, rows a, p, n of the batch, in place of mining; -1 is
-        padding. The labels are then not read.
+        padding. Labels are then read for reduce=class only.
       key: a JAX key, for distance_weighted.
       margin: a distance, in the unit of the embedding space, or `soft`.
       scale: of the soft margin, one over a distance.
       mining: as above.
-      swap: with `mining=all`, the lesser of D(a, n) and D(p, n) (Balntas et al.).
+      swap: the lesser of D(a, n) and D(p, n) replaces D(a, n) (Balntas et al.); with
+        `mining=all` only, without references or triplets.
       distance: see `distances`.
       reduce: see `reductions`.
     Returns:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses.annotations import Array
-from siamjax.losses.precision import at_least_float32
 from siamjax.types import UsageError
 
 
@@ -78,8 +77,8 @@ def all_pairs(
 
 
 def zero_uncounted(embeddings: Array, where: Array) -> jax.Array:
-    """Rows that count, in float32 at least; 0 elsewhere, whatever they hold."""
-    x = at_least_float32(embeddings)
+    """Rows that count, in float32 or wider; 0 for other rows, whatever they hold."""
+    x = embeddings.astype(jnp.promote_types(embeddings.dtype, jnp.float32))
     return jnp.where(where[:, None], x, jnp.zeros_like(x))
 
 
@@ -95,7 +94,7 @@ def pair_masks(
     others_where: Array,
     anchor_rows: Array | None,
 ) -> tuple[Any, Any]:
-    """`pos, neg` `[A, R]` bool; `anchor_rows` is None where references are anchors."""
+    """`pos, neg` `[A, R]` bool; anchor_rows None: the anchors are the references."""
     same = labels[:, None] == others[None]
     column = jnp.arange(len(others))
     anchor_rows = column if anchor_rows is None else anchor_rows
@@ -114,8 +113,8 @@ def counted_rows(labels: Array, where: Array | None) -> jax.Array:
 def known_rows(
     embeddings: Array, labels: Array, where: Array | None, classes: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows `[B, E]` in float32 at least, 0 where they do not count, and which do `[B]`:
-    those of a class from 0 to classes - 1."""
+    """Rows `[B, E]` in float32 or wider, 0 where they do not count; and which count,
+    `[B]` bool: of those in `where` the ones of a class from 0 to classes - 1."""
     valid = checks.check_batch(embeddings, labels, where)
     valid = valid & (labels >= 0) & (labels < classes)
     return zero_uncounted(embeddings, valid), valid
@@ -143,11 +142,17 @@ def gather_tuples(
     """Rows of explicit pairs or triplets.
 
     Args:
+      embeddings: `[B, E]` float.
+      labels: `[B]` int.
+      where: `[B]` bool, the rows that count; all by default.
       index: `[N, 2]` or `[N, 3]` int, the anchor first. A tuple with an index of -1 is
-        padding; one of an anchor with itself does not count.
+        padding. A tuple that has its anchor twice does not count.
+      kind: which of the two, for the text of an error.
     Returns:
       A list of `[N, E]` rows, a list of `[N]` labels, and `[N]` bool, the tuples that
       count.
+    Raises:
+      UsageError: `index` has another shape.
     """
     counted = jnp.asarray(checks.check_batch(embeddings, labels, where))
     size = {"pairs": 2, "triplets": 3}[kind]

@@ -50,8 +50,8 @@ def multi_similarity(
       distance: see `distances`; for a distance d the similarity is -d.
       reduce: see `reductions`, over anchors that have a pair.
     Returns:
-      The scalar loss; 0 without a pair. An anchor without positives or without
-      negatives has only the other of the two sums; with epsilon it has none.
+      The scalar loss; 0 without a pair. An anchor with pairs of one kind only has one
+      of the two sums; with epsilon it has neither.
     Reference: Wang et al. (multi-similarity), CVPR 2019.
     """
     checks.positive(alpha=alpha, beta=beta)
@@ -139,13 +139,11 @@ def lifted(
       distance: see `distances`.
       reduce: see `reductions`.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Song et al., CVPR 2016, eq. 4.
     """
-    batch, measure = (
-        tuples.all_pairs(embeddings, labels, where),
-        distances.by_name(distance),
-    )
+    batch = tuples.all_pairs(embeddings, labels, where)
+    measure = distances.by_name(distance)
     distances.check_difference(measure, margin=margin)
     d = measure.cost(measure.matrix(batch.x, batch.x))
     push = masked_logsumexp(margin - d, batch.neg)
@@ -226,7 +224,7 @@ def tuplet_margin(
       scale: one over a cosine.
       reduce: see `reductions`.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Yu, Tao, ICCV 2019.
     """
     checks.positive(scale=scale)
@@ -264,7 +262,7 @@ def angular(
       angle: degrees.
       reduce: see `reductions`.
     Returns:
-      The scalar loss; 0 without a positive, and without a negative.
+      The scalar loss; 0 without a positive or without a negative.
     Reference: Wang et al. (angular), ICCV 2017.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)

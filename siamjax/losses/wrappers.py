@@ -27,7 +27,7 @@ def memory(
     Args:
       loss: the text of a loss that takes references, in parentheses.
       size: rows in the ring, at least a batch.
-      start: for so many batches the references are the batch itself, not the past.
+      start: in the first `start` batches the references are the batch alone.
     Returns:
       `Stateful`, with the loss's params, and the ring as memory. Rows that do not count
       stay empty in it.
@@ -94,8 +94,8 @@ def mined(
     `by` names the miner; D is the distance (or minus the similarity):
       multi_similarity: p with D > least D of a negative - epsilon, n with D < largest D
         of a positive + epsilon.
-      pair_margin: p with D > pos_limit, n with D < neg_limit (for a similarity < and
-        >).
+      pair_margin: p farther than pos_limit, n nearer than neg_limit; with a similarity
+        s these are p with s < pos_limit, n with s > neg_limit.
       hardest: of all positive pairs the share with the largest D, of all negative pairs
         the share with the smallest D.
 
@@ -103,8 +103,9 @@ def mined(
       loss: the text of a loss that takes references, in parentheses.
       by: as above.
       distance: the miner's; see `distances`.
-      epsilon, pos_limit, neg_limit: in the unit of the distance.
-      share: in (0, 1].
+      epsilon: in the unit of the distance, for multi_similarity.
+      pos_limit, neg_limit: in the unit of the distance, for pair_margin.
+      share: in (0, 1], for hardest.
     Returns:
       `Stateful`, with the loss's params and memory.
     Reference: Wang et al. (multi-similarity), CVPR 2019; Yuan et al. (hard-aware
