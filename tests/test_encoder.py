@@ -195,14 +195,14 @@ def test_beside_the_learnt_point_stand_statistics_of_the_real_bins():
     points = dict(a=np.ones((B, 4), np.float32), b=np.ones((B, 3), np.float32))
     padding = np.arange(T)[None, :, None] >= LENGTHS[:, None, None]
     x = np.where(padding, np.nan, windows())
-    out = jax.jit(model.beside)(points, x, LENGTHS)
+    out = jax.jit(model.add_statistics)(points, x, LENGTHS)
     np.testing.assert_array_equal(out["b"], points["b"])
     np.testing.assert_array_equal(out["a"][:, :4], points["a"])
     real = [one[:n].astype(np.float64) for one, n in zip(windows(), LENGTHS)]
     want = np.array([np.concatenate([one.mean(0), one.std(0)]) for one in real])
     want *= 1.5 / np.linalg.norm(want, axis=1, keepdims=True)
     np.testing.assert_allclose(out["a"][:, 4:], want, rtol=1e-4, atol=1e-5)
-    still = model.beside(points, np.zeros_like(x), LENGTHS)
+    still = model.add_statistics(points, np.zeros_like(x), LENGTHS)
     np.testing.assert_array_equal(still["a"][:, 4:], 0)
 
 
@@ -210,7 +210,9 @@ def test_a_head_may_read_the_point_of_another_with_what_is_beside_it():
     model = build()
     params, stats = model.init(jax.random.key(0))
     out, _ = model.apply(params, windows(), LENGTHS, stats, train=True)
-    read = np.asarray(model.beside(out, windows(), LENGTHS)["match"], np.float64)
+    read = np.asarray(
+        model.add_statistics(out, windows(), LENGTHS)["match"], np.float64
+    )
     assert read.shape == (B, 4 + 2 * F)
     kernel, bias = (np.asarray(params["view"][name]) for name in ("kernel", "bias"))
     logits = read @ kernel + bias[None]

@@ -194,7 +194,7 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
         stats, group = FinalStats(dict(mean=mean, variance=variance)), np.arange(count)
     lengths = np.full(count, config.bins, np.int32)
     points = encoder.apply(params, trained, lengths, stats, group=group, train=False)
-    points = encoder.beside(points, trained, lengths)
+    points = encoder.add_statistics(points, trained, lengths)
     embed = embedder.make_embedder(encoder)
     embedded = embed(params, final, scaler, cut, new_baseline, windows.session)
     head = checkpoint.config.decide_with

@@ -16,11 +16,11 @@ CHUNK = 128
 
 
 def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
-    """Compiles how points are made of windows:
+    """Gives a function that turns windows into points:
 
     `embed(params, final, scaler, counts [N, T, F], baseline [N, F], session [N]) ->
     {head: [N, E]}`; the last three are a `types.Inputs`. Without `session` all windows
-    are of one session.
+    are of one session. The function is compiled for `CHUNK` windows at a time.
 
     Weights, statistics and the `types.Scaler` are arguments, so one compiled function
     serves every training whose encoder is the same, whatever its units are.
@@ -35,29 +35,31 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
         group = jnp.arange(x.shape[0]) if encoder.by_session else None
         points = encoder.apply(params, x, lengths, final, group=group, train=False)
-        return encoder.beside(points, x, lengths)
+        return encoder.add_statistics(points, x, lengths)
 
     def embed(params, final, scaler, counts, baseline, session=None):
-        parts, n, of_windows = [], len(counts), None
+        chunks, n, session_moments = [], len(counts), None
         if encoder.by_session and n:
             session = np.zeros(n, int) if session is None else session
-            of_windows = _of_sessions(scaler, counts, baseline, session)
+            session_moments = _session_moments(scaler, counts, baseline, session)
         for start in range(0, max(n, 1), CHUNK):
             rows = slice(start, start + CHUNK)
-            cut_baseline = Baseline(*(_fill(x[rows]) for x in baseline))
-            if of_windows is not None:
-                final = FinalStats({k: _fill(v[rows]) for k, v in of_windows.items()})
+            cut_baseline = Baseline(*(_pad(x[rows]) for x in baseline))
+            if session_moments is not None:
+                final = FinalStats(
+                    {k: _pad(v[rows]) for k, v in session_moments.items()}
+                )
             points = embed_chunk(
-                params, final, scaler, _fill(counts[rows]), cut_baseline
+                params, final, scaler, _pad(counts[rows]), cut_baseline
             )
-            parts.append(jax.device_get(points))
-        joined = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+            chunks.append(jax.device_get(points))
+        joined = jax.tree.map(lambda *x: np.concatenate(x), *chunks)
         return {head: x[:n] for head, x in joined.items()}
 
     return embed
 
 
-def _of_sessions(scaler, counts, baseline, session):
+def _session_moments(scaler, counts, baseline, session):
     """Mean and variance `[N, F]` of the features of each window's session."""
     _, group = np.unique(session, return_inverse=True)
     x = features.to_features(counts, baseline, scaler)
@@ -65,7 +67,7 @@ def _of_sessions(scaler, counts, baseline, session):
     return dict(mean=np.asarray(mean), variance=np.asarray(variance))
 
 
-def _fill(array):
-    """Zeros behind the rows, up to CHUNK."""
+def _pad(array):
+    """Pads the rows with zeros up to `CHUNK`."""
     array = np.asarray(array)
     return np.pad(array, [(0, CHUNK - len(array))] + [(0, 0)] * (array.ndim - 1))

@@ -20,8 +20,8 @@ class Encoder(NamedTuple):
     init: Callable  # key -> (params, TrainStats)
     apply: Callable  # see `build_encoder`
     finalise: Callable  # TrainStats -> FinalStats
-    beside: Callable  # see `build_encoder`
-    by_session: bool  # prediction wants the statistics of each window's session
+    add_statistics: Callable  # see `build_encoder`
+    by_session: bool  # prediction needs the statistics of each window's session
 
 
 class Head(NamedTuple):
@@ -44,19 +44,20 @@ def build_encoder(
 
     Its `apply(params, windows, lengths, stats, *, group=None, train)` takes windows
     `[B, T, F]`, their lengths `[B]` (int, 1..T; the bins behind are padding and are not
-    read), and `group` `[B]` int, the sessions they are from or their branches, for
-    statistics by group. With `train=True` it takes `norm.TrainStats` and gives
-    `(points, TrainStats)`, with `train=False` it takes `norm.FinalStats` and gives
-    `points`, which are a dict of head -> `[B, E]`.
+    read), and `group` `[B]` int, for statistics by group. With `train=True` groups are
+    sessions or branches; it takes `norm.TrainStats` and gives `(points, TrainStats)`.
+    With `train=False` a group is a row of the `norm.FinalStats` that it takes; it gives
+    `points`. Points are a dict of head -> `[B, E]`.
 
-    Its `beside(points, windows, lengths)` puts the statistics of each window beside the
-    learnt points of the heads with a `statistics_weight`: mean and deviation of each
-    feature, together of that length, `[B, E + 2F]`. Training drops what it does not
-    need to tell its own conditions apart; these statistics, which no loss changes, keep
-    a new condition apart. `models.embedder` gives points with them.
+    Its `add_statistics(points, windows, lengths)` appends the statistics of each window
+    to the learnt points of the heads with a `statistics_weight`: mean and deviation of
+    each feature, together of that length, `[B, E + 2F]`. Training drops what it does
+    not need to tell its own conditions apart; these statistics, which no loss changes,
+    keep a new condition apart. `models.embedder` gives points with them.
 
-    What a head reads are its `features`: the trunk's summary, "live" or "stopped" for
-    its gradient, or the point of another head, with what is beside it, stopped.
+    A head reads its `features`: "live" is the trunk's summary, "stopped" is the summary
+    without gradient, and the name of another head is that head's point with its
+    statistics, without gradient.
 
     Args:
       config: see configs/default.py.
@@ -65,8 +66,8 @@ def build_encoder(
       steps: of the training, for `norm="frozen"`, which stops after `frozen_share` of
         them.
     Raises:
-      UsageError: a value of the config that is none of those allowed; from `apply`:
-        statistics of the wrong type, or windows of the wrong shape.
+      UsageError: a value of the config is not allowed. `apply` raises it for statistics
+        of the wrong type and for windows of the wrong shape.
     """
     checks.require(heads, "config.heads is empty: the encoder needs a head")
     readers = _read_heads(heads)
@@ -84,8 +85,8 @@ def build_encoder(
 
     def init(key):
         x, lengths = jnp.zeros((1, 1, features)), jnp.ones(1, jnp.int32)
-        of_window = jnp.zeros((1, 2 * features))
-        return network.init(key, x, lengths, of_window)["params"], normalise.init()
+        statistics = jnp.zeros((1, 2 * features))
+        return network.init(key, x, lengths, statistics)["params"], normalise.init()
 
     def apply(params, windows, lengths, stats, *, group=None, train):
         norm.check_stats(stats, train)
@@ -95,39 +96,39 @@ def build_encoder(
         )
         real = _real(windows, lengths)
         windows = jnp.where(real[:, :, None], windows, 0)
-        of_window = _statistics(windows, real)
+        statistics = _statistics(windows, real)
         if not train:
             x = normalise.predict(windows, real, stats, group)
-            return network.apply({"params": params}, x, lengths, of_window)
+            return network.apply({"params": params}, x, lengths, statistics)
         x, stats = normalise.train(windows, real, stats, group)
-        return network.apply({"params": params}, x, lengths, of_window), stats
+        return network.apply({"params": params}, x, lengths, statistics), stats
 
-    def beside(points, windows, lengths):
-        of_window = _statistics(windows, _real(windows, lengths))
+    def add_statistics(points, windows, lengths):
+        statistics = _statistics(windows, _real(windows, lengths))
         return {
-            name: _with_statistics(x, readers[name], of_window)
+            name: _with_statistics(x, readers[name], statistics)
             for name, x in points.items()
         }
 
     by_session = config.norm == "session"
-    return Encoder(init, apply, normalise.finalise, beside, by_session)
+    return Encoder(init, apply, normalise.finalise, add_statistics, by_session)
 
 
 class Network(nn.Module):
     """Normalised windows `[B, T, F]` of lengths `[B]` in 1..T -> head -> `[B, E]`.
 
-    The statistics `[B, 2F]` of the windows are for heads that read another's point.
+    Heads that read another head's point also read the windows' statistics `[B, 2F]`.
     """
 
     hidden: tuple[int, ...]
     bidirectional: bool
     pooling: str
     clip: float  # largest input of the LSTM; 0: no limit
-    heads: tuple[tuple[str, Head], ...]  # each behind the one that it reads
+    heads: tuple[tuple[str, Head], ...]  # each after the one that it reads
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, lengths: jax.Array, of_window: jax.Array
+        self, x: jax.Array, lengths: jax.Array, statistics: jax.Array
     ) -> dict[str, jax.Array]:
         real = jnp.arange(x.shape[1])[:, None] < lengths[None]  # [T, B]
         h = x.transpose(1, 0, 2)  # [T, B, F]
@@ -144,13 +145,13 @@ class Network(nn.Module):
         heads = dict(self.heads)
         points: dict[str, jax.Array] = {}
         for name, head in self.heads:
-            read = summary
+            features = summary
             if head.features in points:
-                read = points[head.features]
-                read = _with_statistics(read, heads[head.features], of_window)
+                features = points[head.features]
+                features = _with_statistics(features, heads[head.features], statistics)
             if head.features != LIVE:
-                read = jax.lax.stop_gradient(read)
-            points[name] = self.point(name, head, read)
+                features = jax.lax.stop_gradient(features)
+            points[name] = self.point(name, head, features)
         return points
 
     def pool(self, h: jax.Array, lengths: jax.Array, real: jax.Array) -> jax.Array:
@@ -162,7 +163,7 @@ class Network(nn.Module):
             return pooling.attention(h, scores, real)
         if not self.bidirectional:
             return pooling.last(h, lengths)
-        # The pass from the end has seen the whole window at the first bin.
+        # The backward pass has seen the whole window when it is at the first bin.
         ahead, back = jnp.split(h, 2, -1)
         return jnp.concatenate([pooling.last(ahead, lengths), back[0]], -1)
 
@@ -204,11 +205,11 @@ def _statistics(windows, real):
     return to_unit_length(jnp.concatenate([mean, jnp.sqrt(variance)], -1))
 
 
-def _with_statistics(points, head, of_window):
-    """Points `[B, E]` of a head, and beside them its share of the statistics."""
+def _with_statistics(points, head, statistics):
+    """Points `[B, E]` of a head with the statistics appended, if it has a weight."""
     if not head.statistics_weight:
         return points
-    return jnp.concatenate([points, head.statistics_weight * of_window], -1)
+    return jnp.concatenate([points, head.statistics_weight * statistics], -1)
 
 
 def _real(windows, lengths):

@@ -1,7 +1,7 @@
 """The LSTM layer, written for the speed of value and gradient together.
 
-Automatic differentiation of the scan saves what each step happened to compute and adds
-the weight gradient up step by step. Here the gradient is written out: the forward pass
+Automatic differentiation of the scan saves all that each step computes, and adds the
+weight gradient up step by step. Here the gradient is written out: the forward pass
 keeps the gates, the backward pass yields the slopes of the gates, and the weight
 gradient of all T steps is one large product after it.
 """
@@ -63,7 +63,10 @@ def _forward(x, weights, bias):
 
 
 def _backward(saved, slope):
-    """From the gradient by h, `[T, B, H]`; dz is the gradient by the gates' inputs."""
+    """From the gradient with respect to h, `[T, B, H]`, those of x, weights and bias.
+
+    dz is the gradient with respect to the inputs of the gates.
+    """
     weights, (xh, *kept) = saved
     steps, batch, width = slope.shape
     features = xh.shape[2] - width

@@ -1,8 +1,8 @@
-"""Means and variances of windows: of each, of a batch, of its groups, over batches.
+"""Means and variances of each window, of a batch, of its groups, and over batches.
 
-Two passes: squares are taken after the mean is subtracted, and the mean is corrected by
-the mean of the rest, so a large level costs no digits. Under jit the sums run over the
-batch of all devices.
+They take two passes: the second subtracts the mean of the first, corrects the mean by
+the mean of the differences, and squares them. So a large level costs no digits. Under
+jit the sums run over the batch of all devices.
 """
 
 from functools import partial
@@ -33,14 +33,14 @@ def of_batch(x: jax.Array, real: jax.Array, group: object = None) -> Moments:
 
 
 def of_windows(x: jax.Array, real: jax.Array) -> Moments:
-    """As `of_batch`, of each window alone: `[B, F]` twice."""
+    """As `of_batch`, for each window alone: mean and variance `[B, F]`."""
     real = real[:, :, None]
     count = jnp.maximum(real.sum(1), 1)
     return _two_passes(x, lambda v: jnp.where(real, v, 0).sum(1) / count)
 
 
 def of_groups(x: Array, real: Array, group: Array | None) -> Moments:
-    """As `of_batch`, of the rows of each row's group: `[B, F]` twice.
+    """As `of_batch`, for each row over the rows of its group: mean, variance `[B, F]`.
 
     Args:
       x: `[B, T, F]`, anything in padding.
@@ -61,7 +61,7 @@ def of_groups(x: Array, real: Array, group: Array | None) -> Moments:
 def pooled(
     old: dict[str, jax.Array], new: dict[str, jax.Array], updates: jax.Array
 ) -> dict[str, jax.Array]:
-    """Moments of all batches so far, which all weigh the same.
+    """Moments of all batches so far, each with the same weight.
 
     By the law of total variance: the mean of the variances plus the variance of the
     means. `old` of `updates - 1` batches and `new` are dicts of mean and variance.
@@ -80,22 +80,22 @@ def average_rate(updates: jax.Array, momentum: float) -> jax.Array:
 
       (1 - m) / (1 - m ** n)
 
-    The average that moves by it, `a += rate * (new - a)`, is at every n the plain
-    moving average divided by `1 - m ** n` (Kingma, Ba, ICLR 2015, section 3): the start
-    value has no share in it, not even after one update.
+    With this rate the average `a += rate * (new - a)` is, at every n, the plain moving
+    average divided by `1 - m ** n` (Kingma, Ba, ICLR 2015, section 3). The start value
+    has no share in it, not even after one update.
     """
     log = jnp.log(momentum)
     return jnp.expm1(log) / jnp.expm1(updates * log)
 
 
 def wide(moment: jax.Array) -> jax.Array:
-    """`[F]` or `[B, F]` to stand beside `[B, T, F]`."""
+    """Adds axes to `[F]` or `[B, F]`, so that it broadcasts with `[B, T, F]`."""
     return moment[None, None] if moment.ndim == 1 else moment[:, None]
 
 
 def _two_passes(x, mean):
     """Mean and variance, by a `mean` that reduces `[B, T, F]` to `[F]` or `[B, F]`."""
     rough = mean(x)
-    rest = x - wide(rough)
-    correction = mean(rest)
-    return rough + correction, mean((rest - wide(correction)) ** 2)
+    difference = x - wide(rough)
+    correction = mean(difference)
+    return rough + correction, mean((difference - wide(correction)) ** 2)

@@ -1,14 +1,13 @@
 """Normalisation of the encoder's input, with a type for each kind of statistics.
 
-This project began with a very good training loss and a poor validation loss, and only
-taking batch norm out cured it. The cause: statistics that are not the same in training
-and prediction. Here they are arguments and results of pure functions, in two types:
+This project began with a very good training loss and a poor validation loss. Only the
+removal of batch norm helped, because its statistics were not the same in training and
+prediction. Here they are arguments and results of pure functions, in two types:
 
 * `TrainStats`: the running ones. Training reads them and returns new ones.
-* `FinalStats`: made of those by `finalise`, once; all that prediction accepts.
+* `FinalStats`: what `finalise` makes of them, once. Prediction accepts nothing else.
 
-None of the forms has a scale and shift of its own: the LSTM's input projection has
-them.
+No form has a learnt scale and shift: the LSTM's input projection has them.
 """
 
 from collections.abc import Callable
@@ -24,10 +23,11 @@ from siamjax.models import moments
 from siamjax.models.moments import wide
 from siamjax.types import SiamjaxError, UsageError
 
-# Added to a variance, which may be 0. Of the square of the unit of the features.
+# Added to a variance, which may be 0. Its unit is the square of that of the features.
 EPSILON = 1e-5
 
-# How far renorm may correct a batch, in the ratio of deviations and in deviations.
+# The most that renorm corrects a batch by: a ratio of deviations, a number of
+# deviations.
 RENORM_SCALE, RENORM_SHIFT = 3.0, 5.0
 
 
@@ -71,7 +71,7 @@ def build_norm(
 
     The start value has no share in the moving average: see `moments.average_rate`.
 
-    Two more are faults on purpose, for the research of docs/norm.md and
+    Two more are wrong on purpose, for the research of docs/norm.md and
     configs/riddle.py: `lag` is `batch` whose average starts at mean 0 and variance 1
     and is not corrected; `branch` is `session` with the branches of a Siamese network
     (anchors, positives, negatives) as groups.
@@ -193,7 +193,12 @@ def _moving(features, measure, move, use):
 
 
 def _frozen(features, after):
-    """Batch norm that from one step on uses, and no longer moves, what it kept."""
+    """Batch norm that after some steps uses the kept moments and moves them no more.
+
+    Args:
+      features: F.
+      after: the step after which they no longer move.
+    """
 
     def move(old, new, updates):
         moved = moments.pooled(old, new, updates)
@@ -212,7 +217,7 @@ def _corrected(old, new, updates, *, momentum):
 
 
 def _lagging(old, new, updates, *, momentum):
-    """As most libraries have it: the start value counts like a batch."""
+    """The moving average of most libraries: the start value counts like a batch."""
     return jax.tree.map(lambda o, n: momentum * o + (1 - momentum) * n, old, new)
 
 
@@ -221,7 +226,7 @@ def _by_batch(x, batch, kept, updates):
 
 
 def _by_both(x, batch, kept, updates):
-    """Batch renormalisation (Ioffe, NeurIPS 2017), at the limits it ends with."""
+    """Batch renormalisation (Ioffe, NeurIPS 2017), always at its final limits."""
     mean, variance = jax.lax.stop_gradient(batch)
     deviation = jnp.sqrt(kept["variance"] + EPSILON)
     scale = jnp.sqrt(variance + EPSILON) / deviation
