@@ -1,9 +1,10 @@
 """The config of a training as typed, frozen records, read once at the edge.
 
-configs/default.py says what each field means and shows its value; here stand the types
-and what is allowed. `from_dict` makes the records of the `ml_collections.ConfigDict`
-that a command was given, or of a run's config.json, and names the field that does not
-fit. Checks that need the data (does it have that fold?) stand where the data is read.
+configs/default.py says what each field means and shows its value; this module has the
+types and the allowed values. `from_dict` makes the records from the
+`ml_collections.ConfigDict` of a command, or from a run's config.json; its error names
+the field that does not fit. Checks that need the data (does it have that fold?) are
+made where the data is read.
 """
 
 import dataclasses
@@ -24,13 +25,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AtLeast0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-# Of every record: a field that it does not have is an error.
+# For every record: an unknown field is an error.
 STRICT = pydantic.ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
-    """Which prepared data, how it is cut into windows, what its captures are for."""
+    """Which prepared data, how it is cut into windows, what each capture is used
+    for."""
 
     dir: str
     bin_s: Above0
@@ -89,7 +91,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HeadConfig:
-    """One head, its loss and what stands beside its point."""
+    """One head, its loss, and the weight of the statistics beside its point."""
 
     dim: Positive
     norm: Literal["unit", "sigmoid", "none"]
@@ -142,8 +144,8 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> Config:
     Args:
       plain: of a config file, or what `to_plain` gave; lists stand for tuples.
     Raises:
-      UsageError: a field is missing, is none of `Config`, or has a value that is not
-        allowed; the line names the field, the value, and what is allowed.
+      UsageError: a field is missing, is unknown, or has a value that is not allowed;
+        the error names the field, the value, and what is allowed.
     """
     return validated(Config, plain)
 
@@ -157,10 +159,10 @@ def validated(
     """A record of `kind` made of nested mappings; raises as `from_dict` does.
 
     Args:
-      kind: a `record`.
+      kind: a pydantic dataclass, such as `Config`.
       plain: its fields.
-      prefix: where they stand, for the line of an error.
-      shown_in: the file that shows every field.
+      prefix: what an error puts before the name of a field.
+      shown_in: the file that shows every field, for an error.
     """
     if isinstance(plain, ConfigDict):
         plain = plain.to_dict()
@@ -177,7 +179,7 @@ def to_plain(config: Any) -> dict[str, Any]:
 
 
 def _line(prefix, error, shown_in):
-    """One line for an error of pydantic: the field, its value, what is allowed."""
+    """An error of pydantic as one line: the field, its value, what is allowed."""
     field = ".".join([prefix, *map(str, error["loc"])])
     if error["type"] == "missing":
         return f"{field} is missing: {shown_in} shows every field"

@@ -33,19 +33,19 @@ def only_even(cell):
 def test_a_cell_that_has_a_row_is_not_run_again(tmp_path):
     path = tmp_path / "rows.jsonl"
     cells = [dict(cell, log=str(tmp_path / "log")) for cell in CELLS]
-    first = runner.run(square, cells[:3], path)
-    assert runner.run(square, cells[::-1], path) == [dict(square=9), *first[::-1]]
+    first = runner.run_cells(square, cells[:3], path)
+    assert runner.run_cells(square, cells[::-1], path) == [dict(square=9), *first[::-1]]
     assert sorted((tmp_path / "log").read_text().split()) == list("0123")
 
 
 @pytest.mark.parametrize("cut", [1, 20])
 def test_a_row_that_was_cut_is_dropped_and_run_again(tmp_path, cut):
     path = tmp_path / "rows.jsonl"
-    runner.run(square, CELLS[:3], path)
+    runner.run_cells(square, CELLS[:3], path)
     path.write_bytes(path.read_bytes()[:-cut])
-    assert len(runner.read(path)) == 2
-    assert runner.run(square, CELLS, path) == [square(cell) for cell in CELLS]
-    assert [row["cell"] for row in runner.read(path)] == CELLS
+    assert len(runner.read_rows(path)) == 2
+    assert runner.run_cells(square, CELLS, path) == [square(cell) for cell in CELLS]
+    assert [row["cell"] for row in runner.read_rows(path)] == CELLS
 
 
 def test_a_damaged_row_is_one_line_with_a_remedy(tmp_path):
@@ -53,24 +53,24 @@ def test_a_damaged_row_is_one_line_with_a_remedy(tmp_path):
     for content in (b"\x00\xff{\n", b"[1]\n"):
         path.write_bytes(content)
         with pytest.raises(files.Damaged, match="delete the damaged line"):
-            runner.run(square, CELLS, path)
+            runner.run_cells(square, CELLS, path)
 
 
 def test_a_failed_cell_stops_no_other(tmp_path):
     path = tmp_path / "rows.jsonl"
     with pytest.raises(SiamjaxError, match=r"2 of 4 cells failed.*an odd number"):
-        runner.run(only_even, CELLS, path)
-    assert [row["result"] for row in runner.read(path)] == [0, 2]
+        runner.run_cells(only_even, CELLS, path)
+    assert [row["result"] for row in runner.read_rows(path)] == [0, 2]
 
 
 def test_one_process_runs_on_a_file(tmp_path):
     path = tmp_path / "rows.jsonl"
 
     def again(cell):
-        runner.run(square, CELLS, path)
+        runner.run_cells(square, CELLS, path)
 
     with pytest.raises(UsageError, match="in use by another process"):
-        runner.run(again, CELLS, path)
+        runner.run_cells(again, CELLS, path)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_lists_of_losses_and_settings(items):
 
 def test_a_setting_is_checked_as_the_config_is():
     config = from_dict(default.get_config())
-    wide = settings.changed(config, "wide:encoder.hidden=(128,),data.clip=3.0")
+    wide = settings.apply_setting(config, "wide:encoder.hidden=(128,),data.clip=3.0")
     assert wide.encoder.hidden == (128,) and wide.data.clip == 3.0
-    assert settings.changed(config, "default") == config
+    assert settings.apply_setting(config, "default") == config
     for text, message in (
         ("x:steps=-5", r"config\.steps is -5"),
         ("x:data.depth=1", r"config\.data\.depth is no field"),
@@ -98,7 +98,7 @@ def test_a_setting_is_checked_as_the_config_is():
         ("x:steps=1+y:steps=2", "is not NAME:field=value"),
     ):
         with pytest.raises(UsageError, match=message):
-            settings.changed(config, text)
+            settings.apply_setting(config, text)
     settings.check_names(["a:steps=1", "a:steps=1", "b"])
     with pytest.raises(UsageError, match="two settings are named a"):
         settings.check_names(["a:steps=1", "a:steps=2"])
@@ -116,7 +116,7 @@ def work(number):
 
 if __name__ == "__main__":
     from siamjax.experiments import runner
-    for index, outcome in runner.unordered(work, range(4), workers=2):
+    for index, outcome in runner.run_unordered(work, range(4), workers=2):
         print(index, outcome, flush=True)
 """
 

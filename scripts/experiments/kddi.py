@@ -58,7 +58,7 @@ def main(argv):
             _SETTINGS.value, _DRAWS.value, range(_SEEDS.value)
         )
     ]
-    runner.run(
+    runner.run_cells(
         functools.partial(run, workdir=workdir),
         wanted,
         pathlib.Path(workdir) / "cells.jsonl",
@@ -89,7 +89,7 @@ def run(cell: Mapping[str, Any], workdir: str) -> str:
 
 def configure(cell: Mapping[str, Any]) -> Config:
     """The config of a cell."""
-    config = settings.changed(from_dict(kddi.get_config()), cell["setting"])
+    config = settings.apply_setting(from_dict(kddi.get_config()), cell["setting"])
     data = dataclasses.replace(
         config.data,
         dir=cell["data"],

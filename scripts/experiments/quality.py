@@ -71,7 +71,7 @@ def main(argv):
             range(_FOLDS.value),
         )
     ]
-    results = runner.run(
+    results = runner.run_cells(
         functools.partial(quality_cells.run, workdir=_WORKDIR.value),
         cells,
         pathlib.Path(_WORKDIR.value) / quality_cells.CELLS,

@@ -87,7 +87,7 @@ def trained(
 def configure(cell: Mapping[str, Any]) -> Config:
     """The config of a cell."""
     base = importlib.import_module(f"configs.{cell['base']}").get_config()
-    config = settings.changed(from_dict(base), cell["setting"])
+    config = settings.apply_setting(from_dict(base), cell["setting"])
     left_out = spare(cell)
     data = dataclasses.replace(
         config.data,
@@ -173,7 +173,7 @@ def open_cached(data: DataConfig) -> Splits:
 def read(workdir: str) -> list[dict[str, Any]]:
     """The cells that are done, each with its `rows`."""
     path = pathlib.Path(workdir) / CELLS
-    return [dict(row["cell"], rows=row["result"]) for row in runner.read(path)]
+    return [dict(row["cell"], rows=row["result"]) for row in runner.read_rows(path)]
 
 
 def read_final(workdir: str, setting: str = "default") -> list[dict[str, Any]]:

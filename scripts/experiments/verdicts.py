@@ -34,7 +34,9 @@ def main(argv):
         dict(fold=fold, config=to_plain(config)) for fold in range(config.data.folds)
     ]
     work = functools.partial(judged, folder=_WORKDIR.value)
-    by_fold = runner.run(work, cells, pathlib.Path(_WORKDIR.value) / "folds.jsonl")
+    by_fold = runner.run_cells(
+        work, cells, pathlib.Path(_WORKDIR.value) / "folds.jsonl"
+    )
     for fold, verdicts in enumerate(by_fold):
         print(f"fold {fold}: {len(verdicts)} test captures", flush=True)
     rows = [tally.Row(**row) for verdicts in by_fold for row in verdicts]

@@ -48,7 +48,7 @@ def main(argv):
         )
     ]
     work = functools.partial(run, workdir=str(workdir))
-    runner.run(work, wanted, workdir / "cells.jsonl", workers=_WORKERS.value)
+    runner.run_cells(work, wanted, workdir / "cells.jsonl", workers=_WORKERS.value)
     for setting in _SETTINGS.value:
         trained = [cell for cell in wanted if cell["setting"] == setting]
         windows = cells.windows(configure(trained[0]).data)
@@ -78,7 +78,7 @@ def configure(cell: Mapping[str, Any]) -> Config:
     """The config of a cell."""
     config = vowels.get_config(cell["draw"])
     config.data.dir = cell["data"]
-    config = settings.changed(from_dict(config), cell["setting"])
+    config = settings.apply_setting(from_dict(config), cell["setting"])
     return dataclasses.replace(config, seed=cell["seed"])
 
 

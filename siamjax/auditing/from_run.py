@@ -28,7 +28,7 @@ from siamjax.types import SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
-# Batches that are made again: the last ones before the checkpoint.
+# How many batches are drawn again: the last ones before the checkpoint.
 BATCHES = 30
 # Name of the cure -> the statistics of `statistics.candidates` that it keeps.
 CURES = {
@@ -42,7 +42,7 @@ CURES = {
 def audit_run(
     workdir: str | pathlib.Path, which: str = checkpoints.BEST, cure: str = ""
 ) -> bool:
-    """Whether a checkpoint of a run has no gap, or none once the cure is applied.
+    """Audits a checkpoint of a run. True: it has no gap, or the cure leaves none.
 
     Writes audit.json and figures/audit_*.png into workdir, and prints the table.
 
@@ -52,7 +52,8 @@ def audit_run(
       cure: name of a cure to apply, see `write_cure`; none by default.
     Raises:
       UsageError: the cure does not fit this normalisation.
-      SiamjaxError: no run, no data set to make its batches from, or cured before.
+      SiamjaxError: workdir holds no run, its data set is gone, or the cure's workdir
+        exists.
     """
     checkpoint, splits = open_with_data(workdir, which)
     if cure:
@@ -80,13 +81,14 @@ def audit_run(
     if not cure:
         return not audited.verdict.gap
     written = write_cure(checkpoint, statistics.candidates(subject, batches), cure)
-    left = audited.gaps[CURES[cure]]
+    cured_gap = audited.gaps[CURES[cure]]
     print(
         f"\n{cure}: the gap goes from {audited.gaps['moving'].share:z.2f} to "
-        f"{left.share:z.2f} [{left.low:z.2f}, {left.high:z.2f}].\nWritten: {written}; "
+        f"{cured_gap.share:z.2f} [{cured_gap.low:z.2f}, {cured_gap.high:z.2f}].\n"
+        f"Written: {written}; "
         f"siamjax-evaluate --workdir {written} judges it."
     )
-    return left.low <= verdict.TOLERATED
+    return cured_gap.low <= verdict.TOLERATED
 
 
 def open_with_data(
@@ -98,7 +100,7 @@ def open_with_data(
       workdir: of siamjax-train.
       which: `checkpoints.BEST` or `LAST`.
     Raises:
-      SiamjaxError: no run or no data set; the data set has other columns by now.
+      SiamjaxError: no run or no data set; the data set no longer has the run's columns.
     """
     checkpoint = runs.open_checkpoint(workdir, which)
     # Scaler and shared baseline are computed again from the data: the audit compares
@@ -150,15 +152,15 @@ def last_batches(
 def write_cure(
     checkpoint: Checkpoint, candidates: Mapping[str, Candidate], cure: str
 ) -> pathlib.Path:
-    """Writes the run anew with the statistics of a cure; returns its workdir.
+    """Writes a copy of the run with the statistics of a cure; returns its workdir.
 
-    The new workdir is that of the run with `-CURE` behind it: every command reads it.
+    The new workdir is that of the run followed by `-CURE`. Every command can read it.
     `lag` becomes `batch`, whose average has no start value. With `per-session` the
     normalisation becomes `session`: a window is read against its session's own windows.
 
     Args:
       checkpoint: of the run.
-      candidates: of `statistics.candidates`.
+      candidates: what `statistics.candidates` gives.
       cure: one of `CURES`.
     Raises:
       UsageError: no such cure for this normalisation.
@@ -178,15 +180,15 @@ def write_cure(
     )
     state = dataclasses.replace(checkpoint.state, batch_stats=stats)
     meta = dict(checkpoint.meta, config=to_plain(config), best=None)
-    with files.replacing_folder(workdir) as beside:
-        run_config.write_config(beside, config)
-        with checkpoints.open_checkpoints(beside, write=True) as saved:
+    with files.replacing_folder(workdir) as new_folder:
+        run_config.write_config(new_folder, config)
+        with checkpoints.open_checkpoints(new_folder, write=True) as saved:
             saved.save(state, meta)
     return workdir
 
 
 def cure_workdir(checkpoint: Checkpoint, cure: str) -> pathlib.Path:
-    """The workdir that a cure will write; raises as `write_cure` does."""
+    """The workdir that a cure will write; the errors are those of `write_cure`."""
     norm = checkpoint.config.encoder.norm
     workdir = pathlib.Path(f"{checkpoint.workdir}-{cure}")
     if norm in verdict.STATELESS:
@@ -208,7 +210,7 @@ def _loss(points, labels, key, *, parts, state):
 
 
 def _reload(checkpoint):
-    """The state after it was written and read once more."""
+    """The state of a checkpoint, written to disk and read again."""
     with (
         tempfile.TemporaryDirectory() as folder,
         checkpoints.open_checkpoints(folder, write=True) as saved,

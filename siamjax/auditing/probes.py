@@ -30,11 +30,15 @@ COMPARED = 200
 
 
 def lag(subject: Subject, batches: Batches) -> dict[str, Any]:
-    """Has the moving average arrived? z: its distance from the pooled moments.
+    """Has the moving average reached the moments of the training data?
 
     Returns:
-      updates, momentum, share of the start value, z per column in pooled deviations,
-      ratio of variances, the worst columns by name.
+      updates: batches that the average has seen.
+      momentum: of the average.
+      start_share: what share of it is still the start value.
+      z: `[F]`, distance of the kept mean from the pooled mean, in pooled deviations.
+      variance_ratio: `[F]`, kept over pooled.
+      worst: name -> z of the five worst columns.
     """
     mean, variance = _pooled(batches)
     kept = {k: np.asarray(v, np.float64) for k, v in subject.final.moments.items()}
@@ -56,9 +60,11 @@ def population(batches: Batches) -> dict[str, Any]:
     """Are the batches fair draws of the data?
 
     Returns:
-      design effect: variance of the batch means over what independent windows would
-      give, median over columns; 1 is a fair draw. And the share of the variance of
-      window means that lies between sessions, between conditions, between branches.
+      design_effect: variance of the batch means, divided by what independent windows
+        would give, median over columns; 1 is a fair draw.
+      sessions_per_batch: their mean number.
+      share_between: the share of the variance of window means that lies between
+        sessions, between conditions and, in training by branches, between branches.
     """
     real = real_bins(batches)[..., None]
     count = np.maximum(real.sum(2), 1)
@@ -85,8 +91,8 @@ def population(batches: Batches) -> dict[str, Any]:
 def leak(subject: Subject, batches: Batches) -> float:
     """How far one batch-mate moves the points of the others, in training mode.
 
-    The first row of each batch gives its place to that of the next batch; the unit is
-    the mean distance between points. In prediction mode it is 0 by construction.
+    The first row of each batch is replaced by the first row of the next batch. The unit
+    is the mean distance between points. In prediction mode it is 0 by construction.
     """
     windows, lengths = (np.array(a) for a in (batches.windows, batches.lengths))
     for array in (windows, lengths):
@@ -99,7 +105,14 @@ def leak(subject: Subject, batches: Batches) -> float:
 
 
 def numerics(batches: Batches, columns: Sequence[str]) -> dict[str, Any]:
-    """Where float32 could fail: level over deviation, and the one-pass variance."""
+    """Where float32 could fail.
+
+    Returns:
+      level_over_deviation: the largest of all columns.
+      one_pass_error: largest relative error of the variance as E[x²] - E[x]² in
+        float32.
+      constant: names of the columns that do not vary.
+    """
     x, real = np.asarray(batches.windows), real_bins(batches)
     mean, variance = _pooled(batches)
     kept = x[real].astype(np.float32)
@@ -116,12 +129,16 @@ def numerics(batches: Batches, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def padding(batches: Batches) -> float:
-    """Share of bins that are padding; statistics leave them out."""
+    """Share of bins that are padding, which statistics leave out."""
     return float(1 - real_bins(batches).mean())
 
 
 def devices(subject: Subject, batches: Batches) -> dict[str, Any]:
-    """Largest difference of the new statistics on one device and on all of them."""
+    """Do the statistics after a step depend on the number of devices?
+
+    Returns:
+      devices: how many share the batch, and the largest `difference` to one device.
+    """
     first = jax.tree.map(lambda a: a[0], batches)
     available = jax.devices()
     count = max(n for n in range(1, len(available) + 1) if len(first.labels) % n == 0)
@@ -131,8 +148,8 @@ def devices(subject: Subject, batches: Batches) -> dict[str, Any]:
     sharded = first._replace(
         **{name: jax.device_put(getattr(first, name), sharding) for name in arrays}
     )
-    one, many = (_moved(subject, batch).moments for batch in (first, sharded))
-    apart = [np.abs(a - b).max() for a, b in zip(one.values(), many.values())]
+    single, shared = (_moved(subject, batch).moments for batch in (first, sharded))
+    apart = [np.abs(a - b).max() for a, b in zip(single.values(), shared.values())]
     return dict(devices=count, difference=float(max(apart, default=0.0)))
 
 
@@ -142,7 +159,7 @@ def hygiene(
     steps: int,
     reloaded: TrainStats | None = None,
 ) -> dict[str, Any]:
-    """Did the statistics move once a step, are they sound, are they what was saved?"""
+    """Did the statistics move once a step, are they finite, are they what was saved?"""
     kept = jax.device_get(subject.stats.moments)
     stats = _moved(subject, jax.tree.map(lambda a: a[0], batches))
     before, after = (encode_batches(subject, batches, subject.final) for _ in range(2))
@@ -223,15 +240,15 @@ def _identification_baselines(checkpoint, splits):
 
 
 def _difference(a, b):
-    """The largest, where NaN and NaN are the same."""
+    """The largest absolute difference; NaN equals NaN."""
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     return float(np.where(same, 0, np.abs(a - b)).max(initial=0))
 
 
 def _moved(subject, batch):
-    """`TrainStats` after one batch more, on the host."""
-    # From the host, so that the devices are those of the batch.
+    """`TrainStats` after one more batch, on the host."""
+    # Taken from the devices, so that the batch alone decides which devices compute.
     params, stats = jax.device_get((subject.params, subject.stats))
     arrays = batch.windows, batch.lengths, batch.group
     return jax.device_get(_move(params, stats, *arrays, apply=subject.encoder.apply))

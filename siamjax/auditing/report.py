@@ -1,4 +1,4 @@
-"""The whole audit of a subject, and its report: the table, a line a probe, pictures."""
+"""The whole audit of a subject, and its report: table, a line per probe, pictures."""
 
 import pathlib
 import textwrap
@@ -21,7 +21,7 @@ from siamjax.reports.drawing import CURVE, INK, LINE, PALE
 from siamjax.text import short
 
 BAD = "#d62728"
-# Columns drawn, the farthest first.
+# How many columns are drawn, the farthest first.
 SHOWN = 20
 TITLES = {
     "moving": "as predictions read them",
@@ -67,13 +67,13 @@ def audit_subject(
       subject: the encoder.
       batches: of its training.
       steps: of the training; by default what its statistics counted.
-      reloaded: its statistics read again from disk, to be compared.
-      inputs: of `probes.input_path`.
+      reloaded: its statistics, written to disk and read again.
+      inputs: what `probes.input_path` gives.
     """
     gaps = measure_gaps(subject, batches)
     stateless = subject.norm in verdict.STATELESS
     steps = int(subject.stats.updates) if steps is None else steps
-    found: dict[str, Any] = dict(
+    values: dict[str, Any] = dict(
         population=probes.population(batches),
         leak=0.0 if stateless else probes.leak(subject, batches),
         padding=probes.padding(batches),
@@ -81,16 +81,16 @@ def audit_subject(
         hygiene=probes.hygiene(subject, batches, steps, reloaded),
     )
     if not stateless:
-        found["lag"] = probes.lag(subject, batches)
-        found["devices"] = probes.devices(subject, batches)
+        values["lag"] = probes.lag(subject, batches)
+        values["devices"] = probes.devices(subject, batches)
     if inputs is not None:
-        found["inputs"] = inputs
+        values["inputs"] = inputs
     decided = verdict.decide(subject.norm, gaps, inputs)
-    return Report(subject.norm, subject.columns, gaps, found, decided)
+    return Report(subject.norm, subject.columns, gaps, values, decided)
 
 
 def measure_gaps(subject: Subject, batches: Batches) -> dict[str, Gap]:
-    """The gap of training mode to prediction with each of the candidate statistics."""
+    """The gap between training mode and prediction, for each candidate statistics."""
     train = encode_batches(subject, batches)
     return {
         name: measure_gap(train, encode_batches(subject, batches, *candidate))

@@ -1,4 +1,4 @@
-"""Other statistics for prediction: which of them closes the gap names the cause."""
+"""Other statistics for prediction. The ones that close the gap tell its cause."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ from siamjax.models.norm import FinalStats
 
 
 class Candidate(NamedTuple):
-    """Statistics for prediction, and which row reads which of them."""
+    """Statistics for prediction, and which of them each row reads."""
 
     final: FinalStats
-    group: np.ndarray | None  # [N, B] of the batches, where they are by group
+    group: np.ndarray | None  # [N, B], rows of `final`, for statistics by group
 
 
 def candidates(subject: Subject, batches: Batches) -> dict[str, Candidate]:
     """name -> `Candidate`: every way to make statistics for the same weights.
 
-    * `moving`: as predictions read them now: the moving average, or each session's.
+    * `moving`: what predictions read: the moving average, or each session's.
     * `debiased`: the moving average without the share of its start value.
     * `precise`: the mean over batches of their means and variances.
-    * `pooled`: the same with the variance between batches (law of total variance).
+    * `pooled`: of all windows, so with the variance between batches too.
     * `per-session`: of each session's own windows.
     * `batch`: of each batch's own windows, in one pass.
     * `per-branch`: of each branch of each batch; where training went by branches.
@@ -56,19 +56,19 @@ def candidates(subject: Subject, batches: Batches) -> dict[str, Candidate]:
 def debias(subject: Subject) -> FinalStats:
     """`FinalStats` of the moving average without its start value (mean 0, variance 1).
 
-    The start value has a share in the average of `lag` alone; others are unchanged.
+    Only in the average of `lag` has the start value a share; other averages stay.
     """
     if subject.norm != "lag":
         return subject.final
-    left = start_share(subject)
+    share = start_share(subject)
     kept = {k: np.asarray(v, np.float64) for k, v in subject.stats.moments.items()}
-    mean = kept["mean"] / (1 - left)
-    variance = np.maximum(kept["variance"] - left, 0) / (1 - left)
+    mean = kept["mean"] / (1 - share)
+    variance = np.maximum(kept["variance"] - share, 0) / (1 - share)
     return _candidate(mean, variance).final
 
 
 def start_share(subject: Subject) -> float:
-    """Share that the start value still has in the statistics of prediction, 0 to 1."""
+    """The share, 0 to 1, of the start value in the statistics for prediction."""
     if subject.norm != "lag":
         return 0.0
     return float(subject.momentum ** int(subject.stats.updates))
@@ -83,7 +83,8 @@ def bin_moments(x: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def group_moments(
     x: np.ndarray, real: np.ndarray, group: ArrayLike
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """`group` as 0..G-1 in its shape, and mean and variance `[G, F]` of each."""
+    """Groups renumbered as 0..G-1, in their shape; mean and variance `[G, F]` of
+    each."""
     names, index = np.unique(np.asarray(group), return_inverse=True)
     index = index.reshape(np.shape(group))
     pairs = [bin_moments(x[index == g], real[index == g]) for g in range(len(names))]

@@ -21,8 +21,8 @@ from siamjax.models.norm import FinalStats, TrainStats
 Array = jax.Array | np.ndarray
 
 REPLICATES, LEVEL = 2000, 0.95
-# Training must have left at least this share of the loss at chance behind. An encoder
-# that has learnt nothing would otherwise divide its gap by almost nothing.
+# The gap is divided by what training gained on the loss at chance, but by no less than
+# this share of it: an encoder that has learnt nothing would divide by almost 0.
 LEARNT = 0.1
 
 
@@ -33,14 +33,14 @@ class Subject(NamedTuple):
     params: Any
     stats: TrainStats
     loss: Callable  # (points: head -> [B, E], labels [B], key) -> scalar
-    head: str  # that decisions use
+    head: str  # the one that decides
     norm: str  # config.encoder.norm
     momentum: float
     columns: tuple[str, ...]  # F names
 
     @property
     def final(self) -> FinalStats:
-        """What its predictions read."""
+        """The statistics that its predictions read."""
         return self.encoder.finalise(self.stats)
 
 
@@ -51,8 +51,8 @@ class Batches(NamedTuple):
     lengths: Array  # [N, B]
     labels: Array  # [N, B]
     session: Array  # [N, B] int
-    group: Array  # [N, B] int, what statistics by group went by in training
-    keys: Array  # [N] of the loss
+    group: Array  # [N, B] int, sessions or branches, for statistics by group
+    keys: Array  # [N] JAX keys of the loss
 
 
 class Outputs(NamedTuple):
@@ -75,7 +75,7 @@ class Gap(NamedTuple):
     chance_loss: float  # of training's points with labels in random order
     train_hits: float  # rows whose nearest neighbour in the batch has their label
     predict_hits: float
-    shift: float  # mean way of a point, in mean distances between points
+    shift: float  # how far points move on average, in mean distances between points
 
 
 def encode_batches(
@@ -87,10 +87,10 @@ def encode_batches(
     """Encodes the batches: in training mode, or in prediction mode with `final`.
 
     Args:
-      subject: its own statistics do not change.
+      subject: the encoder; its own statistics do not change.
       batches: of its training.
-      final: the statistics of prediction; training mode without them.
-      group: `[N, B]`, for statistics by group in prediction.
+      final: the statistics for prediction; None: training mode.
+      group: `[N, B]` int, the row of `final` of each window; None: `final` has one.
     """
     stats, train = subject.stats, final is None
     if final is not None:
@@ -181,7 +181,7 @@ def _encode(params, stats, batches, *, apply, loss, head, train):
             )
         key = streams.stream(0, streams.DEALT, index)
         shuffled = jax.random.permutation(key, batch.labels)
-        # In a loop, so that the loss is compiled once.
+        # A loop compiles the loss once.
         true, chance = jax.lax.map(
             lambda labels: loss(points, labels, batch.keys),
             jnp.stack([jnp.asarray(batch.labels), shuffled]),

@@ -3,15 +3,16 @@
 The rule asks which other statistics close the gap, with the same weights:
 
 1. features differ by more than `APART` between training and identification: input;
-2. a normalisation without statistics: nothing to normalise;
+2. the normalisation keeps no statistics: nothing to cure;
 3. the lower end of the gap's interval is at most `TOLERATED`: no gap;
-4. else the first of these that leaves at most `LEFT` of the gap (or `TOLERATED`):
-   `debiased`: the average had not arrived (lag); `precise` and `pooled`: the statistics
-   kept are not those of the data (lost, overwritten); `per-session`: batches of one
-   session;
-   `batch`: the batches differ otherwise than by session (composition); `per-branch`:
-   one pass per branch;
-5. none: the cause is not among those known.
+4. else the first of these statistics that leaves at most `LEFT` of the gap, or at most
+   `TOLERATED`:
+   * `debiased`: the average had not arrived (lag);
+   * `pooled`, and `precise` too: the kept statistics are not those of the data (lost);
+   * `per-session`: each batch came from one session (session);
+   * `batch`: batches differ, but not by session (composition);
+   * `per-branch`: each branch had its own pass (branch);
+5. else: the cause is unknown.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from siamjax.auditing.subject import Gap
 
-# Shares of the way from training's loss to chance.
+# `TOLERATED` is a share of the way from training's loss to chance; `LEFT`, of the gap.
 TOLERATED, LEFT = 0.02, 0.25
 # Difference of features, in deviations; rounding gives far less.
 APART = 1e-3
@@ -27,7 +28,7 @@ STATELESS = ("none", "layer")
 
 
 class Verdict(NamedTuple):
-    """What is wrong, in words."""
+    """What is wrong, and what helps."""
 
     cause: str  # healthy, nothing, unknown, or one of those of `decide`
     cure: str  # name for --cure, or empty
@@ -47,7 +48,7 @@ def decide(
     Args:
       norm: config.encoder.norm.
       gaps: name of `statistics.candidates` -> its gap; `moving` is the run's own.
-      inputs: of `probes.input_path`.
+      inputs: what `probes.input_path` gives.
     """
     moving = gaps["moving"]
     if inputs and inputs["features"] > APART:

@@ -54,7 +54,9 @@ class CompareConfig:
     def train_on(self, data_set: str) -> Config:
         """`train` with the changes of a data set."""
         changes = self.data_sets[data_set].changes
-        return settings.merged(self.train, changes, f"config.data_sets.{data_set}")
+        return settings.merge_changes(
+            self.train, changes, f"config.data_sets.{data_set}"
+        )
 
 
 def from_dict(plain: Mapping[str, Any] | ConfigDict) -> CompareConfig:

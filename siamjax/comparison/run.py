@@ -139,7 +139,7 @@ def work(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
     work_on = functools.partial(_work, config, workdir, url)
     try:
         outcomes = [
-            x for _, x in runner.unordered(work_on, range(count), workers=count)
+            x for _, x in runner.run_unordered(work_on, range(count), workers=count)
         ]
     except KeyboardInterrupt:
         raise Interrupted(runner.STOPPED, 130) from None

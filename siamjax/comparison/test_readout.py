@@ -101,7 +101,7 @@ def read(
         dict(data_set=c.data_set, method=c.method, repeat=c.repeat, fold=c.fold)
         for c in cells
     ]
-    results = runner.run(
+    results = runner.run_cells(
         functools.partial(_judge_row, config, by_name),
         rows,
         place.workdir / ROWS,

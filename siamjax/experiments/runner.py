@@ -1,7 +1,7 @@
 """Runs the cells of an experiment on several processes, and keeps each result.
 
 A cell is a dict of plain values that says everything about one piece of work. Its
-result is one line of a JSON Lines file, so a run that was cut goes on where it was.
+result is one line of a JSON Lines file, so a run that was cut off goes on from there.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
-SAY_EVERY_S = 10.0  # a line of progress at most so often
+LOG_EVERY_S = 10.0  # the least time between two lines of progress
 STOPPED = "stopped, what is done is kept: the same command goes on"
 REMEDY = "delete the damaged line, and its cell is run again"
 
 
 class Failed(NamedTuple):
-    """Stands in place of a result that there is not."""
+    """Takes the place of the result of a cell that failed."""
 
     reason: str  # one line
-    usage: bool = False  # the user's mistake, which other cells would repeat
+    usage: bool = False  # a `UsageError`, which other cells would repeat
 
 
-def run(
+def run_cells(
     work: Callable[[dict[str, Any]], Any],
     cells: Sequence[Mapping[str, Any]],
     path: str | os.PathLike,
@@ -51,23 +51,23 @@ def run(
     Args:
       work: `work(cell) -> result`, which JSON can hold. Worker processes import it, so
         it is a function of a module, or a `functools.partial` of one.
-      cells: dicts of what JSON can hold, each different.
-      path: file of rows `dict(cell, result, seconds)`; a last row that was cut is
+      cells: dicts that JSON can hold, all different.
+      path: file of rows `dict(cell, result, seconds)`; a last row that was cut off is
         dropped.
       workers: processes, each with one thread and one core; 1 is this process itself.
-      cell_s: how long a cell takes, for an estimate of the cost where no row tells it.
+      cell_s: how long a cell takes, to estimate the time as long as there is no row.
     Raises:
       UsageError: another process runs on the file, or `work` raised it.
       SiamjaxError: some cells failed, or workers died. All other cells were run.
       Interrupted: by Ctrl-C or SIGTERM.
     """
     one_thread()
-    keys = [key(cell) for cell in cells]
+    keys = [cell_key(cell) for cell in cells]
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(path) as file:
-        rows = read(path)
-        done = {key(row["cell"]): row["result"] for row in rows}
+    with _open_rows(path) as file:
+        rows = read_rows(path)
+        done = {cell_key(row["cell"]): row["result"] for row in rows}
         todo = [cell for cell, name in zip(cells, keys) if name not in done]
         failures = []
         if todo:
@@ -76,8 +76,10 @@ def run(
             minutes = (cell_s or 0.0) * len(todo) / max(workers, 1) / 60
             cost = f", about {minutes:.0f} min" if cell_s else ""
             _LOG.info("%d cells, %d to run%s", len(cells), len(todo), cost)
-        started = said = time.monotonic()
-        results = unordered(_timed(work), todo, workers=min(workers, len(todo)))
+        started = logged = time.monotonic()
+        results = run_unordered(
+            functools.partial(_time, work), todo, workers=min(workers, len(todo))
+        )
         try:
             for count, (index, outcome) in enumerate(results, 1):
                 if isinstance(outcome, Failed):
@@ -91,17 +93,17 @@ def run(
                 line = json.dumps(row, default=_plain)
                 file.write(f"{line}\n".encode())
                 files.sync(file)
-                done[key(todo[index])] = json.loads(line)["result"]
-                now = time.monotonic()
-                if now - said > SAY_EVERY_S or count == len(todo):
-                    left_s = (now - started) / count * (len(todo) - count)
+                done[cell_key(todo[index])] = json.loads(line)["result"]
+                time_s = time.monotonic()
+                if time_s - logged > LOG_EVERY_S or count == len(todo):
+                    left_s = (time_s - started) / count * (len(todo) - count)
                     _LOG.info(
                         "%d of %d cells done, about %.0f min left",
                         len(done.keys() & set(keys)),
                         len(cells),
                         left_s / 60,
                     )
-                    said = now
+                    logged = time_s
         except KeyboardInterrupt:
             raise Interrupted(STOPPED, 130) from None
         finally:
@@ -114,11 +116,11 @@ def run(
     return [done[name] for name in keys]
 
 
-def read(path: str | os.PathLike) -> list[dict[str, Any]]:
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     """The rows `dict(cell, result, seconds)` of a file; none where there is no file.
 
     Raises:
-      files.Damaged: a row is no JSON; a last row that was cut is left out.
+      files.Damaged: a row is no such dict. A last row that was cut off is left out.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -132,33 +134,31 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
         ]
 
 
-def key(cell: Mapping[str, Any]) -> str:
+def cell_key(cell: Mapping[str, Any]) -> str:
     """The same text for the same cell, whatever the order of its fields."""
     return json.dumps(cell, sort_keys=True, default=_plain)
 
 
 def digest(cell: Mapping[str, Any] | str) -> str:
-    """A short name for a cell, or for any text, to name a file by."""
-    text = cell if isinstance(cell, str) else key(cell)
+    """A short text for a cell or for any text, to use in the name of a file."""
+    text = cell if isinstance(cell, str) else cell_key(cell)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def unordered(
+def run_unordered(
     work: Callable[[Any], Any], cells: Sequence[Any], *, workers: int
 ) -> Generator[tuple[int, Any], None, None]:
     """Yields `(index, work(cell))` of each cell, in the order in which they get done.
 
-    In place of what an exception ended stands `Failed`, and so it does for the cell
-    that a worker died of. Other workers go on. Where none is left, the cells that
-    nobody began have failed, too.
+    A cell whose work raises an exception, or whose worker dies, gives `Failed`; other
+    workers go on. If no worker is left, each cell that was not begun gives `Failed`.
 
     Args:
-      work: see `run`.
+      work: see `run_cells`.
       cells: what can be sent to another process.
-      workers: processes; 1 is this process itself, in which nothing is caught but
-        exceptions.
+      workers: processes; 1 is this process itself, which a cell may kill.
     Raises:
-      KeyboardInterrupt: by Ctrl-C or SIGTERM; all workers have ended by then.
+      KeyboardInterrupt: by Ctrl-C or SIGTERM, after all workers have ended.
     """
     if workers <= 1:
         with interrupted_by_sigterm():
@@ -172,22 +172,22 @@ def unordered(
         for worker in crew:
             worker.start()
             worker.give(next(waiting, None))
-        last = "no worker began"
+        reason = "no worker began"
         while alive := {end: w for w in crew if w.alive for end in w.ends()}:
             for worker in {alive[end] for end in connection.wait(list(alive))}:
                 for index, outcome in worker.answers():
                     if not worker.alive:
-                        last = outcome.reason
-                        _LOG.warning("a worker process ended: %s", last)
+                        reason = outcome.reason
+                        _LOG.warning("a worker process ended: %s", reason)
                     yield index, outcome
                 if worker.alive and worker.index is None:
                     worker.give(next(waiting, None))
         for index, _ in waiting:
-            yield index, Failed(f"no worker is left: {last}")
+            yield index, Failed(f"no worker is left: {reason}")
 
 
 class _Worker:
-    """A process that does one cell at a time, as its parent has it."""
+    """A worker process that does one cell at a time, as seen from its parent."""
 
     def __init__(self, work, number):
         context = multiprocessing.get_context("spawn")  # JAX cannot be forked
@@ -198,25 +198,25 @@ class _Worker:
         self.index = None  # of the cell that it does
 
     def start(self):
-        """Begins the process; one that dies while it begins is seen as any other."""
+        """Starts the process; if it dies at its start, `answers` says so later."""
         self.alive = True
         with contextlib.suppress(BrokenPipeError):
             self._process.start()
-        self._its.close()  # or the end of the process would not show in the pipe
+        self._its.close()  # while it is open here, the pipe hides the process's end
 
     def give(self, numbered):
-        """Sends `(index, cell)`; None: there is no more, so it ends."""
+        """Sends `(index, cell)`; None: there are no more cells, so the process ends."""
         self.index = None if numbered is None else numbered[0]
-        with contextlib.suppress(OSError):  # it is dead, as `answers` will find
+        with contextlib.suppress(OSError):  # it is dead: `answers` will say so
             self._ours.send(numbered)
 
     def ends(self):
-        """What becomes ready when it has an answer or is dead."""
+        """What `connection.wait` reports when it has an answer or is dead."""
         started = self._process.pid is not None
         return [self._ours, self._process.sentinel] if started else [self._ours]
 
     def answers(self):
-        """`[(index, outcome)]`: what it did, or that it died at it."""
+        """`[(index, outcome)]` of its cell, `Failed` if it died; [] without one."""
         try:
             if self._ours.poll():
                 index, outcome = self._ours.recv()
@@ -241,7 +241,7 @@ class _Worker:
         )
 
     def end(self):
-        """Asks it to end."""
+        """Sends it SIGTERM."""
         if self._process.pid is not None:
             self._process.terminate()
 
@@ -253,7 +253,7 @@ class _Worker:
 
 
 def _end(crew):
-    """Ends all workers, those that are at work by an interrupt."""
+    """Ends all workers, also those that are in the middle of a cell."""
     for worker in crew:
         worker.end()
     for worker in crew:
@@ -261,7 +261,7 @@ def _end(crew):
 
 
 def _serve(work, number, pipe):
-    """What a worker process does."""
+    """What a worker process runs, on one core."""
     processes.end_with_parent()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[number % len(cores)]})
@@ -279,7 +279,7 @@ def _serve(work, number, pipe):
 
 
 def _outcome(work, cell):
-    """What `work` gave, or `Failed`."""
+    """What `work` gives for a cell, or `Failed`."""
     try:
         return work(cell)
     except Interrupted:
@@ -295,24 +295,20 @@ def _line(error):
     return " ".join(str(error).split())[:500]
 
 
-def _timed(work):
-    return functools.partial(_time, work)
-
-
 def _time(work, cell):
-    """`(result, seconds)`."""
+    """`(result, seconds)` of a cell."""
     started = time.monotonic()
     return work(cell), time.monotonic() - started
 
 
 def _plain(array):
-    """NumPy's arrays and numbers as JSON has them."""
+    """An array or number of NumPy as plain lists and numbers, for JSON."""
     return array.tolist()
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """The file of rows, open to append to and locked; a row that was cut is removed."""
+def _open_rows(path: pathlib.Path) -> Iterator[IO[bytes]]:
+    """The file of rows, opened to append and locked, without a row that was cut off."""
     with files.open_file(path, "a+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -327,10 +323,10 @@ def _opened(path: pathlib.Path) -> Iterator[IO[bytes]]:
 
 
 def one_thread() -> None:
-    """One thread for what XLA computes on a CPU, here and in processes begun later.
+    """Lets XLA use one thread on a CPU, in this process and in those it starts.
 
-    How many there are changes the order of sums, and so the bits: a cell is to be the
-    same whatever number of workers and cores. It has effect before JAX starts.
+    The number of threads changes the order of sums, and so the last bits. With one, the
+    result of a cell does not depend on workers and cores. Call it before JAX starts.
     """
     os.environ["NPROC"] = "1"  # the size of XLA's pool
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -338,7 +334,7 @@ def one_thread() -> None:
 
 @contextlib.contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt inside, as Ctrl-C does."""
+    """Inside, SIGTERM raises KeyboardInterrupt, as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield

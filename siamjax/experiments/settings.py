@@ -15,16 +15,16 @@ from siamjax.checks import require
 from siamjax.losses import registry
 
 
-def name(text: str) -> str:
+def setting_name(text: str) -> str:
     """The name of a setting."""
     return _part(text).name
 
 
-def changed(config: configs.Config, text: str) -> configs.Config:
-    """The config with the fields that a setting sets; heads may be added.
+def apply_setting(config: configs.Config, text: str) -> configs.Config:
+    """The config with the values of a setting, which may add heads.
 
     Raises:
-      UsageError: the text is no setting, or the config has no such field or value.
+      UsageError: the text is no setting, a field is unknown, or its value not allowed.
     """
     changes: dict[str, Any] = {}
     for field, value in _part(text).given.items():
@@ -33,10 +33,10 @@ def changed(config: configs.Config, text: str) -> configs.Config:
         for step in path:
             fields = fields.setdefault(step, {})
         fields[last] = value
-    return merged(config, changes)
+    return merge_changes(config, changes)
 
 
-def merged(
+def merge_changes(
     config: configs.Config, changes: Mapping[str, Any], prefix: str = "config"
 ) -> configs.Config:
     """The config with other values of some fields.
@@ -44,9 +44,9 @@ def merged(
     Args:
       config: of a training.
       changes: nested like the config.
-      prefix: where the changes stand, for the line of an error.
+      prefix: what an error puts before the name of a field.
     Raises:
-      UsageError: the config has no such field, or the field no such value.
+      UsageError: a field is unknown, or its value not allowed.
     """
     plain = configs.to_plain(config)
     _update(plain, changes)
@@ -56,8 +56,8 @@ def merged(
 def split_list(text: str) -> tuple[str, ...]:
     """The settings or losses of a list with commas.
 
-    What is key=value belongs to the one before:
-    `triplet:margin=soft,mining=hard,my_module.mine` are two.
+    A piece `key=value` belongs to the item before it:
+    `triplet:margin=soft,mining=hard,my_module.mine` has two items.
     """
     items: list[str] = []
     for piece in registry.split_outside_brackets(text, ","):
@@ -73,10 +73,10 @@ def check_names(texts: Iterable[str]) -> None:
     """Raises `UsageError` where two different settings have one name."""
     by_name: dict[str, str] = {}
     for text in texts:
-        other = by_name.setdefault(name(text), text)
+        other = by_name.setdefault(setting_name(text), text)
         require(
             other == text,
-            f"two settings are named {name(text)}: {other!r} and {text!r}",
+            f"two settings are named {setting_name(text)}: {other!r} and {text!r}",
         )
 
 

@@ -1,1 +1,1 @@
-"""A finished run, opened for use by all that judges or asks it."""
+"""Opens a finished run: evaluation, identification and auditing start from it."""

@@ -22,7 +22,7 @@ from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
 # (counts [N, T, F], baseline [N, F], session [N] or None) -> {head: [N, E]}
 Embed = Callable[..., dict[str, np.ndarray]]
 _LOG = logging.getLogger(__name__)
-# Of the JSON of a checkpoint, see `loop.checkpoint_meta`; older versions had no `data`.
+# The fields that the JSON of every checkpoint has, see `loop.checkpoint_meta`.
 _FORM = {
     "version": str,
     "columns": [{"name": str, "role": str}],
@@ -33,7 +33,7 @@ _FORM = {
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint on one device, and what its config makes of it."""
+    """A checkpoint on one device, and what is built from its config."""
 
     workdir: pathlib.Path
     config: Config
@@ -44,7 +44,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def step(self) -> int:
-        """Optimiser steps that it was trained for."""
+        """How many optimiser steps it was trained for."""
         return int(self.state.step)
 
     @property
@@ -73,7 +73,7 @@ class Run(NamedTuple):
 
     @property
     def version(self) -> str:
-        """Of the siamjax that trained it."""
+        """The version of siamjax that trained it."""
         return self.checkpoint.meta["version"]
 
     @property
@@ -90,7 +90,7 @@ class Run(NamedTuple):
 
     @property
     def normal(self) -> Baseline:
-        """`[S, F]` of the training captures."""
+        """The baselines `[S, F]` of the training captures."""
         return cast(Baseline, self.trained.baseline)
 
 
@@ -98,7 +98,8 @@ def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
     """Opens the best (or last) checkpoint of a workdir on one device.
 
     Raises:
-      SiamjaxError: there is none, or it is of a version whose runs are not read.
+      SiamjaxError: there is none, or the version that trained it kept too little.
+      files.Damaged: config.json cannot be used, or is not that of the checkpoint.
     """
     checkpoint = open_checkpoint(workdir, which)
     if checkpoint.trained.baseline is None:
@@ -154,7 +155,8 @@ def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
 
 
 def _columns(workdir, meta):
-    """The columns of a run, once all that is read of its checkpoint's JSON is there."""
+    """The columns of a run; refuses a checkpoint whose JSON lacks a field of
+    `_FORM`."""
     try:
         forms.check_form(meta, _FORM)
         return tuple(Column(**column) for column in meta["columns"])
@@ -168,12 +170,12 @@ def _columns(workdir, meta):
 def read_data(run: Run | Checkpoint, folder: str = "") -> Splits:
     """The data set of a run with the roles that its captures had in training.
 
-    What is new, has changed or is gone since then is logged, a line each.
+    Captures that are left out, new or gone since then are logged, a line each.
 
     Args:
       run: an opened run.
-      folder: another prepared data set, whose captures are all for the test but those
-        that the run used; by default that of the training.
+      folder: another prepared data set; all its captures are test captures, except
+        those that the run used in training. By default the data set of the training.
     Raises:
       UsageError: the data does not fit the run.
     """
@@ -195,7 +197,7 @@ def read_data(run: Run | Checkpoint, folder: str = "") -> Splits:
 
 
 def _data_notes(splits, folder):
-    """A line for what is not as it was in training."""
+    """Lines about what is not as it was in training."""
     yield from (f"left out: {line}" for line in splits.provenance.left_out)
     if folder:
         captures = splits.provenance.captures
@@ -222,9 +224,9 @@ def _trained(folder, meta, columns):
     data, normal = meta.get("data", {}), meta.get("normal")
     if normal is not None:
         normal = Baseline(*(np.array(normal[k], np.float32) for k in Baseline._fields))
-    is_bool = ("heavy", "own")
+    booleans = ("heavy", "own")
     scaler = {
-        name: np.asarray(values, bool if name in is_bool else np.float32)
+        name: np.asarray(values, bool if name in booleans else np.float32)
         for name, values in meta["scaler"].items()
         if name in Scaler._fields
     }

@@ -29,9 +29,9 @@ _LOG = logging.getLogger(__name__)
 
 FOLDER = "checkpoints"
 LAST, BEST = "last", "best"
-# The name in the JSON of the hashes of state and JSON.
+# The key under which the JSON holds the hashes of the state and of itself.
 _HASHES = "sha256"
-# Of the last ones: where the newest is damaged, a run loses one interval.
+# Last checkpoints that are kept: if the newest is damaged, a run loses one interval.
 KEEP_LAST = 2
 
 
@@ -44,7 +44,7 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of a folder."""
+    """The checkpoints of a folder; `write` says whether any will be saved."""
 
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
         self._folder, self._manager = pathlib.Path(folder).absolute(), None
@@ -54,14 +54,14 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self._folder, options=_options())
 
     def save(self, state: Any, meta: dict, score: float | None = None) -> None:
-        """Writes one; orbax then drops those that are neither best nor last.
+        """Writes a checkpoint; those that are neither the best nor among the last go.
 
         Args:
           state: with its step.
           meta: plain values.
-          score: that chooses the best one; None where nothing was judged.
+          score: the highest one makes the best checkpoint; None: nothing was judged.
         Raises:
-          SiamjaxError: it cannot be written, as on a full disk.
+          SiamjaxError: it cannot be written, for instance on a full disk.
         """
         step = int(state.step)
         metrics = dict(step=step) if score is None else dict(step=step, score=score)
@@ -81,14 +81,14 @@ class Checkpoints:
             ) from error
 
     def restore(self, which: str, template: Any = None) -> Saved | None:
-        """The best or the last that can be read; None where there is none.
+        """Reads the best or the last checkpoint that can be read; None: there is none.
 
         Args:
           which: LAST or BEST.
           template: a state of the same structure, for shapes and shardings; without
             it the state is nested dicts of arrays.
         Raises:
-          SiamjaxError: one was made for another state, or none can be read.
+          SiamjaxError: its state has another structure, or no checkpoint can be read.
         """
         saved = self._first(which, lambda path: self._read(path, template))
         if saved is not None and which == BEST:
@@ -103,7 +103,8 @@ class Checkpoints:
         return saved
 
     def meta(self, which: str) -> dict | None:
-        """The JSON of the best or the last that can be read; None: there is none."""
+        """The JSON of the best or the last one that can be read; None: there is
+        none."""
         return self._first(which, self._read_meta)
 
     def close(self) -> None:
@@ -113,7 +114,7 @@ class Checkpoints:
             self._manager.close()
 
     def _first(self, which, read):
-        """`read` of the first checkpoint that it can read, the preferred ones first."""
+        """What `read` gives for the first checkpoint that it can read, in `_order`."""
         damaged, reason = [], ""
         for path in self._order(which):
             try:
@@ -138,7 +139,7 @@ class Checkpoints:
         return None
 
     def _order(self, which):
-        older = self._folder / which  # before there was one folder for both
+        older = self._folder / which  # older versions had a folder for each
         paths = _steps(older if older.is_dir() else self._folder)
         if which == LAST:
             return sorted(paths, key=_step, reverse=True)
@@ -158,7 +159,7 @@ class Checkpoints:
         return self._read_both(path)[0]
 
     def _read_both(self, path):
-        """The JSON of a checkpoint, and the hashes of it and of the state."""
+        """The JSON of a checkpoint, and the hashes of JSON and state."""
         items = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = self._reader.restore(path, args=items).meta
         hashes = meta.pop(_HASHES, None)  # older versions had none
@@ -193,7 +194,12 @@ def open_checkpoints(
 
 
 def state_template(state: Any, sharding: Any = None) -> Any:
-    """Shapes, dtypes and shardings of a state; `sharding` for one that has none."""
+    """Shapes, dtypes and shardings of a state.
+
+    Args:
+      state: of arrays, or of shapes only, such as `state.state_shapes` gives.
+      sharding: for all leaves; by default each leaf keeps its own.
+    """
     if sharding is None:
         return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
     return jax.tree.map(
@@ -220,7 +226,7 @@ def _rank(metrics):
 
 
 def _rank_of(path):
-    """`_rank` of a checkpoint; None where it cannot be read."""
+    """`_rank` of a checkpoint; None if its metrics cannot be read."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         return _rank(json.loads((path / "metrics" / "metrics").read_bytes()))
     return None
@@ -291,8 +297,8 @@ class _PatientLoops(asyncio.DefaultEventLoopPolicy):
 def _closed_in_order():
     """Lets orbax end all reads or writes before it raises the error of one of them.
 
-    Without this it closes their event loop at once, and the threads of the others
-    print a traceback each.
+    Without this, orbax closes their event loop at once, and each thread that still
+    reads or writes prints a traceback.
     """
     before = asyncio.get_event_loop_policy()
     asyncio.set_event_loop_policy(_PatientLoops())
@@ -303,7 +309,7 @@ def _closed_in_order():
 
 
 def _hash_of_state(state):
-    """Of all arrays: what orbax writes has no checksum of its own."""
+    """The SHA-256 of all arrays, since orbax writes no checksum."""
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state))
@@ -320,7 +326,7 @@ def _hash_of_meta(meta):
 
 
 def _set_aside(paths):
-    """Keeps what is damaged under another name, so that its step can be written."""
+    """Renames damaged checkpoints, so that those of their steps can be written."""
     for path in list(paths):
         aside = path.with_name(f"{path.name}.damaged")
         while aside.exists():

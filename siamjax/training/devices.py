@@ -17,7 +17,7 @@ CACHE_FROM_S = 0.3
 
 
 def prepare_devices(platform: str = "") -> list[jax.Device]:
-    """Turns the compilation cache on disk on; gives the devices of the platform.
+    """Switches on the compilation cache on disk, and gives the devices of a platform.
 
     Args:
       platform: `cpu`, `gpu`, `tpu`, or empty for the best there is.

@@ -1,4 +1,4 @@
-"""Stops a training whose numbers are not finite, before they are saved."""
+"""Stops a training with numbers that are not finite, before they are saved."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ class NotFinite(SiamjaxError):
 
 @contextlib.contextmanager
 def with_remedy(remedy: str) -> Iterator[None]:
-    """Adds to the text of a `NotFinite` what can be done."""
+    """Adds to the text of a `NotFinite` what the user can do."""
     try:
         yield
     except NotFinite as error:
@@ -28,7 +28,7 @@ def check_metrics(metrics: Mapping[str, float], parts: Parts) -> None:
     """Raises `NotFinite` where the loss of a step or its embeddings are not finite.
 
     Args:
-      metrics: of `step.step_metrics`, of one step.
+      metrics: what `step.step_metrics` gives for one step, as floats.
       parts: of the training.
     """
     reasons = []
@@ -51,7 +51,7 @@ def check_metrics(metrics: Mapping[str, float], parts: Parts) -> None:
 
 
 def check_state(state: Any) -> None:
-    """Raises `NotFinite` where a `TrainState` holds what is not finite."""
+    """Raises `NotFinite` where a leaf of a `TrainState` is not finite."""
     names = [
         jax.tree_util.keystr(path, simple=True, separator=".")
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state))

@@ -1,7 +1,7 @@
-"""A run on all captures: runs on folds choose how many steps it takes.
+"""Trains a run on all captures; runs on folds choose its number of steps.
 
-Where no fold is set aside for validation (`config.data.valid_fold` is -1), each fold
-validates a run of its own in WORKDIR/folds. Some faults are held out of that run as new
+If no fold is set aside for validation (`config.data.valid_fold` is -1), each fold
+validates its own run in WORKDIR/folds. Some faults are held out of that run as novel
 ones. The mean of the validation scores says after how many steps the run on all
 captures stops. `assessment.out_of_fold` learns the examples and the rule from the
 captures that each fold run did not see.
@@ -42,9 +42,9 @@ def trains_on_all(config: Config) -> bool:
 
 
 def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
-    """Trains a run; before it, where it trains on all captures, its fold runs.
+    """Trains a run. If it is on all captures, its fold runs are trained first.
 
-    A stage that was cut goes on; one that is done is left as it is.
+    A run that was cut goes on; one that is done is left as it is.
 
     Args:
       config: see configs/default.py.
@@ -82,8 +82,8 @@ def plan_folds(
 ) -> tuple[Config, list[FoldRun]]:
     """The config of the run on all captures, and its fold runs.
 
-    Each known fault is held out in one fold, as long as that leaves one to train on. A
-    batch has no more conditions than the fold runs know.
+    Each known fault is held out in one fold, unless there is only one fault. A batch
+    has at most as many conditions as each fold run knows.
     """
     checks.require(
         not config.data.novel_valid,
@@ -100,8 +100,9 @@ def plan_folds(
     fewest = len(splits.conditions.known) - max(map(len, held_out.values()))
     if config.batch.conditions > fewest:
         _LOG.info(
-            "config.batch.conditions is %d, a fold run knows %d: that many are taken",
+            "config.batch.conditions is %d, but a fold run knows only %d: using %d",
             config.batch.conditions,
+            fewest,
             fewest,
         )
         batch = dataclasses.replace(config.batch, conditions=fewest)
@@ -127,7 +128,7 @@ def fold_workdirs(
 def best_steps(runs: list[FoldRun], steps: int) -> int:
     """The first step at which the mean validation score of the folds is highest.
 
-    Folds that judge nothing are left out; without any other it is the last step.
+    Folds that judge nothing do not count; if none judges anything, it is `steps`.
     """
     scores: dict[int, list[float]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""Training: the compiled steps, and what happens between them."""
+"""The training loop: the compiled steps, and what happens between them."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Pause(NamedTuple):
-    """Where the compiled steps stop, and what for."""
+    """Where the compiled steps stop, and what is done there."""
 
     step: int
     log: bool
@@ -49,7 +49,7 @@ class Pause(NamedTuple):
 def pauses(config: Config, first: int, end: int) -> Iterator[Pause]:
     """The pauses after step `first` up to the last step.
 
-    They do not depend on where a run was cut.
+    They are the same whether or not the run was cut before `first`.
     """
     traced = set(trace.choose_steps(end, config.trace_frames))
     for step_number in range(first + 1, end + 1):
@@ -63,7 +63,7 @@ def pauses(config: Config, first: int, end: int) -> Iterator[Pause]:
 def train(
     config: Config, workdir: str | pathlib.Path, until: int | None = None
 ) -> TrainState:
-    """Trains up to `config.steps`, from the last checkpoint of workdir on.
+    """Trains up to `config.steps`, starting from the last checkpoint of workdir.
 
     Args:
       config: see configs/default.py.
@@ -170,7 +170,8 @@ def place_data(
       parts: of the training.
       seed: of the batches.
     Raises:
-      UsageError: the batch cannot be drawn from the split, or not be divided.
+      UsageError: the batch cannot be drawn from the split, or cannot be divided over
+        the devices.
     """
     chosen = splits.window_mask(TRAIN, splits.conditions.known)
     table = sampler.sampling_table(
@@ -194,7 +195,7 @@ def place_data(
 def check_config(workdir: str | pathlib.Path, config: Config) -> None:
     """Writes config.json, or refuses a workdir that was made with another config.
 
-    Where the file is lost, its copy in the checkpoint is compared.
+    If the file is lost, the copy in the last checkpoint is compared.
     """
     lost = not (pathlib.Path(workdir) / run_config.FILE).exists()
     before = None
@@ -243,14 +244,14 @@ def checkpoint_meta(
     best: dict[str, Any] | None,
     workdir: str | pathlib.Path,
 ) -> dict[str, Any]:
-    """The JSON of a checkpoint beside the state: enough to use it without the data.
+    """The JSON of a checkpoint: with it the state can be used without the data.
 
     Args:
       config: of the run.
       splits: of its data.
       best: step and score of the best checkpoint so far.
-      workdir: of the run; the place of the data is kept relative to it, so that it
-        holds for any current folder and in a moved tree.
+      workdir: of the run. The path of the data is kept relative to it, so it is right
+        from any current folder, and if both are moved together.
     """
     folder = os.path.realpath(config.data.dir)
     place = os.path.relpath(folder, os.path.realpath(workdir))
@@ -296,7 +297,7 @@ def _log_setup(splits, parts):
 
 
 def _remedy(config, workdir, step_number, kept_step):
-    """What can be done about numbers that are not finite."""
+    """What the user can do about numbers that are not finite, for an error message."""
     return (
         f"training stops at step {step_number}; lower config.optimizer.learning_rate "
         f"({config.optimizer.learning_rate:g}) or clip_norm, or mend the loss, and "

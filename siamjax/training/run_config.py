@@ -1,6 +1,6 @@
 """config.json of a run: what it was trained with. Every command reads it.
 
-Each checkpoint holds a copy, which tells whether the file is still what it was.
+Each checkpoint holds a copy, which shows whether the file was changed.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from siamjax.config import Config, from_dict, to_plain
 from siamjax.types import SiamjaxError, UsageError
 
 FILE = "config.json"
-# Fields that may differ from the checkpoint: where the data lies, what computes.
+# Fields that may differ from the checkpoint: the data's folder, the kind of device.
 MOVABLE = ("data.dir", "platform")
 _FORM = {
     str: object,
@@ -32,7 +32,7 @@ def write_config(workdir: str | pathlib.Path, config: Config) -> None:
 
 
 def read_config(workdir: str | pathlib.Path) -> dict[str, Any]:
-    """What `write_config` wrote, with today's names of the fields.
+    """The config that `write_config` wrote, with today's names of the fields.
 
     Raises:
       SiamjaxError: workdir holds no run.
@@ -53,27 +53,29 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any]:
 
 
 def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of an older version under today's names of its fields."""
+    """The config of an older version, with today's names of the fields."""
 
-    def of_head(head):
+    def upgrade_head(head):
         renamed = {("statistics_weight" if k == "skip" else k): head[k] for k in head}
         return {"features": "live", "statistics_weight": 0.0} | renamed
 
-    heads = {name: head and of_head(head) for name, head in config["heads"].items()}
+    heads = {
+        name: head and upgrade_head(head) for name, head in config["heads"].items()
+    }
     return config | {"heads": heads}
 
 
 def parse_config(
     workdir: str | pathlib.Path, config: dict[str, Any], saved: dict[str, Any] | None
 ) -> Config:
-    """The records of what `read_config` gave, compared with the checkpoint's copy.
+    """The `Config` of what `read_config` gave, compared with the checkpoint's copy.
 
     Args:
       workdir: of the run.
       config: of `read_config`; `MOVABLE` fields may differ from the copy.
       saved: the copy; None: an older version kept none.
     Raises:
-      files.Damaged: the two differ.
+      files.Damaged: the two differ, or a field has a value that is not allowed.
     """
     path = pathlib.Path(workdir) / FILE
     with files.parsing(path, how_to_mend(workdir)):
@@ -92,48 +94,48 @@ def locate_data(
 ) -> Config:
     """A config whose relative data.dir leads from the current folder to the data.
 
-    It stays as it is where it leads there already, where config.json names another
-    folder than the checkpoint does, and where the data is gone.
+    The config does not change if it leads there already, if config.json names another
+    folder than the checkpoint does, or if the data is gone.
 
     Args:
       workdir: of the run.
       config: of `parse_config`.
       meta: of the checkpoint, see `loop.checkpoint_meta`; older ones have no place.
     """
-    given, stored = config.data.dir, meta.get("data", {}).get("dir")
-    if not stored or os.path.isabs(given) or given != meta["config"]["data"]["dir"]:
+    folder, stored = config.data.dir, meta.get("data", {}).get("dir")
+    if not stored or os.path.isabs(folder) or folder != meta["config"]["data"]["dir"]:
         return config
     place = os.path.normpath(os.path.join(os.path.realpath(workdir), stored))
     if not os.path.exists(place):
         return config
-    if os.path.exists(given) and os.path.samefile(given, place):
+    if os.path.exists(folder) and os.path.samefile(folder, place):
         return config
     data = dataclasses.replace(config.data, dir=place)
     return dataclasses.replace(config, data=data)
 
 
 def list_differences(
-    before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] = ()
+    before: dict[str, Any], after: dict[str, Any], ignored: tuple[str, ...] = ()
 ) -> list[str]:
     """A text for each field in which two configs of `to_plain` differ.
 
     Args:
       before: the older one.
       after: the newer one.
-      but: dotted names of fields that do not count.
+      ignored: dotted names of fields that may differ.
     """
     old, new = _flat(before), _flat(after)
     return sorted(
         f"config.{name} was {old.get(name, 'absent')!r} and is "
         f"{new.get(name, 'absent')!r}"
-        for name in (old.keys() | new.keys()) - set(but)
-        # As text, where NaN equals NaN and 1 is not True.
+        for name in (old.keys() | new.keys()) - set(ignored)
+        # They are compared as text, in which NaN equals NaN and 1 is not True.
         if name not in old or name not in new or repr(old[name]) != repr(new[name])
     )
 
 
 def how_to_mend(workdir: str | pathlib.Path) -> str:
-    """What to do where the file is damaged."""
+    """What the user can do about a damaged file, for an error message."""
     return (
         f"move it away and start siamjax-train --workdir {workdir} with the config of "
         "the run: it writes the file anew and keeps the training"

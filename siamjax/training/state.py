@@ -1,4 +1,4 @@
-"""The state of training: all that a step changes, so it is the checkpoint."""
+"""The state of training: all that a step changes. A checkpoint saves it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrainState:
 
 def create_state(seed: int, parts: Parts) -> TrainState:
     """The state before the first step, a function of the seed."""
-    # One program: operation by operation would be some sixty compilations.
+    # Compiled as one program: op by op it would take about sixty compilations.
     return jax.jit(partial(_create_state, parts=parts))(seed)
 
 

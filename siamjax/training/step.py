@@ -20,9 +20,9 @@ from siamjax.types import Baseline, Column, Scaler, Windows
 
 
 class Data(NamedTuple):
-    """What batches are cut from; lives on the devices once."""
+    """What batches are cut from; each device holds one copy."""
 
-    seed: jax.Array  # [] int32, of the batches; an argument, not part of the program
+    seed: jax.Array  # [] int32, of the batches
     counts: jax.Array | np.ndarray  # [S, bins, F]
     baseline: Baseline  # [S, F]
     scaler: Scaler
@@ -36,7 +36,7 @@ class Sampling(NamedTuple):
     length: int  # T
     shape: sampler.BatchShape
     made_up: made_up.MadeUp
-    tuples: Callable  # (key, labels) -> dict(pairs=) or dict(triplets=) or dict()
+    draw_tuples: Callable  # (key, labels) -> dict(pairs=), dict(triplets=) or {}
     by_branch: bool  # statistics by group are of branches, not of sessions
 
 
@@ -50,7 +50,8 @@ class HeadLoss(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What a config picks, once: the compiled step needs no branch for it."""
+    """What a config chooses, built once, so that the compiled step needs no
+    branches."""
 
     sampling: Sampling
     encoder: encoders.Encoder
@@ -65,11 +66,11 @@ class Batch(NamedTuple):
 
     windows: jax.Array  # [B, T, F] features
     labels: jax.Array  # [B] int; below 0: made up
-    group: jax.Array  # [B] int, whose statistics a row is normalised by, where by group
+    group: jax.Array  # [B] int, session or branch, for normalisation by group
 
 
 class StepDetails(NamedTuple):
-    """What a step computed on its way, for the metrics."""
+    """What a step computes besides the new state, for the metrics."""
 
     total: jax.Array  # the loss
     terms: dict[str, jax.Array]  # head -> its loss, without its weight
@@ -89,7 +90,7 @@ def build_parts(
       classes: number of known conditions.
       mesh: with the axis `data`.
     Raises:
-      UsageError: the config asks for what does not fit together.
+      UsageError: `decide_with` is no head, or another value is not allowed.
     """
     heads = config.active_heads
     checks.require(
@@ -104,7 +105,7 @@ def build_parts(
                 batch.conditions, batch.made_up, batch.per_condition
             ),
             made_up=made_up.build_changes(config.made_up, columns),
-            tuples=_tuples(batch),
+            draw_tuples=_choose_tuples(batch),
             by_branch=config.encoder.norm == "branch",
         ),
         encoder=encoders.build_encoder(
@@ -161,7 +162,7 @@ def objective(
     """The total loss, and (statistics, loss state, embeddings, loss of each head).
 
     Args:
-      params: that the gradient is taken of, as `state.params`.
+      params: as `state.params`; the gradient is taken with respect to them.
       state: before the step.
       batch: of the step.
       key: of the step, `streams.LOSS`.
@@ -191,18 +192,18 @@ def total_loss(
     loss_state: Mapping[str, Any],
     parts: Parts,
 ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any]]:
-    """The weighted sum of the losses, the loss of each head, what they now remember.
+    """The weighted sum of the losses, the loss of each head, and their new memory.
 
     Args:
       embeddings: head -> `[B, E]`.
       labels: `[B]` int.
       key: of the step, `streams.LOSS`.
       params: head -> weights of its loss.
-      loss_state: head -> what its loss remembered before the step.
+      loss_state: head -> the memory of its loss before the step.
       parts: of the training.
     """
     tuples_key, *keys = jax.random.split(key, 1 + len(parts.heads))
-    tuples = parts.sampling.tuples(tuples_key, labels)
+    tuples = parts.sampling.draw_tuples(tuples_key, labels)
     terms, memory = {}, {}
     for key, (name, head) in zip(keys, sorted(parts.heads.items())):
         before = dict(loss_state[name], params=params[name])
@@ -245,7 +246,8 @@ def hyper_parameters(config: Config) -> dict[str, dict]:
 
 
 def step_metrics(details: StepDetails, parts: Parts) -> dict[str, jax.Array]:
-    """What is logged of a step, the same for all losses: `{name: scalar}`."""
+    """What is logged of a step, with the same names for every loss: `{name:
+    scalar}`."""
     gradient_norm = optax.tree_utils.tree_norm(details.gradients)
     logged = {"loss": details.total, "gradient_norm": gradient_norm}
     for name, term in details.terms.items():
@@ -263,9 +265,9 @@ def step_metrics(details: StepDetails, parts: Parts) -> dict[str, jax.Array]:
 def compile_run(parts: Parts) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """`run(state, steps, data) -> (state, metrics of the last step)`, compiled once.
 
-    The number of steps is an argument of the program: one program serves every rhythm
-    of logging and saving, so a run that was cut stays bit-identical to one that was
-    not.
+    The number of steps is an argument of the program, so one program serves every
+    interval of logging and saving, and a run that was cut stays bit-identical to one
+    that was not.
     """
 
     def run(state, steps, data):
@@ -285,7 +287,7 @@ def compile_run(parts: Parts) -> Callable[..., tuple[TrainState, dict[str, jax.A
 
 
 def _no_metrics(state, parts):
-    """Zeros in the form of `step_metrics`, without tracing a step for it."""
+    """Zeros with the structure of `step_metrics`, without tracing a step."""
     rows, scalar = parts.sampling.shape.size, jnp.zeros(())
     details = StepDetails(
         total=scalar,
@@ -294,12 +296,12 @@ def _no_metrics(state, parts):
         labels=jnp.zeros(rows, jnp.int32),
         gradients=state.params,
     )
-    form = jax.eval_shape(partial(step_metrics, parts=parts), details)
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
+    shapes = jax.eval_shape(partial(step_metrics, parts=parts), details)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def _tuples(batch: BatchConfig):
-    """What gives a loss its explicit pairs or triplets: one for each row."""
+def _choose_tuples(batch: BatchConfig):
+    """The function that draws explicit pairs or triplets, as many as there are rows."""
 
     def none(key, labels):
         return {}

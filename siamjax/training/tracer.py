@@ -25,7 +25,7 @@ def open_tracer(
     config: Config,
     embed: Callable[..., dict[str, np.ndarray]],
 ) -> Iterator[tuple[Callable[[TrainState, int], None], Callable[[], None]]]:
-    """Gives `record_trace(state, step)` and `flush()`, which write the trace of a run.
+    """Gives `record_trace(state, step)` and `flush()`, to write the trace of a run.
 
     Args:
       workdir: of the run.
@@ -33,7 +33,7 @@ def open_tracer(
       splits: of the data.
       parts: of the training.
       config: of the run; about `trace_windows` windows are embedded at each step.
-      embed: of `models.embedder.make_embedder`.
+      embed: what `models.embedder.make_embedder` gives.
     """
     chosen, roles = choose_windows(splits, config.trace_windows)
     head = "view" if "view" in parts.heads else config.decide_with
@@ -62,9 +62,9 @@ def open_tracer(
 def choose_windows(splits: Splits, limit: int) -> tuple[Windows, list[str]]:
     """About `limit` windows, and the role of each.
 
-    There are as many of each condition in each role. Known conditions are shown by
-    training and validation captures, `novel_valid` ones by validation captures, novel
-    ones by test captures. Nothing is decided by these windows.
+    Each condition in each role gets the same number. Known conditions are taken from
+    training and validation captures, `novel_valid` ones from validation captures, novel
+    ones from test captures. These windows are shown only; they decide nothing.
     """
     known = splits.conditions.known
     groups = [(TRAIN, name) for name in known]

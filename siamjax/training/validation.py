@@ -1,4 +1,4 @@
-"""Validation: what it can judge, which is known before the first step, and scores."""
+"""Validation: which conditions it can judge, and the scores of a state."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from siamjax.types import TRAIN, VALID, Windows
 
 
 class ValidationPlan(NamedTuple):
-    """What validation judges. N windows."""
+    """What validation judges, on N windows."""
 
     windows: Windows
     library: np.ndarray | None  # [N] bool, see `Splits.windows_to_judge`
@@ -28,28 +28,28 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
     """What the validation captures can judge.
 
     It depends on conditions, captures and draws alone, so it is known before training.
-    The recall of a condition counts if there is another one to take it for.
+    A condition is judged only if its windows could be taken for another condition.
     """
     names = splits.conditions.known + splits.conditions.novel_valid
     windows, library = splits.windows_to_judge(VALID, names)
     condition, session = windows.condition, windows.session
-    able, several = [], len(one_shot.shown_conditions(condition)) > 1
+    judged, several = [], len(one_shot.shown_conditions(condition)) > 1
     if several:
         any_points = np.zeros((len(condition), 1))
         result = one_shot.recognise(
             any_points, condition, session, draws=draws, library=library
         )
-        judged = result.classes[np.isfinite(result.recall)]
-        able = [splits.conditions.names[c] for c in judged]
-    known = tuple(name for name in able if name not in splits.conditions.novel_valid)
-    novel = tuple(name for name in able if name in splits.conditions.novel_valid)
+        classes = result.classes[np.isfinite(result.recall)]
+        judged = [splits.conditions.names[c] for c in classes]
+    known = tuple(name for name in judged if name not in splits.conditions.novel_valid)
+    novel = tuple(name for name in judged if name in splits.conditions.novel_valid)
     lines = [
         f"validation judges {len(known)} of {len(splits.conditions.known)} known and "
         f"{len(novel)} of {len(splits.conditions.novel_valid)} novel conditions"
-        if able
+        if judged
         else "validation judges nothing: training goes to the end, the last step counts"
     ]
-    if able and library is not None and not splits.examples_from_training:
+    if judged and library is not None and not splits.examples_from_training:
         taught = [splits.conditions.names[c] for c in np.unique(condition[library])]
         lines.append(
             "validation has less than two captures of these conditions, examples of "
@@ -57,14 +57,20 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
         )
     reasons: dict[str, list[str]] = {}
     for name in names:
-        if name not in able:
+        if name not in judged:
             reasons.setdefault(_reason(splits, name, several), []).append(name)
     lines += [f"not judged, {why}: {', '.join(who)}" for why, who in reasons.items()]
     return ValidationPlan(windows, library, known, novel, tuple(lines))
 
 
 def _reason(splits, name, several):
-    """Why validation cannot judge a condition; several: whether it shows others too."""
+    """Why validation cannot judge a condition.
+
+    Args:
+      splits: of the data.
+      name: of the condition.
+      several: whether validation captures show more than one condition.
+    """
     captures, in_training = (
         len(np.unique(splits.windows_of(role, [name]).session))
         for role in (VALID, TRAIN)
@@ -74,8 +80,8 @@ def _reason(splits, name, several):
     if not in_training and (splits.examples_from_training or captures == 1):
         return "no other capture can give an example of it"
     if not several:
-        return "there is no other condition to take it for"
-    return "its validation captures have to give the examples of others"
+        return "there is no other condition that it could be taken for"
+    return "its validation captures are needed as examples of other conditions"
 
 
 def make_validator(
@@ -92,14 +98,14 @@ def make_validator(
     are those of the other heads. `score`, which chooses the best checkpoint, is the
     mean of all of them: recall on a few novel conditions alone would choose by chance,
     and the deciding head is often good long before the view is. A score over no
-    condition is left out; where nothing can be judged, there is none.
+    condition is left out; if nothing can be judged, the dict is empty.
 
     Args:
       splits: of the data.
       parts: of the training.
       config: of the run.
-      embed: of `models.embedder.make_embedder`.
-      plan: of `plan_validation`.
+      embed: what `models.embedder.make_embedder` gives.
+      plan: what `plan_validation` gives.
     """
     windows = plan.windows
     groups = dict(known=plan.known, novel=plan.novel)
