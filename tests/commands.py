@@ -22,17 +22,22 @@ def run(name, *arguments):
     """`Done` of `siamjax NAME ARGUMENTS`, but for its signal handlers."""
     command = importlib.reload(importlib.import_module(f"siamjax.commands.{name}"))
     argv, path, log = sys.argv, list(sys.path), logging.getLogger("siamjax")
-    out, err, handler, level = io.StringIO(), io.StringIO(), cli.Lines(), log.level
+    stdout, stderr, handler, level = (
+        io.StringIO(),
+        io.StringIO(),
+        cli.Lines(),
+        log.level,
+    )
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            rest = command.COMMAND.parse([name, *map(str, arguments)])
-            code = command.COMMAND.call(command.main, rest)
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            remaining = command.COMMAND.parse([name, *map(str, arguments)])
+            code = command.COMMAND.call(command.main, remaining)
     except SystemExit as ended:  # of the parser
         code = ended.code
     finally:
         log.setLevel(level)
         log.removeHandler(handler)
         sys.argv, sys.path[:] = argv, path
-    return Done(code, out.getvalue(), err.getvalue())
+    return Done(code, stdout.getvalue(), stderr.getvalue())

@@ -121,26 +121,28 @@ def sip_frame(message, source=CLIENT, target=SERVER, **options):
 def pcap(records, *, link=1, nano=False, order="<", snap=None):
     """A capture file of `(time_ns, frame)`."""
     magic, unit = (0xA1B23C4D, 1) if nano else (0xA1B2C3D4, 1000)
-    out = [struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, snap or 262144, link)]
+    parts = [struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, snap or 262144, link)]
     for time_ns, frame in records:
-        seconds, rest = divmod(time_ns, 10**9)
+        seconds, fraction_ns = divmod(time_ns, 10**9)
         kept = frame[:snap]
-        out.append(
-            struct.pack(f"{order}IIII", seconds, rest // unit, len(kept), len(frame))
+        parts.append(
+            struct.pack(
+                f"{order}IIII", seconds, fraction_ns // unit, len(kept), len(frame)
+            )
             + kept
         )
-    return b"".join(out)
+    return b"".join(parts)
 
 
 def pcapng(records, *, links=(1,), resolution=6, offset_s=0, order="<", snap=None):
     """The same as pcapng: `(time_ns, frame)` or `(time_ns, frame, interface)`."""
     per_second = (2 if resolution & 0x80 else 10) ** (resolution & 0x7F)
-    out = [section(order)]
+    blocks = [section(order)]
     for link in links:
         options = struct.pack(
             f"{order}HHB3xHHqHH", 9, 1, resolution, 14, 8, offset_s, 0, 0
         )
-        out.append(
+        blocks.append(
             block(1, struct.pack(f"{order}HHI", link, 0, snap or 0) + options, order)
         )
     for time_ns, frame, *interface in records:
@@ -154,8 +156,8 @@ def pcapng(records, *, links=(1,), resolution=6, offset_s=0, order="<", snap=Non
             len(kept),
             len(frame),
         )
-        out.append(block(6, head + kept.ljust(-(-len(kept) // 4) * 4, b"\0"), order))
-    return b"".join(out)
+        blocks.append(block(6, head + kept.ljust(-(-len(kept) // 4) * 4, b"\0"), order))
+    return b"".join(blocks)
 
 
 def section(order="<"):
@@ -181,12 +183,12 @@ def call(call_id="call-1", start_ns=START_NS, client=CLIENT, server=SERVER):
     ]
     return [
         (
-            start_ns + at * ms,
+            start_ns + offset_ms * ms,
             sip_frame(
                 message,
-                *((client, server) if up else (server, client)),
+                *((client, server) if to_server else (server, client)),
                 ident=1 + number,
             ),
         )
-        for number, (at, message, up) in enumerate(steps)
+        for number, (offset_ms, message, to_server) in enumerate(steps)
     ]

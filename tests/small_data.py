@@ -26,10 +26,13 @@ def session(name, condition, seed):
     """70 s of Poisson events; the fault begins at 30 s and lasts."""
     rng = np.random.default_rng(seed)
     times, kinds = [], []
-    for kind, (calm, odd) in enumerate(
+    for kind, (normal_rate, fault_rate) in enumerate(
         zip(NORMAL_RATES, FAULTS.get(condition, NORMAL_RATES))
     ):
-        for rate, begin_s, end_s in ((calm, 0, ONSET_S), (odd, ONSET_S, SPAN_S)):
+        for rate, begin_s, end_s in (
+            (normal_rate, 0, ONSET_S),
+            (fault_rate, ONSET_S, SPAN_S),
+        ):
             count = rng.poisson(rate * (end_s - begin_s))
             times.append(rng.uniform(begin_s, end_s, count))
             kinds.append(np.full(count, kind, np.int32))
@@ -50,10 +53,10 @@ def session(name, condition, seed):
 @contextlib.contextmanager
 def one_device(tmp_path_factory):
     """Trains on one of the eight devices, with programs that all workers share."""
-    cache, found = tmp_path_factory.getbasetemp().parent / "xla", jax.devices
+    cache, all_devices = tmp_path_factory.getbasetemp().parent / "xla", jax.devices
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
-        patch.setattr(jax, "devices", lambda *kind: found(*kind)[:1])
+        patch.setattr(jax, "devices", lambda *kind: all_devices(*kind)[:1])
         yield
 
 

@@ -22,14 +22,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def config(folder):
     """A run that lags: bare log counts, an average that starts at 0 and 1."""
-    made = small_data.config(folder, steps=30)
-    made.data.baseline = "none"
-    made.encoder.norm = "lag"
-    made.heads.match.loss = "triplet:margin=0.4,reduce=all"
-    made.optimizer.learning_rate = 1e-2
-    made.trace_frames = 0
-    made.seed = 1  # of the seeds 0 to 4 all but 0 come to depend on the average
-    return made
+    small = small_data.config(folder, steps=30)
+    small.data.baseline = "none"
+    small.encoder.norm = "lag"
+    small.heads.match.loss = "triplet:margin=0.4,reduce=all"
+    small.optimizer.learning_rate = 1e-2
+    small.trace_frames = 0
+    small.seed = 1  # of the seeds 0 to 4 all but 0 come to depend on the average
+    return small
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,10 @@ def test_a_gap_is_told_and_the_exit_code_is_three(run):
     assert got.returncode == 3, got.stderr
     assert "The moving average has not arrived" in got.stdout
     assert "on 1 and on 8 devices differ" in got.stdout
-    found = json.loads((run / "audit.json").read_text())
-    assert found["verdict"]["cause"] == "lag" and found["step"] == 30
-    assert found["probes"]["hygiene"]["same_after_reload"]
-    assert max(found["probes"]["inputs"].values()) < 1e-5
+    audit = json.loads((run / "audit.json").read_text())
+    assert audit["verdict"]["cause"] == "lag" and audit["step"] == 30
+    assert audit["probes"]["hygiene"]["same_after_reload"]
+    assert max(audit["probes"]["inputs"].values()) < 1e-5
     assert (run / "figures" / "audit_gaps.png").stat().st_size > 1000
 
 
@@ -99,10 +99,10 @@ def test_debiasing_closes_the_gap_beside_the_old_run(run, capsys):
 
 
 def test_per_session_reads_each_session_against_its_own(run):
-    made, splits = from_run.open_with_data(run, checkpoints.LAST)
-    some = from_run.last_batches(made, splits)
-    found = statistics.candidates(from_run.make_subject(made), some)
-    assert from_run.write_cure(made, found, "per-session") == run.with_name(
+    opened, splits = from_run.open_with_data(run, checkpoints.LAST)
+    batches = from_run.last_batches(opened, splits)
+    candidates = statistics.candidates(from_run.make_subject(opened), batches)
+    assert from_run.write_cure(opened, candidates, "per-session") == run.with_name(
         "run-per-session"
     )
     cured = runs.open_checkpoint(run.with_name("run-per-session"), "best")
@@ -126,25 +126,25 @@ def test_per_session_reads_each_session_against_its_own(run):
 
 def test_a_point_is_the_same_after_reload_and_alone(trained):
     workdir, state = trained
-    made, splits = from_run.open_with_data(workdir, "last")
+    opened, splits = from_run.open_with_data(workdir, "last")
     rows = np.flatnonzero(splits.window_mask("train"))[:5]
     counts, baseline, _ = splits.inputs(windows.take(splits.windows, rows))
-    embed = embedder.make_embedder(made.parts.encoder)
-    final = made.parts.encoder.finalise(state.batch_stats)
+    embed = embedder.make_embedder(opened.parts.encoder)
+    final = opened.parts.encoder.finalise(state.batch_stats)
     params = state.params["encoder"]
-    kept = embed(params, final, made.trained.scaler, counts, baseline)["match"]
+    kept = embed(params, final, opened.trained.scaler, counts, baseline)["match"]
     read = runs.open_run(workdir, "last").embed
     np.testing.assert_array_equal(read(counts, baseline)["match"], kept)
-    one = type(baseline)(*(x[2:3] for x in baseline))
-    np.testing.assert_array_equal(read(counts[2:3], one)["match"], kept[2:3])
+    third = type(baseline)(*(x[2:3] for x in baseline))
+    np.testing.assert_array_equal(read(counts[2:3], third)["match"], kept[2:3])
 
 
 def test_batches_are_those_of_the_training(run):
-    made, splits = from_run.open_with_data(run, "last")
-    some = from_run.last_batches(made, splits, count=2)
-    assert some.windows.shape[:2] == (2, 16)
-    assert (some.labels < 0).sum() == 16  # half of them made up
-    assert set(splits.sessions.role[np.unique(some.session)]) == {"train"}
+    opened, splits = from_run.open_with_data(run, "last")
+    batches = from_run.last_batches(opened, splits, count=2)
+    assert batches.windows.shape[:2] == (2, 16)
+    assert (batches.labels < 0).sum() == 16  # half of them made up
+    assert set(splits.sessions.role[np.unique(batches.session)]) == {"train"}
 
 
 @pytest.mark.slow

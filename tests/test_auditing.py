@@ -34,7 +34,7 @@ def test_an_encoder_that_learnt_nothing_has_no_gap_to_speak_of():
     assert got.share == pytest.approx(0.02)
 
 
-def of(**shares):
+def gaps_of(**shares):
     """Gaps of these shares, `moving` among them."""
     plain = dict(train_loss=0.1, predict_loss=0.5, chance_loss=1.0)
     plain |= dict(train_hits=1.0, predict_hits=0.5, shift=0.1)
@@ -57,7 +57,7 @@ def of(**shares):
     ],
 )
 def test_the_rule(cause, cure, shares):
-    got = verdict.decide("batch", of(**shares))
+    got = verdict.decide("batch", gaps_of(**shares))
     assert (got.cause, got.cure) == (cause, cure)
     assert got.gap == (cause != "healthy")
     assert "{" not in got.text
@@ -65,9 +65,9 @@ def test_the_rule(cause, cure, shares):
 
 def test_a_changed_input_path_comes_before_all():
     inputs = dict(features=0.5, baseline=0.1, scaler=0.0, points=0.2)
-    assert verdict.decide("none", of(moving=0.0), inputs).cause == "input"
+    assert verdict.decide("none", gaps_of(moving=0.0), inputs).cause == "input"
     inputs["features"] = 1e-6
-    assert verdict.decide("none", of(moving=0.0), inputs).cause == "nothing"
+    assert verdict.decide("none", gaps_of(moving=0.0), inputs).cause == "nothing"
 
 
 def batches(windows, session, lengths=None, group=None):
@@ -83,16 +83,16 @@ def test_population_and_padding_by_hand():
     rng = np.random.default_rng(0)
     level = np.arange(4.0).reshape(4, 1, 1, 1)
     x = (level + 0.01 * rng.normal(size=(4, 5, 6, 3))).astype(np.float32)
-    one = np.broadcast_to(np.arange(4)[:, None], (4, 5))
-    found = probes.population(batches(x, one))
+    session = np.broadcast_to(np.arange(4)[:, None], (4, 5))
+    population = probes.population(batches(x, session))
     # All of the variance lies between the batches, 5 rows each: 5 times n / (n - 1).
-    assert found["design_effect"] == pytest.approx(5 * 4 / 3, rel=0.01)
-    assert found["sessions_per_batch"] == 1
-    assert found["share_between"]["session"] == pytest.approx(1, abs=0.01)
-    fair = probes.population(batches(x.swapaxes(0, 1).copy(), one.T.copy()))
+    assert population["design_effect"] == pytest.approx(5 * 4 / 3, rel=0.01)
+    assert population["sessions_per_batch"] == 1
+    assert population["share_between"]["session"] == pytest.approx(1, abs=0.01)
+    fair = probes.population(batches(x.swapaxes(0, 1).copy(), session.T.copy()))
     assert fair["design_effect"] < 0.1 and fair["sessions_per_batch"] == 4
     half = np.full((4, 5), 3, np.int32)
-    assert probes.padding(batches(x, one, half)) == pytest.approx(0.5)
+    assert probes.padding(batches(x, session, half)) == pytest.approx(0.5)
 
 
 def test_numerics_tell_what_one_pass_would_lose():
@@ -101,9 +101,9 @@ def test_numerics_tell_what_one_pass_would_lose():
     x[..., 1] += 1e4
     x[..., 2] = 7.0
     session = np.zeros((2, 4), np.int32)
-    found = probes.numerics(batches(x, session), ("a", "b", "c"))
-    assert found["level_over_deviation"] == pytest.approx(1e4, rel=0.1)
-    assert found["one_pass_error"] > 0.1 and found["constant"] == ["c"]
+    numerics = probes.numerics(batches(x, session), ("a", "b", "c"))
+    assert numerics["level_over_deviation"] == pytest.approx(1e4, rel=0.1)
+    assert numerics["one_pass_error"] > 0.1 and numerics["constant"] == ["c"]
 
 
 def test_debiasing_takes_out_the_start_value():
@@ -158,5 +158,5 @@ def test_each_cause_is_named(name, cause):
 def test_without_statistics_there_is_nothing_to_choose_from():
     stats = norm.TrainStats(jnp.int32(1), {})
     subject = planted.make_subject(planted.PLANTS["layer"], {}, stats)
-    some = batches(np.zeros((2, 3, 4, 8)), np.zeros((2, 3), np.int32))
-    assert list(statistics.candidates(subject, some)) == ["moving"]
+    zeros = batches(np.zeros((2, 3, 4, 8)), np.zeros((2, 3), np.int32))
+    assert list(statistics.candidates(subject, zeros)) == ["moving"]

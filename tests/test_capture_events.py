@@ -63,8 +63,8 @@ def test_every_format_gives_the_same_events(tmp_path, make, options):
     want, kinds, _ = read(tmp_path / "a", build.call())
     got, same_kinds, _ = read(tmp_path / "b", build.call(), make=make, **options)
     assert kinds == same_kinds
-    for one, two in zip(want, got):
-        np.testing.assert_array_equal(one, two)
+    for expected, actual in zip(want, got):
+        np.testing.assert_array_equal(expected, actual)
 
 
 def test_requests_repeat_and_their_answers_count_from_the_first(tmp_path):
@@ -178,8 +178,8 @@ def test_a_whole_capture_captured_twice_gives_the_same_events(tmp_path):
     want, kinds, _ = read(tmp_path / "a", sorted(records))
     got, same, report = read(tmp_path / "b", sorted(records + late))
     assert kinds == same
-    for one, two in zip(want, got):
-        np.testing.assert_array_equal(one, two)
+    for expected, actual in zip(want, got):
+        np.testing.assert_array_equal(expected, actual)
     assert report.causes == {"duplicated": len(records)}
 
 
@@ -188,8 +188,8 @@ def test_packets_out_of_order_are_counted_and_sorted(tmp_path):
     shuffled = [build.call()[i] for i in (1, 0, 2, 4, 3, 6, 5)]
     got, same, report = read(tmp_path / "b", shuffled)
     assert kinds == same
-    for one, two in zip(want, got):
-        np.testing.assert_array_equal(one, two)
+    for expected, actual in zip(want, got):
+        np.testing.assert_array_equal(expected, actual)
     assert report.causes == {"reordered": 3}
 
 
@@ -226,8 +226,8 @@ def test_other_traffic_is_counted_by_cause(tmp_path):
 def test_a_message_in_fragments_is_read_from_the_first(tmp_path):
     whole = build.udp(build.request())
     first = build.ethernet(build.ipv4(whole[:200], fragment=0x2000))
-    rest = build.ethernet(build.ipv4(whole[200:], fragment=25))
-    _, kinds, report = read(tmp_path / "a", [(0, first), (MS, rest)])
+    second = build.ethernet(build.ipv4(whole[200:], fragment=25))
+    _, kinds, report = read(tmp_path / "a", [(0, first), (MS, second)])
     assert kinds == ["INVITE"]
     assert report.causes == {"fragment": 2}
 
@@ -237,8 +237,8 @@ def test_a_snap_length_costs_only_what_it_cuts(tmp_path):
     enough = max(len(f) for _, f in build.call()) - 60  # within From and To
     got, same, report = read(tmp_path / "b", build.call(), snap=enough)
     assert kinds == same
-    for one, two in zip(want, got):
-        np.testing.assert_array_equal(one, two)
+    for expected, actual in zip(want, got):
+        np.testing.assert_array_equal(expected, actual)
     assert report.causes == {"snapped": 7}
     # Down to the first line: requests keep their kind, nothing else is known.
     got, kinds, report = read(tmp_path / "c", build.call(), snap=42 + 45)
@@ -285,8 +285,8 @@ def test_the_server_is_who_is_asked_by_most(tmp_path, others):
     _, _, report = read(tmp_path / "a", records)
     got, _, same = read(tmp_path / "b", records, server=b"\xc0\0\2\2")
     assert (report.server, same.server) == (cleaning.FOUND, cleaning.GIVEN)
-    found, _, _ = read(tmp_path / "a", records)
-    np.testing.assert_array_equal(found.direction, got.direction)
+    detected, _, _ = read(tmp_path / "a", records)
+    np.testing.assert_array_equal(detected.direction, got.direction)
 
 
 def test_a_server_that_hangs_up_and_pings_is_still_the_server(tmp_path):
@@ -300,9 +300,9 @@ def test_a_server_that_hangs_up_and_pings_is_still_the_server(tmp_path):
 
 
 def test_between_peers_no_server_is_clear(tmp_path):
-    there = many_calls(10, build.CLIENT, build.SERVER)
+    forth = many_calls(10, build.CLIENT, build.SERVER)
     back = many_calls(9, build.SERVER, build.CLIENT, start=50)
-    got, _, report = read(tmp_path / "a", there + back)
+    got, _, report = read(tmp_path / "a", forth + back)
     assert report.server == cleaning.UNCLEAR
     assert set(got.direction) == {UNCLEAR}
 
@@ -319,22 +319,22 @@ def test_renumbering_all_addresses_changes_no_event(tmp_path, name):
     with lzma.open(CAPTURES / f"{name}.pcap.xz") as file:
         data = file.read()
     head, frames = data[:24], []
-    at = 24
-    while at < len(data):
-        size = int.from_bytes(data[at + 8 : at + 12], "little")
-        frame = bytearray(data[at : at + 16 + size])
+    place = 24
+    while place < len(data):
+        size = int.from_bytes(data[place + 8 : place + 12], "little")
+        frame = bytearray(data[place : place + 16 + size])
         if frame[16 + 12 : 16 + 14] == b"\x08\0":
             flipped = bytes(255 - byte for byte in frame[16 + 26 : 16 + 34])
             frame[16 + 26 : 16 + 34] = flipped
         frames.append(bytes(frame))
-        at += 16 + size
+        place += 16 + size
     (tmp_path / "a").write_bytes(data)
     (tmp_path / "b").write_bytes(head + b"".join(frames))
     want, kinds, report = events.read_events(tmp_path / "a")
     got, same, renumbered = events.read_events(tmp_path / "b")
     assert kinds == same and report.server == cleaning.FOUND
-    for one, two in zip(want, got):
-        np.testing.assert_array_equal(one, two)
+    for expected, actual in zip(want, got):
+        np.testing.assert_array_equal(expected, actual)
     assert report._replace(name="b") == renumbered
 
 

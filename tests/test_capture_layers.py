@@ -106,8 +106,8 @@ def test_the_first_fragment_is_read_and_the_others_are_not():
     first = layers.decode_frame(101, build.ipv6(header + body[:200], protocol=44))
     assert first.first_fragment and first.payload == MESSAGE[:192]
     header = struct.pack("!BBHI", 17, 0, 25 << 3, 99)
-    rest = layers.decode_frame(101, build.ipv6(header + body[200:], protocol=44))
-    assert rest.what == layers.FRAGMENT
+    later = layers.decode_frame(101, build.ipv6(header + body[200:], protocol=44))
+    assert later.what == layers.FRAGMENT
 
 
 @pytest.mark.parametrize(

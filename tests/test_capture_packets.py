@@ -70,11 +70,13 @@ def test_dpkt_reads_the_same_frames(tmp_path):
 
 
 def test_sections_and_interfaces_keep_their_own_link_type_and_clock(tmp_path):
-    one = build.pcapng(
+    first = build.pcapng(
         [(TIMES[0], FRAMES[0], 1), (TIMES[1], FRAMES[1], 0)], links=(1, 101)
     )
-    two = build.pcapng([(TIMES[2], FRAMES[2])], links=(276,), resolution=9, order=">")
-    got, counts = read(tmp_path / "a", one + two)
+    second = build.pcapng(
+        [(TIMES[2], FRAMES[2])], links=(276,), resolution=9, order=">"
+    )
+    got, counts = read(tmp_path / "a", first + second)
     assert [row[1] for row in got] == [101, 1, 276]
     assert got[2][0] == TIMES[2]
     assert not counts

@@ -39,10 +39,11 @@ def test_the_top_via_and_the_headers_count_not_the_body():
 
 def test_a_branch_is_of_the_top_via_even_if_several_share_a_line():
     text = b"BYE sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a, SIP/2.0/UDP b;branch=two\r\n"
-    rest = b"CSeq: 1 BYE\r\nCall-ID: c\r\n\r\n"
-    assert sip.parse_message(text + rest).branch is None
+    other_lines = b"CSeq: 1 BYE\r\nCall-ID: c\r\n\r\n"
+    assert sip.parse_message(text + other_lines).branch is None
     assert (
-        sip.parse_message(text.replace(b"a,", b"a;branch=one,") + rest).branch == b"one"
+        sip.parse_message(text.replace(b"a,", b"a;branch=one,") + other_lines).branch
+        == b"one"
     )
 
 

@@ -128,13 +128,13 @@ def test_the_completion_names_each_command_and_flag(shell):
 def test_bash_completes():
     script = run("completion", "bash").stdout
     ask = "COMP_WORDS=({}); COMP_CWORD={}; _siamjax; echo ${{COMPREPLY[@]}}"
-    for words, at, replies in (
+    for words, place, replies in (
         ("siamjax ev", 1, "evaluate"),
         ("siamjax train --wor", 2, "--workdir"),
         ("siamjax-ingest --lab", 1, "--labels"),
     ):
         done = subprocess.run(
-            ["bash", "-c", script + ask.format(words, at)], capture_output=True
+            ["bash", "-c", script + ask.format(words, place)], capture_output=True
         )
         assert done.stdout.decode().strip() == replies
 

@@ -3,11 +3,11 @@ from siamjax.reports import colours
 
 def test_the_three_of_the_origin_are_fixed_and_the_others_differ():
     names = ["delay", "normal", "blocked", "flood", "capacity_limit", "loss", "unknown"]
-    of = colours.assign_colours(names)
-    assert of["normal"] == colours.NORMAL
-    assert of["blocked"] == colours.BLOCKED
-    assert of["capacity_limit"] == colours.CAPACITY_LIMIT
-    assert len(set(of.values())) == len(names)
+    colour_of = colours.assign_colours(names)
+    assert colour_of["normal"] == colours.NORMAL
+    assert colour_of["blocked"] == colours.BLOCKED
+    assert colour_of["capacity_limit"] == colours.CAPACITY_LIMIT
+    assert len(set(colour_of.values())) == len(names)
 
 
 def test_a_picture_of_some_agrees_with_one_of_all():
@@ -25,8 +25,10 @@ def test_no_two_of_the_test_bed_look_alike():
 
 
 def test_more_conditions_than_colours_still_have_one():
-    of = colours.assign_colours([f"fault {i}" for i in range(40)])
-    assert all(len(value) == 7 and value.startswith("#") for value in of.values())
+    colour_of = colours.assign_colours([f"fault {i}" for i in range(40)])
+    assert all(
+        len(value) == 7 and value.startswith("#") for value in colour_of.values()
+    )
 
 
 def test_novel_ones_are_diamonds():

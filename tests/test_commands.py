@@ -34,9 +34,9 @@ def quiet(folder, tmp_path_factory):
     """A run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("quiet")
     process = start(folder, workdir)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return workdir, out
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return workdir, stdout
 
 
 def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
@@ -153,17 +153,17 @@ def test_a_signal_saves_first(folder, tmp_path, number, code):
 
 
 def test_the_table_and_the_files_of_a_run(quiet):
-    workdir, out = quiet
-    assert "mean and deviation, cosine" in out and "untrained encoder" in out
-    assert "  unseen faults: " in out and "captures with a false alarm" in out
+    workdir, stdout = quiet
+    assert "mean and deviation, cosine" in stdout and "untrained encoder" in stdout
+    assert "  unseen faults: " in stdout and "captures with a false alarm" in stdout
     results = json.loads((workdir / "results.json").read_text())
     assert set(results["shots"]) == {"1", "5"}
     assert results["conditions"]["busy"]["group"] == "novel"
     heads = json.loads((workdir / "config.json").read_text())["heads"]
     assert set(results["losses"]) == set(heads) == {"match", "view"}
-    for head, said in results["losses"].items():  # P19: defaults as well
-        assert said == losses.resolve(heads[head]["loss"]).hyper
-        assert "distance" in said and "distance" not in heads[head]["loss"]
+    for head, settings in results["losses"].items():  # P19: defaults as well
+        assert settings == losses.resolve(heads[head]["loss"]).hyper
+        assert "distance" in settings and "distance" not in heads[head]["loss"]
     for name in (
         "rule.json",
         "examples.npz",

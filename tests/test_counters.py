@@ -348,15 +348,19 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
     (tmp_path / "labels.csv").write_text(
         "file,start,end,condition\nclean.csv,,,normal\ndirty.csv,,,normal\n"
     )
-    said = []
-    out = tmp_path / "out"
+    lines = []
+    prepared_dir = tmp_path / "out"
     from_counters.prepare_counters(
-        tmp_path / "t", tmp_path / "labels.csv", out, workers=1, say=said.append
+        tmp_path / "t",
+        tmp_path / "labels.csv",
+        prepared_dir,
+        workers=1,
+        say=lines.append,
     )
     assert any(
-        "bytes only grows" in line and "it was reset 1 times" in line for line in said
+        "bytes only grows" in line and "it was reset 1 times" in line for line in lines
     )
-    dataset = prepared.read_data_set(out)
+    dataset = prepared.read_data_set(prepared_dir)
     assert dataset.kinds == ("load", "calls", "bytes")
     good, bad = (s.series.values[:, 2] for s in dataset.sessions)
     odd = [10, 11, 40, 41, 42]
@@ -375,19 +379,19 @@ def folder(tmp_path, labels, names=("one.csv", "two.csv")):
             frame = frame.assign(extra=np.arange(ROWS) % 5).drop(columns="calls")
         frame.to_csv(tmp_path / "tables" / name, index=False)
     (tmp_path / "labels.csv").write_text("file,start,end,condition\n" + labels)
-    said = []
+    lines = []
     from_counters.prepare_counters(
         tmp_path / "tables",
         tmp_path / "labels.csv",
         tmp_path / "out",
         workers=1,
-        say=said.append,
+        say=lines.append,
     )
-    return prepared.read_data_set(tmp_path / "out"), said
+    return prepared.read_data_set(tmp_path / "out"), lines
 
 
 def test_labels_are_stretches_of_rows_both_ends_inside(tmp_path):
-    dataset, said = folder(
+    dataset, lines = folder(
         tmp_path,
         "one.csv,2024-03-01 10:05,2024-03-01 10:09:00,down\n"
         "one.csv,,2024-03-01 10:03,normal\n"
@@ -395,33 +399,33 @@ def test_labels_are_stretches_of_rows_both_ends_inside(tmp_path):
         "one.csv,2024-03-01 12:50,2024-03-01 12:55,slow\n"
         "two.csv,600,660,down\n",
     )
-    one, two = dataset.sessions
-    assert one.labels == (
+    first, second = dataset.sessions
+    assert first.labels == (
         Label("normal", 0.0, 240.0),
         Label("down", 300.0, 600.0),
         Label("slow", 3000.0, 3600.0),
     )
-    assert two.labels == (Label("down", 600.0, 720.0),)
-    assert any("slow from 2024-03-01 12:50" in line for line in said)
-    assert "1 columns never change and are kept: flat" in said
-    assert "extra is in 1 of 2 files: not measured in the others" in said
+    assert second.labels == (Label("down", 600.0, 720.0),)
+    assert any("slow from 2024-03-01 12:50" in line for line in lines)
+    assert "1 columns never change and are kept: flat" in lines
+    assert "extra is in 1 of 2 files: not measured in the others" in lines
     assert dataset.kinds == ("load", "calls", "flat", "extra")
-    assert np.isnan(one.series.values[:, 3]).all()
-    assert np.isnan(two.series.values[:, 1]).all()
+    assert np.isnan(first.series.values[:, 3]).all()
+    assert np.isnan(second.series.values[:, 1]).all()
     assert json.loads((tmp_path / "out" / "cleaning.json").read_text())["captures"]
-    assert said[-1].endswith("2 sessions: 2 down, 1 normal, 1 slow")
+    assert lines[-1].endswith("2 sessions: 2 down, 1 normal, 1 slow")
 
 
 def test_the_same_input_is_not_read_again(tmp_path):
     folder(tmp_path, "one.csv,,,normal\n")
-    said = []
+    lines = []
     from_counters.prepare_counters(
         tmp_path / "tables",
         tmp_path / "labels.csv",
         tmp_path / "out",
-        say=said.append,
+        say=lines.append,
     )
-    assert said[-1].endswith("is up to date")
+    assert lines[-1].endswith("is up to date")
 
 
 @pytest.mark.parametrize(
@@ -443,9 +447,9 @@ def test_the_same_input_is_not_read_again(tmp_path):
     ],
 )
 def test_labels_that_cannot_be_used_leave_their_file_out(tmp_path, rows, reason):
-    dataset, said = folder(tmp_path, "one.csv,,,normal\n" + rows)
+    dataset, lines = folder(tmp_path, "one.csv,,,normal\n" + rows)
     assert [session.name for session in dataset.sessions] == ["one"]
-    assert any(reason in line and "two.csv" in line for line in said), said
+    assert any(reason in line and "two.csv" in line for line in lines), lines
 
 
 def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_path):
@@ -457,19 +461,19 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
     labels.write_text("file,start,end,condition\none.csv,,,normal\ntwo.csv,60,,dead\n")
 
     def ingest(allow_empty):
-        said = []
+        lines = []
         from_counters.prepare_counters(
             tables,
             labels,
             tmp_path / "out",
-            say=said.append,
+            say=lines.append,
             workers=1,
             allow_empty=allow_empty,
         )
-        return "\n".join(said)
+        return "\n".join(lines)
 
-    said = ingest(allow_empty=False)
-    assert "two.csv: no value in 60 rows of 2 columns, left out: where silence" in said
+    lines = ingest(allow_empty=False)
+    assert "two.csv: no value in 60 rows of 2 columns, left out: where silence" in lines
     assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == [
         "one"
     ]
@@ -483,13 +487,13 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
 def test_what_was_not_read_of_tables_that_are_used_is_said_last(tmp_path):
     (tmp_path / "t.csv").write_text("time,load\n0,1\n1,2\n2,x\n3,4\n3,9\n4,5\n")
     (tmp_path / "labels.csv").write_text("file,start,end,condition\nt.csv,,,normal\n")
-    said = []
+    lines = []
     from_counters.prepare_counters(
-        tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=said.append
+        tmp_path / "t.csv", tmp_path / "labels.csv", tmp_path / "out", say=lines.append
     )
     line = "warning: 1 of 1 files were not read completely: "
     line += "1 contradicting (rows of one time with other values), 1 unread ("
-    assert said[-1].startswith(line)
+    assert lines[-1].startswith(line)
 
 
 def test_numbers_are_on_the_tables_own_clock(tmp_path):

@@ -39,7 +39,7 @@ def column(out, name):
 
 
 def test_a_call_counts_in_its_columns_and_bins():
-    out = counts.bin_events(
+    binned = counts.bin_events(
         events(
             (100, "INVITE", False, None),
             (150, "INVITE/100", False, 50),
@@ -55,40 +55,44 @@ def test_a_call_counts_in_its_columns_and_bins():
         2.6,
         0.5,
     )
-    assert out.shape == (5, len(columns.SIP)) and out.dtype == np.float32
-    np.testing.assert_array_equal(column(out, "INVITE"), [1, 1, 0, 0, 0])
-    np.testing.assert_array_equal(column(out, "INVITE/1xx"), [1, 0, 1, 0, 0])
-    np.testing.assert_array_equal(column(out, "INVITE/2xx"), [0, 0, 0, 2, 0])
-    np.testing.assert_array_equal(column(out, "100"), [1, 0, 0, 0, 0])
-    np.testing.assert_array_equal(column(out, "180"), [0, 0, 1, 0, 0])
-    np.testing.assert_array_equal(column(out, "200"), [0, 0, 0, 2, 0])
-    np.testing.assert_array_equal(column(out, "rest/2xx"), [0, 0, 0, 1, 0])
+    assert binned.shape == (5, len(columns.SIP)) and binned.dtype == np.float32
+    np.testing.assert_array_equal(column(binned, "INVITE"), [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(column(binned, "INVITE/1xx"), [1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(column(binned, "INVITE/2xx"), [0, 0, 0, 2, 0])
+    np.testing.assert_array_equal(column(binned, "100"), [1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(column(binned, "180"), [0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(column(binned, "200"), [0, 0, 0, 2, 0])
+    np.testing.assert_array_equal(column(binned, "rest/2xx"), [0, 0, 0, 1, 0])
     np.testing.assert_array_equal(
-        column(out, "retransmitted requests"), [0, 1, 0, 0, 0]
-    )
-    np.testing.assert_array_equal(column(out, "retransmitted answers"), [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(column(out, "icmp"), [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(column(out, "other"), [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(
-        column(out, "INVITE to ringing ms"), [np.nan, np.nan, 1100, np.nan, np.nan]
+        column(binned, "retransmitted requests"), [0, 1, 0, 0, 0]
     )
     np.testing.assert_array_equal(
-        column(out, "INVITE to final ms"), [np.nan, np.nan, np.nan, 1800, np.nan]
+        column(binned, "retransmitted answers"), [0, 0, 0, 1, 0]
+    )
+    np.testing.assert_array_equal(column(binned, "icmp"), [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(column(binned, "other"), [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(
+        column(binned, "INVITE to ringing ms"), [np.nan, np.nan, 1100, np.nan, np.nan]
     )
     np.testing.assert_array_equal(
-        column(out, "INVITE without ringing"), [1, 1, 0, 0, 0]
+        column(binned, "INVITE to final ms"), [np.nan, np.nan, np.nan, 1800, np.nan]
     )
-    np.testing.assert_array_equal(column(out, "INVITE without final"), [1, 1, 1, 0, 0])
-    np.testing.assert_array_equal(column(out, "BYE without final"), [0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(
+        column(binned, "INVITE without ringing"), [1, 1, 0, 0, 0]
+    )
+    np.testing.assert_array_equal(
+        column(binned, "INVITE without final"), [1, 1, 1, 0, 0]
+    )
+    np.testing.assert_array_equal(column(binned, "BYE without final"), [0, 0, 0, 0, 0])
 
 
 def test_a_request_without_answer_stays_open_for_32_seconds():
-    out = counts.bin_events(events((0, "BYE", False, None)), KINDS, 40.0, 1.0)
-    assert column(out, "BYE without final").sum() == 32
+    binned = counts.bin_events(events((0, "BYE", False, None)), KINDS, 40.0, 1.0)
+    assert column(binned, "BYE without final").sum() == 32
 
 
 def test_latency_is_the_mean_of_a_bin():
-    out = counts.bin_events(
+    binned = counts.bin_events(
         events(
             (0, "INVITE", False, None),
             (10, "INVITE", False, None),
@@ -99,12 +103,12 @@ def test_latency_is_the_mean_of_a_bin():
         1.0,
         1.0,
     )
-    np.testing.assert_allclose(column(out, "INVITE to final ms"), [150])
+    np.testing.assert_allclose(column(binned, "INVITE to final ms"), [150])
 
 
 def test_no_event_at_all():
-    out = counts.bin_events(events(), KINDS, 3.0, 0.5)
-    assert out.shape == (6, len(columns.SIP)) and np.nansum(out) == 0
+    binned = counts.bin_events(events(), KINDS, 3.0, 0.5)
+    assert binned.shape == (6, len(columns.SIP)) and np.nansum(binned) == 0
 
 
 def test_columns_of_a_kind_exist_and_do_not_depend_on_the_data():
@@ -128,8 +132,8 @@ def test_columns_of_a_kind_exist_and_do_not_depend_on_the_data():
 def test_counters_are_rows_already():
     series = Series(np.arange(3) * 10**9, np.ones((3, 2), np.float64))
     session = Session("a", 3.0, (), None, series)
-    out = counts.bin_session(session, ("x", "y"), 1.0)
-    assert out.shape == (3, 2) and out.dtype == np.float32
+    binned = counts.bin_session(session, ("x", "y"), 1.0)
+    assert binned.shape == (3, 2) and binned.dtype == np.float32
 
 
 @given(

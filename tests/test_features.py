@@ -100,13 +100,13 @@ def test_which_counters_are_heavy_tailed_and_what_is_a_unit():
     np.testing.assert_allclose(unit[[0, 3, 4, 6]], [1.0, 78.0, 1.0, 1.0])
     np.testing.assert_allclose(unit[[1, 5]], [5.0, 20.0], rtol=0.1)
     # With them every feature is finite, and one unit is one whatever the column.
-    made = features.make_scaler(
+    scaler = features.make_scaler(
         columns.counter_columns("abcdefg", heavy), floor=unit, clip=9.0
     )
-    baseline = features.session_baseline(normal, made)
+    baseline = features.session_baseline(normal, scaler)
     count = np.where(heavy, 0.0, np.asarray(baseline.mean) + unit)
     x = features.to_features(
-        count[None, None], Baseline(*(b[None] for b in baseline)), made
+        count[None, None], Baseline(*(b[None] for b in baseline)), scaler
     )
     assert np.isfinite(np.asarray(x)).all()
     np.testing.assert_allclose(x[0, 0, 3:5], 1.0, rtol=1e-5)

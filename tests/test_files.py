@@ -97,9 +97,9 @@ def test_a_lock_names_who_holds_it_and_ends_with_the_process(tmp_path):
     "value", ["=1+1", "+49", "-x", "@a", "\tx", "plain", "'a", "'=1", ""]
 )
 def test_a_cell_is_no_formula_and_comes_back(value):
-    made = files.escape_cell(value)
-    assert not made.startswith(("=", "@", "\t", "-x"))
-    assert files.unescape_cell(made) == value
+    cell = files.escape_cell(value)
+    assert not cell.startswith(("=", "@", "\t", "-x"))
+    assert files.unescape_cell(cell) == value
 
 
 def test_numbers_are_no_formulas():

@@ -106,8 +106,8 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
 
     results = evaluate.evaluate_run(tmp_path)
     assert results == json.loads((tmp_path / "results.json").read_text())
-    said = capsys.readouterr().out
-    assert "identification of captures out of fold" in said
+    printed = capsys.readouterr().out
+    assert "identification of captures out of fold" in printed
     counts = results["out_of_fold"]["identification"]
     assert visualize.gather_data(tmp_path)["out_of_fold"] == counts
     # Each fault is new in one fold, with all its captures, and known in the other.

@@ -122,10 +122,17 @@ def test_worst_mistakes_come_first_and_few_of_a_kind():
         ]
     )
     names = ["a", "a", "a", "b", "new", "new", "a", "a"]
-    found = pictures.find_mistakes(gap, names, ["a", "b"], unknown=1.0)
-    assert found == [(3, "unknown"), (1, "b"), (6, "b"), (7, "b"), (4, "b"), (2, "b")]
+    mistakes = pictures.find_mistakes(gap, names, ["a", "b"], unknown=1.0)
+    assert mistakes == [
+        (3, "unknown"),
+        (1, "b"),
+        (6, "b"),
+        (7, "b"),
+        (4, "b"),
+        (2, "b"),
+    ]
     sessions = [0, 1, 1, 2, 3, 3, 1, 4]
-    assert pictures.choose_mistakes(found, names, sessions) == [
+    assert pictures.choose_mistakes(mistakes, names, sessions) == [
         (3, "unknown", [3]),
         (1, "b", [1, 6, 7, 2]),
         (7, "b", [1, 6, 7, 2]),
@@ -149,8 +156,10 @@ def damaged_files_are_a_line(run, tmp_path):
             cut = (name == "scalars.csv" and b"\n" not in content) or (
                 name == trace.FILE and len(content) < 100
             )
-            said = str(raised.value)
-            assert f"{name} is damaged" in said or (cut and "no checkpoint" in said)
+            message = str(raised.value)
+            assert f"{name} is damaged" in message or (
+                cut and "no checkpoint" in message
+            )
 
 
 def test_no_run_is_a_clear_line(tmp_path):

@@ -24,12 +24,12 @@ def cost_of(path, costs, penalty):
     st.floats(0, 2),
 )
 def test_decode_finds_the_cheapest_sequence(costs, penalty):
-    found = timeline.decode(np.array(costs), penalty)
+    sequence = timeline.decode(np.array(costs), penalty)
     best = min(
         cost_of(path, costs, penalty)
         for path in itertools.product(range(3), repeat=len(costs))
     )
-    assert cost_of(found.tolist(), costs, penalty) == pytest.approx(best, abs=1e-9)
+    assert cost_of(sequence.tolist(), costs, penalty) == pytest.approx(best, abs=1e-9)
 
 
 def test_decode_of_nothing_and_of_equal_costs():
@@ -187,11 +187,11 @@ def test_examples_are_saved_and_joined(tmp_path):
         rng.normal(size=(1, 4, 2)),
         Baseline(np.ones((1, 2)), np.zeros((1, 2))),
     )
-    both = examples.join_examples(part, part)
-    examples.save_examples(tmp_path / "e.npz", both)
+    joined = examples.join_examples(part, part)
+    examples.save_examples(tmp_path / "e.npz", joined)
     got = examples.load_examples(tmp_path / "e.npz")
-    assert got.places == both.places and got.names == ("a", "a")
-    np.testing.assert_array_equal(got.counts, both.counts)
+    assert got.places == joined.places and got.names == ("a", "a")
+    np.testing.assert_array_equal(got.counts, joined.counts)
 
 
 def test_a_baseline_unlike_all_of_training_is_far():

@@ -20,7 +20,7 @@ def tables(tmp_path_factory):
     """A folder of CSVs a minute of the packaged generator, the last column growing."""
     folder = tmp_path_factory.mktemp("counters")
     (folder / "tables").mkdir()
-    made = synthetic.make_data_set(
+    data_set = synthetic.make_data_set(
         7,
         sessions=12,
         conditions=CONDITIONS,
@@ -32,10 +32,10 @@ def tables(tmp_path_factory):
     with open(folder / "labels.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("file", "start", "end", "condition"))
-        for session in made.sessions:
+        for session in data_set.sessions:
             values = session.series.values.copy()
             values[:, -1] = np.cumsum(values[:, -1]) + 1e9
-            frame = pd.DataFrame(values, columns=made.kinds)
+            frame = pd.DataFrame(values, columns=data_set.kinds)
             frame.insert(0, "time", np.arange(len(frame)) * STEP_S)
             frame.to_csv(folder / "tables" / f"{session.name}.csv", index=False)
             name = session.labels[0].condition if session.labels else "normal"
@@ -52,8 +52,8 @@ def tables(tmp_path_factory):
 
 
 def config(tables, *, baseline_s=600.0):
-    made = default.get_config()
-    made.data.update(
+    counters_config = default.get_config()
+    counters_config.data.update(
         dir=str(tables / "data"),
         bin_s=60.0,
         bins=8,
@@ -63,7 +63,7 @@ def config(tables, *, baseline_s=600.0):
         novel=(),
         novel_valid=(),
     )
-    return made
+    return counters_config
 
 
 def opened(config):

@@ -29,8 +29,8 @@ BEFORE = {
 
 
 def trained(**fields):
-    made = Trained("runs/set", "whole", BEFORE, (NORMAL,), 1, columns.SIP, None, None)
-    return made._replace(**fields)
+    run = Trained("runs/set", "whole", BEFORE, (NORMAL,), 1, columns.SIP, None, None)
+    return run._replace(**fields)
 
 
 def roles(captures, folder="runs/set"):
@@ -75,20 +75,20 @@ def test_names_mean_something_in_the_folder_of_the_training_alone():
 
 
 def test_copies_of_a_recording_have_one_role():
-    now = {n: Capture(n, r) for n, r in dict(a="A", b="B", c="A").items()}
-    got = identity.share_among_copies(dict(a=TRAIN, b=TEST, c=TEST), now)
+    captures = {n: Capture(n, r) for n, r in dict(a="A", b="B", c="A").items()}
+    got = identity.share_among_copies(dict(a=TRAIN, b=TEST, c=TEST), captures)
     assert got == dict(a=TRAIN, b=TEST, c=TRAIN)
 
 
 def test_what_differs_is_told_in_a_line():
-    now = {name: Capture(f"{name}2", "") for name in "bxyz"}
-    assert identity.describe_changes(BEFORE, now) == [
+    captures = {name: Capture(f"{name}2", "") for name in "bxyz"}
+    assert identity.describe_changes(BEFORE, captures) == [
         "1 capture is changed: b",
         "3 captures are added: x, y, z",
         "3 captures are gone: a, c, d",
     ]
-    now = BEFORE | {"a": BEFORE["a"]._replace(role=TEST)}
-    assert identity.describe_changes(BEFORE, now) == [
+    captures = BEFORE | {"a": BEFORE["a"]._replace(role=TEST)}
+    assert identity.describe_changes(BEFORE, captures) == [
         "1 capture is given another role: a"
     ]
     assert identity.list_names("abcdefg") == "a, b, c, d, e, 2 more"

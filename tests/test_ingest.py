@@ -60,15 +60,15 @@ def test_good_captures(tmp_path):
     folder = lay_out(
         tmp_path / "in", files, ["a.pcap,normal,,", "b.pcapng.xz,delay,1,"]
     )
-    said = run(folder, tmp_path / "out")
+    printed = run(folder, tmp_path / "out")
     data_set = prepared.read_data_set(tmp_path / "out")
     assert [session.name for session in data_set.sessions] == ["a", "b"]
     assert [len(session.labels) for session in data_set.sessions] == [0, 1]
     assert data_set.kinds == tuple(sorted(data_set.kinds))
     kinds = [data_set.kinds[kind] for kind in data_set.sessions[1].events.kind]
     assert kinds[:3] == ["INVITE", "INVITE/100", "INVITE/180"]
-    assert "2 sessions: 1 delay, 1 normal" in said
-    assert re.search(r"^all +14 +14 ", said, re.MULTILINE)
+    assert "2 sessions: 1 delay, 1 normal" in printed
+    assert re.search(r"^all +14 +14 ", printed, re.MULTILINE)
     kept = "".join(path.read_text() for path in (tmp_path / "out").glob("*.*"))
     assert "192.0.2" not in kept and str(tmp_path) not in kept
 
@@ -178,9 +178,9 @@ def test_a_capture_that_expands_beyond_measure_is_left_out_unless_trusted(tmp_pa
     folder = lay_out(
         tmp_path / "in", files, ["a.pcap,normal,,", "b.pcapng.zst,normal,,"]
     )
-    said = run(folder, tmp_path / "out")
+    printed = run(folder, tmp_path / "out")
     line = "b.pcapng.zst: .* expand to more than .* --nolimit_expansion, left out"
-    assert re.search(line, said), said
+    assert re.search(line, printed), printed
     assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
     # The same files, read in another way, are not up to date.
     run(folder, tmp_path / "out", limit_expansion=False)
@@ -197,12 +197,12 @@ def test_files_of_one_name_keep_apart(tmp_path):
         {name: good(i) for i, name in enumerate(names)} | {".hidden/c.pcap": good()},
         [f"{name},normal,," for name in names],
     )
-    said = run(folder, tmp_path / "out")
+    printed = run(folder, tmp_path / "out")
     got = [
         session.name for session in prepared.read_data_set(tmp_path / "out").sessions
     ]
     assert got == ["b.pcap", "b.pcapng", "mon__a.pcap", "tue__a.pcap"]
-    assert "left out" not in said
+    assert "left out" not in printed
 
 
 def test_the_same_input_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
@@ -217,9 +217,9 @@ def test_the_same_input_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
 def test_a_set_is_made_again_only_of_other_input(tmp_path):
     folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
     run(folder, tmp_path / "out")
-    made = (tmp_path / "out/meta.json").stat().st_ino
+    inode = (tmp_path / "out/meta.json").stat().st_ino
     assert "is up to date" in run(folder, tmp_path / "out")
-    assert (tmp_path / "out/meta.json").stat().st_ino == made
+    assert (tmp_path / "out/meta.json").stat().st_ino == inode
     (folder / "a.pcap").write_bytes(good(1))
     assert "up to date" not in run(folder, tmp_path / "out")
     (folder / "labels.csv").write_text(HEAD + "a.pcap,delay,1,\n")
@@ -237,8 +237,10 @@ def command(*flags):
 def test_the_command(tmp_path):
     folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
     inputs = [f"--captures={folder}", f"--labels={folder}/labels.csv"]
-    code, said, errors = command(*inputs, f"--out={tmp_path}/out", "--server=192.0.2.2")
-    assert code == 0 and "given" in said and errors.count("\n") <= 1
+    code, printed, errors = command(
+        *inputs, f"--out={tmp_path}/out", "--server=192.0.2.2"
+    )
+    assert code == 0 and "given" in printed and errors.count("\n") <= 1
     assert "192.0.2" not in (tmp_path / "out/meta.json").read_text()
 
     code, _, errors = command(*inputs, f"--out={tmp_path}/o", "--server=somewhere")
@@ -269,12 +271,12 @@ def test_a_capture_without_a_message_is_no_example_unless_silence_is_the_fault(
 ):
     files = {"a.pcap": good(), "x.pcap": silent()}
     folder = lay_out(tmp_path / "in", files, ["a.pcap,normal,,", "x.pcap,dead,1,"])
-    said = run(folder, tmp_path / "out")
-    assert "x.pcap: 0 messages of SIP in 2 packets: 2 not_ip (" in said
-    assert "use it with --allow_empty" in said
+    printed = run(folder, tmp_path / "out")
+    assert "x.pcap: 0 messages of SIP in 2 packets: 2 not_ip (" in printed
+    assert "use it with --allow_empty" in printed
     assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
-    said = run(folder, tmp_path / "out", allow_empty=True)
-    assert "2 sessions: 1 dead, 1 normal" in said
+    printed = run(folder, tmp_path / "out", allow_empty=True)
+    assert "2 sessions: 1 dead, 1 normal" in printed
     (folder / "labels.csv").write_text(HEAD + "x.pcap,dead,1,\n")
     for allow_empty in (False, True):
         with pytest.raises(SiamjaxError, match="none of 1 files"):
@@ -299,9 +301,9 @@ def test_names_of_strangers_are_safe_to_show_and_to_write(tmp_path):
     table = HEAD + "".join(rows)
     (folder / "labels.csv").write_bytes(os.fsencode(table))
     (folder / "\x1b[2J\udcff.pcap").write_bytes(good())  # without a label
-    said = run(folder, tmp_path / "out")
-    assert said.replace("\n", "").isprintable() and "4 =cmd()" in said
-    assert "n\\udce9\\x1b.pcap: not a capture" in said
+    printed = run(folder, tmp_path / "out")
+    assert printed.replace("\n", "").isprintable() and "4 =cmd()" in printed
+    assert "n\\udce9\\x1b.pcap: not a capture" in printed
     kept = [
         session.name for session in prepared.read_data_set(tmp_path / "out").sessions
     ]
@@ -332,12 +334,12 @@ def test_names_of_strangers_are_safe_to_show_and_to_write(tmp_path):
     ],
 )
 def test_no_two_sessions_share_a_name(files, names):
-    made = naming.session_names(files)
-    assert set(made) == set(files)
-    assert all(fnmatch(made[file], name) for file, name in zip(files, names))
-    alike = {unicodedata.normalize("NFC", name.casefold()) for name in made.values()}
+    inode = naming.session_names(files)
+    assert set(inode) == set(files)
+    assert all(fnmatch(inode[file], name) for file, name in zip(files, names))
+    alike = {unicodedata.normalize("NFC", name.casefold()) for name in inode.values()}
     assert len(alike) == len(files)
-    assert made == naming.session_names(files[::-1])
+    assert inode == naming.session_names(files[::-1])
 
 
 def test_a_file_that_the_system_does_not_read_harms_no_other(tmp_path):
@@ -345,8 +347,8 @@ def test_a_file_that_the_system_does_not_read_harms_no_other(tmp_path):
     (folder / "x.pcap").symlink_to("/proc/self/mem")
     (folder / "labels.csv").write_text(HEAD + "a.pcap,normal,,\nx.pcap,normal,,\n")
     for _ in range(2):  # the system may read it another time: it is tried again
-        said = run(folder, tmp_path / "out")
-        assert re.search(r"^x\.pcap.*Input/output error.*, left out$", said, re.M)
+        printed = run(folder, tmp_path / "out")
+        assert re.search(r"^x\.pcap.*Input/output error.*, left out$", printed, re.M)
     assert [s.name for s in prepared.read_data_set(tmp_path / "out").sessions] == ["a"]
 
 
@@ -403,12 +405,12 @@ def test_an_ingest_that_is_ended_leaves_the_old_set_and_nothing_beside_it(
     tmp_path, number
 ):
     folder = lay_out(tmp_path / "in", {"a.pcap": good()}, ["a.pcap,normal,,"])
-    out = tmp_path / "sets/out"
-    run(folder, out)
-    before = digests(out)
+    data_set = tmp_path / "sets/out"
+    run(folder, data_set)
+    before = digests(data_set)
     (folder / "a.pcap").write_bytes(good(1))
     child = subprocess.Popen(
-        [sys.executable, "-c", HALF_WRITTEN, str(folder), str(out)],
+        [sys.executable, "-c", HALF_WRITTEN, str(folder), str(data_set)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -416,10 +418,10 @@ def test_an_ingest_that_is_ended_leaves_the_old_set_and_nothing_beside_it(
     assert child.stdout.readline() == "written\n"
     child.send_signal(number)
     _, errors = child.communicate(timeout=20)
-    assert digests(out) == before and "Traceback" not in errors
+    assert digests(data_set) == before and "Traceback" not in errors
     if number == signal.SIGTERM:
         assert child.returncode == 143 and errors.count("\n") == 1
     else:
-        assert len(list(out.parent.iterdir())) == 2
-        run(folder, out)
-    assert list(out.parent.iterdir()) == [out]
+        assert len(list(data_set.parent.iterdir())) == 2
+        run(folder, data_set)
+    assert list(data_set.parent.iterdir()) == [data_set]

@@ -29,7 +29,7 @@ def with_row(x, row, number):
 @pytest.fixture
 def module():
     """A user's losses that hide a NaN: one plain, one with weights and a memory."""
-    made = types.ModuleType("a_users_hiding_losses")
+    user_module = types.ModuleType("a_users_hiding_losses")
 
     def plain(embeddings, labels):
         return jnp.nan_to_num(embeddings, posinf=0, neginf=0).sum()
@@ -45,10 +45,10 @@ def module():
 
         return Stateful(init, apply)
 
-    made.plain, made.weighted = plain, weighted
-    sys.modules[made.__name__] = made
-    yield made
-    del sys.modules[made.__name__]
+    user_module.plain, user_module.weighted = plain, weighted
+    sys.modules[user_module.__name__] = user_module
+    yield user_module
+    del sys.modules[user_module.__name__]
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -92,11 +92,11 @@ def test_params_that_are_not_finite_are_seen(name):
 
 @pytest.mark.parametrize("name", ["contrastive", "covariance"])
 def test_a_finite_batch_is_judged_bit_by_bit_as_without_the_guard(name):
-    found, wanted = (
+    guarded, wanted = (
         jax.jit(jax.value_and_grad(lambda x, f=f: f(x, LABELS)))(X)
         for f in (LOSSES[name], LOSSES[name].__wrapped__)
     )
-    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    jax.tree.map(np.testing.assert_array_equal, guarded, wanted)
 
 
 def test_a_row_left_out_has_no_gradient_beside_a_bad_one():
@@ -178,11 +178,11 @@ def test_an_anchor_beside_itself_is_no_pair(name, kind, alone):
     state = loss.init(jax.random.key(0), CLASSES, E)
     run = jax.jit(lambda index: loss.apply(state, X, LABELS, **{kind: index})[0])
     padding = np.full_like(alone, -1)
-    wanted, found, nothing = (
+    wanted, given, nothing = (
         run(np.concatenate(parts))
         for parts in ((right[kind], padding), (right[kind], alone), (alone, padding))
     )
-    assert float(found) == float(wanted) > 0
+    assert float(given) == float(wanted) > 0
     assert float(nothing) == 0
 
 
@@ -217,9 +217,9 @@ def test_numpy_labels_can_be_constants_of_a_program():
 def test_numpy_masks_can_be_constants_of_a_program():
     """`infonce` and explicit pairs index them with what is traced; that failed."""
     where, pairs = np.arange(B) != 3, np.array([[0, 2], [1, 4]])
-    one = jax.jit(lambda x: LOSSES["infonce"](x, LABELS, where=where))
+    program = jax.jit(lambda x: LOSSES["infonce"](x, LABELS, where=where))
     two = jax.jit(lambda x, p: LOSSES["contrastive"](x, LABELS, where=where, pairs=p))
-    assert float(one(X)) > 0
+    assert float(program(X)) > 0
     assert float(two(X, pairs)) > 0
 
 

@@ -28,10 +28,10 @@ def test_masks_and_first_pairs_are_what_a_loop_finds(batch):
     pos, neg = MASKS(labels, where)
     for i in range(B):
         for j in range(B):
-            both = where[i] and where[j]
+            counted = where[i] and where[j]
             same = labels[i] == labels[j]
-            assert pos[i, j] == (both and same and i != j)
-            assert neg[i, j] == (both and not same)
+            assert pos[i, j] == (counted and same and i != j)
+            assert neg[i, j] == (counted and not same)
     pairs = {tuple(pair) for pair in np.asarray(FIRST(labels, where)) if pair[0] >= 0}
     wanted = set()
     for c in set(labels[where]):
@@ -45,7 +45,7 @@ def test_masks_and_first_pairs_are_what_a_loop_finds(batch):
 def test_health_is_what_numpy_finds(batch, seed):
     labels, where = (np.array(part) for part in batch)
     x = np.random.default_rng(seed).uniform(size=(B, E)).astype(np.float32)
-    found = {k: float(v) for k, v in HEALTH(x, labels, where).items()}
+    numbers = {k: float(v) for k, v in HEALTH(x, labels, where).items()}
     d = np.linalg.norm(x[:, None] - x[None], axis=2).astype(np.float64)
     kept = [i for i in range(B) if where[i]]
     triplets = itertools.permutations(kept, 3)
@@ -53,48 +53,50 @@ def test_health_is_what_numpy_finds(batch, seed):
     costs = [d[a, p] - d[a, n] + 0.3 for a, p, n in triplets]
     active = [c for c in costs if c > 0]
     near = dict(rel=1e-4, abs=1e-5)
-    assert found["triplets"] == len(costs)
-    assert found["active_share"] == pytest.approx(
+    assert numbers["triplets"] == len(costs)
+    assert numbers["active_share"] == pytest.approx(
         len(active) / max(len(costs), 1), **near
     )
-    assert found["mean_all"] == pytest.approx(sum(active) / max(len(costs), 1), **near)
-    assert found["mean_active"] == pytest.approx(
+    assert numbers["mean_all"] == pytest.approx(
+        sum(active) / max(len(costs), 1), **near
+    )
+    assert numbers["mean_active"] == pytest.approx(
         sum(active) / max(len(active), 1), **near
     )
     pairs = [d[i, j] for i in kept for j in kept if i != j]
-    assert found["mean_distance"] == pytest.approx(
+    assert numbers["mean_distance"] == pytest.approx(
         np.mean(pairs) if pairs else 0, **near
     )
     pos = sorted(
         d[i, j] for i in kept for j in kept if i != j and labels[i] == labels[j]
     )
     median = pos[int(np.ceil(0.5 * len(pos))) - 1] if pos else 0
-    assert found["pos_50"] == pytest.approx(median, **near)
+    assert numbers["pos_50"] == pytest.approx(median, **near)
     saturated = np.abs(x[kept] - 0.5) > 0.48
-    assert found["saturated"] == pytest.approx(
+    assert numbers["saturated"] == pytest.approx(
         saturated.mean() if kept else 0, abs=1e-6
     )
     hard = hardest(d, labels, kept)
-    assert found["hardest_pos"] == pytest.approx(hard[0], **near)
-    assert found["hardest_neg"] == pytest.approx(hard[1], **near)
-    assert found["semihard_share"] == pytest.approx(
+    assert numbers["hardest_pos"] == pytest.approx(hard[0], **near)
+    assert numbers["hardest_neg"] == pytest.approx(hard[1], **near)
+    assert numbers["semihard_share"] == pytest.approx(
         np.mean([0 < c < 0.3 for c in costs]) if costs else 0, abs=1e-6
     )
     if len(kept) > E:
         values = np.linalg.eigvalsh(np.cov(x[kept].T))
         share = values / values.sum()
         rank = np.exp(-np.sum(share * np.log(share)))
-        assert found["effective_rank"] == pytest.approx(rank, rel=1e-3)
+        assert numbers["effective_rank"] == pytest.approx(rank, rel=1e-3)
 
 
 def hardest(d, labels, kept):
     """Means over anchors with both kinds: of the farthest p, of the nearest n."""
-    found = []
+    distances = []
     for a in kept:
         p = [d[a, j] for j in kept if j != a and labels[j] == labels[a]]
         n = [d[a, j] for j in kept if labels[j] != labels[a]]
-        found += [(max(p), min(n))] if p and n else []
-    return np.mean(found, 0) if found else (0.0, 0.0)
+        distances += [(max(p), min(n))] if p and n else []
+    return np.mean(distances, 0) if distances else (0.0, 0.0)
 
 
 def test_health_has_no_gradient_and_half_precision_is_single():
@@ -118,9 +120,9 @@ def test_health_counts_rows_that_are_not_finite_and_reads_the_others(garbage):
     wanted = HEALTH(x, labels, clean)
     assert float(wanted["not_finite"]) == 0
     for where, number in ((every, 2), (clean, 0), (np.arange(B) != 1, 1)):
-        found = dict(HEALTH(dirty, labels, where))
-        assert float(found["not_finite"]) == number
-        others = {**found, "not_finite": wanted["not_finite"]}
+        numbers = dict(HEALTH(dirty, labels, where))
+        assert float(numbers["not_finite"]) == number
+        others = {**numbers, "not_finite": wanted["not_finite"]}
         jax.tree.map(np.testing.assert_array_equal, others, dict(wanted))
     nothing = HEALTH(np.full_like(x, garbage), labels, every)
     rest = {name: float(v) for name, v in nothing.items() if name != "not_finite"}
@@ -131,6 +133,6 @@ def test_health_counts_rows_that_are_not_finite_and_reads_the_others(garbage):
 @pytest.mark.parametrize("size", [1e-30, 1e30, 1e38])
 def test_health_of_huge_and_tiny_rows_is_no_collapse(size):
     x = np.random.default_rng(0).uniform(size=(B, E)) * size
-    found = HEALTH(x.astype(np.float32), np.arange(B) % 2, np.ones(B, bool))
-    assert float(found["not_finite"]) == float(found["collapsed"]) == 0
-    assert not np.isnan(list(found.values())).any()  # a sum of 1e38 may overflow
+    numbers = HEALTH(x.astype(np.float32), np.arange(B) % 2, np.ones(B, bool))
+    assert float(numbers["not_finite"]) == float(numbers["collapsed"]) == 0
+    assert not np.isnan(list(numbers.values())).any()  # a sum of 1e38 may overflow

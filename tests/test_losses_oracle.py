@@ -31,13 +31,17 @@ def test_value_and_gradient(spec):
     """All batches at one shape, filled up with rows that do not count."""
     loss, given = loss_of(spec, CLASSES, E), {}
     for batch in ("uneven", "even", "singletons"):
-        at = f"{batch}/{spec}/"
-        said = {k.removeprefix(at): STORED[k] for k in STORED.files if k.startswith(at)}
-        if said:
-            given[batch] = said
+        prefix = f"{batch}/{spec}/"
+        stored = {
+            k.removeprefix(prefix): STORED[k]
+            for k in STORED.files
+            if k.startswith(prefix)
+        }
+        if stored:
+            given[batch] = stored
     assert given
-    for batch, said in given.items():
-        agree(spec, loss, STORED[f"{batch}/x"], STORED[f"{batch}/y"], said, ROWS)
+    for batch, stored in given.items():
+        agree(spec, loss, STORED[f"{batch}/x"], STORED[f"{batch}/y"], stored, ROWS)
 
 
 def loss_of(spec, classes, dim):
@@ -51,8 +55,8 @@ def loss_of(spec, classes, dim):
     @jax.jit
     def run(x, labels, where, weights):
         def value(x, weights):
-            own = {**state, "params": {weight: weights}} if weight else state
-            return loss.apply(own, x, labels, where=where)[0]
+            with_weights = {**state, "params": {weight: weights}} if weight else state
+            return loss.apply(with_weights, x, labels, where=where)[0]
 
         return jax.value_and_grad(value, (0, 1))(x, weights)
 
@@ -86,7 +90,7 @@ def close(got, wanted, within):
 
 
 @pytest.fixture
-def there():
+def peer():
     """The oracle itself, in float64."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("pytorch_metric_learning")
@@ -99,18 +103,20 @@ def there():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS)
-def test_live_value_and_gradient_on_random_batches(spec, there):
+def test_live_value_and_gradient_on_random_batches(spec, peer):
     """Random sizes, numbers of classes, and unbalanced, unsorted labels."""
     rng, rows = np.random.default_rng(SPECS.index(spec)), 40
-    dim, avoid = int(rng.integers(3, 12)), there.NOT_ON.get(spec, ())
+    dim, avoid = int(rng.integers(3, 12)), peer.NOT_ON.get(spec, ())
     loss = loss_of(spec, rows, dim)
     for _ in range(3):
         labels = random_labels(rng, avoid)
         x = 0.7 * rng.normal(size=(len(labels), dim))
-        makers = there.weighted(rows, dim)
-        made, weights = makers[spec]() if spec in makers else (there.CASES[spec], None)
-        said = there.answer(spec, made, weights, x, labels)
-        agree(spec, loss, x, labels, said, rows)
+        makers = peer.weighted(rows, dim)
+        peer_loss, weights = (
+            makers[spec]() if spec in makers else (peer.CASES[spec], None)
+        )
+        stored = peer.answer(spec, peer_loss, weights, x, labels)
+        agree(spec, loss, x, labels, stored, rows)
 
 
 def random_labels(rng, avoid):

@@ -37,11 +37,15 @@ def evaluator(spec, **data):
 def test_p1_duplicates_zeros_and_antipodes(spec):
     """There: NaN gradients of the first two, a crash of the third, inf of the last."""
     run, state = evaluator(spec)
-    duplicate, zero, opposite, own = X.copy(), X.copy(), X.copy(), X.copy()
+    duplicate, zero, opposite, on_centers = X.copy(), X.copy(), X.copy(), X.copy()
     duplicate[2], zero[0], opposite[2], opposite[1] = X[0], 0, -X[0], -X[0]
     if "weights" in state.get("params", {}):
-        own = np.asarray(state["params"]["weights"])[LABELS]  # rows on their centers
-    given = np.stack([duplicate, zero, opposite, own, -own, np.tile(X[0], (8, 1))])
+        on_centers = np.asarray(state["params"]["weights"])[
+            LABELS
+        ]  # rows on their centers
+    given = np.stack(
+        [duplicate, zero, opposite, on_centers, -on_centers, np.tile(X[0], (8, 1))]
+    )
     every = np.ones((6, 8), bool)
     value, slope = run(given, np.tile(LABELS, (6, 1)), every)
     assert np.isfinite(value).all()
@@ -74,8 +78,10 @@ def test_p4_low_temperatures_do_not_saturate(name):
     def run(x, t):
         loss = LOSSES[name]
         if name == "normalized_softmax":
-            made = loss(temperature=t)
-            return jax.value_and_grad(lambda x: made.apply(state, x, LABELS)[0])(x)
+            configured = loss(temperature=t)
+            return jax.value_and_grad(lambda x: configured.apply(state, x, LABELS)[0])(
+                x
+            )
         return jax.value_and_grad(lambda x: loss(x, LABELS, temperature=t))(x)
 
     single = jax.jit(lambda t: run(jnp.asarray(X), t))
@@ -104,8 +110,8 @@ def test_p7_state_is_an_input_and_an_output(spec):
         def value(x):
             return loss.apply(state, x, LABELS)
 
-        (found, state), slope = jax.value_and_grad(value, has_aux=True)(x)
-        return state, found, slope
+        (loss_value, state), slope = jax.value_and_grad(value, has_aux=True)(x)
+        return state, loss_value, slope
 
     def two():
         state = loss.init(jax.random.key(0), CLASSES, E)
@@ -203,9 +209,9 @@ def test_p15_a_collapse_is_flagged():
     rng = np.random.default_rng(0)
     together = 1 + 1e-4 * rng.normal(size=X.shape).astype(np.float32)
     for x, collapsed in ((X, 0), (together, 1), (np.ones_like(X), 1)):
-        found = jax.jit(health)(x, LABELS)
-        assert float(found["collapsed"]) == collapsed
-    assert float(found["mean_distance"]) == float(found["effective_rank"]) == 0
+        numbers = jax.jit(health)(x, LABELS)
+        assert float(numbers["collapsed"]) == collapsed
+    assert float(numbers["mean_distance"]) == float(numbers["effective_rank"]) == 0
     loss = LOSSES["triplet"](together, LABELS, margin=0.2)
     assert float(loss) == pytest.approx(0.2, rel=1e-2)
 
@@ -218,10 +224,10 @@ def test_p16_beside_the_active_mean_stand_its_share_and_the_other_mean():
     assert float(after["mean_all"]) < 0.5 * float(before["mean_all"])
     assert float(before["active_share"]) == pytest.approx(26 / 72)
     assert float(after["active_share"]) == pytest.approx(18 / 72)
-    for found, spread in ((before, 2.0), (after, 0.01)):
+    for numbers, spread in ((before, 2.0), (after, 0.01)):
         for how in ("all", "active"):
             loss = LOSSES["triplet"](centers + spread * X, LABELS, reduce=how)
-            assert float(found[f"mean_{how}"]) == pytest.approx(float(loss), rel=1e-5)
+            assert float(numbers[f"mean_{how}"]) == pytest.approx(float(loss), rel=1e-5)
 
 
 # In floats of B x B: what a pair loss and its gradient need beside their input.
@@ -294,8 +300,8 @@ def test_p19_no_hyper_parameter_is_silent():
         reduce="active",
     )
     for name in LOSSES:
-        found = resolve(name).hyper
-        assert not set(found) & set(registry.DATA), name
+        settings = resolve(name).hyper
+        assert not set(settings) & set(registry.DATA), name
 
 
 def test_p21_labels_are_integers():

@@ -18,7 +18,7 @@ LABELS = np.array([0, 0, 1, 1, 2, 2], np.int32)
 @pytest.fixture(autouse=True)
 def module():
     """A user's module with a plain loss, one with weights, and what is no loss."""
-    made = types.ModuleType("a_users_losses")
+    user_module = types.ModuleType("a_users_losses")
 
     def plain(embeddings, labels, *, where=None, beta: float = 2.0, name="mean"):
         return beta * jnp.abs(embeddings).mean()
@@ -43,12 +43,12 @@ def module():
     def unmarked_with_two(size, per_class):
         return weighted(size=size)
 
-    made.plain, made.weighted, made.number = plain, weighted, 3
-    made.required, made.unmarked = required, unmarked
-    made.unmarked_with_two = unmarked_with_two
-    made.needs = lambda embeddings, labels, *, beta: embeddings.sum()
-    sys.modules["a_users_losses"] = made
-    yield made
+    user_module.plain, user_module.weighted, user_module.number = plain, weighted, 3
+    user_module.required, user_module.unmarked = required, unmarked
+    user_module.unmarked_with_two = unmarked_with_two
+    user_module.needs = lambda embeddings, labels, *, beta: embeddings.sum()
+    sys.modules["a_users_losses"] = user_module
+    yield user_module
     del sys.modules["a_users_losses"]
 
 
@@ -116,12 +116,12 @@ def test_a_sum_is_the_weighted_sum():
 
     @jax.jit  # one compilation for all
     def values(key):
-        own = [p.init(k, 3, 3) for p, k in zip(parts, jax.random.split(key, 3))]
-        each = [p.apply(s, X, LABELS)[0] for p, s in zip(parts, own)]
-        return total.apply(total.init(key, 3, 3), X, LABELS)[0], jnp.stack(each)
+        states = [p.init(k, 3, 3) for p, k in zip(parts, jax.random.split(key, 3))]
+        terms = [p.apply(s, X, LABELS)[0] for p, s in zip(parts, states)]
+        return total.apply(total.init(key, 3, 3), X, LABELS)[0], jnp.stack(terms)
 
-    value, each = values(jax.random.key(0))
-    assert float(value) == pytest.approx(np.dot([0.5, 0.1, 1.0], each), rel=1e-5)
+    value, terms = values(jax.random.key(0))
+    assert float(value) == pytest.approx(np.dot([0.5, 0.1, 1.0], terms), rel=1e-5)
     assert total.hyper["0.power"] == 1
     assert total.hyper["1.weight"] == 0.1
     assert total.per_class
@@ -132,12 +132,12 @@ def test_each_part_of_a_sum_draws_by_itself():
     x = rng.normal(size=(24, 3)).astype(np.float32)
     labels = np.repeat(np.arange(4), 6)
     mined = "triplet:mining=distance_weighted"
-    one, two = resolve(mined), resolve(f"{mined}+{mined}")
+    alone, twice = resolve(mined), resolve(f"{mined}+{mined}")
     key = jax.random.key(0)
-    once, both = jax.jit(
-        lambda x: [loss.apply({}, x, labels, key=key)[0] for loss in (one, two)]
+    of_one, of_two = jax.jit(
+        lambda x: [loss.apply({}, x, labels, key=key)[0] for loss in (alone, twice)]
     )(x)
-    assert float(both) != pytest.approx(2 * float(once), rel=1e-6)
+    assert float(of_two) != pytest.approx(2 * float(of_one), rel=1e-6)
 
 
 def test_a_loss_inside_a_loss_keeps_its_settings():

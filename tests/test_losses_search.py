@@ -27,7 +27,7 @@ def test_the_corners_are_losses(spec):
     assert ranges == SEARCH[spec]
     x, labels = np.ones((6, 4), np.float32), np.arange(6) // 2
     for side in (0, 1):
-        values = {key: ends(found)[side] for key, found in ranges.items()}
+        values = {key: ends(span)[side] for key, span in ranges.items()}
         loss = resolve(search.fill(spec, values))
         assert {key: loss.hyper[key] for key in values} == values
         state = loss.init(jax.random.key(0), edge_cases.CLASSES, 4)
@@ -36,14 +36,14 @@ def test_the_corners_are_losses(spec):
 
 @pytest.mark.parametrize("spec", SEARCH)
 def test_defaults_are_inside(spec):
-    for key, found in SEARCH[spec].items():
+    for key, span in SEARCH[spec].items():
         default = resolve(spec).hyper[key]
-        if isinstance(found, Range):
-            assert found.low < found.high
-            assert not (found.log and found.low <= 0)
-            assert default is None or found.low <= default <= found.high
+        if isinstance(span, Range):
+            assert span.low < span.high
+            assert not (span.log and span.low <= 0)
+            assert default is None or span.low <= default <= span.high
         else:
-            assert default in found
+            assert default in span
 
 
 # Tuned on CUB, Cars and SOP: powerful-benchmarker, configs of the paper's results.
@@ -62,8 +62,8 @@ OPTIMA = {
 def test_the_optima_of_the_reality_check_are_inside():
     for spec, of_hyper in OPTIMA.items():
         for key, values in of_hyper.items():
-            found = SEARCH[spec][key]
-            assert all(found.low <= value <= found.high for value in values)
+            span = SEARCH[spec][key]
+            assert all(span.low <= value <= span.high for value in values)
 
 
 def test_what_the_text_sets_is_not_free():

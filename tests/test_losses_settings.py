@@ -27,8 +27,10 @@ def value(spec, x, labels, references=None):
         state = loss.init(jax.random.key(0), CLASSES, E)
         state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
         given = {} if references is None else dict(references=references)
-        found = jax.jit(functools.partial(loss.apply, state))(x, labels, **given)[0]
-    return float(found), state.get("params", {})
+        loss_value = jax.jit(functools.partial(loss.apply, state))(x, labels, **given)[
+            0
+        ]
+    return float(loss_value), state.get("params", {})
 
 
 SETTINGS = {
@@ -67,18 +69,18 @@ SETTINGS = {
 
 @pytest.mark.parametrize("spec", SETTINGS)
 def test_other_settings_are_as_in_the_paper(spec):
-    found, state = value(spec, X, LABELS)
+    loss_value, state = value(spec, X, LABELS)
     name = spec.partition(":")[0]
     state = {k: np.asarray(v) for k, v in state.items()}
     wanted = reference.LOSSES[name](X, LABELS.tolist(), state, **SETTINGS[spec])
-    assert found == pytest.approx(wanted, rel=1e-9)
+    assert loss_value == pytest.approx(wanted, rel=1e-9)
 
 
 def test_lossless_as_it_was():
     x = 1 / (1 + np.exp(-X))
-    found, _ = value("lossless:form=original,beta=6", x, LABELS)
+    loss_value, _ = value("lossless:form=original,beta=6", x, LABELS)
     wanted = reference.lossless(x, LABELS.tolist(), beta=6, epsilon=1e-8)
-    assert found == pytest.approx(wanted, rel=1e-9)
+    assert loss_value == pytest.approx(wanted, rel=1e-9)
 
 
 def crossed(labels):
@@ -100,12 +102,12 @@ def crossed(labels):
 def test_p5_queries_against_a_gallery(name, monkeypatch):
     """Anchors and references are other rows, of another number."""
     gallery = References(X[GALLERY], LABELS[GALLERY], anchor_rows=-1)
-    found, state = value(name, X[QUERIES], LABELS[QUERIES], gallery)
+    loss_value, state = value(name, X[QUERIES], LABELS[QUERIES], gallery)
     monkeypatch.setattr(reference, "sides", crossed)
     state = {k: np.asarray(v) for k, v in state.items()}
     wanted = reference.LOSSES[name](X, LABELS.tolist(), state)
-    assert found != 0
-    assert found == pytest.approx(wanted, rel=1e-9)
+    assert loss_value != 0
+    assert loss_value == pytest.approx(wanted, rel=1e-9)
 
 
 def test_p5_swap_takes_no_references():
@@ -131,14 +133,14 @@ def test_explicit_pairs_and_triplets_are_those_of_all():
 
     @jax.jit  # one compilation for all
     def values(x, padded):
-        out = {}
+        results = {}
         for name, width in kinds.items():
             loss, rows = losses[name], jax.nn.sigmoid(x) if name == "lossless" else x
             state = loss.init(jax.random.key(0), CLASSES, E)
             tuples = {{2: "pairs", 3: "triplets"}[width]: padded[width]}
             mined = loss.apply(state, rows, LABELS)[0]
-            out[name] = mined, loss.apply(state, rows, LABELS, **tuples)[0]
-        return out
+            results[name] = mined, loss.apply(state, rows, LABELS, **tuples)[0]
+        return results
 
     for name, (mined, given) in values(np.float32(X), padded).items():
         assert mined != 0, name

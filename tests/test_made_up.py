@@ -48,17 +48,21 @@ def counts(groups=8, windows=4, bins=32):
 def test_counts_stay_counts_and_keep_their_shape(how):
     x, groups = counts()
     for seed in range(20):
-        out = np.asarray(change(jax.random.key(seed), x, groups, how))
-        assert out.shape == x.shape
-        assert (np.nan_to_num(out) >= 0).all() and np.isfinite(np.nan_to_num(out)).all()
+        changed = np.asarray(change(jax.random.key(seed), x, groups, how))
+        assert changed.shape == x.shape
+        assert (np.nan_to_num(changed) >= 0).all() and np.isfinite(
+            np.nan_to_num(changed)
+        ).all()
 
 
 # A high cap that goes on and off meets nothing above it in some windows.
 @pytest.mark.parametrize("how, alike", [("uncapped", 0.8), ("default", 0.7)])
 def test_every_group_is_changed_and_its_windows_alike(how, alike):
     x, groups = counts(groups=40)
-    out = np.asarray(change(jax.random.key(1), x, groups, how))
-    differs = ~np.isclose(out, x, equal_nan=True).reshape(40, 4, 32, 8)  # [G, K, T, F]
+    changed = np.asarray(change(jax.random.key(1), x, groups, how))
+    differs = ~np.isclose(changed, x, equal_nan=True).reshape(
+        40, 4, 32, 8
+    )  # [G, K, T, F]
     assert differs.any((1, 2, 3)).mean() > 0.9
     touched = differs.any(2)  # [G, K, F]
     # A column changes in all windows of a group, unless it had nothing to change.
@@ -68,9 +72,9 @@ def test_every_group_is_changed_and_its_windows_alike(how, alike):
 
 def test_recorded_windows_stay_as_they_are():
     x, groups = counts()
-    out = change(jax.random.key(1), x, np.where(groups < 2, -1, groups))
-    np.testing.assert_array_equal(out[:8], x[:8])
-    assert not np.allclose(np.nan_to_num(out[8:]), np.nan_to_num(x[8:]))
+    changed = change(jax.random.key(1), x, np.where(groups < 2, -1, groups))
+    np.testing.assert_array_equal(changed[:8], x[:8])
+    assert not np.allclose(np.nan_to_num(changed[8:]), np.nan_to_num(x[8:]))
 
 
 def test_it_depends_on_the_key_and_the_group_alone():
@@ -128,28 +132,28 @@ def test_each_kind_does_what_its_name_says():
 
 def test_a_cap_cuts_what_goes_beyond_it_and_nothing_else():
     x, _ = counts(groups=1)
-    out = alone("capped", x)
-    cap = np.nanmax(out, 1, keepdims=True)
-    np.testing.assert_allclose(out, np.minimum(x, cap), rtol=1e-5)
+    changed = alone("capped", x)
+    cap = np.nanmax(changed, 1, keepdims=True)
+    np.testing.assert_allclose(changed, np.minimum(x, cap), rtol=1e-5)
     assert (cap >= 0).all() and (cap < np.nanmax(x, 1, keepdims=True)).all()
 
 
 def test_an_echo_comes_later_and_is_no_louder():
     x = np.zeros((1, 12, 8), np.float32)
     x[:, 2] = 5.0
-    out = alone("echoed", x)[0]
-    assert (out[2] == 5).all() and (out[:2] == 0).all()
-    late = out[3:]
+    changed = alone("echoed", x)[0]
+    assert (changed[2] == 5).all() and (changed[:2] == 0).all()
+    late = changed[3:]
     assert (np.count_nonzero(late, 0) <= 1).all() and late.max() > 0 and late.max() <= 5
 
 
 def test_answers_turn_into_others_and_none_is_lost():
     x = np.zeros((1, 4, 8), np.float32)
     x[..., 0], x[..., 3] = 10.0, 7.0
-    out = alone("turned", x)[0]
-    np.testing.assert_allclose(out[:, :3].sum(1), 10, rtol=1e-6)
-    assert (out[:, 0] < 10).all()
-    np.testing.assert_array_equal(out[:, 3:], x[0, :, 3:])
+    changed = alone("turned", x)[0]
+    np.testing.assert_allclose(changed[:, :3].sum(1), 10, rtol=1e-6)
+    assert (changed[:, 0] < 10).all()
+    np.testing.assert_array_equal(changed[:, 3:], x[0, :, 3:])
 
 
 def test_what_is_no_count_is_shifted_by_its_own_deviation():
@@ -159,15 +163,15 @@ def test_what_is_no_count_is_shifted_by_its_own_deviation():
     x = np.full((200, 3, 2), 50.0, np.float32)
     unit = np.tile(np.array([[1.0, 10.0]], np.float32), (200, 1))
     key, groups = jax.random.key(0), np.arange(200)
-    out = np.asarray(
+    changed = np.asarray(
         jax.jit(lambda x: made_up.change_windows(key, x, groups, unit, how))(x)
     )
-    np.testing.assert_allclose((out - 50).std((0, 1)), [1.0, 10.0], rtol=0.25)
+    np.testing.assert_allclose((changed - 50).std((0, 1)), [1.0, 10.0], rtol=0.25)
 
 
 def test_a_ramp_grows():
-    out = alone("added", np.zeros((1, 16, 8), np.float32), ramp=1.0)[0]
-    assert (np.diff(out, axis=0) >= 0).all() and (out[-1] > out[0]).any()
+    changed = alone("added", np.zeros((1, 16, 8), np.float32), ramp=1.0)[0]
+    assert (np.diff(changed, axis=0) >= 0).all() and (changed[-1] > changed[0]).any()
 
 
 def test_a_kind_that_is_not_there_is_refused():

@@ -59,22 +59,22 @@ def test_p3_miners_find_what_a_loop_finds(batch):
         inside = (p[:, None] < n[None]) & (gap > 0)
         assert band[0][i] == pytest.approx(gap[inside].sum(), abs=1e-5)
         assert band[1][i] == inside.sum()
-        both = len(p) > 0 and len(n) > 0
+        has_both = len(p) > 0 and len(n) > 0
         semihard = [min(n[n > v], default=max(n, default=0)) for v in p]
         wanted = {
-            "hard": [p.max() - n.min()] if both else [],
-            "easy_positive": [p.min() - n.min()] if both else [],
-            "semihard": [v - s for v, s in zip(p, semihard)] if both else [],
+            "hard": [p.max() - n.min()] if has_both else [],
+            "easy_positive": [p.min() - n.min()] if has_both else [],
+            "semihard": [v - s for v, s in zip(p, semihard)] if has_both else [],
             "easy_positive_semihard": (
-                [p.min() - semihard[int(p.argmin())]] if both else []
+                [p.min() - semihard[int(p.argmin())]] if has_both else []
             ),
         }
-        for how, (found, valid) in chosen.items():
-            found, valid = np.atleast_1d(found[i]), np.atleast_1d(valid[i])
-            np.testing.assert_allclose(found[valid], wanted[how], atol=1e-6)
-            assert (found[~valid] == 0).all()
-        keep_p = [both and v + margin > n.min() for v in p]
-        keep_n = [both and v - margin < p.max() for v in n]
+        for how, (picked, valid) in chosen.items():
+            picked, valid = np.atleast_1d(picked[i]), np.atleast_1d(valid[i])
+            np.testing.assert_allclose(picked[valid], wanted[how], atol=1e-6)
+            assert (picked[~valid] == 0).all()
+        keep_p = [has_both and v + margin > n.min() for v in p]
+        keep_n = [has_both and v - margin < p.max() for v in n]
         np.testing.assert_array_equal(similar[0][i][pos[i]], keep_p)
         np.testing.assert_array_equal(similar[1][i][neg[i]], keep_n)
         assert not np.any(similar[0][i] & ~pos[i])
@@ -143,9 +143,9 @@ def test_distance_weighted_draws_as_wu_says():
     seen = np.bincount(draws, minlength=8)
     assert (seen[weight == 0] == 0).all()
     wanted = 40000 * weight / weight.sum()
-    some = weight > 0
-    assert some.sum() > 3
-    assert stats.chisquare(seen[some], wanted[some]).pvalue > 1e-3
+    likely = weight > 0
+    assert likely.sum() > 3
+    assert stats.chisquare(seen[likely], wanted[likely]).pvalue > 1e-3
 
 
 def test_distance_weighted_never_draws_what_is_no_negative():
@@ -154,13 +154,13 @@ def test_distance_weighted_never_draws_what_is_no_negative():
     labels = np.array([0, 0, 1, 1, 1])
     where = np.array([True, True, True, True, False])
     batch = tuples.all_pairs(x, labels, where)
-    some = jax.jit(jax.vmap(mining.distance_weighted_negatives, (None, 0)))
+    draw_negatives = jax.jit(jax.vmap(mining.distance_weighted_negatives, (None, 0)))
     keys = jax.random.split(jax.random.key(0), 20)
-    for at, valid in zip(*some(batch, keys)):
+    for rows, valid in zip(*draw_negatives(batch, keys)):
         np.testing.assert_array_equal(valid, batch.pos)
-        assert np.asarray(batch.neg)[np.arange(5)[:, None], at][valid].all()
-    one = tuples.all_pairs(x, np.zeros(5, int))
-    assert not some(one, keys)[1].any()
+        assert np.asarray(batch.neg)[np.arange(5)[:, None], rows][valid].all()
+    single_class = tuples.all_pairs(x, np.zeros(5, int))
+    assert not draw_negatives(single_class, keys)[1].any()
 
 
 def test_a_miner_that_draws_needs_a_key():

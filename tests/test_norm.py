@@ -48,8 +48,8 @@ def test_batch_is_torchs_without_its_lag():
     normalise = norm.build_norm("batch", 3, momentum=keep)
     stats, mask = normalise.init(), np.ones(batches.shape[1:3], bool)
     for x in batches:
-        out, stats = normalise.train(x, mask, stats, None)
-    np.testing.assert_allclose(out, torch["last_output"], atol=2e-5)
+        output, stats = normalise.train(x, mask, stats, None)
+    np.testing.assert_allclose(output, torch["last_output"], atol=2e-5)
     # torch starts at mean 0 and variance 1, and counts n - 1.
     left, n = keep ** len(batches), mask.size
     final = normalise.finalise(stats).moments
@@ -94,8 +94,8 @@ def test_the_start_value_has_no_share(momentum):
 def test_a_constant_column_becomes_zero():
     normalise = norm.build_norm("batch", F, momentum=0.9)
     x = np.full((B, T, F), 1e6, np.float32)
-    out, stats = normalise.train(x, np.ones((B, T), bool), normalise.init(), None)
-    np.testing.assert_array_equal(out, 0)
+    output, stats = normalise.train(x, np.ones((B, T), bool), normalise.init(), None)
+    np.testing.assert_array_equal(output, 0)
     final = normalise.finalise(stats)
     np.testing.assert_array_equal(normalise.predict(x, None, final, None), 0)
 
@@ -129,14 +129,14 @@ def test_groups_are_each_group_alone(level):
     x, (mask, group) = batch(level), lengths_and_groups()
     x += 5 * group[:, None, None].astype(np.float32)
     normalise = norm.build_norm("session", F, momentum=0.9)
-    out, _ = normalise.train(x, mask, normalise.init(), group)
+    output, _ = normalise.train(x, mask, normalise.init(), group)
     final = of_groups(x, mask, group)
     predicted = normalise.predict(x, mask, final, np.arange(B))
     plain = norm.build_norm("batch", F, momentum=0.9)
     for g in range(3):
         rows = group == g
         want, stats = plain.train(x[rows], mask[rows], plain.init(), None)
-        np.testing.assert_allclose(out[rows], want, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(output[rows], want, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(predicted[rows], want, rtol=1e-4, atol=1e-3)
         for name, value in stats.moments.items():
             for row in np.flatnonzero(rows):
@@ -148,8 +148,8 @@ def test_a_branch_normalised_alone_loses_its_level():
     branch = np.arange(B) // 4
     x += 10 * branch[:, None, None].astype(np.float32)
     normalise = norm.build_norm("branch", F, momentum=0.9)
-    out, stats = normalise.train(x, mask, normalise.init(), branch)
-    gap = out[4:].mean() - out[:4].mean()
+    output, stats = normalise.train(x, mask, normalise.init(), branch)
+    gap = output[4:].mean() - output[:4].mean()
     np.testing.assert_allclose(gap, 0, atol=1e-5)
     # The average kept for prediction is of both, and sees the level.
     seen = normalise.predict(x, mask, normalise.finalise(stats), None)
@@ -169,14 +169,14 @@ def test_renorm_is_batch_first_and_then_reads_against_the_average():
     renorm = norm.build_norm("renorm", F, momentum=0.9)
     plain = norm.build_norm("batch", F, momentum=0.9)
     mask = np.ones((B, T), bool)
-    out, stats = renorm.train(batch(), mask, renorm.init(), None)
+    output, stats = renorm.train(batch(), mask, renorm.init(), None)
     want, _ = plain.train(batch(), mask, plain.init(), None)
-    np.testing.assert_allclose(out, want, atol=1e-5)
+    np.testing.assert_allclose(output, want, atol=1e-5)
     x = batch(level=1.0, deviation=2.0, seed=1)
-    out, stats = renorm.train(x, mask, stats, None)
+    output, stats = renorm.train(x, mask, stats, None)
     # Inside the limits the correction is whole: training is prediction.
     predicted = renorm.predict(x, mask, renorm.finalise(stats), None)
-    np.testing.assert_allclose(out, predicted, atol=1e-4)
+    np.testing.assert_allclose(output, predicted, atol=1e-4)
     far, stats = renorm.train(batch(level=1e4), mask, stats, None)
     assert np.abs(far).max() < 3 * 6 + 5
 
@@ -193,9 +193,9 @@ def test_frozen_pools_and_then_stands_still():
     kept = frozen.finalise(stats).moments
     np.testing.assert_allclose(kept["mean"], everything.mean(0), rtol=1e-5)
     np.testing.assert_allclose(kept["variance"], everything.var(0), rtol=1e-5)
-    out, after = frozen.train(batch(level=9), mask, stats, None)
+    output, after = frozen.train(batch(level=9), mask, stats, None)
     predicted = frozen.predict(batch(level=9), mask, frozen.finalise(stats), None)
-    np.testing.assert_array_equal(out, predicted)
+    np.testing.assert_array_equal(output, predicted)
     np.testing.assert_array_equal(after.moments["mean"], stats.moments["mean"])
     norm.assert_moved(after, 4)
     with pytest.raises(UsageError, match="frozen_share"):

@@ -233,8 +233,8 @@ def test_recall_axes_show_where_things_happen_and_quiet_curves_are_named(opened)
         for recall in groups.values()
         for unit in results.UNITS
     )
-    said = opened.execute_script(bars)
-    assert f"Bars run from {np.floor(10 * max(low, 0)) / 10:g} to 1." in said
+    caption = opened.execute_script(bars)
+    assert f"Bars run from {np.floor(10 * max(low, 0)) / 10:g} to 1." in caption
 
 
 def test_contents_lead_to_every_section(opened):
@@ -258,20 +258,20 @@ def test_the_wheel_is_the_page_s_until_the_cube_has_the_focus(opened):
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
     origin = ScrollOrigin.from_element(opened.find_element("tag name", "canvas"))
-    at = "return [scrollY, JSON.stringify(memory.get('cube', {}).zoom)]"
+    position = "return [scrollY, JSON.stringify(memory.get('cube', {}).zoom)]"
 
     def turn_wheel():
         actions(opened).scroll_from_origin(origin, 0, 100).perform()
         settle(opened)
-        return opened.execute_script(at)
+        return opened.execute_script(position)
 
-    before = opened.execute_script(at)
+    before = opened.execute_script(position)
     scrolled = turn_wheel()
     assert scrolled[0] > before[0] and scrolled[1] == before[1]
     touch = "return getComputedStyle(document.querySelector('canvas')).touchAction"
     assert opened.execute_script(touch) == "pan-y"
     opened.execute_script("document.querySelector('canvas').focus()")
-    scrolled = opened.execute_script(at)
+    scrolled = opened.execute_script(position)
     zoomed = turn_wheel()
     assert zoomed[0] == scrolled[0] and zoomed[1] != scrolled[1]
     assert opened.execute_script(touch) == "none"
@@ -295,13 +295,13 @@ def test_the_keyboard_reaches_what_words_mean_as_the_glossary_says_it(opened):
     assert opened.execute_script(tip) in terms.values()
     glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in glossary.splitlines() if " | " in line]
-    told = {
+    explained = {
         (word.removesuffix(" condition"), meaning.rstrip(" |").replace("`", ""))
         for left, meaning, *_ in rows
         for word in re.findall(r"\*\*(.+?)\*\*", left)
     }
-    told |= {(word.removesuffix("s"), meaning) for word, meaning in told}
-    assert terms.items() <= told
+    explained |= {(word.removesuffix("s"), meaning) for word, meaning in explained}
+    assert terms.items() <= explained
 
 
 def test_names_that_begin_and_end_alike_are_told_apart(opened):
@@ -376,7 +376,7 @@ def test_playing_ends_at_the_end(opened):
 
 
 def test_pointing_at_a_point_says_what_it_is(opened):
-    said = opened.execute_script("""
+    tip = opened.execute_script("""
         const canvas = document.querySelector('canvas');
         const box = canvas.getBoundingClientRect();
         for (let y = box.top; y < box.bottom; y += 8)
@@ -386,8 +386,8 @@ def test_pointing_at_a_point_says_what_it_is(opened):
             const tip = document.getElementById('tip');
             if (!tip.hidden) return tip.textContent;
           }""")
-    assert any(said.startswith(name) for name in NAMES)
-    assert " s\nfor t" in said
+    assert any(tip.startswith(name) for name in NAMES)
+    assert " s\nfor t" in tip
 
 
 def test_numbers_are_those_of_the_results(opened, data):

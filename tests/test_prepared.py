@@ -73,11 +73,11 @@ def test_what_was_written_is_read(tmp_path):
 def test_counters_are_read_as_series(tmp_path):
     values = np.array([[1.5, np.nan], [2.5, 3.5]], np.float32)
     series = Series(np.array([0, 60 * 10**9]), values)
-    one = DataSet((Session("day", 60.0, (), None, series),), ("cpu", "rx"), {})
-    prepared.write_data_set(tmp_path / "set", one, {})
+    original = DataSet((Session("day", 60.0, (), None, series),), ("cpu", "rx"), {})
+    prepared.write_data_set(tmp_path / "set", original, {})
     got = prepared.read_data_set(tmp_path / "set")
     assert got.sessions[0].events is None
-    assert_same(got, one)
+    assert_same(got, original)
 
 
 def test_the_same_set_has_the_same_bytes(tmp_path):
@@ -150,13 +150,15 @@ def test_a_bare_capture_is_a_session(tmp_path):
 
 
 def test_the_hash_of_a_session_does_not_depend_on_the_others():
-    one = data_set()
-    wider = one._replace(kinds=("ACK", *one.kinds), sessions=one.sessions[:1])
+    original = data_set()
+    wider = original._replace(
+        kinds=("ACK", *original.kinds), sessions=original.sessions[:1]
+    )
     kinds = wider.sessions[0].events.kind + np.int32(1)
     events_ = wider.sessions[0].events._replace(kind=kinds)
     wider = wider._replace(sessions=(wider.sessions[0]._replace(events=events_),))
-    assert prepared.content_hashes(wider)["a"] == prepared.content_hashes(one)["a"]
-    assert prepared.data_hash(wider) != prepared.data_hash(one)
+    assert prepared.content_hashes(wider)["a"] == prepared.content_hashes(original)["a"]
+    assert prepared.data_hash(wider) != prepared.data_hash(original)
 
 
 def counted(values, names):
@@ -165,18 +167,18 @@ def counted(values, names):
 
 
 def test_a_column_that_was_not_measured_changes_no_hash():
-    one = counted([[1, 2], [3, 4]], ("cpu", "rx"))
+    original = counted([[1, 2], [3, 4]], ("cpu", "rx"))
     other = counted([[2, np.nan, 1], [4, np.nan, 3]], ("rx", "temp", "cpu"))
-    assert prepared.content_hashes(one) == prepared.content_hashes(other)
-    assert prepared.data_hash(one) != prepared.data_hash(other)
-    grows = one._replace(meta={"growing": ["rx"]})
-    assert prepared.data_hash(grows) != prepared.data_hash(one)
+    assert prepared.content_hashes(original) == prepared.content_hashes(other)
+    assert prepared.data_hash(original) != prepared.data_hash(other)
+    grows = original._replace(meta={"growing": ["rx"]})
+    assert prepared.data_hash(grows) != prepared.data_hash(original)
 
 
 @pytest.mark.parametrize("part", ["time_ns", "direction", "kind", "latency_ns"])
 def test_a_changed_event_changes_the_hash(part):
-    one = data_set()
-    session = one.sessions[0]
+    original = data_set()
+    session = original.sessions[0]
     column = getattr(session.events, part).copy()
     column[7] += 1 if column[7] == 0 else -1
     for changed in (
@@ -184,9 +186,12 @@ def test_a_changed_event_changes_the_hash(part):
         session._replace(labels=session.labels[:1]),
         session._replace(span_s=session.span_s + 1e-9),
     ):
-        other = one._replace(sessions=(changed, one.sessions[1]))
-        assert prepared.data_hash(other) != prepared.data_hash(one)
-        assert prepared.content_hashes(other)["b"] == prepared.content_hashes(one)["b"]
+        other = original._replace(sessions=(changed, original.sessions[1]))
+        assert prepared.data_hash(other) != prepared.data_hash(original)
+        assert (
+            prepared.content_hashes(other)["b"]
+            == prepared.content_hashes(original)["b"]
+        )
 
 
 def test_hashes_are_kept_and_a_set_without_them_is_read(tmp_path):

@@ -44,9 +44,9 @@ def metadata(folder):
 def test_points_and_their_rows_come_back(tmp_path):
     points = np.random.default_rng(0).normal(size=(7, 5))
     right = [1.0, 0.0, np.nan, 0.5, 0.51, 1.0, 1.0]
-    found = write(tmp_path / "match", points, roles=["test"] * 7, right=right)
-    assert found.tensor_name == "match" and list(found.tensor_shape) == [7, 5]
-    raw = np.fromfile(tmp_path / "match" / found.tensor_path, "<f4").reshape(7, 5)
+    written = write(tmp_path / "match", points, roles=["test"] * 7, right=right)
+    assert written.tensor_name == "match" and list(written.tensor_shape) == [7, 5]
+    raw = np.fromfile(tmp_path / "match" / written.tensor_path, "<f4").reshape(7, 5)
     np.testing.assert_array_equal(raw, points.astype(np.float32))
     rows = metadata(tmp_path / "match")
     assert rows[0] == ["condition", "capture", "time_s", "role", "recognised"]
@@ -61,25 +61,25 @@ def test_points_and_their_rows_come_back(tmp_path):
         "yes",
         "yes",
     ]
-    assert not found.bookmarks_path
+    assert not written.bookmarks_path
     assert list((tmp_path / "match").glob("events.out.tfevents.*"))
 
 
 def test_the_name_says_which_dimensions_are_learnt(tmp_path):
     for learnt, name in ((3, "match: 3 learnt, 2 statistics"), (5, "match")):
-        found = write(tmp_path / "match", np.eye(5), learnt=learnt)
-        assert found.tensor_name == name
+        written = write(tmp_path / "match", np.eye(5), learnt=learnt)
+        assert written.tensor_name == name
 
 
 def test_each_point_has_the_colour_of_its_condition(tmp_path):
-    found = write(tmp_path, np.eye(7), novel=["delay"])
-    tile = found.sprite.single_image_dim[0]
-    sheet = Image.open(tmp_path / found.sprite.image_path)
+    written = write(tmp_path, np.eye(7), novel=["delay"])
+    tile = written.sprite.single_image_dim[0]
+    sheet = Image.open(tmp_path / written.sprite.image_path)
     assert sheet.width == sheet.height  # else TensorBoard takes wrong tiles
-    across, of = sheet.width // tile, colours.assign_colours(NAMES)
+    across, colour_of = sheet.width // tile, colours.assign_colours(NAMES)
     for i, name in enumerate(NAMES):
         middle = (i % across * tile + tile // 2, i // across * tile + tile // 2)
-        assert sheet.getpixel(middle) == (*ImageColor.getrgb(of[name]), 255)
+        assert sheet.getpixel(middle) == (*ImageColor.getrgb(colour_of[name]), 255)
     assert sheet.getpixel((0, 0))[3] == 0  # outside the disc nothing is drawn
 
 
@@ -101,8 +101,8 @@ def test_tiles_shrink_and_end_where_tensorboard_does(tmp_path, monkeypatch):
 
 def test_three_dimensions_have_their_true_axes(tmp_path):
     points = np.random.default_rng(0).uniform(size=(7, 3))
-    found = write(tmp_path, points)
-    (state,) = json.loads((tmp_path / found.bookmarks_path).read_text())
+    written = write(tmp_path, points)
+    (state,) = json.loads((tmp_path / written.bookmarks_path).read_text())
     got = [[p["pca-0"], p["pca-1"], p["pca-2"]] for p in state["projections"]]
     np.testing.assert_allclose(got, points, atol=1e-5)
     assert state["dataSetDimensions"] == [7, 3] and state["customXLeftText"] == ""
@@ -120,8 +120,8 @@ def test_hostile_names_stay_in_their_field(tmp_path):
 
 def test_writing_again_replaces(tmp_path):
     write(tmp_path, np.ones((5, 2)))
-    found = write(tmp_path, np.zeros((3, 2)))
-    assert list(found.tensor_shape) == [3, 2] and len(metadata(tmp_path)) == 4
+    written = write(tmp_path, np.zeros((3, 2)))
+    assert list(written.tensor_shape) == [3, 2] and len(metadata(tmp_path)) == 4
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
 
 

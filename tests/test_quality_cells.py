@@ -28,8 +28,8 @@ def test_every_fault_is_novel_once_or_twice_and_chooses_once_or_twice():
     chose = collections.Counter(f for choice in quality_cells.VALID for f in choice)
     assert set(novel) == set(chose) == set(quality_cells.FAULTS)
     assert set(novel.values()) | set(chose.values()) <= {1, 2}
-    for one, other in zip(quality_cells.CHOICES, quality_cells.VALID, strict=True):
-        assert not set(one) & set(other)
+    for one, valid in zip(quality_cells.CHOICES, quality_cells.VALID, strict=True):
+        assert not set(one) & set(valid)
 
 
 @pytest.mark.parametrize("choice", range(6))
@@ -45,8 +45,8 @@ def test_what_chose_is_trained_on_for_the_test(choice):
 
 @pytest.mark.parametrize("conditions", [3, 5, 7, 9])
 def test_as_many_conditions_are_trained_on_as_asked(conditions):
-    of = cell(choice=1, conditions=conditions)
-    left_out, config = quality_cells.spare(of), quality_cells.configure(of)
+    spared = cell(choice=1, conditions=conditions)
+    left_out, config = quality_cells.spare(spared), quality_cells.configure(spared)
     assert not set(left_out) & set(quality_cells.CHOICES[1])
     assert len(config.data.novel) == 12 - conditions
     assert config.batch.conditions <= conditions

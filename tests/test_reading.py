@@ -26,21 +26,21 @@ cli.run(lambda argv: reading.read_all(tasks, 2))
 
 def read(path):
     """What the name of the file says."""
-    what = path.name.partition(".")[0]
-    if what == "killed":
+    behaviour = path.name.partition(".")[0]
+    if behaviour == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "once" and not path.exists():
+    if behaviour == "once" and not path.exists():
         path.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "memory":
+    if behaviour == "memory":
         raise MemoryError
-    if what == "bug":
+    if behaviour == "bug":
         return {}["no such key"]
-    if what == "wrong":
+    if behaviour == "wrong":
         raise SiamjaxError(f"{path}: not a capture")
-    if what == "refused":
+    if behaviour == "refused":
         raise PermissionError(13, "Permission denied", str(path))
-    return what
+    return behaviour
 
 
 def sleep(path):

@@ -33,11 +33,11 @@ def some_projector(folder):
 
 def some_examples(folder):
     place = examples.Place("normal", "calm", 4.0)
-    made = examples.Examples(
+    saved = examples.Examples(
         (place,), np.zeros((1, 4, 2)), Baseline(np.zeros((1, 2)), np.zeros((1, 2)))
     )
-    examples.save_examples(folder / "examples.npz", made)
-    examples.write_places(folder / "examples.csv", made)
+    examples.save_examples(folder / "examples.npz", saved)
+    examples.write_places(folder / "examples.csv", saved)
 
 
 WRITERS = {
@@ -114,7 +114,7 @@ def test_pictures_hold_names_of_any_length(letter, tmp_path):
     )
     units = {"window": dict(value=0.5, low=0.4, high=0.6)}
     part = dict(recall={name: {"known": units}}, chance=0.5)
-    found = dict(methods={name: False}, main=name, shots={"1": part})
+    result = dict(methods={name: False}, main=name, shots={"1": part})
     for draw in (
         lambda: plots.draw_cube(path, POINTS[:2], names, novel=[name]),
         lambda: plots.draw_confusion(path, np.eye(2), names, novel=[name]),
@@ -122,7 +122,7 @@ def test_pictures_hold_names_of_any_length(letter, tmp_path):
         lambda: plots.draw_traffic(
             path, [("x", window, [0, 1])], names, clip=3, bin_s=1.0
         ),
-        lambda: plots.draw_recall(path, found),
+        lambda: plots.draw_recall(path, result),
     ):
         draw()
         assert max(Image.open(path).size) < 2500

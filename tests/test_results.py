@@ -47,11 +47,14 @@ def test_numbers_are_those_of_one_shot_and_statistics(bed, built):
     assert [got[n]["capture"] for n in NAMES] == want.capture_recall.tolist()
     np.testing.assert_array_equal(part["confusion"], want.confusion)
     table = statistics.sum_hits(want.hits, condition, capture, [2, 3])
-    of = statistics.recall_interval(table)
+    interval = statistics.recall_interval(table)
     assert part["recall"]["match"]["novel"]["window"] == dict(
-        value=of.value, low=of.low, high=of.high, widened=of.widened
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        widened=interval.widened,
     )
-    assert of.value == pytest.approx(want.recall[2:].mean())
+    assert interval.value == pytest.approx(want.recall[2:].mean())
     assert part["captures"] == {"known": 12, "novel": 8}
     assert part["chance"] == 0.25
 
@@ -191,28 +194,30 @@ def test_csv_has_a_row_for_each_number(built, tmp_path):
             read = list(csv.DictReader(file))
         return len(read), [r for r in read if wanted.items() <= r.items()]
 
-    of = dict(shots="5", method="match", group="novel", unit="window")
+    where = dict(shots="5", method="match", group="novel", unit="window")
     part = built["shots"]["5"]
-    count, found = rows("results.csv", **of, condition="delay")
+    count, written = rows("results.csv", **where, condition="delay")
     assert count == 2 * 4 * 4 * 2  # shots, methods, conditions, units
     want = part["conditions"]["match"]["delay"]["window"]
-    assert [float(row["recall"]) for row in found] == [want]
-    count, found = rows("intervals.csv", **of)
+    assert [float(row["recall"]) for row in written] == [want]
+    count, written = rows("intervals.csv", **where)
     assert count == 2 * 4 * 2 * 2  # shots, methods, groups, units
     want = part["recall"]["match"]["novel"]["window"]
-    got = [float(found[0][column]) for column in ("recall", "low", "high")]
-    assert got == [want[x] for x in ("value", "low", "high")] and len(found) == 1
-    assert found[0]["widened"] == str(want["widened"])
-    of = dict(shots="5", baseline="zero", group="known", unit="capture")
-    count, found = rows("differences.csv", **of)
-    assert count == 2 * 2 * 2 * 2 and len(found) == 1  # shots, baselines, groups, units
+    got = [float(written[0][column]) for column in ("recall", "low", "high")]
+    assert got == [want[x] for x in ("value", "low", "high")] and len(written) == 1
+    assert written[0]["widened"] == str(want["widened"])
+    where = dict(shots="5", baseline="zero", group="known", unit="capture")
+    count, written = rows("differences.csv", **where)
+    assert (
+        count == 2 * 2 * 2 * 2 and len(written) == 1
+    )  # shots, baselines, groups, units
     want = part["difference"]["known"]["zero"]["capture"]
-    got = [float(found[0][column]) for column in ("less", "low", "high")]
+    got = [float(written[0][column]) for column in ("less", "low", "high")]
     assert got == [want[x] for x in ("value", "low", "high")]
     assert {row["baseline"] for row in rows("intervals.csv", method="zero")[1]} == {"1"}
-    count, found = rows("confusion.csv", shots="5")
+    count, written = rows("confusion.csv", shots="5")
     assert count == 2 * 4 * 4
-    shares = {(r["condition"], r["named"]): float(r["share"]) for r in found}
+    shares = {(r["condition"], r["named"]): float(r["share"]) for r in written}
     want = part["confusion"]
     order = list(built["conditions"])
     assert shares == {

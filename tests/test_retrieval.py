@@ -23,9 +23,9 @@ def query_scores(relevant, r=10):
     """One query at 0 with neighbours at 1, 2, 3, ...; R right ones among them."""
     same = np.zeros(40, bool)
     same[np.array(relevant) - 1] = True
-    rest = r - len(relevant)
-    if rest:
-        same[-rest:] = True  # the others are beyond the R-th place
+    unfilled = r - len(relevant)
+    if unfilled:
+        same[-unfilled:] = True  # the others are beyond the R-th place
     return retrieval._score(np.arange(1.0, 41.0), same, 0.0)
 
 
@@ -42,7 +42,7 @@ def test_map_at_r_by_hand(relevant, want):
 
 def plain(points, labels, own):
     """The definitions, as loops; no ties."""
-    out = []
+    scores = []
     for i in range(len(points)):
         others = [j for j in range(len(points)) if own[j] != own[i]]
         r = sum(labels[j] == labels[i] for j in others)
@@ -51,8 +51,8 @@ def plain(points, labels, own):
         order = sorted(others, key=lambda j: np.linalg.norm(points[j] - points[i]))[:r]
         right = np.array([labels[j] == labels[i] for j in order])
         precision = np.cumsum(right) / np.arange(1, r + 1)
-        out.append([right[0], right.mean(), (right * precision).mean()])
-    return np.mean(out, 0)
+        scores.append([right[0], right.mean(), (right * precision).mean()])
+    return np.mean(scores, 0)
 
 
 @pytest.mark.parametrize("by_capture", [False, True])
@@ -103,10 +103,14 @@ def test_as_pytorch_metric_learning_has_it():
     labels = np.array(STORED["labels"])
     got = mean_scores(points, labels)
     np.testing.assert_allclose(got, STORED["queries"], rtol=1e-6)
-    each = retrieval.score_queries(points, labels)
+    by_query = retrieval.score_queries(points, labels)
     by_class = [
         np.mean(
-            [each[labels == c, i].mean() for c in range(6) if (labels == c).sum() > 1]
+            [
+                by_query[labels == c, i].mean()
+                for c in range(6)
+                if (labels == c).sum() > 1
+            ]
         )
         for i in range(3)
     ]
@@ -116,8 +120,8 @@ def test_as_pytorch_metric_learning_has_it():
 def test_scores_of_some_queries_are_those_of_all():
     points = np.array(STORED["points"], np.float32)
     labels = np.array(STORED["labels"])
-    some = labels >= 3
-    got = retrieval.score_queries(points, labels, queries=some)
-    assert np.isnan(got[~some]).all()
+    queried = labels >= 3
+    got = retrieval.score_queries(points, labels, queries=queried)
+    assert np.isnan(got[~queried]).all()
     of_all = retrieval.score_queries(points, labels)
-    np.testing.assert_array_equal(got[some], of_all[some])
+    np.testing.assert_array_equal(got[queried], of_all[queried])

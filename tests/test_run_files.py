@@ -82,7 +82,7 @@ def judged(rule):
     rng = np.random.default_rng(0)
     conditions, captures = np.repeat([0, 1, 2], 8), np.repeat(np.arange(6), 4)
     points = {name: rng.normal(size=(24, 3)) for name in ("match head", "raw")}
-    found = results.build_results(
+    result = results.build_results(
         {"match head": points["match head"]},
         {"raw": points["raw"]},
         conditions,
@@ -93,7 +93,7 @@ def judged(rule):
     )
     row = tally.Row("a", "blocked", tally.KNOWN, "blocked", 1.0, True)
     counts = tally.count_rows([row], 8.0)
-    return found | dict(
+    return result | dict(
         step=STEPS,
         version="1",
         losses={"match": {"margin": 0.4}},
@@ -122,8 +122,8 @@ def test_a_title_says_what_the_run_is():
     same = config(match="triplet:mining=hard", view="triplet")
     assert visualize.make_title("first", same) == "first: triplet on testbed"
     other = config(match="triplet:mining=hard", view="nca")
-    said = visualize.make_title("first", other)
-    assert said == "first: match triplet, view nca on testbed"
+    title = visualize.make_title("first", other)
+    assert title == "first: match triplet, view nca on testbed"
 
 
 def use(run, name):
@@ -135,11 +135,13 @@ def use(run, name):
         assert visualize.make_title("x", data["config"]).startswith("x: ")
         loop.check_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
-        found = visualize.read_results(folder)
-        if found["shots"]:
-            results.format_results(found)
-            visualize.make_subtitle(dict(results=found, config={"steps": 3}, curves={}))
-            page.novel_conditions(dict(results=found))
+        result = visualize.read_results(folder)
+        if result["shots"]:
+            results.format_results(result)
+            visualize.make_subtitle(
+                dict(results=result, config={"steps": 3}, curves={})
+            )
+            page.novel_conditions(dict(results=result))
     elif name == "scalars.csv":
         scalars.read_scalars(folder)
         scalars.drop_after(folder / name, 2)
@@ -184,9 +186,9 @@ def test_a_file_of_other_bytes_is_one_line(run, name):
     nothing = dict.fromkeys(["trace.bin", "scalars.csv"], b"")  # no step came yet
     for data in [*BYTES, *cut, good + b"\0", good[:9] + b"\xff\0" + good[11:]]:
         path.write_bytes(data)
-        said = outcome(run, name)
+        message = outcome(run, name)
         if data in BYTES and data != nothing.get(name):
-            assert "is damaged" in said or name == "scalars.csv", data[:20]
+            assert "is damaged" in message or name == "scalars.csv", data[:20]
 
 
 @pytest.mark.parametrize("name", JSON)

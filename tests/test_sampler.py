@@ -100,12 +100,12 @@ def test_a_batch_that_cannot_be_is_refused(shape, devices, says):
 
 def test_a_table_holds_the_chosen_windows_in_a_shape_of_the_data_set():
     windows = make_windows()
-    some = windows.session < 5
-    table = sampler.sampling_table(windows, some, conditions=3)
+    chosen = windows.session < 5
+    table = sampler.sampling_table(windows, chosen, conditions=3)
     whole = sampler.sampling_table(windows, EVERY, conditions=3)
     assert [x.shape for x in table] == [x.shape for x in whole]
     rows, _ = draw(table)
-    assert some[rows].all()
+    assert chosen[rows].all()
 
 
 def test_an_empty_split_and_an_unknown_pool_are_refused():
@@ -135,8 +135,8 @@ def test_pairs_and_triplets_are_what_they_say(labels, seed):
     i, j = np.asarray(draw_pairs(key, labels, 16, similar=1.0)).T
     assert (labels[i] == labels[j]).all() and ((i != j) | alone[i]).all()
     i, j = np.asarray(draw_pairs(key, labels, 16, similar=0.0)).T
-    one = len(set(labels.tolist())) == 1
-    assert ((labels[i] != labels[j]) | one).all()
+    one_class = len(set(labels.tolist())) == 1
+    assert ((labels[i] != labels[j]) | one_class).all()
 
 
 def test_the_share_of_similar_pairs_is_the_one_asked():

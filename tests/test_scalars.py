@@ -14,10 +14,10 @@ from siamjax.reports import scalars
 
 
 def write(workdir, first, last, *, tag=0.0, killed=False):
-    with scalars.open_writer(workdir, first) as out:
+    with scalars.open_writer(workdir, first) as writer:
         for step in range(first + 1, last + 1):
-            out.add(step, {"loss": 1 / step + tag, "valid/known": step / 3 + tag})
-        out.flush()
+            writer.add(step, {"loss": 1 / step + tag, "valid/known": step / 3 + tag})
+        writer.flush()
         if killed:  # no close, a half-written last row
             with open(workdir / scalars.FILE, "a") as file:
                 file.write("99,lo")
@@ -54,9 +54,9 @@ def test_killed_before_the_first_checkpoint(tmp_path):
 
 def test_values_come_back_as_they_were(tmp_path):
     values = [0.1, 1e-300, math.inf, math.nan, 3]
-    with scalars.open_writer(tmp_path, 0) as out:
+    with scalars.open_writer(tmp_path, 0) as writer:
         for step, value in enumerate(values):
-            out.add(step, {'odd, "name"': value})
+            writer.add(step, {'odd, "name"': value})
     steps, got = scalars.read_scalars(tmp_path)['odd, "name"']
     assert steps == [0, 1, 2, 3, 4]
     assert got[:3] == values[:3] and math.isnan(got[3]) and got[4] == 3.0
@@ -74,8 +74,8 @@ def test_a_clock_that_was_set_back_brings_no_dropped_step_back(tmp_path, monkeyp
 
 
 def test_every_scalar_is_in_the_file_at_once(tmp_path):
-    with scalars.open_writer(tmp_path, 0) as out:
-        out.add(1, {"loss": 2.0})
+    with scalars.open_writer(tmp_path, 0) as writer:
+        writer.add(1, {"loss": 2.0})
         assert tensorboard(tmp_path / scalars.RUN) == {"loss": [(1, 2.0)]}
 
 
@@ -86,16 +86,16 @@ def test_a_full_disk_raises_and_does_not_hang(tmp_path, monkeypatch):
 
     before = threading.active_count()
     with pytest.raises(OSError, match="No space left"):
-        with scalars.open_writer(tmp_path, 0) as out:
-            monkeypatch.setattr(out._event_file._records, "_writer", Full())
+        with scalars.open_writer(tmp_path, 0) as writer:
+            monkeypatch.setattr(writer._event_file._records, "_writer", Full())
             for step in range(100):
-                out.add(step, {"loss": 1.0})
+                writer.add(step, {"loss": 1.0})
     assert threading.active_count() == before
 
 
 def test_an_error_in_training_keeps_what_was_written(tmp_path):
-    with pytest.raises(RuntimeError), scalars.open_writer(tmp_path, 0) as out:
-        out.add(1, {"loss": 2.0})
+    with pytest.raises(RuntimeError), scalars.open_writer(tmp_path, 0) as writer:
+        writer.add(1, {"loss": 2.0})
         raise RuntimeError
     assert scalars.read_scalars(tmp_path) == {"loss": ([1], [2.0])}
 

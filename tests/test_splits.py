@@ -30,8 +30,8 @@ def condition(name):
 def test_each_capture_has_one_role_and_each_known_condition_every_role(splits):
     roles = dict(zip(splits.sessions.names, splits.sessions.role))
     for known in ("normal", "blocked", "overload"):
-        of = [role for name, role in roles.items() if condition(name) == known]
-        assert [of.count(role) for role in (TRAIN, VALID, TEST)] == [4, 2, 2]
+        own_roles = [role for name, role in roles.items() if condition(name) == known]
+        assert [own_roles.count(role) for role in (TRAIN, VALID, TEST)] == [4, 2, 2]
     assert {r for name, r in roles.items() if condition(name) == "busy"} == {TEST}
     assert {r for name, r in roles.items() if condition(name) == "slow"} == {VALID}
 
@@ -119,14 +119,14 @@ def test_codes_of_held_out_conditions_alone_keep_their_columns(tmp_path):
     splits = open_splits(validated(DataConfig, config))
     index = {column.name: i for i, column in enumerate(splits.columns)}
     assert splits.columns == columns.SIP
-    for name, of in (("gone", "480"), ("forbidden", "403"), ("lost", "481")):
+    for name, code in (("gone", "480"), ("forbidden", "403"), ("lost", "481")):
         faulty = splits.windows_of(TEST, [name])
         inside = [
-            splits.counts[s, b : b + 16, index[of]]
+            splits.counts[s, b : b + 16, index[code]]
             for s, b in zip(faulty.session, faulty.start)
         ]
         assert np.mean(inside) > 1
-        trained = splits.counts[splits.sessions.role == TRAIN][:, :, index[of]]
+        trained = splits.counts[splits.sessions.role == TRAIN][:, :, index[code]]
         assert trained.sum() == 0
 
 
@@ -166,8 +166,8 @@ def test_captures_that_cannot_be_used_are_said_and_left_out(tmp_path):
     config.update(novel=(), novel_valid=())
     splits = open_splits(validated(DataConfig, config))
     assert len(splits.sessions.names) == len(good)
-    said = "\n".join(splits.provenance.left_out)
+    reasons = "\n".join(splits.provenance.left_out)
     assert (
-        "early: blocked begins at 3.0 s" in said
-        and "short: 15.0 s is too short" in said
+        "early: blocked begins at 3.0 s" in reasons
+        and "short: 15.0 s is too short" in reasons
     )

@@ -25,8 +25,8 @@ def bed(rng, conditions, captures, *, effect=0.0):
     chance = truth + 0.1 * difficulty[:, None]
 
     def right(shift):
-        own = chance + shift + 0.03 * rng.normal(size=(captures, 1))
-        return rng.binomial(judged.astype(int), own.clip(0, 1))
+        recall = chance + shift + 0.03 * rng.normal(size=(captures, 1))
+        return rng.binomial(judged.astype(int), recall.clip(0, 1))
 
     return Table(right(0.0), judged), Table(right(effect), judged), truth.mean()
 
@@ -96,9 +96,14 @@ def test_one_condition_is_the_t_interval():
 def test_pairs_are_narrower_than_their_parts():
     rng = np.random.default_rng(0)
     first, second, _ = bed(rng, 5, 24)
-    one, two = statistics.recall_interval(first), statistics.recall_interval(second)
-    both = statistics.recall_difference(first, second)
-    assert both.high - both.low < np.hypot(one.high - one.low, two.high - two.low)
+    alone_1, alone_2 = (
+        statistics.recall_interval(first),
+        statistics.recall_interval(second),
+    )
+    paired = statistics.recall_difference(first, second)
+    assert paired.high - paired.low < np.hypot(
+        alone_1.high - alone_1.low, alone_2.high - alone_2.low
+    )
 
 
 def test_identical_methods_do_not_differ():
@@ -159,8 +164,8 @@ def test_clustered_intervals_cover(conditions):
 @pytest.mark.parametrize("conditions", simulated.CONDITIONS)
 @pytest.mark.parametrize("spread", simulated.SPREADS.values(), ids=simulated.SPREADS)
 def test_clustered_intervals_cover_in_full(conditions, spread):
-    ours, naive, found = simulated.coverage(conditions, spread, 2000)
-    assert 0.925 <= ours <= 0.975 and naive < 0.6 and found <= 0.065
+    ours, naive, false_findings = simulated.coverage(conditions, spread, 2000)
+    assert 0.925 <= ours <= 0.975 and naive < 0.6 and false_findings <= 0.065
 
 
 def test_of_equal_methods_none_is_better_and_a_planted_one_is():
@@ -179,11 +184,11 @@ def test_one_way_is_students_interval():
 def test_clusters_are_one_witness_each():
     """Ten copies of every value in its cluster say no more than one."""
     x = np.array([0.5, 0.9, 0.7, 0.4, 0.8, 0.6])
-    one = statistics.clustered_mean(x, np.full(6, 1 / 6), [np.arange(6)])
+    interval = statistics.clustered_mean(x, np.full(6, 1 / 6), [np.arange(6)])
     ten = statistics.clustered_mean(
         np.repeat(x, 10), np.full(60, 1 / 60), [np.repeat(np.arange(6), 10)]
     )
-    np.testing.assert_allclose(one, ten)
+    np.testing.assert_allclose(interval, ten)
 
 
 def test_two_ways_by_hand():
@@ -222,8 +227,8 @@ def test_the_least_difference_is_found_with_its_power():
     deviation, freedom = 0.02, 11
     least = statistics.least_difference(deviation, freedom)
     limit = stats.t.ppf(0.975, freedom)
-    found = stats.nct.sf(limit, freedom, least / deviation)
-    assert found == pytest.approx(0.8, abs=0.02)
+    power = stats.nct.sf(limit, freedom, least / deviation)
+    assert power == pytest.approx(0.8, abs=0.02)
 
 
 def test_days_that_hold_many_conditions_say_as_much_as_captures_of_one(quick):

@@ -19,9 +19,9 @@ ABOUT = dict(
 
 
 def write(workdir, first, last, **more):
-    with trace.open_writer(workdir, first, **{**ABOUT, **more}) as out:
+    with trace.open_writer(workdir, first, **{**ABOUT, **more}) as writer:
         for step in range(first, last + 1):
-            out.append(step, POINTS[step])
+            writer.append(step, POINTS[step])
 
 
 def test_what_is_written_comes_back(tmp_path):
@@ -70,6 +70,6 @@ def test_no_trace(tmp_path):
 def test_points_of_another_shape_are_refused(tmp_path):
     with (
         pytest.raises(UsageError, match=r"\[4, 3\], not \[4, 2\]"),
-        trace.open_writer(tmp_path, 0, **ABOUT) as out,
+        trace.open_writer(tmp_path, 0, **ABOUT) as writer,
     ):
-        out.append(1, POINTS[0, :, :2])
+        writer.append(1, POINTS[0, :, :2])

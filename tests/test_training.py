@@ -46,10 +46,10 @@ def make(config, count=1):
         mesh=mesh,
     )
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
-    now = jax.device_put(
+    initial = jax.device_put(
         state.create_state(config.seed, parts), devices.replicated(mesh)
     )
-    return parts, data, now
+    return parts, data, initial
 
 
 def leaves(tree):
@@ -92,9 +92,9 @@ def test_devices_change_no_result_and_gather_only_embeddings(folder, small, coun
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_step_lowers_for_accelerators(folder, platform):
-    parts, data, now = make(small_data.config(folder))
+    parts, data, initial = make(small_data.config(folder))
     exported = export.export(step.compile_run(parts), platforms=[platform])(
-        now, 2, data
+        initial, 2, data
     )
     assert exported.platforms == (platform,)
 
@@ -145,8 +145,8 @@ def test_the_optimizer_clips_gradients_and_ends_at_a_share_of_its_rate():
 def test_initial_proxies_are_not_drawn_like_any_batch(folder, monkeypatch):
     config = small_data.config(folder)
     config.heads.match.update(loss="proxy_anchor", dim=16)
-    parts, data, now = make(config)
-    proxies = np.asarray(now.params["losses"]["match"]["proxies"]).ravel()
+    parts, data, initial = make(config)
+    proxies = np.asarray(initial.params["losses"]["match"]["proxies"]).ravel()
     drawn, uniform = [], jax.random.uniform
 
     def remembered(*args, **options):
@@ -193,8 +193,10 @@ def test_a_run_goes_on_from_its_checkpoint_bit_for_bit(folder, tmp_path):
     resumed = loop.train(from_dict(config_cut), tmp_path / "cut")
     for got, want in zip(leaves(resumed), leaves(quiet)):
         np.testing.assert_array_equal(got, want)
-    both = [(tmp_path / name / "scalars.csv").read_text() for name in ("quiet", "cut")]
-    assert both[0] == both[1]
+    scalars_of = [
+        (tmp_path / name / "scalars.csv").read_text() for name in ("quiet", "cut")
+    ]
+    assert scalars_of[0] == scalars_of[1]
 
 
 def cut_after(at, config, workdir):
@@ -307,8 +309,8 @@ def test_a_checkpoint_says_what_it_is(folder, tmp_path, caplog, monkeypatch):
     # Not the first one, and of two equal scores the earlier.
     assert meta["known"] == 3 and meta["best"] == dict(step=2, score=0.9)
     for head in ("match", "view"):  # P19: defaults that are nowhere in the config too
-        said = meta["losses"][head]
-        assert said["mining"] == "hard" and said["distance"] == "euclidean"
-        assert f"distance={said['distance']}" in caplog.text
+        settings = meta["losses"][head]
+        assert settings["mining"] == "hard" and settings["distance"] == "euclidean"
+        assert f"distance={settings['distance']}" in caplog.text
     assert len(meta["columns"]) == len(meta["scaler"]["scale"])
     assert json.loads((tmp_path / "config.json").read_text())["steps"] == 4

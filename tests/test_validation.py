@@ -66,12 +66,12 @@ def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_
     splits = without(
         without(open_splits(from_dict(config).data), "overload", 1), "slow", 1
     )
-    of = validation.plan_validation(splits, 5)
-    assert (of.known, of.novel) == (("normal", "blocked", "overload"), ())
-    names = [splits.conditions.names[c] for c in of.windows.condition[of.library]]
+    plan = validation.plan_validation(splits, 5)
+    assert (plan.known, plan.novel) == (("normal", "blocked", "overload"), ())
+    names = [splits.conditions.names[c] for c in plan.windows.condition[plan.library]]
     assert set(names) == {"overload"}
-    assert set(splits.sessions.role[of.windows.session[of.library]]) == {TRAIN}
-    assert of.lines == (
+    assert set(splits.sessions.role[plan.windows.session[plan.library]]) == {TRAIN}
+    assert plan.lines == (
         "validation judges 3 of 3 known and 0 of 1 novel conditions",
         "validation has less than two captures of these conditions, examples of them "
         "are from training captures: overload",
@@ -136,8 +136,8 @@ def test_next_to_no_captures_train_evaluate_and_identify(
     examples = (tmp_path / "run" / "examples.csv").read_text().splitlines()[1:]
     assert {line.split(",")[0] for line in examples} == known
     json.loads((tmp_path / "run" / "results.json").read_text())
-    said = capsys.readouterr().out
-    assert ("nothing is judged" in said) == (captures == 1)
+    printed = capsys.readouterr().out
+    assert ("nothing is judged" in printed) == (captures == 1)
     identify.identify_captures(
         tmp_path / "run", ["data/testbed/captures/blocked_005.pcap.xz"]
     )

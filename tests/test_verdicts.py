@@ -24,7 +24,7 @@ def run(monkeypatch):
     config = default.get_config()
     config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
     width = len(columns.SIP)
-    made = types.SimpleNamespace(
+    trained = types.SimpleNamespace(
         workdir="runs/none",
         config=config,
         columns=columns.SIP,
@@ -33,19 +33,19 @@ def run(monkeypatch):
     )
 
     def embed(counts, baseline, session=None):
-        z = np.asarray(features.to_features(counts, baseline, made.scaler))
+        z = np.asarray(features.to_features(counts, baseline, trained.scaler))
         return {config.decide_with: z.mean(1)}
 
-    made.embed = embed
+    trained.embed = embed
     none = np.zeros((1, config.data.bins, width), np.float32)
     normal = examples.Examples(
         (examples.Place("normal", "calm.pcap", 20.0),),
         none,
         Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )
-    monkeypatch.setattr(runs, "open_run", lambda workdir: made)
+    monkeypatch.setattr(runs, "open_run", lambda workdir: trained)
     monkeypatch.setattr(enrol, "read_enrolment", lambda opened: (normal, RULE))
-    return made
+    return trained
 
 
 def calls(first_s=0, end_s=SPAN_S):
@@ -137,9 +137,9 @@ def test_what_was_read_is_named_without_a_word(run, tmp_path):
 def test_silence_after_messages_is_evidence(run, tmp_path, capsys):
     path = write(tmp_path / "x.pcap", [*calls(0, 20), others(ARP)[-1]])
     assert identify.identify_captures("", [path]) == 0
-    out = capsys.readouterr().out
-    assert "note: there was no packet from 19.5 to 39.5 s" in out
-    assert out.splitlines()[3].split()[:2] == ["0.0", "39.5"]
+    printed = capsys.readouterr().out
+    assert "note: there was no packet from 19.5 to 39.5 s" in printed
+    assert printed.splitlines()[3].split()[:2] == ["0.0", "39.5"]
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_messages_that_end_while_packets_go_on_are_no_silence(
     path = write(tmp_path / "x.pcap", calls(0, 20) + rest)
     assert identify.identify_captures("", [path], as_json=True) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    said = "; ".join(rows[0]["warnings"])
-    assert "no message was read, but there were packets, from 19.5 to " in said
-    assert says in said and bool(says) == bool(rows[0]["not_read"])
+    warnings_text = "; ".join(rows[0]["warnings"])
+    assert "no message was read, but there were packets, from 19.5 to " in warnings_text
+    assert says in warnings_text and bool(says) == bool(rows[0]["not_read"])
 
 
 def test_a_damaged_or_cut_capture_says_so_beside_its_verdict(run, tmp_path, capsys):
@@ -179,8 +179,10 @@ def test_messages_without_a_transaction_are_said_where_they_are_many(
         time_ns, frame = records[i]
         records[i] = time_ns, frame.replace(b"CSeq", b"XSeq")
     warnings = sessions.read_traffic(write(tmp_path / "x.pcap", records), run).warnings
-    said = f"not read: {len(records) // every} unnamed (messages that do not name their"
-    assert any(said in warning for warning in warnings) == says
+    expected = (
+        f"not read: {len(records) // every} unnamed (messages that do not name their"
+    )
+    assert any(expected in warning for warning in warnings) == says
     assert len(warnings) == says
 
 
@@ -262,10 +264,10 @@ def test_names_of_strangers_cannot_write_to_the_terminal(run, tmp_path, capsys, 
         identify.identify_captures(
             "", [path, bad], places=[place], plot=str(tmp_path / plot)
         )
-    out = capsys.readouterr().out
-    said = out + "".join(record.getMessage() for record in caplog.records)
-    assert "\x1b" not in said and "\\x1b[31m\\nb\\udcff.pcap" in out
-    assert max(map(len, out.splitlines())) < 220 + len(str(tmp_path))
+    printed = capsys.readouterr().out
+    everything = printed + "".join(record.getMessage() for record in caplog.records)
+    assert "\x1b" not in everything and "\\x1b[31m\\nb\\udcff.pcap" in printed
+    assert max(map(len, printed.splitlines())) < 220 + len(str(tmp_path))
     identify.identify_captures("", [path], places=[place], as_json=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows[0]["capture"] == str(path)
@@ -317,7 +319,7 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
 
 
 def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
-    made = types.SimpleNamespace(
+    trained = types.SimpleNamespace(
         workdir=tmp_path,
         columns=(None, None),
         config=types.SimpleNamespace(data=types.SimpleNamespace(bins=4)),
@@ -336,7 +338,7 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
     def stored(damage=lambda data: data, rule_bytes=good):
         npz.write_bytes(damage(saved))
         rule.write_bytes(rule_bytes)
-        return enrol.read_enrolment(made)
+        return enrol.read_enrolment(trained)
 
     assert stored()[1] == RULE
     for damage in (
@@ -369,7 +371,7 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
     ):
         with pytest.raises(SiamjaxError, match=r"rule.json.*siamjax-evaluate"):
             stored(rule_bytes=text)
-    made.columns = (None,) * 3
+    trained.columns = (None,) * 3
     with pytest.raises(SiamjaxError, match=r"\[4, 2\].*\[4, 3\].*siamjax-evaluate"):
         stored()
 
@@ -402,9 +404,9 @@ def test_one_capture_is_identified_as_records(run, tmp_path):
     assert [(s.condition, s.start_s) for s in spans] == [("normal", 0.0)]
     assert traffic.name == "x" and traffic.warnings == ()
     places = [("calm", str(path), 20.0)]
-    both = identify.open_reference(run, places=places).examples
-    assert both.names == ("normal", "calm")
-    for options in (dict(places=places), dict(examples=places), dict(examples=both)):
+    joined = identify.open_reference(run, places=places).examples
+    assert joined.names == ("normal", "calm")
+    for options in (dict(places=places), dict(examples=places), dict(examples=joined)):
         (span,), _ = identify.identify_capture(run, path, **options)
         assert (span.condition, span.example) == ("calm", "x.pcap@20")
 
