@@ -8,6 +8,7 @@ import numpy as np
 
 from siamjax.types import UsageError
 
+Array = jax.Array | np.ndarray
 INT32 = np.iinfo(np.int32)
 
 
@@ -25,7 +26,7 @@ def positive(**arguments: Any) -> None:
 
 
 def check_batch(
-    embeddings: jax.Array, labels: jax.Array, where: jax.Array | None = None
+    embeddings: Array, labels: Array, where: Array | None = None
 ) -> jax.Array:
     """Checks the arguments of a loss and gives `where`.
 
@@ -63,7 +64,7 @@ def check_batch(
             f"where has the shape {list(where.shape)}: it must be "
             f"{list(labels.shape)}, one bool for each row"
         )
-    return where.astype(bool)
+    return jnp.asarray(where, bool)
 
 
 def check_row_numbers(

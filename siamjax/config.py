@@ -147,10 +147,10 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> Config:
       UsageError: a field is missing, is unknown, or has a value that is not allowed;
         the error names the field, the value, and what is allowed.
     """
-    return validated(Config, plain)
+    return validate(Config, plain)
 
 
-def validated(
+def validate(
     kind: type,
     plain: Mapping[str, Any] | ConfigDict,
     prefix: str = "config",

@@ -153,7 +153,7 @@ from siamjax.experiments import runner
 if "pinned" in sys.argv:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 else:
-    runner.one_thread()
+    runner.use_one_thread()
 import jax
 x = jax.random.normal(jax.random.key(0), (2048, 2048))
 print(float(jax.jit(lambda x: x.sum())(x)).hex())

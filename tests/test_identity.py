@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from siamjax.config import DataConfig, from_dict, validated
+from siamjax.config import DataConfig, from_dict, validate
 from siamjax.data import columns, identity, prepared
 from siamjax.data.identity import Capture, Trained
 from siamjax.data.splits import open_splits
@@ -198,10 +198,10 @@ def test_one_baseline_of_all_is_that_of_the_training(tmp_path, sessions):
     folder, config = tmp_path / "p", small_data.config(tmp_path / "p").data
     config.update(baseline_s=0.0)
     prepared.write_data_set(folder, DataSet(tuple(sessions), small_data.KINDS, {}), {})
-    first = open_splits(validated(DataConfig, config))
+    first = open_splits(validate(DataConfig, config))
     tested = [s for s in sessions if first.provenance.captures[s.name].role == TEST]
     prepared.write_data_set(folder, DataSet(tuple(tested), small_data.KINDS, {}), {})
-    got = open_splits(validated(DataConfig, config), remembered(first, folder))
+    got = open_splits(validate(DataConfig, config), remembered(first, folder))
     assert set(got.sessions.role) == {TEST}
     assert len(got.provenance.gone) == len(sessions) - len(tested)
     want = Baseline(*(x[0] for x in first.baseline))

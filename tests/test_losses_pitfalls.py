@@ -238,7 +238,7 @@ MOST = 14
 def test_p17_memory_is_quadratic(name):
     """XLA's own account at B = 4096, E = 128: there are 7.5e9 triplets in 8 classes."""
     loss = resolve("memory:size=4096" if name == "memory" else name)
-    run, _ = check.compiled(loss, 4096, 128, 8, options=check.FAST_COMPILATION)
+    run, _ = check.compile_loss(loss, 4096, 128, 8, options=check.FAST_COMPILATION)
     assert check.temporary_bytes(run) <= MOST * 4 * 4096**2
 
 

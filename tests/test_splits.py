@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from siamjax.config import DataConfig, from_dict, validated
+from siamjax.config import DataConfig, from_dict, validate
 from siamjax.data import columns, prepared, sampler
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import one_shot
@@ -56,7 +56,7 @@ def test_over_the_folds_each_capture_is_in_the_test_once(folder):
         config.update(
             test_fold=fold, valid_fold=(fold + 1) % 4, novel=(), novel_valid=()
         )
-        sessions = open_splits(validated(DataConfig, config)).sessions
+        sessions = open_splits(validate(DataConfig, config)).sessions
         roles = zip(sessions.names, sessions.role)
         seen += [name for name, role in roles if role == TEST]
     assert sorted(seen) == sorted(sessions.names)
@@ -84,7 +84,7 @@ def test_training_sees_no_window_of_a_novel_condition_nor_of_its_captures(splits
 def test_baseline_scaler_and_columns_depend_on_no_split_and_no_fault(folder, splits):
     config = small_data.config(folder).data
     config.update(novel=("blocked", "overload"), novel_valid=(), test_fold=2)
-    other = open_splits(validated(DataConfig, config))
+    other = open_splits(validate(DataConfig, config))
     assert other.columns == splits.columns
     for a, b in zip(other.baseline, splits.baseline):
         np.testing.assert_array_equal(a, b)
@@ -116,7 +116,7 @@ def test_codes_of_held_out_conditions_alone_keep_their_columns(tmp_path):
     prepared.write_data_set(tmp_path / "p", DataSet(tuple(sessions), kinds, {}), {})
     config = small_data.config(tmp_path / "p").data
     config.update(novel=tuple(faults), novel_valid=())
-    splits = open_splits(validated(DataConfig, config))
+    splits = open_splits(validate(DataConfig, config))
     index = {column.name: i for i, column in enumerate(splits.columns)}
     assert splits.columns == columns.SIP
     for name, code in (("gone", "480"), ("forbidden", "403"), ("lost", "481")):
@@ -164,7 +164,7 @@ def test_captures_that_cannot_be_used_are_said_and_left_out(tmp_path):
     prepared.write_data_set(tmp_path / "p", DataSet(every, small_data.KINDS, {}), {})
     config = small_data.config(tmp_path / "p").data
     config.update(novel=(), novel_valid=())
-    splits = open_splits(validated(DataConfig, config))
+    splits = open_splits(validate(DataConfig, config))
     assert len(splits.sessions.names) == len(good)
     reasons = "\n".join(splits.provenance.left_out)
     assert (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from siamjax.config import DataConfig, validated
+from siamjax.config import DataConfig, validate
 from siamjax.data import prepared, synthetic
 from siamjax.data.splits import open_splits
 from siamjax.types import TEST, TRAIN, VALID, SiamjaxError, UsageError
@@ -55,7 +55,7 @@ def splits(folder, **data):
         novel_valid=("condition 6",),
         **data,
     )
-    return open_splits(validated(DataConfig, config))
+    return open_splits(validate(DataConfig, config))
 
 
 def test_a_data_set_opens_with_heavy_counters_and_baselines_of_its_own(tmp_path):
@@ -109,4 +109,4 @@ def test_a_step_longer_than_a_bin_is_left_out_with_its_reason(tmp_path):
     config = default.get_config().data
     config.update(dir=str(tmp_path / "made"), novel=(), novel_valid=())
     with pytest.raises(SiamjaxError, match="rows are 1 s apart, longer than"):
-        open_splits(validated(DataConfig, config))
+        open_splits(validate(DataConfig, config))

@@ -261,7 +261,7 @@ def work(name, module):
 def figures(name):
     """Memory in B² floats, value at equal rows, push at 0 and at a spread of 0.001."""
     loss = registry.resolve("memory:size=4096" if name == "memory" else name)
-    run, _ = check.compiled(loss, 4096, dim=128, classes=8)
+    run, _ = check.compile_loss(loss, 4096, dim=128, classes=8)
     cube = name in check.CUBE
     given = check.edge_cases.all_batches(cube=cube)
     given = [given[place] for place in ("all equal", "collapse 0.001")]

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from siamjax.config import STRICT, Config, NotNegative, Positive, validated
+from siamjax.config import STRICT, Config, NotNegative, Positive, validate
 from siamjax.experiments import settings
 
 # What can stand beside the losses; the last three need siamjax[bench].
@@ -75,7 +75,7 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> CompareConfig:
     if isinstance(data_sets, Mapping):
         data_sets = {name: _data_set(fields) for name, fields in data_sets.items()}
         plain = {**plain, "data_sets": data_sets}
-    return validated(CompareConfig, plain, shown_in="configs/compare.py")
+    return validate(CompareConfig, plain, shown_in="configs/compare.py")
 
 
 def _data_set(fields):

@@ -20,7 +20,7 @@ from siamjax import files, losses
 from siamjax.checks import require
 from siamjax.comparison import sources
 from siamjax.comparison.config import CompareConfig
-from siamjax.config import Config, DataConfig, to_plain, validated
+from siamjax.config import Config, DataConfig, to_plain, validate
 from siamjax.data import identity, prepared, roles
 from siamjax.data.splits import Splits, open_splits
 from siamjax.losses import search
@@ -229,7 +229,7 @@ def _opened(frozen, content):
       frozen: `config.data` of a training, as JSON.
       content: the hash of the data set: folders are filled anew.
     """
-    data = validated(DataConfig, json.loads(frozen))
+    data = validate(DataConfig, json.loads(frozen))
     seen = open_splits(data)
     sessions = [
         Session(name, 0.0, labels, None, None)

@@ -39,7 +39,7 @@ def retrain_row(
       UsageError: there is no such row of a loss.
       SiamjaxError: the cell came out differently.
     """
-    runner.one_thread()
+    runner.use_one_thread()
     row, group = _rows(config, which)
     members = [_member(config, r) for r in group]
     place = group.index(row)

@@ -53,7 +53,7 @@ def compare(
     Returns:
       The dict of `report`.
     """
-    runner.one_thread()
+    runner.use_one_thread()
     protocol.check(config)
     workdir = pathlib.Path(workdir)
     url = storage or f"sqlite:///{workdir / DATABASE}"

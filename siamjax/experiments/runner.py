@@ -61,7 +61,7 @@ def run_cells(
       SiamjaxError: some cells failed, or workers died. All other cells were run.
       Interrupted: by Ctrl-C or SIGTERM.
     """
-    one_thread()
+    use_one_thread()
     keys = [cell_key(cell) for cell in cells]
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -322,7 +322,7 @@ def _open_rows(path: pathlib.Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def one_thread() -> None:
+def use_one_thread() -> None:
     """Lets XLA use one thread on a CPU, in this process and in those it starts.
 
     The number of threads changes the order of sums, and so the last bits. With one, the

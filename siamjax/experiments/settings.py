@@ -50,7 +50,7 @@ def merge_changes(
     """
     plain = configs.to_plain(config)
     _update(plain, changes)
-    return configs.validated(configs.Config, plain, prefix)
+    return configs.validate(configs.Config, plain, prefix)
 
 
 def split_list(text: str) -> tuple[str, ...]:

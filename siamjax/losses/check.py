@@ -356,7 +356,7 @@ def _differ(what, value, reference, within):
     return f"{what} off by {relative_error(value, reference):.1e}"
 
 
-def compiled(
+def compile_loss(
     loss: registry.Loss, size: int, dim: int, classes: int, options: Any = None
 ) -> tuple[Callable, Batch]:
     """Value and gradient, compiled for batches `[size, dim]`; and such a batch."""
@@ -389,7 +389,7 @@ def least_seconds(run: Callable, batch: Batch, repeats: int = 3) -> float:
 
 def cost_line(loss: registry.Loss, size: int) -> str:
     """A line with time and memory of value and gradient for a batch of `size` rows."""
-    run, batch = compiled(loss, size, dim=16, classes=8)
+    run, batch = compile_loss(loss, size, dim=16, classes=8)
     line = f"B = {size:5} {1e3 * least_seconds(run, batch):11.1f} ms"
     memory = temporary_bytes(run)
     if memory is None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from siamjax.losses.annotations import Array, Distance, Lp
+from siamjax.losses.reductions import safe_ratio
 from siamjax.types import UsageError
 
 EXACT = lax.Precision.HIGHEST
@@ -113,7 +114,7 @@ def snr_distance(x: Array, y: Array) -> jax.Array:
     Reference: Yuan et al. (signal-to-noise ratio), CVPR 2019.
     """
     x, y = _signals(x, y)
-    return _share(squared(x, y), jnp.sum(x * x, 1)[:, None])
+    return safe_ratio(squared(x, y), jnp.sum(x * x, 1)[:, None])
 
 
 def unit(x: Array) -> Any:
@@ -161,10 +162,6 @@ def by_name(name: Distance) -> Measure:
 
 def _or_one(x):
     return jnp.where(x > 0, x, jnp.ones_like(x))
-
-
-def _share(part, whole):
-    return jnp.where(whole > 0, part / _or_one(whole), jnp.zeros_like(part))
 
 
 def bounded(x: jax.Array) -> jax.Array:
@@ -289,7 +286,7 @@ def _cosine_rows(x, y):
 
 def _snr_rows(x, y):
     x, y = _signals(x, y)
-    return _share(_squared_rows(x, y), jnp.sum(x * x, 1))
+    return safe_ratio(_squared_rows(x, y), jnp.sum(x * x, 1))
 
 
 def _minkowski_rows(p):

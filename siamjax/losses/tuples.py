@@ -154,7 +154,7 @@ def gather_tuples(
     Raises:
       UsageError: `index` has another shape.
     """
-    counted = jnp.asarray(checks.check_batch(embeddings, labels, where))
+    counted = checks.check_batch(embeddings, labels, where)
     size = {"pairs": 2, "triplets": 3}[kind]
     if index.ndim != 2 or index.shape[1] != size:
         raise UsageError(
