@@ -34,8 +34,8 @@ def chromium():
         browser.quit()
 
 
-def size(browser, width, height):
-    """Sets the size of what is shown, below a window's smallest too."""
+def set_size(browser, width, height):
+    """Sets the size of the viewport, which may be smaller than any window."""
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         dict(width=width, height=height, deviceScaleFactor=1, mobile=False),
@@ -43,20 +43,20 @@ def size(browser, width, height):
 
 
 def visit(browser, path, width=1200, height=900):
-    """Opens a file in a window of a size, with nothing kept from earlier pages."""
-    size(browser, width, height)
+    """Opens a file in a viewport of this size, without what earlier pages stored."""
+    set_size(browser, width, height)
     browser.execute_script("try { sessionStorage.clear() } catch {}")
     browser.get(path.as_uri())
     settle(browser)
 
 
 def settle(browser):
-    """Waits for two frames: what was asked to be drawn is drawn."""
+    """Waits for two frames, after which the page is drawn."""
     browser.execute_async_script(
         "const frame = requestAnimationFrame; frame(() => frame(arguments[0]))"
     )
 
 
-def severe(browser):
+def logged_errors(browser):
     """Errors that the page has logged since the last call."""
     return [x for x in browser.get_log("browser") if x["level"] == "SEVERE"]

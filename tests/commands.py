@@ -1,4 +1,4 @@
-"""Runs a command in this process, which saves the start of another one."""
+"""Runs a command in this process, which saves the start of a new process."""
 
 import contextlib
 import importlib
@@ -11,7 +11,7 @@ from siamjax import cli
 
 
 class Done(NamedTuple):
-    """What a command left, named as `subprocess.run` names it."""
+    """The result of a command, with the names that `subprocess.run` uses."""
 
     returncode: int
     stdout: str
@@ -19,7 +19,7 @@ class Done(NamedTuple):
 
 
 def run(name, *arguments):
-    """`Done` of `siamjax NAME ARGUMENTS`, but for its signal handlers."""
+    """Runs `siamjax NAME ARGUMENTS`, without its signal handlers."""
     command = importlib.reload(importlib.import_module(f"siamjax.commands.{name}"))
     argv, path, log = sys.argv, list(sys.path), logging.getLogger("siamjax")
     stdout, stderr, handler, level = (

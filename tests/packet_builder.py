@@ -170,7 +170,7 @@ def block(kind, body, order="<"):
 
 
 def call(call_id="call-1", start_ns=START_NS, client=CLIENT, server=SERVER):
-    """A whole call as `(time_ns, frame)`: 2 s, answered, with distinct ident."""
+    """An answered call of 2 s as `(time_ns, frame)`; every packet has its own ident."""
     ms, invite, bye = 1_000_000, "z9hG4bK-i" + call_id, "z9hG4bK-b" + call_id
     steps = [
         (0, request("INVITE", call_id, 1, invite), True),

@@ -1,4 +1,4 @@
-"""Every loss as plain loops over its paper's sum, in float64: slow, hard to get wrong.
+"""Every loss as plain loops over its paper's sum, in float64: slow but easy to check.
 
 `LOSSES[name](x, labels, state, **hyper)` gives the value for embeddings `[B, E]`,
 integer labels `[B]` and the loss's params. Nothing here comes from siamjax.
@@ -179,7 +179,7 @@ def semihard(d, d_p, neg):
 
 
 def lossless(x, labels, state=None, beta=None, epsilon=None):
-    """The original; with an epsilon of None the safe form, straight below eps."""
+    """The original form if epsilon is given, else the safe one, linear below eps."""
     size = len(x[0])
     beta = size if beta is None else beta
 
@@ -383,13 +383,13 @@ def fastap(x, labels, state=None, bins=10):
 
 def histogram(x, labels, state=None, bins=100):
     def density(values):
-        out = np.zeros(bins + 1)
+        weights = np.zeros(bins + 1)
         for v in values:
             place = min(max((v + 1) * bins / 2, 0), bins)
             low = min(int(place), bins - 1)
-            out[low] += (low + 1 - place) / len(values)
-            out[low + 1] += (place - low) / len(values)
-        return out
+            weights[low] += (low + 1 - place) / len(values)
+            weights[low + 1] += (place - low) / len(values)
+        return weights
 
     all_sides = list(enumerate(sides(labels)))
     s_p = [cosine(x[i], x[j]) for i, (pos, _) in all_sides for j in pos]
@@ -414,12 +414,12 @@ def ranked_list(
 
     limit, terms = 1 + margin / 2, []
     for i, (pos, neg) in enumerate(sides(labels)):
-        out = [euclidean(x[i], x[p]) - (limit - margin) for p in pos]
-        into = [limit - euclidean(x[i], x[n]) for n in neg]
+        pull = [euclidean(x[i], x[p]) - (limit - margin) for p in pos]
+        push = [limit - euclidean(x[i], x[n]) for n in neg]
         if pos or neg:
             terms.append(
-                (1 - balance) * weighted(out, pos_scale)
-                + balance * weighted(into, neg_scale)
+                (1 - balance) * weighted(pull, pos_scale)
+                + balance * weighted(push, neg_scale)
             )
     return mean(terms)
 
@@ -427,11 +427,11 @@ def ranked_list(
 def margin(x, labels, state, margin=0.2, nu=0.0, per_class=False):
     b, terms = state["boundary"], []
     for i, (pos, neg) in enumerate(sides(labels)):
-        own = b[labels[i]] if per_class else b[0]
+        limit = b[labels[i]] if per_class else b[0]
         for p in pos:
             for n in neg:
-                terms.append(max(0, euclidean(x[i], x[p]) - own + margin))
-                terms.append(max(0, own - euclidean(x[i], x[n]) + margin))
+                terms.append(max(0, euclidean(x[i], x[p]) - limit + margin))
+                terms.append(max(0, limit - euclidean(x[i], x[n]) + margin))
     return mean(t for t in terms if t > 0) + nu * float(np.mean(b))
 
 

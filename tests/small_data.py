@@ -52,7 +52,7 @@ def session(name, condition, seed):
 
 @contextlib.contextmanager
 def one_device(tmp_path_factory):
-    """Trains on one of the eight devices, with programs that all workers share."""
+    """Lets training see one of the eight devices, and share compiled programs."""
     cache, all_devices = tmp_path_factory.getbasetemp().parent / "xla", jax.devices
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
@@ -85,7 +85,7 @@ def config(folder, steps=8):
 
 
 def overrides(folder, steps=8):
-    """The same as flags of siamjax-train."""
+    """The same config as flags of `siamjax train`."""
     small, flags = config(folder, steps), []
     for name in (
         "steps",

@@ -1,4 +1,4 @@
-"""The eye that looks at the cube: what is near is in front, and nothing is cut."""
+"""The camera of the cube: what is near is in front, and nothing is cut."""
 
 import itertools
 

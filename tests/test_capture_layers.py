@@ -1,4 +1,4 @@
-"""The walk from a frame to UDP: all link types and headers on the way, wrong ones."""
+"""From a frame to UDP: all link types, the headers between, damaged ones."""
 
 import struct
 

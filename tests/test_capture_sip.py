@@ -1,4 +1,4 @@
-"""SIP messages: spellings, cuts, and what is none."""
+"""SIP messages: spellings, cuts, and what is not SIP."""
 
 import contextlib
 import signal
@@ -123,7 +123,7 @@ VIA = FIRST + b"Via: a;branch=b\r\n"
     ],
 )
 def test_a_message_of_megabytes_is_read_once(head):
-    """What is looked at twice costs hours here: once, it is some milliseconds."""
+    """Reading each byte once takes milliseconds; a quadratic reader takes hours."""
     parts = (
         b" ",
         b"\t",
@@ -156,7 +156,7 @@ def test_a_message_of_megabytes_is_read_once(head):
 
 @contextlib.contextmanager
 def time_limit(seconds):
-    """Raises in place of hanging; regular expressions look for signals, too."""
+    """Raises instead of hanging: a signal interrupts a regular expression as well."""
 
     def stop(*_):
         raise TimeoutError(f"not done in {seconds} s")

@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def quiet(folder, tmp_path_factory):
-    """A run that nothing disturbed."""
+    """A run without interruption."""
     workdir = tmp_path_factory.mktemp("quiet")
     process = start(folder, workdir)
     stdout, stderr = process.communicate()
@@ -72,7 +72,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
     ids=["scalars", "checkpoint"],
 )
 def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
-    """Orbax and tensorstore tell of it in pages, from their threads."""
+    """Orbax and tensorstore log many lines about it, from their threads."""
     config = [f"--config={ROOT}/configs/default.py", *small_data.overrides(folder)]
     train = ["-m", "siamjax.train", f"--workdir={tmp_path}", *config]
     done = subprocess.run(

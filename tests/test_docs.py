@@ -1,4 +1,4 @@
-"""The pages: their links lead somewhere, what they name exists, and the site builds."""
+"""The pages: their links and what they name exist, and the site builds."""
 
 import ast
 import functools

@@ -64,7 +64,7 @@ def data_as_it_was(finished, sessions):
 
 @pytest.fixture
 def said(monkeypatch, caplog):
-    """What the commands log."""
+    """The lines that the commands log."""
     monkeypatch.setattr(logging.getLogger("siamjax"), "propagate", True)
     caplog.set_level(logging.WARNING, "siamjax")
     return caplog

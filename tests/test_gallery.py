@@ -1,4 +1,4 @@
-"""From a finished run to all there is to see of it."""
+"""All pictures and pages of a finished run."""
 
 import json
 import threading
@@ -56,7 +56,7 @@ def embedded(page):
 
 
 def what_the_page_says(run):
-    """As the run's own files."""
+    """The page has the numbers of the run's files."""
     data = visualize.gather_data(run)
     results = json.loads((run / "results.json").read_text())
     assert data["results"] == results

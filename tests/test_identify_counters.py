@@ -179,7 +179,7 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
 
 
 def test_a_fault_in_a_table_is_named_from_one_example(tables):
-    """The mean feature of a window stands for an encoder; examples are other files."""
+    """The mean feature of a window replaces the encoder; examples are other files."""
     run, read = opened(config(tables))
     mean_feature(run)
 

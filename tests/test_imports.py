@@ -1,4 +1,4 @@
-"""The table of allowed arrows between the parts, and what losses may not load."""
+"""Which part may import which, and what losses and scripts may not load."""
 
 import ast
 import pathlib

@@ -143,7 +143,7 @@ def test_references_say_whether_the_anchors_are_among_them():
     ("name", "kind"), [("contrastive", "pairs"), ("triplet", "triplets")]
 )
 def test_an_index_outside_the_batch_is_refused(name, kind, index):
-    """It was read as the last row, one below -1 as padding."""
+    """It used to be read as the last row, and one below -1 as padding."""
     rows = dict(pairs=[[0, 2], [0, index]], triplets=[[0, 2, 1], [0, 2, index]])[kind]
     for given in (rows, np.array(rows)):
         with pytest.raises(
@@ -224,7 +224,7 @@ def test_numpy_masks_can_be_constants_of_a_program():
 
 
 def test_smooth_ap_that_counts_the_anchor_takes_no_references():
-    """It took reference i for a positive of anchor i, whatever it was."""
+    """It used to take reference i for a positive of anchor i, of any label."""
     with pytest.raises(UsageError, match=r"count_self=True .* takes no references"):
         LOSSES["smooth_ap"](X, LABELS, references=BATCH, count_self=True)
 

@@ -110,7 +110,7 @@ def test_health_has_no_gradient_and_half_precision_is_single():
 
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf])
 def test_health_counts_rows_that_are_not_finite_and_reads_the_others(garbage):
-    """As if those rows were left out; left out, they are nobody's."""
+    """The other numbers are as without those rows; a masked row is not counted."""
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(B, E)).astype(np.float32)
     labels, every = np.arange(B) % 2, np.ones(B, bool)

@@ -64,7 +64,7 @@ def loss_of(spec, classes, dim):
 
 
 def agree(spec, run, x, labels, said, rows):
-    """Ours is what the oracle said, on a batch filled up to a number of rows."""
+    """Asserts that ours is the oracle's, on a batch padded to `rows` rows."""
     slope, number = said["slope"], len(labels)
     within = number * PER_ROW[spec] if spec in PER_ROW else 1e-9
     if spec == "angular":

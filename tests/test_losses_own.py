@@ -25,7 +25,7 @@ def written(tmp_path):
 
 
 def test_the_loss_of_the_tutorial_goes_through_the_grid(written, monkeypatch):
-    """As a command, from the folder that the file is in; ten lines are enough."""
+    """By the command, in the folder of the file; the loss has about ten lines."""
     assert len(CODE.group(2).strip().splitlines()) <= 12
     monkeypatch.chdir(written)
     done = commands.run("check", CHECKED, "--sizes=64", "--picture=push.png")

@@ -21,7 +21,7 @@ GALLERY = np.setdiff1d(np.arange(len(LABELS)), QUERIES)
 
 
 def value(spec, x, labels, references=None):
-    """In float64, with the params that the loss starts with; and those."""
+    """`(value, params)` of a loss in float64, with its initial params."""
     loss = resolve(spec)
     with jax.enable_x64(True):
         state = loss.init(jax.random.key(0), CLASSES, E)

@@ -1,4 +1,4 @@
-"""Miners against loops over all rows: indices, not values, and no phantom partner."""
+"""Miners against loops over all rows, by indices; no partner that does not exist."""
 
 import jax
 import jax.numpy as jnp

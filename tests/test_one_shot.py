@@ -1,4 +1,4 @@
-"""One-shot recall against a slow count of the same draws, and what must not matter."""
+"""One-shot recall against a slow count of the same draws; its invariances."""
 
 import numpy as np
 import pytest

@@ -16,7 +16,7 @@ from siamjax.identification.timeline import Span
 from siamjax.reports import colours, page, scalars
 from siamjax.reports.trace import Trace
 from siamjax.types import Label
-from tests.browser import settle, severe, size, visit
+from tests.browser import logged_errors, set_size, settle, visit
 
 ROOT = pathlib.Path(__file__).parents[1]
 HOSTILE = [
@@ -156,7 +156,7 @@ def picture(browser):
 
 
 def test_no_error_and_no_request(opened, path):
-    assert severe(opened) == []
+    assert logged_errors(opened) == []
     events = [
         json.loads(x["message"])["message"] for x in opened.get_log("performance")
     ]
@@ -329,11 +329,11 @@ def test_no_text_leaves_its_cell_and_a_wide_table_says_so(opened):
     notes = """return [...document.querySelectorAll('#results .sideways')]
         .map((note) => !note.hidden)"""
     for width, scrolls in ((390, True), (1600, False)):
-        size(opened, width, 800)
+        set_size(opened, width, 800)
         settle(opened)
         assert opened.execute_script(overlap) == 0
         assert set(opened.execute_script(notes)) == {scrolls}
-    size(opened, 390, 800)
+    set_size(opened, 390, 800)
     settle(opened)
     note = (
         "const n = document.querySelector('#results .sideways'); return n.textContent"
@@ -447,7 +447,7 @@ def shown(interval, sign=""):
 
 @pytest.mark.parametrize("width", [360, 768, 1600])
 def test_nothing_sticks_out(opened, width):
-    size(opened, width, 800)
+    set_size(opened, width, 800)
     settle(opened)
     wide = opened.execute_script("return document.documentElement.scrollWidth")
     assert wide <= width
@@ -469,7 +469,7 @@ def test_a_hundred_thousand_points_open(chromium, tmp_path):
     visit(chromium, path)
     shown = "return document.querySelector('output').textContent"
     assert chromium.execute_script(shown) == "step 9801"
-    assert severe(chromium) == []
+    assert logged_errors(chromium) == []
 
 
 def test_a_followed_page_loads_itself_again(chromium, tmp_path):

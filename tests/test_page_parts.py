@@ -10,7 +10,7 @@ from siamjax.comparison import page as comparison_page
 from siamjax.evaluation.statistics import Clustered
 from siamjax.reports import page
 from siamjax.reports.trace import Trace
-from tests.browser import settle, severe, size, visit
+from tests.browser import logged_errors, set_size, settle, visit
 
 HOSTILE = "</script><script>window.hacked = 1</script>"
 SCRIPT = """
@@ -64,7 +64,7 @@ def path(tmp_path_factory):
 def opened(chromium, path):
     visit(chromium, path)
     yield chromium
-    assert severe(chromium) == []
+    assert logged_errors(chromium) == []
     assert chromium.execute_script("return window.hacked") is None
 
 
@@ -148,14 +148,14 @@ def test_a_comparison_of_many_losses_cuts_no_column(chromium, tmp_path):
         .map(a => document.querySelector(a.hash).querySelector('h2').textContent)"""
     titles = chromium.execute_script(links)
     assert titles[:2] == ["small, match head", "small, view head"]
-    size(chromium, 390, 800)
+    set_size(chromium, 390, 800)
     settle(chromium)
     notes = """return [...document.querySelectorAll('#results .sideways')]
         .map(note => note.hidden ? '' : note.textContent)"""
     assert chromium.execute_script(notes) == [
         "8 more columns: scroll the table sideways →"
     ]
-    assert severe(chromium) == []
+    assert logged_errors(chromium) == []
 
 
 def test_a_table_for_a_paper_has_a_caption_and_names_its_packages():

@@ -15,7 +15,7 @@ from tensorboard.plugins.projector import ProjectorConfig
 
 from siamjax.reports import colours, projector
 from siamjax.types import UsageError
-from tests.browser import size
+from tests.browser import set_size
 
 NAMES = ["normal", "normal", "blocked", "capacity_limit", "delay", "normal", "delay"]
 
@@ -154,7 +154,7 @@ def test_a_browser_shows_the_points_in_their_colours(chromium, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    size(chromium, 1200, 900)
+    set_size(chromium, 1200, 900)
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path)]
     server = subprocess.Popen(
         [*command, "--port", str(port), "--host", "127.0.0.1"],

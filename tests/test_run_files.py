@@ -155,7 +155,7 @@ def use(run, name):
 
 
 def outcome(run, name):
-    """What using a file says, "" where it is used; one line that ends in a remedy."""
+    """The error of using a file, one line that ends in a remedy; "" without error."""
     try:
         use(run, name)
     except files.Damaged as error:

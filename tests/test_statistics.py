@@ -41,7 +41,7 @@ def coverage(conditions, captures, simulations, interval=statistics.recall_inter
 
 
 def naive(counts):
-    """The usual formula, which takes every window for an independent witness."""
+    """The usual formula, which takes windows for independent samples."""
     n, p = counts.judged.sum(), statistics.mean_recall(counts)
     half = 1.96 * np.sqrt(p * (1 - p) / n) / np.sqrt(100)  # over 100 draws
     return statistics.Interval(p, p - half, p + half, 0)

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def one_device_and_cache(tmp_path_factory):
-    """Eight devices are for tests that ask for them; the cache is the tests' own."""
+    """One device unless a test asks for eight; a cache of compiled programs."""
     with small_data.one_device(tmp_path_factory):
         yield
 

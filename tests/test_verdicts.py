@@ -20,7 +20,7 @@ S = 10**9
 
 @pytest.fixture
 def run(monkeypatch):
-    """The part of a run that identify needs: the mean feature stands for an encoder."""
+    """What identify needs of a run; the mean feature replaces the encoder."""
     config = default.get_config()
     config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
     width = len(columns.SIP)

@@ -114,16 +114,16 @@ def child(side):
         time.sleep(0.02)  # another thread may still give memory back
         times, peak, until = [], None, time.perf_counter() + TURN_S
         while evaluate and (not times or time.perf_counter() < until):
-            before = now_and_peak()[0] if not times else None
+            before = current_and_peak()[0] if not times else None
             begin = time.perf_counter()
             evaluate()
             times.append(time.perf_counter() - begin)
-            peak = now_and_peak()[1] - before if before else peak
+            peak = current_and_peak()[1] - before if before else peak
         print(json.dumps(dict(times=times, peak=peak)), file=answers, flush=True)
 
 
-def now_and_peak():
-    """Bytes of resident memory, and the most since this was last asked."""
+def current_and_peak():
+    """Bytes of resident memory, and the peak since the last call of this."""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     kb = dict(line.split(":") for line in lines if line.startswith("Vm"))
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -324,7 +324,7 @@ def stored(path):
 
 
 def merged(rows, before):
-    """Rows of before with those in their place that were measured now."""
+    """Rows of `before`, replaced where `rows` has a new one, and the other `rows`."""
     new = {(row["loss"], row["batch"]): row for row in rows}
     kept = [new.pop((row["loss"], row["batch"]), row) for row in before]
     return [*kept, *new.values()]

@@ -1,4 +1,4 @@
-"""Writes what pytorch-metric-learning says of our losses: values and gradients.
+"""Writes the values and gradients that pytorch-metric-learning gives for our losses.
 
   python -m scripts.benchmarks.peer_losses tests/oracle_values.npz
 
@@ -198,7 +198,7 @@ def run(loss, x, y, weights=None):
 
 
 def answer(spec, loss, weights, x, y):
-    """Value and slope, of the weights too where there are any: as ours stand."""
+    """Value and gradients, also of the weights, in the layout that ours have."""
     size = np.linalg.norm(x, axis=1, keepdims=True) if spec == "angular" else 1
     value, slope, of_weights = run(loss, x / size, y, weights)
     out = dict(value=value, slope=slope)
@@ -217,7 +217,7 @@ def memory(x, y):
 
 
 def wrong():
-    """Values that are wrong there, for tests that say by how much."""
+    """Values that pytorch-metric-learning gets wrong; tests say by how much."""
     rng = np.random.default_rng(5)
     x = 0.7 * rng.normal(size=(8, E))
     y = np.repeat(np.arange(4), 2)

@@ -3,8 +3,8 @@
   python -m scripts.benchmarks.peer_metrics tests/metric_values.json
 
 Needs torch, pytorch-metric-learning 2.9 and scikit-learn, which the tests do not: they
-read the file. Nothing of siamjax is imported. Its calculator takes labels as float32,
-needs mean reciprocal rank never alone, and normalises unless told not to.
+read the file. Nothing of siamjax is imported. The calculator normalises embeddings
+unless it is told not to.
 """
 
 import argparse

@@ -308,9 +308,9 @@ class Bench:
 
 
 def _end_group(group):
-    """Kills what a command began and left running; how many those are.
+    """Kills the processes that a command left running; returns their number.
 
-    Whoever dies with its parent has a moment for it.
+    A process that ends with its parent gets GRACE_S to do so.
     """
     end = time.monotonic() + GRACE_S
     while (left := _members(group)) and time.monotonic() < end:
@@ -334,28 +334,28 @@ def _members(group):
 
 
 def digest(command: Command, work: pathlib.Path) -> dict[str, str]:
-    """{file: what must be the same of it} of what a command wrote."""
+    """{file: hash} of what a command wrote, of the parts that must be the same."""
     if command.name == "compare":
         return _study(work / command.judged)
-    judged, found = work / command.judged, {}
+    judged, hashes = work / command.judged, {}
     for path in sorted(judged.rglob("*")):
         name = path.relative_to(judged).as_posix()
         if not path.is_file() or name == ".lock" or name.startswith("checkpoints/"):
             continue
         if ".tfevents." in name:
-            found[f"{path.parent.relative_to(judged)}/events"] = "there"
+            hashes[f"{path.parent.relative_to(judged)}/events"] = "there"
         elif path.suffix in (".mp4", ".gif"):
-            found[name] = "there"
+            hashes[name] = "there"
         else:
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     if (judged / "checkpoints").exists():
-        found |= _checkpoints(judged)
-        found["scalars of TensorBoard"] = _events(judged)
-    return found
+        hashes |= _checkpoints(judged)
+        hashes["scalars of TensorBoard"] = _events(judged)
+    return hashes
 
 
 def _study(study):
-    """A complete study: every row of the results, whatever their order of making."""
+    """What a complete study holds: every row of the results, sorted."""
     with open(study / "results.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if not name.endswith("_s")]
