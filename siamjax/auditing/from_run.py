@@ -1,6 +1,6 @@
 """Audits a run: prints table and verdict, writes audit.json, pictures and cures.
 
-A cure needs no training: it is a run with other statistics, written beside the old one.
+A cure needs no training: it is a copy of the run with other statistics, next to it.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What an audit measures beside the gap: each probe answers one question."""
+"""What an audit measures besides the gap: each probe answers one question."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -137,7 +137,8 @@ def devices(subject: Subject, batches: Batches) -> dict[str, Any]:
     """Do the statistics after a step depend on the number of devices?
 
     Returns:
-      devices: how many share the batch, and the largest `difference` to one device.
+      devices: how many share the batch.
+      difference: the largest between these and one device.
     """
     first = jax.tree.map(lambda a: a[0], batches)
     available = jax.devices()

@@ -1,4 +1,4 @@
-"""What to log beside any loss: whether a run learns, is done, is stuck or collapsed."""
+"""What to log with any loss: whether a run learns, is done, is stuck or collapsed."""
 
 import jax
 import jax.numpy as jnp

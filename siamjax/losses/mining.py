@@ -145,7 +145,7 @@ def triplet_gaps(
 
     Returns:
       Cost of the positive minus cost of the negative, `[A]` or `[A, R]`, and which of
-      them are triplets (bool, alike).
+      them are triplets (bool of the same shape).
     """
     gap, valid = TRIPLET_MINERS[mining](cost, pos, neg)
     return jnp.where(valid, gap, jnp.zeros_like(gap)), valid

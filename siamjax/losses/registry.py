@@ -296,8 +296,8 @@ def _nearest(name, known):
 
 def _hint(name: str, known: Iterable[str]) -> str:
     nearest = _nearest(name, known)
-    hint = f", did you mean {nearest}?" if nearest else ";"
-    return f"{hint} There is: {', '.join(sorted(known)) or 'nothing'}"
+    hint = f", did you mean {nearest}?" if nearest else "."
+    return f"{hint} Known: {', '.join(sorted(known)) or 'none'}"
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:

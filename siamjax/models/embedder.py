@@ -23,7 +23,7 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
     are of one session. The function is compiled for `CHUNK` windows at a time.
 
     Weights, statistics and the `types.Scaler` are arguments, so one compiled function
-    serves every training whose encoder is the same, whatever its units are.
+    serves every training with the same encoder, also with another scaler.
 
     An encoder with `by_session` uses the statistics of all windows of the same session
     among the N, and not `final`.
