@@ -44,8 +44,8 @@ def plain(folder):
 
 
 def opened(config, fold):
-    train = protocol.training(config, "small", fold)
-    return protocol.splits(train, blind=True)
+    train = protocol.training_config(config, "small", fold)
+    return protocol.cell_splits(train, blind=True)
 
 
 def test_no_condition_and_no_capture_of_the_test_is_trained_on_or_chosen_by(config):
@@ -74,7 +74,7 @@ def test_folds_test_on_the_same_captures(config):
 
 def test_all_losses_have_the_same_seeds_and_no_trial_shares_one_with_a_repeat(config):
     def seeds(stage):
-        return {m.seed for m in protocol.members(config, stage, range(8), {})}
+        return {m.seed for m in protocol.list_members(config, stage, range(8), {})}
 
     assert len(seeds("tune")) == 16 and not seeds("tune") & seeds("repeat")
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_believed_is_one_line(folder, field, value, message):
     fields = functools.reduce(dict.get, path, mistaken)
     fields[last] = value
     with pytest.raises(UsageError, match=message) as raised:
-        protocol.check(configs.from_dict(mistaken))
+        protocol.check_config(configs.from_dict(mistaken))
     assert "\n" not in str(raised.value)
 
 
@@ -122,11 +122,11 @@ def test_a_config_without_a_field_is_one_line(folder, field):
 
 
 def test_a_workdir_takes_more_losses_but_no_other_budget(config, tmp_path):
-    protocol.same(tmp_path, config)
+    protocol.claim_workdir(tmp_path, config)
     config = dataclasses.replace(config, losses=("triplet", "supcon", "nca"))
-    protocol.same(tmp_path, config)
+    protocol.claim_workdir(tmp_path, config)
     with pytest.raises(UsageError, match=r"config\.trials"):
-        protocol.same(tmp_path, dataclasses.replace(config, trials=3))
+        protocol.claim_workdir(tmp_path, dataclasses.replace(config, trials=3))
 
 
 FEW = ("triplet", "contrastive", "multi_similarity", "sigmoid_pairs", "soft_triple")
@@ -150,7 +150,7 @@ def test_a_setting_as_data_is_the_setting_as_text(spec):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, 4)).astype(np.float32)
     x, labels = x / np.linalg.norm(x, axis=1, keepdims=True), np.repeat(np.arange(4), 2)
-    data, _ = tunable.resolve(spec, setting)
+    data, _ = tunable.resolve_setting(spec, setting)
     text = tunable.losses.resolve(search.fill(spec, setting))
 
     def run(loss):
@@ -167,14 +167,14 @@ def test_a_setting_as_data_is_the_setting_as_text(spec):
 
 
 def test_settings_that_differ_in_numbers_share_a_program():
-    _, one = tunable.resolve("triplet", dict(margin=0.2, mining="all"))
-    _, two = tunable.resolve("triplet", dict(margin=0.7, mining="all"))
-    _, other = tunable.resolve("triplet", dict(margin=0.7, mining="hard"))
+    _, one = tunable.resolve_setting("triplet", dict(margin=0.2, mining="all"))
+    _, two = tunable.resolve_setting("triplet", dict(margin=0.7, mining="all"))
+    _, other = tunable.resolve_setting("triplet", dict(margin=0.7, mining="hard"))
     assert one == two != other
 
 
 def store(tmp_path, name="studies.db"):
-    return studies.storage(f"sqlite:///{tmp_path / name}")
+    return studies.open_storage(f"sqlite:///{tmp_path / name}")
 
 
 def test_every_slot_is_done_once_though_a_queue_holds_it_twice(tmp_path):
@@ -184,9 +184,11 @@ def test_every_slot_is_done_once_though_a_queue_holds_it_twice(tmp_path):
         found.enqueue_trial({}, user_attrs={studies.SLOT: slot, studies.SETTING: None})
     done = []
     for _ in range(8):
-        studies.take(found, lambda taken: [(done.append(taken[0][0]) or 0.5, [])])
+        studies.run_queued_slots(
+            found, lambda taken: [(done.append(taken[0][0]) or 0.5, [])]
+        )
     assert sorted(done) == [0, 1, 2]
-    assert sorted(studies.done(studies.read(found))) == [0, 1, 2]
+    assert sorted(studies.finished_trials(studies.read_study(found))) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("many", [1, 3])
@@ -200,11 +202,11 @@ def test_a_failed_and_a_nan_slot_are_told_and_do_not_stop_the_others(tmp_path, m
             raise ValueError("out of luck")
         return [((float("nan") if slot == 1 else 0.5), []) for slot in slots]
 
-    while studies.take(found, work, many):
+    while studies.run_queued_slots(found, work, many):
         pass
-    done = studies.done(studies.read(found))
+    done = studies.finished_trials(studies.read_study(found))
     assert done[0].user_attrs[studies.ERROR] == "ValueError: out of luck"
-    assert "no number" in done[1].user_attrs[studies.ERROR] and done[2].value == 0.5
+    assert "not finite" in done[1].user_attrs[studies.ERROR] and done[2].value == 0.5
 
 
 def test_what_was_interrupted_is_queued_again_with_its_setting(tmp_path):
@@ -213,16 +215,19 @@ def test_what_was_interrupted_is_queued_again_with_its_setting(tmp_path):
     seen = []
 
     def work(taken):
-        seen.append(studies.suggest(taken[0][1], "supcon", seed=0, in_round=1))
+        seen.append(studies.suggest_values(taken[0][1], "supcon", seed=0, in_round=1))
         if len(seen) == 1:
             raise KeyboardInterrupt
         return [(0.5, [])]
 
     with pytest.raises(KeyboardInterrupt):
-        studies.take(found, work)
-    assert studies.waiting(studies.read(found)) == 0
-    studies.take(found, work)
-    assert seen[0] == seen[1] and len(studies.done(studies.read(found))) == 1
+        studies.run_queued_slots(found, work)
+    assert studies.next_slot(studies.read_study(found)) == 0
+    studies.run_queued_slots(found, work)
+    assert (
+        seen[0] == seen[1]
+        and len(studies.finished_trials(studies.read_study(found))) == 1
+    )
 
 
 def test_a_search_is_a_function_of_its_seed_and_not_of_the_workers(tmp_path):
@@ -239,17 +244,19 @@ def test_a_search_is_a_function_of_its_seed_and_not_of_the_workers(tmp_path):
                 if slot == late and not interrupted:
                     interrupted.append(slot)
                     raise KeyboardInterrupt
-                chosen[slot] = studies.suggest(
+                chosen[slot] = studies.suggest_values(
                     trial, "multi_similarity", seed=3, in_round=2
                 )
             return [(chosen[slot]["base"], []) for slot, _ in taken]
 
-        while len(studies.done(found)) < 4:
-            slots = studies.begun(studies.done(found), 4, in_round=2)
-            found = studies.queued(found, [None] * slots)
+        while len(studies.finished_trials(found)) < 4:
+            slots = studies.count_open_slots(
+                studies.finished_trials(found), 4, in_round=2
+            )
+            found = studies.queue_settings(found, [None] * slots)
             with contextlib.suppress(KeyboardInterrupt):
-                studies.take(found.study, work, many)
-            found = studies.read(found.study)
+                studies.run_queued_slots(found.study, work, many)
+            found = studies.read_study(found.study)
         return chosen
 
     first = settings("one by one, the first comes last", 1, 0)
@@ -259,7 +266,7 @@ def test_a_search_is_a_function_of_its_seed_and_not_of_the_workers(tmp_path):
 
 def test_a_round_is_queued_when_the_one_before_is_done():
     def begun(*done):
-        return studies.begun(dict.fromkeys(done), 7, in_round=3)
+        return studies.count_open_slots(dict.fromkeys(done), 7, in_round=3)
 
     assert begun() == begun(1, 2) == 3
     assert begun(0, 1, 2) == begun(0, 1, 2, 3, 5) == 6
@@ -275,15 +282,15 @@ def members():
 
 
 def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
-    group = trainer.train(config, "small", members, vmapped=True)
-    again = trainer.train(config, "small", members, vmapped=True)
+    group = trainer.train_cells(config, "small", members, vmapped=True)
+    again = trainer.train_cells(config, "small", members, vmapped=True)
     leaves = [
         jax.tree.leaves([o.best["match"].weights for o in x]) for x in (group, again)
     ]
     for a, b in zip(*leaves):
         np.testing.assert_array_equal(a, b)
     # Alone: the same program, and nobody else in it.
-    alone = trainer.train(config, "small", members[1:] * 2, vmapped=True)[1]
+    alone = trainer.train_cells(config, "small", members[1:] * 2, vmapped=True)[1]
     for head, best in alone.best.items():
         pair = (x.weights for x in (best, group[1].best[head]))
         for a, b in zip(*map(jax.tree.leaves, pair)):
@@ -293,7 +300,10 @@ def test_a_cell_repeats_bit_for_bit_and_alone_as_in_its_group(config, members):
 
 def same_first_gradients(config, members):
     """In a group and in a program of its own; later Adam may make steps of rounding."""
-    states = [trainer.begun(config, "small", members, vmapped=v) for v in (True, False)]
+    states = [
+        trainer.train_one_step(config, "small", members, vmapped=v)
+        for v in (True, False)
+    ]
     for group, alone in zip(*states):
         moments = jax.tree.leaves(alone.opt_state[1][0].mu)
         assert max(np.abs(m).max() for m in moments) > 1e-3
@@ -318,7 +328,7 @@ def test_settings_go_through_one_program_together_as_each_alone(config, monkeypa
     monkeypatch.setattr(
         trainer, "_train_group", lambda r, *a: sizes.append(len(r)) or honest(r, *a)
     )
-    together = trainer.train(config, "small", some, vmapped=True)
+    together = trainer.train_cells(config, "small", some, vmapped=True)
     assert sizes == [2, 1]
     same_first_gradients(config, some)
     weights = [jax.tree.leaves(o.best["match"].weights) for o in together]
@@ -328,8 +338,8 @@ def test_settings_go_through_one_program_together_as_each_alone(config, monkeypa
 def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch):
     """NaN or nonsense in every test capture changes no bit of what is trained or
     chosen."""
-    clean = trainer.train(config, "small", members[:1], vmapped=False)
-    honest = protocol.splits
+    clean = trainer.train_cells(config, "small", members[:1], vmapped=False)
+    honest = protocol.cell_splits
 
     def poisoned(train, *, blind):
         splits = honest(train, blind=False)
@@ -341,8 +351,8 @@ def test_training_and_choosing_do_not_see_the_test(config, members, monkeypatch)
             counts=counts, baseline=splits.baseline._replace(mean=mean)
         )
 
-    monkeypatch.setattr(protocol, "splits", poisoned)
-    dirty = trainer.train(config, "small", members[:1], vmapped=False)
+    monkeypatch.setattr(protocol, "cell_splits", poisoned)
+    dirty = trainer.train_cells(config, "small", members[:1], vmapped=False)
     for head, best in clean[0].best.items():
         assert best[:2] == dirty[0].best[head][:2]  # score and step
         for a, b in zip(

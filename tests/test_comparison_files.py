@@ -46,25 +46,33 @@ def write_data(tmp_path, seed, conditions=("blocked", "busy")):
 
 
 def read_mark(config, folder):
-    test_readout.read(config, workers.Place(folder, None), [])
+    test_readout.read_test(config, workers.Place(folder, None), [])
 
 
 def read_rows(config, folder):
     config = dataclasses.replace(config, folds=1, workers=1)
     cell = test_readout.Cell("small", "whole windows", 0, 0, {}, None)
-    test_readout.read(config, workers.Place(folder, None), [cell])
+    test_readout.read_test(config, workers.Place(folder, None), [cell])
 
 
 @pytest.mark.parametrize(
     "name, read, remedy",
     [
-        ("config.json", lambda c, f: protocol.same(f, c), "another --workdir"),
-        ("data.json", lambda c, f: protocol.same(f, c), "another --workdir"),
+        ("config.json", lambda c, f: protocol.claim_workdir(f, c), "another --workdir"),
+        ("data.json", lambda c, f: protocol.claim_workdir(f, c), "another --workdir"),
         ("test_was_read.json", read_mark, "put it back"),
         ("readouts.jsonl", read_rows, "delete the damaged line"),
-        ("w.msgpack", lambda c, f: workers.load(f / "w.msgpack", {}), "from a copy"),
+        (
+            "w.msgpack",
+            lambda c, f: workers.load_weights(f / "w.msgpack", {}),
+            "from a copy",
+        ),
         ("rows.csv", lambda c, f: tables.read_csv(f / "rows.csv"), "writes it anew"),
-        ("s.db", lambda c, f: studies.storage(f"sqlite:///{f / 's.db'}"), "a copy"),
+        (
+            "s.db",
+            lambda c, f: studies.open_storage(f"sqlite:///{f / 's.db'}"),
+            "a copy",
+        ),
     ],
 )
 def test_a_damaged_file_is_one_line_with_a_remedy(config, tmp_path, name, read, remedy):
@@ -79,23 +87,23 @@ def test_a_damaged_file_is_one_line_with_a_remedy(config, tmp_path, name, read, 
 
 def test_weights_that_are_gone_are_one_line(tmp_path):
     with pytest.raises(SiamjaxError, match=r"gone.msgpack, .* is not there: put it"):
-        workers.load(tmp_path / "gone.msgpack", {})
+        workers.load_weights(tmp_path / "gone.msgpack", {})
 
 
 def test_a_password_is_not_shown():
     with pytest.raises(UsageError, match=r"postgresql\+x://me:\*\*\*@host") as raised:
-        studies.storage("postgresql+x://me:secret@host/name")
+        studies.open_storage("postgresql+x://me:secret@host/name")
     assert "secret" not in str(raised.value)
 
 
 def test_a_database_that_fails_later_is_one_line(tmp_path):
     path = tmp_path / "s.db"
-    store = studies.storage(f"sqlite:///{path}")
+    store = studies.open_storage(f"sqlite:///{path}")
     store.engine.dispose()
     path.write_bytes(GARBAGE * 1000)
     with (
         pytest.raises(SiamjaxError, match=r"not a database.*the same command"),
-        studies.told(),
+        studies.database_errors(),
     ):
         studies.open_study(store, protocol.Study("small", "tune", "nca"), [None])
 
@@ -105,7 +113,7 @@ def test_a_lost_or_empty_database_is_said(config, tmp_path, monkeypatch, caplog)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(logging.getLogger("siamjax"), "propagate", True)
-    monkeypatch.setattr(run, "work", stop)
+    monkeypatch.setattr(run, "run_workers", stop)
     database = tmp_path / run.DATABASE
     for change, says in (
         (lambda: None, 0),  # a new comparison
@@ -121,13 +129,13 @@ def test_a_lost_or_empty_database_is_said(config, tmp_path, monkeypatch, caplog)
 
 def test_a_workdir_is_for_one_content_of_its_data(config, tmp_path):
     workdir, folder = tmp_path / "workdir", str(tmp_path / "data")
-    protocol.same(workdir, config)
-    protocol.same(workdir, config)
-    assert protocol.conditions(folder) == ["blocked", "busy"]
+    protocol.claim_workdir(workdir, config)
+    protocol.claim_workdir(workdir, config)
+    assert protocol.list_faults(folder) == ["blocked", "busy"]
     write_data(tmp_path, seed=1, conditions=("blocked", "slow"))
-    assert protocol.conditions(folder) == ["blocked", "slow"]
+    assert protocol.list_faults(folder) == ["blocked", "slow"]
     with pytest.raises(UsageError, match="other data in small"):
-        protocol.same(workdir, config)
+        protocol.claim_workdir(workdir, config)
 
 
 def test_a_folder_is_made_of_one_source(tmp_path):
@@ -135,11 +143,11 @@ def test_a_folder_is_made_of_one_source(tmp_path):
     made_of = dict(name="synthetic", seed=1, conditions=3, sessions=3)
     config.data_sets.synthetic.source = made_of
     config.data_sets.synthetic.data.dir = str(tmp_path / "made")
-    sources.make(configs.from_dict(config))
-    sources.make(configs.from_dict(config))
+    sources.make_data_sets(configs.from_dict(config))
+    sources.make_data_sets(configs.from_dict(config))
     config.data_sets.synthetic.source.seed = 2
     with pytest.raises(UsageError, match=r"seed': 1.*seed': 2.*remove the"):
-        sources.make(configs.from_dict(config))
+        sources.make_data_sets(configs.from_dict(config))
 
 
 def test_names_of_strangers_are_safe_in_tables(tmp_path):
@@ -165,18 +173,20 @@ def made(repeats, tuning=None):
         )
         for loss in losses
     }
-    pairs = analysis.pairs(scores)
+    pairs = analysis.compare_pairs(scores)
     of = dict(
-        levels={m: {("one_shot", NOVEL): analysis.level(s)} for m, s in scores.items()},
+        levels={
+            m: {("one_shot", NOVEL): analysis.mean_score(s)} for m, s in scores.items()
+        },
         pairs=dict(one_shot=pairs),
-        tally=dict(one_shot=analysis.tally(pairs)),
-        ranks=dict(one_shot=analysis.ranks(scores)),
-        power=dict(one_shot=analysis.power(pairs)),
-        naive={m: analysis.naive(s) for m, s in scores.items()},
+        tally=dict(one_shot=analysis.count_verdicts(pairs)),
+        ranks=dict(one_shot=analysis.mean_ranks(scores)),
+        power=dict(one_shot=analysis.least_differences(pairs)),
+        naive={m: analysis.naive_half_width(s) for m, s in scores.items()},
         conditions=4,
         captures=12,
         repeats=repeats,
-        training={m: report.Training(m, 10.0, 1.0, 0.0, 0.0) for m in losses},
+        training={m: report.Training(m, 10.0, 1.0, 0.0) for m in losses},
     )
     return dict(
         when="today",
@@ -226,7 +236,7 @@ def test_a_loss_that_is_not_tuned_is_told_everywhere(tmp_path):
     losses = ("triplet", f"{__name__}.untuned", f"{__name__}.around", "npairs:")
     losses += ("triplet:margin=0.2,mining=all",)
     config = dataclasses.replace(config, losses=losses)
-    tuning = report.tuning(config)
+    tuning = report.tuning_by_loss(config)
     marks = {loss: found.mark for loss, found in tuning.items()}
     assert marks == {
         f"{__name__}.untuned": "not tuned",

@@ -55,8 +55,8 @@ def forget():
 
 
 def splits(config, fold):
-    train = protocol.training(config, "plain", fold)
-    return protocol.splits(train, blind=True)
+    train = protocol.training_config(config, "plain", fold)
+    return protocol.cell_splits(train, blind=True)
 
 
 def same(outcomes, others):
@@ -78,17 +78,20 @@ def test_the_units_of_the_counters_differ_by_fold(config):
 def test_a_fold_is_the_same_in_any_order(config):
     """The first of each is alone: nothing was compiled before it."""
     forget()
-    first, second = trainer.train(config, "plain", FOLDS, vmapped=False)
+    first, second = trainer.train_cells(config, "plain", FOLDS, vmapped=False)
     forget()
-    same(trainer.train(config, "plain", FOLDS[::-1], vmapped=False), [second, first])
+    same(
+        trainer.train_cells(config, "plain", FOLDS[::-1], vmapped=False),
+        [second, first],
+    )
 
 
 def test_each_fold_of_a_group_has_its_own_scaler_and_baselines(config):
     """One program trains them together; a program for one rounds otherwise."""
     forget()
-    group = trainer.begun(config, "plain", FOLDS, vmapped=True)
+    group = trainer.train_one_step(config, "plain", FOLDS, vmapped=True)
     assert len(trainer._PROGRAMS) == 1
-    alone = trainer.begun(config, "plain", FOLDS, vmapped=False)
+    alone = trainer.train_one_step(config, "plain", FOLDS, vmapped=False)
     for states in zip(group, alone, strict=True):
         moments = (jax.tree.leaves(state.opt_state[1][0].mu) for state in states)
         for a, b in zip(*moments):
@@ -99,9 +102,9 @@ def test_data_sets_of_one_folder_get_the_scores_that_each_has_alone(config):
     """They differ in what no shape shows."""
 
     names = ("plain", "clipped", "raw")
-    trainings = {name: protocol.training(config, name, 0) for name in names}
-    made = {name: protocol.splits(x, blind=True) for name, x in trainings.items()}
-    ready = trainer.prepared(trainings["plain"], made["plain"], FOLDS[0])
+    trainings = {name: protocol.training_config(config, name, 0) for name in names}
+    made = {name: protocol.cell_splits(x, blind=True) for name, x in trainings.items()}
+    ready = trainer.prepare_training(trainings["plain"], made["plain"], FOLDS[0])
     encoder = ready.parts.encoder
     weights = dict(params=ready.state.params["encoder"], stats=ready.state.batch_stats)
 
@@ -110,7 +113,7 @@ def test_data_sets_of_one_folder_get_the_scores_that_each_has_alone(config):
         program = trainer.Program(
             None, trainer.shared_embedder(key, encoder), encoder.finalise
         )
-        validate = trainer.validator(made[name])
+        validate = trainer.make_validator(made[name])
         return validate(program, weights)["match"][0]
 
     forget()
@@ -129,7 +132,9 @@ def test_a_program_is_for_one_length_of_window_and_made_up_for_its_columns(confi
     def keys(train):
         return {trainer._parts_key(train, x, classes=4) for x in (columns, other)}
 
-    plain, longer = (protocol.training(config, x, 0) for x in ("plain", "longer"))
+    plain, longer = (
+        protocol.training_config(config, x, 0) for x in ("plain", "longer")
+    )
     assert len(keys(plain)) == 1 and not keys(plain) & keys(longer)
     batch = dataclasses.replace(plain.batch, made_up=2)
     assert len(keys(dataclasses.replace(plain, batch=batch))) == 2

@@ -25,7 +25,7 @@ from siamjax.comparison import (
     workers,
 )
 from siamjax.comparison import config as configs
-from siamjax.comparison.readouts import Units, collapsed, read_points, value
+from siamjax.comparison.readouts import Units, condition_mean, is_collapsed, read_points
 from siamjax.config import to_plain
 from siamjax.evaluation.statistics import Clustered
 from siamjax.types import SiamjaxError, UsageError
@@ -128,21 +128,21 @@ def test_what_waits_twice_in_a_study_that_is_done_keeps_nobody(
     config, folder, monkeypatch
 ):
     """Two workers that open a study together may queue a slot twice."""
-    store = studies.storage(f"sqlite:///{folder / 'studies.db'}")
+    store = studies.open_storage(f"sqlite:///{folder / 'studies.db'}")
     (study,) = (
-        s for s in protocol.studies(config, protocol.REPEAT) if "mine" in s.name
+        s for s in protocol.list_studies(config, protocol.REPEAT) if "mine" in s.name
     )
     found = studies.open_study(store, study, [])
-    first = next(iter(studies.done(found).values()))
+    first = next(iter(studies.finished_trials(found).values()))
     studies.queue_again(found.study, first)
-    assert studies.waiting(studies.read(found.study)) is not None
+    assert studies.next_slot(studies.read_study(found.study)) is not None
 
     def at_work(*_):
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr(workers, "do", at_work)
+    monkeypatch.setattr(workers, "work_on_study", at_work)
     try:
-        workers.work(config, workers.Place(folder, store))
+        workers.work_until_done(config, workers.Place(folder, store))
     finally:
         found.study.tell(found.study.ask(), state=optuna.trial.TrialState.PRUNED)
 
@@ -179,14 +179,14 @@ def test_one_thread_gives_the_bits_of_one_core():
 
 def test_worker_processes_find_the_work_done(config, folder, caplog):
     two = dataclasses.replace(config, workers=2)
-    run.work(two, folder, f"sqlite:///{folder / 'studies.db'}")
+    run.run_workers(two, folder, f"sqlite:///{folder / 'studies.db'}")
 
 
 def test_a_worker_that_dies_is_told(config, folder, monkeypatch):
     two = dataclasses.replace(config, workers=2)
     monkeypatch.setattr(run, "_work", os._exit)
     with pytest.raises(SiamjaxError, match=r"2 of 2 workers ended early.*same command"):
-        run.work(two, folder, f"sqlite:///{folder / 'studies.db'}")
+        run.run_workers(two, folder, f"sqlite:///{folder / 'studies.db'}")
 
 
 def test_a_row_is_trained_again_to_the_bit(config, folder):
@@ -198,11 +198,13 @@ def test_a_row_is_trained_again_to_the_bit(config, folder):
 
 
 def test_the_test_is_not_read_twice_in_silence(config, folder):
-    place = workers.Place(folder, studies.storage(f"sqlite:///{folder}/studies.db"))
-    found = test_readout.cells(config, place)
+    place = workers.Place(
+        folder, studies.open_storage(f"sqlite:///{folder}/studies.db")
+    )
+    found = test_readout.list_cells(config, place)
     new = found[0]._replace(method="a later loss")
     with pytest.raises(UsageError, match="--read_test_again"):
-        test_readout.read(config, place, [*found, new])
+        test_readout.read_test(config, place, [*found, new])
 
 
 def test_a_mistake_is_one_line():
@@ -254,26 +256,26 @@ def worker(url, seconds):
 )
 def test_two_workers_share_a_study_and_do_nothing_twice(tmp_path, url):
     url = f"sqlite:///{tmp_path / 'shared.db'}" if url == "sqlite" else url
-    study = studies.open_study(studies.storage(url), STUDY, [None] * 12).study
+    study = studies.open_study(studies.open_storage(url), STUDY, [None] * 12).study
     slots = []
 
     def work(taken):
         ((slot, trial),) = taken
-        studies.suggest(trial, "supcon", seed=0, in_round=2)
+        studies.suggest_values(trial, "supcon", seed=0, in_round=2)
         slots.append(slot)
         time.sleep(0.05)
         return [(0.5, [])]
 
     with worker(url, 0.05) as other:
         until(lambda: other.poll() is not None or any(running(study)))
-        while studies.waiting(studies.read(study)) is not None:
-            studies.take(study, work)
+        while studies.next_slot(studies.read_study(study)) is not None:
+            studies.run_queued_slots(study, work)
         theirs = json.loads(other.communicate(timeout=300)[0])
     assert theirs and slots and sorted(slots + theirs) == list(range(12))
 
 
 def running(study):
-    trials = studies.read(study).trials
+    trials = studies.read_study(study).trials
     return [t for t in trials if t.state == studies.TrialState.RUNNING]
 
 
@@ -287,7 +289,7 @@ def until(condition):
 
 def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    study = studies.open_study(studies.storage(url), STUDY, [None] * 12).study
+    study = studies.open_study(studies.open_storage(url), STUDY, [None] * 12).study
     with worker(url, 600) as other:
         chosen = studies.VALUES
         until(lambda: sum(chosen in t.user_attrs for t in running(study)) == 3)
@@ -296,17 +298,21 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
 
     def work(taken):
         ((slot, trial),) = taken
-        given[slot] = studies.suggest(trial, "supcon", seed=0, in_round=2)
+        given[slot] = studies.suggest_values(trial, "supcon", seed=0, in_round=2)
         return [(0.5, [])]
 
-    studies.take(study, work)
+    studies.run_queued_slots(study, work)
     assert list(given) == [3]  # the others may be at work
-    studies.queue_stale(studies.read(study), silent_s=60.0)
-    assert studies.waiting(studies.read(study)) == 4
-    studies.queue_stale(studies.read(study), silent_s=0.0)
-    while studies.take(study, work):
+    studies.queue_stale(studies.read_study(study), silent_s=60.0)
+    assert studies.next_slot(studies.read_study(study)) == 4
+    studies.queue_stale(studies.read_study(study), silent_s=0.0)
+    while studies.run_queued_slots(study, work):
         pass
-    assert sorted(studies.done(studies.read(study))) == sorted(given) == [*range(12)]
+    assert (
+        sorted(studies.finished_trials(studies.read_study(study)))
+        == sorted(given)
+        == [*range(12)]
+    )
     for trial in lost:
         slot = trial.user_attrs[studies.SLOT]
         assert given[slot] == trial.user_attrs[studies.VALUES]
@@ -314,21 +320,21 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
 
 def test_a_worker_is_alive_while_it_works_and_may_be_late(tmp_path):
     study = studies.open_study(
-        studies.storage(f"sqlite:///{tmp_path}/s.db"), STUDY, [None]
+        studies.open_storage(f"sqlite:///{tmp_path}/s.db"), STUDY, [None]
     ).study
 
     def slow(taken):
         until(lambda: running(study)[0].user_attrs[studies.BEAT] > time.time() - 0.05)
         time.sleep(0.3)
-        studies.queue_stale(studies.read(study), silent_s=0.2)  # it is alive
-        assert studies.waiting(studies.read(study)) is None
-        studies.queue_stale(studies.read(study), silent_s=0.0)  # taken for dead
+        studies.queue_stale(studies.read_study(study), silent_s=0.2)  # it is alive
+        assert studies.next_slot(studies.read_study(study)) is None
+        studies.queue_stale(studies.read_study(study), silent_s=0.0)  # taken for dead
         return [(0.1, [])]
 
-    assert studies.take(study, slow, heartbeat_s=0.02) == 1
-    assert not studies.done(studies.read(study))
-    studies.take(study, lambda taken: [(0.7, [])])
-    assert studies.done(studies.read(study))[0].value == 0.7
+    assert studies.run_queued_slots(study, slow, heartbeat_s=0.02) == 1
+    assert not studies.finished_trials(studies.read_study(study))
+    studies.run_queued_slots(study, lambda taken: [(0.7, [])])
+    assert studies.finished_trials(studies.read_study(study))[0].value == 0.7
 
 
 @pytest.mark.slow
@@ -371,7 +377,7 @@ def made(rng, better=0.0, conditions=8, captures=4):
 def test_identical_losses_under_two_names_never_differ():
     for seed in range(20):
         one = made(np.random.default_rng(seed))
-        (pair,) = analysis.pairs({"one": one, "two": one})
+        (pair,) = analysis.compare_pairs({"one": one, "two": one})
         assert pair.verdict == 0 and pair.difference.value == 0 and pair.p_holm == 1.0
 
 
@@ -379,10 +385,10 @@ def test_tally_ranks_and_cliques():
     rng = np.random.default_rng(0)
     better = dict(best=0.3, good=0.0, same=0.0, worst=-0.3)
     by_name = {name: made(rng, better[name]) for name in better}
-    pairs = analysis.pairs(by_name)
-    assert analysis.tally(pairs)["best"] == (3, 0, 0)
-    assert analysis.tally(pairs)["good"] == (1, 1, 1)
-    ranks = analysis.ranks(by_name)
+    pairs = analysis.compare_pairs(by_name)
+    assert analysis.count_verdicts(pairs)["best"] == (3, 0, 0)
+    assert analysis.count_verdicts(pairs)["good"] == (1, 1, 1)
+    ranks = analysis.mean_ranks(by_name)
     assert ranks["best"] == 1.0 and ranks["worst"] == 4.0
     names = sorted(ranks, key=ranks.get)
     assert [set(c) for c in figures.cliques(names, pairs)] == [{"good", "same"}]
@@ -390,7 +396,9 @@ def test_tally_ranks_and_cliques():
 
 def test_power_is_harder_among_all_pairs():
     rng = np.random.default_rng(0)
-    alone, among = analysis.power(analysis.pairs({i: made(rng) for i in "abcd"}))
+    alone, among = analysis.least_differences(
+        analysis.compare_pairs({i: made(rng) for i in "abcd"})
+    )
     assert 0 < alone < among
 
 
@@ -411,14 +419,14 @@ def test_readouts_of_a_perfect_and_of_a_collapsed_space():
     )
     how = dict(ways=3, draws=20, seed=0)
     good = read_points(points, conditions, captures, [4, 5], **how)
-    assert all(value(units) == pytest.approx(1.0) for units in good.values())
+    assert all(condition_mean(units) == pytest.approx(1.0) for units in good.values())
     flat = read_points(np.ones((48, 3)), conditions, captures, [4, 5], **how)
-    assert value(flat["one_shot", "novel"]) == pytest.approx(1 / 3)
-    assert value(flat["auroc", "novel"]) == pytest.approx(0.5)
-    assert value(flat["map_at_r", "novel"]) < 0.2
-    assert collapsed(np.ones((48, 3))) and not collapsed(points)
+    assert condition_mean(flat["one_shot", "novel"]) == pytest.approx(1 / 3)
+    assert condition_mean(flat["auroc", "novel"]) == pytest.approx(0.5)
+    assert condition_mean(flat["map_at_r", "novel"]) < 0.2
+    assert is_collapsed(np.ones((48, 3))) and not is_collapsed(points)
     far = np.float32(1e25) * points.astype(np.float32)
-    assert collapsed(np.full_like(far, 1e25)) and not collapsed(far)
+    assert is_collapsed(np.full_like(far, 1e25)) and not is_collapsed(far)
 
 
 def test_value_is_the_mean_over_conditions():
@@ -428,4 +436,4 @@ def test_value_is_the_mean_over_conditions():
         score=np.array([3.0, 1.0, 0.5]),
         weight=np.array([4.0, 4.0, 1.0]),
     )
-    assert value(units) == pytest.approx((4 / 8 + 0.5) / 2)
+    assert condition_mean(units) == pytest.approx((4 / 8 + 0.5) / 2)

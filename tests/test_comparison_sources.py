@@ -10,7 +10,7 @@ from scipy.spatial import distance
 from configs import compare, compare_smoke
 from siamjax.comparison import config as configs
 from siamjax.comparison import protocol, sources
-from siamjax.comparison.readouts import in_order
+from siamjax.comparison.readouts import embed_distances
 from siamjax.data import prepared
 from siamjax.evaluation import retrieval
 from siamjax.types import UsageError
@@ -26,14 +26,14 @@ def config(tmp_path, source):
 
 def test_made_up_counters_are_written_once_and_split_by_the_protocol(tmp_path):
     made = config(tmp_path, dict(name="synthetic", seed=1, conditions=7, sessions=28))
-    sources.check(made)
-    sources.make(made)
+    sources.check_sources(made)
+    sources.make_data_sets(made)
     before = (tmp_path / "made" / "meta.json").stat().st_mtime_ns
-    sources.make(made)
+    sources.make_data_sets(made)
     assert (tmp_path / "made" / "meta.json").stat().st_mtime_ns == before
-    train = protocol.training(made, "synthetic", 0)
+    train = protocol.training_config(made, "synthetic", 0)
     assert len(train.data.novel) == 2 and len(train.data.novel_valid) == 2
-    assert protocol.splits(train, blind=False).counts.shape[0] == 28
+    assert protocol.cell_splits(train, blind=False).counts.shape[0] == 28
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_made_up_counters_are_written_once_and_split_by_the_protocol(tmp_path):
 )
 def test_a_wrong_source_is_one_line(tmp_path, source, message):
     with pytest.raises(UsageError, match=message):
-        protocol.check(config(tmp_path, source))
+        protocol.check_config(config(tmp_path, source))
 
 
 def test_every_data_set_of_the_config_is_one_that_the_protocol_takes():
     every = compare.get_config(",".join(compare.DATA_SETS))
-    protocol.check(configs.from_dict(every))
+    protocol.check_config(configs.from_dict(every))
     assert set(compare_smoke.get_config().data_sets) == {"testbed"}
 
 
@@ -64,7 +64,7 @@ def test_recordings_of_aeon_are_stretched_to_the_longest(tmp_path, monkeypatch):
 
     fake = types.SimpleNamespace(load_classification=load)
     monkeypatch.setattr(sources.baselines, "import_bench", lambda _: fake)
-    prepared.write_data_set(tmp_path / "two", sources.aeon("Two"), {})
+    prepared.write_data_set(tmp_path / "two", sources.read_aeon("Two"), {})
     got = prepared.read_data_set(tmp_path / "two")
     names = ["train_0000", "train_0001", "test_0000", "test_0001"]
     assert [session.name for session in got.sessions] == names
@@ -73,7 +73,7 @@ def test_recordings_of_aeon_are_stretched_to_the_longest(tmp_path, monkeypatch):
     np.testing.assert_array_equal(long, [[0, 1], [1, 2], [4, 3]])
     assert got.sessions[1].labels == (("class b", 0.0, 3.0),)
     with pytest.raises(UsageError, match="aeon has no data set Three: no such file"):
-        sources.aeon("Three")
+        sources.read_aeon("Three")
 
 
 def test_points_stand_for_distances_that_are_no_metric():
@@ -81,7 +81,7 @@ def test_points_stand_for_distances_that_are_no_metric():
     d = rng.uniform(0.1, 9.0, (40, 40))
     d = d + d.T
     np.fill_diagonal(d, 0.0)
-    points = in_order(d)
+    points = embed_distances(d)
     squared = distance.squareform(distance.pdist(points, "sqeuclidean"))
     gap = (squared - d)[~np.eye(40, dtype=bool)]
     np.testing.assert_allclose(gap, gap[0], atol=1e-9)
@@ -90,7 +90,7 @@ def test_points_stand_for_distances_that_are_no_metric():
     # Distances of points come back, and their neighbours with them.
     x = rng.normal(size=(60, 3))
     labels = np.arange(60) % 4
-    of = in_order(distance.squareform(distance.pdist(x, "sqeuclidean")))
+    of = embed_distances(distance.squareform(distance.pdist(x, "sqeuclidean")))
     np.testing.assert_allclose(distance.pdist(of), distance.pdist(x), atol=1e-6)
     scores = retrieval.score_queries(of, labels)
     np.testing.assert_allclose(scores, retrieval.score_queries(x, labels), atol=1e-12)

@@ -124,7 +124,7 @@ def many_losses():
         conditions=8,
         captures=80,
         repeats=5,
-        training={name: report.Training(name, 9.0, 123.4, 0.1, 0.0) for name in names},
+        training={name: report.Training(name, 9.0, 123.4, 0.1) for name in names},
     )
     return dict(
         when="today",

@@ -40,7 +40,7 @@ def main(argv):
     workdir = pathlib.Path(_WORKDIR.value)
     data = str(workdir / "data")
     if prepared.read_meta(data) is None:
-        prepared.write_data_set(data, sources.aeon("JapaneseVowels"), {})
+        prepared.write_data_set(data, sources.read_aeon("JapaneseVowels"), {})
     wanted = [
         dict(data=data, setting=setting, draw=draw, seed=seed)
         for setting, draw, seed in itertools.product(

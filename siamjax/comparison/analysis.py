@@ -1,9 +1,9 @@
-"""Which differences are real: in pairs, with intervals.
+"""Which differences between methods are real: paired tests, with intervals.
 
 All methods are judged on the same conditions, captures, examples and seeds, so two
 methods are compared cell by cell. Scores of one condition vary together, and so do
-those of one capture and of one repeat: the intervals take these as clusters. Folds are
-taken as given: the intervals do not say what other folds would give.
+those of one capture and of one repeat: the intervals treat them as clusters. Folds are
+fixed: the intervals do not cover what other folds would give.
 """
 
 import itertools
@@ -19,23 +19,23 @@ LEVEL = 0.05
 
 
 class Scores(NamedTuple):
-    """One readout of one method, cell by cell and unit by unit. N of them."""
+    """One readout of one method: N values, one for each unit of each cell."""
 
     value: np.ndarray  # [N]
-    weight: np.ndarray  # [N], their sum is 1: each repeat, fold and condition alike
+    weight: np.ndarray  # [N], sum 1; repeats, folds and conditions weigh the same
     condition: np.ndarray  # [N] names
     capture: np.ndarray  # [N] names
     repeat: np.ndarray  # [N] int
-    judged: float  # windows times draws behind it
+    judged: float  # how many windows times draws were judged
 
 
 class Pair(NamedTuple):
-    """The first of two methods less the second."""
+    """The difference of two methods: the first minus the second."""
 
     first: str
     second: str
     difference: statistics.Clustered
-    p_holm: float  # holds for all pairs together
+    p_holm: float  # p-value corrected for testing all pairs
 
     @property
     def verdict(self) -> int:
@@ -44,19 +44,19 @@ class Pair(NamedTuple):
         return int(np.sign(self.difference.value)) if real else 0
 
 
-def scores(
+def gather_scores(
     cells: Sequence[Any],
     readouts: Mapping[str, Mapping[tuple[str, str, str], Units]],
     key: tuple[str, str, str],
     repeats: Sequence[int],
 ) -> Scores | None:
-    """`Scores` of one method, None where a cell of it is missing.
+    """`Scores` of one method; None if a cell of it is missing.
 
     Args:
       cells: its `test_readout.Cell`s on one data set.
       readouts: {cell name: {key: `readouts.Units`}}.
-      key: (head, metric, group); a baseline has one head, ``.
-      repeats: those that count; what has no seed is the same in all of them.
+      key: (head, metric, group); the head of a baseline is the empty string.
+      repeats: those that count; a method without a seed is the same in all of them.
     """
     by_fold: dict[int, dict[int, Units | None]] = {}
     for cell in cells:
@@ -67,8 +67,8 @@ def scores(
     for fold in sorted(by_fold):
         by_repeat = by_fold[fold]
         for repeat in repeats:
-            no_seed = by_repeat[0] if set(by_repeat) == {0} else None
-            units = by_repeat.get(repeat, no_seed)
+            without_seed = by_repeat[0] if set(by_repeat) == {0} else None
+            units = by_repeat.get(repeat, without_seed)
             if units is None:
                 return None
             parts.append(_part(units, repeat))
@@ -82,15 +82,15 @@ def scores(
     return Scores(value, weight, condition, capture, of_repeat, total)
 
 
-def level(scores: Scores) -> statistics.Clustered:
-    """The mean of a method's readout, with its interval."""
+def mean_score(scores: Scores) -> statistics.Clustered:
+    """The mean of a readout of one method, with its interval."""
     return statistics.clustered_mean(scores.value, scores.weight, _clusters(scores))
 
 
-def pairs(by_method: Mapping[str, Scores]) -> list[Pair]:
-    """A `Pair` for any two methods, with Holm's correction."""
+def compare_pairs(by_method: Mapping[str, Scores]) -> list[Pair]:
+    """A `Pair` for each two methods, with Holm's correction."""
     compared = [
-        (a, b, difference(by_method[a], by_method[b]))
+        (a, b, mean_difference(by_method[a], by_method[b]))
         for a, b in itertools.combinations(by_method, 2)
     ]
     if not compared:
@@ -99,14 +99,14 @@ def pairs(by_method: Mapping[str, Scores]) -> list[Pair]:
     return [Pair(a, b, apart, float(p)) for (a, b, apart), p in zip(compared, p_values)]
 
 
-def difference(first: Scores, second: Scores) -> statistics.Clustered:
-    """The mean of the first less the second, on the same cells."""
+def mean_difference(first: Scores, second: Scores) -> statistics.Clustered:
+    """The mean of the first minus the second, on the same cells."""
     value = first.value - second.value
     return statistics.clustered_mean(value, first.weight, _clusters(first))
 
 
-def tally(pairs: Iterable[Pair]) -> dict[str, tuple[int, int, int]]:
-    """{method: (wins, ties, losses)}."""
+def count_verdicts(pairs: Iterable[Pair]) -> dict[str, tuple[int, int, int]]:
+    """{method: (wins, ties, losses)} in pairs with the other methods."""
     counts: dict[str, list[int]] = {}
     for pair in pairs:
         for name, sign in ((pair.first, 1), (pair.second, -1)):
@@ -114,31 +114,36 @@ def tally(pairs: Iterable[Pair]) -> dict[str, tuple[int, int, int]]:
     return {name: (wins, ties, lost) for name, (wins, ties, lost) in counts.items()}
 
 
-def naive(scores: Scores) -> float:
-    """Half the interval of the usual formula, which takes all draws as independent."""
+def naive_half_width(scores: Scores) -> float:
+    """Half the interval of the usual formula, which treats all draws as independent."""
     value = float(scores.weight @ scores.value)
     variance = max(value * (1 - value), 0.0)
     return 1.96 * float(np.sqrt(variance / max(scores.judged, 1.0)))
 
 
-def power(pairs: Sequence[Pair]) -> tuple[float, float]:
-    """(alone, among all): the least true difference that is found with 80 % chance, of
-    the pair in the middle, alone and where Holm's correction is hardest."""
+def least_differences(pairs: Sequence[Pair]) -> tuple[float, float]:
+    """The least true differences that a test of a typical pair finds with 80 % chance.
+
+    The typical pair has the median deviation.
+
+    Returns:
+      That of a single test, and that where Holm's correction is hardest.
+    """
     if not pairs:
         return float("nan"), float("nan")
-    in_order = sorted((pair.difference for pair in pairs), key=lambda d: d.deviation)
-    middle = in_order[len(pairs) // 2]
+    differences = sorted((pair.difference for pair in pairs), key=lambda d: d.deviation)
+    typical = differences[len(pairs) // 2]
 
     def least(alpha):
         return statistics.least_difference(
-            middle.deviation, middle.freedom, level=1 - alpha
+            typical.deviation, typical.freedom, level=1 - alpha
         )
 
     return least(LEVEL), least(LEVEL / len(pairs))
 
 
-def ranks(by_method: Mapping[str, Scores]) -> dict[str, float]:
-    """{method: mean rank}, 1 the best, over the conditions of a readout; ties share."""
+def mean_ranks(by_method: Mapping[str, Scores]) -> dict[str, float]:
+    """{method: mean rank over conditions}; 1 is the best, equal methods share one."""
     from scipy import stats
 
     means = {}
@@ -153,7 +158,7 @@ def ranks(by_method: Mapping[str, Scores]) -> dict[str, float]:
 
 
 def _part(units, repeat):
-    """Columns of `Scores` of one cell, each condition with the same weight."""
+    """The columns of `Scores` of one cell; each condition has the same weight."""
     kept = units.weight > 0
     condition, weight = units.condition[kept], units.weight[kept]
     _, place = np.unique(condition, return_inverse=True)

@@ -1,4 +1,4 @@
-"""How each loss moves the same windows: the film of its first training, made anew."""
+"""How each loss moves the same windows: its first training run again, with a trace."""
 
 import pathlib
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ def make_films(
 ) -> dict[tuple[str, str], trace.Trace]:
     """{(data set, loss): the trace} of repeat 0 on fold 0 of each loss.
 
-    The training is run once more, to the same bits. Its trace shows windows of the
-    test: it is made after the final readout.
+    The training is run again and gives the same bits. Its trace shows windows of the
+    test, so it is made after the final readout.
     """
     return {
         (cell.data_set, cell.method): _film(config, workdir, cell)
@@ -28,19 +28,21 @@ def make_films(
 
 def _film(config, workdir, cell):
     folder = workdir / "films" / runner.digest(cell.name)
-    train = protocol.training(config, cell.data_set, cell.fold)
+    train = protocol.training_config(config, cell.data_set, cell.fold)
     stops = trace.choose_steps(train.steps, train.trace_frames)
     stored = trace.read_trace(folder)
     if stored is not None and stored.steps[-1] == train.steps:
         return stored
     member = protocol.Member(cell.fold, cell.about["seed"], cell.about["setting"])
-    ready = trainer.prepared(train, protocol.splits(train, blind=True), member)
-    program = trainer.program_of(ready, many=False)
+    ready = trainer.prepare_training(
+        train, protocol.cell_splits(train, blind=True), member
+    )
+    program = trainer.get_program(ready, many=False)
     state, step = ready.state, 0
     traced = tracer.open_tracer(
         folder,
         -1,
-        splits=protocol.splits(train, blind=False),
+        splits=protocol.cell_splits(train, blind=False),
         parts=ready.parts,
         config=train,
         embed=program.embed,

@@ -1,9 +1,9 @@
-"""What is compared, as data: losses x data sets x folds x repeats, alike for all.
+"""What is compared: losses x data sets x folds x repeats, the same for all losses.
 
-The conditions of a data set are split once: those of the test are seen by nothing
-before the final readout, the others are dealt into folds, each of which is once what
-validates. Captures are split too, so that neither a condition nor a capture of the test
-is ever trained on or chosen by.
+The conditions of a data set are split once. Nothing before the final readout sees those
+of the test. The others are dealt into folds; each fold is used once for validation.
+Captures are split too: no condition and no capture of the test is used to train or to
+choose a setting.
 """
 
 import dataclasses
@@ -34,8 +34,10 @@ FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train"
 
 
 class Study(NamedTuple):
-    """All work on one loss and one data set of one stage; its slots are equal in
-    number for every loss."""
+    """The work on one loss and one data set in one stage.
+
+    Every loss has the same number of slots.
+    """
 
     data_set: str
     stage: str  # TUNE: a slot is a setting; REPEAT: a slot is a fresh seed
@@ -54,30 +56,31 @@ class Member(NamedTuple):
     setting: dict  # head -> text of its loss, with every value searched for
 
 
-def check(config: CompareConfig) -> None:
-    """Raises `UsageError` where the comparison could not be run or not be believed."""
+def check_config(config: CompareConfig) -> None:
+    """Raises `UsageError` if the comparison cannot run, or would not be fair."""
     for loss in config.losses:
         losses.resolve(loss)
     twice = sorted({x for x in config.losses if config.losses.count(x) > 1})
-    require(not twice, f"config.losses names {twice} twice: each can stand there once")
-    sources.check(config)
+    require(not twice, f"config.losses names {twice} twice: name each loss once")
+    sources.check_sources(config)
     for name in config.data_sets:
         config.train_on(name)
 
 
 class Tuning(NamedTuple):
-    """How a loss is searched that has no ranges of its own."""
+    """How a loss without search ranges of its own is tuned."""
 
     mark: str  # beside its name in a table
     line: str
 
 
-def tuning(loss: str) -> Tuning | None:
-    """`Tuning` of a loss; None where it is searched by ranges of its own, and where it
-    has no setting at all."""
-    around = search.undeclared(loss)
-    if around:
-        ranges = ", ".join(f"{n} {r.low:g} to {r.high:g}" for n, r in around.items())
+def describe_tuning(loss: str) -> Tuning | None:
+    """`Tuning` of a loss; None if it declares search ranges, or has no settings."""
+    default_ranges = search.undeclared(loss)
+    if default_ranges:
+        ranges = ", ".join(
+            f"{n} {r.low:g} to {r.high:g}" for n, r in default_ranges.items()
+        )
         return Tuning(
             "default ranges",
             f"{loss} declares no search: a tenth to ten times each default is searched "
@@ -86,35 +89,39 @@ def tuning(loss: str) -> Tuning | None:
     if not search.space(loss) and losses.resolve(loss).hyper:
         return Tuning(
             "not tuned",
-            f"{loss} is NOT TUNED: nothing of it is searched, all its settings are the "
-            "defaults or those of its text",
+            f"{loss} is NOT TUNED: no setting is searched; all are defaults or written "
+            "with the loss",
         )
     return None
 
 
-def same(workdir: str | pathlib.Path, config: CompareConfig) -> None:
-    """Writes config.json and data.json, or refuses a workdir whose numbers would not
-    compare: of another budget, or of data that changed since.
+def claim_workdir(workdir: str | pathlib.Path, config: CompareConfig) -> None:
+    """Writes config.json and data.json, or checks those of an earlier call.
 
-    Losses, data sets and baselines may be added, workers changed: what is done stays.
+    Losses, data sets and baselines may be added, and the number of workers changed:
+    what is done stays.
+
+    Raises:
+      UsageError: the workdir was made with another budget or with other data, so that
+        its numbers cannot be compared.
     """
     path = pathlib.Path(workdir) / CONFIG
     plain = to_plain(config)
     if path.exists():
         before = files.read_json(path, REMEDY)
         with files.parsing(path, REMEDY):
-            differ = _different(before, plain)
+            differ = _list_differences(before, plain)
         require(
             not differ,
             f"{workdir} was made with another {', '.join(differ)}: give another "
             "--workdir or the same config",
         )
-    _same_data(pathlib.Path(workdir) / "data.json", config)
+    _check_data(pathlib.Path(workdir) / "data.json", config)
     files.write_json(path, plain)
 
 
-def _different(before, after):
-    """Fields of two configs in which cells of one workdir must not differ."""
+def _list_differences(before, after):
+    """Names of the fields that differ between two configs but must be the same."""
     both = before["data_sets"].keys() & after["data_sets"].keys()
     return [f"config.{name}" for name in FIXED if before[name] != after[name]] + [
         f"config.data_sets.{name}"
@@ -123,8 +130,8 @@ def _different(before, after):
     ]
 
 
-def _same_data(path, config):
-    """Keeps the hash of each data set, or refuses one that is not what it was."""
+def _check_data(path, config):
+    """Stores the hash of each data set; UsageError if a data set has changed."""
     hashes = {name: _hash(config.train_on(name).data.dir) for name in config.data_sets}
     before = files.read_json(path, REMEDY) if path.exists() else {}
     with files.parsing(path, REMEDY):
@@ -138,12 +145,11 @@ def _same_data(path, config):
 
 
 def _hash(folder):
-    """Hash of a prepared data set; None where there is none, or it is of an older
-    version."""
+    """Hash of a prepared data set; None if it is missing or of an older version."""
     return (prepared.read_meta(folder) or {}).get("data_sha256")
 
 
-def studies(config: CompareConfig, stage: str) -> list[Study]:
+def list_studies(config: CompareConfig, stage: str) -> list[Study]:
     """Every `Study` of a stage, data set by data set."""
     return [
         Study(data_set, stage, loss)
@@ -152,7 +158,7 @@ def studies(config: CompareConfig, stage: str) -> list[Study]:
     ]
 
 
-def training(config: CompareConfig, data_set: str, fold: int) -> Config:
+def training_config(config: CompareConfig, data_set: str, fold: int) -> Config:
     """The config of one training, the same for all losses.
 
     It is `config.train` with the changes of `config.data_sets[data_set]`, the test
@@ -160,16 +166,16 @@ def training(config: CompareConfig, data_set: str, fold: int) -> Config:
     """
     train = config.train_on(data_set)
     test_conditions = config.data_sets[data_set].test_conditions
-    test, rest = split(train.data.dir, test_conditions, config.seed)
+    test, rest = split_conditions(train.data.dir, test_conditions, config.seed)
     require(
         len(rest) > config.folds,
-        f"{data_set} has {len(rest)} conditions beside those of the test, "
+        f"{data_set} has {len(rest)} conditions besides those of the test, "
         f"too few for config.folds = {config.folds}",
     )
     require(
         train.data.folds > config.folds,
         f"config.data_sets.{data_set}.data.folds is {train.data.folds}: it must be "
-        f"above config.folds = {config.folds}, for the test needs a fold of its own",
+        f"above config.folds = {config.folds}, because the test needs one fold more",
     )
     data = dataclasses.replace(
         train.data,
@@ -183,17 +189,17 @@ def training(config: CompareConfig, data_set: str, fold: int) -> Config:
     return dataclasses.replace(train, data=data)
 
 
-def split(
+def split_conditions(
     folder: str, test_conditions: int | Sequence[str], seed: int
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Names of the test's conditions and of the others, neither with `normal`.
+    """Names of the test's conditions and of the others; `normal` is in neither.
 
     Args:
       folder: of the prepared data set.
       test_conditions: their names; or how many of them to draw.
       seed: of the draw.
     """
-    names = conditions(folder)
+    names = list_faults(folder)
     if isinstance(test_conditions, int):
         require(
             0 < test_conditions < len(names),
@@ -206,7 +212,7 @@ def split(
     return tuple(test_conditions), [n for n in names if n not in test_conditions]
 
 
-def conditions(folder: str) -> list[str]:
+def list_faults(folder: str) -> list[str]:
     """All faults of a prepared data set, in order."""
     return _conditions(folder, _hash(folder))
 
@@ -214,20 +220,22 @@ def conditions(folder: str) -> list[str]:
 @functools.lru_cache(8)
 def _conditions(folder, content):
     sessions = prepared.read_data_set(folder).sessions
-    found = {label.condition for session in sessions for label in session.labels}
-    return sorted(found - {NORMAL, ""})
+    names = {label.condition for session in sessions for label in session.labels}
+    return sorted(names - {NORMAL, ""})
 
 
 @functools.lru_cache(16)
 def _opened(frozen, content):
-    """Splits in which the captures of the test are its own in every fold.
+    """Splits in which the test has the same captures in every fold.
 
-    `data.splits` gives all captures of a condition that validates to validation; here
-    another fold has it as a known one, and tests on some of them.
+    `data.splits` would put all captures of a `novel_valid` condition into validation.
+    But in another fold the condition is known, and some of these captures are tested:
+    they stay in the test.
 
     Args:
       frozen: `config.data` of a training, as JSON.
-      content: the hash of the data set: folders are filled anew.
+      content: the hash of the data set; it makes the cache miss when a folder has new
+        content.
     """
     data = validate(DataConfig, json.loads(frozen))
     seen = open_splits(data)
@@ -235,22 +243,22 @@ def _opened(frozen, content):
         Session(name, 0.0, labels, None, None)
         for name, labels in zip(seen.sessions.names, seen.sessions.labels)
     ]
-    alone = roles.deal_roles(sessions, dataclasses.replace(data, novel_valid=()))
-    alone = identity.share_among_copies(
-        dict(zip(seen.sessions.names, alone)), seen.provenance.captures
+    dealt = roles.deal_roles(sessions, dataclasses.replace(data, novel_valid=()))
+    shared = identity.share_among_copies(
+        dict(zip(seen.sessions.names, dealt)), seen.provenance.captures
     )
-    tested = np.array([role == TEST for role in alone.values()])
+    tested = np.array([role == TEST for role in shared.values()])
     role = np.where(tested, TEST, seen.sessions.role)
     return seen._replace(sessions=dataclasses.replace(seen.sessions, role=role))
 
 
-def splits(train: Config, *, blind: bool) -> Splits:
+def cell_splits(train: Config, *, blind: bool) -> Splits:
     """`data.splits.Splits` of a training's config.
 
     Args:
-      train: as `training` gives it.
-      blind: every count of a test capture is NaN, so that nothing before the final
-        readout can learn from it even by mistake.
+      train: as `training_config` gives it.
+      blind: sets every count of a test capture to NaN, so that nothing before the
+        final readout can use it, not even by mistake.
     """
     frozen = json.dumps(to_plain(train.data), sort_keys=True)
     seen = _opened(frozen, _hash(train.data.dir))
@@ -260,19 +268,21 @@ def splits(train: Config, *, blind: bool) -> Splits:
     return seen._replace(counts=hidden.astype(np.float32))
 
 
-def seed(config: CompareConfig, *words: str | int) -> int:
-    """A seed below 2**31 that depends on `config.seed` and the words alone."""
+def derive_seed(config: CompareConfig, *words: str | int) -> int:
+    """A seed below 2**31, from `config.seed` and the words alone."""
     text = json.dumps([config.seed, *words])
     return zlib.crc32(text.encode()) & 0x7FFFFFFF
 
 
-def members(
+def list_members(
     config: CompareConfig, stage: str, slots: Iterable[int], setting: dict
 ) -> list[Member]:
-    """The cells of one setting: every fold of each slot. A trial and a repeat never
-    share a seed, and all losses have the same ones."""
+    """The cells of one setting: every fold of each slot.
+
+    All losses have the same seeds; those of trials and of repeats differ.
+    """
     return [
-        Member(fold, seed(config, stage, slot, fold), setting)
+        Member(fold, derive_seed(config, stage, slot, fold), setting)
         for slot in slots
         for fold in range(config.folds)
     ]

@@ -1,7 +1,7 @@
-"""What a finished space is worth: one-shot accuracy, retrieval, telling the unknown.
+"""Scores of an embedding: one-shot accuracy, retrieval, detection of unknown windows.
 
-Each readout is a score per window, summed by (condition, capture): these are the
-independent samples that intervals are computed over.
+Each readout is a score per window, summed by (condition, capture): intervals are
+computed over these independent samples.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from siamjax.evaluation import one_shot, pairwise, retrieval, unknowns
 from siamjax.losses.diagnostics import COLLAPSED
 
 KNOWN, NOVEL = "known", "novel"
-# Name -> what it says, in the order of the tables.
+# Name -> title, in the order of the tables.
 METRICS = {
     "one_shot": "one-shot accuracy",
     "map_at_r": "MAP@R",
@@ -30,7 +30,7 @@ class Units(NamedTuple):
     condition: np.ndarray  # [U] int
     capture: np.ndarray  # [U] int
     score: np.ndarray  # [U], summed over judged windows and draws
-    weight: np.ndarray  # [U], how many they are; 0: not judged
+    weight: np.ndarray  # [U], how many scores were summed; 0: not judged
 
 
 def read_points(
@@ -50,25 +50,27 @@ def read_points(
       conditions: `[N]` int, none below 0.
       captures: `[N]` int.
       novel: conditions that training never saw.
-      ways: conditions told apart in a draw of one-shot; 0: all there are.
-      draws: of the examples.
-      seed: of the draws, which depend on nothing else but conditions and captures.
+      ways: how many conditions a draw of one-shot tells apart; 0: all.
+      draws: how often examples are drawn.
+      seed: of the draws. They depend on the seed, conditions and captures alone.
     """
     by_query = retrieval.score_queries(points, conditions, captures)
     scores = dict(zip(("precision_at_1", "r_precision", "map_at_r"), by_query.T))
-    hits = n_way(points, conditions, captures, ways=ways, draws=draws, seed=seed)
+    hits = n_way_hits(points, conditions, captures, ways=ways, draws=draws, seed=seed)
     scores["one_shot"] = hits
     is_novel = np.isin(conditions, novel)
     sums = {}
     for metric, score in scores.items():
         for group, rows in ((KNOWN, ~is_novel), (NOVEL, is_novel)):
             sums[metric, group] = _units(score, rows, conditions, captures)
-    far = unknown(points, conditions, captures, is_novel, draws=draws, seed=seed)
-    sums["auroc", NOVEL] = _units(far, is_novel, conditions, captures)
+    farther = unknown_chances(
+        points, conditions, captures, is_novel, draws=draws, seed=seed
+    )
+    sums["auroc", NOVEL] = _units(farther, is_novel, conditions, captures)
     return sums
 
 
-def n_way(
+def n_way_hits(
     points: np.ndarray,
     conditions: np.ndarray,
     captures: np.ndarray,
@@ -79,16 +81,16 @@ def n_way(
 ) -> np.ndarray:
     """Hits `[draws, N]` of one-shot recognition, NaN where not judged.
 
-    Each draw tells other conditions apart, `ways` of them, and has other examples.
+    Each draw tells `ways` other conditions apart, with other examples.
     """
-    every = np.unique(conditions)
-    if not 0 < ways < len(every):
+    all_classes = np.unique(conditions)
+    if not 0 < ways < len(all_classes):
         return one_shot.recognise(
             points, conditions, captures, draws=draws, seed=seed
         ).hits
     rng, hits = np.random.default_rng(seed), np.full((draws, len(points)), np.nan)
     for draw in range(draws):
-        classes = np.sort(rng.choice(every, ways, replace=False))
+        classes = np.sort(rng.choice(all_classes, ways, replace=False))
         rows = np.isin(conditions, classes)
         judged = one_shot.recognise(
             points[rows],
@@ -102,7 +104,7 @@ def n_way(
     return hits
 
 
-def unknown(
+def unknown_chances(
     points: np.ndarray,
     conditions: np.ndarray,
     captures: np.ndarray,
@@ -111,11 +113,11 @@ def unknown(
     draws: int,
     seed: int,
 ) -> np.ndarray:
-    """`[draws, N]` chance that a novel window is farther from all examples than a known
-    one is, each known condition alike; NaN for known windows.
+    """`[draws, N]` chance that a novel window is farther from its nearest example
+    than a known window is; NaN for known windows.
 
-    There is one example of each known condition, and no window of a capture that gave
-    one is judged.
+    Each known condition has one example and the same weight. Windows of captures that
+    gave an example are not judged.
     """
     points = np.asarray(points, np.float64)
     known = np.unique(conditions[~is_novel])
@@ -140,15 +142,15 @@ def unknown(
     return chances
 
 
-def in_order(distances: np.ndarray) -> np.ndarray:
-    """Points `[N, N]` whose distances have the order of distances `[N, N]`.
+def embed_distances(distances: np.ndarray) -> np.ndarray:
+    """Points `[N, N]` whose distances are ordered like the given distances `[N, N]`.
 
-    For methods that give distances and no points: all readouts use the order alone. The
-    squared distance of two points is the given one plus a constant, the least that
-    makes such points possible.
+    For methods that give distances and no points: the readouts use only the order. The
+    squared distance of two points is the given one plus a constant, the smallest one
+    for which such points exist.
 
     Args:
-      distances: symmetric, 0 to itself; no metric need be behind it.
+      distances: symmetric, 0 on the diagonal; they need not be a metric.
     Reference: Roth, Laub, Kawanabe, Buhmann, "Optimal cluster preserving embedding of
       nonmetric proximity data", PAMI 2003.
     """
@@ -167,26 +169,26 @@ def map_at_r(
     """Mean over the judged conditions of the mean AP@R of their windows."""
     rows = np.isin(conditions, judged)
     precision = retrieval.score_queries(points, conditions, captures, rows)[:, 2]
-    return value(_units(precision, rows, conditions, captures))
+    return condition_mean(_units(precision, rows, conditions, captures))
 
 
-def value(units: Units) -> float:
-    """The mean over conditions of the mean score of each; NaN where none is judged."""
+def condition_mean(units: Units) -> float:
+    """The mean over conditions of each one's mean score; NaN if none was judged."""
     total = np.bincount(units.condition, units.score)
     count = np.bincount(units.condition, units.weight)
     judged = count > 0
     return float((total[judged] / count[judged]).mean()) if judged.any() else np.nan
 
 
-def collapsed(points: np.ndarray) -> bool:
-    """Whether finite points have become one, by the rule of `losses.health`."""
+def is_collapsed(points: np.ndarray) -> bool:
+    """Whether finite points are nearly equal, by the limit of `losses.diagnostics`."""
     points = np.asarray(points, np.float64)  # squares of float32 would overflow
     size = np.sqrt((points**2).sum() / max(len(points), 1))
     return bool(distance.pdist(points).mean() <= COLLAPSED * size)
 
 
 def _units(score, rows, conditions, captures):
-    """`Units` of scores `[N]` or `[D, N]`, of some of the rows."""
+    """`Units` of scores `[N]` or `[D, N]`, over the chosen rows."""
     score = np.atleast_2d(score)
     judged = np.isfinite(score)
     pairs, place = np.unique(

@@ -1,18 +1,21 @@
-"""What a comparison found, as one dict that all tables, figures and pages are made of.
+"""The results of a comparison: one dict from which tables, figures and page are made.
 
-when, times       of the final readout, and how often it was done
-rows              one a cell, see `cell_rows`
+when, times       when the test was last read, and how often
+losses            the losses as the user wrote them
+rows              one for each cell, see `cell_rows`
 data_sets         {name: {head: {
-  conditions, captures, repeats   numbers behind the novel readouts
+  conditions, captures, repeats   how many the novel readouts rest on
   levels          {method: {(metric, group): `statistics.Clustered`}}
   pairs           {metric: [`analysis.Pair`]}, of losses, on novel conditions
   tally           {metric: {loss: (wins, ties, losses)}}
   ranks           {metric: {loss: mean rank}}
-  power           {metric: (alone, among all)}
-  naive           {loss: half the interval of the usual formula for one-shot}
+  power           {metric: `analysis.least_differences`}
+  naive           {method: half the interval of the usual formula for one-shot}
   training        {loss: `Training`}}}}
-tuning            {loss: `protocol.Tuning`}, of those without ranges of their own
-missing           a line for what could not be compared, and why
+heads             {data set: {loss: `statistics.Clustered` of the deciding head minus
+                  the other}}
+tuning            {loss: `protocol.Tuning`}, of losses without search ranges
+missing           lines that say what could not be compared, and why
 """
 
 import itertools
@@ -24,7 +27,7 @@ import numpy as np
 from siamjax.comparison import analysis, protocol, studies, workers
 from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT, TUNE
-from siamjax.comparison.readouts import KNOWN, METRICS, NOVEL, value
+from siamjax.comparison.readouts import KNOWN, METRICS, NOVEL, condition_mean
 from siamjax.comparison.test_readout import Cell, Readouts
 from siamjax.losses import search
 
@@ -38,8 +41,7 @@ class Training(NamedTuple):
     setting: str
     best_step: float
     best_s: float
-    collapsed: float  # share of its runs, of the search too
-    broken: float
+    collapsed: float  # share of its runs, also of those of the search
 
 
 def build_report(
@@ -82,21 +84,24 @@ def build_report(
         data_sets=data_sets,
         heads=heads,
         missing=missing,
-        tuning=tuning(config),
+        tuning=tuning_by_loss(config),
     )
 
 
-def tuning(config: CompareConfig) -> dict[str, protocol.Tuning]:
-    """{loss: `protocol.Tuning`} of those without ranges of their own."""
-    by_loss = {loss: protocol.tuning(loss) for loss in config.losses}
+def tuning_by_loss(config: CompareConfig) -> dict[str, protocol.Tuning]:
+    """{loss: `protocol.Tuning`} of the losses without search ranges of their own."""
+    by_loss = {loss: protocol.describe_tuning(loss) for loss in config.losses}
     return {loss: how for loss, how in by_loss.items() if how}
 
 
 def cell_rows(
     config: CompareConfig, cells: Sequence[Cell], readouts: Mapping[str, Readouts]
 ) -> list[dict[str, Any]]:
-    """results.csv: a dict a cell; scores are the mean over conditions of the mean over
-    their windows, times in seconds."""
+    """The rows of results.csv, a dict for each cell.
+
+    A score is the mean over conditions of the mean over their windows. Times are in
+    seconds.
+    """
     rows = []
     for i, cell in enumerate(cells):
         about = cell.about
@@ -132,56 +137,65 @@ def cell_rows(
 
 
 def _value(units):
-    """`readouts.value` of units whose conditions are names."""
+    """`readouts.condition_mean` of units whose conditions are names."""
     _, condition = np.unique(units.condition, return_inverse=True)
-    return value(units._replace(condition=condition.reshape(-1)))
+    return condition_mean(units._replace(condition=condition.reshape(-1)))
 
 
 def _of_head(config, data_set, head, cells, readouts, repeats):
-    """One head on one data set, but for its training."""
+    """The part of the report of one head on one data set, without `training`."""
     by_metric, levels = {}, {}
     for method in dict.fromkeys([*config.losses, *(cell.method for cell in cells)]):
         of_method = [cell for cell in cells if cell.method == method]
         for metric, group in itertools.product(METRICS, (NOVEL, KNOWN)):
             key = (head, metric, group)
-            scores = analysis.scores(of_method, readouts, key, repeats)
+            scores = analysis.gather_scores(of_method, readouts, key, repeats)
             if scores is not None:
                 by_metric.setdefault((metric, group), {})[method] = scores
-                levels.setdefault(method, {})[metric, group] = analysis.level(scores)
+                levels.setdefault(method, {})[metric, group] = analysis.mean_score(
+                    scores
+                )
     pairs, ranks = {}, {}
     for metric in COMPARED:
         scores = by_metric.get((metric, NOVEL), {})
         losses = {loss: scores[loss] for loss in config.losses if loss in scores}
-        pairs[metric] = analysis.pairs(losses)
-        ranks[metric] = analysis.ranks(losses) if losses else {}
+        pairs[metric] = analysis.compare_pairs(losses)
+        ranks[metric] = analysis.mean_ranks(losses) if losses else {}
     one_shot = by_metric.get(("one_shot", NOVEL), {})
-    some = next(iter(one_shot.values()), None)
+    first = next(iter(one_shot.values()), None)
     return dict(
         levels=levels,
         repeats=len(repeats),
         pairs=pairs,
-        tally={metric: analysis.tally(pairs[metric]) for metric in COMPARED},
+        tally={metric: analysis.count_verdicts(pairs[metric]) for metric in COMPARED},
         ranks=ranks,
-        power={metric: analysis.power(pairs[metric]) for metric in COMPARED},
-        naive={method: analysis.naive(scores) for method, scores in one_shot.items()},
-        conditions=0 if some is None else len(np.unique(some.condition)),
-        captures=0 if some is None else len(np.unique(some.capture)),
+        power={
+            metric: analysis.least_differences(pairs[metric]) for metric in COMPARED
+        },
+        naive={
+            method: analysis.naive_half_width(scores)
+            for method, scores in one_shot.items()
+        },
+        conditions=0 if first is None else len(np.unique(first.condition)),
+        captures=0 if first is None else len(np.unique(first.capture)),
     )
 
 
 def _between_heads(config, cells, readouts, repeats):
-    """{loss: `statistics.Clustered`} of the deciding head less the other, if any."""
+    """{loss: `statistics.Clustered`} of the deciding head minus the other, if any."""
     decides = config.train.decide_with
     others = [head for head in config.train.active_heads if head != decides]
     differences = {}
     for loss in config.losses if others else ():
         of_loss = [cell for cell in cells if cell.method == loss]
         first, second = (
-            analysis.scores(of_loss, readouts, (head, "one_shot", NOVEL), repeats)
+            analysis.gather_scores(
+                of_loss, readouts, (head, "one_shot", NOVEL), repeats
+            )
             for head in (decides, others[0])
         )
         if first is not None and second is not None:
-            differences[loss] = analysis.difference(first, second)
+            differences[loss] = analysis.mean_difference(first, second)
     return differences
 
 
@@ -192,7 +206,7 @@ def _trainings(config, opened, data_set, head):
 
 
 def _training(opened, data_set, loss, head):
-    """`Training` of a loss, None where it has no finished repeat."""
+    """`Training` of a loss; None if it has no finished repeat."""
     tuned, repeats = (
         _cells_of(opened.get(protocol.Study(data_set, stage, loss)))
         for stage in (TUNE, REPEAT)
@@ -200,29 +214,28 @@ def _training(opened, data_set, loss, head):
     if not repeats:
         return None
     best = [cell["best"][head] for cell in repeats]
-    every = [cell["best"][head] for cell in tuned + repeats]
+    all_runs = [cell["best"][head] for cell in tuned + repeats]
     return Training(
         setting=search.fill(*repeats[0]["setting"][head]),
         best_step=float(np.mean([b["step"] for b in best])),
         best_s=float(np.mean([b["time_s"] for b in best])),
-        collapsed=float(np.mean([b["collapsed"] for b in every])),
-        broken=float(np.mean([not np.isfinite(b["score"]) for b in every])),
+        collapsed=float(np.mean([b["collapsed"] for b in all_runs])),
     )
 
 
 def _cells_of(record):
-    """What the finished trials of a study stored of their cells."""
-    trials = studies.done(record).values() if record else ()
+    """What the finished trials of a study stored about their cells."""
+    trials = studies.finished_trials(record).values() if record else ()
     return [
         cell
         for trial in trials
         if studies.CELLS in trial.user_attrs
-        for cell in workers.cells(trial)
+        for cell in workers.stored_cells(trial)
     ]
 
 
 def _repeats(config, cells):
-    """The repeats that every loss with any repeat has in all folds."""
+    """The repeats that every loss has in all folds; losses without any do not count."""
     by_method = {}
     for cell in cells:
         if cell.about:
@@ -239,6 +252,6 @@ def _failed(opened):
     return [
         f"{study.name}, slot {slot}: {trial.user_attrs[studies.ERROR]}"
         for study, record in opened.items()
-        for slot, trial in sorted(studies.done(record).items())
+        for slot, trial in sorted(studies.finished_trials(record).items())
         if studies.ERROR in trial.user_attrs
     ]

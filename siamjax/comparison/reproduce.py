@@ -44,11 +44,11 @@ def retrain_row(
     members = [_member(config, r) for r in group]
     place = group.index(row)
     study = protocol.Study(row["data_set"], protocol.REPEAT, row["method"])
-    many = workers.vmapped(config)
-    outcome = trainer.train(config, row["data_set"], members, vmapped=many)[place]
+    many = workers.is_vmapped(config)
+    outcome = trainer.train_cells(config, row["data_set"], members, vmapped=many)[place]
     path = workers.weights_path(workdir, study, members[place])
     new = {head: best.weights for head, best in outcome.best.items()}
-    stored = workers.load(path, new)
+    stored = workers.load_weights(path, new)
     apart = _apart(new, stored)
     if apart:
         raise SiamjaxError(
@@ -70,17 +70,17 @@ def _alone(config, row, members, place, outcome):
     """Lines that say how the cell comes out without its group."""
     data_set, member, name = row["data_set"], members[place], f"row {row['row']}"
     copies = [member] * len(members)
-    alone = trainer.train(config, data_set, copies, vmapped=True)[place]
+    alone = trainer.train_cells(config, data_set, copies, vmapped=True)[place]
     yield from _compare(outcome, alone, f"{name} alone", ALONE)
-    group = trainer.begun(config, data_set, members, vmapped=True)[place]
-    (single,) = trainer.begun(config, data_set, [member], vmapped=False)
+    group = trainer.train_one_step(config, data_set, members, vmapped=True)[place]
+    (single,) = trainer.train_one_step(config, data_set, [member], vmapped=False)
     apart = _apart(group, single)
     yield f"program of its own: first gradients and moments differ by {apart:.3g}"
     if not apart <= ALONE:
         raise SiamjaxError(
             f"{name} in a program of its own differs by more than {ALONE:g}"
         )
-    (single,) = trainer.train(config, data_set, [member], vmapped=False)
+    (single,) = trainer.train_cells(config, data_set, [member], vmapped=False)
     yield from _compare(outcome, single, "program of its own, to the end", np.inf)
 
 
@@ -112,7 +112,7 @@ def _rows(config, which):
     require(
         row["loss"] == "True", f"row {number} is {row['method']}, which is not trained"
     )
-    if not workers.vmapped(config):
+    if not workers.is_vmapped(config):
         return row, [row]
     same = ("data_set", "method")
     return row, [r for r in rows if all(r[k] == row[k] for k in same)]

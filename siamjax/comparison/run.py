@@ -33,7 +33,7 @@ DATABASE = "studies.db"
 VERSIONS = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "optuna")
 
 
-@studies.told()
+@studies.database_errors()
 def compare(
     config: CompareConfig,
     workdir: str | pathlib.Path,
@@ -54,32 +54,34 @@ def compare(
       The dict of `report`.
     """
     runner.use_one_thread()
-    protocol.check(config)
+    protocol.check_config(config)
     workdir = pathlib.Path(workdir)
     url = storage or f"sqlite:///{workdir / DATABASE}"
-    for tuning in report.tuning(config).values():
+    for tuning in report.tuning_by_loss(config).values():
         _LOG.warning("%s", tuning.line)
     # One machine at a time, of those that share the folder; the next finds it done.
     with files.locked(workdir, wait=True):
-        sources.make(config)
+        sources.make_data_sets(config)
         if not storage:
             _warn_if_lost(workdir)
-        protocol.same(workdir, config)
+        protocol.claim_workdir(workdir, config)
         # Its tables are made now, or workers that begin together would all make them.
-        studies.storage(url).engine.dispose()
+        studies.open_storage(url).engine.dispose()
     if not unfinished:
-        work(config, workdir, url)
-    place = workers.Place(workdir, studies.storage(url))
+        run_workers(config, workdir, url)
+    place = workers.Place(workdir, studies.open_storage(url))
     with files.locked(workdir, wait=True):
-        cells = test_readout.cells(config, place)
-        readouts, mark = test_readout.read(config, place, cells, again=read_again)
+        cells = test_readout.list_cells(config, place)
+        readouts, mark = test_readout.read_test(config, place, cells, again=read_again)
         opened = workers.open_studies(config, place.store, {})
         compared = report.build_report(config, opened, cells, readouts, mark)
-        write(workdir, config, compared, films.make_films(config, workdir, cells))
+        write_report(
+            workdir, config, compared, films.make_films(config, workdir, cells)
+        )
     return compared
 
 
-def write(
+def write_report(
     workdir: pathlib.Path,
     config: CompareConfig,
     compared: dict[str, Any],
@@ -90,7 +92,7 @@ def write(
     tables.write_csv(workdir / "pairs.csv", tables.pair_rows(compared))
     files.write_text(workdir / "tables.md", tables.format_markdown(compared))
     files.write_text(workdir / "tables.tex", tables.format_latex(compared))
-    about = settings(config)
+    about = describe_run(config)
     files.write_json(workdir / "settings.json", about, default=list)
     for data_set, heads in compared["data_sets"].items():
         first = next(iter(heads.values()))
@@ -109,9 +111,9 @@ def write(
     page.write_comparison(workdir / "compare.html", compared, traces, about)
 
 
-def settings(config: CompareConfig) -> dict[str, Any]:
+def describe_run(config: CompareConfig) -> dict[str, Any]:
     """All that an exact repeat needs: config, versions, machine."""
-    devices = trainer.mesh(config.train.platform).devices
+    devices = trainer.single_device_mesh(config.train.platform).devices
     return dict(
         config=to_plain(config),
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
@@ -133,9 +135,9 @@ def _warn_if_lost(workdir):
         )
 
 
-def work(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
+def run_workers(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
     """Trains with all workers, until every slot is done."""
-    count = workers.processes(config)
+    count = workers.count_workers(config)
     work_on = functools.partial(_work, config, workdir, url)
     try:
         outcomes = [
@@ -154,8 +156,10 @@ def work(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
 
 
 def _work(config, workdir, url, _):
-    with studies.told():
-        workers.work(config, workers.Place(workdir, studies.storage(url)))
+    with studies.database_errors():
+        workers.work_until_done(
+            config, workers.Place(workdir, studies.open_storage(url))
+        )
 
 
 def _both(workdir, name):

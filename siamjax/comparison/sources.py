@@ -1,8 +1,8 @@
-"""Data sets that make themselves where they are missing: made-up counters, and aeon's.
+"""Data sets that a comparison makes if they are missing: made-up counters, and aeon's.
 
-A data set of a comparison whose `source` is set is written as a prepared data set when
-its folder is not there: `dict(name="synthetic", ...)` takes the arguments of
-`synthetic.make_data_set`, `dict(name="aeon", of="JapaneseVowels")` those of `aeon`.
+A data set with a `source` is written as a prepared data set if its folder is not there.
+`dict(name="synthetic", ...)` takes the arguments of `synthetic.make_data_set`, and
+`dict(name="aeon", of="JapaneseVowels")` those of `read_aeon`.
 """
 
 import inspect
@@ -15,10 +15,10 @@ from siamjax.data import prepared, synthetic
 from siamjax.evaluation import baselines
 from siamjax.types import DataSet, Label, Series, Session, UsageError
 
-MADE_OF = "made_of"  # in meta.json: the source of a data set that made itself
+MADE_OF = "made_of"  # in meta.json: the source of a data set that was made here
 
 
-def make(config: CompareConfig) -> None:
+def make_data_sets(config: CompareConfig) -> None:
     """Writes the data sets of a comparison that have a source and no folder yet.
 
     Raises:
@@ -35,7 +35,7 @@ def make(config: CompareConfig) -> None:
             created = created._replace(meta={**created.meta, MADE_OF: source})
             prepared.write_data_set(folder, created, {})
             continue
-        before = meta.get(MADE_OF, source)  # an older set does not say
+        before = meta.get(MADE_OF, source)  # older data sets do not say
         require(
             before == source,
             f"{folder} was made of {before}, config.data_sets.{name}.source is "
@@ -43,8 +43,8 @@ def make(config: CompareConfig) -> None:
         )
 
 
-def check(config: CompareConfig) -> None:
-    """Raises `UsageError` where a source is not there, or does not take its options."""
+def check_sources(config: CompareConfig) -> None:
+    """Raises `UsageError` if a source is unknown, or does not take its options."""
     for name, data_set in config.data_sets.items():
         options = dict(data_set.source)
         if not options:
@@ -65,8 +65,8 @@ def check(config: CompareConfig) -> None:
         require(not missing, f"{where} lacks {missing}, which {source} needs")
 
 
-def aeon(of: str) -> DataSet:
-    """A classification data set of aeon, which brings some along and loads the others.
+def read_aeon(of: str) -> DataSet:
+    """A classification data set of aeon; aeon downloads those that it does not contain.
 
     Each recording is a session and each class a condition; none is normal. A frame
     counts as a second. Shorter recordings are stretched to the longest, so that all
@@ -75,13 +75,15 @@ def aeon(of: str) -> DataSet:
     Args:
       of: its name in the UCR and UEA archives, such as `JapaneseVowels`.
     Raises:
-      UsageError: aeon is not there, or does not have it.
+      UsageError: aeon is not installed, or does not have the data set.
     """
     load = baselines.import_bench("aeon.datasets").load_classification
     options = dict(load_equal_length=False, load_no_missing=False)
     try:
         parts = {split: load(of, split=split, **options) for split in ("train", "test")}
-    except Exception as error:  # its own, of files and of the network
+    except (
+        Exception
+    ) as error:  # aeon's own errors, and those of files and of the network
         raise UsageError(f"aeon has no data set {of}: {error}") from error
     frames = max(row.shape[1] for x, _ in parts.values() for row in x)
     sessions = [
@@ -105,4 +107,4 @@ def _recording(name, row, condition, frames):
     )
 
 
-SOURCES = {"synthetic": synthetic.make_data_set, "aeon": aeon}
+SOURCES = {"synthetic": synthetic.make_data_set, "aeon": read_aeon}

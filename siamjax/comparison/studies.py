@@ -1,14 +1,14 @@
-"""All work as optuna studies in one database: who does what, done once, never lost.
+"""The work of a comparison as optuna studies in one database.
 
-A study is a loss on a data set in one stage; every loss gets exactly as many slots.
-Workers, on one machine or on many, take slots out of the queue, which the database does
-for one of them alone. Where a slot got into the queue twice, its first trial counts. A
-slot whose worker was killed or interrupted is queued again with the setting that it
-had.
+A study is one loss on one data set in one stage; each loss has the same number of
+slots. Workers, on one machine or on several, take slots out of the queue; the database
+gives a slot to one worker only. If a slot was queued twice, its first trial counts. If
+the worker of a slot was killed or interrupted, the slot is queued again with the same
+setting.
 
 A search goes in rounds: a slot is queued when all slots of earlier rounds are done, and
-its setting is chosen by their results alone. So the settings do not depend on how many
-workers there are, or how fast each is.
+its setting depends on their results alone. So the settings do not depend on the number
+of workers or on their speed.
 """
 
 import contextlib
@@ -42,10 +42,10 @@ CELLS = "cells"
 ERROR = "error"
 
 HEARTBEAT_S = 20.0
-SILENT_S = 60.0  # a worker that gave no sign of life for so long is dead
+SILENT_S = 60.0  # a worker without a heartbeat for so long counts as dead
 
 
-def storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> optuna.storages.RDBStorage:
     """optuna's storage behind a database URL.
 
     Args:
@@ -81,8 +81,8 @@ def storage(url: str) -> optuna.storages.RDBStorage:
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Turns what a database says later into one line: a full disk, damage, no answer.
+def database_errors() -> Iterator[None]:
+    """Turns errors of the database into errors of one line: a full disk, damage.
 
     Raises:
       SiamjaxError: in place of the errors of optuna and of SQLAlchemy.
@@ -100,7 +100,7 @@ def told() -> Iterator[None]:
 
 
 def _reason(error):
-    """What the database itself said, without the statement that it was asked."""
+    """The message of the database itself, without the SQL statement."""
     error = error.__cause__ or error
     return " ".join(str(getattr(error, "orig", None) or error).split())[:200]
 
@@ -113,14 +113,14 @@ def _shown(url):
 def _lock_on_begin(engine):
     """Locks SQLite from the beginning of a transaction.
 
-    optuna reads that a trial waits and then takes it. Other databases lock the row that
-    was read; SQLite would let two workers read it, and both take it.
+    optuna reads that a trial is waiting and then takes it. Other databases lock the row
+    in between. SQLite does not: two workers could take the same trial.
     """
     engine.dispose()
 
     @sqlalchemy.event.listens_for(engine, "connect")
-    def by_hand(connection, _):
-        connection.isolation_level = None  # the driver begins none by itself
+    def stop_driver_transactions(connection, _):
+        connection.isolation_level = None  # `begin` below starts them instead
 
     @sqlalchemy.event.listens_for(engine, "begin")
     def begin(connection):
@@ -128,49 +128,51 @@ def _lock_on_begin(engine):
 
 
 class Opened(NamedTuple):
-    """A study as it stands in the database."""
+    """A study, and its trials when they were read from the database."""
 
     study: optuna.Study
-    trials: list[FrozenTrial]  # of it, when it was read
+    trials: list[FrozenTrial]
 
 
 def open_study(
     store: optuna.storages.RDBStorage, study: Study, settings: Sequence[Any]
 ) -> Opened:
-    """`Opened` of a `protocol.Study`, with a slot for each setting, see `queued`."""
+    """`Opened` of a `protocol.Study`, with a slot for each setting.
+
+    See `queue_settings`.
+    """
     created = optuna.create_study(
         storage=store,
         study_name=study.name,
         direction="maximize",
-        sampler=optuna.samplers.RandomSampler(),  # of nothing: see `suggest`
+        sampler=optuna.samplers.RandomSampler(),  # not used: see `suggest_values`
         load_if_exists=True,
     )
-    return queued(read(created), settings)
+    return queue_settings(read_study(created), settings)
 
 
-def queued(opened: Opened, settings: Sequence[Any]) -> Opened:
-    """`Opened` with one slot for each setting: those that have no trial are queued.
+def queue_settings(opened: Opened, settings: Sequence[Any]) -> Opened:
+    """`Opened` with one slot for each setting: slots without a trial are queued.
 
     Args:
       opened: `Opened`.
-      settings: of each slot what its trial is given to begin with, or None where it is
-        to be searched.
+      settings: the setting of each slot; None: the search suggests one.
     """
     slots = {trial.user_attrs.get(SLOT) for trial in opened.trials}
     new = [slot for slot in range(len(settings)) if slot not in slots]
     for slot in new:
         attributes = {SLOT: slot, SETTING: settings[slot]}
         opened.study.enqueue_trial({}, user_attrs=attributes)
-    return read(opened.study) if new else opened
+    return read_study(opened.study) if new else opened
 
 
-def read(study: optuna.Study) -> Opened:
-    """`Opened` of an optuna study, read anew."""
+def read_study(study: optuna.Study) -> Opened:
+    """Reads an optuna study from the database."""
     return Opened(study, study.get_trials(deepcopy=False))
 
 
-def done(opened: Opened) -> dict[int, FrozenTrial]:
-    """{slot: finished trial}, with those that failed by themselves."""
+def finished_trials(opened: Opened) -> dict[int, FrozenTrial]:
+    """{slot: finished trial}; also trials that failed with an error of their own."""
     finished: dict[int, FrozenTrial] = {}
     for trial in opened.trials:
         if _counts(trial):
@@ -178,7 +180,7 @@ def done(opened: Opened) -> dict[int, FrozenTrial]:
     return finished
 
 
-def waiting(opened: Opened) -> int | None:
+def next_slot(opened: Opened) -> int | None:
     """The next slot in the queue, or None."""
     slots = [
         trial.user_attrs[SLOT]
@@ -188,27 +190,28 @@ def waiting(opened: Opened) -> int | None:
     return min(slots, default=None)
 
 
-def take(
+def run_queued_slots(
     study: optuna.Study,
     work: Callable[[list[tuple[int, optuna.Trial]]], list[tuple[float, Any]]],
     many: int = 1,
     heartbeat_s: float = HEARTBEAT_S,
 ) -> int:
-    """Does slots of the queue together, those that no other worker takes first.
+    """Takes slots out of the queue and works on them together.
 
     Args:
       study: of optuna.
-      work: [(slot, trial)] -> for each (score, what is stored of it as JSON). An
-        exception fails the slot and is stored; so does a score of NaN. Where slots fail
-        together each is tried alone, so that none fails for another.
-      many: how many slots at most. They do not learn from each other's scores.
+      work: [(slot, trial)] -> [(score, JSON to store)], one for each slot. If it raises
+        an exception, or the score is NaN, the slot failed and the error is stored. If
+        several slots were worked on together, each is then tried alone: only those fail
+        that cause the error.
+      many: the largest number of slots. They do not use each other's scores.
       heartbeat_s: how often the trials are marked as alive, see `queue_stale`.
     Returns:
       How many slots were done.
     """
-    taken = _asked(study, many)
+    taken = _take_slots(study, many)
     trials = [trial for _, trial in taken]
-    with _beating(trials, heartbeat_s):
+    with _heartbeats(trials, heartbeat_s):
         try:
             outcomes = _outcomes(work, taken)
         except KeyboardInterrupt:
@@ -221,8 +224,8 @@ def take(
     return len(taken)
 
 
-def _asked(study, many):
-    """[(slot, trial)] out of the queue, without slots that another trial has."""
+def _take_slots(study, many):
+    """[(slot, trial)] from the queue, without slots that another trial already has."""
     trials = study.get_trials(deepcopy=False)
     queued = sum(trial.state == TrialState.WAITING for trial in trials)
     taken = []
@@ -236,29 +239,29 @@ def _asked(study, many):
 
 
 @contextlib.contextmanager
-def _beating(trials, heartbeat_s):
-    """Marks trials as alive while the block runs, and once before it."""
-    _beat(trials)
-    over = threading.Event()
+def _heartbeats(trials, heartbeat_s):
+    """Writes a heartbeat of trials at once, and regularly while the block runs."""
+    _write_heartbeat(trials)
+    stopped = threading.Event()
 
     def beat():
-        while not over.wait(heartbeat_s):
-            # One that is not written is as if late: the slot may be done twice.
+        while not stopped.wait(heartbeat_s):
+            # A missing heartbeat does no harm: at worst the slot is done twice.
             with contextlib.suppress(
                 optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError
             ):
-                _beat(trials)
+                _write_heartbeat(trials)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        stopped.set()
         thread.join()
 
 
-def _beat(trials):
+def _write_heartbeat(trials):
     for trial in trials:
         with _unless_ended(trial):
             trial.set_user_attr(BEAT, time.time())
@@ -266,23 +269,23 @@ def _beat(trials):
 
 @contextlib.contextmanager
 def _unless_ended(trial):
-    """Passes over a trial that another worker ended, because it took us for dead."""
+    """Ignores errors of a trial that another worker ended, taking this one for dead."""
     try:
         yield
-    except (RuntimeError, ValueError):  # which of them hangs on optuna's version
+    except (RuntimeError, ValueError):  # which one depends on the version of optuna
         trials = trial.study.get_trials(deepcopy=False)
         if not trials[trial.number].state.is_finished():
             raise
 
 
 def queue_stale(opened: Opened, silent_s: float = SILENT_S) -> None:
-    """Queues again what dead workers were at.
+    """Queues the slots of dead workers again.
 
     Machines that share a database need clocks that agree to within half of `silent_s`.
 
     Args:
-      opened: `Opened`; its trials at work are looked at.
-      silent_s: a worker is dead that gave no sign of life for so long.
+      opened: the study, whose running trials are checked.
+      silent_s: a worker without a heartbeat for so long counts as dead.
     """
     for trial in opened.trials:
         if trial.state != TrialState.RUNNING:
@@ -299,7 +302,7 @@ def queue_stale(opened: Opened, silent_s: float = SILENT_S) -> None:
 
 
 def _outcomes(work, taken):
-    """What `work` gave for each, or the exception that it failed by."""
+    """For each slot what `work` returned, or the exception that it raised."""
     try:
         return work(taken)
     except Exception as error:
@@ -320,15 +323,15 @@ def _tell(study, trial, outcome):
         if math.isfinite(score):
             study.tell(trial, score)
         else:
-            trial.set_user_attr(ERROR, "the training gave no number")
+            trial.set_user_attr(ERROR, "the score is not finite: the training diverged")
             study.tell(trial, state=TrialState.FAIL)
 
 
-def begun(results: Mapping[int, Any], slots: int, in_round: int) -> int:
-    """How many slots of a search can be done by now, those that are done among them.
+def count_open_slots(results: Mapping[int, Any], slots: int, in_round: int) -> int:
+    """How many slots of a search may be queued: those of all rounds begun so far.
 
     Args:
-      results: see `done`.
+      results: see `finished_trials`.
       slots: of the whole search.
       in_round: slots of a round.
     """
@@ -336,16 +339,16 @@ def begun(results: Mapping[int, Any], slots: int, in_round: int) -> int:
     return min((first_open // in_round + 1) * in_round, slots)
 
 
-def suggest(
+def suggest_values(
     trial: optuna.Trial, spec: str, *, seed: int, in_round: int
 ) -> dict[str, Any]:
-    """Values for all that is free in the text of a loss; the trial keeps them.
+    """Values for the free hyper-parameters of a loss; they are stored in the trial.
 
-    They are a function of the seed, the slot and the results of earlier rounds. The
-    first round is random.
+    They depend only on the seed, the slot and the results of earlier rounds. The first
+    round is random.
 
     Args:
-      trial: slots of earlier rounds are done, see `begun`.
+      trial: of a slot whose earlier rounds are done, see `count_open_slots`.
       spec: text of a loss.
       seed: of the sampler, beside the slot.
       in_round: slots of a round.
@@ -357,7 +360,7 @@ def suggest(
     sampler = optuna.samplers.TPESampler(seed=seed + slot, n_startup_trials=in_round)
     # In memory, of the earlier rounds alone: the database's study has other trials.
     earlier = optuna.create_study(direction="maximize", sampler=sampler)
-    for other, result in sorted(done(read(trial.study)).items()):
+    for other, result in sorted(finished_trials(read_study(trial.study)).items()):
         if other < slot - slot % in_round and result.value is not None:
             earlier.add_trial(
                 optuna.trial.create_trial(
@@ -372,7 +375,7 @@ def suggest(
 
 
 def queue_again(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
-    """Another trial of the same slot and setting."""
+    """Queues another trial of the same slot and setting."""
     kept = (SLOT, SETTING, VALUES)
     attributes = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
     if SLOT in attributes:
@@ -388,14 +391,14 @@ def _distribution(space):
 
 
 def _counts(trial):
-    """Whether a trial is a result, and not what a killed or late worker left."""
+    """Whether a trial is a result; a trial that a killed or late worker left is not."""
     return trial.state == TrialState.COMPLETE or (
         trial.state == TrialState.FAIL and ERROR in trial.user_attrs
     )
 
 
 def _has_another(study, trial):
-    """Whether an earlier trial has the slot, at work or done."""
+    """Whether an earlier trial has the same slot and is waiting, running or done."""
     alive = (TrialState.WAITING, TrialState.RUNNING)
     return any(
         other.number < trial.number

@@ -1,4 +1,4 @@
-"""The final readout: the only place that reads the test, and it does so once."""
+"""The final readout: the only place that reads the test, normally once."""
 
 import datetime
 import functools
@@ -22,7 +22,7 @@ from siamjax.types import TEST, TRAIN, UsageError
 
 MARK, ROWS = "test_was_read.json", "readouts.jsonl"
 UNTRAINED = "untrained encoder"
-# Baselines that draw at random, and are repeated as the losses are.
+# Baselines that depend on a seed; they are repeated as losses are.
 SEEDED = (UNTRAINED, "minirocket")
 # Name in config.baselines -> (windows, windows of training, seed) -> points.
 BASELINES = {
@@ -30,7 +30,7 @@ BASELINES = {
     "mean and deviation": lambda x, fit, seed: baselines.moments(x),
     "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit, seed=seed),
     "catch22": lambda x, fit, seed: baselines.catch22(x, fit),
-    "dtw": lambda x, fit, seed: readouts.in_order(baselines.dtw_distances(x, x)),
+    "dtw": lambda x, fit, seed: readouts.embed_distances(baselines.dtw_distances(x, x)),
 }
 
 
@@ -41,7 +41,7 @@ class Cell(NamedTuple):
     method: str  # the loss as the user wrote it, or the name of a baseline
     repeat: int
     fold: int
-    about: dict[str, Any]  # of `workers.about`; empty for a baseline
+    about: dict[str, Any]  # of `workers.describe_cell`; empty for a baseline
     weights: pathlib.Path | None
 
     @property
@@ -52,15 +52,15 @@ class Cell(NamedTuple):
 Readouts = dict[tuple[str, str, str], Units]  # by head, metric, group
 
 
-def cells(config: CompareConfig, place: workers.Place) -> list[Cell]:
-    """Every `Cell` there is: of each loss the repeats that are done, and baselines."""
+def list_cells(config: CompareConfig, place: workers.Place) -> list[Cell]:
+    """Every `Cell`: of each loss the repeats that are done, and the baselines."""
     trained = []
     for study, opened in workers.open_studies(config, place.store, {}).items():
         if study.stage != REPEAT:
             continue
-        for slot, trial in sorted(studies.done(opened).items()):
-            for i, about in enumerate(workers.cells(trial)):
-                repeat = slot if not workers.vmapped(config) else i // config.folds
+        for slot, trial in sorted(studies.finished_trials(opened).items()):
+            for i, about in enumerate(workers.stored_cells(trial)):
+                repeat = slot if not workers.is_vmapped(config) else i // config.folds
                 fold = about["fold"]
                 member = protocol.Member(fold, about["seed"], {})
                 path = workers.weights_path(place.workdir, study, member)
@@ -76,24 +76,25 @@ def cells(config: CompareConfig, place: workers.Place) -> list[Cell]:
     ]
 
 
-def read(
+def read_test(
     config: CompareConfig,
     place: workers.Place,
     cells: Sequence[Cell],
     *,
     again: bool = False,
 ) -> tuple[dict[str, Readouts], dict[str, Any]]:
-    """Every cell's readouts, stored: the test is read once.
+    """The readouts of each cell; they are stored, so that the test is read only once.
 
     Args:
       config: of the comparison.
-      place: where it is kept.
+      place: workdir and database of the comparison.
       cells: all that the comparison will ever read.
       again: read the test once more for cells that were not read the first time.
     Returns:
-      {cell name: {(head, metric, group): `readouts.Units`}}, and dict(when, times).
+      {cell name: {(head, metric, group): `readouts.Units`}}, and dict(when, times,
+      cells): when the test was last read, how often, and for which cells.
     Raises:
-      UsageError: the test was read before, and now there are more cells.
+      UsageError: the test was read before, there are new cells, and not `again`.
     """
     mark = _mark(place.workdir / MARK, sorted(cell.name for cell in cells), again)
     by_name = {cell.name: cell for cell in cells}
@@ -105,17 +106,17 @@ def read(
         functools.partial(_judge_row, config, by_name),
         rows,
         place.workdir / ROWS,
-        workers=workers.processes(config),
+        workers=workers.count_workers(config),
     )
     return dict(zip(by_name, map(_from_plain, results))), mark
 
 
 def _mark(path, names, again):
-    """Writes down that the test is read, or refuses to read it once more."""
+    """Stores that the test is read; UsageError for new cells without `again`."""
     mark = dict(when="", cells=[], times=0)
     if path.exists():
         remedy = (
-            "it says when the test was read, put it back from a copy; without it the "
+            "it says when the test was read: put it back from a copy; without it the "
             "test is read as if for the first time"
         )
         stored = files.read_json(path, remedy)
@@ -139,13 +140,15 @@ def _mark(path, names, again):
 
 
 def _judge_row(config, by_name, row):
-    return _to_plain(judge(config, by_name[Cell(**row, about={}, weights=None).name]))
+    return _to_plain(
+        judge_cell(config, by_name[Cell(**row, about={}, weights=None).name])
+    )
 
 
-def judge(config: CompareConfig, cell: Cell) -> Readouts:
+def judge_cell(config: CompareConfig, cell: Cell) -> Readouts:
     """{(head, metric, group): `readouts.Units`} of one cell on the test."""
-    train = protocol.training(config, cell.data_set, cell.fold)
-    splits = protocol.splits(train, blind=False)
+    train = protocol.training_config(config, cell.data_set, cell.fold)
+    splits = protocol.cell_splits(train, blind=False)
     windows = splits.windows_of(TEST, splits.conditions.known + splits.conditions.novel)
     inputs = splits.inputs(windows)
     if cell.method in BASELINES:
@@ -186,17 +189,17 @@ def _embedded(config, cell, train, splits, inputs):
         train,
         columns=splits.columns,
         classes=len(splits.conditions.known),
-        mesh=trainer.mesh(train.platform),
+        mesh=trainer.single_device_mesh(train.platform),
     )
     key = trainer.encoder_key(train, splits.columns)
     embed = trainer.shared_embedder(key, parts.encoder)
     if cell.weights is None:
-        seed = protocol.seed(config, REPEAT, cell.repeat, cell.fold)
+        seed = protocol.derive_seed(config, REPEAT, cell.repeat, cell.fold)
         weights = trainer.encoder_weights(state.create_state(seed, parts))
         by_head = dict.fromkeys(parts.heads, weights)
     else:
         like = trainer.weights_like(key, parts)
-        by_head = workers.load(cell.weights, dict.fromkeys(parts.heads, like))
+        by_head = workers.load_weights(cell.weights, dict.fromkeys(parts.heads, like))
     points = {}
     for head, weights in by_head.items():
         stats = parts.encoder.finalise(weights["stats"])
@@ -206,12 +209,12 @@ def _embedded(config, cell, train, splits, inputs):
 
 
 def _to_plain(judged):
-    """Readouts as JSON has them."""
+    """Readouts as plain values, for JSON."""
     return [dict(key=key, **units._asdict()) for key, units in judged.items()]
 
 
 def _from_plain(rows):
-    """What `_to_plain` was given."""
+    """The readouts that `_to_plain` was given."""
     return {
         tuple(row["key"]): Units(
             np.array(row["condition"], str),

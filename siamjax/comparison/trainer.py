@@ -1,9 +1,9 @@
 """Trains cells: settings of a loss, each on every fold.
 
 On an accelerator the cells are one compiled program under `vmap`; on a CPU they run one
-after another through one program. Either way a program is compiled once for all
-settings of a loss that differ in numbers alone, and every cell has the weights of its
-best validation by MAP@R.
+after another through one program. In both cases a program is compiled once for all
+settings of a loss that differ only in numbers. Every cell keeps the weights of its best
+validation by MAP@R.
 """
 
 import collections
@@ -28,24 +28,24 @@ from siamjax.types import VALID, Column
 
 
 class Best(NamedTuple):
-    """Where a head's validation was best."""
+    """The best validation of a head."""
 
-    score: float  # MAP@R; NaN where the training broke
+    score: float  # MAP@R; NaN if the training diverged
     step: int
-    time_s: float  # of training until then, of the whole group if vmapped
-    collapsed: bool  # all points of validation are one at the end
+    time_s: float  # training time until this step; of the whole group if vmapped
+    collapsed: bool  # at the end, all points of validation are equal
     weights: Any  # dict(params, stats), as NumPy arrays
 
 
 class Outcome(NamedTuple):
-    """What training one cell gave."""
+    """The result of training one cell."""
 
     best: dict  # head -> Best
     train_s: float
 
 
 class Program(NamedTuple):
-    """What is compiled for one loss on one data set."""
+    """The compiled functions for one loss on one data set."""
 
     run: Any  # (state, steps, data) -> state, of one cell or of a group
     embed: Any  # see `models.embedder`
@@ -53,15 +53,15 @@ class Program(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What trainings that share a program have in common, as texts."""
+    """What trainings that share a program have in common, as text."""
 
     encoder: str
-    parts: str  # what else their `step.Parts` are built of, but for the losses
+    parts: str  # what else `step.Parts` are built from, without the losses
     losses: str
 
 
 class _LastUsed(collections.OrderedDict):
-    """The compiled functions that were used last, at most `KEPT` of them."""
+    """A cache of the `KEPT` compiled functions that were used last."""
 
     def get_or_make(self, key, make):
         if key not in self:
@@ -72,13 +72,13 @@ class _LastUsed(collections.OrderedDict):
         return self[key]
 
 
-# A program that was dropped comes back from JAX's cache on disk.
+# A dropped program is loaded again from JAX's cache on disk.
 KEPT = 48
-# By everything that the compiled functions close over. Data are arguments of theirs.
+# The keys name all that the compiled functions close over; data are their arguments.
 _PROGRAMS, _EMBED, _LIKE = _LastUsed(), _LastUsed(), _LastUsed()
 
 
-def train(
+def train_cells(
     config: CompareConfig,
     data_set: str,
     members: Sequence[protocol.Member],
@@ -86,21 +86,21 @@ def train(
     vmapped: bool,
     blind: bool = True,
 ) -> list[Outcome]:
-    """`Outcome` of each of the members, which train one loss.
+    """Trains members of one loss; returns the `Outcome` of each.
 
     Args:
       config: of the comparison.
       data_set: its name.
       members: `protocol.Member`s.
-      vmapped: those that share a program go through it together.
-      blind: see `protocol.splits`; False is for a test of it alone.
+      vmapped: trains members that share a program together.
+      blind: see `protocol.cell_splits`; only its own test sets it to False.
     """
-    trainings = [protocol.training(config, data_set, m.fold) for m in members]
-    splits = [protocol.splits(train, blind=blind) for train in trainings]
-    judges = [validator(s) for s in splits]
-    ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
+    trainings = [protocol.training_config(config, data_set, m.fold) for m in members]
+    splits = [protocol.cell_splits(train, blind=blind) for train in trainings]
+    judges = [make_validator(s) for s in splits]
+    ready = [prepare_training(t, s, m) for t, s, m in zip(trainings, splits, members)]
     outcomes: dict[int, Outcome] = {}
-    for group in _groups(ready, vmapped):
+    for group in _group_indices(ready, vmapped):
         trained = _train_group(
             [ready[i] for i in group], [judges[i] for i in group], trainings[0]
         )
@@ -118,7 +118,7 @@ class Ready(NamedTuple):
     data: step.Data
 
 
-def prepared(train: Config, splits: Splits, member: protocol.Member) -> "Ready":
+def prepare_training(train: Config, splits: Splits, member: protocol.Member) -> "Ready":
     """`Ready` of a member."""
     parts, key = _parts(train, splits, member)
     first = state.create_state(member.seed, parts)
@@ -127,7 +127,7 @@ def prepared(train: Config, splits: Splits, member: protocol.Member) -> "Ready":
     return Ready(key, parts, splits, first, data)
 
 
-def validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:
+def make_validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:
     """`validate(program, weights) -> {head: (MAP@R, collapsed)}` on validation."""
     novel = splits.conditions.novel_valid
     windows = splits.windows_of(VALID, splits.conditions.known + novel)
@@ -143,33 +143,35 @@ def validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:
         if not np.isfinite(x).all():
             return float("nan"), False
         score = readouts.map_at_r(x, windows.condition, windows.session, judged)
-        return score, readouts.collapsed(x)
+        return score, readouts.is_collapsed(x)
 
     return validate
 
 
-def begun(
+def train_one_step(
     config: CompareConfig,
     data_set: str,
     members: Sequence[protocol.Member],
     *,
     vmapped: bool,
 ) -> list[state.TrainState]:
-    """`TrainState` of each of the members after one step, with its first gradients in
-    the optimiser's moments."""
-    trainings = [protocol.training(config, data_set, m.fold) for m in members]
-    splits = [protocol.splits(train, blind=True) for train in trainings]
-    ready = [prepared(t, s, m) for t, s, m in zip(trainings, splits, members)]
+    """The `TrainState` of each member after one step.
+
+    The optimiser's moments then hold the first gradients.
+    """
+    trainings = [protocol.training_config(config, data_set, m.fold) for m in members]
+    splits = [protocol.cell_splits(train, blind=True) for train in trainings]
+    ready = [prepare_training(t, s, m) for t, s, m in zip(trainings, splits, members)]
     states: dict[int, state.TrainState] = {}
-    for group in _groups(ready, vmapped):
+    for group in _group_indices(ready, vmapped):
         program, first, data = _started([ready[i] for i in group])
         stepped = jax.device_get(program.run(first, 1, data))
         states |= {i: _member(stepped, k, len(group)) for k, i in enumerate(group)}
     return [states[i] for i in range(len(members))]
 
 
-def _groups(ready, vmapped):
-    """Lists of those that go through one program together, by their indices."""
+def _group_indices(ready, vmapped):
+    """Lists of indices: the trainings that go through one program together."""
     groups = {}
     for i, training in enumerate(ready):
         shapes = str(jax.tree.map(jnp.shape, (training.state, training.data)))
@@ -183,7 +185,11 @@ def _started(ready):
     many = len(ready) > 1
     states, data = [r.state for r in ready], [r.data for r in ready]
     first = _stack(states) if many else states[0]
-    return program_of(ready[0], many=many), first, _group(data) if many else data[0]
+    return (
+        get_program(ready[0], many=many),
+        first,
+        _stack_data(data) if many else data[0],
+    )
 
 
 def _train_group(ready, judges, train):
@@ -200,14 +206,14 @@ def _train_group(ready, judges, train):
             weights = _member(trained, i, len(ready))
             for head, (score, flat) in judge(program, weights).items():
                 best_score = best[head].score if head in best else -1.0
-                if score > best_score or np.isnan(score):  # what broke stays broken
+                if score > best_score or np.isnan(score):  # once NaN, always NaN
                     best[head] = Best(score, step, spent_s, flat, weights)
                 best[head] = best[head]._replace(collapsed=flat)
     return [Outcome(best, spent_s) for best in best_by_head]
 
 
 def _stops(train):
-    """Steps after which a cell is validated; the last one is always there."""
+    """Steps after which a cell is validated; the last step is always one."""
     return [
         *range(train.evaluate_every, train.steps, train.evaluate_every),
         train.steps,
@@ -220,11 +226,11 @@ def _parts(train, splits, member):
         train,
         columns=splits.columns,
         classes=len(splits.conditions.known),
-        mesh=mesh(train.platform),
+        mesh=single_device_mesh(train.platform),
     )
     heads, keys = {}, []
     for name, head in parts.heads.items():
-        loss, key = tunable.resolve(*member.setting[name])
+        loss, key = tunable.resolve_setting(*member.setting[name])
         heads[name] = head._replace(loss=loss)
         keys.append(key)
     key = Key(
@@ -236,24 +242,24 @@ def _parts(train, splits, member):
 
 
 def encoder_key(train: Config, columns: Sequence[Column]) -> str:
-    """All that the encoder of a training is built of, as text."""
+    """All that the encoder of a training is built from, as text."""
     fixed = dict(encoder=to_plain(train.encoder), heads=_heads(train))
     return json.dumps([fixed, train.steps, len(columns)], default=list)
 
 
 def _parts_key(train, columns, classes):
-    """All that `step.build_parts` makes of a training but its losses, as text.
+    """All that `step.build_parts` uses of a training except its losses, as text.
 
-    Made-up conditions need to know each column, the rest only how many there are.
+    Made-up conditions depend on each column, the rest only on the number of columns.
     """
     config = to_plain(train) | dict(heads=_heads(train))
     del config["seed"], config["data"]
-    made_for = columns if train.batch.made_up else len(columns)
-    return json.dumps([config, train.data.bins, classes, made_for], default=list)
+    column_key = columns if train.batch.made_up else len(columns)
+    return json.dumps([config, train.data.bins, classes, column_key], default=list)
 
 
 def _heads(train):
-    """The heads of a training without their losses, which are a key of their own."""
+    """The heads of a training without their losses, which have a key of their own."""
     return {
         name: to_plain(head) | dict(loss="")
         for name, head in train.active_heads.items()
@@ -261,17 +267,17 @@ def _heads(train):
 
 
 def shared_embedder(key: str, encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
-    """`models.embedder`'s function, compiled once for all of an `encoder_key`."""
+    """The function of `models.embedder`, compiled once for each `encoder_key`."""
     return _EMBED.get_or_make(key, lambda: embedder.make_embedder(encoder))
 
 
 def encoder_weights(trained: state.TrainState) -> dict[str, Any]:
-    """dict(params, stats): what of a state encodes."""
+    """dict(params, stats): the part of a state that the encoder needs."""
     return dict(params=trained.params["encoder"], stats=trained.batch_stats)
 
 
 def weights_like(key: str, parts: step.Parts) -> dict[str, Any]:
-    """`encoder_weights` of the form that all of an `encoder_key` have."""
+    """`encoder_weights` with the shapes that belong to an `encoder_key`."""
 
     def make():
         return encoder_weights(state.create_state(0, parts))
@@ -279,8 +285,8 @@ def weights_like(key: str, parts: step.Parts) -> dict[str, Any]:
     return _LIKE.get_or_make(key, make)
 
 
-def program_of(ready: Ready, *, many: bool) -> Program:
-    """The compiled program of a training, from memory where it was used lately."""
+def get_program(ready: Ready, *, many: bool) -> Program:
+    """The compiled program of a training; it is kept for the next one that fits."""
 
     def make():
         return Program(
@@ -292,8 +298,8 @@ def program_of(ready: Ready, *, many: bool) -> Program:
     return _PROGRAMS.get_or_make((ready.key, many), make)
 
 
-# A group shares the counts and nothing else: each fold has its own classes and captures
-# to train on, and of counters also its own scaler and baselines.
+# A group shares only the counts: each fold has its own classes and training captures,
+# and with counters also its own scaler and baselines.
 _AXES: dict[str, Any] = dict.fromkeys(step.Data._fields, 0)
 _SHARED_COUNTS = step.Data(**_AXES | dict(counts=None))
 
@@ -313,12 +319,12 @@ def _compiled(parts, many):
 
 
 def _member(tree, i, many):
-    """The i-th of a group of many; one alone has no axis for it."""
+    """The i-th member of a group; a group of one has no axis for its members."""
     return jax.tree.map(lambda x: x[i], tree) if many > 1 else tree
 
 
 @functools.cache
-def mesh(platform: str) -> jax.sharding.Mesh:
+def single_device_mesh(platform: str) -> jax.sharding.Mesh:
     """The mesh of one device that all cells are trained on."""
     return devices.make_mesh(devices.prepare_devices(platform)[:1])
 
@@ -327,7 +333,7 @@ def _stack(trees):
     return jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
-def _group(data):
-    """One `step.Data` of many that share the counts."""
+def _stack_data(data):
+    """Stacks the `step.Data` of a group; the counts are shared."""
     stacked = _stack([d._replace(counts=()) for d in data])
     return stacked._replace(counts=data[0].counts)

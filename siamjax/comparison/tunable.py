@@ -18,7 +18,7 @@ from siamjax.types import SiamjaxError
 VALUES = "values"
 
 
-def resolve(spec: str, setting: dict[str, Any]) -> tuple[losses.Loss, str]:
+def resolve_setting(spec: str, setting: dict[str, Any]) -> tuple[losses.Loss, str]:
     """`losses.Loss` of a setting, and the key of the program that runs it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Workers: take a slot, train its cells, store what they gave, until all is done."""
+"""Workers: each takes slots, trains their cells and stores the results."""
 
 import logging
 import os
@@ -31,25 +31,25 @@ class Place(NamedTuple):
     store: Any  # of optuna
 
 
-def work(
+def work_until_done(
     config: CompareConfig, place: Place, *, say: Callable[[str], None] = _LOG.info
 ) -> None:
-    """Does what there is to do, and returns when every slot of everybody is done."""
+    """Trains slots until all are done, also those that other workers have taken."""
     loss_order = {loss: i for i, loss in enumerate(config.losses)}
     data_set_order = {name: i for i, name in enumerate(config.data_sets)}
-    started_s, done_here, said = time.time(), 0, 0
+    started_s, done_here, reported = time.time(), 0, 0
     opened: dict[Study, studies.Opened] = {}
     while True:
         opened = open_studies(config, place.store, opened)
-        if done_here > said:
-            say(progress(config, opened, started_s, done_here))
-            said = done_here
+        if done_here > reported:
+            say(describe_progress(config, opened, started_s, done_here))
+            reported = done_here
         ready = []
         for study, record in opened.items():
             studies.queue_stale(record)
-            slot = studies.waiting(record)
-            # What still waits in a study that is done got into the queue twice.
-            if slot is not None and not complete(config, study, record):
+            slot = studies.next_slot(record)
+            # A slot that waits in a complete study was queued twice.
+            if slot is not None and not is_complete(config, study, record):
                 order = (
                     data_set_order[study.data_set],
                     study.stage == REPEAT,
@@ -59,8 +59,8 @@ def work(
                 ready.append((order, study))
         if ready:
             _, study = min(ready)
-            done_here += do(config, place, study, opened[study].study)
-        elif all(complete(config, s, record) for s, record in opened.items()):
+            done_here += work_on_study(config, place, study, opened[study].study)
+        elif all(is_complete(config, s, record) for s, record in opened.items()):
             return
         else:
             time.sleep(WAIT_S)
@@ -71,71 +71,73 @@ def open_studies(
     store: studies.optuna.storages.RDBStorage,
     before: Mapping[Study, studies.Opened],
 ) -> dict[Study, studies.Opened]:
-    """`studies.Opened` of all that can be worked on by now.
+    """`studies.Opened` of each study that can be worked on so far.
 
-    A round of a search follows the one before, and repeats follow their search, unless
-    every trial of it failed.
+    A round of a search begins when the round before is done. Repeats begin when their
+    search is done, unless every trial of it failed.
 
     Args:
       config: of the comparison.
       store: of optuna.
-      before: what the last call gave; what is complete is not read again.
+      before: what the last call returned; complete studies are not read again.
     """
     records = {}
-    for study in protocol.studies(config, TUNE):
+    for study in protocol.list_studies(config, TUNE):
         record = _open_study(config, store, before, study)
-        if not complete(config, study, record):
-            results = studies.done(record)
-            begun = studies.begun(results, config.trials, in_round(config))
-            record = studies.queued(record, [None] * begun)
+        if not is_complete(config, study, record):
+            results = studies.finished_trials(record)
+            open_slots = studies.count_open_slots(
+                results, config.trials, slots_in_round(config)
+            )
+            record = studies.queue_settings(record, [None] * open_slots)
         records[study] = record
-        if not complete(config, study, record):
+        if not is_complete(config, study, record):
             continue
-        setting = best_setting(config, study, studies.done(record))
+        setting = best_setting(config, study, studies.finished_trials(record))
         if setting:
             repeat = study._replace(stage=REPEAT)
-            settings = [setting] * slots_of(config, REPEAT)
+            settings = [setting] * count_slots(config, REPEAT)
             record = _open_study(config, store, before, repeat)
-            records[repeat] = studies.queued(record, settings)
+            records[repeat] = studies.queue_settings(record, settings)
     return records
 
 
 def _open_study(config, store, before, study):
     if study not in before:
         return studies.open_study(store, study, [])
-    if complete(config, study, before[study]):
+    if is_complete(config, study, before[study]):
         return before[study]
-    return studies.read(before[study].study)
+    return studies.read_study(before[study].study)
 
 
-def in_round(config: CompareConfig) -> int:
-    """How many slots of a search do not learn from each other."""
+def slots_in_round(config: CompareConfig) -> int:
+    """How many slots of a search make a round: they do not use each other's results."""
     return max(config.random_trials, 1)
 
 
-def complete(config: CompareConfig, study: Study, record: studies.Opened) -> bool:
+def is_complete(config: CompareConfig, study: Study, record: studies.Opened) -> bool:
     """Whether every slot of a study has a result."""
-    return len(studies.done(record)) >= slots_of(config, study.stage)
+    return len(studies.finished_trials(record)) >= count_slots(config, study.stage)
 
 
-def slots_of(config: CompareConfig, stage: str) -> int:
+def count_slots(config: CompareConfig, stage: str) -> int:
     """How many slots each study of a stage has."""
     if stage == TUNE:
         return config.trials
-    return 1 if vmapped(config) else config.repeats
+    return 1 if is_vmapped(config) else config.repeats
 
 
 def best_setting(
     config: CompareConfig, study: Study, results: Mapping[int, FrozenTrial]
 ) -> dict[str, tuple[str, dict[str, Any]]] | None:
-    """{head: (text of the loss, values)} that did best in validation, for each head.
+    """{head: (text of the loss, values)} with the best validation of each head.
 
-    None where every trial failed.
+    None if every trial failed.
     """
     setting = {}
     for head in config.train.active_heads:
         scores = {
-            slot: np.mean([cell["best"][head]["score"] for cell in cells(trial)])
+            slot: np.mean([cell["best"][head]["score"] for cell in stored_cells(trial)])
             for slot, trial in results.items()
             if trial.value is not None
         }
@@ -146,57 +148,61 @@ def best_setting(
     return setting
 
 
-def cells(trial: FrozenTrial) -> list[dict[str, Any]]:
-    """What a finished trial stored of its cells, see `about`."""
+def stored_cells(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """What a finished trial stored about its cells, see `describe_cell`."""
     return trial.user_attrs[studies.CELLS]
 
 
-def do(
+def work_on_study(
     config: CompareConfig, place: Place, study: Study, queue: studies.optuna.Study
 ) -> int:
-    """Slots of a study, one, or under `vmap` all that need not learn from each other:
-    their cells are trained, and stored with the trials. Returns how many slots."""
-    many = vmapped(config)
+    """Trains slots of a study and stores their results; returns how many slots.
+
+    It takes one slot, or under `vmap` all slots of a round.
+    """
+    many = is_vmapped(config)
 
     def run(taken):
         groups = [_members(config, study, slot, trial) for slot, trial in taken]
         members = [member for group in groups for member in group]
-        outcomes = iter(trainer.train(config, study.data_set, members, vmapped=many))
+        outcomes = iter(
+            trainer.train_cells(config, study.data_set, members, vmapped=many)
+        )
         return [_stored(config, place, study, group, outcomes) for group in groups]
 
-    return studies.take(queue, run, in_round(config) if many else 1)
+    return studies.run_queued_slots(queue, run, slots_in_round(config) if many else 1)
 
 
 def _members(config, study, slot, trial):
-    """The cells of a slot, with the setting that it has or that is searched now."""
+    """The cells of a slot, with its stored setting or one that the search suggests."""
     setting = trial.user_attrs[studies.SETTING]
     if setting is None:
-        values = studies.suggest(
+        values = studies.suggest_values(
             trial,
             study.loss,
-            seed=protocol.seed(config, "sampler"),
-            in_round=in_round(config),
+            seed=protocol.derive_seed(config, "sampler"),
+            in_round=slots_in_round(config),
         )
         setting = {head: (study.loss, values) for head in config.train.active_heads}
-    together = vmapped(config) and study.stage == REPEAT
+    together = is_vmapped(config) and study.stage == REPEAT
     slots = range(config.repeats) if together else [slot]
-    return protocol.members(config, study.stage, slots, setting)
+    return protocol.list_members(config, study.stage, slots, setting)
 
 
 def _stored(config, place, study, members, outcomes):
-    """(score, what is stored of it) of a slot; the weights of a repeat are saved."""
+    """(score, cells as JSON) of a slot; the weights of a repeat are saved."""
     trained = [(member, next(outcomes)) for member in members]
     if study.stage == REPEAT:
         for member, outcome in trained:
             weights = {head: best.weights for head, best in outcome.best.items()}
-            save(weights_path(place.workdir, study, member), weights)
+            save_weights(weights_path(place.workdir, study, member), weights)
     decide_with = config.train.decide_with
     score = np.mean([outcome.best[decide_with].score for _, outcome in trained])
-    return float(score), [about(member, outcome) for member, outcome in trained]
+    return float(score), [describe_cell(member, outcome) for member, outcome in trained]
 
 
-def about(member: protocol.Member, outcome: trainer.Outcome) -> dict[str, Any]:
-    """A cell as JSON, without its weights."""
+def describe_cell(member: protocol.Member, outcome: trainer.Outcome) -> dict[str, Any]:
+    """A trained cell as JSON, without its weights."""
     best = {head: best._asdict() for head, best in outcome.best.items()}
     for fields in best.values():
         del fields["weights"]
@@ -211,13 +217,13 @@ def weights_path(
     return pathlib.Path(workdir) / "weights" / f"{name}.msgpack"
 
 
-def save(path: pathlib.Path, weights: Any) -> None:
+def save_weights(path: pathlib.Path, weights: Any) -> None:
     """Writes the weights of a cell."""
     files.write_bytes(path, flax.serialization.to_bytes(weights))
 
 
-def load(path: pathlib.Path, like: Any) -> Any:
-    """The weights of a cell that `save` wrote.
+def load_weights(path: pathlib.Path, like: Any) -> Any:
+    """The weights of a cell that `save_weights` wrote.
 
     Args:
       path: see `weights_path`.
@@ -233,39 +239,45 @@ def load(path: pathlib.Path, like: Any) -> Any:
         return flax.serialization.from_bytes(like, path.read_bytes())
 
 
-def processes(config: CompareConfig) -> int:
-    """How many workers: one a core, one alone on an accelerator."""
+def count_workers(config: CompareConfig) -> int:
+    """How many workers: one for each core, a single one on an accelerator."""
     if config.workers:
         return config.workers
-    on_cpu = trainer.mesh(config.train.platform).devices[0].platform == "cpu"
-    return len(os.sched_getaffinity(0)) if on_cpu else 1
+    return len(os.sched_getaffinity(0)) if _on_cpu(config) else 1
 
 
-def vmapped(config: CompareConfig) -> bool:
-    """Whether the cells of a slot are one program: on an accelerator, unless the config
-    says."""
+def is_vmapped(config: CompareConfig) -> bool:
+    """Whether the cells of a slot are trained in one program, under `vmap`.
+
+    By default they are on an accelerator and not on a CPU.
+    """
     if config.vmapped == "auto":
-        return trainer.mesh(config.train.platform).devices[0].platform != "cpu"
+        return not _on_cpu(config)
     return config.vmapped == "yes"
 
 
-def progress(
+def _on_cpu(config):
+    mesh = trainer.single_device_mesh(config.train.platform)
+    return mesh.devices[0].platform == "cpu"
+
+
+def describe_progress(
     config: CompareConfig,
     opened: Mapping[Study, studies.Opened],
     started_s: float,
     done_here: int,
 ) -> str:
-    """One line: what is done of all, and an estimate from the rate since the start."""
-    each = slots_of(config, TUNE) + slots_of(config, REPEAT)
-    total = each * len(config.losses) * len(config.data_sets)
+    """One line: how many slots are done, and the time left at the rate so far."""
+    slots_per_loss = count_slots(config, TUNE) + count_slots(config, REPEAT)
+    total = slots_per_loss * len(config.losses) * len(config.data_sets)
     times_s = [
         trial.datetime_complete.timestamp()
         for record in opened.values()
-        for trial in studies.done(record).values()
+        for trial in studies.finished_trials(record).values()
         if trial.datetime_complete
     ]
-    lately = max(sum(time_s > started_s for time_s in times_s), 1)
-    left_s = (total - len(times_s)) * (time.time() - started_s) / lately
+    done_since_start = max(sum(time_s > started_s for time_s in times_s), 1)
+    left_s = (total - len(times_s)) * (time.time() - started_s) / done_since_start
     return (
         f"{len(times_s)} of {total} slots done ({done_here} here), "
         f"about {left_s / 60:.0f} min left"
