@@ -212,7 +212,7 @@ def texts(found, tmp_path):
 def test_two_repeats_carry_no_interval_and_three_do(tmp_path):
     for shown in texts(made(repeats=2), tmp_path):
         assert shown.count("(no interval)") >= 2
-        assert "2 repeats cannot carry one" in shown
+        assert "2 repeats are too few" in shown
         assert "from 3 conditions, captures and repeats on" in shown
         assert "± inf" not in shown and "Infinity" not in shown
     (row,) = tables.pair_rows(made(repeats=2))

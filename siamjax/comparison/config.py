@@ -1,4 +1,4 @@
-"""The config of a comparison as typed, frozen records, read once at the edge.
+"""The config of a comparison as typed, frozen records, read once by the command.
 
 configs/compare.py says what each field means and shows its value.
 """
@@ -64,7 +64,7 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> CompareConfig:
 
     Args:
       plain: of a config file, or what `siamjax.config.to_plain` gave. Of a data set,
-        every field that is none of `DataSetConfig` is a change of `train`.
+        each field that is not in `DataSetConfig` is a change of `train`.
     Raises:
       UsageError: a field is missing, is unknown, or has a value that is not allowed;
         the line names the field, the value, and what is allowed.
@@ -79,10 +79,10 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> CompareConfig:
 
 
 def _data_set(fields):
-    """The fields of `DataSetConfig`, with all others as its changes."""
+    """The fields of `DataSetConfig`; all other fields become its `changes`."""
     if not isinstance(fields, Mapping):
         return fields
     known = ("test_conditions", "ways", "source", "changes")
-    own = {name: fields[name] for name in known if name in fields}
+    named = {name: fields[name] for name in known if name in fields}
     others = {name: value for name, value in fields.items() if name not in known}
-    return {**own, "changes": {**own.get("changes", {}), **others}}
+    return {**named, "changes": {**named.get("changes", {}), **others}}

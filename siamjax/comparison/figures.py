@@ -1,4 +1,4 @@
-"""A comparison as pictures: levels with intervals, and who cannot be told from whom."""
+"""Pictures of a comparison: scores with intervals, and critical differences."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -20,13 +20,13 @@ def draw_levels(
     title: str,
     baselines: Collection[str] = (),
 ) -> None:
-    """Draws one-shot accuracy of every method, a colour a head, the best on top.
+    """Draws the one-shot accuracy of each method, the best on top, a colour per head.
 
     Args:
       paths: of the files; their suffixes choose PNG, SVG or PDF.
       heads: {head: its part of the report}.
       title: a line above.
-      baselines: methods that are no losses, drawn hollow.
+      baselines: methods that are not losses; they are drawn hollow.
     """
     first = next(iter(heads.values()))
     key = ("one_shot", NOVEL)
@@ -77,10 +77,10 @@ def draw_critical_differences(
     pairs: Sequence[Pair],
     title: str,
 ) -> None:
-    """Draws mean ranks; a bar joins losses no two of which the tests tell apart.
+    """Draws mean ranks; a bar joins losses among which no test shows a difference.
 
-    As the critical-difference diagram of Demšar (JMLR 2006), with the paired tests of
-    this comparison in place of Nemenyi's, as Benavoli et al. (JMLR 2016) advise.
+    This is the critical-difference diagram of Demšar (JMLR 2006) with the paired tests
+    of this comparison instead of Nemenyi's, as Benavoli et al. (JMLR 2016) advise.
 
     Args:
       paths: of the files.
@@ -123,7 +123,7 @@ def draw_critical_differences(
 
 
 def cliques(names: Sequence[str], pairs: Sequence[Pair]) -> list[Sequence[str]]:
-    """Longest runs of names, in order, no two of which differ in the tests."""
+    """The longest runs of neighbouring names among which no test shows a difference."""
     apart = {frozenset((p.first, p.second)) for p in pairs if p.verdict}
     runs: list[Sequence[str]] = []
     until = 0

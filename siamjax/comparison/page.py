@@ -1,4 +1,4 @@
-"""A comparison as one page: sortable tables, who beats whom, films side by side."""
+"""A comparison as one page: sortable tables, which loss is better, and films."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def _matrix(data_set, head, judged):
 
 
 def _verdict(pair, row, column, sign):
-    """What the cell of two losses says; the sign turns the pair's difference round."""
+    """The cell of two losses; a sign of -1 swaps the two of the pair."""
     difference = pair.difference
     tested = "no interval and no test"
     if tables.has_interval(difference):
@@ -107,12 +107,12 @@ def _verdict(pair, row, column, sign):
         )
     return dict(
         verdict=sign * pair.verdict,
-        tip=f"{row} less {column}: {sign * difference.value:+.4f} {tested}",
+        tip=f"{row} minus {column}: {sign * difference.value:+.4f} {tested}",
     )
 
 
 def _films(report, traces):
-    """One film a data set, its losses side by side in the order of the table."""
+    """One film for each data set; its losses stand in the order of the table."""
     films = []
     for data_set, heads in report["data_sets"].items():
         first = next(iter(heads.values()))

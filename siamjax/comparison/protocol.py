@@ -79,7 +79,9 @@ def describe_tuning(loss: str) -> Tuning | None:
     default_ranges = search.undeclared(loss)
     if default_ranges:
         ranges = ", ".join(
-            f"{n} {r.low:g} to {r.high:g}" for n, r in default_ranges.items()
+            f"{name} {choices.low:g} to {choices.high:g}"
+            for name, choices in default_ranges.items()
+            if isinstance(choices, search.Range)
         )
         return Tuning(
             "default ranges",

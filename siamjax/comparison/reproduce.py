@@ -1,11 +1,12 @@
-"""Trains a row of results.csv once more, and says whether it comes out the same.
+"""Trains a row of results.csv once more and compares the result.
 
-Where the row was trained in a group, it is trained in three ways. With its group, and
-then alone in the group's program, the row filling all other places of the group: both
-are the same program. Last in a program for one training, which adds in another order:
-there the first gradients agree to rounding, but later steps need not. A gradient that
-is nothing but rounding, as of a column that hardly ever moves, still makes Adam take a
-whole step.
+If the row was trained in a group, it is trained in three ways:
+
+* with its group;
+* alone in the program of the group, with copies of the row in all other places;
+* in a program for one training. This one adds in another order: its first gradients
+  agree to rounding, but later steps need not. Even a gradient that is only rounding
+  error, as of a column that hardly changes, makes Adam take a whole step.
 """
 
 import pathlib
@@ -21,19 +22,19 @@ from siamjax.experiments import runner
 from siamjax.losses import registry, search
 from siamjax.types import SiamjaxError, UsageError
 
-# How far weights trained alone, and the state after one step in a program of its own,
-# may be from those with the group.
+# The largest difference to the group's weights, trained alone, and to its state after
+# one step, in a program of its own.
 ALONE = 1e-5
 
 
 def retrain_row(
     config: CompareConfig, workdir: str | pathlib.Path, which: str
 ) -> Iterator[str]:
-    """Lines that say how the row's cell came out again.
+    """Trains the cell of a row again; yields lines that compare it with the stored one.
 
     Args:
       config: of the comparison.
-      workdir: of the comparison, with the weights that the row is compared with.
+      workdir: of the comparison; holds the weights to compare with.
       which: `results.csv:ROW`.
     Raises:
       UsageError: there is no such row of a loss.
@@ -52,8 +53,8 @@ def retrain_row(
     apart = _apart(new, stored)
     if apart:
         raise SiamjaxError(
-            f"row {row['row']} came out differently, weights by {apart:.3g}: another "
-            "machine, version or program?"
+            f"row {row['row']} came out differently, weights by {apart:.3g}: compare "
+            "machine and versions with settings.json"
         )
     yield f"row {row['row']}, {row['data_set']}, {row['method']}: weights to the bit"
     for head, best in outcome.best.items():
@@ -67,7 +68,7 @@ def retrain_row(
 
 
 def _alone(config, row, members, place, outcome):
-    """Lines that say how the cell comes out without its group."""
+    """Lines that compare the cell with itself trained without its group."""
     data_set, member, name = row["data_set"], members[place], f"row {row['row']}"
     copies = [member] * len(members)
     alone = trainer.train_cells(config, data_set, copies, vmapped=True)[place]
@@ -85,7 +86,7 @@ def _alone(config, row, members, place, outcome):
 
 
 def _compare(outcome, other, name, most):
-    """Lines that say how far two outcomes are apart; refuses weights further apart."""
+    """Lines on the differences of two outcomes; SiamjaxError if weights differ more."""
     for head, best in other.best.items():
         score = abs(best.score - outcome.best[head].score)
         apart = _apart(best.weights, outcome.best[head].weights)
@@ -98,7 +99,7 @@ def _compare(outcome, other, name, most):
 
 
 def _rows(config, which):
-    """The row, and all rows of the program that it was trained in."""
+    """The row, and all rows that were trained in one program with it."""
     path, _, number = which.rpartition(":")
     require(
         path and number.isdigit(),
@@ -110,7 +111,8 @@ def _rows(config, which):
     require(int(number) < len(rows), f"{path} has rows 0 to {len(rows) - 1}")
     row = rows[int(number)]
     require(
-        row["loss"] == "True", f"row {number} is {row['method']}, which is not trained"
+        row["loss"] == "True",
+        f"row {number} is {row['method']}, a baseline: give a row of a loss",
     )
     if not workers.is_vmapped(config):
         return row, [row]
@@ -119,7 +121,7 @@ def _rows(config, which):
 
 
 def _member(config, row):
-    """The cell of a row; its texts hold every number to the last bit."""
+    """The cell of a row; the texts of its numbers are exact."""
     setting = {
         head: (row["method"], _values(row["method"], row[f"{head}.setting"]))
         for head in config.train.active_heads

@@ -5,12 +5,12 @@ import importlib.metadata
 import logging
 import pathlib
 import platform
+from collections.abc import Iterable
 from typing import Any
 
 from siamjax import files
 from siamjax.comparison import (
     figures,
-    films,
     page,
     protocol,
     report,
@@ -25,6 +25,7 @@ from siamjax.comparison.config import CompareConfig
 from siamjax.config import to_plain
 from siamjax.experiments import runner
 from siamjax.reports import trace
+from siamjax.training import tracer
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
@@ -42,14 +43,16 @@ def compare(
     read_again: bool = False,
     unfinished: bool = False,
 ) -> dict[str, Any]:
-    """Searches, repeats, reads out and reports, from wherever it was.
+    """Searches settings, trains repeats, reads the test and writes the report.
+
+    What an earlier call has done stays.
 
     Args:
       config: see configs/compare.py.
-      workdir: gets everything; several machines share it.
+      workdir: gets all files; several machines can share it.
       storage: URL of the database that workers share; by default a file of workdir.
-      read_again: read the test once more, for cells that are new.
-      unfinished: report what is done by now, and do nothing else.
+      read_again: read the test once more, for new cells.
+      unfinished: only report what is done so far.
     Returns:
       The dict of `report`.
     """
@@ -59,13 +62,13 @@ def compare(
     url = storage or f"sqlite:///{workdir / DATABASE}"
     for tuning in report.tuning_by_loss(config).values():
         _LOG.warning("%s", tuning.line)
-    # One machine at a time, of those that share the folder; the next finds it done.
+    # Of machines that share the folder one does this, and the others wait.
     with files.locked(workdir, wait=True):
         sources.make_data_sets(config)
         if not storage:
             _warn_if_lost(workdir)
         protocol.claim_workdir(workdir, config)
-        # Its tables are made now, or workers that begin together would all make them.
+        # Creates the tables: workers that begin together would all try to.
         studies.open_storage(url).engine.dispose()
     if not unfinished:
         run_workers(config, workdir, url)
@@ -75,9 +78,7 @@ def compare(
         readouts, mark = test_readout.read_test(config, place, cells, again=read_again)
         opened = workers.open_studies(config, place.store, {})
         compared = report.build_report(config, opened, cells, readouts, mark)
-        write_report(
-            workdir, config, compared, films.make_films(config, workdir, cells)
-        )
+        write_report(workdir, config, compared, make_films(config, workdir, cells))
     return compared
 
 
@@ -87,7 +88,7 @@ def write_report(
     compared: dict[str, Any],
     traces: dict[tuple[str, str], trace.Trace],
 ) -> None:
-    """results.csv, pairs.csv, tables, figures and the page of a report."""
+    """Writes results.csv, pairs.csv, settings.json, tables, figures and the page."""
     tables.write_csv(workdir / "results.csv", compared["rows"])
     tables.write_csv(workdir / "pairs.csv", tables.pair_rows(compared))
     files.write_text(workdir / "tables.md", tables.format_markdown(compared))
@@ -100,19 +101,64 @@ def write_report(
         figures.draw_levels(
             _both(workdir, f"{data_set}_levels"), heads, data_set, baselines
         )
-        for head, of_head in heads.items():
-            if of_head["pairs"]["one_shot"]:
+        for head, judged in heads.items():
+            if judged["pairs"]["one_shot"]:
                 figures.draw_critical_differences(
                     _both(workdir, f"{data_set}_{head}_critical"),
-                    of_head["ranks"]["one_shot"],
-                    of_head["pairs"]["one_shot"],
+                    judged["ranks"]["one_shot"],
+                    judged["pairs"]["one_shot"],
                     f"{data_set}, {head} head: mean rank in one-shot accuracy",
                 )
     page.write_comparison(workdir / "compare.html", compared, traces, about)
 
 
+def make_films(
+    config: CompareConfig, workdir: pathlib.Path, cells: Iterable[test_readout.Cell]
+) -> dict[tuple[str, str], trace.Trace]:
+    """{(data set, loss): trace}: how each loss moves the same windows.
+
+    The trace is that of repeat 0 on fold 0.
+
+    The training is run again and gives the same bits. Its trace shows windows of the
+    test, so it is made after the final readout.
+    """
+    return {
+        (cell.data_set, cell.method): _retrace(config, workdir, cell)
+        for cell in cells
+        if cell.about and cell.repeat == 0 and cell.fold == 0
+    }
+
+
+def _retrace(config, workdir, cell):
+    folder = workdir / "films" / runner.digest(cell.name)
+    train = protocol.training_config(config, cell.data_set, cell.fold)
+    stops = trace.choose_steps(train.steps, train.trace_frames)
+    stored = trace.read_trace(folder)
+    if stored is not None and stored.steps[-1] == train.steps:
+        return stored
+    member = protocol.Member(cell.fold, cell.about["seed"], cell.about["setting"])
+    ready = trainer.prepare_training(
+        train, protocol.cell_splits(train, blind=True), member
+    )
+    program = trainer.get_program(ready, many=False)
+    state, step = ready.state, 0
+    traced = tracer.open_tracer(
+        folder,
+        -1,
+        splits=protocol.cell_splits(train, blind=False),
+        parts=ready.parts,
+        config=train,
+        embed=program.embed,
+    )
+    with traced as (record_trace, _):
+        for stop in stops:
+            state, step = program.run(state, stop - step, ready.data), stop
+            record_trace(state, step)
+    return trace.read_trace(folder)
+
+
 def describe_run(config: CompareConfig) -> dict[str, Any]:
-    """All that an exact repeat needs: config, versions, machine."""
+    """What one needs to repeat the comparison exactly: config, versions, machine."""
     devices = trainer.single_device_mesh(config.train.platform).devices
     return dict(
         config=to_plain(config),
@@ -124,7 +170,7 @@ def describe_run(config: CompareConfig) -> dict[str, Any]:
 
 
 def _warn_if_lost(workdir):
-    """Warns that a comparison begins anew because its database is lost or empty."""
+    """Warns if a comparison starts again because its database is lost or empty."""
     path = workdir / DATABASE
     empty = not path.exists() or not path.stat().st_size
     if empty and (workdir / protocol.CONFIG).exists():
@@ -136,7 +182,7 @@ def _warn_if_lost(workdir):
 
 
 def run_workers(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
-    """Trains with all workers, until every slot is done."""
+    """Starts the worker processes and waits until every slot is done."""
     count = workers.count_workers(config)
     work_on = functools.partial(_work, config, workdir, url)
     try:
@@ -151,7 +197,7 @@ def run_workers(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
             raise UsageError(failures[0].reason)
         raise SiamjaxError(
             f"{len(failures)} of {count} workers ended early ({failures[0].reason}): "
-            "the same command goes on"
+            "run the same command again to go on"
         )
 
 

@@ -12,7 +12,7 @@ from siamjax import files, text
 from siamjax.comparison.readouts import KNOWN, NOVEL
 from siamjax.evaluation.statistics import LEAST_CLUSTERS, Clustered
 
-# After the first comes win/tie/loss: what is wider than a page hides at its right.
+# Win/tie/loss comes after the first: on a narrow page the right end is hidden.
 COLUMNS = (
     ("one-shot", "one_shot", NOVEL),
     ("one-shot, known", "one_shot", KNOWN),
@@ -44,7 +44,7 @@ def read_csv(path: str | os.PathLike) -> list[dict[str, str]]:
 
 
 def pair_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """pairs.csv: a dict for each two losses, readout, head and data set."""
+    """The rows of pairs.csv: a dict for each two losses, readout, head and data set."""
     return [
         dict(
             data_set=data_set,
@@ -54,7 +54,7 @@ def pair_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             first=pair.first,
             second=pair.second,
             difference=pair.difference.value,
-            **_tested(pair),
+            **_test_columns(pair),
             verdict={1: "first", 0: "tie", -1: "second"}[pair.verdict],
         )
         for data_set, heads in report["data_sets"].items()
@@ -64,8 +64,8 @@ def pair_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _tested(pair):
-    """Interval and p of a pair; empty where there is no interval."""
+def _test_columns(pair):
+    """Interval and p-values of a pair; empty texts if there is no interval."""
     columns = dict(
         low=pair.difference.low, high=pair.difference.high, p=pair.difference.p_value
     )
@@ -74,7 +74,7 @@ def _tested(pair):
 
 
 def has_interval(level: Clustered) -> bool:
-    """Whether there are clusters enough for an interval."""
+    """Whether there were enough clusters for an interval."""
     return math.isfinite(level.high - level.low)
 
 
@@ -89,7 +89,7 @@ def ordered_methods(judged: dict[str, Any]) -> list[str]:
 
 
 def row_texts(report: dict[str, Any], judged: dict[str, Any], method: str) -> list[str]:
-    """One line of a table, as texts."""
+    """The cells of a row of a table, as texts, in the order of `HEADINGS`."""
     levels, training = judged["levels"][method], judged["training"].get(method)
     first, *others = (
         _level_text(levels.get((metric, group))) for _, metric, group in COLUMNS
@@ -119,7 +119,7 @@ HEADINGS = ("method", _FIRST, "win/tie/loss", *_OTHERS, "best after s", "collaps
 
 
 def format_markdown(report: dict[str, Any]) -> str:
-    """All tables, with what one must know to read them."""
+    """All tables as Markdown, with notes on how to read them."""
     lines = [f"Read on {report['when']}{_again(report)}.", "", *summarise(report), ""]
     for note in tuning_notes(report):
         lines += [text.printable(note), ""]
@@ -134,10 +134,10 @@ def format_markdown(report: dict[str, Any]) -> str:
 
 
 def summarise(report: dict[str, Any]) -> list[str]:
-    """Lines of one table of everything.
+    """Lines of a table of all data sets.
 
-    By data set and head: one-shot accuracy on unseen conditions, win/tie/loss against
-    the other losses, and the deciding head less the other.
+    For each data set and head: one-shot accuracy on unseen conditions, and win/tie/loss
+    against the other losses. For each data set: the deciding head minus the other.
     """
     columns = [
         (data_set, head, judged, head == list(heads)[-1])
@@ -166,7 +166,7 @@ def summarise(report: dict[str, Any]) -> list[str]:
 
 
 def reading_notes(judged: dict[str, Any]) -> list[str]:
-    """How many conditions and captures there are, what they can show, and warnings."""
+    """Notes: how many conditions and captures, what they can show, and warnings."""
     alone, among = judged["power"]["one_shot"]
     counts = {name: judged[name] for name in ("conditions", "captures", "repeats")}
     few = [f"{n} {what}" for what, n in counts.items() if n < LEAST_CLUSTERS]
@@ -176,30 +176,30 @@ def reading_notes(judged: dict[str, Any]) -> list[str]:
         "conditions, ± half the interval of 95 % over conditions, captures and "
         "repeats; win/tie/loss by one-shot accuracy, in pairs, Holm-corrected.",
         f"With so many captures a difference in one-shot accuracy below {alone:.3f} "
-        f"(alone) or {among:.3f} (among all pairs) cannot be seen (80 % power)."
+        f"(alone) or {among:.3f} (among all pairs) is found with less than 80 % chance."
         if np.isfinite(alone)
-        else "So few conditions, captures or repeats can show no difference.",
+        else "So few conditions, captures or repeats cannot show a difference.",
     ]
     if few:
         lines.append(
-            f"No interval and no test: {' and '.join(few)} cannot carry one. Intervals "
-            f"are given from {LEAST_CLUSTERS} conditions, captures and repeats on: two "
-            "have one degree of freedom, and the width of an interval is chance."
+            f"No interval and no test: {' and '.join(few)} are too few. They need at "
+            f"least {LEAST_CLUSTERS} conditions, captures and repeats: two leave one "
+            "degree of freedom, and the width of an interval is then chance."
         )
     trained = (m for m in ordered_methods(judged) if m in judged["training"])
     if best := next(trained, None):
         level = judged["levels"][best]["one_shot", NOVEL]
         if has_interval(level):
             lines.append(
-                f"Warning: for {best} the usual formula, which takes every draw for a "
-                f"witness, gives ± {judged['naive'][best]:.4f} in place of ± "
+                f"Warning: for {best} the usual formula, which treats all draws as "
+                f"independent, gives ± {judged['naive'][best]:.4f} in place of ± "
                 f"{level.high - level.value:.4f}."
             )
     return lines
 
 
 def format_latex(report: dict[str, Any]) -> str:
-    """The same tables for a paper; the first line says which packages they need."""
+    """The tables as LaTeX; the first line says which packages they need."""
     lines = [r"% Needs \usepackage{booktabs} and \usepackage{graphicx}.", ""]
     for data_set, heads in report["data_sets"].items():
         for head, judged in heads.items():
@@ -226,7 +226,7 @@ def format_latex(report: dict[str, Any]) -> str:
 
 
 def tuning_notes(report: dict[str, Any]) -> list[str]:
-    """A line for each loss without ranges of its own."""
+    """A line for each loss without search ranges of its own."""
     return [f"Tuning: {how.line}." for how in report["tuning"].values()]
 
 
@@ -262,7 +262,7 @@ def _line(cells):
     return "| " + " | ".join(safe) + " |"
 
 
-# What LaTeX would take for a command, and Unicode that its default fonts lack.
+# Characters that are commands in LaTeX, and those that its default fonts lack.
 _TEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
