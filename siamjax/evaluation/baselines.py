@@ -1,6 +1,6 @@
-"""Baselines: windows turned into points without a trained encoder.
+"""Baselines: windows become points without a trained encoder.
 
-With the extra `bench` also methods of other libraries: MiniRocket and catch22 features,
+The extra `bench` adds methods of other libraries: MiniRocket and catch22 features,
 dynamic time warping, and classifiers of known conditions.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from siamjax.types import UsageError
 
-# Length of MiniRocket's kernels; shorter windows are filled with their last bin.
+# Length of MiniRocket's kernels; shorter windows are padded with their last bin.
 SHORTEST = 9
 # Features of MiniRocket by default, as in the paper.
 KERNELS = 9996
@@ -32,7 +32,7 @@ def moments(windows: np.ndarray) -> np.ndarray:
 
 
 def directions(windows: np.ndarray) -> np.ndarray:
-    """`moments` scaled to length 1: the nearest is the one with the largest cosine."""
+    """`moments` scaled to length 1: nearest by distance is nearest by cosine."""
     return _unit(moments(windows))
 
 
@@ -47,7 +47,7 @@ BASELINES = {
 def minirocket(
     windows: np.ndarray, fit: np.ndarray, *, kernels: int = KERNELS, seed: int = 0
 ) -> np.ndarray:
-    """MiniRocket features scaled to length 1, in the implementation of aeon.
+    """MiniRocket features scaled to length 1; implementation: aeon.
 
     Args:
       windows: `[N, T, F]`.
@@ -66,10 +66,10 @@ def minirocket(
 
 
 def catch22(windows: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """The 22 canonical characteristics of each column, in deviations of training.
+    """The 22 canonical characteristics of each column, scaled as in training.
 
-    Mean and deviation are added, since the 22 do not depend on the level. A value that
-    is not a number (of a constant column) counts as 0. In the implementation of aeon.
+    Mean and deviation are added: the 22 do not depend on the level. A value that is not
+    a number, as of a constant column, counts as 0. Implementation: aeon.
 
     Args:
       windows: `[N, T, F]`.
@@ -80,10 +80,10 @@ def catch22(windows: np.ndarray, fit: np.ndarray) -> np.ndarray:
     """
     features = import_bench("aeon.transformations.collection.feature_based")
     transform = features.Catch22(catch24=True, replace_nans=True)
-    of_fit = _finite(transform.fit_transform(_channels_first(fit)))
-    of_windows = _finite(transform.transform(_channels_first(windows)))
-    mean, deviation = of_fit.mean(0), of_fit.std(0)
-    return (of_windows - mean) / np.where(deviation > 0, deviation, 1.0)
+    fit_features = _finite(transform.fit_transform(_channels_first(fit)))
+    window_features = _finite(transform.transform(_channels_first(windows)))
+    mean, deviation = fit_features.mean(0), fit_features.std(0)
+    return (window_features - mean) / np.where(deviation > 0, deviation, 1.0)
 
 
 def dtw_distances(

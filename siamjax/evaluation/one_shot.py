@@ -20,7 +20,7 @@ _TIE = 1e-12
 # The same for sums of votes of windows, of which each is at most 1.
 _VOTE_TIE = 1e-9
 
-# Distances in memory at once.
+# How many distances are in memory at once.
 _BLOCK = 2**21
 
 
@@ -37,10 +37,10 @@ class OneShot(NamedTuple):
     mean: float  # of recall, over the conditions that were judged
     confusion: np.ndarray  # [C, C], share of row's windows named as column
     capture_hits: np.ndarray  # [D, P], of the majority of the windows of a pair
-    capture_recall: np.ndarray  # [C], of them
+    capture_recall: np.ndarray  # [C], of capture_hits
     pair_condition: np.ndarray  # [P] int
     pair_capture: np.ndarray  # [P] int
-    examples: np.ndarray  # [C] int, fewest examples of a draw: at most shots
+    examples: np.ndarray  # [C] int, the fewest examples in a draw; at most `shots`
 
 
 def recognise(
@@ -56,13 +56,13 @@ def recognise(
 ) -> OneShot:
     """Recall per condition with `shots` examples each, over many draws of the examples.
 
-    Of each condition, captures are drawn first and then windows inside them, in turn
-    over as many captures as there are shots. A condition with windows in the library
-    draws from those; of any other, one capture always gives no example, so that it can
-    be judged. A window that is not in the library is judged in a draw unless its
-    capture gave an example of any condition. It gets the condition whose examples have
-    the nearest mean (the prototype of Snell et al., 2017; with one shot, the example
-    itself).
+    For each condition first captures are drawn, at most one for each shot, and then
+    windows from these captures in turn. A condition with windows in the library
+    draws only from those. In any other condition one capture gives no example, so that
+    it can be judged. A draw judges the windows that are not in the library and whose
+    capture gave no example of any condition. A window gets the condition whose examples
+    have the nearest mean (the prototype of Snell et al., 2017; with one shot, the
+    example itself).
 
     Args:
       points: `[N, E]` finite floats.
@@ -72,21 +72,22 @@ def recognise(
       draws: how often examples are drawn.
       seed: of the draws.
       classes: conditions that are told apart; by default all that have windows.
-      library: `[N]` bool, windows that may be examples and are never judged. They are
-        for conditions with a single capture to judge, which can give no example; see
-        `data.splits.Splits.windows_to_judge`. By default there are none.
+      library: `[N]` bool, windows that may be examples and are never judged; none by
+        default. They serve conditions with a single capture: it is judged and cannot
+        give examples. See `data.splits.Splits.windows_to_judge`.
     Returns:
       `OneShot`. Points that are all equal score 1/C.
     Raises:
-      UsageError: shapes or types do not fit, a point is not finite, or there is no
-        condition to judge.
+      UsageError: shapes or types do not fit, a point is not finite, there is no
+        condition, or one without a window to draw an example from.
     """
     points, conditions, captures = _checked(points, conditions, captures)
     if classes is None:
         classes = shown_conditions(conditions)
     classes = np.unique(classes)
     require(
-        len(classes) and draws > 0, "there is no condition, or no draw, to judge by"
+        len(classes) and draws > 0,
+        f"recall needs conditions and draws, there are {len(classes)} and {draws}",
     )
     sets = draw_examples(
         conditions,
@@ -116,10 +117,10 @@ def recognise(
         votes = votes * judged[:, None]  # [N, C]
         hits[draw, judged] = votes[judged, label[judged]]
         np.add.at(confusion, label[judged], votes[judged])
-        of_pair = member @ votes  # [P, C]
+        pair_votes = member @ votes  # [P, C]
         seen = member @ judged > 0
         majority = _shared(
-            of_pair >= of_pair.max(-1, keepdims=True, initial=0.0) - _VOTE_TIE
+            pair_votes >= pair_votes.max(-1, keepdims=True, initial=0.0) - _VOTE_TIE
         )
         capture_hits[draw, seen] = majority[seen, pair_label[seen]]
     recall = _recall(hits[:, takes_part], label[takes_part], len(classes))
@@ -178,7 +179,7 @@ def draw_examples(
 
 
 def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
-    """Yields for each draw `[N, C]`: 1 for the nearest mean of examples, 1/k if k tie.
+    """Yields `[N, C]` for each draw: 1 at the nearest mean of examples, 1/k if k tie.
 
     Args:
       points: `[N, E]`.
@@ -197,8 +198,8 @@ def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
 
 
 def _draw(rng, groups, shots, spared):
-    """Rows of one condition, from `groups`, its rows by capture, without `spared` of
-    them."""
+    """Draws rows of one condition: `groups` are its rows by capture, and `spared` of
+    these captures give none."""
     count = min(shots, max(1, len(groups) - spared))
     order = rng.permutation(len(groups))[:count]
     turns = itertools.zip_longest(*(rng.permutation(groups[i]) for i in order))
@@ -222,12 +223,12 @@ def _checked(points, conditions, captures):
 
 
 def _shared(nearest):
-    """`[..., C]` bool -> 1/k for each of the k that are true."""
+    """`[..., C]` bool -> 1/k at each of the k that are true, 0 elsewhere."""
     return nearest / np.maximum(nearest.sum(-1, keepdims=True), 1)
 
 
 def _recall(hits, label, classes):
-    """`[C]` mean of hits `[D, N]` that were judged, by label `[N]`."""
+    """`[C]` mean of the judged hits `[D, N]` of each label `[N]`."""
     judged = np.isfinite(hits)
     count = np.bincount(label, judged.sum(0), minlength=classes)
     right = np.bincount(label, np.where(judged, hits, 0.0).sum(0), minlength=classes)

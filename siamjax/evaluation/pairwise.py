@@ -1,7 +1,7 @@
 """Distances between all pairs of points, with NumPy (in training: `losses.distances`).
 
-`distances` is exact: 0 for equal points, and each pair by itself. `fast_squared` takes
-one product of matrices, in float64, which rounds: equal points are some 1e-16 of the
+`distances` is exact: 0 for equal points, and no pair depends on another. `fast_squared`
+is one matrix product, which rounds: in float64 equal points are some 1e-16 of their
 squared norms apart.
 """
 
@@ -33,9 +33,9 @@ def squared(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def fast_squared(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances `[N, M]` of points `[N, E]` and `[M, E]`, not exact.
+    """Squared Euclidean distances `[N, M]` of points `[N, E]` and `[M, E]`, rounded.
 
-    Subtract a common centre first: an offset costs digits.
+    Subtract a common centre first: a large offset makes the rounding worse.
     """
     norms, others_norms = (points * points).sum(-1), (others * others).sum(-1)
     d2 = norms[:, None] - 2 * points @ others.T + others_norms

@@ -1,16 +1,16 @@
 """The results of a run: one dict that becomes results.json, a text and CSVs.
 
 The schema of results.json. INTERVAL is {"value", "low", "high", "widened"}: a mean and
-its interval of 95 % over captures. Its value is null where nothing was judged. It is
-`widened` where too few captures fail (or differ) to tell how often others will: it is
-then what no failure in so many captures allows. UNITS is {"window": X, "capture": X}:
-X of single windows, and of the majority of a capture's windows. GROUP is `known`,
-`novel_valid` or `novel`; the conditions of all groups are told apart together.
+its 95 % interval over captures. The value is null if nothing was judged. `widened` is
+true if too few captures failed (or differed) to estimate how often others will: the
+interval is then the one for no failure in so many captures. UNITS is {"window": X,
+"capture": X}: X of single windows, and of the majority of a capture's windows. GROUP is
+`known`, `novel_valid` or `novel`; the conditions of all groups are told apart together.
 
   {
     "schema": 2,
-    "main": the method that decides,              absent where nothing is judged,
-    "draws": of the examples,                     as are `draws` and `seed`
+    "main": the method that decides,              these three are absent
+    "draws": how often examples are drawn,        if nothing is judged
     "seed": of the draws,
     "captures": how many are judged,
     "windows": how many are judged,
@@ -18,15 +18,16 @@ X of single windows, and of the majority of a capture's windows. GROUP is `known
       CONDITION: {"group": GROUP, "windows": how many, "captures": how many}
     },
     "methods": {METHOD: whether it is a baseline},
-    "shots": {                                    empty where nothing is judged
-      "1" and "5", examples of each condition: {
-        "chance": that a guess is right,
+    "shots": {                                    empty if nothing is judged
+      "1" and "5", the number of examples of each condition: {
+        "chance": the chance that a guess is right,
         "recall": {METHOD: {GROUP: UNITS of INTERVAL}},    mean over conditions
         "captures": {GROUP: how many the intervals rest on},
         "conditions": {METHOD: {CONDITION: UNITS of recall or null}},
-        "confusion": [[share of the row's windows named as the column]],  of `main`
+        "confusion": [[share or null]],           of the row's windows, the share that
+                                                  `main` names as the column
         "difference": {GROUP: {BASELINE: UNITS of INTERVAL}},
-                                                  recall of `main` less that of BASELINE
+                                                  recall of `main` minus BASELINE's
         "notes": [what was not judged or had fewer examples, a line each]
       }
     },
@@ -35,15 +36,16 @@ X of single windows, and of the majority of a capture's windows. GROUP is `known
     "step": of the checkpoint,
     "version": of siamjax that wrote the checkpoint,
     "data": {
-      "dir": of the prepared data set,
-      "sha256": of its content,
+      "dir": the folder of the prepared data set,
+      "sha256": the hash of its content,
       "new": [names of captures that were added since training]
     },
     "rule": the fields of `identification.decide.Rule`,
     "identification": see `assessment.tally`,
-    "losses": {HEAD: {setting of its loss: value, also where it is the default}},
+    "losses": {HEAD: {setting of its loss: value, also of defaults}},
     "out_of_fold": {                              only of a run on all captures
-      "unknown": [threshold of distance that each fold run alone would set, or null],
+      "unknown": [for each fold run the distance threshold that it alone would set,
+                  null if it saw all windows of known conditions],
       "identification": as above, of captures that the fold runs did not see
     }
   }
@@ -64,7 +66,7 @@ FILE = "results.json"
 SCHEMA, SHOTS, UNITS = 2, (1, 5), ("window", "capture")
 # Marks behind an interval in the text.
 BETTER, WIDENED = "*", "~"
-# The name of a method is not wrapped into less.
+# The first column is not wrapped into fewer characters.
 _NARROWEST_NAME = 12
 
 _NUMBERS = ("value", "low", "high")
@@ -85,12 +87,12 @@ def build_results(
     """Judges all methods on the same windows and draws of examples.
 
     Args:
-      learnt: {method: points `[N, E]`} of what was trained; the first one is `main`.
+      learnt: {method: points `[N, E]`} of trained methods; the first one is `main`.
       baselines: {method: points `[N, E]`} of what `main` is compared with.
       conditions: `[N]` int, index into names.
       captures: `[N]` int.
       names: `[C]` names of conditions.
-      groups: {group: names of its conditions}; conditions without a window drop out.
+      groups: {group: names of its conditions}; conditions without a window are ignored.
       draws: how often the examples are drawn.
       seed: of the draws.
       library: `[N]` bool, see `one_shot.recognise`.
@@ -132,7 +134,7 @@ def build_results(
         }
         part = _shots(by_method, conditions, captures, names, members, set(baselines))
         part["notes"] = _notes(by_method[main], names, count)
-        part["notes"] += _borrowed(conditions, library, classes, names)
+        part["notes"] += _library_notes(conditions, library, classes, names)
         shots[str(count)] = part
     return dict(
         schema=SCHEMA,
@@ -163,7 +165,7 @@ def empty_results() -> dict[str, Any]:
 def format_results(results: dict[str, Any], width: int = 100) -> str:
     """The results as aligned text, in lines of at most `width` characters.
 
-    A baseline is marked where it is better than `main` beyond chance, see `is_better`.
+    A baseline that is significantly better than `main` is marked, see `is_better`.
     """
     if not results["shots"]:
         return "no capture is set aside for the test: nothing is judged\n"
@@ -178,8 +180,8 @@ def format_results(results: dict[str, Any], width: int = 100) -> str:
         )
         rows = []
         for group, captures in part["captures"].items():
-            heads = (f"{group}: {captures} captures", "per window", "per capture")
-            rows.append([*heads, f"{main} less it"])
+            headings = [f"{group}: {captures} captures", "per window", "per capture"]
+            rows.append([*headings, f"{main} less it"])
             for method in results["methods"]:
                 rows.append([printable(method), *_cells(part, method, group)])
         if any(part["captures"].values()):
@@ -193,8 +195,8 @@ def format_results(results: dict[str, Any], width: int = 100) -> str:
 
 
 def is_better(difference: dict[str, Any]) -> bool:
-    """Whether a baseline is better than `main`: the whole INTERVAL of `main` less it is
-    below 0."""
+    """Whether a baseline is better than `main`: the INTERVAL of the difference, `main`
+    minus the baseline, is below 0."""
     return difference["high"] < 0
 
 
@@ -210,7 +212,7 @@ def _cells(part, method, group):
 
 
 def _legend(part, main):
-    """Lines that explain the marks of a table, where it has some, and its notes."""
+    """Lines that explain the marks used in a table, and its notes."""
     differences = [
         units for group in part["difference"].values() for units in group.values()
     ]
@@ -274,7 +276,7 @@ def csv_tables(results: dict[str, Any]) -> dict[str, Iterable[list[Any]]]:
 
 
 def _shots(by_method, conditions, captures, names, members, baselines):
-    """The part for one number of examples, of {method: OneShot}, without its notes."""
+    """An entry of `shots`, without its notes, of {method: OneShot}."""
     main = next(iter(by_method))
     tables = {
         method: {
@@ -325,7 +327,7 @@ def _tables(result, conditions, captures, codes):
 
 
 def _differences(tables, main, baselines):
-    """{group: {baseline: {unit: main less the baseline}}}."""
+    """{group: {baseline: {unit: INTERVAL of `main` minus the baseline}}}."""
     return {
         group: {
             baseline: {
@@ -341,16 +343,13 @@ def _differences(tables, main, baselines):
 
 
 def _notes(result, names, shots):
-    """What could not be judged, or not with so many examples."""
+    """Lines on conditions that were not judged, or that had fewer examples."""
     lines = []
     if len(result.classes) == 1:
         lines.append("there is one condition, so every answer is right")
     for c, recall, fewest in zip(result.classes, result.recall, result.examples):
         if math.isnan(recall):
-            lines.append(
-                f"{names[c]} is not judged: no capture of it is left beside those that "
-                "give examples"
-            )
+            lines.append(f"{names[c]} is not judged: each capture gives examples")
         if fewest < shots:
             lines.append(
                 f"{names[c]} has {fewest} examples, not {shots}: too few windows"
@@ -364,12 +363,12 @@ def _plain(interval):
     return dict(numbers, widened=interval.widened)
 
 
-def _borrowed(conditions, library, classes, names):
-    """A line on the conditions whose examples come from captures not judged."""
+def _library_notes(conditions, library, classes, names):
+    """A line on the conditions whose examples come from training captures."""
     if library is None:
         return []
-    borrowed = [names[c] for c in classes if library[conditions == c].any()]
-    which = "all conditions" if len(borrowed) == len(classes) else ", ".join(borrowed)
+    listed = [names[c] for c in classes if library[conditions == c].any()]
+    which = "all conditions" if len(listed) == len(classes) else ", ".join(listed)
     return [f"examples of {which} come from training captures"]
 
 
@@ -386,7 +385,7 @@ def _cell(interval, sign=""):
 
 
 def _align(rows, width):
-    """Lines of a table; where they would be too wide, the first column is wrapped."""
+    """Lines of a table; if they would be too wide, the first column is wrapped."""
     first, *widths = [max(map(len, column)) for column in zip(*rows)]
     gap = "  " if first + sum(w + 2 for w in widths) <= width else " "
     room = width - sum(w + len(gap) for w in widths)

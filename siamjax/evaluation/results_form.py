@@ -1,6 +1,6 @@
-"""Checks that results.json has the form that its readers need.
+"""Checks that results.json has the fields that its readers use.
 
-`evaluation.results` says what it means.
+`evaluation.results` describes them.
 """
 
 from typing import Any
@@ -48,7 +48,7 @@ _FORM = dict(
 
 
 def check_results(results: Any) -> None:
-    """Raises ValueError unless everything that is read of results is there and fits."""
+    """Raises ValueError unless every field that is read is there and has its form."""
     forms.check_form(results, _FORM)
     if "out_of_fold" in results:
         forms.check_form(
@@ -59,25 +59,34 @@ def check_results(results: Any) -> None:
     forms.check_form(results, dict(main=str))
     main, methods = results["main"], results["methods"].keys()
     conditions = results["conditions"]
-    _require(main in methods, "main is no method")
-    _require(bool(conditions), "there is no condition")
+    _require(main in methods, "main is not among the methods")
+    _require(bool(conditions), "conditions is empty")
     groups = next(iter(results["shots"].values()))["captures"].keys()
     for shots, part in results["shots"].items():
         where = f"shots.{shots}"
-        _require(part["captures"].keys() == groups, f"{where}: not the groups")
+        _require(part["captures"].keys() == groups, f"{where}: wrong groups")
         for name in ("recall", "conditions"):
-            _require(part[name].keys() == methods, f"{where}.{name}: not the methods")
+            _require(
+                part[name].keys() == methods,
+                f"{where}.{name}: wrong methods",
+            )
         for recall in part["recall"].values():
-            _require(recall.keys() == groups, f"{where}.recall: not the groups")
+            _require(recall.keys() == groups, f"{where}.recall: wrong groups")
         for recall in part["conditions"].values():
-            _require(recall.keys() == conditions.keys(), f"{where}: not the conditions")
+            _require(
+                recall.keys() == conditions.keys(),
+                f"{where}: wrong conditions",
+            )
         baselines = {name for name, baseline in results["methods"].items() if baseline}
         for group, by_name in part["difference"].items():
-            _require(group in groups, f"{where}.difference: not the groups")
+            _require(group in groups, f"{where}.difference: wrong groups")
             known = by_name.keys() <= baselines
-            _require(known, f"{where}.difference: not the baselines")
+            _require(known, f"{where}.difference: wrong baselines")
         shares = [number for number in _numbers(part) if number is not None]
-        _require(-1 <= min(shares) <= max(shares) <= 1, f"{where}: a share beyond 1")
+        _require(
+            -1 <= min(shares) <= max(shares) <= 1,
+            f"{where}: a share is outside -1 to 1",
+        )
         sizes = {len(row) for row in part["confusion"]} | {len(part["confusion"])}
         _require(sizes == {len(conditions)}, f"{where}.confusion is not square")
 

@@ -2,8 +2,8 @@
 
 Definitions of Musgrave, Belongie, Lim, "A Metric Learning Reality Check", ECCV 2020,
 where R is the number of other windows of the query's condition. Where neighbours are
-equally far, a score is the mean over all orders of them: the order of storage has no
-effect, and points that are all equal score what guessing would.
+equally far, a score is the mean over all their orders: the order of storage has no
+effect, and points that are all equal score as a guess does.
 """
 
 import numpy as np
@@ -29,11 +29,12 @@ def score_queries(
     Args:
       points: `[N, E]` finite floats.
       conditions: `[N]` int.
-      captures: `[N]` int; if given, windows of the query's own capture are no
-        neighbours.
+      captures: `[N]` int; if given, windows of the query's own capture do not count
+        as neighbours.
       queries: `[N]` bool, the windows that are scored; all by default.
     Returns:
-      `[N, 3]` expected P@1, R-precision and AP@R; NaN for no query, and where R is 0.
+      `[N, 3]` expected P@1, R-precision and AP@R; NaN where R is 0, and for windows
+      that are no queries.
     """
     points, conditions = np.asarray(points, np.float64), np.asarray(conditions)
     require(points.ndim == 2, f"points must be [N, E], not {list(points.shape)}")
@@ -66,8 +67,8 @@ def _score(distances, same, tie):
     near = np.flatnonzero(distances <= distances[near].max() + tie)
     near = near[np.argsort(distances[near], kind="stable")]
     group = np.cumsum(np.diff(distances[near], prepend=distances[near[0]]) > tie)
-    n = np.bincount(group)  # equally far, in each group
-    good = np.bincount(group, same[near])  # of those of the query's condition
+    n = np.bincount(group)  # neighbours in each group of equally far ones
+    good = np.bincount(group, same[near])  # those of the query's condition in it
     before, right = np.cumsum(n) - n, np.cumsum(good) - good
     # In a group of n with g right ones, the k-th place is right with chance g / n.
     # Where it is, the expected number of right ones before it in the group is

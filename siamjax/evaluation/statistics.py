@@ -1,9 +1,9 @@
-"""Intervals over captures, which are independent of each other; windows are not.
+"""Intervals over captures: these are independent of each other, windows are not.
 
-Windows of one capture vary together, and so do draws of examples: intervals that take
+Windows of one capture vary together, and so do draws of examples: intervals that treat
 them as independent are many times too narrow. `recall_interval` and `recall_difference`
-draw whole captures again; `clustered_mean` allows for conditions, captures and seeds
-together.
+are bootstraps over whole captures; `clustered_mean` takes conditions, captures and
+seeds as clusters.
 """
 
 import itertools
@@ -19,7 +19,7 @@ REPLICATES = 2000
 LEAST_CLUSTERS = 3
 # A mean below this share of the largest value is rounding: it counts as 0.
 _ROUNDING = 1e-12
-# Where in all less than half a capture is wrong (or right), the variance says little.
+# If less than half a capture in all is wrong (or right), the variance says little.
 _RARE = 0.5
 
 
@@ -29,15 +29,15 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-    captures: int  # that it rests on
-    widened: bool = False  # by captures that were not met, see `recall_interval`
+    captures: int  # how many it rests on
+    widened: bool = False  # because failures are rare, see `recall_interval`
 
 
 class Table(NamedTuple):
     """Hits per capture and condition, K captures x C conditions."""
 
     right: np.ndarray  # [K, C], sum of the hits of judged windows over all draws
-    judged: np.ndarray  # [K, C], how many hits that are
+    judged: np.ndarray  # [K, C], how many hits were summed
 
 
 def sum_hits(
@@ -81,13 +81,13 @@ def recall_interval(table: Table, *, seed: int = 0, level: float = 0.95) -> Inte
     intervals below some twenty captures.) A stratum of one capture cannot be drawn
     again: such captures form one stratum together.
 
-    Where in all less than half a capture is wrong (or right) about a condition, the
-    variance says little: a capture that fails may only not have been met yet. Then the
-    half width is at least that of Clopper and Pearson where none of so many captures
-    fails, and the interval is `widened`.
+    If less than half a capture in all is wrong (or right), the variance says little:
+    a capture that fails may just be missing. Then the half width is at least
+    that of Clopper and Pearson for no failure in so many captures, and the interval is
+    `widened`.
 
-    The captures of the examples are held fixed: the interval is about new captures to
-    be recognised.
+    The captures of the examples are fixed: the interval is about new captures to
+    recognise.
 
     Args:
       table: of the hits.
@@ -108,7 +108,7 @@ def recall_interval(table: Table, *, seed: int = 0, level: float = 0.95) -> Inte
 def recall_difference(
     first: Table, second: Table, *, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Recall of `first` minus that of `second`, with captures drawn for both together.
+    """Recall of `first` minus that of `second`; both use the same bootstrap draws.
 
     Args:
       first: of one method.
@@ -131,18 +131,18 @@ def _shares(right, judged):
 
 
 def _widened(half, rare, captures, level):
-    """The half width, and whether it was widened for captures that were not met.
+    """The half width, and whether it was widened because failures are rare.
 
     Args:
-      half: the half width from the captures that were met.
+      half: the half width of the bootstrap.
       rare: in how many captures in all the rarer outcome happens.
       captures: how many there are.
       level: of confidence.
     """
-    # The largest share of captures that may fail where none of so many does.
-    unmet = 1 - ((1 - level) / 2) ** (1 / captures)
-    widened = bool(rare < _RARE and unmet > half)
-    return (unmet if widened else half), widened
+    # The largest share of failing captures with which none of so many may fail.
+    limit = 1 - ((1 - level) / 2) ** (1 / captures)
+    widened = bool(rare < _RARE and limit > half)
+    return (limit if widened else half), widened
 
 
 def _half_width(tables, seed, level):
@@ -158,7 +158,7 @@ def _half_width(tables, seed, level):
 
 
 def _weights(stratum, rng):
-    """`[REPLICATES, K]`, how often each capture counts."""
+    """`[REPLICATES, K]`, the weight of each capture in each bootstrap draw."""
     weights = np.empty((REPLICATES, len(stratum)))
     for s in np.unique(stratum):
         rows = np.flatnonzero(stratum == s)
@@ -211,9 +211,9 @@ def clustered_mean(
       e_n = w_n (x_n - mean)
 
     where S is a set of one or more ways and its clusters are the cells of these ways
-    crossed. It is taken as at least the V_S of each single way, since the sum can come
-    out too small or negative. It is the limit of drawing whole clusters again without
-    end. Student's t has G - 1 degrees of freedom of the way with the largest V_S.
+    crossed. The sum can be too small or negative, so at least the V_S of each single
+    way is taken. It is the limit of a bootstrap of whole clusters. Student's t has the
+    G - 1 degrees of freedom of the way with the largest V_S.
 
     Args:
       values: `[N]`, paired differences or scores.
@@ -221,8 +221,8 @@ def clustered_mean(
       ways: list of `[N]` int, the cluster of each value in each way.
       level: of confidence.
     Returns:
-      `Clustered`. Where a way has fewer than `LEAST_CLUSTERS` clusters the interval is
-      infinite and p is 1. Where all values are 0, p is 1.
+      `Clustered`. If a way has fewer than `LEAST_CLUSTERS` clusters, the interval is
+      infinite and p is 1. If all values are 0, p is 1.
     """
     from scipy import special
 

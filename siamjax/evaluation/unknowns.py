@@ -1,11 +1,11 @@
-"""Unknown windows: a threshold of distance, and how well distances tell them apart."""
+"""Unknown windows: a distance threshold, and how well distances separate them."""
 
 import numpy as np
 
 from siamjax.checks import require
 
-# Without unknown windows to learn from, this share of known windows is below the
-# threshold.
+# If there are no unknown windows to learn from, this share of known windows is below
+# the threshold.
 QUANTILE = 0.99
 
 
@@ -13,8 +13,8 @@ def fit_threshold(known: np.ndarray, unknown: np.ndarray) -> float:
     """The distance to the nearest example beyond which a window is called unknown.
 
     It maximises the balanced accuracy: half the share of known windows at or below it
-    plus half the share of unknown ones above it. Among equally good places the middle
-    of the widest gap is taken.
+    plus half the share of unknown ones above it. Among equally good thresholds it is
+    the middle of the widest gap.
 
     Args:
       known: `[N]` distances of windows whose condition has an example.
@@ -24,10 +24,13 @@ def fit_threshold(known: np.ndarray, unknown: np.ndarray) -> float:
       UsageError: there is no known window, or a distance is not finite.
     """
     known, unknown = _sorted(known, "known"), _sorted(unknown, "unknown")
-    require(len(known), "no known window to learn a threshold of distance from")
+    require(
+        len(known),
+        "no known window: the distance threshold is learnt from known conditions",
+    )
     if not len(unknown):
         return float(np.quantile(known, QUANTILE))
-    # One place below all distances, one in each gap, one above all.
+    # One threshold below all distances, one in each gap, one above all.
     places = np.unique(np.concatenate([known, unknown]))
     below, above = np.append(0.0, places), np.append(places, places[-1])
     accuracy = (

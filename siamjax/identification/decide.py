@@ -1,7 +1,7 @@
 """The rule that turns the distances of a session's windows into a timeline.
 
-All numbers of the rule are learnt from validation captures: from which distance on a
-window is unknown, what a change of condition costs, and how much later than the start
+All numbers of the rule are learnt from validation captures: the distance beyond which a
+window is unknown, the cost of a change of condition, and how much later than the start
 of its first window a condition begins.
 """
 
@@ -21,17 +21,17 @@ from siamjax.identification.timeline import (
 )
 from siamjax.types import NORMAL, Label
 
-# Between the windows of a timeline: finer than in training, for the onset.
+# From one window of a timeline to the next: finer than in training, for the onset.
 HOP_S = 1.0
-# A stretch after a fault is recovering where it deviates less than this share of the
-# fault.
+# A stretch after a fault is `recovering` if its deviation is below this share of the
+# deviation of the fault.
 FADING = 0.6
 
 
 class Rule(NamedTuple):
-    """What identification knows besides the examples."""
+    """The numbers that decide, besides the examples."""
 
-    unknown: float  # distance beyond which the nearest example does not count
+    unknown: float  # distance beyond which a window is unknown
     penalty: float  # cost of a change of condition, in the same unit
     onset_s: float  # from the start of a fault's first window to its onset
     clear_s: float  # from the start of the first window after a fault to its end
@@ -41,15 +41,15 @@ class Evidence(NamedTuple):
     """The distances of a session's N windows to the examples of K names."""
 
     names: tuple[str, ...]  # K
-    start_s: np.ndarray  # [N] of windows, after the first packet
+    start_s: np.ndarray  # [N] of windows, seconds after the first packet
     end_s: float  # of the session
     distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
-    nearest: np.ndarray  # [N, K] which example that is
+    nearest: np.ndarray  # [N, K] index of that example
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
 
 
 def rule_from_json(value: Any) -> Rule:
-    """The `Rule` of a JSON object; raises ValueError where it is none."""
+    """The `Rule` of a JSON object; raises ValueError if it is not one."""
     forms.check_form(value, {name: float for name in Rule._fields})
     rule = Rule(**{name: float(value[name]) for name in Rule._fields})
     if rule.unknown < 0 or rule.penalty < 0:
@@ -96,14 +96,14 @@ def find_spans(
 
     Args:
       evidence: of the session.
-      rule: what decides.
-      origins: a text for each example that says where it is from.
+      rule: the numbers that decide.
+      origins: a text for each example, where it comes from.
     """
     distances = evidence.distances
     distances = np.where(np.isfinite(distances), distances, np.inf)
     evidence = evidence._replace(distances=distances)
-    # A window without any distance costs the same in every state: the windows around
-    # it decide as if it were not there.
+    # A window without a finite distance costs the same in every state, so that the
+    # windows around it decide.
     blind = ~np.isfinite(distances).any(1)
     too_far = np.full((len(distances), 1), rule.unknown)
     costs = np.concatenate([distances, too_far], 1)
@@ -127,9 +127,9 @@ def fit_rule(
     """The `Rule` from validation captures.
 
     Args:
-      sessions: of each its `Evidence` and its true labels.
-      known_distances: of windows of known conditions to the nearest example of them.
-      novel_distances: of windows of novel conditions to the nearest example of all.
+      sessions: the `Evidence` and the true labels of each.
+      known_distances: of windows of known conditions to the nearest example.
+      novel_distances: of windows of novel conditions to the nearest example.
     """
     unknown = float(unknowns.fit_threshold(known_distances, novel_distances))
     # A change of condition costs as much as one window at the threshold.
@@ -154,7 +154,7 @@ def fit_rule(
 
 
 def _with_recovering(parts, deviation):
-    """Names of stretches; `recovering` where one is what a fault left behind."""
+    """Names of stretches; a weak stretch after a fault is `recovering`."""
     names, fault = [], None
     for first, end, name in parts:
         level = np.median(deviation[first:end])
@@ -192,7 +192,7 @@ def _span(evidence, parts, i, name, rule, origins):
 
 
 def _joined(spans):
-    """Neighbours of one name become one, and each ends where the next begins."""
+    """Joins neighbours of the same name; each span ends where the next begins."""
     joined = []
     for span in spans:
         if joined and joined[-1].condition == span.condition:

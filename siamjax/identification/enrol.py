@@ -1,7 +1,7 @@
 """What a run needs to identify captures: default examples and the rule.
 
-Both come from validation captures, or from training captures for a condition that no
-validation capture shows. They are stored with the run.
+Both come from validation captures; a condition that no validation capture shows uses
+training captures. They are stored with the run.
 """
 
 import logging
@@ -21,24 +21,26 @@ from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
 _LOG = logging.getLogger(__name__)
 
 EXAMPLES, RULE = "examples.npz", "rule.json"
-# Distances that stand for each known condition, however many windows it has.
+# Each known condition counts by so many quantiles of its distances, however many
+# windows it has.
 QUANTILES = 101
-# Draws of examples from which distances are learnt.
+# How often examples are drawn to learn distances.
 DRAWS = 100
-# Rows whose distances to all points are in memory at once.
+# How many rows have their distances to all points in memory at once.
 _BLOCK = 256
 
 
 def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
     """Chooses the default examples and fits the rule; writes both into the workdir."""
     known = splits.conditions.known
-    trained = [name for name in known if not splits.window_mask(VALID, [name]).any()]
-    if trained:
+    has_windows = {name: splits.window_mask(VALID, [name]).any() for name in known}
+    unvalidated = [name for name in known if not has_windows[name]]
+    if unvalidated:
         _LOG.warning(
             "no validation capture shows %s: their examples and the distances to them "
             "come from training captures, which lie nearer to each other than new "
             "captures: more windows will be called unknown",
-            ", ".join(trained),
+            ", ".join(unvalidated),
         )
     library = choose_medoids(run, splits, known)
     role = VALID if (splits.sessions.role == VALID).any() else TRAIN
@@ -68,7 +70,7 @@ def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
       files.Damaged: a file cannot be read, or is of another run.
     """
     folder = pathlib.Path(run.workdir)
-    remedy = f"siamjax-evaluate --workdir {folder} writes it anew"
+    remedy = f"siamjax-evaluate --workdir {folder} writes it again"
     if not (folder / EXAMPLES).exists() or not (folder / RULE).exists():
         raise SiamjaxError(
             f"{folder} has no examples yet: run siamjax-evaluate --workdir {folder}"
@@ -92,13 +94,13 @@ def choose_medoids(
     names: Sequence[str],
     roles: Sequence[str] = (VALID, TRAIN),
 ) -> examples.Examples:
-    """Of each condition the window with the least mean distance to all its others.
+    """The window of each condition with the smallest mean distance to its others.
 
     Args:
-      run: that embeds.
+      run: embeds the windows.
       splits: of the run's data.
       names: of the conditions.
-      roles: windows are those of the first role that shows the condition.
+      roles: windows of a condition are taken from the first role that has any.
     """
     chosen = []
     for name in names:
@@ -128,13 +130,12 @@ def examples_of(run: Run, splits: Splits, windows: Windows) -> examples.Examples
 def mean_distance(
     points: np.ndarray, captures: np.ndarray, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """`[R]` mean distance of rows (by default all) to all points; each capture counts
-    alike.
+    """`[R]` mean distance of rows to all points; each capture has the same weight.
 
     Args:
       points: `[N, E]`.
       captures: `[N]` int, of each point.
-      rows: `[R]` int.
+      rows: `[R]` int; all points by default.
     """
     points = np.asarray(points, np.float64)
     rows = np.arange(len(points)) if rows is None else rows
@@ -147,20 +148,20 @@ def mean_distance(
 def nearest_distances(
     run: Run, splits: Splits, windows: Windows, library: np.ndarray, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances of windows to the nearest example, of one example a known condition.
+    """Distances of windows to the nearest of one example per known condition.
 
-    Examples are drawn anew many times and never judge a window of their own capture,
-    for the default examples are validation windows themselves.
+    Examples are drawn again and again, because the default examples are validation
+    windows too: distances are taken to examples of other captures.
 
     Args:
-      run: that embeds.
+      run: embeds the windows.
       splits: of the run's data.
       windows: of known and `novel_valid` conditions, N of them.
       library: `[N]` bool, windows that are only examples, see `evaluation.one_shot`.
-      draws: of examples.
+      draws: how often examples are drawn.
     Returns:
-      Distances of windows of known conditions, as many of each condition, and of novel
-      conditions.
+      Distances of windows of known conditions, `QUANTILES` of each condition, and of
+      windows of novel conditions.
     """
     known, novel = splits.conditions.known, splits.conditions.novel_valid
     points = run.embed(*splits.inputs(windows))[run.config.decide_with]
@@ -183,23 +184,24 @@ def nearest_distances(
             shows = windows.condition == splits.conditions.names.index(name)
             judged = shows & ~library & is_other_capture
             # A condition with a single capture can only be judged inside it.
-            alone = shows & ~library & ~is_example
-            parts.append(nearest[judged if judged.any() else alone])
+            others = shows & ~library & ~is_example
+            parts.append(nearest[judged if judged.any() else others])
     joined = {name: np.concatenate(parts) for name, parts in by_name.items()}
     levels, nothing = np.linspace(0, 1, QUANTILES), np.zeros(0)
-    alike = [np.quantile(joined[name], levels) for name in known if len(joined[name])]
+    quantiles = [
+        np.quantile(joined[name], levels) for name in known if len(joined[name])
+    ]
     return (
-        np.concatenate(alike or [nothing]),
+        np.concatenate(quantiles or [nothing]),
         np.concatenate([joined[name] for name in novel] or [nothing]),
     )
 
 
 def _held_out(splits, known, novel):
-    """Windows that distances are learnt from, and `[N]` bool: those that are only
-    examples.
+    """Windows to learn distances from, and `[N]` bool: which are only examples.
 
     A condition with one validation capture takes its examples from training captures.
-    For a condition with none, training windows are used in place of validation windows.
+    A condition without any uses training windows in place of validation windows.
     """
     chosen = splits.window_mask(VALID, known + novel)
     library = np.zeros_like(chosen)

@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """N examples, as counts: each run embeds them anew."""
+    """N examples, as counts: each run embeds them itself."""
 
     places: tuple[Place, ...]
     counts: np.ndarray  # [N, T, F]
@@ -41,14 +41,14 @@ class Examples(NamedTuple):
 
     @property
     def inputs(self) -> Inputs:
-        """What the encoder needs of the examples; examples of one capture share it."""
+        """The input of the encoder; examples of one capture share a session."""
         captures = [place.capture for place in self.places]
         _, session = np.unique(captures, return_inverse=True)
         return Inputs(self.counts, self.baseline, session)
 
 
 def join_examples(*parts: Examples) -> Examples:
-    """One `Examples` of many."""
+    """Joins several `Examples` into one."""
     return Examples(
         sum((part.places for part in parts), ()),
         np.concatenate([part.counts for part in parts]),
@@ -77,7 +77,7 @@ def load_examples(path: str | os.PathLike) -> Examples:
       ValueError: its arrays are not those of `Examples`. A damaged file raises what
         NumPy and zipfile raise.
     """
-    # From memory: a damaged archive would seek in the file to where the system raises.
+    # Read from memory: in a file, a damaged archive could raise an error of the system.
     with np.load(io.BytesIO(pathlib.Path(path).read_bytes())) as saved:
         arrays = {name: saved[name] for name in _ARRAYS}
     counts = arrays["counts"]
@@ -99,7 +99,7 @@ def load_examples(path: str | os.PathLike) -> Examples:
 
 
 def parse_place(text: str) -> Place:
-    """The `Place` of `NAME=CAPTURE@SECONDS`; UsageError where text is not so."""
+    """The `Place` of `NAME=CAPTURE@SECONDS`; UsageError if text has another form."""
     name, _, rest = text.partition("=")
     capture, _, start = rest.rpartition("@")
     return _place(name, capture, start, f"--example {text!r}", "NAME=CAPTURE@SECONDS")
@@ -108,8 +108,8 @@ def parse_place(text: str) -> Place:
 def read_places(path: str | os.PathLike) -> list[Place]:
     """Places of a CSV with the columns condition, capture, start.
 
-    A capture's relative path counts from the folder of the CSV, or from the working
-    folder where it is not there.
+    A capture's relative path is read from the folder of the CSV, or else from the
+    current folder.
 
     Raises:
       UsageError: there is no such file, or a row is not an example; it names the line.

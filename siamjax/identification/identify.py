@@ -55,13 +55,13 @@ def open_reference(
 
     Args:
       run: that was evaluated.
-      examples: what to compare with, `Examples` or the places of some; by default those
+      examples: `Examples` or places of examples to compare with; by default those
         stored with the run.
-      places: of examples to compare with as well.
+      places: of more examples to compare with.
       baseline_capture: a normal capture whose baseline is used for all captures.
     Raises:
       SiamjaxError: the run was not evaluated, or a capture cannot be read.
-      UsageError: there is nothing at a place.
+      UsageError: there is no window at a place, or nothing was measured in it.
     """
     stored, rule = enrol.read_enrolment(run)
     base: Examples | None = stored
@@ -118,7 +118,7 @@ def compare_capture(
     *,
     baseline_s: float | None = None,
 ) -> Identification:
-    """`identify_capture` with what was opened before."""
+    """`identify_capture` with a reference that was opened before."""
     traffic = sessions.read_traffic(
         capture, run, baseline_s=baseline_s, baseline=reference.baseline
     )
@@ -143,18 +143,18 @@ def identify_captures(
 ) -> int:
     """Prints a line for each change of condition of each capture.
 
-    What was not read of a capture is printed with its lines. Where a capture cannot be
-    identified, an error is logged and the others are identified all the same.
+    What was not read of a capture is printed with its lines. If a capture cannot be
+    identified, an error is logged and the others are still identified.
 
     Args:
       workdir: of a run that was evaluated.
-      captures: paths of captures, and of folders whose captures are all taken.
-      places: examples of conditions to know besides the others.
+      captures: paths of captures, and of folders whose captures are all read.
+      places: more examples, besides those of the run or of `examples_csv`.
       examples_csv: a CSV of examples instead of those stored with the run.
       baseline_s: see `sessions.read_traffic`.
-      baseline_capture: a normal capture whose baseline is used instead.
+      baseline_capture: a normal capture whose baseline is used for all captures.
       as_json: prints JSON lines instead of text.
-      plot: of a picture of the timelines, a path that ends in .html, .png or .svg.
+      plot: path of a picture of the timelines; ends in .html, .png or .svg.
     Returns:
       How many captures could not be identified.
     Raises:
@@ -177,8 +177,8 @@ def identify_captures(
                 run, path, reference, baseline_s=baseline_s
             )
         except UsageError:
-            raise  # a flag is wrong: it would be for every capture
-        except Exception as error:  # whatever it is, the other captures are read
+            raise  # a flag is wrong, and would be for every capture
+        except Exception as error:  # the other captures are still read
             failures += 1
             rows.append(_report_failure(path, error, as_json))
             continue
@@ -196,12 +196,12 @@ def identify_captures(
 def list_captures(
     paths: Sequence[str | os.PathLike], *, is_table: bool
 ) -> list[str | os.PathLike]:
-    """The files to read: each path, and of a folder its captures in order of name.
+    """The files to read: each path, and in place of a folder its captures, sorted.
 
     Args:
       paths: of files and folders. A folder is searched with the folders in it; hidden
         files do not count.
-      is_table: whether tables of counters are looked for in a folder, not captures.
+      is_table: looks in folders for tables of counters, not for captures.
     Raises:
       UsageError: a path is `-`, or a folder without a capture.
     """
@@ -312,7 +312,8 @@ def _print(capture, traffic, spans, as_json):
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with None for each number that is not finite, and their names."""
+    """A record with None for each number that is not finite, and `not_finite`, their
+    names."""
     odd = [
         name
         for name, value in record.items()

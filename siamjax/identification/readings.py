@@ -1,6 +1,6 @@
 """Reads a capture or table as counts, and says what was not read of it.
 
-A file of which nothing was read is refused: there is no verdict without evidence.
+If nothing was read of a file, that is an error: it gets no verdict.
 """
 
 import os
@@ -15,9 +15,9 @@ from siamjax.inference import runs
 from siamjax.text import short
 from siamjax.types import SiamjaxError
 
-# Names of columns, and stretches of silence, that a warning lists at most.
+# A warning lists at most so many columns, or stretches of silence.
 LISTED = 3
-# Kinds of events that are no message.
+# Kinds of events that are not messages.
 _NO_MESSAGE = frozenset((messages.ICMP, messages.OTHER))
 
 
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
     counts: np.ndarray  # [bins, F]
     report: cleaning.Report | counters.Report
-    read_s: np.ndarray  # [M] when something was read: messages, or rows with a value
+    read_s: np.ndarray  # [M] times of messages, or of rows with a value
     missing: tuple[str, ...]  # columns of counters without any value
 
 
@@ -73,34 +73,34 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
 
 
 def list_warnings(reading: Reading) -> list[str]:
-    """Sentences on what was not read of a file; empty: all of it was read."""
-    report, said = reading.report, []
+    """Sentences on what was not read of a file; empty if all was read."""
+    report, warnings = reading.report, []
     if count_not_read(report):
-        said.append(_sentence(report))
+        warnings.append(_sentence(report))
     if isinstance(report, counters.Report):
         if reading.missing:
             names = ", ".join(short(name, 30) for name in reading.missing[:LISTED])
             more = ", ..." if len(reading.missing) > LISTED else ""
-            said.append(
+            warnings.append(
                 f"nothing was measured of {len(reading.missing)} of "
                 f"{reading.counts.shape[1]} columns: {names}{more}"
             )
-        said += _say_when("nothing was measured", _unmeasured(reading))
-        return said
+        warnings += _say_when("nothing was measured", _unmeasured(reading))
+        return warnings
     if report.server in (cleaning.UNCLEAR, cleaning.ABSENT):
-        said.append(
+        warnings.append(
             f"its server is {report.server}: the direction of its messages is not known"
         )
     silent = _without_message(reading)
     quiet = [(s, length) for s, length in silent if _is_quiet(s, length, report.gaps)]
     others = [stretch for stretch in silent if stretch not in quiet]
-    said += _say_when("there was no packet", quiet)
-    said += _say_when("no message was read, but there were packets,", others)
-    return said
+    warnings += _say_when("there was no packet", quiet)
+    warnings += _say_when("no message was read, but there were packets,", others)
+    return warnings
 
 
 def count_not_read(report: cleaning.Report | counters.Report) -> dict[str, int]:
-    """{cause: how much was not read}; all causes where nothing was read."""
+    """{cause: how much was not read}; if nothing was read, of all causes."""
     if isinstance(report, counters.Report):
         return counters.not_read(report)
     return cleaning.not_read(report) if report.messages else dict(report.causes)
@@ -122,8 +122,7 @@ def _sentence(report):
 
 
 def _without_message(reading):
-    """Stretches `[(start_s, length_s)]` without a message that are far longer than
-    usual."""
+    """Stretches `[(start_s, length_s)]` without a message, far longer than usual."""
     edges_s = [0.0, *reading.read_s, reading.report.span_s]
     return [tuple(gap) for gap in cleaning.find_gaps(np.array(edges_s) * 1e9)]
 
@@ -152,8 +151,8 @@ def _unmeasured(reading):
 
 
 def _say_when(what, times):
-    """A list of one sentence on `[(start_s, length_s)]`, with the longest in numbers;
-    empty where there is none."""
+    """A list of one sentence that names the longest of `[(start_s, length_s)]`; empty
+    if there are none."""
     if not times:
         return []
     longest = sorted(times, key=lambda stretch: -stretch[1])[:LISTED]

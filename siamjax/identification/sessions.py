@@ -11,8 +11,8 @@ from siamjax.identification import decide, examples, readings
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
-# A baseline is far from those of training where its distance to the nearest of them is
-# more than this factor of the largest such distance among them.
+# A baseline is far from those of training if its distance to the nearest of them is
+# more than so many times the largest such distance among them.
 FAR = 1.5
 
 
@@ -22,7 +22,7 @@ class Traffic(NamedTuple):
     name: str
     counts: np.ndarray  # [bins, F]
     baseline: Baseline  # [F]
-    warnings: tuple[str, ...] = ()  # what was not read of it, or is odd about it
+    warnings: tuple[str, ...] = ()  # what was not read of it, or is unusual
     report: Any = None  # of `capture.cleaning` or `capture.counters`, of a file
 
 
@@ -37,13 +37,14 @@ def read_traffic(
 
     Args:
       path: a capture file, or a CSV or Parquet file of counters.
-      run: that reads it.
+      run: gives bin, columns and scaler.
       baseline_s: how many seconds at its beginning are normal. By default as many as in
         training, or the baseline of training where all sessions had the same.
       baseline: `[F]`, used instead; see `measure_baseline`.
     Raises:
       readings.NoEvidence: nothing was read of it, or of its baseline.
-      SiamjaxError: the capture is too short, or the table has another step.
+      SiamjaxError: the capture is too short, or the rows of the table are more than a
+        bin apart.
       UsageError: `baseline_s` is less than a bin, or not finite.
     """
     config, first = run.config.data, 0
@@ -92,18 +93,18 @@ def measure_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
     return Baseline(*map(np.asarray, features.session_baseline(counts, run.scaler)))
 
 
-def is_far(mean: np.ndarray, of_training: np.ndarray) -> bool:
+def is_far(mean: np.ndarray, training_means: np.ndarray) -> bool:
     """Whether a baseline's mean `[F]` lies far from all of training's `[S, F]`.
 
-    Far is more than `FAR` times the largest distance of one of those to its nearest
-    other. A distance is the mean over columns of the absolute difference.
+    Far is more than `FAR` times the largest distance of a training mean to its nearest
+    other one. A distance is the mean over columns of the absolute difference.
     """
-    if len(of_training) < 2:
+    if len(training_means) < 2:
         return False
-    among = np.abs(of_training[:, None] - of_training[None]).mean(-1)
+    among = np.abs(training_means[:, None] - training_means[None]).mean(-1)
     np.fill_diagonal(among, np.inf)
     return bool(
-        np.abs(of_training - mean[None]).mean(-1).min() > FAR * among.min(1).max()
+        np.abs(training_means - mean[None]).mean(-1).min() > FAR * among.min(1).max()
     )
 
 
@@ -112,7 +113,7 @@ def slide_windows(
 ) -> tuple[np.ndarray, np.ndarray, Baseline]:
     """Windows of a session: first bins `[N]`, counts `[N, T, F]`, baselines `[N, F]`.
 
-    They begin in the baseline: its windows show the session before a fault.
+    They start in the baseline: its windows show the session before a fault.
 
     Args:
       traffic: the session.
@@ -133,14 +134,14 @@ def compare_traffic(
     hop = max(round(decide.HOP_S / data.bin_s), 1)
     start, counts, baseline = slide_windows(traffic, data.bins, hop)
     points = np.array(run.embed(counts, baseline)[run.config.decide_with])
-    # A window in which nothing was measured is like no example.
+    # A window in which nothing was measured has no distance to any example.
     points[~np.isfinite(counts).any((1, 2))] = np.nan
-    of_examples = run.embed(*library.inputs)[run.config.decide_with]
+    example_points = run.embed(*library.inputs)[run.config.decide_with]
     newest = counts[:, -(data.bins // 4) :]
     z = np.asarray(features.to_features(newest, baseline, run.scaler))
     return decide.compare_windows(
         points,
-        of_examples,
+        example_points,
         library.names,
         start_s=start * data.bin_s,
         end_s=len(traffic.counts) * data.bin_s,

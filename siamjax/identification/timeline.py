@@ -1,4 +1,4 @@
-"""Costs of a session's windows -> when which condition held."""
+"""From the costs of a session's windows to a timeline of conditions."""
 
 from typing import NamedTuple
 
@@ -13,11 +13,11 @@ class Span(NamedTuple):
     """One stretch of a session in one condition."""
 
     start_s: float  # estimated change, in seconds after the first packet
-    end_s: float  # of the next change, or of the last window
+    end_s: float  # the next change, or the end of the session
     condition: str  # a name, `unknown` or `recovering`
-    distance: float  # median of its windows to the nearest example; NaN: none is finite
-    margin: float  # by which the nearest other condition is farther; NaN: none
-    example: str  # the nearest example, where there is one
+    distance: float  # to the nearest example, median of its windows; NaN: none finite
+    margin: float  # how much farther the nearest other condition is; NaN: none
+    example: str  # the nearest example; empty: none
 
 
 def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
