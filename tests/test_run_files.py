@@ -131,7 +131,7 @@ def use(run, name):
     folder, opened = run
     if name == "config.json":
         data = dict(config=run_config.read_config(folder), curves={})
-        assert visualize.make_subtitle(data) and visualize.list_facts(data)
+        assert visualize.make_subtitle(data) and visualize.list_facts(data, folder)
         assert visualize.make_title("x", data["config"]).startswith("x: ")
         loop.check_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
@@ -276,7 +276,7 @@ def test_a_trace_without_its_text_begins_anew_and_says_so(run, caplog):
     with traced(run[0], 2) as add:
         add(3)
     assert (
-        trace.read_trace(run[0]).steps.tolist() == [3] and "begins anew" in caplog.text
+        trace.read_trace(run[0]).steps.tolist() == [3] and "starts again" in caplog.text
     )
 
 

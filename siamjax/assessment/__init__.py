@@ -1,1 +1,1 @@
-"""What a run is worth, on disk: results.json and its tables, the report, pictures."""
+"""Evaluates runs and writes results.json, its tables, the report and pictures."""

@@ -23,9 +23,9 @@ from siamjax.types import NORMAL, TEST, VALID, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
 
-# An onset this near to the label's counts as right.
+# An onset so near to that of the label counts as right.
 ONSET_WITHIN_S = 8.0
-# In the workdir: results on other data sets.
+# Folder in the workdir for results on other data sets.
 EVALUATIONS = "evaluations"
 
 
@@ -45,18 +45,18 @@ def evaluate_run(
     * With `data` all its captures are judged, by the examples and the rule of the run.
       The files are written into a folder of their own in workdir.
 
-    A run that set no capture aside for the test has no tables. A run on all captures is
-    judged by its fold runs instead: by what they say of captures they did not see.
+    A run without test captures has no tables. A run on all captures is judged by its
+    fold runs instead: by what they say of captures that they did not see.
 
     Args:
       workdir: of siamjax-train.
       data: another prepared data set; by default that of the training.
-      say: takes the lines of the tables.
+      say: is called with the lines of the tables.
     Returns:
       What results.json holds, see `evaluation.results`.
     Raises:
       UsageError: the data does not fit the run.
-      SiamjaxError: no run, or nothing in the other data set to judge it by.
+      SiamjaxError: there is no run, or the other data set has no capture to judge.
     """
     workdir = pathlib.Path(workdir)
     run = runs.open_run(workdir)
@@ -114,8 +114,8 @@ def learn_enrolment(
     """Learns and stores the examples and the rule of a run.
 
     Returns:
-      `Examples`, `Rule`, and what results.json has besides of a run on all captures:
-      `out_of_fold`, what the fold runs say of captures that they did not see.
+      `Examples`, `Rule`, and more fields of results.json. These are empty but for a run
+      on all captures, which has `out_of_fold`.
     """
     if not folds.trains_on_all(run.config):
         return *enrol.enrol(run, splits), {}
@@ -135,7 +135,7 @@ def learn_enrolment(
 
 
 def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:
-    """One-shot results of a run on its test captures; writes the pictures of them."""
+    """One-shot results of a run on its test captures; also writes their pictures."""
     windows, library = splits.windows_to_judge(TEST)
     inputs = splits.inputs(windows)
     x = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
@@ -161,13 +161,13 @@ def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, An
 def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
     """Where the results of a run on another data set are written.
 
-    Its name has the hash of the data: data sets of one name do not share a folder.
+    Its name holds the hash of the data: data sets of the same name get two folders.
     """
     return workdir / EVALUATIONS / f"{pathlib.Path(data).resolve().name}-{sha256[:8]}"
 
 
 def onset_tolerance_s(config: Config) -> float:
-    """Seconds that an onset may be away from the label's: at least a bin."""
+    """The largest error in seconds of a right onset: at least a bin."""
     return max(ONSET_WITHIN_S, config.data.bin_s)
 
 
@@ -187,9 +187,9 @@ def judge_captures(
     rule: decide.Rule,
     role: str = TEST,
 ) -> list[tally.Row]:
-    """`tally.Row`s of the captures of a role that have one fault or none.
+    """The `tally.Row` of each capture of a role that has one fault or none.
 
-    A capture with several faults is left out: it has no single right name.
+    A capture with several faults is left out, because no single name is right.
     """
     rows, tolerance_s = [], onset_tolerance_s(run.config)
     for i in np.flatnonzero(splits.sessions.role == role).tolist():
@@ -212,12 +212,12 @@ def write_pictures(
     points: Mapping[str, np.ndarray],
     library: np.ndarray | None,
 ) -> None:
-    """Writes projector files of each head and embedding.png.
+    """Writes the projector's files of each head, and embedding.png.
 
     Args:
       folder: of the results.
       run, splits: the run and its data.
-      windows: N of them.
+      windows: N windows.
       points: {head: `[N, E]`}.
       library: `[N]` bool, see `one_shot.recognise`.
     """

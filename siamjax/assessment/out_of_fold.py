@@ -2,8 +2,8 @@
 
 Such a run has no capture left to learn distances from: captures that it was trained on
 lie nearer to each other than new ones will. So distances are measured in its fold runs.
-There the examples are windows that the fold run was trained on, as in the run on all
-captures. Compared with them are captures that the fold run did not see, of known faults
+Their examples are windows that the fold run was trained on, as in the run on all
+captures. They are compared with captures that the fold run did not see, of known faults
 and of faults held out as new.
 """
 
@@ -34,8 +34,10 @@ class Fold(NamedTuple):
 
     @property
     def unknown(self) -> float | None:
-        """The threshold of distance that this fold alone would set; None: it saw every
-        window of a known condition."""
+        """The distance threshold that this fold alone would set.
+
+        None if it saw every window of a known condition.
+        """
         if not len(self.known):
             return None
         return unknowns.fit_threshold(self.known, self.novel)
@@ -45,7 +47,7 @@ def open_folds(run: runs.Run) -> list[Fold]:
     """The fold runs of a run on all captures, with their distances.
 
     Raises:
-      SiamjaxError: one of them is not there.
+      SiamjaxError: a fold run is missing.
     """
     opened = []
     for workdir in folds.fold_workdirs(run.config, run.workdir).values():
@@ -68,8 +70,11 @@ def open_folds(run: runs.Run) -> list[Fold]:
 
 
 def _distances(run, splits, unseen=True):
-    """Distances to training windows of windows that a fold run did not see; or, of
-    known conditions, of training windows of other captures."""
+    """Distances to training windows, of known and of held-out conditions.
+
+    Those of known conditions are of windows that the fold run did not see. Without
+    `unseen` they are of training windows, to windows of other captures.
+    """
     names = splits.conditions.known
     windows = splits.windows_of(VALID, names * unseen + splits.conditions.novel_valid)
     training = splits.windows_of(TRAIN, names)
@@ -98,17 +103,17 @@ def fit_common_rule(opened: list[Fold]) -> decide.Rule:
 def choose_examples(
     opened: list[Fold], run: runs.Run, splits: Splits
 ) -> examples.Examples:
-    """Of each condition the unseen window nearest to all windows of the condition.
+    """The unseen window of each condition that is nearest to all its windows.
 
     Each fold proposes one of the windows that it did not see. Distances are measured in
-    the fold's own space and divided by its threshold, so that folds can be compared;
-    each capture counts alike. Where no fold sets a capture of a condition aside, a
+    the space of the fold and divided by its threshold, so that folds can be compared;
+    each capture has the same weight. If no fold sets a capture of a condition aside, a
     training window is taken.
 
     Args:
       opened: of `open_folds`.
       run: the run on all captures.
-      splits: of its data.
+      splits: of the data of that run.
     """
     chosen = []
     for name in splits.conditions.known:
@@ -127,7 +132,7 @@ def choose_examples(
 def _nearest_to_all(fold, name, role):
     """The best window of a role in a fold: (role's rank, distance, capture, start).
 
-    None where there is no window, or the fold does not know the condition.
+    None if there is no window, or the fold does not know the condition.
     """
     splits = fold.splits
     if name not in splits.conditions.known:

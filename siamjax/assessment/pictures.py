@@ -1,4 +1,4 @@
-"""Windows of traffic to look at: of each condition, and the worst mistakes."""
+"""Pictures of windows of traffic: one of each condition, and the worst mistakes."""
 
 import base64
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from siamjax.identification.timeline import UNKNOWN
 from siamjax.inference.runs import Run
 from siamjax.types import TEST
 
-# Mistakes shown, the worst first; and of one condition under one wrong name.
+# How many mistakes are shown, and how many of one condition under one wrong name.
 MISTAKES, ALIKE = 12, 2
-# Columns of a picture: at most so many, and from the fourth on only those whose mean
-# deviation in a window is larger than this.
+# A picture has at most so many columns; from the fourth on only columns whose mean
+# deviation in a window is larger than `LEAST`.
 COLUMNS, LEAST = 14, 0.05
-# The deviation that has the full colour.
+# The deviation that gets the full colour.
 FULL_COLOUR = 3.0
 
 
@@ -36,11 +36,11 @@ def gather_pictures(
     inputs = splits.inputs(windows)
     points = run.embed(*inputs)[run.config.decide_with]
     z = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
-    of_examples = run.embed(*library.inputs)[run.config.decide_with]
+    example_points = run.embed(*library.inputs)[run.config.decide_with]
     z_examples = np.asarray(
         features.to_features(library.counts, library.baseline, run.scaler)
     )
-    distances = pairwise.distances(points, of_examples)  # [N, X]
+    distances = pairwise.distances(points, example_points)  # [N, X]
     names = [splits.conditions.names[c] for c in windows.condition]
 
     def window(i):
@@ -58,9 +58,9 @@ def gather_pictures(
     ]
 
     def mistake(i, named, alike):
-        own = [j for j, name in enumerate(library.names) if name == names[i]]
+        same = [j for j, name in enumerate(library.names) if name == names[i]]
         nearest = int(distances[i].argmin())
-        best = min(own, key=distances[i].item, default=None)
+        best = min(same, key=distances[i].item, default=None)
         compared = [nearest, nearest if best is None else best]
         return dict(
             window=window(i),
@@ -105,7 +105,7 @@ def deviating_columns(z: np.ndarray) -> list[int]:
 def find_mistakes(
     distances: np.ndarray,
     names: Sequence[str],
-    of_examples: Sequence[str],
+    example_names: Sequence[str],
     unknown: float,
 ) -> list[tuple[int, str]]:
     """`[(window, what it was named)]` of wrong decisions, the most confident first.
@@ -116,17 +116,17 @@ def find_mistakes(
     Args:
       distances: `[N, X]` of windows to examples.
       names: N true conditions.
-      of_examples: X conditions.
+      example_names: X conditions.
       unknown: the distance beyond which a window is named unknown.
     """
     mistakes = []
     for i, row in enumerate(distances):
         nearest = row.min()
-        named = of_examples[int(row.argmin())] if nearest <= unknown else UNKNOWN
-        true = names[i] if names[i] in of_examples else UNKNOWN
+        named = example_names[int(row.argmin())] if nearest <= unknown else UNKNOWN
+        true = names[i] if names[i] in example_names else UNKNOWN
         if named != true:
-            own = [d for d, name in zip(row, of_examples) if name == true] or [unknown]
-            margin = min(*own, np.inf) - min(nearest, unknown)
+            right = [d for d, name in zip(row, example_names) if name == true]
+            margin = min(right, default=unknown) - min(nearest, unknown)
             mistakes.append((-float(margin), i, named))
     return [(i, named) for _, i, named in sorted(mistakes)]
 
@@ -136,8 +136,8 @@ def choose_mistakes(
 ) -> list[tuple[int, str, list[int]]]:
     """`[(window, what it was named, all windows of its kind)]`, the worst first.
 
-    Mistakes are of one kind where windows of the same condition got the same name. Of
-    each kind the worst few are given, from different sessions.
+    Mistakes are of one kind if windows of the same condition got the same name. The
+    worst few of each kind are returned, from different sessions.
 
     Args:
       mistakes: what `find_mistakes` gives.

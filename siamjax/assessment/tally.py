@@ -3,23 +3,23 @@
 The schema of `identification` in results.json. FAULTS counts captures with a fault:
 
   {
-    "near_s": seconds from the label within which an onset is right,
+    "near_s": the largest error in seconds of a right onset,
     "known": FAULTS of faults that have an example,
     "unseen": FAULTS of faults that have none,
     "normal": {
       "captures": how many,
-      "false_alarms": in how many not all is called normal
+      "false_alarms": how many are not called normal throughout
     },
     "captures": [the fields of `Row`]
   }
 
   FAULTS = {
     "captures": how many,
-    "named_right": how many have the right name; without an example that is `unknown`,
-    "right": how many of these have their onset within near_s,
-    "wrong": {CONDITION: {the name it got, `normal` where it was missed: how many}},
-    "onset_error_s": {"median", "p90"} of the distance between onset and label, of the
-                     captures in which a fault was seen; null where there is none
+    "named_right": how many got the right name, which is `unknown` without an example,
+    "right": how many of these have an onset error of at most near_s,
+    "wrong": {CONDITION: {the name it got; `normal` if it was missed: how many}},
+    "onset_error_s": {"median", "p90"} of the distance between onset and label, in the
+                     captures in which a fault was seen; null if there is none
   }
 """
 
@@ -37,13 +37,13 @@ KNOWN, UNSEEN = "known", "unseen"
 
 
 class Row(NamedTuple):
-    """What was said of one capture."""
+    """The verdict on one capture."""
 
     capture: str
     condition: str
     group: str  # KNOWN, UNSEEN or NORMAL
-    named: str  # the longest stretch that is neither normal nor recovering; or NORMAL
-    onset_error_s: float | None  # of that stretch against the label; None: no stretch
+    named: str  # of the longest stretch not normal or recovering; NORMAL if none
+    onset_error_s: float | None  # onset of that stretch minus the label's; None: none
     right: bool
 
 
@@ -61,10 +61,10 @@ def judge_capture(
       spans: of its timeline.
       label: of its fault; None: it is normal throughout.
       examples: names of the conditions that have an example.
-      near_s: how far from the label the onset of a fault may be.
+      near_s: the largest error of a right onset.
     """
-    odd = [span for span in spans if span.condition not in (NORMAL, RECOVERING)]
-    longest = max(odd, key=lambda span: span.end_s - span.start_s, default=None)
+    faults = [span for span in spans if span.condition not in (NORMAL, RECOVERING)]
+    longest = max(faults, key=lambda span: span.end_s - span.start_s, default=None)
     named = longest.condition if longest else NORMAL
     if label is None:
         calm = all(span.condition == NORMAL for span in spans)
@@ -126,7 +126,7 @@ _GROUPS = (KNOWN, UNSEEN, NORMAL)
 
 
 def _named_right(row):
-    """Whether a fault has its name, or `unknown` where it has no example."""
+    """Whether a fault got its name, or `unknown` if it has no example."""
     return row.named == (row.condition if row.group == KNOWN else UNKNOWN)
 
 

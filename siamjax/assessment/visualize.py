@@ -1,4 +1,4 @@
-"""Gathers what there is to see of a run, writes its page and draws its figures."""
+"""Gathers what a run has to show, writes its page and draws its figures."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ from siamjax.training import checkpoints, run_config
 from siamjax.types import TEST, SiamjaxError
 
 REPORT = "report.html"
-# Characters of a name in the title of a picture of traffic.
+# The most characters of a name in the title of a picture of traffic.
 NAME = 28
 _LOG = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def visualize_run(workdir: str | os.PathLike, *, frames: int = 300) -> None:
     """Writes report.html, figures/ (PNG and SVG) and the film of a run.
 
     Args:
-      workdir: of siamjax-train; parts that it does not have yet are left out.
-      frames: of the film; 0: no film.
+      workdir: of siamjax-train; parts that are not written yet are left out.
+      frames: length of the film; 0: no film.
     Raises:
       SiamjaxError: workdir holds no run; the extra viz is not installed.
       files.Damaged: a file of it cannot be used, see `gather_data`; nothing is written.
@@ -75,7 +75,7 @@ def visualize_run(workdir: str | os.PathLike, *, frames: int = 300) -> None:
 
 
 def follow_run(workdir: str | os.PathLike, every_s: float = 3.0) -> None:
-    """Writes report.html again as training goes on, until the run is evaluated.
+    """Writes report.html again and again during training, until the run is evaluated.
 
     Raises:
       SiamjaxError: see `gather_data`; the page stays as it was.
@@ -96,7 +96,7 @@ def follow_run(workdir: str | os.PathLike, every_s: float = 3.0) -> None:
 
 
 def is_evaluated(workdir: pathlib.Path) -> bool:
-    """Whether the results are those of the run as it is now."""
+    """Whether the results are newer than the last training."""
     results, traced = workdir / evaluation_results.FILE, workdir / trace.FILE
     return results.exists() and (
         not traced.exists() or results.stat().st_mtime_ns >= traced.stat().st_mtime_ns
@@ -106,7 +106,7 @@ def is_evaluated(workdir: pathlib.Path) -> bool:
 def draw_figures(
     folder: pathlib.Path, data: dict[str, Any], traced: trace.Trace | None = None
 ) -> list[pathlib.Path]:
-    """Draws what there is of a run as PNG and SVG.
+    """Draws the figures of a run as PNG and SVG, as far as it has their data.
 
     Args:
       folder: of the pictures.
@@ -139,7 +139,7 @@ def draw_figures(
         )
         panels = [(_origin(shown), shown, shown["rows"]) for shown in data["pictures"]]
         figures["traffic"] = partial(draw_traffic, panels=panels)
-        mistakes = [_compared(mistake) for mistake in data["mistakes"]]
+        mistakes = [_mistake_panels(mistake) for mistake in data["mistakes"]]
         if mistakes:
             across = 3 if any(three[2] for three in mistakes) else 2
             panels = [panel for three in mistakes for panel in three[:across]]
@@ -169,28 +169,29 @@ def _origin(window):
     return f"{': '.join(names)} at {window['start_s']:g} s"
 
 
-def _compared(mistake):
+def _mistake_panels(mistake):
     """Three panels: the window, the nearest example, and the nearest of its own
     condition, or None where that is the same or there is none."""
-    window, example, own = (mistake[part] for part in ("window", "example", "own"))
+    window, example, same = (mistake[part] for part in ("window", "example", "own"))
     titles = (
         f"named {short(mistake['named'], NAME)}\n{_origin(window)}",
         f"nearest example, {mistake['distance']:.2f} away\n{_origin(example)}",
-        own and f"its own example, {mistake['own_distance']:.2f} away\n{_origin(own)}",
+        same
+        and f"its own example, {mistake['own_distance']:.2f} away\n{_origin(same)}",
     )
     return [
         shown and (title, shown, mistake["rows"])
-        for title, shown in zip(titles, (window, example, own))
+        for title, shown in zip(titles, (window, example, same))
     ]
 
 
 def gather_data(workdir: str | os.PathLike) -> dict[str, Any]:
-    """What the page of a run shows, as far as it is there: see `reports.page`.
+    """The data of a run's page, as far as the run has it: see `reports.page`.
 
     Raises:
       SiamjaxError: workdir holds no run.
-      files.Damaged: a file of it cannot be used. Also where it is the trace or the
-        scalars: a page without them would hide that they are lost.
+      files.Damaged: a file of it cannot be used. This is also raised for the trace and
+        the scalars: a page without them would hide that they are lost.
     """
     workdir = pathlib.Path(workdir)
     data: dict[str, Any] = dict(
@@ -207,13 +208,14 @@ def gather_data(workdir: str | os.PathLike) -> dict[str, Any]:
         if judged["shots"]:
             data["results"] = judged
             data["results_text"] = evaluation_results.format_results(judged)
-            data |= gather_looks(workdir, judged)
-    data["facts"], data["subtitle"] = list_facts(data), make_subtitle(data)
+            data |= gather_test_views(workdir, judged)
+    data["facts"] = list_facts(data, workdir)
+    data["subtitle"] = make_subtitle(data)
     return data
 
 
 def read_trace(workdir: pathlib.Path) -> trace.Trace | None:
-    """The steps of a run's trace whose points are finite; None: there is no such step.
+    """The trace of a run, with the steps whose points are finite; None: no such step.
 
     Raises:
       files.Damaged: see `trace.read_trace`.
@@ -244,9 +246,9 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def make_title(name: str, config: dict[str, Any]) -> str:
-    """What a run is: its name, its losses and its data, as `first: triplet on testbed`.
+    """The name of a run, its losses and its data, such as `first: triplet on testbed`.
 
-    Heads with different losses are named: `first: match nca, view triplet on testbed`.
+    Heads with different losses are listed: `first: match nca, view triplet on testbed`.
     """
     losses = {
         head: fields["loss"].partition(":")[0]
@@ -261,7 +263,7 @@ def make_title(name: str, config: dict[str, Any]) -> str:
 
 
 def make_subtitle(data: dict[str, Any]) -> str:
-    """How far the run is, or which step its results are of, and its main result."""
+    """The main result and its step; before the evaluation, the steps done so far."""
     steps = data["config"]["steps"]
     if "results" not in data:
         done = max((curve[0][-1] for curve in data["curves"].values()), default=0)
@@ -281,8 +283,8 @@ def make_subtitle(data: dict[str, Any]) -> str:
     )
 
 
-def list_facts(data: dict[str, Any]) -> dict[str, Any]:
-    """What a reader asks first, by name: version, step, data, losses."""
+def list_facts(data: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
+    """{name: value} of version, step, data, seed and heads, for the top of the page."""
     config, results = data["config"], data.get("results", {})
     facts: dict[str, Any] = {"version": results.get("version", "")}
     if results:
@@ -291,7 +293,7 @@ def list_facts(data: dict[str, Any]) -> dict[str, Any]:
             f"{results['windows']} windows of {results['captures']} captures"
         )
     facts["data"] = config["data"]["dir"]
-    if meta := prepared.read_meta(config["data"]["dir"]):
+    if meta := prepared.read_meta(_data_folder(workdir, config)):
         facts["data prepared by"] = f"siamjax {meta.get('version', '?')}"
         facts["SHA-256 of its labels"] = meta.get("labels_sha256", "")
     facts["seed"] = config["seed"]
@@ -304,8 +306,21 @@ def list_facts(data: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value != ""}
 
 
-def gather_looks(workdir: pathlib.Path, results: dict[str, Any]) -> dict[str, Any]:
-    """Timelines of the test captures and pictures of their traffic."""
+def _data_folder(workdir, config):
+    """The folder of a run's data, also from another folder than the training's."""
+    folder = config["data"]["dir"]
+    if os.path.isabs(folder):
+        return folder
+    with checkpoints.open_checkpoints(workdir) as saved:
+        meta = saved.meta(checkpoints.BEST)
+    if meta is None:
+        return folder
+    parsed = run_config.parse_config(workdir, config, meta.get("config"))
+    return run_config.locate_data(workdir, parsed, meta).data.dir
+
+
+def gather_test_views(workdir: pathlib.Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Timelines of the test captures, and pictures of their traffic."""
     run = runs.open_run(workdir, checkpoints.BEST)
     splits = runs.read_data(run)
     library, rule = enrol.read_enrolment(run)

@@ -86,8 +86,7 @@ def recognise(
         classes = shown_conditions(conditions)
     classes = np.unique(classes)
     require(
-        len(classes) and draws > 0,
-        f"recall needs conditions and draws, there are {len(classes)} and {draws}",
+        len(classes) and draws > 0, "no condition has a window, or draws is below 1"
     )
     sets = draw_examples(
         conditions,

@@ -52,21 +52,25 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
         bin.
     """
     bin_s = run.config.data.bin_s
+    report: cleaning.Report | counters.Report
     if run.columns[0].role != columns.COUNTER:
         session, kinds, report = prepared.session_from_capture(path)
         if not report.messages:
             raise NoEvidence(path, "no message read", report)
         is_message = np.array([kind not in _NO_MESSAGE for kind in kinds], bool)
         events = session.events
+        assert events is not None  # a capture has events and no series
         read_ns, missing = events.time_ns[is_message[events.kind]], []
     else:
         session, report = prepared.session_from_table(path, run.columns)
-        finite = np.isfinite(session.series.values)  # [N, F]
+        series = session.series
+        assert series is not None  # a table has a series and no events
+        finite = np.isfinite(series.values)  # [N, F]
         if not finite.any():
             raise NoEvidence(path, "no value read", report)
-        if problem := counts.why_too_coarse(session.series, bin_s):
+        if problem := counts.why_too_coarse(series, bin_s):
             raise SiamjaxError(f"{path}: {problem}")
-        read_ns, kinds = session.series.time_ns[finite.any(1)], ()
+        read_ns, kinds = series.time_ns[finite.any(1)], ()
         missing = [c.name for c, any_ in zip(run.columns, finite.any(0)) if not any_]
     binned = counts.bin_session(session, kinds, bin_s)
     return Reading(binned, report, read_ns / 1e9, tuple(missing))

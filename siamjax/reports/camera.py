@@ -1,6 +1,6 @@
 """The cube and its points as an image, without matplotlib: fast enough for a film.
 
-It is drawn at twice the size and halved, which makes lines smooth.
+It is drawn at twice the size and then halved, which makes lines smooth.
 """
 
 import functools
@@ -15,15 +15,15 @@ from siamjax.reports import discs
 
 WALL, GRID, FRAME = "#f7f8fb", "#d9dce3", "#a8adb8"
 _LARGE = 2
-_DISTANCE = 3.4  # of the eye from the cube's middle, in sides of the cube
+_DISTANCE = 3.4  # from the eye to the middle of the cube, in sides of the cube
 _ZOOM = 1.28
-# The near edge of the cube looks larger. Seen from above, its middle would lie too low
-# in the picture: it is moved up.
+# Near edges of the cube look larger, so that seen from above its middle would lie too
+# low in the picture: it is moved up by this.
 _RISE = 0.16
 
 
 class View(NamedTuple):
-    """Where the eye is: degrees round the cube and above its floor."""
+    """Where the eye is: degrees around the cube, and above its floor."""
 
     azimuth: float
     elevation: float
@@ -39,7 +39,7 @@ def project_points(
       view: where the eye is.
       side: pixels of the square image.
     Returns:
-      Pixels; nearness is 1 for the cube's middle, more for what is nearer.
+      Pixels; nearness, which is 1 in the middle of the cube and larger for near points.
     """
     a, e = np.deg2rad([view.azimuth, view.elevation])
     right = np.array([-np.sin(a), np.cos(a), 0.0])
@@ -60,7 +60,7 @@ def render_cube(
     *,
     size: int = 13,
 ) -> Image.Image:
-    """The cube's far walls and the points in it, nearer ones over farther ones.
+    """The far walls of the cube and its points; near points cover far ones.
 
     Args:
       xyz: `[N, 3]` in the unit cube.
@@ -105,7 +105,7 @@ def _walls(draw, view, side):
             draw.line(line([0, 1], [quarter, quarter]), fill=GRID, width=_LARGE)
     for ends in itertools.product((0.0, 1.0), repeat=2):
         for axis, (k, m) in enumerate(((1, 2), (0, 2), (0, 1))):
-            # An edge is drawn where it belongs to one of these walls.
+            # Only the edges of these walls are drawn.
             if ends[0] == behind[k] or ends[1] == behind[m]:
                 points = np.zeros((2, 3))
                 points[:, k], points[:, m], points[1, axis] = ends[0], ends[1], 1.0

@@ -28,8 +28,7 @@ _FIXED = {
     "server_overload": ("#2f4b5c", "circle"),
 }
 
-# Easy to tell from one another and from the three, as far as possible also for the
-# colour-blind.
+# Easy to tell apart, also from the three, and as far as possible for the colour-blind.
 _OTHERS = (
     "#7fb2ff",
     "#c8a27a",

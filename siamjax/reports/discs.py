@@ -1,4 +1,4 @@
-"""Small pictures of a point, by colour and shape."""
+"""Small pictures of a point, with a colour and a shape."""
 
 from PIL import Image, ImageDraw
 
@@ -17,13 +17,13 @@ def draw_disc(
       side: pixels.
       colour: `#rrggbb`.
       shape: see `colours.assign_shapes`; a novel one gets a dark edge.
-      rim: colour of a thin edge of the other shapes.
+      rim: colour of a thin edge around the other shapes.
     """
     large = _OVERSIZE * side
     image = Image.new("RGBA", (large, large), colour + "00")
     draw = ImageDraw.Draw(image)
     near, middle, far = 0.14 * large, 0.5 * large, 0.86 * large
-    first, last = 0.04 * large, 0.96 * large  # a diamond is larger
+    first, last = 0.04 * large, 0.96 * large  # a diamond reaches farther
     corners = dict(
         square=[(near, near), (far, near), (far, far), (near, far)],
         triangle=[(middle, near), (far, far), (near, far)],

@@ -1,4 +1,4 @@
-"""What pictures and film share: the cube, the points in it, their legend and names.
+"""Shared by pictures and film: the cube, its points, their legend and names.
 
 matplotlib comes with the extra `viz`; it is imported when something is drawn.
 """
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 INK, PALE, LINE, CURVE = "#333333", "#666666", "#d5d5d5", "#0072b2"
 _MARKERS = dict(circle="o", square="s", triangle="^", down="v", diamond="D")
 DPI = 160
-# The longest side of a picture: matplotlib draws less than 65 536 pixels.
+# The longest side of a picture: matplotlib's limit is 65 536 pixels.
 PIXELS = 30_000
-# Characters of a name that a picture shows, and a legend.
+# The most characters of a name in a picture, and in a legend.
 NAME, LEGEND_NAME = 40, 30
 IN_TRAINING, NOT_SEEN = "in training", "never seen in training"
 
@@ -46,20 +46,20 @@ def make_figure(width: float, height: float) -> "Figure":
 
 
 def disable_formulas(drawn: "Figure") -> None:
-    """Makes all text of a figure plain: a name with two $ is not a formula."""
+    """Shows all text of a figure as it is: a name with two $ is not a formula."""
     from matplotlib.text import Text
 
     for text in drawn.findobj(Text):
         text.set_parse_math(False)
 
 
-def save_figure(drawn: "Figure", path: str | os.PathLike, **how: Any) -> None:
+def save_figure(drawn: "Figure", path: str | os.PathLike, **options: Any) -> None:
     """Writes a figure, whole or not at all; the same figure gives the same bytes.
 
     Args:
       drawn: the figure.
       path: of the file; its suffix chooses PNG, SVG or PDF.
-      how: more for `Figure.savefig`.
+      options: of `Figure.savefig`.
     """
     import matplotlib
 
@@ -70,18 +70,18 @@ def save_figure(drawn: "Figure", path: str | os.PathLike, **how: Any) -> None:
         files.replacing(path) as beside,
         matplotlib.rc_context({"svg.hashsalt": "siamjax"}),
     ):
-        drawn.savefig(beside, dpi=dpi, metadata=dated.get(beside.suffix), **how)
+        drawn.savefig(beside, dpi=dpi, metadata=dated.get(beside.suffix), **options)
 
 
 def to_main_axes(
     points: np.ndarray, like: np.ndarray | None = None, *, count: int = 3
 ) -> np.ndarray:
-    """Points `[..., E]` -> `[..., count]`: padded with 0, or on their main axes.
+    """Points `[..., E]` -> `[..., count]`: padded with 0, or projected (PCA).
 
     Args:
       points: finite floats.
-      like: `[N, E]`, whose main axes are taken; the points themselves by default.
-      count: of axes; points of more dimensions are projected on so many main axes.
+      like: `[N, E]` points that define the main axes; `points` by default.
+      count: how many axes; points of more dimensions are projected on the main ones.
     """
     points = np.asarray(points, np.float64)
     like = points if like is None else np.asarray(like, np.float64)
@@ -98,7 +98,7 @@ def to_main_axes(
 
 
 def cube_corners(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two corners of the cube to show: the unit cube, or one that holds all points."""
+    """Two corners of the cube to show: the unit cube if it holds all points."""
     xyz = xyz.reshape(-1, 3)
     if not len(xyz) or (xyz.min() >= 0 and xyz.max() <= 1):
         return np.zeros(3), np.ones(3)
@@ -110,7 +110,7 @@ def cube_corners(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cube_axes(
     drawn: "Figure", rectangle: Sequence[float], low: np.ndarray, high: np.ndarray
 ) -> "Axes":
-    """Three-dimensional axes: the cube's three far walls, few ticks, nothing else.
+    """Three-dimensional axes: the three far walls of the cube, and few ticks.
 
     Args:
       drawn: the figure.
@@ -139,7 +139,7 @@ def order_names(names: Iterable[str], novel: Collection[str]) -> list[str]:
 
 
 def shorten_names(names: Iterable[str], most: int = NAME) -> dict[str, str]:
-    """{name: text of at most `most` characters}, of different names different texts."""
+    """{name: text of at most `most` characters}; different names differ in text."""
     texts: dict[str, str] = {}
     for name in dict.fromkeys(names):
         text, number = short(name, most), 1
@@ -154,13 +154,13 @@ def shorten_names(names: Iterable[str], most: int = NAME) -> dict[str, str]:
 def scatter_points(
     axes: Any, points: np.ndarray, names: Sequence[str], novel: Collection[str]
 ) -> "dict[str, tuple[Artist, int]]":
-    """Draws points `[N, 2 or 3]`, one artist a condition: {name: (artist, number)}."""
+    """Draws points `[N, 2 or 3]`; returns {condition: (artist, number of points)}."""
     condition = np.asarray(names)
     artists: dict[str, tuple[Artist, int]] = {}
-    how = dict(depthshade=False) if points.shape[1] == 3 else {}
+    options = dict(depthshade=False) if points.shape[1] == 3 else {}
     for name, look in _looks(order_names(names, novel), novel).items():
         members = points[condition == name]
-        artist = axes.scatter(*members.T, s=26, alpha=0.9, **how, **look)
+        artist = axes.scatter(*members.T, s=26, alpha=0.9, **options, **look)
         artists[name] = artist, len(members)
     return artists
 
@@ -168,7 +168,7 @@ def scatter_points(
 def legend_samples(
     counts: Mapping[str, int], novel: Collection[str]
 ) -> "dict[str, tuple[Artist, int]]":
-    """{name: (artist, number)} of {name: number}, for a legend without points."""
+    """{name: number} -> {name: (artist, number)}, for a legend without points."""
     from matplotlib.axes import Axes
 
     axes = Axes(make_figure(1, 1), (0, 0, 1, 1))

@@ -1,8 +1,8 @@
 """Event files of TensorBoard, written without TensorFlow and without a thread.
 
-A record is in the file when `EventFile.add` returns, or the error of the system is
-raised: a full disk ends a run and does not stop it half-way for ever. The records and
-their checksums are written by tensorboard's own writer.
+When `EventFile.add` returns, the record is in the file; else it raises the error of the
+system. So a full disk ends a run, and does not leave it hanging. The records and their
+checksums are written by tensorboard's own writer.
 """
 
 import os
@@ -25,11 +25,11 @@ class EventFile:
     """An event file that is open for writing."""
 
     def __init__(self, folder: str | os.PathLike, *, purge_from: int | None = None):
-        """Begins a new file, which TensorBoard reads after those that are there.
+        """Starts a new file, which TensorBoard reads after the existing ones.
 
         Args:
           folder: of the run.
-          purge_from: TensorBoard drops what earlier files have from this step on.
+          purge_from: TensorBoard ignores records of earlier files from this step on.
         """
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer import record_writer
@@ -52,11 +52,11 @@ class EventFile:
             self._file.flush()
 
     def sync(self) -> None:
-        """What was written is on the disk when this returns."""
+        """Makes sure that all records are on the disk."""
         files.sync(self._file)
 
     def close(self) -> None:
-        """Writes what is left and closes the file."""
+        """Writes buffered records and closes the file."""
         with files.naming_file(self._file.name):
             self._file.close()
 
@@ -85,10 +85,10 @@ def image_summary(name: str, png: bytes, size: Iterable[int]) -> "Summary":
 
 
 def _next_number(folder):
-    """A number that follows those of all event files of a folder.
+    """A number above those of all event files of a folder.
 
     TensorBoard reads files in the order of their names, which begin with a time in
-    seconds. A clock that was set back must not put a new file before an old one.
+    seconds. A new file must come last, even if the clock was set back.
     """
     names = (_NAME.match(path.name) for path in folder.glob("events.out.tfevents.*"))
     newest = max((int(match[1]) for match in names if match), default=0)

@@ -1,6 +1,6 @@
-"""The film of training: how the points of the conditions part.
+"""The film of a training: how the points of the conditions separate.
 
-Each traced step takes the same time; between them the points move smoothly.
+Each traced step gets the same time; between them the points move smoothly.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from siamjax.types import SiamjaxError
 WIDTH, HEIGHT, DPI, FPS = 1280, 720, 100, 30
 # The GIF is half as wide and has every third frame.
 GIF_STEP = 3
-# The camera turns by TURN degrees over the film; the points stand still in its last
-# second.
+# The camera turns by TURN degrees over the film; in the last second the points do not
+# move.
 AZIMUTH, TURN, STILL = -50, 40, FPS
 CURSOR = "#d62728"
 
@@ -42,7 +42,7 @@ def make_frames(trace: Trace, count: int) -> Frames:
     xyz = drawing.to_main_axes(trace.points, like=trace.points[-1])
     if len(xyz) == 1:
         return Frames(np.repeat(trace.steps.astype(float), count), xyz.repeat(count, 0))
-    number = np.arange(len(xyz))  # of a traced step
+    number = np.arange(len(xyz))  # one for each traced step
     last = number[-1]
     moving = np.linspace(0, last, max(2, count - STILL)) if count > 1 else number[-1:]
     times = np.append(moving, np.full(max(0, count - len(moving)), last))[-count:]
@@ -60,10 +60,10 @@ def write_film(
     """Writes film.mp4 and film.gif into a folder; returns their paths.
 
     Args:
-      folder: is made.
+      folder: is created.
       trace: of the training.
       scalars: {name: (steps, values)}, for the curves beside the cube.
-      count: frames, at 30 a second.
+      count: how many frames, 30 per second.
     Raises:
       SiamjaxError: ffmpeg is not installed.
     """
@@ -99,8 +99,8 @@ def write_film(
 def _palette(names):
     """An image with the colours of the film, and mixtures with white and with ink.
 
-    The colours are fixed and not taken from the frames: few pixels belong to a
-    condition, and its colour must not change.
+    The palette is not computed from the frames: a condition has few pixels, and its
+    colour would change.
     """
     main = [
         *colours.assign_colours(names).values(),
@@ -126,7 +126,7 @@ def _palette(names):
 
 
 class _Scene:
-    """What stands still, drawn once, and what moves, drawn for each frame."""
+    """Draws the fixed parts once, and the moving parts for each frame."""
 
     def __init__(self, trace, shown, scalars):
         novel, names = trace.about["novel"], trace.about["conditions"]
@@ -189,7 +189,7 @@ def _still(names, novel, scalars, last):
 
 
 def _panels(scalars):
-    """Rectangle, {label: (steps, values)} and title of each small panel there is."""
+    """Rectangle, {label: (steps, values)} and title of each panel with curves."""
     recall = {
         label: scalars[name]
         for name, label in (("valid/known", "known"), ("valid/novel", "novel"))
@@ -207,7 +207,7 @@ def _panels(scalars):
 def _curves(drawn, rectangle, curves, last, title):
     """Draws curves over the steps."""
     axes = drawn.add_axes(rectangle)
-    # Traced steps grow like squares: over the root of the step the cursor moves evenly.
+    # Traced steps grow like squares: on a square-root axis the cursor moves evenly.
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.abs(x)), np.square))
     for (label, (steps, values)), style in zip(curves.items(), ("-", "--")):
         axes.plot(steps, values, style, color=drawing.CURVE, linewidth=1.6, label=label)
@@ -234,7 +234,7 @@ def _encoder(path):
         raise SiamjaxError(
             "the film needs ffmpeg: pip install imageio-ffmpeg"
         ) from error
-    # Called without imageio_ffmpeg's own writer, which forks: JAX's threads forbid it.
+    # Not with imageio_ffmpeg's own writer: it forks, and JAX's threads forbid that.
     source = f"-f rawvideo -pix_fmt rgb24 -s {WIDTH}x{HEIGHT} -r {FPS} -i -"
     encoding = "-c:v libx264 -pix_fmt yuv420p -crf 20 -threads 2 -movflags +faststart"
     options = f"-y -loglevel error {source} {encoding}".split()
@@ -247,9 +247,9 @@ def _encoder(path):
     try:
         yield lambda pixels: process.stdin.write(pixels.tobytes())
     except BrokenPipeError:
-        ended_early = True  # its own message, raised below, tells more
+        ended_early = True  # the message of ffmpeg, raised below, says why
     finally:
         _, stderr = process.communicate()
     if process.returncode or ended_early:
-        reason = " ".join(stderr.decode(errors="replace").split()) or "it says nothing"
+        reason = " ".join(stderr.decode(errors="replace").split()) or "no message"
         raise SiamjaxError(f"ffmpeg failed to write the film: {reason}")

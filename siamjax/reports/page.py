@@ -1,7 +1,7 @@
-"""One page to look at: a single file that asks no network for anything.
+"""A page as a single HTML file that loads nothing from a network.
 
-`write_page` makes the page of a run. `build_page` puts other pages together from the
-same parts, the scripts in assets/. Each defines what its head comment says:
+`write_page` makes the page of a run. `build_page` makes other pages from the same
+scripts in assets/. The comment at the head of each says what it defines:
   base.js       el, svg, section, memory: elements, and the head of the page
   names.js      key (a condition's icon and name), namer: short names that differ
   terms.js      TERMS: what words mean, as docs/glossary.md says it
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from siamjax.reports.trace import Trace
 
 _ASSETS = pathlib.Path(__file__).parent / "assets"
-# What every page has, and the scripts of the page of a run.
+# The scripts of every page, and those of the page of a run.
 _BASE = ("base.js", "names.js", "terms.js", "tips.js")
 _REPORT = (
     "scene.js",
@@ -65,7 +65,7 @@ def write_page(
         pictures, mistakes        windows of traffic, see `assessment.pictures`
         columns, clip, bin_s      of that traffic: names, full colour, seconds of
                                   a bin
-        unknown                   the distance from which no example counts
+        unknown                   the distance beyond which a window is unknown
         config                    the run's fields
       follow: seconds after which an open page loads itself again; 0: never.
     """
@@ -84,10 +84,10 @@ def build_page(
 ) -> None:
     """Writes another page, atomically, with the head, style and base scripts of all.
 
-    The last script puts the parts together, for several runs beside one another
+    The last script puts the parts together. To show several runs side by side, it calls
     `cube([{name: "a loss", trace: data.traces[0]}, ...], "title", "text")` and
     `section("id", "title", "text").append(table(["loss", ...], rows))`. Text given to
-    `el` is never read as markup; the page's policy lets nothing load.
+    `el` is never read as markup, and the page may not load anything.
 
     Args:
       path: of the HTML file.
@@ -95,7 +95,7 @@ def build_page(
         them as the constant `data`, NaN as null.
       scripts: in order, without those that every page has: names of assets, or
         absolute paths.
-      conditions: names that the page shows, for their colours and shapes.
+      conditions: names that the page shows with colours and shapes.
       novel: those of them that training never saw.
       follow: seconds after which an open page loads itself again; 0: never.
     """
@@ -124,7 +124,7 @@ def _asset(name):
 
 
 def trace_data(trace: "Trace") -> dict[str, Any]:
-    """A trace as the page reads it: 16 bits a coordinate, names once.
+    """A trace as the page reads it: 16 bits per coordinate, each name once.
 
     100 000 points (steps times windows) are 0.8 MB.
     """
@@ -161,20 +161,20 @@ def timeline(
     right: bool | None = None,
     warning: str = "",
 ) -> dict[str, Any]:
-    """A capture's truth and what was found, for the page.
+    """The true and the identified timeline of a capture, for the page.
 
     Args:
       capture: its name.
-      spans: what `identify` says of it, `identification.timeline.Span`s.
+      spans: its identified `identification.timeline.Span`s.
       labels: its true labels in order; empty: normal; None: not known.
-      end_s: of the capture.
-      right: whether what was found counts as right; None: not judged.
-      warning: what is odd about the capture.
+      end_s: end of the capture.
+      right: whether the identification is right; None: not judged.
+      warning: what is unusual about the capture.
     """
     truth = []
     if labels is not None and not labels:
         truth = [(NORMAL, 0.0, end_s)]
-    if labels:  # after a fault the traffic may still be recovering: not normal yet
+    if labels:  # after a fault traffic may still be recovering: not called normal
         truth = [(NORMAL, 0.0, labels[0].onset_s)]
         truth += [(x.condition, x.onset_s, min(x.clear_s, end_s)) for x in labels]
     return dict(
@@ -201,7 +201,7 @@ def timeline(
 
 
 def condition_names(data: dict[str, Any]) -> list[str]:
-    """All conditions that a page shows."""
+    """All conditions that the page of a run shows."""
     names = list(data.get("trace", {}).get("conditions", []))
     names += list(data.get("results", {}).get("conditions", []))
     for row in data.get("timelines", []):
@@ -211,16 +211,16 @@ def condition_names(data: dict[str, Any]) -> list[str]:
 
 
 def novel_conditions(data: dict[str, Any]) -> set[str]:
-    """Those of them that training never saw."""
+    """The conditions of a page that training never saw."""
     groups = data.get("results", {}).get("conditions", {})
     novel = {name for name, about in groups.items() if about["group"] != "known"}
     return novel | set(data.get("trace", {}).get("novel", []))
 
 
 def _json(value):
-    """JSON that no string in it can break out of its script element.
+    """JSON for a script element: no string in it can end the element.
 
-    Bytes of a name that are no UTF-8, which Python carries as surrogates, are escaped.
+    Bytes of a name that are not UTF-8, surrogates in Python, are escaped.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     text = text.encode("utf-8", "backslashreplace").decode()

@@ -17,14 +17,14 @@ from siamjax.reports import colours, drawing
 from siamjax.reports.drawing import INK
 from siamjax.text import printable, short
 
-# Characters of a line of a warning below a name in a picture of timelines, and
-# of the reason why a capture has no timeline.
+# In a picture of timelines: the most characters of a line of a warning below a name,
+# and of the reason why a capture has no timeline.
 NOTE, REASON = 56, 110
-# Inches of a capture there: with a timeline, for each line of a warning, with a reason.
+# Its inches for a timeline, for each line of a warning, and for a reason.
 _BARS, _NOTE_LINE, _REASON_LINE = 0.36, 0.12, 0.2
-# Characters of a column's name in a picture of traffic.
+# The most characters of a column's name in a picture of traffic.
 _COLUMN = 24
-# The axis of recall begins at this value or below.
+# The axis of recall starts at this value or below.
 _RECALL_START = 0.8
 _STYLES: tuple[dict[str, Any], ...] = (
     dict(color=drawing.CURVE),
@@ -104,7 +104,7 @@ def draw_heads(
 
 
 def _checked(points, conditions, count=3):
-    """Points on their main axes, as many as conditions."""
+    """Points on their main axes; UsageError unless each has a condition."""
     on_axes = drawing.to_main_axes(points, count=count)
     require(
         len(on_axes) == len(conditions),
@@ -209,9 +209,9 @@ def draw_timelines(
     rows: Sequence[Mapping[str, Any]],
     novel: Collection[str] = (),
 ) -> None:
-    """Draws for each capture what was recorded above what was identified.
+    """Draws for each capture the recorded timeline above the identified one.
 
-    A capture without a timeline has the reason, its warning, in place of it.
+    A capture without a timeline shows its warning instead.
 
     Args:
       path: of the file.
@@ -288,7 +288,7 @@ def draw_timelines(
 def draw_recall(path: str | os.PathLike, results: Mapping[str, Any]) -> None:
     """Draws the recall of each method with its interval, for each number of examples.
 
-    The axis begins below the lowest interval, not at 0, so that differences are seen.
+    The axis starts below the lowest interval and not at 0, to show small differences.
 
     Args:
       path: of the file.
@@ -352,13 +352,14 @@ def draw_traffic(
     bin_s: float,
     across: int = 3,
 ) -> None:
-    """Draws windows as heat maps of some of their columns over time.
+    """Draws windows as heat maps: some of their columns over time.
 
     Args:
       path: of the file.
-      panels: a list of (title, window, its columns shown), see `page`; None: a gap.
+      panels: a list of (title, window, indices of its columns to show), see
+        `assessment.pictures`; None: a gap.
       columns: names of all columns.
-      clip: the deviation that has the full colour.
+      clip: the deviation that gets the full colour.
       bin_s: seconds of a bin.
       across: panels in a row.
     """

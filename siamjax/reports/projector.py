@@ -1,9 +1,9 @@
 """Files for TensorBoard's embedding projector, written without TensorFlow.
 
-A folder holds tensors.bytes, metadata.tsv, sprite.png (each point's disc in its
-condition's colour), bookmarks.json, projector_config.pbtxt and an event file, without
-which TensorBoard does not look into it. Three-dimensional points have a bookmark that
-shows the true axes instead of the main ones.
+A folder holds tensors.bytes, metadata.tsv, sprite.png (the disc of each point in the
+colour of its condition), bookmarks.json, projector_config.pbtxt and an event file,
+without which TensorBoard ignores the folder. Three-dimensional points get a bookmark
+that shows their own axes instead of the main axes (PCA).
 """
 
 import json
@@ -38,7 +38,7 @@ def write_projector(
     """Writes a folder that `tensorboard --logdir` shows in its projector tab.
 
     Args:
-      folder: is made; what an earlier call wrote there is replaced.
+      folder: is created; files of an earlier call are replaced.
       points: `[N, E]` finite floats, N > 0.
       conditions: N names.
       captures: N names.
@@ -47,8 +47,8 @@ def write_projector(
       right: `[N]`, the share of draws in which a window was recognised; NaN: not
         judged.
       novel: names of conditions that training never saw, drawn as diamonds.
-      learnt: how many of the E coordinates, the first ones, the network gives. The
-        name of the tensor says how many statistics of the window stand beside them.
+      learnt: how many of the E coordinates the network computes; they come first. The
+        name of the tensor also counts the other ones, statistics of the window.
     """
     from google.protobuf import text_format
     from tensorboard.plugins.projector import ProjectorConfig
@@ -59,7 +59,7 @@ def write_projector(
         f"the projector needs finite points [N, E], not {list(points.shape)}",
     )
     folder = pathlib.Path(folder)
-    # TensorBoard shows nothing without the config, so never old files with new ones.
+    # Without the config TensorBoard shows nothing, so it never mixes old and new files.
     (folder / CONFIG).unlink(missing_ok=True)
     files.write_bytes(folder / "tensors.bytes", points.tobytes())
     columns = {
@@ -96,8 +96,8 @@ def write_sprite(
     """Writes a sheet with one shape per point, row by row.
 
     Returns:
-      The side of a shape in pixels; 0, and no sheet, for more points than the largest
-      sheet of TensorBoard holds.
+      The side of a shape in pixels; 0 if there are too many points for TensorBoard's
+      largest sheet: none is written then.
     """
     from PIL import Image
 
@@ -111,7 +111,7 @@ def write_sprite(
     names = list(dict.fromkeys(conditions))
     colour, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
     tiles = {name: discs.draw_disc(tile, colour[name], shape[name]) for name in names}
-    # TensorBoard takes as many rows as columns: the sheet must be square.
+    # TensorBoard expects as many rows as columns: the sheet must be square.
     sheet = Image.new("RGBA", (across * tile, across * tile))
     for i, name in enumerate(conditions):
         sheet.paste(tiles[name], (i % across * tile, i // across * tile))
@@ -123,8 +123,8 @@ def write_sprite(
 def cube_bookmark(points: np.ndarray) -> dict[str, Any]:
     """A bookmark whose three axes are those of the points `[N, 3]`.
 
-    TensorBoard does not compute its main axes where a state has coordinates under their
-    names. It needs every field: without one of them the plot is empty.
+    TensorBoard computes no main axes if a bookmark has coordinates under their names.
+    It needs every field: if one is missing, the plot is empty.
     """
     xyz = points.astype(float).round(5).tolist()
     custom = {
@@ -160,9 +160,9 @@ def cube_bookmark(points: np.ndarray) -> dict[str, Any]:
 
 
 def _tensor_name(head, dimensions, learnt):
-    """What TensorBoard shows beside the number of dimensions.
+    """The name that TensorBoard shows beside the number of dimensions.
 
-    It asks for the tensor by this name without quoting it: no `+`, `&` or `#`.
+    It becomes part of a URL without quoting, so it has no `+`, `&` or `#`.
     """
     if learnt is None or learnt == dimensions:
         return head
@@ -170,7 +170,7 @@ def _tensor_name(head, dimensions, learnt):
 
 
 def _metadata(path, columns, count):
-    """Writes a tab-separated table, one row a point; names are made safe."""
+    """Writes a tab-separated table, one row per point, with safe names."""
     for name, values in columns.items():
         require(len(values) == count, f"{len(values)} values of {name}, {count} points")
     rows = [columns, *zip(*columns.values())]
@@ -185,7 +185,7 @@ def _safe(value):
 
 
 def _recognised(share):
-    """A word for a share of draws, so that the projector can colour by it."""
+    """A word for a share of draws: the projector can colour points by it."""
     if np.isnan(share):
         return "not judged"
     return "yes" if share > 0.5 else "no"

@@ -1,7 +1,7 @@
 """Scalars of a run: scalars.csv and TensorBoard, without TensorFlow.
 
-A run that was killed and resumed has the scalars of a quiet one: what was written
-beyond the checkpoint is taken out of the CSV, and TensorBoard is told to drop it.
+A run that was killed and resumed has the same scalars as one without a break: scalars
+beyond the checkpoint are removed from the CSV, and TensorBoard is told to ignore them.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ RUN = "training"
 
 
 class Writer:
-    """Appends to both; `flush` before a checkpoint: none is ahead of its scalars."""
+    """Appends to both; `flush` before each checkpoint, so that no scalars are lost."""
 
     def __init__(self, file: IO[str], event_file: events.EventFile):
         self._file, self._event_file = file, event_file
@@ -34,19 +34,19 @@ class Writer:
         self._event_file.add(step, events.scalar_summary(numbers))
 
     def flush(self) -> None:
-        """Everything written so far is on the disk when this returns."""
+        """Makes sure that everything written is on the disk."""
         files.sync(self._file)
         self._event_file.sync()
 
 
 @contextlib.contextmanager
 def open_writer(workdir: str | os.PathLike, step: int) -> Iterator[Writer]:
-    """A `Writer` that goes on after `step`; later scalars in workdir are dropped.
+    """A `Writer` that continues after `step`; later scalars in workdir are removed.
 
     Args:
       workdir: a folder; gets scalars.csv (step,name,value) and event files in
         training/, or beside those of a version that wrote them into the folder itself.
-      step: the last one that is kept, that of the checkpoint; 0 for a new run.
+      step: the last one to keep, that of the checkpoint; 0 for a new run.
     """
     path = pathlib.Path(workdir) / FILE
     drop_after(path, step)
@@ -70,7 +70,9 @@ def drop_after(path: pathlib.Path, step: int) -> None:
       files.Damaged: there are rows to keep, and they cannot be read.
     """
     kept = [row for row in _rows(path) if row[0] <= step] if step > 0 else []
-    files.write_csv(path, [HEADER, *([at, name, repr(x)] for at, name, x in kept)])
+    files.write_csv(
+        path, [HEADER, *([number, name, repr(x)] for number, name, x in kept)]
+    )
 
 
 def read_scalars(
@@ -90,10 +92,10 @@ def read_scalars(
 
 
 def _rows(path):
-    """`[(step, name, value)]` of a CSV; a kill may have cut the last one short."""
+    """`[(step, name, value)]` of a CSV, without a last row that a kill cut short."""
     if not path.exists():
         return []
-    remedy = "move it away: only the curves of the steps so far are made of it"
+    remedy = "move it away: only the curves of the steps so far are lost"
     with files.parsing(path, remedy):
         text = path.read_bytes().decode()
         complete = text[: text.rfind("\n") + 1]

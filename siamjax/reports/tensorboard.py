@@ -1,6 +1,6 @@
 """What TensorBoard shows beside scalars: pictures, histograms, config and results.
 
-Each time the folder is emptied first, so that nothing is shown twice.
+Each call replaces the folder, so that nothing is shown twice.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from siamjax.reports.trace import Trace
 
 # The name of this run in TensorBoard, and of its folder in that of the training run.
 RUN = "results"
-# Of the embedding at a traced step, in pixels; TensorBoard shows ten steps at most.
+# Pixels of a picture of the embedding, and how many: TensorBoard shows ten at most.
 SIDE, PICTURES = 480, 10
-# Of its legend: pixels across, a line's height, and characters of a name.
+# Its legend: width and line height in pixels, and the most characters of a name.
 LEGEND, LINE, NAME = 230, 19, 28
 
 
@@ -42,10 +42,10 @@ def write_summaries(
     """Writes an event file that TensorBoard shows as one run.
 
     Args:
-      folder: is emptied first.
+      folder: is replaced.
       config: the run's fields, nested dicts of plain values.
       traced: images of the cube, with a legend, and histograms at its steps.
-      results: see `evaluation.results`: hyper-parameters with what came of them.
+      results: see `evaluation.results`; shown with the config as hyper-parameters.
       text: the results as a table.
       pictures: paths of PNG files; shown under their names.
     """
@@ -77,14 +77,14 @@ def _trace(traced):
     names, novel = traced.about["conditions"], traced.about["novel"]
     colour, shape = colours.assign_colours(names), colours.assign_shapes(names, novel)
     looks = {name: (colour[name], shape[name]) for name in names}
-    of_points = [looks[name] for name in names]
+    point_looks = [looks[name] for name in names]
     legend = _legend({name: looks[name] for name in drawing.order_names(names, novel)})
     xyz = drawing.to_main_axes(traced.points, like=traced.points[-1])
     low, high = drawing.cube_corners(xyz)
     shown = np.linspace(0, len(traced.steps) - 1, min(PICTURES, len(traced.steps)))
     for i in np.unique(shown.round().astype(int)):
         unit = (xyz[i] - low) / (high - low)
-        cube = camera.render_cube(unit, of_points, camera.View(-50, 20), SIDE)
+        cube = camera.render_cube(unit, point_looks, camera.View(-50, 20), SIDE)
         picture = Image.new("RGB", (SIDE + LEGEND, max(SIDE, legend.height)), "white")
         picture.paste(cube, (0, 0))
         picture.paste(legend, (SIDE, 0))
@@ -97,7 +97,7 @@ def _trace(traced):
 
 
 def _legend(looks):
-    """A picture of {name: (colour, shape)}, a line each."""
+    """A picture with a line for each {name: (colour, shape)}."""
     picture = Image.new("RGB", (LEGEND, LINE * (len(looks) + 2)), "white")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
     texts = drawing.shorten_names(looks, NAME)
@@ -126,7 +126,7 @@ def _metrics(results):
 
 
 def _flat(tree, prefix=""):
-    """{dotted name: number or text}, as hyper-parameters are."""
+    """{dotted name: number or text} of nested dicts, for TensorBoard."""
     if isinstance(tree, dict):
         parts = [_flat(sub, f"{prefix}{name}.") for name, sub in tree.items()]
         return {name: value for part in parts for name, value in part.items()}
@@ -135,5 +135,5 @@ def _flat(tree, prefix=""):
 
 
 def _code(text):
-    """As a block that Markdown leaves as it is."""
+    """Text as a block of code in Markdown."""
     return "\n".join(f"    {line}" for line in text.splitlines())

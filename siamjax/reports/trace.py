@@ -1,7 +1,7 @@
 """The trace: the points of a fixed set of windows at chosen steps of training.
 
-trace.json says what the windows are. trace.bin has one record a step, all of the same
-size: a run that was killed and resumed cuts the file at its checkpoint and goes on.
+trace.json describes the windows. trace.bin has one record per step, all of the same
+size: a run that was killed and resumed cuts the file at its checkpoint and continues.
 """
 
 import contextlib
@@ -32,15 +32,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class Trace(NamedTuple):
-    """A trace as read. K steps, N windows."""
+    """A trace of K steps and N windows."""
 
-    about: dict[str, Any]  # what `open_writer` was given: head, dim, lists of N
+    about: dict[str, Any]  # the arguments of `open_writer`: head, dim, lists of N
     steps: np.ndarray  # [K] int, ascending
     points: np.ndarray  # [K, N, E] float32
 
 
 def choose_steps(steps: int, frames: int) -> list[int]:
-    """The steps to trace: 0 and up to `frames` more, dense early, `steps` the last."""
+    """The steps to trace: 0 and at most `frames` more up to `steps`, denser early."""
     return sorted(
         {round(steps * (i / frames) ** 2) for i in range(frames + 1) if frames}
     )
@@ -53,7 +53,7 @@ class Writer:
         self._file, self._record, self._last = file, record, last
 
     def append(self, step: int, points: np.ndarray) -> None:
-        """Writes points `[N, E]` of a step, unless the step is there already."""
+        """Writes points `[N, E]` of a step, unless the file already has the step."""
         if step <= self._last:
             return
         row, want = np.zeros((), self._record), self._record["points"].shape
@@ -66,7 +66,7 @@ class Writer:
         self._last = step
 
     def flush(self) -> None:
-        """Everything written so far is on the disk when this returns."""
+        """Makes sure that everything written is on the disk."""
         files.sync(self._file)
 
 
@@ -83,11 +83,11 @@ def open_writer(
     roles: Sequence[str] | np.ndarray,
     novel: Sequence[str],
 ) -> Iterator[Writer]:
-    """A `Writer` that goes on after `step`; later records are cut off.
+    """A `Writer` that continues after `step`; later records are cut off.
 
     Args:
       workdir: a folder.
-      step: the last one that is kept, that of the checkpoint; 0 for a new run.
+      step: the last one to keep, that of the checkpoint; 0 for a new run.
       head: whose points are traced.
       dim: E, its dimensions.
       conditions: N names.
@@ -96,7 +96,7 @@ def open_writer(
       roles: N words: train, valid, test.
       novel: names of conditions that training never sees.
     Raises:
-      files.Damaged: what is to be kept cannot be read.
+      files.Damaged: records to keep cannot be read.
     """
     folder = pathlib.Path(workdir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,12 +115,12 @@ def open_writer(
         if (folder / ABOUT).exists() and _read_about(folder) == about:
             kept = _read_records(folder, record)
         elif path.stat().st_size:
-            _LOG.warning("%s is of other windows: it begins anew", path)
+            _LOG.warning("%s is of other windows: it starts again", path)
     kept = kept[kept["step"] <= step]
     with files.open_file(path, "r+b" if path.exists() else "w+b") as file:
         file.truncate(len(kept) * record.itemsize)
         file.seek(0, os.SEEK_END)
-        if not len(kept):  # old records are gone before trace.json says something else
+        if not len(kept):  # old records must be gone before trace.json changes
             os.fsync(file.fileno())
             files.write_json(folder / ABOUT, about)
         write = Writer(file, record, int(kept["step"][-1]) if len(kept) else -1)
@@ -162,7 +162,7 @@ def _read_about(folder):
 
 
 def _read_records(folder, record):
-    """The complete records; a kill may have cut the last one short."""
+    """The records, without a last one that a kill cut short."""
     path = folder / FILE
     with files.parsing(path, _remedy(folder)):
         data = path.read_bytes()
@@ -184,5 +184,5 @@ def _record(about):
 def _remedy(folder):
     return (
         f"move {ABOUT} and {FILE} of {folder} away: only the film and the cube of "
-        "points are made of them"
+        "points are lost"
     )
