@@ -1,9 +1,9 @@
 """Runs a command: flags, help, exit codes, errors in one line, import path.
 
-Exit codes: 0 done, and `--help`; 1 the work failed; 2 wrong usage or config; 3 the
-audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM, where the work has a
-state after it was saved; 141 nobody reads the output, as in `| head`. Control
-characters in names that came with the data are not printed.
+Exit codes: 0 done, also after `--help`; 1 the work failed; 2 wrong usage or config; 3
+the audit found a gap; 130 and 143 interrupted by Ctrl-C and SIGTERM, after the state
+was saved if there is one; 141 nobody reads the output, as in `| head`. Control
+characters in names from the data are not printed.
 """
 
 import ast
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from siamjax import text, usage
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
-# 128 + SIGPIPE, as of a program that the signal ends.
+# 128 + SIGPIPE, as if the signal had ended the program.
 _PIPE_CLOSED = 141
 _PACKAGE = pathlib.Path(__file__).parent
 # The configs that come with the package; a clone has the same folder at its top.
@@ -33,7 +33,7 @@ Main = Callable[[Sequence[str]], int | None]
 
 
 class Command:
-    """One command with flags of its own: importing it adds none to `flags.FLAGS`."""
+    """A command with its own flags: importing it adds none to `flags.FLAGS`."""
 
     def __init__(
         self,
@@ -47,27 +47,27 @@ class Command:
         """Defines the command; its module then defines flags with `self.flags`.
 
         Args:
-          name: how the help and errors call it, `siamjax train`.
+          name: its name in help and errors, such as `siamjax train`.
           doc: its help: a line that says what it does, and an example.
-          arguments: how the usage line shows what is not a flag.
-          config: the file that --config names by default. It is not the default of the
-            flag, because absl reads that on import, where an error cannot be caught.
-          values: holds the flags; by default one of its own.
+          arguments: how the usage line shows arguments that are not flags.
+          config: the default file of --config. It is not the default of the flag: absl
+            reads that on import, where an error cannot be caught.
+          values: holds the flags; by default a new one.
         """
         self.name, self.doc, self.arguments = name, doc or "", arguments
         self.config = config
         self.flags = flags.FlagValues() if values is None else values
-        self.flags.set_gnu_getopt()  # flags may stand behind arguments
+        self.flags.set_gnu_getopt()  # flags may come after arguments
         flags.DEFINE_bool("debug", False, "Show the traceback of an error.", self.flags)
 
     def run(self, main: Main) -> None:
-        """Runs `main` with `sys.argv`; exits with the code of the module's docstring.
+        """Runs `main` with `sys.argv`; exits with a code of the module's docstring.
 
         Args:
-          main: gets the program's name and the arguments that are not flags.
+          main: is called with the program's name and the arguments that are not flags.
         """
         signal.signal(signal.SIGTERM, _terminate)
-        if hasattr(sys.stdout, "reconfigure"):  # a name may not be UTF-8
+        if hasattr(sys.stdout, "reconfigure"):  # for names that are not UTF-8
             sys.stdout.reconfigure(errors="backslashreplace")
         _log_to_stderr()
         try:
@@ -80,7 +80,7 @@ class Command:
             sys.exit(self._fail(KeyboardInterrupt("interrupted"), 130))
 
     def call(self, main: Main, argv: Sequence[str]) -> int:
-        """The exit code of `main(argv)`; an error is printed in one line."""
+        """Runs `main(argv)`, prints an error in one line, and returns the exit code."""
         try:
             code = main(argv) or 0
             if sys.stdout is not None:  # it is None after `>&-`
@@ -129,25 +129,25 @@ class Command:
             sys.exit(0)
 
     def _with_config(self, argv):
-        """Arguments that name a config; its folder's parent is on the import path.
+        """Adds the default --config; puts the parent of its folder on the import path.
 
-        So a console script finds `configs` and one's own modules as `python -m` does.
+        So a console script finds `configs` and a user's modules as `python -m` does.
         """
         if not self.config:
             _extend_path(os.getcwd())
             return argv
-        place = next((i for i, value in enumerate(argv) if _is_config(value)), None)
-        if place is None:
-            argv, place = [argv[0], f"--config={self.config}", *argv[1:]], 1
-        elif "=" not in argv[place]:
-            argv[place : place + 2] = ["=".join(argv[place : place + 2])]
-        flag, _, spec = argv[place].partition("=")
+        index = next((i for i, value in enumerate(argv) if _is_config(value)), None)
+        if index is None:
+            argv, index = [argv[0], f"--config={self.config}", *argv[1:]], 1
+        elif "=" not in argv[index]:
+            argv[index : index + 2] = ["=".join(argv[index : index + 2])]
+        flag, _, spec = argv[index].partition("=")
         path, colon, parameter = spec.partition(":")
         name = os.path.basename(path)
         packaged = CONFIGS / name
         in_clone = os.path.normpath(path) == os.path.join("configs", name)
         if in_clone and not os.path.exists(path) and packaged.exists():
-            argv[place] = f"{flag}={packaged}{colon}{parameter}"
+            argv[index] = f"{flag}={packaged}{colon}{parameter}"
             path = packaged
         _extend_path(os.getcwd(), os.path.dirname(os.path.dirname(path)))
         return argv
@@ -172,7 +172,7 @@ def run(main: Main, config: str = "") -> None:
 
 
 def show(text: str) -> None:
-    """Prints text; where nobody reads it, the process ends in silence."""
+    """Prints text; if nobody reads it, the process ends without an error."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -180,7 +180,7 @@ def show(text: str) -> None:
 
 
 def no_arguments(argv: Sequence[str]) -> None:
-    """Refuses what is not a flag: `config` where `--config` was meant."""
+    """Raises UsageError for an argument that is not a flag, such as `config=x`."""
     if len(argv) > 1:
         raise UsageError(
             f"unexpected argument {argv[1]!r}: flags are written --name=value"
@@ -192,7 +192,7 @@ def _is_config(argument):
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: as after Ctrl-C, unfinished files are removed."""
+    """SIGTERM; as after Ctrl-C, unfinished files are removed."""
 
 
 def _terminate(number, frame):
@@ -200,7 +200,7 @@ def _terminate(number, frame):
 
 
 class Lines(logging.Handler):
-    """Lines on stderr that do not tear a progress bar."""
+    """Writes lines to stderr without breaking a progress bar."""
 
     def emit(self, record):
         level = record.levelname.lower()
@@ -209,10 +209,10 @@ class Lines(logging.Handler):
 
 
 def _log_to_stderr():
-    """Shows siamjax's log from `info` on, and of the libraries only what is fatal.
+    """Shows siamjax's log from `info` on, and only fatal messages of the libraries.
 
-    Orbax logs pages for one error in its threads; siamjax says the same error in one
-    line, and `--debug` shows where it comes from.
+    For one error, Orbax logs pages from its threads. siamjax prints the same error in
+    one line, and `--debug` shows its traceback.
     """
     absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("siamjax")
@@ -222,7 +222,7 @@ def _log_to_stderr():
 
 
 def _with_remedy(error):
-    """An error of the system; a full or broken disk comes with what to do."""
+    """An error of the system; if the disk is full or broken, with what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OSError(
             f"{_line(error)}: make room on the disk and run the same command again"
@@ -233,15 +233,15 @@ def _with_remedy(error):
 
 
 def _pipe_closed():
-    """The exit code where `| head` has read enough; what is left to write is lost."""
+    """The exit code after `| head` has read enough; the rest of the output is lost."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return _PIPE_CLOSED
 
 
 def _line(error):
-    """The text of an error in one line, safe to show: it may hold names of strangers.
+    """The text of an error in one line, safe to print even with names from the data.
 
-    A key error has quotes around its text, others around a key.
+    A KeyError puts quotes around its text, other errors around a key: both are removed.
     """
     if isinstance(error, OSError) and error.strerror:
         parts = [error.filename, error.strerror]
@@ -253,9 +253,9 @@ def _line(error):
 
 
 def _extend_path(*folders):
-    """Puts folders first on the import path, but not the package's own.
+    """Puts folders first on the import path, except the package's own folder.
 
-    There `types.py` would hide the standard library's.
+    Its `types.py` would hide that of the standard library.
     """
     folders = [os.path.abspath(folder) for folder in folders]
     sys.path[:0] = [

@@ -1,4 +1,4 @@
-"""What `import siamjax` gives: a run to ask, a capture read, a run evaluated."""
+"""The functions of `import siamjax`: open a run, read a capture, evaluate a run."""
 
 import ipaddress
 import logging
@@ -21,11 +21,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Capture(NamedTuple):
-    """What was read of a packet capture."""
+    """A packet capture as it was read."""
 
     events: Events  # the signalling messages, in order of time
     kinds: tuple[str, ...]  # names of the kinds that `events.kind` indexes
-    report: cleaning.Report  # what else was in the file, counted by cause
+    report: cleaning.Report  # what was not read of the file, counted by cause
 
 
 class Points(NamedTuple):
@@ -41,9 +41,9 @@ class Run:
     Attributes:
       workdir: its folder.
       step: the optimiser step of its checkpoint.
-      conditions: names of the conditions of its data set; the first `known` of them
-        were trained on, normal is the first of all.
-      known: how many conditions were trained on.
+      conditions: names of the conditions of its data set: normal, the other `known`
+        ones, and then those that were not trained on.
+      known: how many conditions were trained on, normal included.
     """
 
     def __init__(self, run: runs.Run) -> None:
@@ -63,7 +63,7 @@ class Run:
         hop_s: float = 1.0,
         baseline_s: float | None = None,
     ) -> Points:
-        """Reads a capture and places its windows.
+        """Reads a capture and embeds its windows.
 
         Args:
           capture: path of a capture, or of a table where the run is of counters.
@@ -95,11 +95,12 @@ class Run:
 
         Args:
           capture: path of a capture, or of a table where the run is of counters.
-          examples: `(condition, path, seconds)` of windows to know beside the examples
-            of the run; seconds is the start of the window after the first packet.
+          examples: `(condition, path, seconds)` of more examples, besides those of the
+            run; seconds is the start of the window after the first packet.
           baseline_s: how many seconds at its beginning are normal; by default as many
             as in training.
-          baseline_capture: a normal capture of the same network, used instead.
+          baseline_capture: a normal capture of the same network; its baseline is used
+            instead of the beginning of the capture.
         Returns:
           Stretches that cover the capture, in order.
         Raises:
@@ -127,9 +128,9 @@ def open_run(
 
     Args:
       workdir: of `siamjax train`.
-      checkpoint: the best one by validation, or the last one.
+      checkpoint: the best one in validation, or the last one.
     Raises:
-      SiamjaxError: there is none, or it is of a version whose runs are not read.
+      SiamjaxError: there is no checkpoint, or a version wrote it that is not supported.
     """
     return Run(runs.open_run(pathlib.Path(workdir), checkpoint))
 
@@ -139,7 +140,7 @@ def read_capture(path: str | os.PathLike, *, server: str | None = None) -> Captu
 
     Args:
       path: pcap or pcapng; plain, gzip, xz or zst.
-      server: IP address of the server; by default it is found.
+      server: IP address of the server; by default it is derived from the packets.
     Raises:
       ValueError: server is not an IP address.
       SiamjaxError: the file is no capture, or holds no packet.
@@ -158,7 +159,7 @@ def evaluate(workdir: str | os.PathLike, data: str = "") -> dict[str, Any]:
       What results.json holds, see `siamjax.evaluation.results`.
     Raises:
       UsageError: the data does not fit the run.
-      SiamjaxError: there is no run, or nothing to judge it by.
+      SiamjaxError: there is no run, or no capture to judge.
     """
     return assessment.evaluate_run(pathlib.Path(workdir), data, say=_LOG.debug)
 

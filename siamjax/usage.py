@@ -1,4 +1,4 @@
-"""The help of the commands, as wide as the terminal, and what they complete."""
+"""The help of the commands, as wide as the terminal, and their flags."""
 
 import ast
 import io
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from siamjax.cli import Command
 
 VERSION = f"siamjax {siamjax.__version__}"
-# The place of the second column.
+# Where the second column begins.
 _COLUMN = 32
 _SHARED = {
     "-h, --help": "This text.",
@@ -31,7 +31,7 @@ _SHARED = {
 
 
 def asked_for(command: "Command", argv: Sequence[str]) -> str:
-    """The help or the version, if the arguments ask for one of them; else ''."""
+    """The help or the version if the arguments ask for it, else ''."""
     given = set(argv[1 : argv.index("--")] if "--" in argv else argv[1:])
     if "--version" in given:
         return VERSION
@@ -78,26 +78,25 @@ def fields(path: str, parameter: str = "") -> list[tuple[str, str, str]]:
     """Dotted name, value and comment of each field of a config file.
 
     Args:
-      path: of the file; a field without a comment there has that of default.py, which
-        it comes from.
-      parameter: of its `get_config`, what stands behind a colon in --config.
+      path: of the file. A field without a comment in it gets the comment of default.py.
+      parameter: of its `get_config`: the text after a colon in --config.
     """
     module = runpy.run_path(path)
     config = module["get_config"](*([parameter] if parameter else []))
     default = pathlib.Path(__file__).parent / "configs" / "default.py"
     comments = _comments(default) | _comments(pathlib.Path(path))
-    whole = "train" in config  # a comparison holds the whole config of a training
+    has_train = "train" in config  # a comparison contains the config of a training
     return [
         (name, _short(value), comments.get(name, ""))
-        for name, value in _flat(config, deep=not whole)
+        for name, value in _flat(config, deep=not has_train)
     ]
 
 
 def _help(command, argv):
     """The help of one command."""
-    own = [flag for flag in own_flags(command) if flag.name != "debug"]
-    required = [flag for flag in own if _is_required(flag)]
-    optional = [flag for flag in own if not _is_required(flag)]
+    shown = [flag for flag in own_flags(command) if flag.name != "debug"]
+    required = [flag for flag in shown if _is_required(flag)]
+    optional = [flag for flag in shown if not _is_required(flag)]
     shared = {"--debug": command.flags["debug"].help, **_SHARED}
     words = [f"--{flag.name}={_kind(flag)}" for flag in required]
     usage = [command.name, *words, "[flags]", command.arguments]
@@ -135,7 +134,7 @@ def _shown(flag):
 
 
 def _kind(flag):
-    """What stands behind the `=` of a flag."""
+    """What is written after the `=` of a flag."""
     if values := getattr(flag.parser, "enum_values", None):
         return "|".join(values)
     kind = flag.parser.flag_type() if flag.parser else ""
@@ -143,16 +142,16 @@ def _kind(flag):
 
 
 def about_flag(flag):
-    """The help of a flag, without what absl adds, and its default."""
+    """The help of a flag with its default, without the text that absl adds."""
     about = flag.help.partition(": ")[2] if flag.help.startswith("<") else flag.help
-    about = about.partition(";\n")[0]  # how often it may be given
+    about = about.partition(";\n")[0]  # then absl says how often it may be given
     if flag.default in (None, "", [], False):
         return about
     return f"{about} (by default {flag.default_as_str.strip(chr(39))})"
 
 
 def _wrapped(text):
-    """Paragraphs filled; an indented line stays as it is."""
+    """Lines of filled paragraphs; an indented line is not joined with others."""
     lines, width = [], terminal_width()
     for paragraph in textwrap.dedent(text).strip().split("\n\n"):
         filled = []
@@ -176,7 +175,7 @@ def _wrapped(text):
 
 
 def _two_columns(rows, column=_COLUMN):
-    """Lines `left  right` of a dict; the right one is wrapped in its column."""
+    """Lines `key  value` of a dict; the value is wrapped inside its column."""
     lines = []
     for left, right in rows.items():
         indent = " " * column
@@ -194,7 +193,7 @@ def _two_columns(rows, column=_COLUMN):
 
 
 def _flat(config, deep, prefix=""):
-    """(dotted name, value) of each field that holds no other fields."""
+    """(dotted name, value) of each field that has no fields inside."""
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             if deep:
@@ -211,7 +210,7 @@ def _short(value):
 
 
 def _comments(path):
-    """{dotted name of a field: the comment behind it} of the source of a config."""
+    """{dotted name of a field: the comment after it} in the source of a config."""
     source = path.read_text()
     comment = {
         token.start[0]: token.string.lstrip("# ")
@@ -244,7 +243,7 @@ def _places(name: str, value: Any) -> Iterator[tuple[str, int]]:
 
 
 def _dotted(node):
-    """`config.data.dir` of such an expression; '' of another one."""
+    """The dotted name of an expression such as `config.data.dir`; else ''."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and (base := _dotted(node.value)):

@@ -221,18 +221,18 @@ def test_a_row_that_is_none_is_told(config, tmp_path):
 WORKER = """
 import json, sys, time
 from siamjax.comparison import protocol, studies
-store = studies.storage(sys.argv[1])
+store = studies.open_storage(sys.argv[1])
 study = protocol.Study("small", "tune", "supcon")
 opened = studies.open_study(store, study, [None] * 12).study
 slots = []
 def work(taken):
     for slot, trial in taken:
-        studies.suggest(trial, "supcon", seed=0, in_round=2)
+        studies.suggest_values(trial, "supcon", seed=0, in_round=2)
         slots.append(slot)
     time.sleep(float(sys.argv[2]))
     return [(0.5, []) for _ in taken]
-while studies.waiting(studies.read(opened)) is not None:
-    studies.take(opened, work, 3)
+while studies.next_slot(studies.read_study(opened)) is not None:
+    studies.run_queued_slots(opened, work, 3)
 print(json.dumps(slots))
 """
 

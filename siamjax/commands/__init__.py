@@ -36,7 +36,7 @@ def run() -> None:
         cli.show(usage.VERSION)
     else:
         print(
-            f"siamjax: there is no command {text.printable(name)!r}: it is one of "
+            f"siamjax: there is no command {text.printable(name)!r}: give one of "
             f"{', '.join(NAMES)}",
             file=sys.stderr,
         )

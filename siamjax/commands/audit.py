@@ -27,7 +27,7 @@ _CURE = flags.DEFINE_enum(
 )
 
 GAP = 3  # exit code
-DEVICES = 8  # simulated on a CPU, to compare statistics on one and on all
+DEVICES = 8  # simulated on a CPU, to compare statistics of one device and of all
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
-"""Puts a loss through the proof grid, and times it.
+"""Tests a loss with the grid of checks, and times it.
 
-Prints pass, FAIL or what was found for each check. Example:
+Prints pass, FAIL or a measured value for each check. Example:
 
   siamjax check my_module.my_loss:beta=3
 """

@@ -1,6 +1,6 @@
 """Compares losses under equal budgets.
 
-The same command again goes on where the comparison was cut. Example:
+The same command continues a comparison that was interrupted. Example:
 
   siamjax compare --losses triplet,supcon,my_module.mine --workdir runs/mine
 """

@@ -1,4 +1,4 @@
-"""Prints what makes a shell complete commands and flags.
+"""Prints a script for the shell that completes commands and flags.
 
 Examples, for ~/.bashrc, ~/.zshrc and ~/.config/fish/config.fish:
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def list_flags() -> dict[str, list[flags.Flag]]:
-    """The flags of each command; --help has every one of them."""
+    """{command: its flags}, without --help, which every command has."""
     from siamjax import commands
 
     return {

@@ -26,8 +26,8 @@ _EXAMPLES = flags.DEFINE_string(
 _EXAMPLE = flags.DEFINE_multi_string(
     "example",
     [],
-    "NAME=CAPTURE@SECONDS: a condition to know beside the others. SECONDS is the "
-    "start of a window, after the first packet. May be given again.",
+    "NAME=CAPTURE@SECONDS: one more example of a condition, also of a new one. "
+    "SECONDS is the start of a window, after the first packet. May be repeated.",
     COMMAND.flags,
 )
 _BASELINE = flags.DEFINE_float(

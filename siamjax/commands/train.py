@@ -1,6 +1,6 @@
 """Trains a run on a prepared data set and evaluates it.
 
-The same command again goes on where the run was cut. Example:
+The same command continues a run that was interrupted. Example:
 
   siamjax train --config configs/default.py --workdir runs/first
 """
