@@ -1,10 +1,11 @@
-"""Record many captures, several at the same time, and label them in OUT/../labels.csv.
+"""Record many captures, several at the same time, with their labels in labels.csv.
 
     nice -n -10 python campaign.py --out captures --parallel 8
 
-Each condition gets the seeds 1 to --captures (normal: 1 to --normal-captures).
-A capture that labels.csv already names is not recorded again, so an interrupted
-campaign continues where it stopped; to repeat a capture, delete its row.
+labels.csv is next to the folder of the captures. Each condition is recorded with the
+seeds 1 to --captures (normal: 1 to --normal-captures). A capture that has a row in
+labels.csv is not recorded again, so a campaign that was interrupted continues. To
+repeat a capture, delete its row.
 """
 
 import argparse
@@ -23,7 +24,7 @@ RECORD = Path(__file__).resolve().parent / "record.py"
 
 
 def planned_jobs(captures, normal_captures):
-    """(condition, seed) in an order that keeps a partial campaign balanced."""
+    """(condition, seed) of all captures: one of each condition, then the next ones."""
     counts = {
         name: normal_captures if name == "normal" else captures for name in CONDITIONS
     }
@@ -52,25 +53,13 @@ def append_label(labels, label):
 
 
 def record_in_slot(slots, condition, seed, out, duration):
+    """Records one capture in the next free slot; returns its label."""
     slot = slots.get()
+    options = f"--condition {condition} --seed {seed} --duration {duration}".split()
+    command = [sys.executable, str(RECORD), *options, "--slot", str(slot)]
     try:
         result = subprocess.run(
-            [
-                sys.executable,
-                str(RECORD),
-                "--condition",
-                condition,
-                "--seed",
-                str(seed),
-                "--out",
-                str(out),
-                "--duration",
-                str(duration),
-                "--slot",
-                str(slot),
-            ],
-            capture_output=True,
-            text=True,
+            [*command, "--out", str(out)], capture_output=True, text=True
         )
     finally:
         slots.put(slot)

@@ -1,10 +1,10 @@
-"""The conditions that record.py can record: one function for each.
+"""The conditions that record.py can record, one function for each.
 
-Each takes the test bed, the random source, the base call rate and the planned
-onset and clear times (seconds after the start of the capture; clear is None
-when the fault lasts to the end) and returns a Fault: its severity (the unit is
-in the function's first line; higher is worse), notes, and the timed actions
-that make it.
+Each function takes the test bed, a random generator, the base call rate, and the
+planned onset and clear time in seconds after the start of the capture (clear is None
+where the fault lasts to the end). It returns a Fault: its severity (higher is worse;
+the docstring of the function says what it measures), notes, and the timed actions that
+make it.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Fault:
 
 
 def _switched(severity, notes, onset, clear, start, stop):
-    """A fault that is switched on at onset and, where it clears, off at clear."""
+    """A fault that is switched on at onset and off at clear, unless that is None."""
     actions = [(onset, start)]
     if clear is not None:
         actions.append((clear, stop))
@@ -35,7 +35,7 @@ def normal(bed, rng, rate, onset, clear):
 
 
 def blocked(bed, rng, rate, onset, clear):
-    """1: the proxy drops all that it receives."""
+    """1: the proxy drops all packets that it receives."""
     return _switched(
         1.0,
         "proxy drops all input",
@@ -77,7 +77,7 @@ def packet_loss(bed, rng, rate, onset, clear):
 
 
 def delay(bed, rng, rate, onset, clear):
-    """Mean extra one-way delay in seconds between proxy and callee."""
+    """Mean additional one-way delay in seconds between proxy and callee."""
     mean = rng.uniform(0.2, 0.8)
     jitter = mean * rng.uniform(0.1, 0.6)
     return _switched(
@@ -117,12 +117,12 @@ def _proxy_share(bed, variable, percent, onset, clear):
 
 
 def callee_down(bed, rng, rate, onset, clear):
-    """1: the callee process is killed; its calls are lost with it."""
+    """1: the process of the callee is killed, and its calls are lost."""
     return _switched(1.0, "", onset, clear, bed.stop_callee, bed.start_callee)
 
 
 def registration_storm(bed, rng, rate, onset, clear):
-    """Extra registrations per second."""
+    """Additional registrations per second."""
     per_second = rng.randint(40, 120)
     return _extra_process(
         per_second, "", onset, clear, bed, lambda: bed.start_storm(per_second)

@@ -2,12 +2,12 @@
 
     python record.py --condition blocked --seed 7 --out captures --duration 100
 
-Builds a test bed (see testbed.py), runs calls and registrations through it,
-captures at the proxy's access side, and makes the fault (see faults.py) begin
-at a random onset and, in most captures, end at a random time. Writes
-OUT/CONDITION_SEED.pcap.xz and prints the capture's label as JSON. All that is
-random here comes from the seed; sipp's and the kernel's own draws do not.
-Needs root, sipp, kamailio, tcpdump, nft, ip and tc.
+Builds a test bed (see testbed.py), runs calls and registrations in it and captures
+at the access side of the proxy. The fault (see faults.py) begins at a random time and,
+in most captures, ends at a random time. Writes OUT/CONDITION_SEED.pcap.xz and prints
+the label of the capture as JSON. The seed decides all random numbers here, but not
+those of sipp, kamailio and nft. Needs root rights, sipp, kamailio, tcpdump, nft, ip and
+tc.
 """
 
 import argparse
@@ -23,22 +23,14 @@ from pathlib import Path
 from faults import CONDITIONS
 from testbed import Testbed
 
-LABEL_COLUMNS = [
-    "file",
-    "condition",
-    "onset_s",
-    "clear_s",
-    "seed",
-    "rate_cps",
-    "hold_s",
-    "severity",
-    "notes",
-]
+LABEL_COLUMNS = (
+    "file condition onset_s clear_s seed rate_cps hold_s severity notes".split()
+)
 LOAD_PATTERNS = ["constant", "ramp", "bursty"]
 
 
 def poisson(rng, mean):
-    """How many arrivals of a Poisson process fall into one unit of time."""
+    """A Poisson random number: arrivals in one unit of time."""
     count, elapsed = 0, rng.expovariate(1.0)
     while elapsed < mean:
         count += 1
@@ -47,7 +39,7 @@ def poisson(rng, mean):
 
 
 def load_curve(rng, pattern, rate, seconds):
-    """Mean calls per second for each second, around the base rate."""
+    """Mean calls per second in each second; their mean is about the base rate."""
     if pattern == "constant":
         return [rate] * seconds
     if pattern == "ramp":
@@ -86,7 +78,7 @@ def record(condition, seed, out_dir, duration, slot):
     registers = [poisson(rng, register_rate) for _ in range(seconds)]
 
     name = f"{condition}_{seed:03d}"
-    measured = {}  # when the fault's actions really were done, by planned time
+    measured = {}  # planned time of each action of the fault -> when it was done
 
     with tempfile.TemporaryDirectory(prefix=f"testbed{slot}_") as run_dir:
         pcap = Path(run_dir) / "capture.pcap"
@@ -105,7 +97,7 @@ def record(condition, seed, out_dir, duration, slot):
 
             start = bed.start_capture(pcap)
 
-            def act(planned, action):
+            def do_action(planned, action):
                 action()
                 measured[planned] = time.time() - start
 
@@ -113,7 +105,7 @@ def record(condition, seed, out_dir, duration, slot):
                 schedule.enterabs(start + second, 1, set_load, (warm_up + second,))
             for planned, action in fault.actions:
                 if planned < duration:
-                    schedule.enterabs(start + planned, 0, act, (planned, action))
+                    schedule.enterabs(start + planned, 0, do_action, (planned, action))
             schedule.enterabs(start + duration, 2, bed.stop_capture)
             schedule.run()
         compress(pcap, out_dir / f"{name}.pcap.xz")
@@ -124,20 +116,15 @@ def record(condition, seed, out_dir, duration, slot):
         f"base_delay_s={base_delay_s:.3f};start_epoch={start:.6f}"
     )
     return dict(
-        zip(
-            LABEL_COLUMNS,
-            [
-                f"{name}.pcap.xz",
-                condition,
-                f"{measured[onset]:.3f}" if faulty else "",
-                f"{measured[clear]:.3f}" if faulty and clear is not None else "",
-                seed,
-                f"{rate:.2f}",
-                f"{hold_s:.2f}",
-                f"{fault.severity:.3f}",
-                ";".join(filter(None, [fault.notes, notes])),
-            ],
-        )
+        file=f"{name}.pcap.xz",
+        condition=condition,
+        onset_s=f"{measured[onset]:.3f}" if faulty else "",
+        clear_s=f"{measured[clear]:.3f}" if faulty and clear is not None else "",
+        seed=seed,
+        rate_cps=f"{rate:.2f}",
+        hold_s=f"{hold_s:.2f}",
+        severity=f"{fault.severity:.3f}",
+        notes=";".join(filter(None, [fault.notes, notes])),
     )
 
 
@@ -155,21 +142,14 @@ def main():
         "--slot",
         type=int,
         default=0,
-        help="number of this test bed; beds that run at the same time need their own",
+        help="number of the test bed; two that run at the same time must differ",
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    print(
-        json.dumps(
-            record(
-                options.condition,
-                options.seed,
-                options.out,
-                options.duration,
-                options.slot,
-            )
-        )
+    label = record(
+        options.condition, options.seed, options.out, options.duration, options.slot
     )
+    print(json.dumps(label))
 
 
 if __name__ == "__main__":

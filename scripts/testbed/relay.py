@@ -1,10 +1,10 @@
-"""UDP relay in front of the callee; adds delay and jitter to every datagram.
+"""A UDP relay in front of the callee, which delays every datagram.
 
 proxy 10.2.0.1:5060 <-> [10.2.0.2:5060 relay 127.0.0.1:5061] <-> callee 127.0.0.1:5070
 
-Each line "MEAN JITTER" (seconds) on standard input sets the one-way delay to a
-uniform draw from MEAN - JITTER to MEAN + JITTER, for both directions. Datagrams
-are delayed independently of each other, so large jitter also reorders them.
+A line "MEAN JITTER" (seconds) on standard input sets the one-way delay of both
+directions: uniform from MEAN - JITTER to MEAN + JITTER. Each datagram has its own
+delay, so a large jitter also changes their order.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Delay:
 
 
 class Leg(asyncio.DatagramProtocol):
-    """One socket of the relay; what arrives here leaves, later, from the other leg."""
+    """One socket of the relay; its datagrams are sent, later, by the other socket."""
 
     def __init__(self, delay, peer):
         self.delay = delay
@@ -48,7 +48,7 @@ class Leg(asyncio.DatagramProtocol):
         self.transport.sendto(data, self.peer)
 
     def error_received(self, _error):
-        """The callee is down: nothing answers, as if its host had vanished."""
+        """Ignores errors: the callee is down, and nothing answers."""
 
 
 async def main():

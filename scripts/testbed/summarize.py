@@ -5,10 +5,10 @@
 Prints two Markdown tables: per condition, the mean messages per second of each
 kind in each phase; per capture, its packets. Needs dpkt.
 
-200reg   the 200s that answer a REGISTER (200 counts the others)
-retrans  repeated requests (same method, Call-ID and CSeq), all but ACK
-silent   percentage of seconds without any SIP message
-ring     median milliseconds from an INVITE to its 180, of the calls that ring
+200reg   answers 200 to REGISTER (the column 200 has the others)
+retrans  repeated requests (same method, Call-ID and CSeq), without ACK
+silent   percentage of seconds without a SIP message
+ring     median milliseconds from INVITE to 180, of calls with a 180
 """
 
 import argparse
@@ -22,24 +22,10 @@ from pathlib import Path
 
 import dpkt
 
-COLUMNS = [
-    "INVITE",
-    "ACK",
-    "BYE",
-    "REGISTER",
-    "100",
-    "180",
-    "200",
-    "200reg",
-    "401",
-    "404",
-    "408",
-    "486",
-    "503",
-    "other",
-    "retrans",
-    "silent",
-]
+COLUMNS = (
+    "INVITE ACK BYE REGISTER 100 180 200 200reg 401 404 408 486 503 other "
+    "retrans silent"
+).split()
 FIRST_LINE = re.compile(rb"(?:SIP/2\.0 (\d{3})|([A-Z]+) )")
 CALL_ID = re.compile(rb"\r\nCall-ID: ([^\r\n]+)")
 CSEQ = re.compile(rb"\r\nCSeq: (\d+) ([A-Z]+)")
@@ -48,7 +34,7 @@ CSEQ = re.compile(rb"\r\nCSeq: (\d+) ([A-Z]+)")
 def sip_messages(pcap):
     """(epoch time, kind, Call-ID, CSeq number) of each SIP message.
 
-    The kind is the method or the status; Call-ID and CSeq are None where cut off.
+    The kind is the method or the status. Call-ID and CSeq are None where they were cut.
     """
     with lzma.open(pcap) as file:
         for time, frame in dpkt.pcap.Reader(file):

@@ -8,8 +8,9 @@
     proxy  kamailio, 10.1.0.1 (interface "access", captured) and 10.2.0.1
     uas    relay on 10.2.0.2:5060, behind it a sipp callee on 127.0.0.1:5070
 
-Namespace names end in a slot number, so that several beds, with the same
-addresses inside, run side by side. Nothing can leave the namespaces.
+The names of the namespaces end in the number of the slot. So several test beds,
+which have the same addresses inside, can run at the same time. No packet leaves the
+namespaces.
 """
 
 import contextlib
@@ -33,7 +34,7 @@ CALL_CONTROL_PORT, REGISTER_CONTROL_PORT = 8888, 8889
 
 
 def run(*command, stdin=None):
-    """Run a command to its end; fail loudly, with its own words, if it fails."""
+    """Run a command to its end; raise RuntimeError with its message if it fails."""
     result = subprocess.run(command, input=stdin, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(
@@ -41,8 +42,13 @@ def run(*command, stdin=None):
         )
 
 
+def run_ip(namespace, arguments):
+    """Run `ip` with arguments, as one would type them, for a namespace."""
+    run("ip", "-n", namespace, *arguments.split())
+
+
 def udp_socket_in(namespace):
-    """A UDP socket that lives in the namespace but is used from this process."""
+    """A UDP socket in the namespace, for use by this process."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter(handle):
@@ -58,7 +64,7 @@ def udp_socket_in(namespace):
 
 
 class Testbed:
-    """Use as a context manager; leaving it ends all processes and namespaces."""
+    """A context manager; on exit all processes and namespaces are removed."""
 
     def __init__(self, slot, run_dir, hold_s, base_delay_s):
         self.slot = slot
@@ -98,25 +104,18 @@ class Testbed:
             name = self.namespace(role)
             run("ip", "netns", "add", name)
             self._undo.callback(run, "ip", "netns", "del", name)
-            run(
-                *self.in_namespace(
-                    role,
-                    "sysctl",
-                    "-qw",
-                    "net.ipv6.conf.all.disable_ipv6=1",
-                    "net.ipv6.conf.default.disable_ipv6=1",
-                )
-            )
-            run("ip", "-n", name, "link", "set", "lo", "up")
+            no_ipv6 = [f"net.ipv6.conf.{x}.disable_ipv6=1" for x in ("all", "default")]
+            run(*self.in_namespace(role, "sysctl", "-qw", *no_ipv6))
+            run_ip(name, "link set lo up")
         self._join("uac", "eth", "net", "to_uac")
         self._join("net", "to_proxy", "proxy", "access")
         self._join("proxy", "core", "uas", "eth")
 
         net = self.namespace("net")
-        run("ip", "-n", net, "link", "add", "bridge", "type", "bridge")
+        run_ip(net, "link add bridge type bridge")
         for port in ("to_uac", "to_proxy"):
-            run("ip", "-n", net, "link", "set", port, "master", "bridge")
-        run("ip", "-n", net, "link", "set", "bridge", "up")
+            run_ip(net, f"link set {port} master bridge")
+        run_ip(net, "link set bridge up")
 
         for role, interface, *hosts in (
             ("uac", "eth", CLIENT_HOST, ATTACKER_HOST),
@@ -125,36 +124,14 @@ class Testbed:
             ("uas", "eth", "10.2.0.2"),
         ):
             for host in hosts:
-                run(
-                    "ip",
-                    "-n",
-                    self.namespace(role),
-                    "addr",
-                    "add",
-                    f"{host}/24",
-                    "dev",
-                    interface,
-                )
+                run_ip(self.namespace(role), f"addr add {host}/24 dev {interface}")
 
     def _join(self, role_a, interface_a, role_b, interface_b):
         a, b = self.namespace(role_a), self.namespace(role_b)
-        run(
-            "ip",
-            "link",
-            "add",
-            interface_a,
-            "netns",
-            a,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            interface_b,
-            "netns",
-            b,
-        )
-        run("ip", "-n", a, "link", "set", interface_a, "up")
-        run("ip", "-n", b, "link", "set", interface_b, "up")
+        ends = f"{interface_a} netns {a} type veth peer name {interface_b} netns {b}"
+        run("ip", *f"link add {ends}".split())
+        run_ip(a, f"link set {interface_a} up")
+        run_ip(b, f"link set {interface_b} up")
 
     # -- processes ---------------------------------------------------------
 
@@ -181,18 +158,9 @@ class Testbed:
 
     def _start_proxy(self):
         self.proxy_control = f"unix:{self.run_dir}/kamailio.ctl"
-        proxy = self._start(
-            "proxy",
-            "kamailio",
-            "-DD",
-            "-E",
-            "-f",
-            str(HERE / "kamailio.cfg"),
-            "-Y",
-            str(self.run_dir),
-            "-A",
-            f'CONTROL_SOCKET="{self.proxy_control}"',
-        )
+        settings = ("-f", str(HERE / "kamailio.cfg"), "-Y", str(self.run_dir))
+        control = ("-A", f'CONTROL_SOCKET="{self.proxy_control}"')
+        proxy = self._start("proxy", "kamailio", "-DD", "-E", *settings, *control)
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -209,26 +177,21 @@ class Testbed:
         )
         self.set_delay(0.0, 0.0)
 
-    def _start_sipp(self, role, scenario, host, port, *options):
-        # Do not hang up on a late or repeated message, nor end a registration with BYE.
+    def _start_sipp(self, role, scenario, host, port, options=""):
+        """Start sipp with a scenario; options as one would type them."""
+        # sipp must not hang up after a late or repeated message, and must not end a
+        # registration with BYE.
         behaviors = "all,-abortunexp" + (",-bye" if scenario == "register.xml" else "")
+        common = (
+            f"-i {host} -p {port} -nostdin -watchdog_interval 0 -l 15000 "
+            f"-default_behaviors {behaviors} {options}"
+        )
         return self._start(
             role,
             "sipp",
             "-sf",
             str(self.run_dir / scenario),
-            "-i",
-            host,
-            "-p",
-            str(port),
-            "-nostdin",
-            "-watchdog_interval",
-            "0",
-            "-l",
-            "15000",
-            "-default_behaviors",
-            behaviors,
-            *options,
+            *common.split(),
             stop_signal=signal.SIGKILL,
         )
 
@@ -238,16 +201,8 @@ class Testbed:
             "register.xml",
             "10.2.0.2",
             5080,
-            "10.2.0.1:5060",
-            "-inf",
-            "callees.csv",
-            "-key",
-            "contact",
-            "10.2.0.2:5060",
-            "-r",
-            "50",
-            "-m",
-            str(CALLEES),
+            "10.2.0.1:5060 -inf callees.csv -key contact 10.2.0.2:5060 "
+            f"-r 50 -m {CALLEES}",
         )
         if process.wait(20) != 0:
             raise RuntimeError(f"the callees did not register, see {self.run_dir}")
@@ -260,35 +215,16 @@ class Testbed:
             "call.xml",
             CLIENT_HOST,
             CALL_PORT,
-            PROXY,
-            "-r",
-            "0",
-            "-inf",
-            "subscribers.csv",
-            "-inf",
-            "callees.csv",
-            "-ci",
-            "127.0.0.1",
-            "-cp",
-            str(CALL_CONTROL_PORT),
+            f"{PROXY} -r 0 -inf subscribers.csv -inf callees.csv "
+            f"-ci 127.0.0.1 -cp {CALL_CONTROL_PORT}",
         )
         self._start_sipp(
             "uac",
             "register.xml",
             CLIENT_HOST,
             REGISTER_PORT,
-            PROXY,
-            "-r",
-            "0",
-            "-inf",
-            "subscribers.csv",
-            "-key",
-            "contact",
-            f"{CLIENT_HOST}:{CALL_PORT}",
-            "-ci",
-            "127.0.0.1",
-            "-cp",
-            str(REGISTER_CONTROL_PORT),
+            f"{PROXY} -r 0 -inf subscribers.csv -key contact {CLIENT_HOST}:{CALL_PORT} "
+            f"-ci 127.0.0.1 -cp {REGISTER_CONTROL_PORT}",
         )
 
     def _write_scenarios_and_users(self):
@@ -308,7 +244,7 @@ class Testbed:
         self._write_users("strangers.csv", "SEQUENTIAL", "stranger", CALLEES)
 
     def _write_users(self, file, order, prefix, count):
-        """A sipp user file: name; credentials, computed from the last challenge."""
+        """Write a file of users for sipp: name and credentials of each."""
         names = (f"{prefix}{number:04d}" for number in range(count))
         lines = (
             f"{name};[authentication username={name} password=secret]" for name in names
@@ -329,20 +265,12 @@ class Testbed:
         )
 
     def start_capture(self, pcap):
-        """Captures at the proxy's access interface; gives the start as epoch time."""
+        """Start a capture at the proxy's access interface; returns its epoch time."""
+        options = f"-i access -s {SNAP_LENGTH} -n -U --immediate-mode -Z root -w"
         capture = self._start(
             "proxy",
             "tcpdump",
-            "-i",
-            "access",
-            "-s",
-            str(SNAP_LENGTH),
-            "-n",
-            "-U",
-            "--immediate-mode",
-            "-Z",
-            "root",
-            "-w",
+            *options.split(),
             str(pcap),
             stop_signal=signal.SIGINT,
             stderr=subprocess.PIPE,
@@ -356,7 +284,7 @@ class Testbed:
     def stop_capture(self):
         self._stop(self._capture, signal.SIGINT)
 
-    # -- what the faults are made of ---------------------------------------
+    # -- switches from which faults are made -------------------------------
 
     def set_proxy(self, variable, value):
         """Set one of the shared variables of kamailio.cfg."""
@@ -365,7 +293,7 @@ class Testbed:
         )
 
     def block_proxy(self, blocked):
-        """Drop all that arrives at the proxy, behind the capture point."""
+        """Drop all packets that arrive at the proxy, after they were captured."""
         rules = (
             "table inet block {\nchain input {\n"
             " type filter hook input priority 0; policy drop;\n}\n}"
@@ -373,7 +301,7 @@ class Testbed:
         self._set_rules("proxy", "inet block", rules if blocked else "")
 
     def set_loss(self, percent):
-        """Lose packets at random on both ports of the access network."""
+        """Drop packets at random on both ports of the access network."""
         chains = "".join(
             f"chain {port} {{\n type filter hook egress device {port} priority 0;\n"
             f" ip protocol udp numgen random mod 100 < {percent} drop\n}}\n"
@@ -392,34 +320,23 @@ class Testbed:
     def limit_capacity(self, uplink_bps, downlink_bps, queue_s):
         """Shape both directions of the access network with a token bucket."""
         for port, bps in (("to_proxy", uplink_bps), ("to_uac", downlink_bps)):
-            run(
-                "tc",
-                "-n",
-                self.namespace("net"),
-                "qdisc",
-                "replace",
-                "dev",
-                port,
-                "root",
-                "tbf",
-                "rate",
-                f"{round(bps)}bit",
-                "burst",
-                "3000",
-                "latency",
-                f"{round(1000 * queue_s)}ms",
-            )
+            queue_ms = round(1000 * queue_s)
+            bucket = f"rate {round(bps)}bit burst 3000 latency {queue_ms}ms"
+            self._run_qdisc(f"replace dev {port} root tbf {bucket}")
 
     def remove_capacity_limit(self):
         for port in ("to_proxy", "to_uac"):
-            run("tc", "-n", self.namespace("net"), "qdisc", "del", "dev", port, "root")
+            self._run_qdisc(f"del dev {port} root")
+
+    def _run_qdisc(self, arguments):
+        run("tc", "-n", self.namespace("net"), "qdisc", *arguments.split())
 
     def set_link(self, state):
         """Set the link between access network and proxy "up" or "down"."""
-        run("ip", "-n", self.namespace("net"), "link", "set", "to_proxy", state)
+        run_ip(self.namespace("net"), f"link set to_proxy {state}")
 
     def set_delay(self, mean_s, jitter_s):
-        """One-way delay between proxy and callee, on top of the base delay."""
+        """Set the one-way delay between proxy and callee, added to the base delay."""
         self._relay.stdin.write(f"{self.base_delay_s + mean_s} {jitter_s}\n".encode())
         self._relay.stdin.flush()
 
@@ -431,35 +348,20 @@ class Testbed:
         self._callee.wait()
 
     def start_storm(self, per_second):
-        """Many more subscribers register at once; returns the running process."""
+        """Start additional registrations; returns the running process."""
+        contact = f"{CLIENT_HOST}:{CALL_PORT}"
         return self._start_sipp(
             "uac",
             "register.xml",
             CLIENT_HOST,
             5064,
-            PROXY,
-            "-r",
-            str(per_second),
-            "-inf",
-            "subscribers.csv",
-            "-key",
-            "contact",
-            f"{CLIENT_HOST}:{CALL_PORT}",
+            f"{PROXY} -r {per_second} -inf subscribers.csv -key contact {contact}",
         )
 
     def start_flood(self, per_second, users):
-        """INVITEs never acknowledged, to the users of the file; gives the process."""
-        return self._start_sipp(
-            "uac",
-            "flood.xml",
-            ATTACKER_HOST,
-            5060,
-            PROXY,
-            "-r",
-            str(per_second),
-            "-inf",
-            users,
-        )
+        """Start INVITEs without ACK, to the users of a file; returns the process."""
+        options = f"{PROXY} -r {per_second} -inf {users}"
+        return self._start_sipp("uac", "flood.xml", ATTACKER_HOST, 5060, options)
 
     def stop(self, process):
         self._stop(process, signal.SIGKILL)

@@ -13,11 +13,6 @@ from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Label, Windows
 RECOVERED = 1.2
 
 
-def window_starts(bins: int, *, length: int, hop: int, first: int) -> np.ndarray:
-    """First bins `[N]` of windows of `length` that fit into `bins`, every `hop`."""
-    return np.arange(first, bins - length + 1, hop, dtype=np.int32)
-
-
 def cut_every_hop(
     index: int,
     features: np.ndarray,
@@ -47,7 +42,7 @@ def cut_every_hop(
       first: the first bin of the first window.
       bin_s: seconds of a bin.
     """
-    begin = window_starts(len(features), length=length, hop=hop, first=first)
+    begin = np.arange(first, len(features) - length + 1, hop, dtype=np.int32)
     bin_ns = nanoseconds(bin_s)
     begin_ns = begin.astype(np.int64) * bin_ns
     end_ns = begin_ns + length * bin_ns
