@@ -12,11 +12,11 @@ from siamjax.types import TEST, TRAIN, VALID, SiamjaxError, UsageError
 
 def test_windows_are_a_function_of_the_seed():
     first, again = (
-        synthetic.make_windows(3, sessions=4, conditions=3, each=2) for _ in "ab"
+        synthetic.make_windows(3, sessions=4, conditions=3, repeats=2) for _ in "ab"
     )
     for a, b in zip(first, again):
         np.testing.assert_array_equal(a, b)
-    other = synthetic.make_windows(4, sessions=4, conditions=3, each=2)
+    other = synthetic.make_windows(4, sessions=4, conditions=3, repeats=2)
     assert (first.counts != other.counts).any()
     assert first.counts.shape == (24, 24, 8) and (first.counts >= 0).all()
     pairs = list(zip(first.session.tolist(), first.condition.tolist()))
@@ -25,7 +25,7 @@ def test_windows_are_a_function_of_the_seed():
 
 def test_the_mean_is_the_law_and_the_spread_is_more_than_poisson():
     drawn = synthetic.make_windows(
-        0, sessions=1, conditions=1, each=400, level=0.0, gain=0.0
+        0, sessions=1, conditions=1, repeats=400, level=0.0, gain=0.0
     ).counts.reshape(-1)
     assert abs(drawn.mean() - synthetic.RATE) < 0.2
     # Variance of a Poisson draw of a gamma rate: rate + rate**2 / spread.
@@ -35,7 +35,7 @@ def test_the_mean_is_the_law_and_the_spread_is_more_than_poisson():
 
 def test_a_condition_changes_columns_and_normal_none():
     drawn = synthetic.make_windows(
-        1, sessions=2, conditions=3, each=200, level=0.0, gain=0.0
+        1, sessions=2, conditions=3, repeats=200, level=0.0, gain=0.0
     )
     mean = [drawn.counts[drawn.condition == c].mean((0, 1)) for c in range(3)]
     np.testing.assert_allclose(mean[0], synthetic.RATE, rtol=0.05)

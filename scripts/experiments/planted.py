@@ -101,7 +101,7 @@ def data(plant, seed):
         seed,
         sessions=SESSIONS,
         conditions=plant.known + UNSEEN,
-        each=EACH,
+        repeats=EACH,
         level=plant.own,
         gain=plant.own,
         strength=plant.strength,

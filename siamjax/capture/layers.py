@@ -57,13 +57,13 @@ def decode_frame(link: int, frame: bytes) -> Datagram:
     try:
         if read_link is _ethernet and (datagram := _usual(frame)):
             return datagram
-        protocol, at = read_link(frame)
+        protocol, start = read_link(frame)
         while protocol in _VLAN:
-            protocol, at = _two(frame, at + 2)[0], at + 4
+            protocol, start = _two(frame, start + 2)[0], start + 4
         if protocol == _IPV4:
-            return _ipv4(frame, at)
+            return _ipv4(frame, start)
         if protocol == _IPV6:
-            return _ipv6(frame, at)
+            return _ipv6(frame, start)
     except (IndexError, struct.error):
         return Datagram(DAMAGED)
     if protocol in _PPPOE:
@@ -122,53 +122,53 @@ _LINKS = {
 }
 
 
-def _ipv4(frame, at):
-    first, total, ident, fragment, protocol, source, target = _ip4(frame, at)
+def _ipv4(frame, start):
+    first, total, ident, fragment, protocol, source, target = _ip4(frame, start)
     size = (first & 15) * 4
     # The total is 0 where the network card cuts the segments.
-    end = at + total if total else len(frame)
-    at += size
-    if first >> 4 != 4 or size < 20 or end < at:
+    end = start + total if total else len(frame)
+    start += size
+    if first >> 4 != 4 or size < 20 or end < start:
         return Datagram(DAMAGED)
     more, offset = fragment & 0x2000, fragment & 0x1FFF
     ends = source, target, ident
-    return _above(frame, at, end, protocol, ends, offset, bool(more or offset))
+    return _above(frame, start, end, protocol, ends, offset, bool(more or offset))
 
 
-def _ipv6(frame, at):
-    first, total, protocol, source, target = _ip6(frame, at)
+def _ipv6(frame, start):
+    first, total, protocol, source, target = _ip6(frame, start)
     if first >> 4 != 6:
         return Datagram(DAMAGED)
-    at += 40
-    end = at + total if total else len(frame)
+    start += 40
+    end = start + total if total else len(frame)
     ident, offset, fragmented = b"", 0, False
     while not offset:
         if protocol in _OCTETS:
-            protocol, at = frame[at], at + 8 * (frame[at + 1] + 1)
+            protocol, start = frame[start], start + 8 * (frame[start + 1] + 1)
         elif protocol == _AUTHENTICATION:
-            protocol, at = frame[at], at + 4 * (frame[at + 1] + 2)
+            protocol, start = frame[start], start + 4 * (frame[start + 1] + 2)
         elif protocol == _FRAGMENT_HEADER:
-            protocol, offset, ident = _ip6_fragment(frame, at)
+            protocol, offset, ident = _ip6_fragment(frame, start)
             # A fragment of offset 0 without a following one is complete (RFC 6946).
-            fragmented, offset, at = bool(offset & 0xFFF9), offset >> 3, at + 8
+            fragmented, offset, start = bool(offset & 0xFFF9), offset >> 3, start + 8
         else:
             break
     ends = source, target, ident
-    return _above(frame, at, end, protocol, ends, offset, fragmented)
+    return _above(frame, start, end, protocol, ends, offset, fragmented)
 
 
-def _above(frame, at, end, protocol, ends, offset, fragmented):
+def _above(frame, start, end, protocol, ends, offset, fragmented):
     if offset:
         return Datagram(FRAGMENT, *ends)
     if protocol == 17:
-        source, target, size = _udp(frame, at)
+        source, target, size = _udp(frame, start)
         if 0 < size < 8:
             return Datagram(DAMAGED, *ends)
-        payload = frame[at + 8 : min(end, at + size) if size else end]
+        payload = frame[start + 8 : min(end, start + size) if size else end]
         tunnel = source in _TUNNEL_PORTS or target in _TUNNEL_PORTS
         return Datagram(UDP, *ends, payload, fragmented, tunnel)
     if protocol in _ERRORS:
-        what = ICMP_ERROR if frame[at] in _ERRORS[protocol] else ICMP
+        what = ICMP_ERROR if frame[start] in _ERRORS[protocol] else ICMP
     else:
         what = _PROTOCOLS.get(protocol, OTHER_IP)
-    return Datagram(what, *ends, frame[at:end], fragmented)
+    return Datagram(what, *ends, frame[start:end], fragmented)

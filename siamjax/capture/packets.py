@@ -108,23 +108,23 @@ def _reader(head, path):
 def _pcap(order, unit_ns, size, head, chunks, counts):
     link = struct.unpack_from(f"{order}I", head, 20)[0] & 0xFFFF
     unpack = struct.Struct(f"{order}IIII").unpack_from
-    data, at, needed = head, 24, size
+    data, position, needed = head, 24, size
     while True:
         end = len(data)
-        while end - at >= size:
-            seconds, fraction, captured, length = unpack(data, at)
+        while end - position >= size:
+            seconds, fraction, captured, length = unpack(data, position)
             # No packet has 0 bytes: the rest of the file are zeros of the disk.
             if captured > _LONGEST or not (captured or length):
                 counts["damaged"] += 1
                 return
             needed = size + captured
-            stop = at + needed
+            stop = position + needed
             if stop > end:
                 break
             time_ns = seconds * 1_000_000_000 + fraction * unit_ns
-            yield time_ns, link, data[at + size : stop], length
-            at, needed = stop, size
-        data, at = _at_least(needed, data[at:], chunks), 0
+            yield time_ns, link, data[position + size : stop], length
+            position, needed = stop, size
+        data, position = _at_least(needed, data[position:], chunks), 0
         if len(data) < needed:
             break
     if data:
@@ -132,28 +132,28 @@ def _pcap(order, unit_ns, size, head, chunks, counts):
 
 
 def _pcapng(head, chunks, counts):
-    data, at, order, interfaces = head, 0, "<", []
+    data, position, order, interfaces = head, 0, "<", []
     while True:
-        if len(data) - at < 12:
-            data, at = _at_least(12, data[at:], chunks), 0
+        if len(data) - position < 12:
+            data, position = _at_least(12, data[position:], chunks), 0
             if len(data) < 12:
                 break
-        kind, size = struct.unpack_from(f"{order}II", data, at)
+        kind, size = struct.unpack_from(f"{order}II", data, position)
         if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both byte orders
-            little = data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a"
+            little = data[position + 8 : position + 12] == b"\x4d\x3c\x2b\x1a"
             order, interfaces = "<" if little else ">", []
-            size = struct.unpack_from(f"{order}I", data, at + 4)[0]
+            size = struct.unpack_from(f"{order}I", data, position + 4)[0]
         if size < 12 or size % 4 or size > _LONGEST_BLOCK:
             counts["damaged"] += 1
             return
-        stop = at + size
+        stop = position + size
         if kind in _READ and size <= _LONGEST_READ:
             if stop > len(data):
-                data, at, stop = _at_least(size, data[at:], chunks), 0, size
+                data, position, stop = _at_least(size, data[position:], chunks), 0, size
                 if len(data) < size:
                     break
             try:
-                body = data[at + 8 : stop - 4]
+                body = data[position + 8 : stop - 4]
                 if kind == pcapng.PCAPNG_BT_IDB:
                     interfaces.append(_interface(order, body))
                 elif kind in _TIMED:
@@ -166,10 +166,10 @@ def _pcapng(head, chunks, counts):
             if kind in _READ:
                 counts["damaged"] += 1
             if stop > len(data):
-                data, stop = _after(size, data[at:], chunks), 0
+                data, stop = _after(size, data[position:], chunks), 0
                 if data is None:
                     break
-        at = stop
+        position = stop
     if data is None or data:
         counts["truncated"] = 1
 
@@ -188,13 +188,13 @@ def _timed(order, layout, body, interfaces):
 def _interface(order, body):
     """Link type of an interface, and its function from ticks to nanoseconds."""
     link = struct.unpack_from(f"{order}H", body)[0]
-    resolution, offset_s, at = 6, 0, 8
-    while at + 4 <= len(body):
-        code, size = struct.unpack_from(f"{order}HH", body, at)
+    resolution, offset_s, position = 6, 0, 8
+    while position + 4 <= len(body):
+        code, size = struct.unpack_from(f"{order}HH", body, position)
         if code == pcapng.PCAPNG_OPT_IF_TSRESOL:
-            resolution = body[at + 4]
+            resolution = body[position + 4]
         elif code == pcapng.PCAPNG_OPT_IF_TSOFFSET:
-            offset_s = struct.unpack_from(f"{order}q", body, at + 4)[0]
-        at += 4 + (size + 3) // 4 * 4
+            offset_s = struct.unpack_from(f"{order}q", body, position + 4)[0]
+        position += 4 + (size + 3) // 4 * 4
     per_second = (2 if resolution & 0x80 else 10) ** (resolution & 0x7F)
     return link, lambda ticks: ticks * 10**9 // per_second + offset_s * 10**9

@@ -63,7 +63,9 @@ def hash_captures(data_set: DataSet) -> dict[str, Capture]:
     return {name: Capture(contents[name], recordings[name]) for name in contents}
 
 
-def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> Roles:
+def roles_of_run(
+    current: Mapping[str, Capture], trained: Trained, folder: str
+) -> Roles:
     """The roles of a data set's captures, as they were in training.
 
     A recording keeps its role, whatever its name. A new one is a test capture. A
@@ -71,7 +73,7 @@ def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> R
     or, in the folder of the training, its name has another recording.
 
     Args:
-      now: the captures of the data set, by name.
+      current: the captures of the data set, by name.
       trained: the data of the run.
       folder: of the data set. Names are compared only in the folder of the training.
     """
@@ -80,7 +82,7 @@ def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> R
     by_content = {capture.sha256: capture for capture in before.values()}
     by_recording = {capture.recording: capture for capture in before.values()}
     role, left_out, new = {}, [], []
-    for name, capture in now.items():
+    for name, capture in current.items():
         old = (
             by_content.get(capture.sha256)
             or by_recording.get(capture.recording)
@@ -98,21 +100,23 @@ def roles_of_run(now: Mapping[str, Capture], trained: Trained, folder: str) -> R
             role[name] = TEST
             if old is None or not same or not old.role:
                 new.append(name)
-    recordings = {capture.recording for capture in now.values()}
+    recordings = {capture.recording for capture in current.values()}
     gone = [
         name
         for name, old in names.items()
-        if old.role and name not in now and old.recording not in recordings
+        if old.role and name not in current and old.recording not in recordings
     ]
     return Roles(role, tuple(left_out), tuple(new), tuple(gone))
 
 
 def share_among_copies(
-    role: Mapping[str, str], now: Mapping[str, Capture]
+    role: Mapping[str, str], current: Mapping[str, Capture]
 ) -> dict[str, str]:
     """Roles by name, where all copies of a recording have the role of the first."""
     first: dict[str, str] = {}
-    return {name: first.setdefault(now[name].recording, role[name]) for name in role}
+    return {
+        name: first.setdefault(current[name].recording, role[name]) for name in role
+    }
 
 
 def conditions_of_run(sessions: Iterable[Session], trained: Trained) -> tuple[str, ...]:
@@ -125,8 +129,8 @@ def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
     """Raises UsageError where the data does not have the columns of the run."""
     counters = any(session.series is not None for session in data_set.sessions)
     if counters != (trained.columns[0].role == columns.COUNTER):
-        now, before = ("counters", "events")[:: 1 if counters else -1]
-        raise UsageError(f"{folder} has {now}, the run was trained on {before}")
+        current, before = ("counters", "events")[:: 1 if counters else -1]
+        raise UsageError(f"{folder} has {current}, the run was trained on {before}")
     table = columns.SIP
     if counters:  # the run decides which of them are heavy-tailed
         heavy = [False] * len(data_set.kinds)
@@ -139,9 +143,11 @@ def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
         )
 
 
-def _column_changes(before, now):
+def _column_changes(before, current):
     """Describes how two tables of columns differ; empty: they are equal."""
-    old, new = ({column.name: column for column in table} for table in (before, now))
+    old, new = (
+        {column.name: column for column in table} for table in (before, current)
+    )
     both = [name for name in new if name in old]
     differ = {
         "it lacks": [name for name in old if name not in new],
@@ -156,26 +162,26 @@ def _column_changes(before, now):
     return ", ".join(parts)
 
 
-def to_json(sha256: str, now: Mapping[str, Capture]) -> dict[str, Any]:
+def to_json(sha256: str, current: Mapping[str, Capture]) -> dict[str, Any]:
     """The hashes and captures of a data set as JSON, for a checkpoint."""
     return {
         "sha256": sha256,
-        "captures": {name: capture._asdict() for name, capture in now.items()},
+        "captures": {name: capture._asdict() for name, capture in current.items()},
     }
 
 
 def describe_changes(
-    before: Mapping[str, Capture], now: Mapping[str, Capture]
+    before: Mapping[str, Capture], current: Mapping[str, Capture]
 ) -> list[str]:
     """Describes how two states of a data set differ, as parts of a sentence."""
-    both = [name for name in before if name in now]
+    both = [name for name in before if name in current]
     differ = {
-        "changed": [n for n in both if now[n].sha256 != before[n].sha256],
-        "added": [name for name in now if name not in before],
-        "gone": [name for name in before if name not in now],
+        "changed": [n for n in both if current[n].sha256 != before[n].sha256],
+        "added": [name for name in current if name not in before],
+        "gone": [name for name in before if name not in current],
     }
     if not any(differ.values()):  # the same data: another version gave other roles
-        moved = [name for name in both if now[name].role != before[name].role]
+        moved = [name for name in both if current[name].role != before[name].role]
         differ = {"given another role": moved}
     return [
         f"{count_captures(names)} {what}: {list_names(names)}"

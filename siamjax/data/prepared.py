@@ -204,10 +204,10 @@ def check_replaceable(folder: str | os.PathLike) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give another path")
     names = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    other = sorted(names - _PARTS) or sorted(names) * ("meta.json" not in names)
-    if other:
+    foreign = sorted(names - _PARTS) or sorted(names) * ("meta.json" not in names)
+    if foreign:
         raise UsageError(
-            f"{folder} has {text.short(other[0])}, which is no part of a prepared "
+            f"{folder} has {text.short(foreign[0])}, which is no part of a prepared "
             "data set: give another folder"
         )
 

@@ -30,7 +30,7 @@ def make_windows(
     *,
     sessions=24,
     conditions=8,
-    each=8,
+    repeats=8,
     bins=24,
     columns=8,
     level=1.0,
@@ -48,15 +48,17 @@ def make_windows(
 
     Args:
       seed: all numbers depend on it alone.
-      sessions, conditions, each: every pair of both has `each` windows.
+      sessions, conditions, repeats: every pair of both has `repeats` windows.
       bins, columns: T and F.
       level, gain: deviations of the logs of a session's level and columns.
       strength: deviation of the logs by which a condition changes a column.
     """
     rng = np.random.default_rng(seed)
     levels, change = _network(rng, sessions, conditions, columns, level, gain, strength)
-    session, condition = np.divmod(np.arange(sessions * conditions * each), conditions)
-    session = session // each
+    session, condition = np.divmod(
+        np.arange(sessions * conditions * repeats), conditions
+    )
+    session = session // repeats
     severity = rng.uniform(*SEVERITY, (len(session), 1))
     rate = RATE * np.exp(levels[session] + severity * change[condition])  # [N, F]
     counts = _counts(rng, np.repeat(rate[:, None], bins, 1))
