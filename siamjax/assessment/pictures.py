@@ -110,8 +110,8 @@ def find_mistakes(
 ) -> list[tuple[int, str]]:
     """`[(window, what it was named)]` of wrong decisions, the most confident first.
 
-    A window of a condition with an example is wrong where it gets another name. A
-    window of another condition is wrong where it is not named unknown.
+    A window of a condition with an example is wrong if it gets another name. A
+    window of another condition is wrong if it is not named unknown.
 
     Args:
       distances: `[N, X]` of windows to examples.

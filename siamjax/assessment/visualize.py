@@ -299,8 +299,9 @@ def list_facts(data: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
     facts["seed"] = config["seed"]
     for name, head in config["heads"].items():
         if head:
-            beside = head["statistics_weight"] and " learnt, statistics beside them"
-            size = f"{head['dim']} dimensions{beside or ''}"
+            size = f"{head['dim']} dimensions"
+            if head["statistics_weight"]:
+                size += " learnt, statistics beside them"
             decides = ", decides" if name == config["decide_with"] else ""
             facts[f"head {name}"] = f"{size}, {head['loss']}{decides}"
     return {name: value for name, value in facts.items() if value != ""}

@@ -1,6 +1,6 @@
 """Finds where training and prediction differ in normalisation.
 
-Exits with 3 where there is a gap. Example:
+Exits with 3 if there is a gap. Example:
 
   siamjax audit --workdir runs/first
 """

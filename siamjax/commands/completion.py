@@ -59,8 +59,8 @@ def list_flags() -> dict[str, list[flags.Flag]]:
 def _bash(for_zsh):
     defined = list_flags()
     cases = "\n".join(
-        f"    {name}) flags='--help {' '.join(f'--{flag.name}' for flag in own)}' ;;"
-        for name, own in defined.items()
+        f"    {name}) flags='--help {' '.join(f'--{flag.name}' for flag in shown)}' ;;"
+        for name, shown in defined.items()
     )
     scripts = " ".join(f"siamjax-{name}" for name in defined)
     script = _BASH.format(names=" ".join(defined), cases=cases, scripts=scripts)
@@ -72,12 +72,12 @@ def _fish():
     from siamjax import commands
 
     lines = ["complete -c siamjax -l version -d 'Show the version.'"]
-    for name, own in list_flags().items():
+    for name, options in list_flags().items():
         about = _quoted(usage.summary(commands.modules()[name].__doc__))
         lines.append(
             f"complete -c siamjax -n __fish_use_subcommand -a {name} -d {about}"
         )
-        for flag in own:
+        for flag in options:
             value = "" if flag.boolean else " -r"
             what = f"-l {flag.name}{value} -d {_quoted(usage.about_flag(flag))}"
             lines += [

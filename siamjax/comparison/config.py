@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from siamjax.config import STRICT, Config, NotNegative, Positive, validate
 from siamjax.experiments import settings
 
-# What can stand beside the losses; the last three need siamjax[bench].
+# What losses can be compared with; the last three need the extra `bench`.
 Baseline = Literal[
     "untrained encoder",
     "mean and deviation",

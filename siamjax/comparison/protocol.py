@@ -70,7 +70,7 @@ def check_config(config: CompareConfig) -> None:
 class Tuning(NamedTuple):
     """How a loss without search ranges of its own is tuned."""
 
-    mark: str  # beside its name in a table
+    mark: str  # shown after its name in tables
     line: str
 
 

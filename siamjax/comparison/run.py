@@ -99,12 +99,12 @@ def write_report(
         first = next(iter(heads.values()))
         baselines = [m for m in first["levels"] if m not in compared["losses"]]
         figures.draw_levels(
-            _both(workdir, f"{data_set}_levels"), heads, data_set, baselines
+            _figure_paths(workdir, f"{data_set}_levels"), heads, data_set, baselines
         )
         for head, judged in heads.items():
             if judged["pairs"]["one_shot"]:
                 figures.draw_critical_differences(
-                    _both(workdir, f"{data_set}_{head}_critical"),
+                    _figure_paths(workdir, f"{data_set}_{head}_critical"),
                     judged["ranks"]["one_shot"],
                     judged["pairs"]["one_shot"],
                     f"{data_set}, {head} head: mean rank in one-shot accuracy",
@@ -208,6 +208,6 @@ def _work(config, workdir, url, _):
         )
 
 
-def _both(workdir, name):
+def _figure_paths(workdir, name):
     folder = workdir / "figures"
     return [folder / f"{name}.{suffix}" for suffix in ("png", "svg")]

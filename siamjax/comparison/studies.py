@@ -350,7 +350,7 @@ def suggest_values(
     Args:
       trial: of a slot whose earlier rounds are done, see `count_open_slots`.
       spec: text of a loss.
-      seed: of the sampler, beside the slot.
+      seed: of the sampler; the slot is added.
       in_round: slots of a round.
     """
     if VALUES in trial.user_attrs:

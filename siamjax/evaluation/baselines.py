@@ -130,7 +130,7 @@ def classify(
 
 
 def import_bench(name: str) -> ModuleType:
-    """A module of the extra `bench`; UsageError where it is not installed."""
+    """A module of the extra `bench`; UsageError if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:

@@ -27,8 +27,8 @@ _BLOCK = 2**21
 class OneShot(NamedTuple):
     """D draws, N windows, C classes, P pairs of (condition, capture) that have windows.
 
-    A hit is 1 where the right condition alone is nearest, 1/k where it ties with k - 1
-    others, 0 else; NaN where the window was not judged.
+    A hit is 1 if the right condition alone is nearest, 1/k if it ties with k - 1
+    others, else 0; NaN if the window was not judged.
     """
 
     classes: np.ndarray  # [C] int, the conditions that are told apart, ascending

@@ -131,7 +131,7 @@ def open_writer(
 
 
 def read_trace(workdir: str | os.PathLike) -> Trace | None:
-    """The `Trace` of a run, or None where there is none yet.
+    """The `Trace` of a run, or None if there is none yet.
 
     Points can be infinite or NaN where the training diverged.
 
