@@ -154,7 +154,8 @@ def test_a_signal_saves_first(folder, tmp_path, number, code):
 
 def test_the_table_and_the_files_of_a_run(quiet):
     workdir, stdout = quiet
-    assert "mean and deviation, cosine" in stdout and "untrained encoder" in stdout
+    names = ("mean and deviation,", "cosine", "untrained encoder")
+    assert all(name in stdout for name in names)
     assert "  unseen faults: " in stdout and "captures with a false alarm" in stdout
     results = json.loads((workdir / "results.json").read_text())
     assert set(results["shots"]) == {"1", "5"}

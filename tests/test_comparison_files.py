@@ -213,7 +213,7 @@ def test_two_repeats_carry_no_interval_and_three_do(tmp_path):
     for shown in texts(made(repeats=2), tmp_path):
         assert shown.count("(no interval)") >= 2
         assert "2 repeats are too few" in shown
-        assert "from 3 conditions, captures and repeats on" in shown
+        assert "at least 3 conditions, captures and repeats" in shown
         assert "± inf" not in shown and "Infinity" not in shown
     (row,) = tables.pair_rows(made(repeats=2))
     assert row["low"] == row["p"] == "" and row["verdict"] == "tie"
