@@ -83,7 +83,7 @@ def test_a_signal_ends_the_workers_too(tmp_path, number, code):
         assert parent.poll() is None
         time.sleep(0.02)
     parent.send_signal(number)
-    _, errors = parent.communicate(timeout=20)
+    _, errors = parent.communicate(timeout=60)
     assert parent.returncode == code
     assert len(errors.splitlines()) == 1 and "Traceback" not in errors
     for pid in pids:
