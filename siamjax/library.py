@@ -11,11 +11,14 @@ import numpy as np
 
 from siamjax.assessment import evaluate as assessment
 from siamjax.capture import cleaning, events
+from siamjax.checks import require
 from siamjax.identification import identify, sessions
+from siamjax.identification.examples import make_place
 from siamjax.identification.timeline import Span
 from siamjax.inference import runs
 from siamjax.text import printable
-from siamjax.types import Events
+from siamjax.training import checkpoints
+from siamjax.types import Events, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,15 +113,22 @@ class Run:
         spans, traffic = identify.identify_capture(
             self._run,
             capture,
-            places=[
-                identify.Place(name, str(path), float(start))
-                for name, path, start in examples
-            ],
+            places=[_place(i, example) for i, example in enumerate(examples)],
             baseline_s=baseline_s,
             baseline_capture=baseline_capture,
         )
         _warn(capture, traffic.warnings)
         return spans
+
+
+def _place(i, example):
+    where, form = f"examples[{i}] {example!r}", "(condition, path, seconds)"
+    if not isinstance(example, Sequence) or isinstance(example, str):
+        raise UsageError(f"{where} is not of the form {form}")
+    if len(example) != 3:
+        raise UsageError(f"{where} is not of the form {form}")
+    name, path, start = example
+    return make_place(name, str(path), start, where, form)
 
 
 def open_run(
@@ -130,8 +140,13 @@ def open_run(
       workdir: of `siamjax train`.
       checkpoint: the best one in validation, or the last one.
     Raises:
+      UsageError: checkpoint is another word.
       SiamjaxError: there is no checkpoint, or a version wrote it that is not supported.
     """
+    require(
+        checkpoint in (checkpoints.BEST, checkpoints.LAST),
+        f"checkpoint is {checkpoint!r}: it is 'best' or 'last'",
+    )
     return Run(runs.open_run(pathlib.Path(workdir), checkpoint))
 
 

@@ -98,7 +98,7 @@ def test_one_command_starts_all(capsys, monkeypatch):
         (["siamjax"], 0, "commands:"),
         (["siamjax", "--help"], 0, "commands:"),
         (["siamjax", "--version"], 0, siamjax.__version__),
-        (["siamjax", "trian"], 2, "no command 'trian'"),
+        (["siamjax", "trian"], 2, "no command 'trian', did you mean train?"),
     ):
         monkeypatch.setattr(sys, "argv", arguments)
         if code:

@@ -72,6 +72,12 @@ def test_a_run_evaluates_embeds_and_identifies(workdir, capsys, caplog):
     assert spans[0].start_s == 0 and spans[-1].end_s == pytest.approx(100, abs=1)
     with pytest.raises(siamjax.UsageError, match="the last begins at"):
         run.identify(BLOCKED, examples=[("mine", BLOCKED, 99)])
+    odd = ("mine", BLOCKED), ("unknown", BLOCKED, 45), (3, BLOCKED, 45), "mine"
+    for example in (*odd, ("mine", BLOCKED, float("nan")), ("", BLOCKED, 45)):
+        with pytest.raises(siamjax.UsageError, match=r"^examples\[0\] "):
+            run.identify(BLOCKED, examples=[example])
+    with pytest.raises(siamjax.UsageError, match="checkpoint is 'bset'"):
+        siamjax.open_run(workdir, "bset")
     assert "".join(capsys.readouterr()) == ""
 
 

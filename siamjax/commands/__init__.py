@@ -1,5 +1,6 @@
 """The commands: `siamjax NAME`, `siamjax-NAME` and `python -m siamjax.NAME`."""
 
+import difflib
 import importlib
 import sys
 from types import ModuleType
@@ -35,8 +36,10 @@ def run() -> None:
     elif name == "--version":
         cli.show(usage.VERSION)
     else:
+        near = difflib.get_close_matches(name, NAMES, 1)
+        hint = f", did you mean {near[0]}?" if near else ";"
         print(
-            f"siamjax: there is no command {text.printable(name)!r}: give one of "
+            f"siamjax: there is no command {text.printable(name)!r}{hint} There is: "
             f"{', '.join(NAMES)}",
             file=sys.stderr,
         )

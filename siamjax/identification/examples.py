@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,7 +102,9 @@ def parse_place(text: str) -> Place:
     """The `Place` of `NAME=CAPTURE@SECONDS`; UsageError if text has another form."""
     name, _, rest = text.partition("=")
     capture, _, start = rest.rpartition("@")
-    return _place(name, capture, start, f"--example {text!r}", "NAME=CAPTURE@SECONDS")
+    return make_place(
+        name, capture, start, f"--example {text!r}", "NAME=CAPTURE@SECONDS"
+    )
 
 
 def read_places(path: str | os.PathLike) -> list[Place]:
@@ -135,7 +137,9 @@ def read_places(path: str | os.PathLike) -> list[Place]:
             name = files.unescape_cell(row["condition"] or "")
             capture = _beside(path, files.unescape_cell(row["capture"] or ""))
             where = f"{path}, line {number}"
-            places.append(_place(name, capture, row["start"], where, ",".join(COLUMNS)))
+            places.append(
+                make_place(name, capture, row["start"], where, ",".join(COLUMNS))
+            )
     if not places:
         raise UsageError(f"{path} has no example")
     return places
@@ -151,13 +155,25 @@ def _beside(path, capture):
     return str(beside) if capture and beside.exists() else capture
 
 
-def _place(name, capture, start, where, form):
+def make_place(name: str, capture: str, start: Any, where: str, form: str) -> Place:
+    """A `Place`, once it is one.
+
+    Args:
+      name: of the condition.
+      capture: path of a file.
+      start: seconds after its first packet, a number or its text.
+      where: what an error begins with: where the three were given.
+      form: how they are to be given.
+    Raises:
+      UsageError: the three are not a name, a file and seconds from 0 on.
+    """
     try:
         start_s = float(start)
     except (TypeError, ValueError):
         start_s = -1.0
-    named = name.strip() and capture and "\0" not in capture
-    if not named or not 0 <= start_s < float("inf"):
+    named = isinstance(name, str) and bool(name.strip())
+    filed = bool(capture) and "\0" not in capture
+    if not named or not filed or not 0 <= start_s < float("inf"):
         raise UsageError(
             f"{where} is not of the form {form}: a name, a file, seconds from 0 on"
         )
