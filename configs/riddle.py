@@ -1,7 +1,7 @@
 """The riddle this project began with, one cause at a time: lag, session or branch.
 
 Batch norm on the input layer, the bare log counts as input: the training loss is very
-good, validation is poor. `siamjax-audit` names the cause; see docs/norm.md.
+good, validation is poor. `siamjax audit` names the cause; see docs/norm.md.
 
 python -m siamjax.train --config=configs/riddle.py:lag --workdir=runs/riddle_lag
 """

@@ -18,7 +18,7 @@ from siamjax.identification.timeline import Span
 from siamjax.inference import runs
 from siamjax.text import printable
 from siamjax.training import checkpoints
-from siamjax.types import Events, UsageError
+from siamjax.types import Events
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,10 +123,10 @@ class Run:
 
 def _place(i, example):
     where, form = f"examples[{i}] {example!r}", "(condition, path, seconds)"
-    if not isinstance(example, Sequence) or isinstance(example, str):
-        raise UsageError(f"{where} is not of the form {form}")
-    if len(example) != 3:
-        raise UsageError(f"{where} is not of the form {form}")
+    require(
+        isinstance(example, tuple | list) and len(example) == 3,
+        f"{where} is not of the form {form}",
+    )
     name, path, start = example
     return make_place(name, str(path), start, where, form)
 

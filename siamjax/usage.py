@@ -141,13 +141,15 @@ def _kind(flag):
     return {"int": "NUMBER", "float": "NUMBER"}.get(kind, "TEXT")
 
 
-def about_flag(flag):
+def about_flag(flag: flags.Flag) -> str:
     """The help of a flag with its default, without the text that absl adds."""
-    about = flag.help.partition(": ")[2] if flag.help.startswith("<") else flag.help
+    about = flag.help or ""
+    if about.startswith("<"):
+        about = about.partition(": ")[2]
     about = about.partition(";\n")[0]  # then absl says how often it may be given
     if flag.default in (None, "", [], False):
         return about
-    return f"{about} (by default {flag.default_as_str.strip(chr(39))})"
+    return f"{about} (by default {str(flag.default_as_str).strip(chr(39))})"
 
 
 def _wrapped(text):

@@ -1,4 +1,4 @@
-"""siamjax-audit on a run: exit codes, audit.json, cures that close the gap."""
+"""siamjax audit on a run: exit codes, audit.json, cures that close the gap."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def test_a_gap_is_told_and_the_exit_code_is_three(run):
 
 
 def test_inputs_are_the_same_where_all_sessions_share_a_baseline(run):
-    """As in siamjax-identify, it is that of the checkpoint, not one of no bins."""
+    """As in siamjax identify, it is that of the checkpoint, not one of no bins."""
     checkpoint = runs.open_checkpoint(run, checkpoints.LAST)
     config = checkpoint.config
     data = dataclasses.replace(config.data, baseline_s=0.0)

@@ -113,7 +113,7 @@ def test_a_set_is_replaced_and_what_else_stands_there_is_not(tmp_path):
 
 
 def test_reading_says_how_a_missing_set_is_made(tmp_path):
-    with pytest.raises(UsageError, match=r"siamjax.ingest --captures=DIR"):
+    with pytest.raises(UsageError, match=r"siamjax ingest --captures=DIR"):
         prepared.read_data_set(tmp_path / "none")
 
 
@@ -220,7 +220,7 @@ def test_each_flipped_byte_of_a_set_is_said_in_one_line(tmp_path):
             try:
                 assert_same(prepared.read_data_set(tmp_path / "set"), small)
             except SiamjaxError as error:
-                assert "siamjax.ingest" in str(error) and "\n" not in str(error)
+                assert "siamjax ingest" in str(error) and "\n" not in str(error)
                 assert str(tmp_path / "set") in str(error)
         path.write_bytes(data)
 
@@ -232,7 +232,7 @@ def test_a_damaged_or_lost_file_is_named_with_what_to_do(tmp_path, name, data):
     path = tmp_path / "set" / name
     path.write_bytes(data) if data is not None else path.unlink()
     lost = "set is not a" if (name, data) == ("meta.json", None) else name
-    with pytest.raises(SiamjaxError, match=f"{lost}.*siamjax.ingest"):
+    with pytest.raises(SiamjaxError, match=f"{lost}.*siamjax ingest"):
         prepared.read_data_set(tmp_path / "set")
 
 

@@ -161,7 +161,7 @@ def outcome(run, name):
     except files.Damaged as error:
         line = str(error)
         assert str(run[0]) in line and name in line and "\n" not in line
-        assert len(line) < 700 and (": move" in line or "siamjax-evaluate" in line)
+        assert len(line) < 700 and (": move" in line or "siamjax evaluate" in line)
         return line
     except SiamjaxError as error:
         assert "belongs to another config" in str(error) or "another version" in str(
@@ -328,7 +328,7 @@ def test_a_config_that_is_not_of_the_checkpoint_is_named(run):
     config = run_config.parse_config(folder, moved, saved)
     assert config.data.dir == "other" and config.encoder.hidden == (8,)
     for place, value in ((("data", "bins"), 17), (("encoder",), None), (("odd",), 1)):
-        with pytest.raises(files.Damaged, match=f"config.{place[0]}.*siamjax-train"):
+        with pytest.raises(files.Damaged, match=f"config.{place[0]}.*siamjax train"):
             run_config.parse_config(folder, changed(saved, place, value), saved)
 
 
@@ -346,7 +346,7 @@ def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
 
 
 def test_no_run_is_a_clear_line(tmp_path):
-    with pytest.raises(SiamjaxError, match=r"holds no run.*siamjax-train --workdir"):
+    with pytest.raises(SiamjaxError, match=r"holds no run.*siamjax train --workdir"):
         run_config.read_config(tmp_path)
 
 

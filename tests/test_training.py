@@ -274,7 +274,7 @@ def test_a_platform_that_is_not_there_is_refused():
         (lambda c: c.data.update(novel=("normal",)), "cannot hold 'normal'"),
         (lambda c: c.data.update(novel=("slow",)), "are in both"),
         (lambda c: c.data.update(valid_fold=0), "two different folds"),
-        (lambda c: c.data.update(dir="/nowhere"), "siamjax.ingest"),
+        (lambda c: c.data.update(dir="/nowhere"), "siamjax ingest"),
         (lambda c: c.batch.update(tuples="quads"), "config.batch.tuples"),
         (lambda c: c.update(decide_with="nose"), "config.decide_with"),
         (lambda c: c.data.update(baseline_s=65.0), "too short"),

@@ -346,7 +346,7 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
         lambda data: data[: len(data) // 2],
         lambda data: b"\0" * len(data),
     ):
-        with pytest.raises(SiamjaxError, match=r"examples.npz.*siamjax-evaluate"):
+        with pytest.raises(SiamjaxError, match=r"examples.npz.*siamjax evaluate"):
             stored(damage)
     refused, places = 0, range(0, len(saved), 11)
     for place in places:  # of a flipped byte: an error, or no change
@@ -369,10 +369,10 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
         good.replace(b"5.0", b"NaN"),
         good.replace(b"5.0", b'"far"'),
     ):
-        with pytest.raises(SiamjaxError, match=r"rule.json.*siamjax-evaluate"):
+        with pytest.raises(SiamjaxError, match=r"rule.json.*siamjax evaluate"):
             stored(rule_bytes=text)
     trained.columns = (None,) * 3
-    with pytest.raises(SiamjaxError, match=r"\[4, 2\].*\[4, 3\].*siamjax-evaluate"):
+    with pytest.raises(SiamjaxError, match=r"\[4, 2\].*\[4, 3\].*siamjax evaluate"):
         stored()
 
 

@@ -1,4 +1,4 @@
-"""From the command to the first training step: siamjax-train, cold and warm.
+"""From the command to the first training step: siamjax train, cold and warm.
 
 Cold is with an empty compilation cache, warm the same command once more into another
 folder. The time ends with the line that says the loss of step 1. The processor time

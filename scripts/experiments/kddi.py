@@ -1,6 +1,6 @@
 """One-shot recognition of 20 held-out faults of an IP core network, over 6 draws.
 
-    python -m siamjax.ingest --format=counters --captures=PATH \
+    siamjax ingest --format=counters --captures=PATH \
         --labels=PATH/labels.csv --out=runs/kddi
     python -m scripts.experiments.kddi --data=runs/kddi --workdir=runs/kddi_quality
 

@@ -1,7 +1,7 @@
 """Encoders with one cause each on four data sets, for norm.py.
 
 On the generator they are those of planted.py. On recorded data they are trained as
-siamjax-train does, with a small encoder and the config of the data set changed as in
+siamjax train does, with a small encoder and the config of the data set changed as in
 configs/riddle.py.
 """
 

@@ -49,7 +49,7 @@ def evaluate_run(
     fold runs instead: by what they say of captures that they did not see.
 
     Args:
-      workdir: of siamjax-train.
+      workdir: of siamjax train.
       data: another prepared data set; by default that of the training.
       say: is called with the lines of the tables.
     Returns:

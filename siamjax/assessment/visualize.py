@@ -34,7 +34,7 @@ def visualize_run(workdir: str | os.PathLike, *, frames: int = 300) -> None:
     """Writes report.html, figures/ (PNG and SVG) and the film of a run.
 
     Args:
-      workdir: of siamjax-train; parts that are not written yet are left out.
+      workdir: of siamjax train; parts that are not written yet are left out.
       frames: length of the film; 0: no film.
     Raises:
       SiamjaxError: workdir holds no run; the extra viz is not installed.
@@ -44,7 +44,7 @@ def visualize_run(workdir: str | os.PathLike, *, frames: int = 300) -> None:
     data = gather_data(workdir)
     if not is_evaluated(workdir):
         _LOG.warning(
-            "%s has no results of its last training: siamjax-evaluate --workdir %s "
+            "%s has no results of its last training: siamjax evaluate --workdir %s "
             "writes them",
             workdir,
             workdir,
@@ -235,7 +235,7 @@ def read_results(workdir: pathlib.Path) -> dict[str, Any]:
       SiamjaxError: it is damaged, or of another version of its schema.
     """
     path = workdir / evaluation_results.FILE
-    remedy = f"run siamjax-evaluate --workdir {workdir} again"
+    remedy = f"run siamjax evaluate --workdir {workdir} again"
     with files.parsing(path, remedy):
         results = files.read_json(path, remedy)
         forms.check_form(results, {"schema": int})

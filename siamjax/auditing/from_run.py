@@ -47,7 +47,7 @@ def audit_run(
     Writes audit.json and figures/audit_*.png into workdir, and prints the table.
 
     Args:
-      workdir: of siamjax-train.
+      workdir: of siamjax train.
       which: `checkpoints.BEST` or `LAST`.
       cure: name of a cure to apply, see `write_cure`; none by default.
     Raises:
@@ -86,7 +86,7 @@ def audit_run(
         f"\n{cure}: the gap goes from {audited.gaps['moving'].share:z.2f} to "
         f"{cured_gap.share:z.2f} [{cured_gap.low:z.2f}, {cured_gap.high:z.2f}].\n"
         f"Written: {written}; "
-        f"siamjax-evaluate --workdir {written} judges it."
+        f"siamjax evaluate --workdir {written} judges it."
     )
     return cured_gap.low <= verdict.TOLERATED
 
@@ -97,7 +97,7 @@ def open_with_data(
     """A checkpoint of a workdir, and the splits of its data.
 
     Args:
-      workdir: of siamjax-train.
+      workdir: of siamjax train.
       which: `checkpoints.BEST` or `LAST`.
     Raises:
       SiamjaxError: no run or no data set; the data set no longer has the run's columns.

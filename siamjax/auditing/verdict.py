@@ -122,7 +122,7 @@ _TEXTS = dict(
         "(config.data.baseline='session'), and training again. Without training, "
         "--cure per-session reads each session against its own windows; that closes "
         "the gap, but where a session holds one fault it takes out the fault too: let "
-        "siamjax-evaluate judge it."
+        "siamjax evaluate judge it."
     ),
     composition=_GAP
     + (

@@ -37,7 +37,7 @@ from siamjax.types import (
 
 FORMAT = 1
 # What to do where a file of the folder is damaged.
-REMEDY = "run siamjax.ingest again"
+REMEDY = "run siamjax ingest again"
 
 # Names in the folder.
 _PARTS = frozenset(("sessions", "labels.csv", "meta.json", "cleaning.json"))
@@ -107,8 +107,8 @@ def read_data_set(folder: str | os.PathLike) -> DataSet:
     meta = read_meta(folder)
     if meta is None:
         raise UsageError(
-            f"{folder} is not a prepared data set; to make it: python -m "
-            f"siamjax.ingest --captures=DIR --labels=FILE --out={folder}"
+            f"{folder} is not a prepared data set; to make it: "
+            f"siamjax ingest --captures=DIR --labels=FILE --out={folder}"
         )
     if meta.get("format") != FORMAT:
         raise UsageError(

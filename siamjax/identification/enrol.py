@@ -70,10 +70,10 @@ def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
       files.Damaged: a file cannot be read, or is of another run.
     """
     folder = pathlib.Path(run.workdir)
-    remedy = f"siamjax-evaluate --workdir {folder} writes it again"
+    remedy = f"siamjax evaluate --workdir {folder} writes it again"
     if not (folder / EXAMPLES).exists() or not (folder / RULE).exists():
         raise SiamjaxError(
-            f"{folder} has no examples yet: run siamjax-evaluate --workdir {folder}"
+            f"{folder} has no examples yet: run siamjax evaluate --workdir {folder}"
         )
     with files.parsing(folder / RULE, remedy):
         rule = decide.rule_from_json(files.read_json(folder / RULE, remedy))

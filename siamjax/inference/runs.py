@@ -137,7 +137,7 @@ def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
         if meta is None:
             raise SiamjaxError(
                 f"{workdir} has no checkpoint yet: "
-                "let siamjax-train reach an evaluation"
+                "let siamjax train reach an evaluation"
             )
         columns = _columns(workdir, meta)
         config = run_config.parse_config(workdir, written, meta.get("config"))

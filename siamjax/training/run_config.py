@@ -41,7 +41,7 @@ def read_config(workdir: str | pathlib.Path) -> dict[str, Any]:
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
         raise SiamjaxError(
-            f"{workdir} holds no run: it has no {FILE}; siamjax-train --workdir "
+            f"{workdir} holds no run: it has no {FILE}; siamjax train --workdir "
             f"{workdir} makes one"
         )
     with files.parsing(path, how_to_mend(workdir)):
@@ -137,7 +137,7 @@ def list_differences(
 def how_to_mend(workdir: str | pathlib.Path) -> str:
     """What the user can do about a damaged file, for an error message."""
     return (
-        f"move it away and start siamjax-train --workdir {workdir} with the config of "
+        f"move it away and start siamjax train --workdir {workdir} with the config of "
         "the run: it writes the file anew and keeps the training"
     )
 
