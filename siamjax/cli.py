@@ -107,20 +107,23 @@ class Command:
         """
         try:
             sys.argv = argv = self._with_config(list(argv))
+            if self.config:
+                self.flags["config"].parser = usage.ConfigParser("config")
             self._help(argv)
             if "verbosity" not in self.flags:  # absl's own; --helpfull shows them
                 self.flags.append_flag_values(flags.FLAGS)
             rest = self.flags(argv)
             flags.FLAGS.mark_as_parsed()
-            if self.config:
-                self.flags.config.to_dict()  # a missing file shows here
+            usage.refuse_empty(self, rest)
             return rest
-        except (AttributeError, KeyError) as error:
-            sys.exit(self._fail(f"the config has no field {_line(error)}", 2))
-        except (flags.Error, UsageError, TypeError, ValueError) as error:
+        except UsageError as error:
             sys.exit(self._fail(error, 2))
-        except (OSError, ImportError, SyntaxError, NameError) as error:
-            sys.exit(self._fail(f"the config cannot be read: {_line(error)}", 2))
+        except (AttributeError, KeyError) as error:
+            line = f"the config has no field {_line(error)}; see {self.name} --help"
+            sys.exit(self._fail(UsageError(line), 2))
+        except (flags.Error, TypeError, ValueError) as error:
+            line = usage.explain_flag_error(self, error)
+            sys.exit(self._fail(UsageError(line), 2))
 
     def _help(self, argv):
         """Prints the help or the version and exits, if it was asked for."""

@@ -1,21 +1,26 @@
-"""The help of the commands, as wide as the terminal, and their flags."""
+"""The help of the commands, as wide as the terminal; their flags and config files."""
 
 import ast
 import io
+import os
 import pathlib
+import re
 import runpy
 import sys
 import textwrap
 import tokenize
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
 
 import siamjax
 from siamjax.text import terminal_width
+from siamjax.types import UsageError
 
 if TYPE_CHECKING:
     from siamjax.cli import Command
@@ -23,6 +28,11 @@ if TYPE_CHECKING:
 VERSION = f"siamjax {siamjax.__version__}"
 # Where the second column begins.
 _COLUMN = 32
+# What a config file has to be, for an error message.
+_CONFIG_FILE = (
+    "give a Python file whose get_config() returns an ml_collections.ConfigDict, such "
+    "as configs/default.py"
+)
 _SHARED = {
     "-h, --help": "This text.",
     "--helpfull": "Also the flags of absl.",
@@ -74,17 +84,103 @@ def own_flags(command: "Command") -> list[flags.Flag]:
     return [command.flags[name] for name in command.flags if name not in flags.FLAGS]
 
 
-def fields(path: str, parameter: str = "") -> list[tuple[str, str, str]]:
+class ConfigParser(config_flags.ConfigFileFlagParser):
+    """Reads the file of --config; its errors say what is wrong with the file.
+
+    That of ml_collections accepts a file that does not exist and a `get_config` that
+    returns None, and puts a traceback into its message.
+    """
+
+    def parse(self, path: str) -> ConfigDict:
+        return load_config(path).lock()
+
+
+def load_config(spec: str) -> ConfigDict:
+    """The config that a file gives.
+
+    Args:
+      spec: PATH, or PATH:TEXT where its `get_config` takes a text.
+    Raises:
+      UsageError: there is no such file, it fails, or it gives no `ConfigDict`.
+    """
+    path, *parameter = spec.split(":", 1)
+    if not os.path.isfile(path):
+        what = f"there is no file {path}" if path else "the value is empty"
+        raise UsageError(f"--config={spec}: {what}: {_CONFIG_FILE}")
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        if not callable(get_config):
+            raise UsageError(f"{path} has no function get_config(): {_CONFIG_FILE}")
+        config = get_config(*parameter)
+    except UsageError:
+        raise
+    except Exception as error:  # a config is any program
+        lines = [
+            f.lineno
+            for f in traceback.extract_tb(error.__traceback__)
+            if f.filename == path
+        ]
+        where = f"{path}, line {lines[-1]}" if lines else path
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{where}: the config fails with {reason}") from error
+    if not isinstance(config, ConfigDict):
+        kind = "None" if config is None else f"a {type(config).__name__}"
+        raise UsageError(f"get_config() of {path} returns {kind}: {_CONFIG_FILE}")
+    return config
+
+
+def refuse_empty(command: "Command", arguments: Sequence[str]) -> None:
+    """Raises UsageError for a flag or an argument that is given empty.
+
+    A path that is empty would be the current folder. Mostly it comes from a variable
+    of the shell that is not set.
+
+    Args:
+      command: whose flags were parsed.
+      arguments: the program's name and the arguments that are not flags.
+    """
+    for flag in own_flags(command):
+        if flag.present and flag.value in ("", [], [""]):
+            raise UsageError(
+                f"--{flag.name} is empty: write --{flag.name}={_kind(flag)}; see "
+                f"{command.name} --help"
+            )
+    if "" in arguments[1:]:
+        raise UsageError(
+            f"an argument is empty: give {command.arguments or 'none'}; see "
+            f"{command.name} --help"
+        )
+
+
+def explain_flag_error(command: "Command", error: Exception) -> str:
+    """An error of absl about a flag, in one line: what was given, what is allowed."""
+    line = str(error)
+    missing = re.findall(r"flag (--\S+)=None: Flag --", line)
+    if missing:
+        line = f"{' and '.join(missing)} must be given"
+    elif isinstance(error, flags.UnrecognizedFlagError):
+        near = line.partition("Did you mean: ")[2].rstrip(" ?")
+        hint = f" (did you mean --{near}?)" if near else ""
+        line = f"there is no flag --{error.flagname}{hint}"
+    elif line.startswith("flag --"):
+        given = line.removeprefix("flag ").removesuffix(f": {error.__context__}")
+        name = given.removeprefix("--").partition("=")[0]
+        allowed = _allowed(command.flags[name]) if name in command.flags else ""
+        line = line.removeprefix("flag ")
+        line = f"{given}: it must be {allowed}" if allowed else line
+    return f"{' '.join(line.split())}; see {command.name} --help"
+
+
+def fields(spec: str) -> list[tuple[str, str, str]]:
     """Dotted name, value and comment of each field of a config file.
 
     Args:
-      path: of the file. A field without a comment in it gets the comment of default.py.
-      parameter: of its `get_config`: the text after a colon in --config.
+      spec: see `load_config`. A field without a comment in the file gets the comment of
+        default.py.
     """
-    module = runpy.run_path(path)
-    config = module["get_config"](*([parameter] if parameter else []))
+    config = load_config(spec)
     default = pathlib.Path(__file__).parent / "configs" / "default.py"
-    comments = _comments(default) | _comments(pathlib.Path(path))
+    comments = _comments(default) | _comments(pathlib.Path(spec.partition(":")[0]))
     has_train = "train" in config  # a comparison contains the config of a training
     return [
         (name, _short(value), comments.get(name, ""))
@@ -114,13 +210,12 @@ def _help(command, argv):
 
 def _config_help(argv):
     spec = next(value for value in argv if value.lstrip("-").startswith("config="))
-    path, _, parameter = spec.partition("=")[2].partition(":")
+    spec = spec.partition("=")[2]
     rows = {
-        f"--config.{name}={value}": comment
-        for name, value, comment in fields(path, parameter)
+        f"--config.{name}={value}": comment for name, value, comment in fields(spec)
     }
     return [
-        *_wrapped(f"fields of the config, as {path} has them:"),
+        *_wrapped(f"fields of the config, as {spec.partition(':')[0]} has them:"),
         *_two_columns(rows),
     ]
 
@@ -131,6 +226,13 @@ def _is_required(flag):
 
 def _shown(flag):
     return f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}={_kind(flag)}"
+
+
+def _allowed(flag):
+    """What absl says of the values of a flag; '': nothing."""
+    if values := getattr(flag.parser, "enum_values", None):
+        return f"one of {', '.join(values)}"
+    return "true or false" if flag.boolean else flag.parser.syntactic_help
 
 
 def _kind(flag):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import siamjax
-from siamjax import cli, commands, usage
+from siamjax import cli, commands, comparison, usage
 from siamjax.commands import completion
 from tests.commands import run
 
@@ -28,7 +28,18 @@ def in_a_clone(monkeypatch):
         (["train", "--workdir=x", "--config.steps=many"], "steps"),
         (["train", "--workdir=x", "--config.steps=-5"], "config.steps is -5: it must"),
         (["train", "--workdir=x", "stray"], "unexpected argument 'stray'"),
-        (["train"], "workdir"),
+        (["train"], "--workdir must be given; see siamjax train --help"),
+        (["ingest"], "--captures and --labels and --out must be given; see"),
+        (["train", "--wrokdir=x"], "no flag --wrokdir (did you mean --workdir?); see"),
+        (["visualize", "--frames=a"], "--frames=a: it must be an integer; see"),
+        (["audit", "--cure=a"], "--cure=a: it must be one of debias, precise"),
+        (["visualize", "--follow=a"], "--follow=a: it must be true or false"),
+        (["check", "triplet", "--sizes=8,x"], "--sizes has 'x'"),
+        (["train", "--workdir="], "--workdir is empty: write --workdir=TEXT; see"),
+        (["evaluate", "--workdir=x", "--data="], "--data is empty"),
+        (["identify", "--workdir=x", "c", "--examples="], "--examples is empty"),
+        (["identify", "--workdir=x", ""], "an argument is empty: give CAPTURE..."),
+        (["train", "--workdir=x", "--config="], "--config=: the value is empty"),
         (["train", "--workdir=x", "--config=nowhere.py"], "nowhere.py"),
         (["train", "--workdir=/proc/x"], "/proc/x"),
         (["ingest", "--captures=a", "--labels=b", "--out=/proc/x"], "/proc/x"),
@@ -52,6 +63,39 @@ def test_wrong_usage_is_one_line_and_two(arguments, says):
     assert done.returncode == 2
     assert says in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("x = 1", "has no function get_config(): give a Python file whose"),
+        ("def get_config(): pass", "returns None: give a Python file whose"),
+        ("def get_config(): return {}", "returns a dict: give a Python file whose"),
+        ("def get_config():\n return 1 / 0", "line 2: the config fails with ZeroD"),
+        ("def get_config():\n return int('x')", "line 2: the config fails with Value"),
+        ("import nowhere", "line 1: the config fails with ModuleNotFoundError"),
+        ("def get_config(:", "the config fails with SyntaxError"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train", "compare"])
+def test_a_file_that_is_no_config_is_one_line(name, content, says, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    done = run(name, f"--workdir={tmp_path / 'run'}", f"--config={path}")
+    assert done.returncode == 2 and says in done.stderr and str(path) in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_config_is_checked_without_the_extra_packages(monkeypatch, tmp_path):
+    for name in ("reproduce", "run", "tables"):  # these need optuna
+        monkeypatch.setitem(sys.modules, f"siamjax.comparison.{name}", None)
+        monkeypatch.delattr(comparison, name, raising=False)
+    flags = [f"--workdir={tmp_path}/x", "--config=configs/default.py"]
+    for more in ([], ["--losses=triplet"]):
+        done = run("compare", *flags, *more)
+        assert done.returncode == 2
+        assert "is missing: configs/compare.py shows every field" in done.stderr
 
 
 @NAMES
@@ -98,7 +142,10 @@ def test_one_command_starts_all(capsys, monkeypatch):
         (["siamjax"], 0, "commands:"),
         (["siamjax", "--help"], 0, "commands:"),
         (["siamjax", "--version"], 0, siamjax.__version__),
-        (["siamjax", "trian"], 2, "no command 'trian', did you mean train?"),
+        (["siamjax", "help"], 0, "commands:"),
+        (["siamjax", "trian"], 2, "no command 'trian' (did you mean train?); see"),
+        (["siamjax", "xyz"], 2, "no command 'xyz' among ingest, train"),
+        (["siamjax", "--foo"], 2, "--foo stands before the command: write siamjax"),
     ):
         monkeypatch.setattr(sys, "argv", arguments)
         if code:
@@ -114,7 +161,15 @@ def test_a_command_has_two_names_in_a_process(name):
     done = subprocess.run(
         [sys.executable, "-m", *name.split()], capture_output=True, text=True
     )
-    assert done.returncode == 2 and "siamjax train: flag --workdir" in done.stderr
+    assert done.returncode == 2 and "siamjax train: --workdir must" in done.stderr
+
+
+def test_help_of_a_command_has_two_names(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["siamjax", "help", "evaluate"])
+    with pytest.raises(SystemExit) as ended:
+        commands.run()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == run("evaluate", "--help").stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -28,6 +28,9 @@ def modules() -> dict[str, ModuleType]:
 def run() -> None:
     """`siamjax COMMAND ...`."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "help":  # siamjax help [COMMAND]
+        sys.argv[1:] = [*sys.argv[2:3], "--help"]
+        name = sys.argv[1]
     if name in NAMES:
         del sys.argv[1]
         importlib.import_module(f"{__name__}.{name}").run()
@@ -36,11 +39,14 @@ def run() -> None:
     elif name == "--version":
         cli.show(usage.VERSION)
     else:
-        near = difflib.get_close_matches(name, NAMES, 1)
-        hint = f", did you mean {near[0]}?" if near else ";"
-        print(
-            f"siamjax: there is no command {text.printable(name)!r}{hint} There is: "
-            f"{', '.join(NAMES)}",
-            file=sys.stderr,
-        )
+        print(f"siamjax: {_refusal(name)}; see siamjax --help", file=sys.stderr)
         sys.exit(2)
+
+
+def _refusal(name):
+    shown = text.printable(name)
+    if name.startswith("-"):
+        return f"{shown} stands before the command: write siamjax COMMAND {shown}"
+    near = difflib.get_close_matches(name, NAMES, 1)
+    hint = f"(did you mean {near[0]}?)" if near else f"among {', '.join(NAMES)}"
+    return f"there is no command {shown!r} {hint}"

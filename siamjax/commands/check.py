@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         names = ", ".join(sorted(registry.LOSSES))
         raise UsageError(f"name a loss: one of {names}, or my_module.my_loss")
+    sizes = [_size(text) for text in _SIZES.value]
     failed = []
     for spec in argv[1:]:
         loss = registry.resolve(spec)
@@ -42,13 +43,19 @@ def main(argv: Sequence[str]) -> None:
             verdict, detail = test(measured)
             failed += [f"{spec}: {name}"] if verdict == "FAIL" else []
             print(f"  {name:22} {verdict:5} {detail}", flush=True)
-        for size in map(int, _SIZES.value):
+        for size in sizes:
             print(f"  {check.cost_line(loss, size)}", flush=True)
         if _PICTURE.value:
             check.draw(measured, _PICTURE.value)
             print(f"  drew {_PICTURE.value}")
     if failed:
         raise SiamjaxError("failed: " + "; ".join(failed))
+
+
+def _size(text):
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"--sizes has {text!r}: give whole numbers from 1 on")
+    return int(text)
 
 
 def run() -> None:

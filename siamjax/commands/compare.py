@@ -59,13 +59,16 @@ def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     # Imported after the flags: wrong usage is answered at once.
     from siamjax.comparison import config as configs
-    from siamjax.comparison import reproduce, run, tables
     from siamjax.experiments import settings
 
+    plain = _CONFIG.value.to_dict()
     if _LOSSES.value:
-        _CONFIG.value.losses = settings.split_list(_LOSSES.value)
-    config = configs.from_dict(_CONFIG.value)
+        plain["losses"] = settings.split_list(_LOSSES.value)
+    config = configs.from_dict(plain)
     files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
+    # These need the extra `tune`: what is wrong with the config is said without it.
+    from siamjax.comparison import reproduce, run, tables
+
     if _REPRODUCE.value:
         for line in reproduce.retrain_row(config, _WORKDIR.value, _REPRODUCE.value):
             print(line)
