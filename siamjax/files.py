@@ -83,8 +83,12 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Raises `UsageError` if `replacing` or `replacing_folder` could not write here."""
+    """Raises `UsageError` if `replacing` or `replacing_folder` could not write here.
+
+    It leaves nothing: folders that it makes to try are removed again.
+    """
     path = Path(os.path.realpath(path))
+    missing = _missing_folders(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = _beside(path, _NEW)
@@ -92,6 +96,8 @@ def check_writable(path: str | os.PathLike) -> None:
         beside.rmdir()
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        _remove_empty(missing)
 
 
 def recover_folder(path: str | os.PathLike) -> None:
@@ -250,6 +256,9 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     """Locks a folder for this process; the lock ends when the process ends.
 
+    If the block raises before it wrote anything, the lock's file is removed, and so are
+    the folders that were made for it.
+
     Args:
       folder: created if it does not exist.
       wait: wait for another process to finish, instead of raising an error.
@@ -257,20 +266,56 @@ def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
       UsageError: another process has the lock; the message names its host and id.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _LOCK, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.seek(0)
-            raise UsageError(
-                f"{folder} is in use by {file.read().strip() or 'another process'}: "
-                "wait for it, or give another folder"
-            ) from None
+    missing = _missing_folders(folder)
+    with _open_locked(folder, wait) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
-        yield
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if os.listdir(folder) == [_LOCK]:
+                    (folder / _LOCK).unlink()
+                    _remove_empty(missing)
+            raise
+
+
+def _open_locked(folder, wait):
+    """The lock's file of a folder, open and locked."""
+    path = folder / _LOCK
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            # Another process can have removed the file before this one had the lock.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+            file.close()
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                user = file.read().strip() or "another process"
+            raise UsageError(
+                f"{folder} is in use by {user}: wait for it, or give another folder"
+            ) from None
+        except BaseException:
+            file.close()
+            raise
+
+
+def _missing_folders(folder):
+    """A folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders):
+    """Removes folders, up to the first that is not there or holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _is_formula(text):

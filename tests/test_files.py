@@ -48,6 +48,40 @@ def test_a_write_that_fails_names_its_file():
             files.sync(file)
 
 
+def test_a_lock_on_nothing_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), files.locked(tmp_path / "a" / "b"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError), files.locked(tmp_path / "a"):
+        files.write_text(tmp_path / "a" / "log", "x")
+        raise RuntimeError
+    assert (tmp_path / "a" / "log").exists()
+    files.check_writable(tmp_path / "c" / "d" / "config.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path):
+    code = (
+        "import sys; from siamjax import files\n"
+        "print('waits', flush=True)\n"
+        "with files.locked(sys.argv[1], wait=True): print('held', flush=True); input()"
+    )
+    with pytest.raises(RuntimeError), files.locked(tmp_path / "a"):
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "a")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stdout.readline() == "waits\n"
+        time.sleep(0.2)
+        raise RuntimeError
+    assert waiting.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match="in use"), files.locked(tmp_path / "a"):
+        pass
+    waiting.communicate("\n")
+
+
 def test_a_damaged_file_is_one_line_with_its_name_and_a_remedy(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xff\x00{")

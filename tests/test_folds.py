@@ -11,7 +11,7 @@ from siamjax.data.splits import open_splits
 from siamjax.identification import identify
 from siamjax.inference import runs
 from siamjax.training import checkpoints, folds, loop
-from siamjax.types import TRAIN, VALID, UsageError
+from siamjax.types import TRAIN, VALID, SiamjaxError, UsageError
 from tests import small_data
 from tests.test_training import one_device_and_cache  # noqa: F401, a fixture
 
@@ -58,6 +58,16 @@ def test_a_fold_run_holds_out_its_fold_and_faults_of_its_own(config, tmp_path):
         other = config.copy_and_resolve_references()
         other.data.novel_valid = ("slow",)
         folds.plan_folds(from_dict(other), tmp_path)
+
+
+@pytest.mark.parametrize("train", [loop.train, folds.train_run])
+def test_a_config_that_cannot_be_trained_leaves_nothing(config, tmp_path, train):
+    for name, value in (("data.dir", "nowhere"), ("heads.match.loss", "nowhere.mine")):
+        other = config.copy_and_resolve_references()
+        other.update_from_flattened_dict({name: value})
+        with pytest.raises(SiamjaxError, match="nowhere"):
+            train(from_dict(other), tmp_path / "runs" / "one")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_the_best_step_is_that_of_the_mean_over_folds(tmp_path):

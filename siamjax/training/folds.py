@@ -55,7 +55,7 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
     if not trains_on_all(config):
         return loop.train(config, workdir)
     config, runs = plan_folds(config, workdir)
-    loop.check_config(workdir, config)
+    loop.compare_config(workdir, config)
     stages = len(runs) + 1
     for stage, run in enumerate(runs, 1):
         data = run.config.data
@@ -67,6 +67,8 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
             ", ".join(data.novel_valid) or "none",
         )
         loop.train(run.config, run.workdir)
+        # Not before: a config that cannot be trained must leave nothing.
+        loop.check_config(workdir, config)
     steps = best_steps(runs, config.steps)
     _LOG.info(
         "stage %d of %d: training on all captures for %d steps, the best of the folds",

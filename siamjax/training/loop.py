@@ -193,13 +193,19 @@ def place_data(
 
 
 def check_config(workdir: str | pathlib.Path, config: Config) -> None:
-    """Writes config.json, or refuses a workdir that was made with another config.
+    """Writes config.json, or refuses a workdir that was made with another config."""
+    compare_config(workdir, config)
+    if not (pathlib.Path(workdir) / run_config.FILE).exists():
+        run_config.write_config(workdir, config)
 
-    If the file is lost, the copy in the last checkpoint is compared.
+
+def compare_config(workdir: str | pathlib.Path, config: Config) -> None:
+    """Refuses a workdir that was made with another config; writes nothing.
+
+    If config.json is lost, the copy in the last checkpoint is compared.
     """
-    lost = not (pathlib.Path(workdir) / run_config.FILE).exists()
     before = None
-    if not lost:
+    if (pathlib.Path(workdir) / run_config.FILE).exists():
         before = run_config.read_config(workdir)
     elif (saved := (_read_meta(workdir) or {}).get("config")) is not None:
         before = run_config.upgrade_config(saved)
@@ -210,8 +216,6 @@ def check_config(workdir: str | pathlib.Path, config: Config) -> None:
                 f"{workdir} belongs to another config: {'; '.join(differences[:3])}; "
                 "give another --workdir or the same config"
             )
-    if lost:
-        run_config.write_config(workdir, config)
 
 
 def check_data(workdir: str | pathlib.Path, folder: str, splits: Splits) -> None:
