@@ -1,6 +1,7 @@
 """All pictures and pages of a finished run."""
 
 import json
+import os
 import threading
 
 import numpy as np
@@ -31,6 +32,7 @@ def test_a_finished_run(run, tmp_path):
     written(run)
     what_the_page_says(run)
     what_is_traced(run)
+    results_are_known_by_content(run)
     following(run, tmp_path)
     damaged_files_are_a_line(run, tmp_path)
 
@@ -79,6 +81,24 @@ def what_is_traced(run):
     roles = zip(got.about["conditions"], got.about["roles"])
     assert {condition for condition, role in roles if role == "test"} == {"busy"}
     assert np.abs(got.points[-1] - got.points[0]).max() > 0
+
+
+def results_are_known_by_content(run):
+    """A copy has other times of its files."""
+    later = (run / "results.json").stat().st_mtime + 100
+    for name in (trace.FILE, "scalars.csv"):
+        os.utime(run / name, (later, later))
+    results = visualize.find_results(run)
+    assert results == json.loads((run / "results.json").read_text())
+    rows = (run / "scalars.csv").read_text()
+    (run / "scalars.csv").write_text(rows + "9,loss,1.0\n")
+    assert visualize.find_results(run) is None
+    del results["scalars_sha256"]  # of an older version
+    written = (run / "results.json").read_bytes()
+    (run / "results.json").write_text(json.dumps(results))
+    assert visualize.find_results(run) == results
+    (run / "results.json").write_bytes(written)
+    (run / "scalars.csv").write_text(rows)
 
 
 def following(run, tmp_path):
@@ -150,12 +170,14 @@ def damaged_files_are_a_line(run, tmp_path):
             for other in names:  # the results last, as evaluation writes them
                 data = (run / other).read_bytes() if other != name else content
                 (folder / other).write_bytes(data)
+            if name == "scalars.csv" and content in (b"{", b"[]"):
+                # Rows that a kill cut are not used: the results are of other ones.
+                assert "results" not in visualize.gather_data(folder)
+                continue
             with pytest.raises(SiamjaxError) as raised:
                 visualize.gather_data(folder)
-            # Rows that a kill cut are not used; then the run itself is opened.
-            cut = (name == "scalars.csv" and b"\n" not in content) or (
-                name == trace.FILE and len(content) < 100
-            )
+            # A record that a kill cut is not used; then the run itself is opened.
+            cut = name == trace.FILE and len(content) < 100
             message = str(raised.value)
             assert f"{name} is damaged" in message or (
                 cut and "no checkpoint" in message

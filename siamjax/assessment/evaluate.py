@@ -16,7 +16,7 @@ from siamjax.evaluation import baselines, one_shot, results
 from siamjax.identification import decide, enrol, examples
 from siamjax.inference import runs
 from siamjax.inference.runs import Run
-from siamjax.reports import plots, projector
+from siamjax.reports import plots, projector, scalars
 from siamjax.text import terminal_width
 from siamjax.training import folds, step
 from siamjax.types import NORMAL, TEST, VALID, SiamjaxError, Windows
@@ -31,7 +31,7 @@ EVALUATIONS = "evaluations"
 
 def evaluate_run(
     workdir: str | pathlib.Path,
-    data: str = "",
+    data: str | None = None,
     *,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -81,6 +81,7 @@ def evaluate_run(
     report |= dict(
         step=run.step,
         version=run.version,
+        scalars_sha256=scalars.hash_scalars(workdir),
         data=dict(
             dir=data or run.config.data.dir,
             sha256=splits.provenance.sha256,

@@ -42,7 +42,7 @@ def visualize_run(workdir: str | os.PathLike, *, frames: int = 300) -> None:
     """
     workdir = pathlib.Path(workdir)
     data = gather_data(workdir)
-    if not is_evaluated(workdir):
+    if find_results(workdir) is None:
         _LOG.warning(
             "%s has no results of its last training: siamjax evaluate --workdir %s "
             "writes them",
@@ -81,7 +81,7 @@ def follow_run(workdir: str | os.PathLike, every_s: float = 3.0) -> None:
       SiamjaxError: see `gather_data`; the page stays as it was.
     """
     workdir, written = pathlib.Path(workdir), None
-    while not is_evaluated(workdir):
+    while find_results(workdir) is None:
         times = [
             path.stat().st_mtime_ns
             for path in (workdir / trace.FILE, workdir / scalars.FILE)
@@ -95,12 +95,19 @@ def follow_run(workdir: str | os.PathLike, every_s: float = 3.0) -> None:
         time.sleep(every_s)
 
 
-def is_evaluated(workdir: pathlib.Path) -> bool:
-    """Whether the results are newer than the last training."""
-    results, traced = workdir / evaluation_results.FILE, workdir / trace.FILE
-    return results.exists() and (
-        not traced.exists() or results.stat().st_mtime_ns >= traced.stat().st_mtime_ns
-    )
+def find_results(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """results.json of a run; None: it is not there, or the run was trained further.
+
+    Results of an older version do not say of which training they are, and are taken.
+
+    Raises:
+      SiamjaxError: see `read_results`.
+    """
+    if not (workdir / evaluation_results.FILE).exists():
+        return None
+    results = read_results(workdir)
+    trained = results.get("scalars_sha256")
+    return results if trained in (None, scalars.hash_scalars(workdir)) else None
 
 
 def draw_figures(
@@ -201,8 +208,7 @@ def gather_data(workdir: str | os.PathLike) -> dict[str, Any]:
     data["title"] = make_title(workdir.resolve().name, data["config"])
     if (traced := read_trace(workdir)) is not None:
         data["trace"] = page.trace_data(traced)
-    if is_evaluated(workdir):
-        judged = read_results(workdir)
+    if (judged := find_results(workdir)) is not None:
         if "out_of_fold" in judged:
             data["out_of_fold"] = judged["out_of_fold"]["identification"]
         if judged["shots"]:

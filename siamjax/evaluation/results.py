@@ -35,6 +35,7 @@ interval is then the one for no failure in so many captures. UNITS is {"window":
     and from `assessment.evaluate`:
     "step": of the checkpoint,
     "version": of siamjax that wrote the checkpoint,
+    "scalars_sha256": the hash of scalars.csv, which says of which training it is,
     "data": {
       "dir": the folder of the prepared data set,
       "sha256": the hash of its content,

@@ -6,6 +6,7 @@ beyond the checkpoint are removed from the CSV, and TensorBoard is told to ignor
 
 import contextlib
 import csv
+import hashlib
 import io
 import os
 import pathlib
@@ -89,6 +90,15 @@ def read_scalars(
         steps.append(step)
         values.append(value)
     return curves
+
+
+def hash_scalars(workdir: str | os.PathLike) -> str:
+    """The SHA-256 of scalars.csv: it tells one training from another; '': no scalars.
+
+    A copy of a run has the same one, and a run that is trained further another.
+    """
+    path = pathlib.Path(workdir) / FILE
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def _rows(path):
