@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from siamjax.identification.timeline import Span
-    from siamjax.library import Capture, Points, Run, evaluate, open_run, read_capture
+    from siamjax.library import (
+        Capture,
+        Points,
+        Run,
+        evaluate_run,
+        open_run,
+        read_capture,
+    )
     from siamjax.types import Events, SiamjaxError, UsageError
 
 __version__ = "0.1.0"
@@ -24,7 +31,7 @@ __all__ = [
     "SiamjaxError",
     "Span",
     "UsageError",
-    "evaluate",
+    "evaluate_run",
     "open_run",
     "read_capture",
 ]

@@ -1,7 +1,10 @@
 """The functions of `import siamjax`: open a run, read a capture, evaluate a run."""
 
+import contextlib
 import ipaddress
 import logging
+import math
+import numbers
 import os
 import pathlib
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from siamjax.assessment import evaluate as assessment
+from siamjax.assessment import evaluate
 from siamjax.capture import cleaning, events
 from siamjax.checks import require
 from siamjax.identification import identify, sessions
@@ -18,7 +21,7 @@ from siamjax.identification.timeline import Span
 from siamjax.inference import runs
 from siamjax.text import printable
 from siamjax.training import checkpoints
-from siamjax.types import Events
+from siamjax.types import Events, UsageError
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,13 +73,22 @@ class Run:
 
         Args:
           capture: path of a capture, or of a table where the run is of counters.
-          hop_s: seconds from the start of one window to the next, at least a bin.
+          hop_s: seconds from the start of one window to the next, more than 0; it is
+            rounded to whole bins, at least one.
           baseline_s: how many seconds at its beginning are normal; by default as many
             as in training.
         Raises:
           UsageError: an argument does not fit.
           SiamjaxError: the capture cannot be read, or is too short.
         """
+        _check_file("capture", capture)
+        _check_number("hop_s", hop_s)
+        require(
+            0 < hop_s < math.inf,
+            f"hop_s is {hop_s!r}: give a finite number of seconds above 0",
+        )
+        if baseline_s is not None:
+            _check_number("baseline_s", baseline_s)
         data = self._run.config.data
         traffic = sessions.read_traffic(capture, self._run, baseline_s=baseline_s)
         _warn(capture, traffic.warnings)
@@ -103,17 +115,24 @@ class Run:
           baseline_s: how many seconds at its beginning are normal; by default as many
             as in training.
           baseline_capture: a normal capture of the same network; its baseline is used
-            instead of the beginning of the capture.
+            instead of the beginning of the capture. Not with `baseline_s`.
         Returns:
           Stretches that cover the capture, in order.
         Raises:
           UsageError: an argument does not fit.
           SiamjaxError: nothing was read that an answer could rest on.
         """
+        _check_file("capture", capture)
+        if baseline_s is not None:
+            _check_number("baseline_s", baseline_s)
+        if baseline_capture is not None:
+            _check_file("baseline_capture", baseline_capture)
+            require(baseline_s is None, "give baseline_s or baseline_capture, not both")
+        places = [_place(i, example) for i, example in enumerate(examples)]
         spans, traffic = identify.identify_capture(
             self._run,
             capture,
-            places=[_place(i, example) for i, example in enumerate(examples)],
+            places=places,
             baseline_s=baseline_s,
             baseline_capture=baseline_capture,
         )
@@ -128,7 +147,9 @@ def _place(i, example):
         f"{where} is not of the form {form}",
     )
     name, path, start = example
-    return make_place(name, str(path), start, where, form)
+    place = make_place(name, str(path), start, where, form)
+    _check_file(f"the path of {where}", path)
+    return place
 
 
 def open_run(
@@ -140,9 +161,10 @@ def open_run(
       workdir: of `siamjax train`.
       checkpoint: the best one in validation, or the last one.
     Raises:
-      UsageError: checkpoint is another word.
+      UsageError: workdir is no path, or checkpoint is another word.
       SiamjaxError: there is no checkpoint, or a version wrote it that is not supported.
     """
+    _check_path("workdir", workdir)
     require(
         checkpoint in (checkpoints.BEST, checkpoints.LAST),
         f"checkpoint is {checkpoint!r}: it is 'best' or 'last'",
@@ -155,16 +177,24 @@ def read_capture(path: str | os.PathLike, *, server: str | None = None) -> Captu
 
     Args:
       path: pcap or pcapng; plain, gzip, xz or zst.
-      server: IP address of the server; by default it is derived from the packets.
+      server: IP address of the server; by default it is derived from the packets. If no
+        packet has it, a warning is logged, and no direction is known.
     Raises:
-      ValueError: server is not an IP address.
+      UsageError: there is no such file, or server is not an IP address.
       SiamjaxError: the file is no capture, or holds no packet.
     """
-    address = None if server is None else ipaddress.ip_address(server).packed
-    return Capture(*events.read_events(path, address))
+    _check_file("path", path)
+    address = None if server is None else _parse_address(server)
+    capture = Capture(*events.read_events(path, address))
+    if capture.report.server == cleaning.ABSENT:
+        unknown = f"no packet has the address {server} of server: no direction is known"
+        _warn(path, [unknown])
+    return capture
 
 
-def evaluate(workdir: str | os.PathLike, data: str = "") -> dict[str, Any]:
+def evaluate_run(
+    workdir: str | os.PathLike, data: str | os.PathLike | None = None
+) -> dict[str, Any]:
     """Evaluates the best checkpoint of a run; writes what `siamjax evaluate` does.
 
     Args:
@@ -173,10 +203,44 @@ def evaluate(workdir: str | os.PathLike, data: str = "") -> dict[str, Any]:
     Returns:
       What results.json holds, see `siamjax.evaluation.results`.
     Raises:
-      UsageError: the data does not fit the run.
+      UsageError: an argument is no path, or the data does not fit the run.
       SiamjaxError: there is no run, or no capture to judge.
     """
-    return assessment.evaluate_run(pathlib.Path(workdir), data, say=_LOG.debug)
+    _check_path("workdir", workdir)
+    if data is not None:
+        _check_path("data", data)
+        data = os.fspath(data)
+    return evaluate.evaluate_run(pathlib.Path(workdir), data, say=_LOG.debug)
+
+
+def _check_path(name, path):
+    # An empty path would be the current folder.
+    require(
+        isinstance(path, str | os.PathLike) and os.fspath(path),
+        f"{name} is {path!r}: give a path",
+    )
+
+
+def _check_file(name, path):
+    _check_path(name, path)
+    require(not os.path.isdir(path), f"{name} is {str(path)!r}, a folder: give a file")
+    require(os.path.exists(path), f"{name} is {str(path)!r}: there is no such file")
+    require(os.access(path, os.R_OK), f"{name} is {str(path)!r}: you may not read it")
+
+
+def _check_number(name, value):
+    require(
+        isinstance(value, numbers.Real),
+        f"{name} is {value!r}: give a number of seconds",
+    )
+
+
+def _parse_address(server):
+    # A whole number would be an address, too.
+    with contextlib.suppress(ValueError):
+        if isinstance(server, str):
+            return ipaddress.ip_address(server).packed
+    raise UsageError(f"server is {server!r}: give an IP address, such as '192.0.2.1'")
 
 
 def _warn(capture, warnings):

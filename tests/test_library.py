@@ -1,6 +1,8 @@
 """siamjax as a notebook uses it: light to import, typed, nothing printed."""
 
+import logging
 import pathlib
+import pkgutil
 import subprocess
 import sys
 
@@ -26,9 +28,9 @@ flags.DEFINE_string("workdir", "", "")
 before = set(flags.FLAGS)
 import siamjax
 assert not {"jax", "flax", "numpy", "ml_collections"} & set(sys.modules)
-assert {"open_run", "evaluate"} <= set(dir(siamjax))
+assert {"open_run", "evaluate_run"} <= set(dir(siamjax))
 import siamjax.losses, siamjax.losses.check, siamjax.commands.train
-siamjax.open_run, siamjax.evaluate, siamjax.Span
+siamjax.open_run, siamjax.evaluate_run, siamjax.Span
 owners = map(flags.FLAGS.find_module_defining_flag, set(flags.FLAGS) - before)
 assert not [owner for owner in owners if owner.startswith("siamjax")]
 """
@@ -51,10 +53,13 @@ def test_the_promise_is_there_and_no_more():
         assert getattr(siamjax, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = siamjax.nothing
+    # Importing a module of the same name would replace the function.
+    modules = {module.name for module in pkgutil.iter_modules(siamjax.__path__)}
+    assert "evaluate" in modules and not modules & set(siamjax.__all__)
 
 
 def test_a_run_evaluates_embeds_and_identifies(workdir, capsys, caplog):
-    results = siamjax.evaluate(workdir)
+    results = siamjax.evaluate_run(workdir)
     assert set(results["shots"]) == {"1", "5"}
     run = siamjax.open_run(workdir)
     assert run.conditions[0] == "normal" and run.known == 3
@@ -78,7 +83,42 @@ def test_a_run_evaluates_embeds_and_identifies(workdir, capsys, caplog):
             run.identify(BLOCKED, examples=[example])
     with pytest.raises(siamjax.UsageError, match="checkpoint is 'bset'"):
         siamjax.open_run(workdir, "bset")
+    arguments_that_do_not_fit(run)
     assert "".join(capsys.readouterr()) == ""
+
+
+def arguments_that_do_not_fit(run):
+    """Each is a line with the name of the argument and what it was given."""
+    no_file, folder = "is 'none.pcap': there is no such file", str(CAPTURES)
+    for method in (run.embed, run.identify):
+        for capture, says in (
+            ("none.pcap", f"^capture {no_file}"),
+            (folder, "^capture is .* a folder: give a file"),
+            ("", "^capture is '': give a path"),
+            (None, "^capture is None: give a path"),
+        ):
+            with pytest.raises(siamjax.UsageError, match=says):
+                method(capture)
+        for baseline_s in (-1, 0.1, float("nan"), "3"):
+            with pytest.raises(siamjax.UsageError, match=r"^baseline_s is"):
+                method(BLOCKED, baseline_s=baseline_s)
+    for hop_s in (0, -1, float("nan"), float("inf"), "1", None):
+        with pytest.raises(siamjax.UsageError, match=r"^hop_s is"):
+            run.embed(BLOCKED, hop_s=hop_s)
+    with pytest.raises(siamjax.UsageError, match=f"^baseline_capture {no_file}"):
+        run.identify(BLOCKED, baseline_capture="none.pcap")
+    with pytest.raises(siamjax.UsageError, match="not both"):
+        run.identify(BLOCKED, baseline_s=12, baseline_capture=BLOCKED)
+    with pytest.raises(siamjax.UsageError, match=rf"^the path of examples.*{no_file}"):
+        run.identify(BLOCKED, examples=[("mine", "none.pcap", 45)])
+
+
+def test_a_path_that_is_empty_is_not_the_current_folder():
+    for function in (siamjax.open_run, siamjax.evaluate_run, siamjax.read_capture):
+        with pytest.raises(siamjax.UsageError, match="is '': give a path"):
+            function("")
+    with pytest.raises(siamjax.UsageError, match=r"^data is ''"):
+        siamjax.evaluate_run("run", "")
 
 
 def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
@@ -101,18 +141,28 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     small_data.write(tmp_path / "data", captures=2)
     opened = runs.open_run(tmp_path / "moved" / "runs" / "one")
     assert opened.config.data.dir == str(tmp_path / "moved" / "data")
+    (tmp_path / "moved" / "data").rename(tmp_path / "moved" / "elsewhere")
+    monkeypatch.chdir(tmp_path / "moved")
+    with pytest.raises(siamjax.UsageError, match=r"not there: write .*--data DIR"):
+        runs.read_data(runs.open_run("runs/one"))
+    monkeypatch.chdir(tmp_path)
     # Whoever writes another place into config.json is believed.
     path = tmp_path / "moved" / "runs" / "one" / "config.json"
     path.write_text(path.read_text().replace('"dir": "data"', '"dir": "elsewhere"'))
     assert runs.open_run("moved/runs/one").config.data.dir == "elsewhere"
 
 
-def test_a_capture_is_its_messages_and_a_report():
+def test_a_capture_is_its_messages_and_a_report(monkeypatch, caplog):
     capture = siamjax.read_capture(BLOCKED)
     assert "INVITE" in capture.kinds
     assert capture.report.messages == len(capture.events.time_ns) > 1000
     assert (np.diff(capture.events.time_ns) >= 0).all()
+    monkeypatch.setattr(logging.getLogger("siamjax"), "propagate", True)
     other = siamjax.read_capture(BLOCKED, server="203.0.113.9")
     assert other.report.server == "absent"
-    with pytest.raises(ValueError, match="nobody"):
-        siamjax.read_capture(BLOCKED, server="nobody")
+    assert "no packet has the address 203.0.113.9 of server" in caplog.text
+    for server in ("nobody", "", 5, b"\xc0\0\2\1"):
+        with pytest.raises(siamjax.UsageError, match=r"^server is .*: give an IP"):
+            siamjax.read_capture(BLOCKED, server=server)
+    with pytest.raises(siamjax.UsageError, match=r"^path is .*there is no such file"):
+        siamjax.read_capture("none.pcap")

@@ -18,7 +18,7 @@ _WORKDIR = flags.DEFINE_string(
 )
 _DATA = flags.DEFINE_string(
     "data",
-    "",
+    None,
     "Another prepared data set to judge the run by: all its captures except those "
     "that the run was trained on.",
     COMMAND.flags,

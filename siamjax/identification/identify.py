@@ -74,8 +74,7 @@ def open_reference(
     baseline = None
     if baseline_capture:
         reading = readings.read_file(baseline_capture, run)
-        what = f"--baseline_capture {baseline_capture}"
-        _warn(what, readings.list_warnings(reading))
+        _warn(f"baseline of {baseline_capture}", readings.list_warnings(reading))
         baseline = sessions.measure_baseline(reading.counts, run)
     parts = added if base is None else [base, *added]
     return Reference(join_examples(*parts), rule, baseline)
@@ -163,6 +162,8 @@ def identify_captures(
     """
     _check_plot(plot)
     run = runs.open_run(workdir)
+    if baseline_s is not None:
+        sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
     reference = open_reference(
         run,

@@ -53,11 +53,7 @@ def read_traffic(
         baseline = Baseline(*(x[0] for x in run.normal))
     elif baseline is None:
         seconds = config.baseline_s if baseline_s is None else baseline_s
-        if not config.bin_s <= seconds < math.inf:
-            raise UsageError(
-                f"--baseline is {seconds:g} s: give a finite number, at least a bin of "
-                f"{config.bin_s:g} s"
-            )
+        check_baseline_s(seconds, config.bin_s)
         first = round(seconds / config.bin_s)
     reading = readings.read_file(path, run)
     warnings = readings.list_warnings(reading)
@@ -86,6 +82,21 @@ def read_traffic(
         tuple(warnings),
         reading.report,
     )
+
+
+def check_baseline_s(seconds: float, bin_s: float, name: str = "baseline_s") -> None:
+    """Raises UsageError unless a baseline of so many seconds can be measured.
+
+    Args:
+      seconds: given by the user.
+      bin_s: of the run.
+      name: of the argument or flag that gave them.
+    """
+    if not bin_s <= seconds < math.inf:
+        raise UsageError(
+            f"{name} is {seconds:g} s: give a finite number, at least a bin of "
+            f"{bin_s:g} s"
+        )
 
 
 def measure_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:

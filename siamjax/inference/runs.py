@@ -13,11 +13,19 @@ import numpy as np
 import siamjax
 from siamjax import forms
 from siamjax.config import Config
-from siamjax.data import identity
+from siamjax.data import identity, prepared
 from siamjax.data.splits import Splits, open_splits
 from siamjax.models import embedder
 from siamjax.training import checkpoints, devices, run_config, state, step
-from siamjax.types import TRAIN, VALID, Baseline, Column, Scaler, SiamjaxError
+from siamjax.types import (
+    TRAIN,
+    VALID,
+    Baseline,
+    Column,
+    Scaler,
+    SiamjaxError,
+    UsageError,
+)
 
 # (counts [N, T, F], baseline [N, F], session [N] or None) -> {head: [N, E]}
 Embed = Callable[..., dict[str, np.ndarray]]
@@ -167,7 +175,7 @@ def _columns(workdir, meta):
         ) from error
 
 
-def read_data(run: Run | Checkpoint, folder: str = "") -> Splits:
+def read_data(run: Run | Checkpoint, folder: str | None = None) -> Splits:
     """The data set of a run with the roles that its captures had in training.
 
     Captures that are left out, new or gone since then are logged, a line each.
@@ -177,9 +185,15 @@ def read_data(run: Run | Checkpoint, folder: str = "") -> Splits:
       folder: another prepared data set; all its captures are test captures, except
         those that the run used in training. By default the data set of the training.
     Raises:
-      UsageError: the data does not fit the run.
+      UsageError: the data does not fit the run, or is not there.
     """
     config, trained = run.config.data, run.trained
+    if not folder and prepared.read_meta(config.dir) is None:
+        raise UsageError(
+            f"{run.workdir} was trained on the data set {config.dir}, which is not "
+            f"there: write where it is now as data.dir into {run.workdir}/"
+            f"{run_config.FILE}, or judge by it with siamjax evaluate --data DIR"
+        )
     if not trained.sha256:
         _LOG.warning(
             "%s was trained by an older version, which did not keep what it was "
