@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.experiments import cross_fit
-from siamjax.evaluation import one_shot
+from siamjax.evaluation import cross_fit, one_shot
 from siamjax.types import Windows
 
 
@@ -19,7 +18,7 @@ def test_a_pair_is_the_mean_of_its_cells_and_a_condition_that_of_its_captures():
         row("match", "delay", "b", 0.25),
         row("match", "blocked", "c", 1.0),
     ]
-    of = cross_fit.tables(rows)["novel"]["match"]
+    of = cross_fit.tabulate(rows)["novel"]["match"]
     np.testing.assert_array_equal(of.right, [[0, 0.75], [0, 0.25], [1, 0]])
     np.testing.assert_array_equal(of.judged, [[0, 1], [0, 1], [1, 0]])
     np.testing.assert_array_equal(cross_fit.by_condition(of), [1.0, 0.5])
@@ -32,7 +31,7 @@ def test_known_and_novel_are_apart_and_methods_share_their_pairs():
         row("simple", "delay", "a", 0.5),
         row("match", "delay", "a", 0.9, "known"),
     ]
-    found = cross_fit.tables(rows)
+    found = cross_fit.tabulate(rows)
     assert set(found) == {"novel", "known"}
     for table in found["novel"].values():
         np.testing.assert_array_equal(table.judged, [[1.0]])
@@ -49,13 +48,13 @@ def test_what_the_baseline_masters_counts_as_equal():
         for condition, recall in of.items()
         for i in range(8)
     ]
-    of = cross_fit.tables(rows)["novel"]
-    got = cross_fit.less(of["match"], of["simple"])
+    of = cross_fit.tabulate(rows)["novel"]
+    got = cross_fit.subtract(of["match"], of["simple"])
     assert got.value == pytest.approx((0.0 + 0.2) / 2)
     assert got.low > 0 and got.captures == 16
-    assert cross_fit.less(of["match"], of["simple"], tied=1.1).value == pytest.approx(
-        (-0.09 + 0.2) / 2
-    )
+    assert cross_fit.subtract(
+        of["match"], of["simple"], tied=1.1
+    ).value == pytest.approx((-0.09 + 0.2) / 2)
 
 
 def test_rows_hold_what_one_shot_counted():
@@ -63,7 +62,7 @@ def test_rows_hold_what_one_shot_counted():
     condition, session = np.repeat([0, 1], 12), np.repeat(np.arange(6), 4)
     windows = Windows(session, np.zeros(24, int), condition)
     judged = one_shot.recognise(rng.normal(size=(24, 3)), condition, session, draws=30)
-    got = cross_fit.rows(
+    got = cross_fit.make_rows(
         judged,
         windows=windows,
         names=("normal", "delay"),
@@ -91,5 +90,5 @@ def test_an_answer_is_settled_when_it_stays_right():
             [np.nan, 1, 1, 1, 1, 0, 0, 0],
         ]
     )
-    got = cross_fit.settled(right, np.arange(1.0, 9.0), 4)
+    got = cross_fit.settling_times(right, np.arange(1.0, 9.0), 4)
     np.testing.assert_array_equal(got, [4.0, 1.0, np.inf, np.inf, 2.0])

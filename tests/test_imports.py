@@ -32,6 +32,7 @@ ORDER = [
     "identification",
     "assessment",
     "comparison",
+    "networks",
 ]
 ONLY = {
     "types": set(),

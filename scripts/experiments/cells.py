@@ -1,87 +1,25 @@
-"""What experiments share: settings and programs; on counters how a cell is judged.
+"""What experiments on counters share: how a cell is judged.
 
 A library of examples comes from earlier captures and names later ones. A cell is one
 training with some conditions held out.
 """
 
-import dataclasses
-import functools
-import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from scripts.experiments import episodes
 from siamjax import files
-from siamjax.config import Config, DataConfig, to_plain
+from siamjax.config import Config, DataConfig
 from siamjax.data import features
-from siamjax.data.splits import Splits, open_splits
+from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines
-from siamjax.experiments import runner
-from siamjax.models import embedder
-from siamjax.training import devices, loop, state, step
+from siamjax.experiments import runner, trainings
 from siamjax.types import NORMAL, TEST, TRAIN
 
 EPISODES = 200  # for each number of ways
-
-
-_PROGRAMS: dict[str, tuple] = {}
-
-
-def programs(config: Config, splits: Splits) -> tuple[step.Parts, Callable, Callable]:
-    """Parts, compiled run and embedder; cells that differ in seed and split alone share
-    them, where their columns are the same."""
-    data = dataclasses.replace(
-        config.data, novel=(), novel_valid=(), test_fold=0, valid_fold=1
-    )
-    same = to_plain(dataclasses.replace(config, data=data, seed=0))
-    key = json.dumps([len(splits.conditions.known), splits.columns, same])
-    if key not in _PROGRAMS:
-        mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
-        parts = step.build_parts(
-            config,
-            columns=splits.columns,
-            classes=len(splits.conditions.known),
-            mesh=mesh,
-        )
-        embed = embedder.make_embedder(parts.encoder)
-        _PROGRAMS[key] = parts, step.compile_run(parts), embed
-    return _PROGRAMS[key]
-
-
-def training(
-    config: Config, splits: Splits, stops: Iterable[int]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """`(step, weights)` before the first step and after each of the stops."""
-    parts, run_steps, _ = programs(config, splits)
-    data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
-    trained = state.create_state(config.seed, parts)
-    trained = jax.device_put(trained, devices.replicated(parts.mesh))
-    yield 0, weights(trained)
-    done = 0
-    for stop in sorted(stops):
-        trained, _ = run_steps(trained, stop - done, data)
-        done = stop
-        yield done, weights(trained)
-
-
-def weights(trained: state.TrainState) -> dict[str, Any]:
-    """What encodes, of a state, as NumPy arrays."""
-    return jax.device_get(
-        dict(params=trained.params["encoder"], stats=trained.batch_stats)
-    )
-
-
-def encode(
-    config: Config, splits: Splits, weights: Mapping[str, Any]
-) -> Callable[..., dict[str, np.ndarray]]:
-    """`embed(*splits.inputs(windows)) -> {head: [N, E]}` of weights."""
-    parts, _, embed = programs(config, splits)
-    stats = parts.encoder.finalise(weights["stats"])
-    return functools.partial(embed, weights["params"], stats, splits.scaler)
 
 
 def trained_points(config: Config) -> dict[str, np.ndarray]:
@@ -93,8 +31,8 @@ def trained_points(config: Config) -> dict[str, np.ndarray]:
     splits = open_splits(config.data)
     inputs = splits.inputs(splits.windows)
     untrained, points = (
-        encode(config, splits, stored)(*inputs)
-        for _, stored in training(config, splits, [config.steps])
+        trainings.bind_embedder(config, splits, stored)(*inputs)
+        for _, stored in trainings.train(config, splits, [config.steps])
     )
     return {**points, "untrained encoder": untrained[config.decide_with]}
 

@@ -14,10 +14,10 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from scripts.experiments import cross_fit, quality_cells
+from scripts.experiments import quality_cells
 from siamjax import cli
 from siamjax.data import features
-from siamjax.evaluation import baselines, one_shot, pairwise
+from siamjax.evaluation import baselines, cross_fit, one_shot, pairwise
 from siamjax.types import Windows
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/final", "Where cells are kept.")
@@ -106,7 +106,7 @@ def report(found, ends_s):
         for condition, right in of.items():
             judged = np.concatenate(right)
             judged = judged[np.isfinite(judged).any(1)]
-            late[condition] = cross_fit.settled(judged, ends_s, STAYS)
+            late[condition] = cross_fit.settling_times(judged, ends_s, STAYS)
         whole = np.median(np.concatenate(list(late.values())))
         slow = ", ".join(
             f"{name} {np.median(after):g}"

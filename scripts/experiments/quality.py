@@ -18,9 +18,9 @@ from typing import Any
 
 from absl import flags
 
-from scripts.experiments import cross_fit, quality_cells
+from scripts.experiments import quality_cells
 from siamjax import cli
-from siamjax.evaluation import baselines, statistics
+from siamjax.evaluation import baselines, cross_fit, statistics
 from siamjax.experiments import runner, settings
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quality", "Where cells are kept.")
@@ -96,7 +96,7 @@ def summary(setting: str, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for step, shots in sorted({(row.step, row.shots) for row in rows if row.step}):
         here = [row for row in rows if row.shots == shots and row.step in (0, step)]
         yield f" after {step} steps, examples of each condition: {shots}"
-        for role, of in cross_fit.tables(here).items():
+        for role, of in cross_fit.tabulate(here).items():
             names = sorted({row.condition for row in here if row.role == role})
             for method, table in of.items():
                 each = zip(cross_fit.by_condition(table), names)
@@ -111,7 +111,7 @@ def _differences(role, of):
     """Lines: each trained method less each simple one."""
     for method in (name for name in of if name not in SIMPLE):
         for baseline in (name for name in of if name in SIMPLE):
-            apart = cross_fit.less(of[method], of[baseline])
+            apart = cross_fit.subtract(of[method], of[baseline])
             yield f"   {role} {method} less {baseline}: {_cell(apart, '+')}"
 
 

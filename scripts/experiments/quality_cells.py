@@ -15,12 +15,11 @@ from typing import Any
 import flax
 import numpy as np
 
-from scripts.experiments import cells, cross_fit
 from siamjax.config import Config, DataConfig, from_dict
 from siamjax.data import features
 from siamjax.data.splits import Splits, open_splits
-from siamjax.evaluation import baselines, one_shot
-from siamjax.experiments import runner, settings
+from siamjax.evaluation import baselines, cross_fit, one_shot
+from siamjax.experiments import runner, settings, trainings
 from siamjax.training import state
 from siamjax.types import Windows
 
@@ -56,8 +55,8 @@ def run(cell: Mapping[str, Any], workdir: str) -> list[cross_fit.Row]:
     """Trains a cell, keeps its weights in workdir and judges it."""
     config = configure(cell)
     splits, rows, weights = open_cached(config.data), [], None
-    for done, weights in cells.training(config, splits, {*cell["at"], config.steps}):
-        embed = cells.encode(config, splits, weights)
+    for done, weights in trainings.train(config, splits, {*cell["at"], config.steps}):
+        embed = trainings.bind_embedder(config, splits, weights)
         prefix = "" if done else "untrained "
         rows += [
             row._replace(method=f"{prefix}{row.method}")
@@ -76,12 +75,12 @@ def trained(
     and splits."""
     config = configure(cell)
     splits = open_cached(config.data)
-    parts, *_ = cells.programs(config, splits)
+    parts, *_ = trainings.compile_programs(config, splits)
     weights = flax.serialization.from_bytes(
-        cells.weights(state.create_state(config.seed, parts)),
+        trainings.get_weights(state.create_state(config.seed, parts)),
         weights_path(cell, workdir).read_bytes(),
     )
-    return cells.encode(config, splits, weights), config, splits
+    return trainings.bind_embedder(config, splits, weights), config, splits
 
 
 def configure(cell: Mapping[str, Any]) -> Config:
@@ -138,7 +137,7 @@ def judge(
             judged = one_shot.recognise(
                 x, windows.condition, windows.session, draws=config.draws, shots=many
             )
-            rows += cross_fit.rows(
+            rows += cross_fit.make_rows(
                 judged,
                 windows=windows,
                 names=splits.conditions.names,

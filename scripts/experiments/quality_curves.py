@@ -15,8 +15,8 @@ import pathlib
 import matplotlib
 import numpy as np
 
-from scripts.experiments import cross_fit, quality_cells
-from siamjax.evaluation import statistics
+from scripts.experiments import quality_cells
+from siamjax.evaluation import cross_fit, statistics
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -107,7 +107,7 @@ def _tables(rows):
     here = [row for row in rows if row.shots == 1 and row.step == last]
     return {
         (method, role): table
-        for role, of in cross_fit.tables(here).items()
+        for role, of in cross_fit.tabulate(here).items()
         for method, table in of.items()
         if method in METHODS
     }

@@ -15,6 +15,7 @@ NAMES = (
     "visualize",
     "audit",
     "compare",
+    "board",
     "check",
     "completion",
 )

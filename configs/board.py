@@ -1,0 +1,112 @@
+"""The board of networks: one default is judged on all networks at hand.
+
+siamjax board --config=configs/board.py --workdir=runs/board
+
+`configs/board.py:bed,sockshop` names the networks, see NETWORKS. docs/networks.md says
+where their data comes from, and the command that prepares each.
+"""
+
+from ml_collections import ConfigDict
+
+from siamjax.configs import counters, default, kddi
+
+SOCKSHOP = (
+    "carts-cpu",
+    "carts-mem",
+    "catalogue-cpu",
+    "catalogue-mem",
+    "orders-cpu",
+    "orders-mem",
+    "payment-cpu",
+    "payment-mem",
+    "user-cpu",
+    "user-mem",
+)
+
+# Of each network the template, what differs from it, the faults that are novel in each
+# choice, those beside them that choose (by validation), and how many folds are judged.
+NETWORKS = dict(
+    bed=dict(
+        template="packets",
+        changes=dict(data=dict(dir="runs/testbed")),
+        # Over the six choices each of the eleven faults is novel once or twice.
+        novel=(
+            ("busy_reject", "delay", "packet_loss"),
+            ("auth_failure", "callee_down", "link_flap"),
+            ("blocked", "registration_storm", "server_overload"),
+            ("capacity_limit", "delay", "invite_flood"),
+            ("auth_failure", "busy_reject", "link_flap"),
+            ("callee_down", "packet_loss", "server_overload"),
+        ),
+        novel_valid=(
+            ("link_flap", "server_overload"),
+            ("delay", "registration_storm"),
+            ("packet_loss", "callee_down"),
+            ("busy_reject", "auth_failure"),
+            ("blocked", "capacity_limit"),
+            ("invite_flood", "delay"),
+        ),
+        folds=4,
+    ),
+    kddi=dict(
+        template="counters",
+        changes=dict(
+            steps=600,
+            data=dict(
+                dir="runs/kddi",
+                bin_s=60.0,
+                bins=5,
+                hop_s=0.0,
+                baseline_s=0.0,
+                test_captures=("2020-07-0[7-9]", "2020-07-1*"),
+                valid_captures=("2020-07-0[56]",),
+            ),
+            batch=dict(conditions=16, made_up=8, per_condition=4),
+        ),
+        novel=(kddi.NOVEL,),
+        novel_valid=(kddi.NOVEL_VALID,),
+        folds=1,
+    ),
+    sockshop=dict(
+        template="counters",
+        changes=dict(data=dict(dir="runs/sockshop", folds=5), batch=dict(conditions=5)),
+        novel=tuple(
+            tuple(SOCKSHOP[(2 * i + j) % 10] for j in range(3)) for i in range(5)
+        ),
+        novel_valid=tuple(
+            tuple(SOCKSHOP[(2 * i + j) % 10] for j in (3, 4)) for i in range(5)
+        ),
+        folds=2,
+    ),
+    petshop=dict(
+        template="counters",
+        changes=dict(
+            data=dict(
+                dir="runs/petshop",
+                bin_s=300.0,
+                bins=5,
+                hop_s=0.0,
+                baseline_s=0.0,
+                test_captures=("low_*",),  # trained on high traffic
+                valid_captures=("high_test_issue_1*",),
+            ),
+            batch=dict(conditions=5),
+        ),
+        novel=(("petInfo",),),
+        novel_valid=((),),
+        folds=1,
+    ),
+)
+
+
+def get_config(networks="bed,kddi,sockshop,petshop"):
+    config = ConfigDict()
+    config.settings = ("default",)  # NAME:field=value,... of the config of a training
+    config.seeds = 3
+    config.draws = 100  # of the examples
+    config.workers = 0  # processes of one thread; 0: one a core
+    config.templates = ConfigDict(
+        dict(packets=default.get_config(), counters=counters.get_config())
+    )
+    config.networks = ConfigDict({name: NETWORKS[name] for name in networks.split(",")})
+    return config

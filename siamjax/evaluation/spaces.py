@@ -1,0 +1,117 @@
+"""The space in which a run compares windows: learnt points, statistics, or both.
+
+Training drops what it does not need to tell its own conditions apart. Statistics of
+the window, which no loss changes, keep a new condition apart. How much they help turns
+round from one network to the next (docs/networks.md), so each run chooses on its
+validation captures, after training.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from siamjax import forms
+from siamjax.evaluation import baselines, wccn
+from siamjax.evaluation.wccn import Whitening
+
+WCCN = "WCCN"  # the name of the baseline and of the space that is the same
+Statistics = Literal["none", "raw", "whitened"]
+
+
+class Space(NamedTuple):
+    """What stands in the points that are compared.
+
+    The learnt point of the match head has length 1, so `weight` is the length of the
+    statistics relative to it.
+    """
+
+    head: str  # the head whose learnt point it is; empty: statistics alone
+    statistics: Statistics
+    weight: float  # length of the statistics
+
+
+def list_spaces(heads: Sequence[str]) -> tuple[Space, ...]:
+    """The spaces to choose from, the default first.
+
+    Args:
+      heads: names of heads, the one that decides by default first.
+    """
+    first = heads[0]
+    beside: tuple[tuple[Statistics, float], ...] = (
+        ("whitened", 1.0),
+        ("whitened", 0.5),
+        ("whitened", 2.0),
+        ("raw", 0.5),
+        ("raw", 1.0),
+    )
+    return (
+        *(Space(first, kind, weight) for kind, weight in beside),
+        *(Space(head, "none", 0.0) for head in heads),
+        Space("", "whitened", 1.0),
+    )
+
+
+def to_space(
+    space: Space,
+    learnt: Mapping[str, np.ndarray],
+    windows: np.ndarray,
+    whitening: Whitening,
+) -> np.ndarray:
+    """Points `[N, E]` of windows in a space.
+
+    Args:
+      space: which.
+      learnt: {head: `[N, E]`} learnt points.
+      windows: `[N, T, F]`, features.
+      whitening: of the run, see `evaluation.wccn`.
+    """
+    parts = []
+    if space.head:
+        parts.append(np.asarray(learnt[space.head], np.float64))
+    if space.statistics == "raw":
+        parts.append(space.weight * baselines.directions(windows))
+    elif space.statistics == "whitened":
+        moments = wccn.signed_log_moments(windows)
+        parts.append(space.weight * wccn.whiten(moments, whitening))
+    return np.concatenate(parts, -1)
+
+
+def describe_space(space: Space) -> str:
+    """A short name, such as `match + whitened 1`; WCCN is whitened statistics alone."""
+    if not space.head:
+        return WCCN
+    if space.statistics == "none":
+        return f"{space.head} alone"
+    return f"{space.head} + {space.statistics} {space.weight:g}"
+
+
+def choose_space(
+    spaces: Sequence[Space], judge: Callable[[Space], Mapping[str, float]]
+) -> tuple[Space, list[dict[str, Any]]]:
+    """The space with the highest mean recall on validation captures.
+
+    Of equal ones the first is chosen, so the default comes first.
+
+    Args:
+      spaces: to choose from.
+      judge: gives the recalls `known` and `novel` of a space, as far as there are
+        windows to judge.
+    Returns:
+      The space, and its curve: for each space `dict(space, weight, known, novel)`.
+    """
+    curve: list[dict[str, Any]] = []
+    scores: list[float] = []
+    for space in spaces:
+        recalls = judge(space)
+        curve.append(dict(space._asdict(), **recalls))
+        scores.append(float(np.mean(list(recalls.values()))) if recalls else 0.0)
+    return spaces[int(np.argmax(scores))], curve
+
+
+def space_from_json(value: Any) -> Space:
+    """The `Space` of a JSON object; raises ValueError if it is none."""
+    forms.check_form(value, {"head": str, "statistics": str, "weight": float})
+    if value["statistics"] not in ("none", "raw", "whitened"):
+        raise ValueError(f"statistics is {value['statistics']!r}")
+    return Space(value["head"], value["statistics"], float(value["weight"]))

@@ -1,0 +1,142 @@
+"""WCCN: statistics of a window, whitened within conditions. A closed form, no network.
+
+Within-class covariance normalisation (Hatch, Kajarekar, Stolcke, Interspeech 2006) was
+the standard back-end of speaker verification before neural ones. It is the strongest
+simple method on the test bed (docs/networks.md).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.checks import require
+from siamjax.evaluation import one_shot
+
+# Shares of a plain scaling in the covariance, from which `choose_shrinkage` chooses.
+SHRINKAGES = (0.03, 0.1, 0.3, 0.6)
+# Used where the training windows are too few to choose.
+SHRINKAGE = 0.3
+# How often conditions are held out, and examples are drawn, to choose it.
+ROUNDS, DRAWS = 3, 20
+
+
+class Whitening(NamedTuple):
+    """A linear map after which the windows of one condition spread alike everywhere."""
+
+    mean: np.ndarray  # [E], of the windows it was fitted on
+    matrix: np.ndarray  # [E, E]
+
+
+def signed_log_moments(windows: np.ndarray) -> np.ndarray:
+    """Mean and deviation of `sign(x) * log1p(|x|)` of each column.
+
+    Args:
+      windows: `[N, T, F]`, features.
+    Returns:
+      `[N, 2 * F]` float64.
+    """
+    x = np.asarray(windows, np.float64)
+    x = np.sign(x) * np.log1p(np.abs(x))
+    return np.concatenate([x.mean(1), x.std(1)], -1)
+
+
+def fit_whitening(
+    points: np.ndarray, conditions: np.ndarray, shrinkage: float = SHRINKAGE
+) -> Whitening:
+    """The whitening by the covariance within conditions, shrunk.
+
+      W = (1 - s) C + s trace(C) / E I
+
+    where C is the covariance of the points around the means of their conditions. The
+    matrix is the symmetric root of the inverse of W. Directions that never vary within
+    a condition are scaled by the share s alone.
+
+    Args:
+      points: `[N, E]` finite floats.
+      conditions: `[N]` int.
+      shrinkage: s, above 0, at most 1.
+    Raises:
+      UsageError: there is no point, or the shrinkage is not in its range.
+    """
+    points, conditions = np.asarray(points, np.float64), np.asarray(conditions)
+    require(len(points), "WCCN needs windows to be fitted on, there is none")
+    require(
+        0 < shrinkage <= 1, f"shrinkage is {shrinkage}: it is above 0 and at most 1"
+    )
+    _, condition = np.unique(conditions, return_inverse=True)
+    sums = np.zeros((condition.max() + 1, points.shape[1]))
+    np.add.at(sums, condition, points)
+    means = sums / np.bincount(condition)[:, None]
+    within = points - means[condition]
+    covariance = within.T @ within / len(points)
+    level = np.trace(covariance) / len(covariance)
+    # Where nothing varies at all, every direction keeps its scale.
+    covariance = (1 - shrinkage) * covariance
+    covariance += (shrinkage * level if level > 0 else 1.0) * np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance)
+    return Whitening(points.mean(0), (vectors / np.sqrt(values)) @ vectors.T)
+
+
+def whiten(points: np.ndarray, whitening: Whitening) -> np.ndarray:
+    """Whitened points `[N, E]` of length 1: nearest by distance is nearest by cosine.
+
+    A point at the mean of the training windows stays 0.
+
+    Args:
+      points: `[N, E]`.
+      whitening: of `fit_whitening`.
+    """
+    whitened = (np.asarray(points, np.float64) - whitening.mean) @ whitening.matrix
+    return whitened / np.maximum(np.linalg.norm(whitened, axis=1, keepdims=True), 1e-12)
+
+
+def choose_shrinkage(
+    points: np.ndarray,
+    conditions: np.ndarray,
+    captures: np.ndarray,
+    shrinkages: Sequence[float] = SHRINKAGES,
+) -> float:
+    """The shrinkage with the best one-shot recall, on training windows alone.
+
+    The fit sees every second capture, and in each round not a third of the conditions.
+    The other captures judge, with all conditions. The first of equally good shrinkages
+    is chosen.
+
+    Args:
+      points: `[N, E]`, of training windows.
+      conditions: `[N]` int.
+      captures: `[N]` int.
+      shrinkages: to choose from.
+    Returns:
+      One of them; `SHRINKAGE` if no round can judge two conditions.
+    """
+    points = np.asarray(points, np.float64)
+    conditions, captures = np.asarray(conditions), np.asarray(captures)
+    classes, scores = np.unique(conditions), []
+    for_fit = np.isin(captures, np.unique(captures)[::2])
+    several = [
+        c for c in classes if len(np.unique(captures[~for_fit & (conditions == c)])) > 1
+    ]
+    rows = ~for_fit & np.isin(conditions, several)
+    for i in range(ROUNDS if len(several) > 1 else 0):
+        fit = for_fit & ~np.isin(conditions, classes[i::ROUNDS])
+        if not fit.any():
+            continue
+        scores.append(
+            [
+                one_shot.recognise(
+                    whiten(
+                        points[rows],
+                        fit_whitening(points[fit], conditions[fit], shrinkage),
+                    ),
+                    conditions[rows],
+                    captures[rows],
+                    draws=DRAWS,
+                ).mean
+                for shrinkage in shrinkages
+            ]
+        )
+    if not scores:
+        return SHRINKAGE
+    return shrinkages[int(np.mean(scores, 0).argmax())]

@@ -1,0 +1,82 @@
+"""Trains in memory, for experiments; trainings that are alike share programs."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from siamjax.config import Config, to_plain
+from siamjax.data.splits import Splits
+from siamjax.models import embedder
+from siamjax.training import devices, loop, state, step
+
+_PROGRAMS: dict[str, tuple] = {}
+
+
+def compile_programs(
+    config: Config, splits: Splits
+) -> tuple[step.Parts, Callable, Callable]:
+    """Parts, compiled run and embedder of a config, on one CPU device.
+
+    Trainings that differ in seed and split alone share them, where their columns are
+    the same.
+    """
+    data = dataclasses.replace(
+        config.data,
+        dir="",
+        novel=(),
+        novel_valid=(),
+        test_captures=(),
+        valid_captures=(),
+        test_fold=0,
+        valid_fold=1,
+    )
+    same = to_plain(dataclasses.replace(config, data=data, seed=0))
+    key = json.dumps([len(splits.conditions.known), splits.columns, same])
+    if key not in _PROGRAMS:
+        mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
+        parts = step.build_parts(
+            config,
+            columns=splits.columns,
+            classes=len(splits.conditions.known),
+            mesh=mesh,
+        )
+        embed = embedder.make_embedder(parts.encoder)
+        _PROGRAMS[key] = parts, step.compile_run(parts), embed
+    return _PROGRAMS[key]
+
+
+def train(
+    config: Config, splits: Splits, stops: Iterable[int]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """`(step, weights)` before the first step and after each of the stops."""
+    parts, run_steps, _ = compile_programs(config, splits)
+    data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
+    trained = state.create_state(config.seed, parts)
+    trained = jax.device_put(trained, devices.replicated(parts.mesh))
+    yield 0, get_weights(trained)
+    done = 0
+    for stop in sorted(stops):
+        trained, _ = run_steps(trained, stop - done, data)
+        done = stop
+        yield done, get_weights(trained)
+
+
+def get_weights(trained: state.TrainState) -> dict[str, Any]:
+    """What encodes, of a state, as NumPy arrays."""
+    return jax.device_get(
+        dict(params=trained.params["encoder"], stats=trained.batch_stats)
+    )
+
+
+def bind_embedder(
+    config: Config, splits: Splits, weights: Mapping[str, Any]
+) -> Callable[..., dict[str, np.ndarray]]:
+    """`embed(*splits.inputs(windows)) -> {head: [N, E]}` of weights."""
+    parts, _, embed = compile_programs(config, splits)
+    stats = parts.encoder.finalise(weights["stats"])
+    return functools.partial(embed, weights["params"], stats, splits.scaler)

@@ -1,0 +1,255 @@
+"""The cells of a board: one training each, judged on its network and on others.
+
+A cell is a dict: `network`, `setting`, `choice` (of novel faults), `fold`, `seed`, and
+`valid` (judged on validation captures and their novel faults, else on the test).
+
+There are three questions: `known` faults; `novel` faults of the network that was
+trained on; and `moved`, every condition of another network with the same columns, one
+example of each from there.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from siamjax.config import Config, DataConfig
+from siamjax.data import features, identity
+from siamjax.data.splits import Splits, open_splits
+from siamjax.evaluation import baselines, cross_fit, one_shot, spaces
+from siamjax.evaluation.cross_fit import Row
+from siamjax.evaluation.spaces import Space
+from siamjax.experiments import trainings
+from siamjax.networks.config import BoardConfig
+from siamjax.training.whitening import learn_whitening
+from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
+
+KNOWN, NOVEL, MOVED = "known", "novel", "moved"
+SHOTS = (1, 5)
+# What the product decides with: the space that validation chose.
+DECIDES = "siamjax"
+UNTRAINED = "untrained encoder"
+# Methods that no training made.
+SIMPLE = (spaces.WCCN, *baselines.BASELINES)
+
+# `points(splits, windows) -> {method: [N, E]}`
+Methods = Callable[[Splits, Windows], dict[str, np.ndarray]]
+
+
+def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
+    """All cells of a board, those of the first seed and fold first.
+
+    Args:
+      config: of the board.
+      valid: judge on validation captures, to choose settings; else on the test.
+    """
+    cells = [
+        dict(
+            network=network,
+            setting=setting,
+            choice=choice,
+            fold=fold,
+            seed=seed,
+            valid=valid,
+        )
+        for network, about in config.networks.items()
+        for setting, choice, fold, seed in itertools.product(
+            config.settings,
+            range(len(about.novel)),
+            range(about.folds),
+            range(config.seeds),
+        )
+    ]
+    return sorted(cells, key=lambda cell: (cell["seed"], cell["fold"]))
+
+
+def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Trains a cell and judges it.
+
+    Returns:
+      A `dict(network, source, space, rows)` for each network that it judges: `source`
+      is the network of the training, `space` describes the one that validation chose,
+      and the rows are `cross_fit.Row`s.
+    """
+    train = configure(config, cell)
+    splits = open_cached(train.data)
+    train = _fit_batch(train, splits)
+    methods, candidates = train_methods(train, splits)
+    space = choose_space(candidates, methods, splits, config.draws)
+    about = dict(source=cell["network"], space=spaces.describe_space(space))
+
+    def judge(network, splits, role, question=""):
+        rows = judge_methods(methods, splits, role, config.draws, train.steps)
+        if role == TEST:
+            chosen = [row for row in rows if row.method == about["space"]]
+            rows += [row._replace(method=DECIDES) for row in chosen]
+        if question:
+            rows = [row._replace(role=question) for row in rows]
+        return dict(network=network, **about, rows=rows)
+
+    if cell["valid"]:
+        return [judge(cell["network"], splits, VALID)]
+    results = [judge(cell["network"], splits, TEST)]
+    for other, fields in config.networks.items():
+        if cell["network"] in fields.trained_on and not cell["choice"]:
+            data = config.train_on(other, cell["setting"]).data
+            elsewhere = open_elsewhere(data, splits, train.data.dir)
+            results.append(judge(other, elsewhere, TEST, MOVED))
+    return results
+
+
+def configure(config: BoardConfig, cell: Mapping[str, Any]) -> Config:
+    """The config of the training of a cell."""
+    about = config.networks[cell["network"]]
+    train = config.train_on(cell["network"], cell["setting"])
+    data = dataclasses.replace(
+        train.data,
+        novel=about.novel[cell["choice"]],
+        novel_valid=about.novel_valid[cell["choice"]],
+    )
+    if not data.test_captures:
+        fold = cell["fold"]
+        valid_fold = (fold + 1) % data.folds
+        data = dataclasses.replace(data, test_fold=fold, valid_fold=valid_fold)
+    return dataclasses.replace(train, seed=cell["seed"], data=data)
+
+
+def _fit_batch(train, splits):
+    """The config with no more conditions in a batch than training has."""
+    shown = splits.windows_of(TRAIN, splits.conditions.known).condition
+    conditions = min(train.batch.conditions, len(np.unique(shown)))
+    batch = dataclasses.replace(train.batch, conditions=conditions)
+    return dataclasses.replace(train, batch=batch)
+
+
+def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Space]]:
+    """Trains an encoder; the points of all methods, and the spaces by name."""
+    heads = config.active_heads
+    first = min(heads, key=lambda head: head != config.decide_with)
+    order = [first, *(head for head in heads if head != first)]
+    candidates = {spaces.describe_space(s): s for s in spaces.list_spaces(order)}
+    (_, before), (_, after) = trainings.train(config, splits, [config.steps])
+    whitening = learn_whitening(splits)
+
+    def learnt_points(splits, inputs, weights):
+        points = trainings.bind_embedder(config, splits, weights)(*inputs)
+        return {head: points[head][:, : heads[head].dim] for head in heads}
+
+    def points(splits, windows):
+        inputs = splits.inputs(windows)
+        x = np.asarray(
+            features.to_features(inputs.counts, inputs.baseline, splits.scaler)
+        )
+        learnt = learnt_points(splits, inputs, after)
+        untrained = learnt_points(splits, inputs, before)
+        default = next(iter(candidates.values()))
+        return {
+            **{
+                name: spaces.to_space(space, learnt, x, whitening)
+                for name, space in candidates.items()
+            },
+            UNTRAINED: spaces.to_space(default, untrained, x, whitening),
+            **{name: point(x) for name, point in baselines.BASELINES.items()},
+        }
+
+    return points, candidates
+
+
+def choose_space(
+    candidates: Mapping[str, Space], methods: Methods, splits: Splits, draws: int
+) -> Space:
+    """The space that recognises best on the validation captures."""
+    rows = judge_methods(methods, splits, VALID, draws, step=0, shots=SHOTS[:1])
+    tables = cross_fit.tabulate(row for row in rows if row.method in candidates)
+
+    def judge(space):
+        name = spaces.describe_space(space)
+        return {
+            role: float(np.mean(cross_fit.by_condition(by_method[name])))
+            for role, by_method in tables.items()
+        }
+
+    space, _ = spaces.choose_space(tuple(candidates.values()), judge)
+    return space
+
+
+def judge_methods(
+    methods: Methods,
+    splits: Splits,
+    role: str,
+    draws: int,
+    step: int,
+    shots: Sequence[int] = SHOTS,
+) -> list[Row]:
+    """`Row`s of all methods on the windows of a role; none if there is none.
+
+    Args:
+      methods: gives their points.
+      splits: of the data.
+      role: VALID or TEST.
+      draws: of the examples.
+      step: of the training, for the rows.
+      shots: how many examples of each condition, in turn.
+    """
+    conditions = splits.conditions
+    held_out = conditions.novel_valid if role == VALID else conditions.novel
+    windows, library = splits.windows_to_judge(role, conditions.known + held_out)
+    if not len(windows.start):
+        return []
+    rows = []
+    for method, points in methods(splits, windows).items():
+        for count in shots:
+            judged = one_shot.recognise(
+                points,
+                windows.condition,
+                windows.session,
+                draws=draws,
+                shots=count,
+                library=library,
+            )
+            rows += cross_fit.make_rows(
+                judged,
+                windows=windows,
+                names=conditions.names,
+                sessions=splits.sessions.names,
+                novel=held_out,
+                step=step,
+                shots=count,
+                method=method,
+            )
+    return rows
+
+
+@functools.lru_cache(16)
+def open_cached(data: DataConfig) -> Splits:
+    """The splits of a config."""
+    return open_splits(data)
+
+
+def open_elsewhere(data: DataConfig, trained: Splits, folder: str) -> Splits:
+    """Another network, with the columns and the scaler of a training.
+
+    Args:
+      data: of the other network. All its conditions are judged.
+      trained: the splits of the training.
+      folder: its data set.
+    Raises:
+      UsageError: the columns differ.
+    """
+    train = trained.sessions.role == TRAIN
+    return open_splits(
+        dataclasses.replace(data, novel_valid=()),
+        identity.Trained(
+            dir=folder,
+            sha256=trained.provenance.sha256,
+            captures=trained.provenance.captures,
+            conditions=trained.conditions.names,
+            known=len(trained.conditions.known),
+            columns=trained.columns,
+            scaler=trained.scaler,
+            baseline=Baseline(*(np.asarray(x)[train] for x in trained.baseline)),
+        ),
+    )

@@ -1,0 +1,78 @@
+"""The config of a board of networks as typed, frozen records, read by the command.
+
+configs/board.py says what each field means and shows its value.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from ml_collections import ConfigDict
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from siamjax.checks import require
+from siamjax.config import STRICT, Config, Positive, validate
+from siamjax.experiments import settings
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NetworkConfig:
+    """One network: how it is trained on, and which faults take turns as new ones."""
+
+    template: str  # one of `BoardConfig.templates`
+    changes: dict[str, Any] = Field(default_factory=dict)  # nested like `Config`
+    novel: tuple[tuple[str, ...], ...]  # of each choice, the faults of the test
+    novel_valid: tuple[tuple[str, ...], ...]  # of each choice, those that choose
+    folds: Positive  # how many folds take their turn as the test
+    trained_on: tuple[str, ...] = ()  # other networks, whose runs are judged here too
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BoardConfig:
+    """All of configs/board.py."""
+
+    settings: Annotated[tuple[str, ...], Field(min_length=1)]
+    seeds: Positive
+    draws: Positive
+    workers: int = Field(ge=0)
+    templates: dict[str, Config]
+    networks: Annotated[dict[str, NetworkConfig], Field(min_length=1)]
+
+    def train_on(self, network: str, setting: str) -> Config:
+        """The config of a training on a network, under a setting."""
+        about = self.networks[network]
+        config = settings.merge_changes(
+            self.templates[about.template], about.changes, f"config.networks.{network}"
+        )
+        return settings.apply_setting(config, setting)
+
+
+def from_dict(plain: Mapping[str, Any] | ConfigDict) -> BoardConfig:
+    """The records of a config given as nested mappings.
+
+    Raises:
+      UsageError: a field is missing, is unknown, or has a value that is not allowed;
+        the line names the field, the value, and what is allowed.
+    """
+    config = validate(BoardConfig, plain, shown_in="configs/board.py")
+    settings.check_names(config.settings)
+    for name, network in config.networks.items():
+        where = f"config.networks.{name}"
+        require(
+            network.template in config.templates,
+            f"{where}.template is {network.template!r}: config.templates has "
+            f"{', '.join(config.templates)}",
+        )
+        require(
+            network.novel and len(network.novel) == len(network.novel_valid),
+            f"{where}.novel has {len(network.novel)} choices and novel_valid "
+            f"{len(network.novel_valid)}: give as many, at least one (it may be empty)",
+        )
+        for other in network.trained_on:
+            require(
+                other in config.networks and other != name,
+                f"{where}.trained_on names {other!r}: give other networks of the board",
+            )
+        for setting in config.settings:
+            config.train_on(name, setting)
+    return config

@@ -1,0 +1,48 @@
+"""A board from its config to its table."""
+
+import functools
+import os
+import pathlib
+from typing import Any
+
+from siamjax import files
+from siamjax.experiments import runner
+from siamjax.networks import cells, table
+from siamjax.networks.config import BoardConfig
+
+CELLS, VALID_CELLS = "cells.jsonl", "valid_cells.jsonl"
+# Seconds of one core for a cell, for the first estimate of the cost.
+CELL_S = 20.0
+
+
+def run_board(
+    config: BoardConfig, workdir: str | pathlib.Path, *, valid: bool = False
+) -> dict[str, Any]:
+    """Trains and judges every cell that is not done yet, and writes the table.
+
+    Writes board.json, board.csv and board.md (with `valid`, valid_board.*).
+
+    Args:
+      config: see configs/board.py.
+      workdir: keeps what is done; the same call goes on from there.
+      valid: judge on validation captures, to choose settings; else on the test.
+    Returns:
+      The dict of `networks.table`.
+    Raises:
+      SiamjaxError, Interrupted: see `experiments.runner.run_cells`.
+    """
+    workdir = pathlib.Path(workdir)
+    listed = cells.list_cells(config, valid=valid)
+    results = runner.run_cells(
+        functools.partial(cells.run_cell, config),
+        listed,
+        workdir / (VALID_CELLS if valid else CELLS),
+        workers=config.workers or os.cpu_count() or 1,
+        cell_s=CELL_S,
+    )
+    built = table.build_table(listed, results)
+    name = "valid_board" if valid else "board"
+    files.write_json(workdir / f"{name}.json", built)
+    files.write_csv(workdir / f"{name}.csv", table.csv_rows(built))
+    files.write_text(workdir / f"{name}.md", table.format_markdown(built))
+    return built
