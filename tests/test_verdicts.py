@@ -8,7 +8,15 @@ import pytest
 
 from configs import default
 from siamjax.data import columns, features
-from siamjax.identification import decide, enrol, examples, identify, readings, sessions
+from siamjax.identification import (
+    decide,
+    enrol,
+    examples,
+    identify,
+    readings,
+    sessions,
+    timeline,
+)
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import packet_builder as build
@@ -252,8 +260,10 @@ def test_an_example_or_baseline_that_was_not_read_is_refused(run, tmp_path):
 @pytest.mark.parametrize("seconds", [0.0, np.nan, np.inf])
 def test_a_baseline_is_a_number_of_seconds(seconds, run, tmp_path):
     path = write(tmp_path / "x.pcap", calls())
-    with pytest.raises(UsageError, match="--baseline"):
+    with pytest.raises(UsageError, match="baseline_s is"):
         sessions.read_traffic(path, run, baseline_s=seconds)
+    with pytest.raises(UsageError, match="--baseline is"):
+        identify.identify_captures("", [path], baseline_s=seconds)
 
 
 def test_names_of_strangers_cannot_write_to_the_terminal(run, tmp_path, capsys, caplog):
@@ -315,7 +325,26 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
     row = json.loads(row, parse_constant=pytest.fail)
     assert row["condition"] == "unknown" and row["distance"] is None
     assert row["not_finite"] == ["distance", "margin"]
-    assert "no finite distance" in text[2]
+    assert text[2].split()[2:] == ["unknown", "-", "-", "no", "distance"]
+
+
+@pytest.mark.parametrize("width", [48, 60, 80, 100])
+def test_the_table_is_no_wider_than_the_terminal(width):
+    spans = [
+        timeline.Span(0.0, 50.25, "normal", 0.5, 1.0, "normal_006@24"),
+        timeline.Span(50.25, 1e5, "callee_down" * 3, 11.25, np.nan, "c" * 99 + "@60"),
+        timeline.Span(1e5, 2e5, "unknown", np.nan, np.nan, ""),
+    ]
+    lines = identify.format_spans(spans, width)
+    assert len(lines) == 4 and max(map(len, lines)) <= width
+    assert lines[1].split()[:2] == ["0.0", "50.2"] and "0.50   1.50  " in lines[1]
+    if width == 80:
+        assert lines[0].split("  ")[-1] == "nearest example"
+        assert lines[1].startswith("     0.0     50.2  normal              ")
+        assert lines[1].endswith("normal_006@24")
+    if width >= 60:
+        assert "  calle" in lines[2] and lines[2].endswith("ccc@60")
+        assert lines[3].endswith("no distance")
 
 
 def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):

@@ -18,7 +18,7 @@ from siamjax.identification.examples import Examples, Place, join_examples, read
 from siamjax.identification.timeline import Span
 from siamjax.inference import runs
 from siamjax.reports import page, plots
-from siamjax.text import printable, short
+from siamjax.text import printable, short, terminal_width
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
 PLOTS = (".html", ".png", ".svg")
@@ -26,7 +26,9 @@ PLOTS = (".html", ".png", ".svg")
 _CAPTURE = re.compile(r"\.(pcap|pcapng|cap)\d*(\.(gz|xz|zst))?$", re.IGNORECASE)
 _TABLE = re.compile(r"\.(csv|parquet)(\.(gz|xz|zst))?$", re.IGNORECASE)
 _LOG = logging.getLogger(__name__)
-_HEADING = "  from s     to s  condition           distance   next  nearest example"
+# Characters of a row of the table besides the two names, and of the first name if the
+# terminal has them.
+_NUMBERS, _NAME = 37, 19
 
 
 class Reference(NamedTuple):
@@ -299,7 +301,7 @@ def _report_failure(capture, error, as_json):
 def _print(capture, traffic, spans, as_json):
     if not as_json:
         notes = [f"  note: {warning}" for warning in traffic.warnings]
-        lines = [capture, *notes, _HEADING, *map(_line, spans)]
+        lines = [capture, *notes, *format_spans(spans, terminal_width())]
         print("\n".join(map(printable, lines)), flush=True)
         return
     for span in spans:
@@ -323,11 +325,26 @@ def _finite(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, **dict.fromkeys(odd), "not_finite": odd}
 
 
-def _line(span):
-    """One row under `_HEADING`."""
-    begin = f"{span.start_s:8.1f} {span.end_s:8.1f}  {short(span.condition):19s} "
-    if not math.isfinite(span.distance):
-        return f"{begin}no finite distance to any example"
-    other = span.distance + span.margin
-    other = f"{other:.2f}" if math.isfinite(span.margin) else "-"
-    return f"{begin}{span.distance:8.2f} {other:>6s}  {short(span.example)}"
+def format_spans(spans: Sequence[Span], width: int) -> list[str]:
+    """A table with a heading and a row for each span, `width` characters wide.
+
+    Names that are too long lose their middle.
+    """
+    longest = max(len(short(span.condition)) for span in spans)
+    name = min(max(_NAME, longest), (width - _NUMBERS) // 2)
+    example = width - _NUMBERS - name
+    nearest = "nearest example" if example > _NAME else "example"
+    rows = [["from s", "to s", "condition", "distance", "next", nearest]]
+    for span in spans:
+        distance, other, near = f"{span.distance:.2f}", "-", span.example
+        if math.isfinite(span.margin):
+            other = f"{span.distance + span.margin:.2f}"
+        if not math.isfinite(span.distance):
+            distance, near = "-", "no distance"
+        row = [f"{span.start_s:.1f}", f"{span.end_s:.1f}", span.condition]
+        rows.append([*row, distance, other, near])
+    return [
+        f"{start:>8} {end:>8}  {short(condition, name):{name}} {distance:>8} "
+        f"{other:>6}  {short(near, example)}"
+        for start, end, condition, distance, other, near in rows
+    ]
