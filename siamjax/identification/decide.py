@@ -29,12 +29,16 @@ FADING = 0.6
 
 
 class Rule(NamedTuple):
-    """The numbers that decide, besides the examples."""
+    """The numbers that decide, besides the examples; rule.json has the same names.
 
-    unknown: float  # distance beyond which a window is unknown
-    penalty: float  # cost of a change of condition, in the same unit
-    onset_s: float  # from the start of a fault's first window to its onset
-    clear_s: float  # from the start of the first window after a fault to its end
+    `unknown` is a distance, not a name such as `timeline.UNKNOWN`. `onset_s` and
+    `clear_s` are corrections, not times of a session as in `types.Label`.
+    """
+
+    unknown: float  # a window farther than this from every example is unknown
+    penalty: float  # cost of a change of condition, a distance as well
+    onset_s: float  # added to the start of a fault's first window: its onset
+    clear_s: float  # added to the start of the first window after it: its end
 
 
 class Evidence(NamedTuple):
