@@ -34,7 +34,7 @@ class DataConfig:
     """Which prepared data, how it is cut into windows, what each capture is used
     for."""
 
-    dir: str
+    dir: Annotated[str, Field(min_length=1)]
     bin_s: Above0
     bins: Positive
     hop_s: AtLeast0

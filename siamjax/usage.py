@@ -140,6 +140,8 @@ def refuse_empty(command: "Command", arguments: Sequence[str]) -> None:
       arguments: the program's name and the arguments that are not flags.
     """
     for flag in own_flags(command):
+        if "." in flag.name:  # a field of the config: `config` says what it may be
+            continue
         if flag.present and flag.value in ("", [], [""]):
             raise UsageError(
                 f"--{flag.name} is empty: write --{flag.name}={_kind(flag)}; see "

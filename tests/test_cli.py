@@ -39,6 +39,8 @@ def in_a_clone(monkeypatch):
         (["evaluate", "--workdir=x", "--data="], "--data is empty"),
         (["identify", "--workdir=x", "c", "--examples="], "--examples is empty"),
         (["identify", "--workdir=x", ""], "an argument is empty: give CAPTURE..."),
+        (["train", "--workdir=x", "--config.data.dir="], "config.data.dir is '': "),
+        (["train", "--workdir=/proc/x", "--config.platform="], "/proc/x"),
         (["train", "--workdir=x", "--config="], "--config=: the value is empty"),
         (["train", "--workdir=x", "--config=nowhere.py"], "nowhere.py"),
         (["train", "--workdir=/proc/x"], "/proc/x"),
