@@ -27,7 +27,7 @@ def compile_programs(
     """
     data = dataclasses.replace(
         config.data,
-        dir="",
+        dir="any",
         novel=(),
         novel_valid=(),
         test_captures=(),
