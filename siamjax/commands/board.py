@@ -46,9 +46,10 @@ def main(argv: Sequence[str]) -> None:
     from siamjax.networks import config as configs
     from siamjax.networks import run, table
 
+    plain = _CONFIG.value.to_dict()
     if _SETTINGS.value:
-        _CONFIG.value.settings = settings.split_list(_SETTINGS.value)
-    config = configs.from_dict(_CONFIG.value)
+        plain["settings"] = settings.split_list(_SETTINGS.value)
+    config = configs.from_dict(plain)
     files.check_writable(pathlib.Path(_WORKDIR.value) / "board.json")
     built = run.run_board(config, _WORKDIR.value, valid=_VALID.value)
     print(table.format_markdown(built))
