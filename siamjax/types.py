@@ -24,8 +24,11 @@ class SiamjaxError(Exception):
     """An error that the user can fix: shown as one line, with exit code 1."""
 
 
-class UsageError(SiamjaxError):
-    """A wrong flag, config or call: shown as one line, with exit code 2."""
+class UsageError(SiamjaxError, ValueError):
+    """A wrong flag, config or call: shown as one line, with exit code 2.
+
+    It is a `ValueError`, which callers of a library catch.
+    """
 
 
 class Interrupted(Exception):

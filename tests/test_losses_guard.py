@@ -3,6 +3,7 @@
 That a row of NaN is seen by every loss, and a row left out by none, is in the grid.
 """
 
+import functools
 import sys
 import types
 
@@ -45,7 +46,29 @@ def module():
 
         return Stateful(init, apply)
 
+    @stateful
+    def classified():
+        def init(key, classes, dim):
+            return dict(params=dict(bias=jnp.zeros((dim, 2 * classes))), memory={})
+
+        def apply(state, embeddings, labels):
+            return (embeddings @ state["params"]["bias"]).sum(), state
+
+        return Stateful(init, apply)
+
+    @stateful
+    def untraceable():
+        def init(key, classes, dim):
+            seed = int(jax.random.bits(key, (), np.uint8))
+            return dict(params=dict(w=np.full((classes, dim), float(seed))), memory={})
+
+        return classified()._replace(
+            init=init,
+            apply=lambda state, embeddings, labels: (embeddings.sum(), state),
+        )
+
     user_module.plain, user_module.weighted = plain, weighted
+    user_module.classified, user_module.untraceable = classified, untraceable
     sys.modules[user_module.__name__] = user_module
     yield user_module
     del sys.modules[user_module.__name__]
@@ -233,11 +256,143 @@ def test_smooth_ap_that_counts_the_anchor_takes_no_references():
     ("x", "labels", "where", "says"),
     [
         (X[0], LABELS, None, r"embeddings have the shape \[4\]: they must be \[B, E\]"),
+        (X.tolist(), LABELS, None, "embeddings must be a NumPy or JAX array, got list"),
+        (X.astype(str), LABELS, None, "embeddings must be real numbers, got <U"),
         (X, LABELS[:4], None, r"labels have the shape \[4\].* must be \[8\], one int"),
+        (X, LABELS.tolist(), None, r"got list: give numpy.asarray\(labels\)"),
         (X, X[:, 0], None, "labels must be integers, got float32: 1.2 and 1.4 would"),
+        (X, LABELS.astype(str), None, "labels must be integers, got <U.*: number the"),
         (X, LABELS, np.ones(3), r"where has the shape \[3\]: it must be \[8\], one b"),
+        (X, LABELS, LABELS, "where has the number 2: it must hold bools, or 0 and 1"),
+        (X, LABELS, jnp.full(B, np.nan), "where has the number nan"),
+        (X, LABELS, [True] * B, "where must be a NumPy or JAX array, got list"),
     ],
 )
 def test_what_is_refused_is_said_in_plain_words(x, labels, where, says):
     with pytest.raises(UsageError, match=says):
         LOSSES["triplet"](x, labels, where=where)
+
+
+@pytest.mark.parametrize(
+    ("references", "says"),
+    [
+        ((X, LABELS), r"must be References, got tuple: give losses.References\("),
+        (BATCH._replace(labels=LABELS.tolist()), "References.labels must be a NumPy"),
+        (BATCH._replace(where=LABELS), "References.where has the number 2"),
+        (BATCH._replace(allowed=LABELS), r"allowed has the shape \[8\]: .* \[8, 8\]"),
+        (BATCH._replace(anchor_rows=[0, 1]), r"anchor_rows has the shape \[2\]: it"),
+        (References(X[:, :2], LABELS, anchor_rows=-1), "same number of coordinates"),
+    ],
+)
+def test_references_that_do_not_fit_are_refused(references, says):
+    with pytest.raises(UsageError, match=says):
+        LOSSES["supcon"](X, LABELS, references=references)
+
+
+def test_a_mask_of_zeros_and_ones_is_one_of_bools():
+    """A traced mask with another number makes the value NaN."""
+    loss = jax.jit(lambda where: LOSSES["contrastive"](X, LABELS, where=where))
+    where = np.arange(B) != 3
+    assert float(loss(where.astype(np.int32))) == float(loss(where))
+    eager = LOSSES["zero_mean"](X, LABELS, where=where.astype(np.float32))
+    assert float(eager) == float(LOSSES["zero_mean"](X, LABELS, where=where))
+    assert np.isnan(loss(2 * where))
+
+
+@pytest.mark.parametrize("key", [0, np.ones(2), jax.random.split(jax.random.key(0))])
+@pytest.mark.parametrize("spec", ["koleo", "koleo+zero_mean"])
+def test_a_key_is_one_jax_key(spec, key):
+    with pytest.raises(UsageError, match="key must be one JAX key, got "):
+        resolve(spec).apply({}, X, LABELS, key=key)
+
+
+PER_CLASS = (
+    "center",
+    "margin:per_class=True",
+    "soft_triple:centers=2",
+    "0.1*proxy_anchor+arcface:centers=3",
+)
+
+
+def test_a_label_that_is_no_class_is_refused_or_nan():
+    """The value was 0, which looks like a loss that has converged."""
+    where, every = np.arange(B) != 3, np.ones(B, bool)
+    per_class = [resolve(spec) for spec in PER_CLASS]
+    states = [loss.init(jax.random.key(0), CLASSES, E) for loss in per_class]
+
+    @jax.jit  # one compilation for all
+    def apply_all(labels, where):
+        pairs = zip(per_class, states)
+        return [loss.apply(s, X, labels, where=where) for loss, s in pairs]
+
+    wanted = [float(value) for value, _ in apply_all(LABELS, where)]
+    assert np.isfinite(wanted).all()
+    for wrong in (CLASSES, -1):
+        labels = np.where(where, LABELS, wrong).astype(np.int32)
+        says = f"labels have {wrong}, but the state of loss .* is for 3 classes: use l"
+        for loss, state in zip(per_class, states):
+            assert loss.per_class
+            with pytest.raises(ValueError, match=says):
+                loss.apply(state, X, labels)
+        values, after = zip(*apply_all(labels, every))
+        assert np.isnan(values).all()
+        jax.tree.map(np.testing.assert_array_equal, list(after), states)
+        assert [float(value) for value, _ in apply_all(labels, where)] == wanted
+
+
+def test_a_concrete_label_that_is_no_class_is_refused_in_a_program_too(module):
+    """Also where the loss is the user's own."""
+    for name in ("proxy_anchor", f"{module.__name__}.classified"):
+        loss = resolve(name)
+        state = loss.init(jax.random.key(0), CLASSES, E)
+        apply = functools.partial(loss.apply, state, labels=LABELS + 2)
+        with pytest.raises(UsageError, match="labels have 3, but the state of loss"):
+            jax.jit(apply)(X)
+
+
+def proxies(shape):
+    return dict(params=dict(proxies=np.ones(shape, np.float32)), memory={})
+
+
+@pytest.mark.parametrize(
+    ("spec", "state", "says"),
+    [
+        (
+            "proxy_anchor",
+            {},
+            "the state of loss proxy_anchor has no params.proxies: g",
+        ),
+        ("proxy_anchor", None, "must be the dict that init or the last apply gave, g"),
+        (
+            "proxy_anchor",
+            proxies((3, 5)),
+            r"has the shape \[3, 5\], which does not f",
+        ),
+        ("proxy_anchor", proxies(3), r"shape \[3\], which .* make the state with init"),
+        ("weighted_l1", proxies((3, 4)), "has no params.bias"),
+        ("koleo+proxy_anchor", proxies((3, 4)), "params .* must be a list of one part"),
+        ("koleo+proxy_anchor", {}, "has no params.proxies"),
+    ],
+)
+def test_a_state_of_another_loss_is_refused(spec, state, says):
+    with pytest.raises(UsageError, match=says):
+        resolve(spec).apply(state, X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((0, 3, 4), "key must be one JAX key, got int: give jax.random.key"),
+        ((jax.random.key(0), 0, 4), "init of loss center got classes=0: give a whole"),
+        ((jax.random.key(0), 3, "4"), "got dim='4': give a whole number from 1 on"),
+    ],
+)
+def test_init_says_what_it_takes(arguments, says):
+    with pytest.raises(UsageError, match=says):
+        resolve("center").init(*arguments)
+
+
+def test_a_loss_whose_init_cannot_be_traced_works(module):
+    loss = resolve(f"{module.__name__}.untraceable")
+    state = loss.init(jax.random.key(0), CLASSES, E)
+    assert np.isfinite(loss.apply(state, X, LABELS + 9)[0])

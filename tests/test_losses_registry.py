@@ -100,7 +100,14 @@ def test_a_marked_factory_may_have_required_arguments():
         ("triplet:mining=hrad", "did you mean hard?"),
         ("supcon:distance=l0.5", "dot or l<p> with p >= 1"),
         ("memory:loss=(koleo)", "takes no references"),
-        ("", "is not known"),
+        ("", "the text '' names no loss: write a name such as triplet"),
+        ("triplet+", "names no loss"),
+        ("nan*triplet", "the weight nan before * is not finite"),
+        ("triplet:margin=1,margin=2", "has margin twice, 1 and 2: give it once"),
+        ("triplet:margin=1e999", "margin=inf must be a number or soft"),
+        ("fastap:bins=10.0", "bins=10.0 must be a whole number"),
+        ("triplet(margin=0.2)", "is no name of a loss: write name:key=value,key="),
+        (None, "a loss must be a text such as triplet:margin=0.2, got None"),
     ],
 )
 def test_what_is_refused(spec, says):
@@ -108,6 +115,24 @@ def test_what_is_refused(spec, says):
         resolve(spec)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_whole_number_is_taken_where_a_float_is_meant():
+    """As it is: x**2 and x**2.0 are two programs, and the first is the faster one."""
+    assert resolve("contrastive:power=1").hyper["power"] == 1
+    assert isinstance(resolve("contrastive:power=1").hyper["power"], int)
+
+
+@pytest.mark.parametrize(
+    ("spec", "values", "says"),
+    [
+        ("triplet", {"margn": 1.0}, "has no margn, did you mean margin?"),
+        ("triplet+koleo", {"margin": 1.0}, "write 0.margin for the first of them"),
+    ],
+)
+def test_values_of_no_setting_are_refused(spec, values, says):
+    with pytest.raises(UsageError, match=says):
+        resolve(spec, values)
 
 
 def test_a_sum_is_the_weighted_sum():

@@ -66,16 +66,18 @@ A row that counts and holds a NaN or an infinity makes the value of every loss N
 so do weights that are not finite. What a loss remembers (`memory`, `center`) then stays
 as it was. A row that `where` leaves out may hold anything. `losses.health` counts the
 rows that are not finite (`not_finite`, logged for each head), and its other numbers are
-those of the finite rows. Finite embeddings give no NaN, value or gradient: where their
-squares overflow (from about 1e18 on) the value is held at a bound or is inf. (The
-`original` form of `lossless` alone is NaN outside its domain.)
+those of the finite rows, NaN if there are none. Finite embeddings give no NaN, value or
+gradient: where their squares overflow (from about 1e18 on) the value is held at a bound
+or is inf. (The `original` form of `lossless` alone is NaN outside its domain.)
 
 An index of `pairs`, `triplets` or `References.anchor_rows` that is no row is refused,
 and makes the value NaN where it is traced; -1 is padding, and an anchor paired with
 itself does not count. `References` need `anchor_rows`, for each anchor its row among
 them: -1 if no anchor is among them, `jnp.arange(B)` if they are the batch. Labels
 beyond 32 bits are refused. `jax.jit` cuts its own arguments to 32 bits before any check
-can see them: number the classes 0, 1, 2, ... before.
+can see them: number the classes 0, 1, 2, ... before. A loss with weights for each class
+refuses a label of a row that counts that is none of its classes; a traced one makes the
+value NaN. `where` is a mask of bools, or of 0 and 1; other numbers do the same.
 
 ## At a glance
 

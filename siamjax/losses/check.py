@@ -210,9 +210,9 @@ def finite(m: Measured) -> tuple[str, str]:
             problems.append(f"gradient of params on {name}")
     problems += [f"NaN on {n}" for n in sorted(beyond) if np.isnan(value[n])]
     problems += [f"NaN gradient on {n}" for n in beyond if np.isnan(slope[n]).any()]
-    largest = max(np.abs(slope[n]).max() for n in inside)
-    number = len(inside) + len(beyond)
-    return _verdict(problems, f"{number} batches, largest gradient {largest:.3g}")
+    steepest = max(inside, key=lambda n: np.abs(slope[n]).max())
+    largest = f"largest gradient {np.abs(slope[steepest]).max():.3g} on {steepest}"
+    return _verdict(problems, f"{len(inside) + len(beyond)} batches, {largest}")
 
 
 def not_finite_rows(m: Measured) -> tuple[str, str]:

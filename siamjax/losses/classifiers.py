@@ -11,7 +11,7 @@ from siamjax.losses import distances, reductions
 from siamjax.losses.annotations import Reduction
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.logsumexp import masked_logsumexp
-from siamjax.losses.tuples import known_rows
+from siamjax.losses.tuples import checked_rows
 
 
 @stateful
@@ -28,8 +28,8 @@ def normalized_softmax(
       temperature: a cosine.
       reduce: see `reductions`.
     Returns:
-      `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row of a known
-      class, and with one class.
+      `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row that
+      counts, and with one class.
     Reference: Zhai, Wu, BMVC 2019 (NormSoftmax).
     """
     checks.positive(temperature=temperature)
@@ -52,8 +52,8 @@ def cosface(
       scale: one over a cosine.
       reduce: see `reductions`.
     Returns:
-      `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row of a known
-      class, and with one class.
+      `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row that
+      counts, and with one class.
     Reference: Wang et al., CVPR 2018, eq. 4.
     """
     return _softmax(scale, lambda cos, sin: cos - margin, reduce)
@@ -81,7 +81,7 @@ def arcface(
       reduce: see `reductions`.
     Returns:
       `Stateful`, with params `weights` `[C * centers, E]`, class by class. The loss is
-      0 without a row of a known class, and with one class.
+      0 without a row that counts, and with one class.
     Reference: Deng et al., CVPR 2019, eq. 3; Deng et al., ECCV 2020 (sub-centers).
     """
     m = math.radians(margin)
@@ -100,7 +100,7 @@ def _softmax(scale, own_logit, reduce, centers=1):
     def apply(state, embeddings, labels, *, where=None):
         weights = state["params"]["weights"]
         classes = len(weights) // centers
-        x, valid = known_rows(embeddings, labels, where, classes)
+        x, valid = checked_rows(embeddings, labels, where)
         x, w = distances.unit(x), distances.unit(weights.astype(x.dtype))
         # One matrix for each center, since a maximum over a short last axis is slow.
         cosines = (distances.dot(x, w[i::centers]) for i in range(centers))
@@ -143,7 +143,7 @@ def center(
       rate: learning rate of the centers, in [0, 1].
     Returns:
       `Stateful`, with memory `centers` `[C, E]`, 0 at the start. The loss is 0 without
-      a row of a known class.
+      a row that counts.
     Reference: Wen et al., ECCV 2016, eq. 2 to 4.
     """
 
@@ -152,7 +152,7 @@ def center(
 
     def apply(state, embeddings, labels, *, where=None):
         centers = state["memory"]["centers"]
-        x, valid = known_rows(embeddings, labels, where, len(centers))
+        x, valid = checked_rows(embeddings, labels, where)
         row = jnp.clip(labels, 0, len(centers) - 1)
         gap = x - centers.astype(x.dtype)[row]
         loss = reductions.masked_mean(jnp.sum(gap * gap, 1) / 2, valid)

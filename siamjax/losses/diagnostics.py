@@ -34,7 +34,8 @@ def health(
       distance: see `distances`.
       sigmoid: embeddings are in [0, 1]: adds `saturated`.
     Returns:
-      A dict of float scalars without gradient; 0 where there are no rows for one:
+      A dict of float scalars without gradient; 0 where there are no rows for one. If
+      rows count but none of them is finite, all but `not_finite` are NaN:
 
       - `triplets`: their number;
       - `active_share`, `semihard_share`: the share of triplets that violate the margin,
@@ -85,7 +86,6 @@ def health(
     euclidean = distances.euclidean(batch.x, batch.x)
     spread = reductions.masked_mean(euclidean, any_pair)
     small = spread <= COLLAPSED * root_mean_square(batch.x, counted)
-    scalars["not_finite"] = (given & ~counted).sum().astype(cost.dtype)
     scalars["mean_distance"] = reductions.masked_mean(value, any_pair)
     scalars["effective_rank"] = effective_rank(batch.x, counted)
     scalars["collapsed"] = (any_pair.any() & small).astype(cost.dtype)
@@ -93,6 +93,9 @@ def health(
         far = jnp.abs(batch.x - 0.5) > SATURATED
         share = far.mean(1, dtype=cost.dtype)
         scalars["saturated"] = reductions.masked_mean(share, counted)
+    nothing_left = given.any() & ~counted.any()
+    scalars = {k: jnp.where(nothing_left, jnp.nan, v) for k, v in scalars.items()}
+    scalars["not_finite"] = (given & ~counted).sum().astype(cost.dtype)
     return scalars
 
 

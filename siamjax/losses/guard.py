@@ -11,10 +11,12 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from siamjax import checks
 from siamjax.losses.annotations import AnyFunction
-from siamjax.losses.tuples import finite_rows
+from siamjax.losses.states import StateForms
+from siamjax.losses.tuples import check_references, finite_rows
 from siamjax.types import UsageError
 
 _MARK = "makes_stateful"
@@ -30,7 +32,7 @@ class Stateful(NamedTuple):
 
     init: Callable[..., dict[str, Any]]
     apply: Callable[..., tuple[jax.Array, dict[str, Any]]]
-    per_class: bool = True  # it has weights for each class: labels below `classes` only
+    per_class: bool = True  # it has weights for each class: labels 0 to classes - 1
 
 
 def guarded(loss: AnyFunction) -> AnyFunction:
@@ -38,7 +40,9 @@ def guarded(loss: AnyFunction) -> AnyFunction:
 
     - a row that counts, of the batch or of the references, with a NaN or an infinity;
     - a traced index below -1 or beyond the last row, in `pairs`, `triplets` or
-      `References.anchor_rows`. A concrete one is a `UsageError`.
+      `References.anchor_rows`. A concrete one is a `UsageError`;
+    - a traced mask (`where`, `References.where`, `References.allowed`) with a number
+      other than 0 and 1. A concrete one is a `UsageError`.
 
     The gradient of such a value means nothing, but it is 0 for rows that are left out.
     For all other input, value and gradient are bit by bit those of the function.
@@ -61,15 +65,22 @@ def guarded(loss: AnyFunction) -> AnyFunction:
 def stateful(factory: AnyFunction) -> AnyFunction:
     """Marks a function of hyper-parameters that makes a `Stateful`.
 
-    The loss that it makes is guarded as by `guarded`, and its value is also NaN if its
-    params hold a NaN or an infinity. Whenever the value is NaN by this, the memory
-    stays as it was.
+    The loss that it makes is guarded as by `guarded`, and its value is also NaN for:
+
+    - params that hold a NaN or an infinity;
+    - a traced label of a row that counts that is no class of the state, if the loss is
+      `per_class`. A concrete one is a `UsageError`.
+
+    Whenever the value is NaN by this, the memory stays as it was. A state that `init`
+    does not make is a `UsageError`.
     """
+    name = factory.__name__.removesuffix("_loss")
 
     @functools.wraps(factory)
     def make_guarded(*args, **hyper):
         loss = factory(*args, **hyper)
-        return loss._replace(apply=_guard_apply(loss.apply))
+        init = _check_init(name, loss.init)
+        return loss._replace(init=init, apply=_guard_apply(name, loss))
 
     setattr(make_guarded, _MARK, True)
     return cast(AnyFunction, make_guarded)
@@ -95,13 +106,35 @@ def _unmarked(function):
     )
 
 
-def _guard_apply(apply):
-    @functools.wraps(apply)
+def _check_init(name, init):
+    @functools.wraps(init)
+    def checked_init(key, classes, dim):
+        checks.check_key(key)
+        for argument, value in dict(classes=classes, dim=dim).items():
+            checks.require(
+                isinstance(value, int | np.integer) and value >= 1,
+                f"init of loss {name} got {argument}={value!r}: give a whole number "
+                "from 1 on",
+            )
+        return init(key, classes, dim)
+
+    return checked_init
+
+
+def _guard_apply(name, loss):
+    forms = StateForms(name, loss.init)
+
+    @functools.wraps(loss.apply)
     def guarded_apply(state, embeddings, labels, **data):
+        # Inside a program, what `_inspect` gives of concrete labels is traced.
+        given_labels, given_where = labels, data.get("where")
         labels, data, bad = _inspect(embeddings, labels, data)
+        classes = forms.check(state, embeddings.shape[1])
+        if loss.per_class and classes is not None:
+            bad = bad | checks.check_classes(given_labels, given_where, classes, name)
         for weights in jax.tree.leaves(state.get("params", {})):
             bad = bad | ~jnp.isfinite(weights).all()
-        value, new_state = apply(state, embeddings, labels, **data)
+        value, new_state = loss.apply(state, embeddings, labels, **data)
         if jax.tree.leaves(new_state.get("memory")):
             keep_old = functools.partial(jnp.where, bad)
             memory = jax.tree.map(keep_old, state["memory"], new_state["memory"])
@@ -117,27 +150,27 @@ def _nan_if(bad, value):
 
 
 def _inspect(embeddings, labels, data):
-    """Labels and data with index arrays as JAX arrays, and whether the loss cannot
-    judge them (`[]` bool)."""
-    bad = _any_not_finite(embeddings, labels, data.get("where"))
-    references = data.get("references")
+    """Labels and data as JAX arrays, and whether the loss cannot judge them (`[]`
+    bool)."""
+    where, references = data.get("where"), data.get("references")
+    counted = checks.check_batch(embeddings, labels, where)
+    bad = _any_not_finite(embeddings, counted)
+    if where is not None:
+        data = {**data, "where": counted}
+        bad = bad | checks.check_mask("where", where, labels.shape)[1]
     if references is not None:
-        bad = bad | _any_not_finite(*references[:3])
-        if references.anchor_rows is not None:
-            anchor_rows, outside = checks.check_row_numbers(
-                "References.anchor_rows", references.anchor_rows, len(references.labels)
-            )
-            references = references._replace(anchor_rows=anchor_rows)
-            data = {**data, "references": references}
-            bad = bad | outside
+        references, outside = check_references(references, embeddings)
+        data = {**data, "references": references}
+        bad = bad | outside | _any_not_finite(references.embeddings, references.where)
     for name in ("pairs", "triplets"):
         if data.get(name) is not None:
             index, outside = checks.check_row_numbers(name, data[name], len(labels))
             data = {**data, name: index}
             bad = bad | outside
+    if data.get("key") is not None:
+        checks.check_key(data["key"])
     return jnp.asarray(labels), data, bad
 
 
-def _any_not_finite(embeddings, labels, where):
-    counted = checks.check_batch(embeddings, labels, where)
+def _any_not_finite(embeddings, counted):
     return jnp.any(counted & ~finite_rows(embeddings))

@@ -57,10 +57,7 @@ def margin_loss(
         d = measure.cost(measure.matrix(batch.x, batch.y))
         b = state["params"]["boundary"].astype(d.dtype)
         pos, neg = batch.pos, batch.neg
-        anchor_b = b
-        if per_class:
-            pos = pos & ((labels >= 0) & (labels < len(b)))[:, None]
-            anchor_b = b[jnp.clip(labels, 0, len(b) - 1)]
+        anchor_b = b[jnp.clip(labels, 0, len(b) - 1)] if per_class else b
         pull = jnp.maximum(d - anchor_b[:, None] + margin, 0)
         push = jnp.maximum(anchor_b[:, None] - d + margin, 0)
         pos_weight, neg_weight = pos * neg.sum(1)[:, None], neg * pos.sum(1)[:, None]

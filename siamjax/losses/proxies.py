@@ -10,7 +10,7 @@ from siamjax.losses import distances, reductions
 from siamjax.losses.annotations import Reduction
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
-from siamjax.losses.tuples import known_rows
+from siamjax.losses.tuples import checked_rows
 
 
 @stateful
@@ -33,8 +33,8 @@ def proxy_nca(
         the term is then never negative.
       reduce: see `reductions`.
     Returns:
-      `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row of a known
-      class, and with one class.
+      `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row that
+      counts, and with one class.
     Reference: Movshovitz-Attias et al., ICCV 2017, eq. 4.
     """
     checks.positive(scale=scale)
@@ -67,8 +67,8 @@ def proxy_nca_pp(
       temperature: a squared distance of unit rows.
       reduce: see `reductions`.
     Returns:
-      `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row of a known
-      class, and with one class.
+      `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row that
+      counts, and with one class.
     Reference: Teh, DeVries, Taylor, ECCV 2020.
     """
     checks.positive(temperature=temperature)
@@ -94,8 +94,8 @@ def proxy_anchor(
       scale: one over a cosine (alpha of the paper).
       margin: a cosine (delta).
     Returns:
-      `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row of a known
-      class.
+      `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row that
+      counts.
     Reference: Kim et al., CVPR 2020, eq. 4.
     """
     checks.positive(scale=scale)
@@ -138,8 +138,8 @@ def soft_triple(
       margin: a cosine.
       tau: weight of the distances between the centers of a class.
     Returns:
-      `Stateful`, with params `proxies` `[C * K, E]`, class by class. Without a row of
-      a known class only the term of the centers is left.
+      `Stateful`, with params `proxies` `[C * K, E]`, class by class. Without a row
+      that counts only the term of the centers is left.
     Reference: Qian et al., ICCV 2019.
     """
     checks.positive(centers=centers, scale=scale, gamma=gamma)
@@ -179,7 +179,7 @@ def _proxies(state, x):
 def _rows_and_classes(state, embeddings, labels, where, centers=1):
     """Rows, whether a class is the row's own `[B, C]`, and which rows count."""
     classes = len(state["params"]["proxies"]) // centers
-    x, valid = known_rows(embeddings, labels, where, classes)
+    x, valid = checked_rows(embeddings, labels, where)
     return x, labels[:, None] == jnp.arange(classes)[None], valid
 
 

@@ -5,12 +5,15 @@ import difflib
 import functools
 import importlib
 import inspect
+import math
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, NewType, Union, get_args, get_origin
 
 import jax
 
+from siamjax import checks
 from siamjax.losses import distances
 from siamjax.losses.annotations import Lp
 from siamjax.losses.guard import check_takes_rows, guarded, is_stateful
@@ -71,6 +74,10 @@ class Part(NamedTuple):
 
 def parse(spec: str) -> list[Part]:
     """The losses of a text, in order; raises `UsageError`."""
+    if not isinstance(spec, str):
+        raise UsageError(
+            f"a loss must be a text such as triplet:margin=0.2, got {spec!r}"
+        )
     return [_parse_part(text) for text in split_outside_brackets(spec, "+")]
 
 
@@ -82,6 +89,12 @@ def by_part(values: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     values_by_part: list[dict[str, Any]] = [{} for _ in range(count)]
     for key, value in values.items():
         number, _, name = key.partition(".")
+        if number not in map(str, range(count)):
+            setting = key.rpartition(".")[2]
+            raise UsageError(
+                f"value {key} is of none of the {count} losses of the sum: write "
+                f"0.{setting} for the first of them"
+            )
         values_by_part[int(number)][name] = value
     return values_by_part
 
@@ -90,21 +103,44 @@ def _parse_part(text):
     head, star, rest = text.partition("*")
     if not star or ":" in head:
         head, rest = "1", text
-    try:
-        weight = float(head)
-    except ValueError:
-        raise UsageError(f"loss {text}: {head!r} before * is not a number") from None
-    rest = rest.strip()
+    if not rest.strip():
+        raise UsageError(
+            f"the text {text!r} names no loss: write a name such as triplet, and + "
+            "only between two losses"
+        )
+    weight, rest = _parse_weight(head, text), rest.strip()
     name, _, settings = rest.partition(":")
-    settings = split_outside_brackets(settings, ",")
-    given = dict(_parse_setting(name, s) for s in settings if s.strip())
+    name = name.rstrip()
+    given = {}
+    for setting in split_outside_brackets(settings, ","):
+        if not setting.strip():
+            continue
+        key, value = _parse_setting(name, setting)
+        if key in given:
+            raise UsageError(
+                f"loss {name} has {key} twice, {given[key]} and {value}: give it once"
+            )
+        given[key] = value
     return Part(weight, rest, name, given)
+
+
+def _parse_weight(text, part):
+    try:
+        weight = float(text)
+    except ValueError:
+        raise UsageError(f"loss {part}: {text!r} before * is not a number") from None
+    if not math.isfinite(weight):
+        raise UsageError(f"loss {part}: the weight {weight} before * is not finite")
+    return weight
 
 
 def _resolve_part(part, values):
     name, text = part.name, part.text
     function = find_loss(name)
-    hyper = _hyper_parameters(name, function, part.given) | values
+    hyper = _hyper_parameters(name, function, part.given)
+    for key in values.keys() - hyper.keys():
+        raise UsageError(f"loss {name} has no {key}{_hint(key, hyper)}")
+    hyper = hyper | values
     if is_stateful(function):
         init, apply, per_class = function(**hyper)
         uses = _data_arguments(apply)
@@ -142,6 +178,8 @@ def _refuse_unread_data(loss):
 
     def apply(state, embeddings, labels, **data):
         given = {k for k, v in data.items() if v is not None}
+        if "key" in given:
+            checks.check_key(data["key"])
         for name in sorted(given - loss.uses - {"key"}):
             takes = ", ".join(sorted(loss.uses)) or "embeddings and labels only"
             raise UsageError(f"loss {loss.spec} takes no {name}; it takes {takes}")
@@ -154,6 +192,7 @@ def _sum(spec, weights, losses):
     """The weighted sum; each loss gets the data that it takes, and a key of its own."""
 
     def init(key, classes, dim):
+        checks.check_key(key)
         keys = jax.random.split(key, len(losses))
         states = [loss.init(k, classes, dim) for loss, k in zip(losses, keys)]
         if not any(states):
@@ -163,6 +202,13 @@ def _sum(spec, weights, losses):
     def apply(state, embeddings, labels, *, key=None, **data):
         # Training gives every loss its weights; they are `{}` if it has none.
         state = {name: values for name, values in state.items() if values}
+        for name, values in state.items():
+            if not isinstance(values, list) or len(values) != len(losses):
+                raise UsageError(
+                    f"{name} of the state of loss {spec} must be a list of one part "
+                    f"for each of its {len(losses)} losses: give the state that its "
+                    "init or its last apply gave"
+                )
         keys = (
             [None] * len(losses) if key is None else jax.random.split(key, len(losses))
         )
@@ -188,6 +234,11 @@ def find_loss(name: str) -> Callable:
     if name in LOSSES:
         return LOSSES[name]
     path, dot, attribute = name.rpartition(".")
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(
+            f"{name!r} is no name of a loss: write name:key=value,key=value, such as "
+            "triplet:margin=0.2,mining=hard"
+        )
     if not dot:
         raise UsageError(f"loss {name} is not known{_hint(name, LOSSES)}")
     try:
@@ -286,7 +337,9 @@ def _fits(value, choice):
         return value == choice
     if isinstance(value, bool):
         return choice is bool
-    return isinstance(value, (int, float) if choice is float else choice)
+    if choice is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return isinstance(value, choice)
 
 
 def _nearest(name, known):
@@ -296,8 +349,9 @@ def _nearest(name, known):
 
 def _hint(name: str, known: Iterable[str]) -> str:
     nearest = _nearest(name, known)
-    hint = f", did you mean {nearest}?" if nearest else "."
-    return f"{hint} Known: {', '.join(sorted(known)) or 'none'}"
+    if nearest:
+        return f", did you mean {nearest}?"
+    return f"; known: {', '.join(sorted(known)) or 'none'}"
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:

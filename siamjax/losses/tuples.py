@@ -53,27 +53,64 @@ def all_pairs(
     x = zero_uncounted(embeddings, counted)
     if references is None:
         return Pairs(x, x, *pair_masks(labels, labels, counted, counted, None))
-    if references.embeddings.shape[1:] != embeddings.shape[1:]:
+    (y, others, others_counted, allowed, anchor_rows), _ = check_references(
+        references, embeddings
+    )
+    anchor_rows = jnp.broadcast_to(anchor_rows, labels.shape)
+    y = zero_uncounted(y, others_counted).astype(x.dtype)
+    pos, neg = pair_masks(labels, others, counted, others_counted, anchor_rows)
+    if allowed is not None:
+        pos, neg = pos & allowed, neg & allowed
+    return Pairs(x, y, pos, neg)
+
+
+def check_references(
+    references: Any, embeddings: Array
+) -> tuple[Any, jax.Array | bool]:
+    """Checks references for anchors `[B, E]`.
+
+    Returns:
+      `References` of JAX arrays, with a mask `where`; and whether a traced index or
+      mask has a number that is not allowed, a `[]` bool.
+    Raises:
+      UsageError: they are no `References`, shapes or types do not fit, `anchor_rows` is
+        missing, or a number is not allowed.
+    """
+    if not isinstance(references, References):
         raise UsageError(
-            f"references have the shape {list(references.embeddings.shape)}, "
-            f"embeddings {list(embeddings.shape)}: both must have the same number of "
-            "coordinates"
+            f"references must be References, got {type(references).__name__}: give "
+            "losses.References(embeddings, labels, anchor_rows=...)"
         )
-    if references.anchor_rows is None:
+    x, labels, where, allowed, anchor_rows = references
+    counted = checks.check_batch(x, labels, where, owner="References.")
+    if x.shape[1:] != embeddings.shape[1:]:
+        raise UsageError(
+            f"references have the shape {list(x.shape)}, embeddings "
+            f"{list(embeddings.shape)}: both must have the same number of coordinates"
+        )
+    bad: jax.Array | bool = False
+    if where is not None:
+        _, bad = checks.check_mask("References.where", where, labels.shape)
+    if allowed is not None:
+        shape = (len(embeddings), len(x))
+        allowed, wrong = checks.check_mask("References.allowed", allowed, shape)
+        bad = bad | wrong
+    if anchor_rows is None:
         raise UsageError(
             "References.anchor_rows is missing: give anchor_rows=-1 if no anchor is "
             "among the references, anchor_rows=jnp.arange(B) if they are the batch "
             "itself, or else for each anchor its row in the references or -1"
         )
-    others = checks.check_batch(
-        references.embeddings, references.labels, references.where
+    anchor_rows, outside = checks.check_row_numbers(
+        "References.anchor_rows", anchor_rows, len(labels)
     )
-    anchor_rows = jnp.broadcast_to(jnp.asarray(references.anchor_rows), labels.shape)
-    y = zero_uncounted(references.embeddings, others).astype(x.dtype)
-    pos, neg = pair_masks(labels, references.labels, counted, others, anchor_rows)
-    if references.allowed is not None:
-        pos, neg = pos & references.allowed, neg & references.allowed
-    return Pairs(x, y, pos, neg)
+    if anchor_rows.shape not in ((), (len(embeddings),)):
+        raise UsageError(
+            f"References.anchor_rows has the shape {list(anchor_rows.shape)}: it must "
+            f"be one integer, or [{len(embeddings)}], one for each anchor"
+        )
+    labels = jnp.asarray(labels)
+    return References(x, labels, counted, allowed, anchor_rows), bad | outside
 
 
 def zero_uncounted(embeddings: Array, where: Array) -> jax.Array:
@@ -110,14 +147,13 @@ def counted_rows(labels: Array, where: Array | None) -> jax.Array:
     return jnp.asarray(where).astype(bool)
 
 
-def known_rows(
-    embeddings: Array, labels: Array, where: Array | None, classes: int
+def checked_rows(
+    embeddings: Array, labels: Array, where: Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows `[B, E]` in float32 or wider, 0 where they do not count; and which count,
-    `[B]` bool: of those in `where` the ones of a class from 0 to classes - 1."""
-    valid = checks.check_batch(embeddings, labels, where)
-    valid = valid & (labels >= 0) & (labels < classes)
-    return zero_uncounted(embeddings, valid), valid
+    """Checks a batch; gives its rows `[B, E]` in float32 or wider, 0 where they do not
+    count, and which count, `[B]` bool."""
+    counted = checks.check_batch(embeddings, labels, where)
+    return zero_uncounted(embeddings, counted), counted
 
 
 def first_pairs(labels: Array, where: Array) -> jax.Array:

@@ -318,7 +318,7 @@ def _to_floats(metrics, step_number):
     """Metrics as floats; warns of a collapse."""
     metrics = {name: float(value) for name, value in metrics.items()}
     for name, value in metrics.items():
-        if name.endswith("/collapsed") and value:
+        if name.endswith("/collapsed") and value == 1:
             _LOG.warning("step %d: %s: all points are the same", step_number, name)
     return metrics
 

@@ -254,7 +254,7 @@ def step_metrics(details: StepDetails, parts: Parts) -> dict[str, jax.Array]:
         head = parts.heads[name]
         margin = head.loss.hyper.get("margin")
         health = partial(losses.health, sigmoid=head.norm == "sigmoid")
-        if isinstance(margin, float):
+        if isinstance(margin, int | float):
             health = partial(health, margin=margin)
         logged[f"{name}/loss"] = term
         for key, value in health(details.embeddings[name], details.labels).items():
