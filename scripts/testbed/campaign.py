@@ -1,11 +1,11 @@
-"""Record many captures, several at the same time, with their labels in labels.csv.
+"""Record all captures of a network, several at the same time, with their labels.
 
-    nice -n -10 python campaign.py --out captures --parallel 8
+    nice -n -10 python campaign.py --network access --out captures --parallel 8
 
-labels.csv is next to the folder of the captures. Each condition is recorded with the
-seeds 1 to --captures (normal: 1 to --normal-captures). A capture that has a row in
-labels.csv is not recorded again, so a campaign that was interrupted continues. To
-repeat a capture, delete its row.
+labels.csv is next to the folder of the captures. How many captures of each kind there
+are is in networks.py: each kind is recorded with the seeds 1, 2, .... A capture that is
+named in labels.csv is not recorded again, so a campaign that was interrupted continues.
+To repeat a capture, delete its rows.
 """
 
 import argparse
@@ -17,100 +17,102 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from faults import CONDITIONS
+from networks import NETWORKS
+from plan import LONG_NORMAL, make_plan
 from record import LABEL_COLUMNS
 
+# A busy machine can spoil a capture: it is tried so many times.
+ATTEMPTS = 3
 RECORD = Path(__file__).resolve().parent / "record.py"
 
 
-def planned_jobs(captures, normal_captures):
-    """(condition, seed) of all captures: one of each condition, then the next ones."""
-    counts = {
-        name: normal_captures if name == "normal" else captures for name in CONDITIONS
-    }
-    return [
-        (name, seed)
-        for seed in range(1, max(counts.values()) + 1)
-        for name, count in counts.items()
+def planned_jobs(network):
+    """(kind, seed) of all captures: the longest, one of each kind, the next ones."""
+    jobs = [
+        (kind, seed)
+        for seed in range(1, max(network.captures.values()) + 1)
+        for kind, count in network.captures.items()
         if seed <= count
     ]
+    return sorted(jobs, key=lambda job: job[0] != LONG_NORMAL)
 
 
-def recorded_jobs(labels):
+def recorded_files(labels):
     if not labels.exists():
         return set()
     with open(labels, newline="") as file:
-        return {(row["condition"], int(row["seed"])) for row in csv.DictReader(file)}
+        return {row["file"] for row in csv.DictReader(file)}
 
 
-def append_label(labels, label):
+def append_rows(labels, rows):
     is_new = not labels.exists()
     with open(labels, "a", newline="") as file:
         writer = csv.DictWriter(file, LABEL_COLUMNS, lineterminator="\n")
         if is_new:
             writer.writeheader()
-        writer.writerow(label)
+        writer.writerows(rows)
 
 
-def record_in_slot(slots, condition, seed, out, duration):
-    """Records one capture in the next free slot; returns its label."""
+def record_in_slot(slots, network, kind, seed, out):
+    """Records one capture in the next free slot; returns the rows of its label."""
     slot = slots.get()
-    options = f"--condition {condition} --seed {seed} --duration {duration}".split()
-    command = [sys.executable, str(RECORD), *options, "--slot", str(slot)]
+    options = f"--network {network.name} --kind {kind} --seed {seed} --slot {slot}"
+    command = [sys.executable, str(RECORD), *options.split(), "--out", str(out)]
     try:
-        result = subprocess.run(
-            [*command, "--out", str(out)], capture_output=True, text=True
-        )
+        for _ in range(ATTEMPTS):
+            result = subprocess.run(command, capture_output=True, text=True)
+            if not result.returncode:
+                return json.loads(result.stdout)
     finally:
         slots.put(slot)
-    if result.returncode:
-        raise RuntimeError(f"{condition} {seed} failed:\n{result.stderr}")
-    return json.loads(result.stdout)
+    raise RuntimeError(f"{kind} {seed} failed:\n{result.stderr}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", default="testbed", choices=list(NETWORKS))
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the captures"
     )
     parser.add_argument(
-        "--captures", type=int, default=10, help="captures of each fault"
-    )
-    parser.add_argument("--normal-captures", type=int, default=16)
-    parser.add_argument(
-        "--duration", type=int, default=100, help="seconds of each capture"
-    )
-    parser.add_argument(
         "--parallel", type=int, default=8, help="test beds at the same time"
+    )
+    parser.add_argument(
+        "--first-slot",
+        type=int,
+        default=1,
+        help="number of the first test bed; campaigns that run at the same time must "
+        "not share a number",
     )
     options = parser.parse_args()
 
+    network = NETWORKS[options.network]
     labels = options.out.resolve().parent / "labels.csv"
-    done = recorded_jobs(labels)
+    done = recorded_files(labels)
     jobs = [
         job
-        for job in planned_jobs(options.captures, options.normal_captures)
-        if job not in done
+        for job in planned_jobs(network)
+        if f"{make_plan(network, *job).name}.pcap.xz" not in done
     ]
     slots = queue.Queue()
-    for slot in range(1, options.parallel + 1):
+    for slot in range(options.first_slot, options.first_slot + options.parallel):
         slots.put(slot)
 
     failures = 0
     with ThreadPoolExecutor(options.parallel) as pool:
         running = [
-            pool.submit(record_in_slot, slots, *job, options.out, options.duration)
+            pool.submit(record_in_slot, slots, network, *job, options.out)
             for job in jobs
         ]
         for count, future in enumerate(as_completed(running), 1):
             try:
-                label = future.result()
+                rows = future.result()
             except RuntimeError as error:
                 failures += 1
                 print(error, file=sys.stderr, flush=True)
                 continue
-            append_label(labels, label)
-            print(f"{count}/{len(jobs)} {label['file']}", flush=True)
+            append_rows(labels, rows)
+            print(f"{count}/{len(jobs)} {rows[0]['file']}", flush=True)
     sys.exit(1 if failures else 0)
 
 

@@ -5,12 +5,14 @@
 
     uac    sipp callers and subscribers, 10.1.0.2; attackers use 10.1.0.3
     net    the access network, a bridge; link faults are made on its two ports
-    proxy  kamailio, 10.1.0.1 (interface "access", captured) and 10.2.0.1
-    uas    relay on 10.2.0.2:5060, behind it a sipp callee on 127.0.0.1:5070
+    proxy  kamailio, 10.1.0.1 (interface "access") and 10.2.0.1 (interface "core")
+    uas    relay on 10.2.0.2:5060, behind it a sipp callee on 127.0.0.1:5070;
+           in some networks a second kamailio, the registrar, on 10.2.0.2:5090
 
-The names of the namespaces end in the number of the slot. So several test beds,
-which have the same addresses inside, can run at the same time. No packet leaves the
-namespaces.
+The capture is made at one of the two interfaces of the proxy. With IPv6 the addresses
+of the access side are fd00:1::1, ::2 and ::3. The names of the namespaces end in the
+number of the slot. So several test beds, which have the same addresses inside, can run
+at the same time. No packet leaves the namespaces.
 """
 
 import contextlib
@@ -19,18 +21,21 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SNAP_LENGTH = 256
-SUBSCRIBERS = 1000
 CALLEES = 50
-PROXY = "10.1.0.1:5060"
-CLIENT_HOST = "10.1.0.2"
-ATTACKER_HOST = "10.1.0.3"
-CALL_PORT, REGISTER_PORT = 5060, 5062
-CALL_CONTROL_PORT, REGISTER_CONTROL_PORT = 8888, 8889
+CALLEES_EXPIRE_S = 7200  # they register once
+DIALLED = 400  # lines of callees.csv, where some of the calls fail
+FAILING_USERS = 10  # users of each kind to whom calls fail
+CALL_PORT, REGISTER_PORT, OPTIONS_PORT = 5060, 5062, 5066
+CALL_CONTROL_PORT, REGISTER_CONTROL_PORT, OPTIONS_CONTROL_PORT = 8888, 8889, 8890
+CALLEE_SIDE = "10.2.0.2"
+REGISTRAR = f"{CALLEE_SIDE}:5090"
+# Shared variables of kamailio.cfg that belong to the registrar.
+REGISTRAR_VARIABLES = ("auth_fail_percent", "registrar_delay_us")
 
 
 def run(*command, stdin=None):
@@ -63,22 +68,47 @@ def udp_socket_in(namespace):
             enter(home)
 
 
+def fill(template, values):
+    """A template with each {{name}} replaced by its value."""
+    return re.sub(r"{{(\w+)}}", lambda name: str(values[name[1]]), template)
+
+
+def cycle(items, count):
+    """A list of count items, again from the first one after the last one."""
+    return [items[i % len(items)] for i in range(count)]
+
+
 class Testbed:
     """A context manager; on exit all processes and namespaces are removed."""
 
-    def __init__(self, slot, run_dir, hold_s, base_delay_s):
+    def __init__(self, network, load, base_delay_s, *, slot, run_dir):
+        self.network = network
+        self.load = load
+        self.base_delay_s = base_delay_s
         self.slot = slot
         self.run_dir = Path(run_dir)
-        self.hold_s = hold_s
-        self.base_delay_s = base_delay_s
+        prefix = "10.1.0." if network.ip_version == 4 else "fd00:1::"
+        self.hosts = {
+            name: f"{prefix}{number}"
+            for number, name in enumerate(("proxy", "client", "attacker"), start=1)
+        }
+        self.proxy = self._socket("proxy", 5060)
+        self._controls = {}  # role of a kamailio -> its control socket
         self._undo = contextlib.ExitStack()
+
+    def _socket(self, host, port):
+        address = self.hosts[host]
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
     def __enter__(self):
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
-            self._write_scenarios_and_users()
+            self._write_scenarios()
+            self._write_all_users()
             self._build_network()
-            self._start_proxy()
+            self._start_kamailio("proxy", (self.proxy, "10.2.0.1:5060"))
+            if self.network.core_registrar:
+                self._start_kamailio("uas", (REGISTRAR,))
             self._start_relay()
             self.start_callee()
             self._register_callees()
@@ -104,8 +134,11 @@ class Testbed:
             name = self.namespace(role)
             run("ip", "netns", "add", name)
             self._undo.callback(run, "ip", "netns", "del", name)
-            no_ipv6 = [f"net.ipv6.conf.{x}.disable_ipv6=1" for x in ("all", "default")]
-            run(*self.in_namespace(role, "sysctl", "-qw", *no_ipv6))
+            if self.network.ip_version == 4:
+                no_ipv6 = [
+                    f"net.ipv6.conf.{x}.disable_ipv6=1" for x in ("all", "default")
+                ]
+                run(*self.in_namespace(role, "sysctl", "-qw", *no_ipv6))
             run_ip(name, "link set lo up")
         self._join("uac", "eth", "net", "to_uac")
         self._join("net", "to_proxy", "proxy", "access")
@@ -118,13 +151,15 @@ class Testbed:
         run_ip(net, "link set bridge up")
 
         for role, interface, *hosts in (
-            ("uac", "eth", CLIENT_HOST, ATTACKER_HOST),
-            ("proxy", "access", "10.1.0.1"),
+            ("uac", "eth", self.hosts["client"], self.hosts["attacker"]),
+            ("proxy", "access", self.hosts["proxy"]),
             ("proxy", "core", "10.2.0.1"),
-            ("uas", "eth", "10.2.0.2"),
+            ("uas", "eth", CALLEE_SIDE),
         ):
             for host in hosts:
-                run_ip(self.namespace(role), f"addr add {host}/24 dev {interface}")
+                # nodad: IPv6 would wait a second before it uses the address.
+                address = f"{host}/64 nodad" if ":" in host else f"{host}/24"
+                run_ip(self.namespace(role), f"addr add {address} dev {interface}")
 
     def _join(self, role_a, interface_a, role_b, interface_b):
         a, b = self.namespace(role_a), self.namespace(role_b)
@@ -156,24 +191,43 @@ class Testbed:
             process.kill()
             process.wait()
 
-    def _start_proxy(self):
-        self.proxy_control = f"unix:{self.run_dir}/kamailio.ctl"
-        settings = ("-f", str(HERE / "kamailio.cfg"), "-Y", str(self.run_dir))
-        control = ("-A", f'CONTROL_SOCKET="{self.proxy_control}"')
-        proxy = self._start("proxy", "kamailio", "-DD", "-E", *settings, *control)
+    def _start_kamailio(self, role, sockets):
+        """Start the proxy or the registrar, and wait until it can be controlled."""
+        name = f"kamailio_{role}"
+        self._controls[role] = control = f"unix:{self.run_dir}/{name}.ctl"
+        values = dict(
+            control=control,
+            listen="\n".join(f"listen=udp:{socket}" for socket in sockets),
+            t1_ms=self.network.t1_ms,
+            no_answer_ms=self.network.no_answer_ms,
+            ringing_ms=self.network.ringing_ms,
+            callee_side=CALLEE_SIDE,
+            registrar=REGISTRAR,
+        )
+        config = self.run_dir / f"{name}.cfg"
+        config.write_text(fill((HERE / "kamailio.cfg").read_text(), values))
+        run_dir = self.run_dir / name
+        run_dir.mkdir()
+        forward = role == "proxy" and self.network.core_registrar
+        process = self._start(
+            role,
+            "kamailio",
+            *("-DD", "-E", "-f", str(config), "-Y", str(run_dir)),
+            *(("-A", "FORWARD_REGISTRATIONS") if forward else ()),
+        )
         deadline = time.monotonic() + 20
         while True:
             try:
-                return self.set_proxy("overload_percent", 0)
+                return self._set_variable(role, "overload_percent", 0)
             except RuntimeError:
-                if proxy.poll() is not None or time.monotonic() > deadline:
+                if process.poll() is not None or time.monotonic() > deadline:
                     log = (self.run_dir / "kamailio.log").read_text()
                     raise RuntimeError(log) from None
                 time.sleep(0.2)
 
     def _start_relay(self):
         self._relay = self._start(
-            "uas", "python3", str(HERE / "relay.py"), stdin=subprocess.PIPE
+            "uas", sys.executable, str(HERE / "relay.py"), stdin=subprocess.PIPE
         )
         self.set_delay(0.0, 0.0)
 
@@ -196,13 +250,14 @@ class Testbed:
         )
 
     def _register_callees(self):
+        count = len((self.run_dir / "registered.csv").read_text().split()) - 1
         process = self._start_sipp(
             "uas",
             "register.xml",
-            "10.2.0.2",
+            CALLEE_SIDE,
             5080,
-            "10.2.0.1:5060 -inf callees.csv -key contact 10.2.0.2:5060 "
-            f"-r 50 -m {CALLEES}",
+            f"10.2.0.1:5060 -inf registered.csv -key contact {CALLEE_SIDE}:5060 "
+            f"-key expires {CALLEES_EXPIRE_S} -r 50 -m {count}",
         )
         if process.wait(20) != 0:
             raise RuntimeError(f"the callees did not register, see {self.run_dir}")
@@ -210,46 +265,77 @@ class Testbed:
     def _start_load(self):
         self._load_control = udp_socket_in(self.namespace("uac"))
         self._undo.callback(self._load_control.close)
-        self._start_sipp(
-            "uac",
-            "call.xml",
-            CLIENT_HOST,
-            CALL_PORT,
-            f"{PROXY} -r 0 -inf subscribers.csv -inf callees.csv "
-            f"-ci 127.0.0.1 -cp {CALL_CONTROL_PORT}",
-        )
-        self._start_sipp(
-            "uac",
-            "register.xml",
-            CLIENT_HOST,
-            REGISTER_PORT,
-            f"{PROXY} -r 0 -inf subscribers.csv -key contact {CLIENT_HOST}:{CALL_PORT} "
-            f"-ci 127.0.0.1 -cp {REGISTER_CONTROL_PORT}",
-        )
-
-    def _write_scenarios_and_users(self):
-        values = {
-            "hold_min_ms": round(500 * self.hold_s),
-            "hold_max_ms": round(1500 * self.hold_s),
-        }
-        for source in (HERE / "scenarios").glob("*.xml"):
-            text = re.sub(
-                r"{{(\w+)}}",
-                lambda hit: str(values.get(hit[1], hit[0])),
-                source.read_text(),
+        subscribers = "-inf subscribers.csv"
+        contact = self._contact_keys()
+        sources = [
+            (
+                "call.xml",
+                CALL_PORT,
+                CALL_CONTROL_PORT,
+                f"{subscribers} -inf callees.csv",
+            ),
+            (
+                "register.xml",
+                REGISTER_PORT,
+                REGISTER_CONTROL_PORT,
+                f"{subscribers} {contact}",
+            ),
+        ]
+        if self.load.options_rps:
+            sources.append(
+                ("options.xml", OPTIONS_PORT, OPTIONS_CONTROL_PORT, subscribers)
             )
-            (self.run_dir / source.name).write_text(text)
-        self._write_users("subscribers.csv", "RANDOM", "sub", SUBSCRIBERS)
-        self._write_users("callees.csv", "SEQUENTIAL", "callee", CALLEES)
-        self._write_users("strangers.csv", "SEQUENTIAL", "stranger", CALLEES)
+        for scenario, port, control_port, options in sources:
+            control = f"-ci 127.0.0.1 -cp {control_port}"
+            self._start_sipp(
+                "uac",
+                scenario,
+                self.hosts["client"],
+                port,
+                f"{self.proxy} -r 0 {options} {control}",
+            )
 
-    def _write_users(self, file, order, prefix, count):
-        """Write a file of users for sipp: name and credentials of each."""
-        names = (f"{prefix}{number:04d}" for number in range(count))
-        lines = (
-            f"{name};[authentication username={name} password=secret]" for name in names
+    def _contact_keys(self):
+        """Options of sipp for register.xml."""
+        contact = self._socket("client", CALL_PORT)
+        return f"-key contact {contact} -key expires {self.network.expires_s}"
+
+    def _write_scenarios(self):
+        values = dict(
+            hold_min_ms=round(500 * self.load.hold_s),
+            hold_max_ms=round(1500 * self.load.hold_s),
+            t1_ms=self.network.t1_ms,
         )
-        (self.run_dir / file).write_text("\n".join([order, *lines]) + "\n")
+        for source in (HERE / "scenarios").glob("*.xml"):
+            (self.run_dir / source.name).write_text(fill(source.read_text(), values))
+
+    def _write_all_users(self):
+        def names(prefix, count):
+            return [f"{prefix}{number:04d}" for number in range(count)]
+
+        def write(file, order, users):
+            """Write users for sipp: of each one the name and the credentials."""
+            lines = (
+                f"{name};[authentication username={name} password=secret]"
+                for name in users
+            )
+            (self.run_dir / file).write_text("\n".join([order, *lines]) + "\n")
+
+        write("subscribers.csv", "RANDOM", names("sub", self.network.subscribers))
+        write("strangers.csv", "SEQUENTIAL", names("stranger", CALLEES))
+        callees = names("callee", CALLEES)
+        if not self.load.failing:
+            write("registered.csv", "SEQUENTIAL", callees)
+            return write("callees.csv", "SEQUENTIAL", callees)
+        dialled, registered = [], list(callees)
+        for kind, share in self.load.failing:
+            users = names(kind, FAILING_USERS)
+            dialled += cycle(users, round(share * DIALLED))
+            if kind != "stranger":
+                registered += users
+        dialled += cycle(callees, DIALLED - len(dialled))
+        write("registered.csv", "SEQUENTIAL", registered)
+        return write("callees.csv", "RANDOM", dialled)
 
     # -- load and capture --------------------------------------------------
 
@@ -259,14 +345,21 @@ class Testbed:
     def set_register_rate(self, per_second):
         self._set_rate(REGISTER_CONTROL_PORT, per_second)
 
+    def set_options_rate(self, per_second):
+        self._set_rate(OPTIONS_CONTROL_PORT, per_second)
+
     def _set_rate(self, control_port, per_second):
         self._load_control.sendto(
             f"cset rate {per_second}".encode(), ("127.0.0.1", control_port)
         )
 
     def start_capture(self, pcap):
-        """Start a capture at the proxy's access interface; returns its epoch time."""
-        options = f"-i access -s {SNAP_LENGTH} -n -U --immediate-mode -Z root -w"
+        """Start a capture at an interface of the proxy; returns its epoch time."""
+        network = self.network
+        options = (
+            f"-i {network.interface} -s {network.snap_length} "
+            "-n -U --immediate-mode -Z root -w"
+        )
         capture = self._start(
             "proxy",
             "tcpdump",
@@ -287,25 +380,31 @@ class Testbed:
     # -- switches from which faults are made -------------------------------
 
     def set_proxy(self, variable, value):
-        """Set one of the shared variables of kamailio.cfg."""
-        run(
-            "kamcmd", "-s", self.proxy_control, "pv.shvSet", variable, "int", str(value)
-        )
+        """Set one of the shared variables of kamailio.cfg, where it has an effect."""
+        at_registrar = self.network.core_registrar and variable in REGISTRAR_VARIABLES
+        self._set_variable("uas" if at_registrar else "proxy", variable, value)
+
+    def _set_variable(self, role, variable, value):
+        control = self._controls[role]
+        run("kamcmd", "-s", control, "pv.shvSet", variable, "int", str(value))
 
     def block_proxy(self, blocked):
         """Drop all packets that arrive at the proxy, after they were captured."""
+        # Without its neighbours' addresses IPv6 could not even send.
+        neighbours = "{ nd-neighbor-solicit, nd-neighbor-advert }"
         rules = (
             "table inet block {\nchain input {\n"
-            " type filter hook input priority 0; policy drop;\n}\n}"
+            " type filter hook input priority 0; policy drop;\n"
+            f" icmpv6 type {neighbours} accept\n}}\n}}"
         )
         self._set_rules("proxy", "inet block", rules if blocked else "")
 
-    def set_loss(self, percent):
-        """Drop packets at random on both ports of the access network."""
+    def set_loss(self, percent, ports):
+        """Drop packets at random on ports of the access network."""
         chains = "".join(
             f"chain {port} {{\n type filter hook egress device {port} priority 0;\n"
-            f" ip protocol udp numgen random mod 100 < {percent} drop\n}}\n"
-            for port in ("to_uac", "to_proxy")
+            f" meta l4proto udp numgen random mod 100 < {percent} drop\n}}\n"
+            for port in ports
         )
         self._set_rules(
             "net", "netdev loss", f"table netdev loss {{\n{chains}}}" if percent else ""
@@ -345,23 +444,26 @@ class Testbed:
 
     def stop_callee(self):
         self._callee.kill()
-        self._callee.wait()
 
     def start_storm(self, per_second):
         """Start additional registrations; returns the running process."""
-        contact = f"{CLIENT_HOST}:{CALL_PORT}"
         return self._start_sipp(
             "uac",
             "register.xml",
-            CLIENT_HOST,
+            self.hosts["client"],
             5064,
-            f"{PROXY} -r {per_second} -inf subscribers.csv -key contact {contact}",
+            f"{self.proxy} -r {per_second} -inf subscribers.csv {self._contact_keys()}",
         )
 
     def start_flood(self, per_second, users):
         """Start INVITEs without ACK, to the users of a file; returns the process."""
-        options = f"{PROXY} -r {per_second} -inf {users}"
-        return self._start_sipp("uac", "flood.xml", ATTACKER_HOST, 5060, options)
+        options = f"{self.proxy} -r {per_second} -inf {users}"
+        return self._start_sipp(
+            "uac", "flood.xml", self.hosts["attacker"], 5060, options
+        )
 
     def stop(self, process):
-        self._stop(process, signal.SIGKILL)
+        """Kill a process. It is not waited for: that can take seconds while another
+        test bed is removed, and the next action would be late.
+        """
+        process.kill()
