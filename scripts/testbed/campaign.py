@@ -53,6 +53,22 @@ def append_rows(labels, rows):
         writer.writerows(rows)
 
 
+def sort_labels(labels, network):
+    """Sorts labels.csv by kind and seed: captures end in any order."""
+    kinds = list(network.captures)
+
+    def place(row):
+        kind = row["file"].partition(".")[0].rpartition("_")[0]
+        return kinds.index(kind), int(row["seed"])
+
+    with open(labels, newline="") as file:
+        rows = sorted(csv.DictReader(file), key=place)
+    ordered = labels.with_suffix(".new")
+    ordered.unlink(missing_ok=True)
+    append_rows(ordered, rows)
+    ordered.replace(labels)
+
+
 def record_in_slot(slots, network, kind, seed, out):
     """Records one capture in the next free slot; returns the rows of its label."""
     slot = slots.get()
@@ -113,6 +129,7 @@ def main():
                 continue
             append_rows(labels, rows)
             print(f"{count}/{len(jobs)} {rows[0]['file']}", flush=True)
+    sort_labels(labels, network)
     sys.exit(1 if failures else 0)
 
 
