@@ -89,7 +89,9 @@ def get_config():
             ),
         )
     )
-    config.decide_with = "match"
+    # What windows are compared by: best (a head, statistics or both, as is best on
+    # validation), or a head with the statistics beside it.
+    config.decide_with = "best"
     config.optimizer = ConfigDict(
         dict(
             learning_rate=2e-3,

@@ -25,6 +25,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 AtLeast0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+# The value of `Config.decide_with` that leaves the choice to validation.
+BEST = "best"
+
 # For every record: an unknown field is an error.
 STRICT = pydantic.ConfigDict(extra="forbid")
 
@@ -136,6 +139,14 @@ class Config:
     def active_heads(self) -> dict[str, HeadConfig]:
         """The heads that are switched on."""
         return {name: head for name, head in self.heads.items() if head is not None}
+
+    @property
+    def deciding_head(self) -> str:
+        """The head that decides; with `best` the one with the most dimensions."""
+        if self.decide_with != BEST:
+            return self.decide_with
+        heads = self.active_heads
+        return max(heads, key=lambda name: heads[name].dim)
 
 
 def from_dict(plain: Mapping[str, Any] | ConfigDict) -> Config:

@@ -124,7 +124,9 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     assert counts["unseen"]["captures"] == 16 and counts["known"]["captures"] == 8
     assert counts["normal"]["captures"] == 4
 
-    opened = out_of_fold.open_folds(run)
+    fold_runs, space, _ = out_of_fold.open_runs(run)
+    assert space._asdict() == results["space"]
+    opened = out_of_fold.measure_folds(fold_runs)
     places = out_of_fold.choose_examples(opened, run, splits).places
     assert {place.condition for place in places} == set(splits.conditions.names)
     for place in places:

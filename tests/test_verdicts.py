@@ -42,9 +42,9 @@ def run(monkeypatch):
 
     def embed(counts, baseline, session=None):
         z = np.asarray(features.to_features(counts, baseline, trained.scaler))
-        return {config.decide_with: z.mean(1)}
+        return z.mean(1)
 
-    trained.embed = embed
+    trained.compared = embed
     none = np.zeros((1, config.data.bins, width), np.float32)
     normal = examples.Examples(
         (examples.Place("normal", "calm.pcap", 20.0),),
@@ -315,9 +315,9 @@ def test_a_distance_that_is_not_finite_gives_no_name(odd, unknown):
 
 
 def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
-    run.embed = lambda counts, baseline, session=None: {
-        run.config.decide_with: np.full((len(counts), 3), np.nan)
-    }
+    run.compared = lambda counts, baseline, session=None: np.full(
+        (len(counts), 3), np.nan
+    )
     path = write(tmp_path / "x.pcap", calls())
     for as_json in (True, False):
         identify.identify_captures("", [path], as_json=as_json)

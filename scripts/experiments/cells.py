@@ -34,7 +34,7 @@ def trained_points(config: Config) -> dict[str, np.ndarray]:
         trainings.bind_embedder(config, splits, stored)(*inputs)
         for _, stored in trainings.train(config, splits, [config.steps])
     )
-    return {**points, "untrained encoder": untrained[config.decide_with]}
+    return {**points, "untrained encoder": untrained[config.deciding_head]}
 
 
 def windows(config: DataConfig) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ def confusions(cell, workdir):
     windows = splits.windows_of("test", splits.conditions.names)
     inputs = splits.inputs(windows)
     judged = one_shot.recognise(
-        embed(*inputs)[config.decide_with],
+        embed(*inputs)[config.deciding_head],
         windows.condition,
         windows.session,
         draws=config.draws,

@@ -55,7 +55,7 @@ def onsets(cell, workdir):
         counts, baseline, _ = inputs
         x = np.asarray(features.to_features(counts, baseline, splits.scaler))
         return {
-            config.decide_with: embed_windows(*inputs)[config.decide_with],
+            config.deciding_head: embed_windows(*inputs)[config.deciding_head],
             BASELINE: baselines.BASELINES[BASELINE](x),
         }
 

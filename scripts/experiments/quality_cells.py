@@ -121,8 +121,8 @@ def judge(
     windows = splits.windows_of(role, splits.conditions.known + novel)
     inputs = splits.inputs(windows)
     points, shots = dict(embed(*inputs)), SHOTS[:1]
-    decided = points[config.decide_with]
-    points["learnt alone"] = decided[:, : config.heads[config.decide_with].dim]
+    decided = points[config.deciding_head]
+    points["learnt alone"] = decided[:, : config.heads[config.deciding_head].dim]
     if done == config.steps:
         counts, baseline, _ = inputs
         x = np.asarray(features.to_features(counts, baseline, splits.scaler))
@@ -159,7 +159,7 @@ def _normal(splits, windows, embed, config):
         np.repeat(sessions, len(starts)), np.tile(starts, len(sessions)), None
     )
     points = embed(*splits.inputs(early))
-    points = points[config.decide_with]
+    points = points[config.deciding_head]
     return points.reshape(len(sessions), len(starts), -1).mean(1)[place.reshape(-1)]
 
 

@@ -9,22 +9,24 @@ import numpy as np
 
 from siamjax import files
 from siamjax.assessment import out_of_fold, tally
-from siamjax.config import Config
-from siamjax.data import features
+from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
-from siamjax.evaluation import baselines, one_shot, results
+from siamjax.evaluation import baselines, one_shot, results, spaces, wccn
 from siamjax.identification import decide, enrol, examples
-from siamjax.inference import runs
+from siamjax.inference import deciding, runs
+from siamjax.inference.deciding import Deciding
 from siamjax.inference.runs import Run
 from siamjax.reports import plots, projector, scalars
 from siamjax.text import terminal_width
-from siamjax.training import folds, step
+from siamjax.training import folds, step, whitening
 from siamjax.types import NORMAL, TEST, VALID, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
 
 # An onset so near to that of the label counts as right.
 ONSET_WITHIN_S = 8.0
+# The name of the space that validation chose, beside those of the heads.
+DECISION = "decision"
 # Folder in the workdir for results on other data sets.
 EVALUATIONS = "evaluations"
 
@@ -40,8 +42,8 @@ def evaluate_run(
     Writes results.json, its tables as CSV, the projector's files and embedding.png.
 
     * Without `data` the test captures of the run's own data set are judged. The files
-      are written into workdir, together with rule.json, examples.npz and examples.csv,
-      which are learnt first.
+      are written into workdir, together with space.npz, rule.json, examples.npz and
+      examples.csv, which are learnt first.
     * With `data` all its captures are judged, by the examples and the rule of the run.
       The files are written into a folder of their own in workdir.
 
@@ -73,7 +75,7 @@ def evaluate_run(
         folder = evaluation_folder(workdir, data, splits.provenance.sha256)
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        chosen, rule, unseen = learn_enrolment(run, splits)
+        run, chosen, rule, unseen = learn_enrolment(run, splits)
         folder = workdir
         examples.write_places(folder / "examples.csv", chosen)
     report = judge_recall(run, splits, folder) if judgeable else results.empty_results()
@@ -90,15 +92,18 @@ def evaluate_run(
         rule=rule._asdict(),
         identification=tally.count_rows(verdicts, onset_tolerance_s(run.config)),
         losses=step.hyper_parameters(run.config),
+        space=run.deciding.space._asdict(),
         **unseen,
     )
     files.write_json(folder / results.FILE, report, allow_nan=False)
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
     say(results.format_results(report, terminal_width()))
+    if judgeable:
+        say(f"compared by {spaces.describe_space(run.deciding.space)}{_why(unseen)}\n")
     for line in tally.describe_counts(report["identification"]):
         say(line)
-    if unseen:
+    if "out_of_fold" in unseen:
         counts = unseen["out_of_fold"]["identification"]
         for line in tally.describe_counts(
             counts, "identification of captures out of fold:"
@@ -111,16 +116,20 @@ def evaluate_run(
 
 def learn_enrolment(
     run: Run, splits: Splits
-) -> tuple[examples.Examples, decide.Rule, dict[str, Any]]:
-    """Learns and stores the examples and the rule of a run.
+) -> tuple[Run, examples.Examples, decide.Rule, dict[str, Any]]:
+    """Learns and stores the space, the examples and the rule of a run.
 
     Returns:
-      `Examples`, `Rule`, and more fields of results.json. These are empty but for a run
-      on all captures, which has `out_of_fold`.
+      The run, which decides in the space; `Examples`; `Rule`; and more fields of
+      results.json: `spaces`, and for a run on all captures `out_of_fold`.
     """
     if not folds.trains_on_all(run.config):
-        return *enrol.enrol(run, splits), {}
-    opened = out_of_fold.open_folds(run)
+        learnt, curve = runs.validate_spaces(run, splits)
+        run = _decide_in(run, Deciding(spaces.choose([curve]), learnt))
+        return run, *enrol.enrol(run, splits), dict(spaces=[curve])
+    fold_runs, space, curves = out_of_fold.open_runs(run)
+    run = _decide_in(run, Deciding(space, whitening.learn_whitening(splits)))
+    opened = out_of_fold.measure_folds(fold_runs)
     rule = out_of_fold.fit_common_rule(opened)
     chosen = out_of_fold.choose_examples(opened, run, splits)
     enrol.write_enrolment(run, chosen, rule)
@@ -131,24 +140,47 @@ def learn_enrolment(
     ]
     counts = tally.count_rows(verdicts, onset_tolerance_s(run.config))
     thresholds = [fold.unknown for fold in opened]
-    unseen = dict(out_of_fold=dict(unknown=thresholds, identification=counts))
-    return chosen, rule, unseen
+    unseen = dict(unknown=thresholds, identification=counts)
+    return run, chosen, rule, dict(spaces=curves, out_of_fold=unseen)
+
+
+def _decide_in(run, chosen):
+    """The run with what decides, which is also written into its workdir."""
+    deciding.write(run.workdir, chosen)
+    return run._replace(deciding=chosen)
+
+
+def _why(unseen):
+    """Why the space was chosen, for the text."""
+    curves = unseen.get("spaces", ())
+    judged = any(row.keys() & {"known", "novel"} for curve in curves for row in curve)
+    if not judged or len(curves[0]) == 1:
+        return ""
+    return f", the best of {len(curves[0])} spaces on validation"
 
 
 def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:
     """One-shot results of a run on its test captures; also writes their pictures."""
     windows, library = splits.windows_to_judge(TEST)
     inputs = splits.inputs(windows)
-    x = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
+    x = deciding.to_features(inputs.counts, inputs.baseline, run.scaler)
     points = run.embed(*inputs)
-    decided = run.config.decide_with
-    in_order = [decided] + [head for head in sorted(points) if head != decided]
-    heads = {f"{head} head": points[head] for head in in_order}
+    compared = deciding.to_points(run.deciding, run.config, points, x)
+    decided = DECISION if run.config.decide_with == BEST else run.config.decide_with
+    spaces_of = {decided: compared} | {
+        head: points[head] for head in sorted(points) if head != decided
+    }
     simple = {name: point(x) for name, point in baselines.BASELINES.items()}
-    simple["untrained encoder"] = run.untrained(*inputs)[decided]
-    write_pictures(folder, run, splits, windows, points, library)
+    learnt = run.deciding.whitening
+    if learnt is not None:  # an older evaluation of this run did not learn it
+        moments = wccn.signed_log_moments(x)
+        simple = {spaces.WCCN: wccn.whiten(moments, learnt)} | simple
+    simple["untrained encoder"] = deciding.to_points(
+        run.deciding, run.config, run.untrained(*inputs), x
+    )
+    write_pictures(folder, run, splits, windows, spaces_of, library)
     return results.build_results(
-        heads,
+        {_method_name(name): x for name, x in spaces_of.items()},
         simple,
         windows.condition,
         windows.session,
@@ -157,6 +189,11 @@ def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, An
         draws=run.config.draws,
         library=library,
     )
+
+
+def _method_name(name):
+    """The name in the results of what is compared: the decision, or a head."""
+    return name if name == DECISION else f"{name} head"
 
 
 def evaluation_folder(workdir: pathlib.Path, data: str, sha256: str) -> pathlib.Path:
@@ -219,12 +256,14 @@ def write_pictures(
       folder: of the results.
       run, splits: the run and its data.
       windows: N windows.
-      points: {head: `[N, E]`}.
+      points: {head or `decision`: `[N, E]`}, first the one that decides.
       library: `[N]` bool, see `one_shot.recognise`.
     """
-    names = [splits.conditions.names[c] for c in windows.condition]
+    conditions = [splits.conditions.names[c] for c in windows.condition]
     novel = splits.conditions.novel_valid + splits.conditions.novel
-    for head, x in points.items():
+    dims = {name: head.dim for name, head in run.config.active_heads.items()}
+    dims[DECISION] = dims.get(run.deciding.space.head, 0)
+    for name, x in points.items():
         judged = one_shot.recognise(
             x,
             windows.condition,
@@ -233,27 +272,27 @@ def write_pictures(
             library=library,
         )
         projector.write_projector(
-            folder / "projector" / head,
+            folder / "projector" / name,
             x,
-            conditions=names,
+            conditions=conditions,
             captures=[splits.sessions.names[s] for s in windows.session],
             times=windows.start * run.config.data.bin_s,
             roles=splits.sessions.role[windows.session].tolist(),
             right=one_shot.share_right(judged),
             novel=novel,
-            learnt=fields.dim if (fields := run.config.heads[head]) else None,
+            learnt=dims[name],
         )
     if "view" not in points:
         return
-    decided = run.config.decide_with
+    decided = next(iter(points))
     cube_title = "Test windows in the view head's cube"
     path, view = folder / "embedding.png", points["view"]
     try:
         if decided == "view":
-            plots.draw_cube(path, view, names, novel=novel, title=cube_title)
+            plots.draw_cube(path, view, conditions, novel=novel, title=cube_title)
         else:
-            titles = (cube_title, f"in the space of the {decided} head, which decides")
+            titles = (cube_title, "in the space in which they are compared")
             other = points[decided]
-            plots.draw_heads(path, view, other, names, novel=novel, titles=titles)
+            plots.draw_heads(path, view, other, conditions, novel=novel, titles=titles)
     except SiamjaxError as error:
         _LOG.info("no embedding.png: %s", error)

@@ -8,19 +8,24 @@ and of faults held out as new.
 """
 
 import logging
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax.data.splits import Splits
 from siamjax.data.windows import join, take
-from siamjax.evaluation import unknowns
+from siamjax.evaluation import spaces, unknowns
+from siamjax.evaluation.spaces import Space
 from siamjax.identification import decide, enrol, examples
 from siamjax.inference import runs
 from siamjax.training import folds
 from siamjax.types import TRAIN, VALID
 
 _LOG = logging.getLogger(__name__)
+
+# For each fold, the recalls of each space, see `evaluation.spaces.choose`.
+Curves = list[list[dict[str, Any]]]
 
 
 class Fold(NamedTuple):
@@ -43,16 +48,44 @@ class Fold(NamedTuple):
         return unknowns.fit_threshold(self.known, self.novel)
 
 
-def open_folds(run: runs.Run) -> list[Fold]:
-    """The fold runs of a run on all captures, with their distances.
+class Opened(NamedTuple):
+    """A fold run and its data."""
 
+    run: runs.Run
+    splits: Splits
+
+
+def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
+    """The fold runs of a run on all captures, and the space that all of them decide in.
+
+    The space is the best one in the mean over the validation captures of the folds.
+
+    Returns:
+      The fold runs, which decide in the space; the space; and the recalls that chose
+      it, a curve for each fold.
     Raises:
       SiamjaxError: a fold run is missing.
     """
-    opened = []
+    opened, curves = [], []
     for workdir in folds.fold_workdirs(run.config, run.workdir).values():
         fold = runs.open_run(workdir)
         splits = runs.read_data(fold)
+        learnt, curve = runs.validate_spaces(fold, splits)
+        fold = fold._replace(deciding=fold.deciding._replace(whitening=learnt))
+        opened.append(Opened(fold, splits))
+        curves.append(curve)
+    space = spaces.choose(curves)
+    chosen = []
+    for fold, splits in opened:
+        fold = fold._replace(deciding=fold.deciding._replace(space=space))
+        chosen.append(Opened(fold, splits))
+    return chosen, space, curves
+
+
+def measure_folds(runs_of_folds: Iterable[Opened]) -> list[Fold]:
+    """The fold runs with their examples and distances."""
+    opened = []
+    for fold, splits in runs_of_folds:
         names = splits.conditions.known
         chosen = enrol.choose_medoids(fold, splits, names, (TRAIN,))
         opened.append(Fold(fold, splits, chosen, *_distances(fold, splits)))
@@ -111,7 +144,7 @@ def choose_examples(
     training window is taken.
 
     Args:
-      opened: of `open_folds`.
+      opened: of `measure_folds`.
       run: the run on all captures.
       splits: of the data of that run.
     """
@@ -141,10 +174,8 @@ def _nearest_to_all(fold, name, role):
     candidates = np.flatnonzero(splits.sessions.role[windows.session] == role)
     if not len(candidates):
         return None
-    points = fold.run.embed(*splits.inputs(windows))
-    mean = enrol.mean_distance(
-        points[fold.run.config.decide_with], windows.session, candidates
-    )
+    points = fold.run.compared(*splits.inputs(windows))
+    mean = enrol.mean_distance(points, windows.session, candidates)
     best = int(mean.argmin())
     row = candidates[best]
     rank, distance = (VALID, TRAIN).index(role), float(mean[best])

@@ -34,9 +34,9 @@ def gather_pictures(
     """
     windows = splits.windows_of(TEST)
     inputs = splits.inputs(windows)
-    points = run.embed(*inputs)[run.config.decide_with]
+    points = run.compared(*inputs)
     z = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
-    example_points = run.embed(*library.inputs)[run.config.decide_with]
+    example_points = run.compared(*library.inputs)
     z_examples = np.asarray(
         features.to_features(library.counts, library.baseline, run.scaler)
     )

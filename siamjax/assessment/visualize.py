@@ -12,10 +12,12 @@ import numpy as np
 
 from siamjax import files, forms
 from siamjax.assessment import pictures
+from siamjax.config import BEST
 from siamjax.data import prepared
 from siamjax.data.splits import Splits
 from siamjax.evaluation import results as evaluation_results
 from siamjax.evaluation import results_form
+from siamjax.evaluation.spaces import Space, describe_space
 from siamjax.identification import decide, enrol
 from siamjax.identification.examples import Examples
 from siamjax.inference import runs
@@ -310,6 +312,9 @@ def list_facts(data: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
                 size += " learnt, statistics beside them"
             decides = ", decides" if name == config["decide_with"] else ""
             facts[f"head {name}"] = f"{size}, {head['loss']}{decides}"
+    if config["decide_with"] == BEST and "space" in results:
+        space = Space(**results["space"])
+        facts["decision"] = f"{describe_space(space)}, chosen on validation"
     return {name: value for name, value in facts.items() if value != ""}
 
 

@@ -117,7 +117,7 @@ def make_subject(checkpoint: Checkpoint) -> Subject:
         params=state.params["encoder"],
         stats=state.batch_stats,
         loss=partial(_loss, parts=checkpoint.parts, state=state),
-        head=config.decide_with,
+        head=config.deciding_head,
         norm=config.encoder.norm,
         momentum=config.encoder.momentum,
         columns=tuple(column.name for column in checkpoint.trained.columns),

@@ -215,7 +215,7 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
     points = encoder.add_statistics(points, trained, lengths)
     embed = embedder.make_embedder(encoder)
     embedded = embed(params, final, scaler, cut, new_baseline, windows.session)
-    head = checkpoint.config.decide_with
+    head = checkpoint.config.deciding_head
     return dict(
         scaler=max(_difference(a, b) for a, b in zip(splits.scaler, scaler)),
         baseline=max(_difference(a, b) for a, b in zip(splits.baseline, measured)),

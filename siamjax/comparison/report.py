@@ -70,7 +70,7 @@ def build_report(
             for head in config.train.active_heads
         }
         heads[data_set] = _between_heads(config, of_set, readouts, repeats)
-        levels = data_sets[data_set][config.train.decide_with]["levels"]
+        levels = data_sets[data_set][config.train.deciding_head]["levels"]
         missing += [
             f"{data_set}: {loss} has no complete repeat, and is not compared"
             for loss in config.losses
@@ -183,7 +183,7 @@ def _of_head(config, data_set, head, cells, readouts, repeats):
 
 def _between_heads(config, cells, readouts, repeats):
     """{loss: `statistics.Clustered`} of the deciding head minus the other, if any."""
-    decides = config.train.decide_with
+    decides = config.train.deciding_head
     others = [head for head in config.train.active_heads if head != decides]
     differences = {}
     for loss in config.losses if others else ():

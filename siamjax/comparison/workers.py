@@ -196,7 +196,7 @@ def _stored(config, place, study, members, outcomes):
         for member, outcome in trained:
             weights = {head: best.weights for head, best in outcome.best.items()}
             save_weights(weights_path(place.workdir, study, member), weights)
-    decide_with = config.train.decide_with
+    decide_with = config.train.deciding_head
     score = np.mean([outcome.best[decide_with].score for _, outcome in trained])
     return float(score), [describe_cell(member, outcome) for member, outcome in trained]
 

@@ -42,6 +42,10 @@ interval is then the one for no failure in so many captures. UNITS is {"window":
       "new": [names of captures that were added since training]
     },
     "rule": the fields of `identification.decide.Rule`,
+    "space": the fields of `evaluation.spaces.Space`, in which windows are compared,
+    "spaces": [[{the fields of a Space, "known", "novel": its recalls on validation, as
+      far as they were judged}]], a curve for the run, or for each of its fold runs;
+      absent in results on another data set,
     "identification": see `assessment.tally`,
     "losses": {HEAD: {setting of its loss: value, also of defaults}},
     "out_of_fold": {                              only of a run on all captures

@@ -6,14 +6,14 @@ round from one network to the next (docs/networks.md), so each run chooses on it
 validation captures, after training.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from siamjax import forms
 from siamjax.evaluation import baselines, wccn
 from siamjax.evaluation.wccn import Whitening
+from siamjax.types import SiamjaxError
 
 WCCN = "WCCN"  # the name of the baseline and of the space that is the same
 Statistics = Literal["none", "raw", "whitened"]
@@ -56,7 +56,7 @@ def to_space(
     space: Space,
     learnt: Mapping[str, np.ndarray],
     windows: np.ndarray,
-    whitening: Whitening,
+    whitening: Whitening | None,
 ) -> np.ndarray:
     """Points `[N, E]` of windows in a space.
 
@@ -64,7 +64,9 @@ def to_space(
       space: which.
       learnt: {head: `[N, E]`} learnt points.
       windows: `[N, T, F]`, features.
-      whitening: of the run, see `evaluation.wccn`.
+      whitening: of the run, see `evaluation.wccn`; None: none was learnt.
+    Raises:
+      SiamjaxError: the space needs a whitening, and there is none.
     """
     parts = []
     if space.head:
@@ -72,6 +74,11 @@ def to_space(
     if space.statistics == "raw":
         parts.append(space.weight * baselines.directions(windows))
     elif space.statistics == "whitened":
+        if whitening is None:
+            raise SiamjaxError(
+                "the run was not evaluated, so it has no whitened statistics: run "
+                "siamjax evaluate first"
+            )
         moments = wccn.signed_log_moments(windows)
         parts.append(space.weight * wccn.whiten(moments, whitening))
     return np.concatenate(parts, -1)
@@ -86,32 +93,20 @@ def describe_space(space: Space) -> str:
     return f"{space.head} + {space.statistics} {space.weight:g}"
 
 
-def choose_space(
-    spaces: Sequence[Space], judge: Callable[[Space], Mapping[str, float]]
-) -> tuple[Space, list[dict[str, Any]]]:
-    """The space with the highest mean recall on validation captures.
+def choose(curves: Sequence[Sequence[Mapping[str, Any]]]) -> Space:
+    """The space with the highest recall on validation, the first of equally good ones.
 
-    Of equal ones the first is chosen, so the default comes first.
+    Recall is the mean of `known` and `novel`, and over the curves.
 
     Args:
-      spaces: to choose from.
-      judge: gives the recalls `known` and `novel` of a space, as far as there are
-        windows to judge.
-    Returns:
-      The space, and its curve: for each space `dict(space, weight, known, novel)`.
+      curves: of one run or of several; in each a `dict(head, statistics, weight, known,
+        novel)` for each space. The last two are absent where they were not judged.
     """
-    curve: list[dict[str, Any]] = []
-    scores: list[float] = []
-    for space in spaces:
-        recalls = judge(space)
-        curve.append(dict(space._asdict(), **recalls))
-        scores.append(float(np.mean(list(recalls.values()))) if recalls else 0.0)
-    return spaces[int(np.argmax(scores))], curve
+    scores = [np.mean([_score(row) for row in rows]) for rows in zip(*curves)]
+    best = curves[0][int(np.argmax(scores))]
+    return Space(best["head"], best["statistics"], best["weight"])
 
 
-def space_from_json(value: Any) -> Space:
-    """The `Space` of a JSON object; raises ValueError if it is none."""
-    forms.check_form(value, {"head": str, "statistics": str, "weight": float})
-    if value["statistics"] not in ("none", "raw", "whitened"):
-        raise ValueError(f"statistics is {value['statistics']!r}")
-    return Space(value["head"], value["statistics"], float(value["weight"]))
+def _score(row):
+    recalls = [row[name] for name in ("known", "novel") if name in row]
+    return float(np.mean(recalls)) if recalls else 0.0

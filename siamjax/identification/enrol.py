@@ -108,7 +108,7 @@ def choose_medoids(
         rows = next((np.flatnonzero(inside) for inside in shown if inside.any()), ())
         if len(rows):
             windows = take(splits.windows, rows)
-            points = run.embed(*splits.inputs(windows))[run.config.decide_with]
+            points = run.compared(*splits.inputs(windows))
             chosen.append(rows[mean_distance(points, windows.session).argmin()])
     return examples_of(run, splits, take(splits.windows, np.array(chosen)))
 
@@ -164,7 +164,7 @@ def nearest_distances(
       windows of novel conditions.
     """
     known, novel = splits.conditions.known, splits.conditions.novel_valid
-    points = run.embed(*splits.inputs(windows))[run.config.decide_with]
+    points = run.compared(*splits.inputs(windows))
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
     by_name: dict[str, list[np.ndarray]] = {name: [] for name in known + novel}
     for drawn in one_shot.draw_examples(

@@ -144,10 +144,10 @@ def compare_traffic(
     data = run.config.data
     hop = max(round(decide.HOP_S / data.bin_s), 1)
     start, counts, baseline = slide_windows(traffic, data.bins, hop)
-    points = np.array(run.embed(counts, baseline)[run.config.decide_with])
+    points = run.compared(counts, baseline)
     # A window in which nothing was measured has no distance to any example.
     points[~np.isfinite(counts).any((1, 2))] = np.nan
-    example_points = run.embed(*library.inputs)[run.config.decide_with]
+    example_points = run.compared(*library.inputs)
     newest = counts[:, -(data.bins // 4) :]
     z = np.asarray(features.to_features(newest, baseline, run.scaler))
     return decide.compare_windows(

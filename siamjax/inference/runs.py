@@ -15,8 +15,18 @@ from siamjax import forms
 from siamjax.config import Config
 from siamjax.data import identity, prepared
 from siamjax.data.splits import Splits, open_splits
+from siamjax.evaluation.wccn import Whitening
+from siamjax.inference import deciding
+from siamjax.inference.deciding import Deciding
 from siamjax.models import embedder
-from siamjax.training import checkpoints, devices, run_config, state, step
+from siamjax.training import (
+    checkpoints,
+    devices,
+    run_config,
+    state,
+    step,
+    whitening,
+)
 from siamjax.types import (
     TRAIN,
     VALID,
@@ -66,6 +76,7 @@ class Run(NamedTuple):
     checkpoint: Checkpoint
     embed: Embed
     untrained: Embed  # with the weights before the first step
+    deciding: Deciding  # the space in which windows are compared
 
     @property
     def workdir(self) -> pathlib.Path:
@@ -96,6 +107,16 @@ class Run(NamedTuple):
     def scaler(self) -> Scaler:
         return self.checkpoint.scaler
 
+    def compared(self, *inputs: Any) -> np.ndarray:
+        """Points `[N, E]` of windows in the space in which the run compares them.
+
+        Args:
+          inputs: `types.Inputs`; the session may be left out.
+        """
+        counts, baseline, *_ = inputs
+        x = deciding.to_features(counts, baseline, self.scaler)
+        return deciding.to_points(self.deciding, self.config, self.embed(*inputs), x)
+
     @property
     def normal(self) -> Baseline:
         """The baselines `[S, F]` of the training captures."""
@@ -107,7 +128,7 @@ def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
 
     Raises:
       SiamjaxError: there is none, or the version that trained it kept too little.
-      files.Damaged: config.json cannot be used, or is not that of the checkpoint.
+      files.Damaged: config.json or space.npz cannot be used, or is of another run.
     """
     checkpoint = open_checkpoint(workdir, which)
     if checkpoint.trained.baseline is None:
@@ -127,7 +148,25 @@ def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
         first = jax.device_put(first, devices.replicated(parts.mesh))
         return embed_with(first, *inputs)
 
-    return Run(checkpoint, partial(embed_with, checkpoint.state), embed_untrained)
+    return Run(
+        checkpoint,
+        partial(embed_with, checkpoint.state),
+        embed_untrained,
+        deciding.read(
+            checkpoint.workdir, checkpoint.config, len(checkpoint.trained.columns)
+        ),
+    )
+
+
+def validate_spaces(run: Run, splits: Splits) -> tuple[Whitening, list[dict[str, Any]]]:
+    """The whitening of a run, and the recall of each space on validation.
+
+    Args:
+      run: an opened run.
+      splits: of the data that it was trained on.
+    """
+    learnt = whitening.learn_whitening(splits)
+    return learnt, deciding.validate_spaces(run.config, splits, run.embed, learnt)
 
 
 def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:

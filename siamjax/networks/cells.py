@@ -128,8 +128,7 @@ def _fit_batch(train, splits):
 def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Space]]:
     """Trains an encoder; the points of all methods, and the spaces by name."""
     heads = config.active_heads
-    first = min(heads, key=lambda head: head != config.decide_with)
-    order = [first, *(head for head in heads if head != first)]
+    order = sorted(heads, key=lambda head: head != config.deciding_head)
     candidates = {spaces.describe_space(s): s for s in spaces.list_spaces(order)}
     (_, before), (_, after) = trainings.train(config, splits, [config.steps])
     whitening = learn_whitening(splits)
@@ -164,16 +163,17 @@ def choose_space(
     """The space that recognises best on the validation captures."""
     rows = judge_methods(methods, splits, VALID, draws, step=0, shots=SHOTS[:1])
     tables = cross_fit.tabulate(row for row in rows if row.method in candidates)
-
-    def judge(space):
-        name = spaces.describe_space(space)
-        return {
-            role: float(np.mean(cross_fit.by_condition(by_method[name])))
-            for role, by_method in tables.items()
-        }
-
-    space, _ = spaces.choose_space(tuple(candidates.values()), judge)
-    return space
+    curve = [
+        dict(
+            space._asdict(),
+            **{
+                role: float(np.mean(cross_fit.by_condition(by_method[name])))
+                for role, by_method in tables.items()
+            },
+        )
+        for name, space in candidates.items()
+    ]
+    return spaces.choose([curve])
 
 
 def judge_methods(

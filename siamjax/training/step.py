@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from siamjax import checks, losses, streams
-from siamjax.config import BatchConfig, Config, OptimizerConfig
+from siamjax.config import BEST, BatchConfig, Config, OptimizerConfig
 from siamjax.data import features, made_up, sampler
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
@@ -90,12 +90,14 @@ def build_parts(
       classes: number of known conditions.
       mesh: with the axis `data`.
     Raises:
-      UsageError: `decide_with` is no head, or another value is not allowed.
+      UsageError: `decide_with` is neither `best` nor a head, or another value is not
+        allowed.
     """
     heads = config.active_heads
     checks.require(
-        config.decide_with in heads,
-        f"config.decide_with is {config.decide_with!r}, heads are {sorted(heads)}",
+        heads and config.decide_with in (BEST, *heads),
+        f"config.decide_with is {config.decide_with!r}: set {BEST}, or a head of "
+        f"{', '.join(sorted(heads))}",
     )
     batch = config.batch
     return Parts(

@@ -36,7 +36,7 @@ def open_tracer(
       embed: what `models.embedder.make_embedder` gives.
     """
     chosen, roles = choose_windows(splits, config.trace_windows)
-    head = "view" if "view" in parts.heads else config.decide_with
+    head = "view" if "view" in parts.heads else config.deciding_head
     inputs = splits.inputs(chosen)
     with trace.open_writer(
         workdir,

@@ -1,6 +1,6 @@
 """Validation: which conditions it can judge, and the scores of a state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +84,29 @@ def _reason(splits, name, several):
     return "its validation captures are needed as examples of other conditions"
 
 
+def score_points(
+    plan: ValidationPlan, names: Sequence[str], points: np.ndarray, draws: int
+) -> dict[str, float]:
+    """Mean one-shot recalls `known` and `novel`; one without a condition is absent.
+
+    Args:
+      plan: what `plan_validation` gives.
+      names: of the conditions.
+      points: `[N, E]`, of the windows of the plan.
+      draws: how often the examples are drawn.
+    """
+    windows = plan.windows
+    result = one_shot.recognise(
+        points, windows.condition, windows.session, draws=draws, library=plan.library
+    )
+    recall = {names[c]: r for c, r in zip(result.classes, result.recall)}
+    return {
+        group: float(np.nanmean([recall[name] for name in members]))
+        for group, members in (("known", plan.known), ("novel", plan.novel))
+        if members
+    }
+
+
 def make_validator(
     splits: Splits,
     parts: Parts,
@@ -107,16 +130,9 @@ def make_validator(
       embed: what `models.embedder.make_embedder` gives.
       plan: what `plan_validation` gives.
     """
-    windows = plan.windows
-    groups = dict(known=plan.known, novel=plan.novel)
-    members = {
-        group: [splits.conditions.names.index(name) for name in names]
-        for group, names in groups.items()
-        if names
-    }
-    if not members:
+    if not plan.known and not plan.novel:
         return lambda state: {}
-    inputs = splits.inputs(windows)
+    inputs = splits.inputs(plan.windows)
 
     def validate(state):
         params = state.params["encoder"]
@@ -125,18 +141,11 @@ def make_validator(
         finite.check_points(points)
         scores = {}
         for head in parts.heads:
-            result = one_shot.recognise(
-                points[head],
-                windows.condition,
-                windows.session,
-                draws=config.draws,
-                library=plan.library,
+            prefix = "" if head == config.deciding_head else f"{head}/"
+            recalls = score_points(
+                plan, splits.conditions.names, points[head], config.draws
             )
-            recall = dict(zip(result.classes.tolist(), result.recall.tolist()))
-            prefix = "" if head == config.decide_with else f"{head}/"
-            for group, classes in members.items():
-                values = [recall[c] for c in classes]
-                scores[f"{prefix}{group}"] = float(np.nanmean(values))
+            scores |= {f"{prefix}{group}": recall for group, recall in recalls.items()}
         return dict(scores, score=float(np.mean(list(scores.values()))))
 
     return validate

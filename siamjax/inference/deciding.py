@@ -1,0 +1,139 @@
+"""The space in which a run decides: chosen once on validation, stored with the run."""
+
+import io
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from siamjax import files
+from siamjax.config import BEST, Config
+from siamjax.data import features
+from siamjax.data.splits import Splits
+from siamjax.evaluation import spaces
+from siamjax.evaluation.spaces import Space
+from siamjax.evaluation.wccn import Whitening
+from siamjax.training import validation
+from siamjax.types import Baseline, Scaler
+
+FILE = "space.npz"
+# What the file holds, with NumPy's kind of each array: text or floats.
+_ARRAYS = dict(head="U", statistics="U", weight="f", mean="f", matrix="f")
+
+
+class Deciding(NamedTuple):
+    """Where a run compares windows."""
+
+    space: Space
+    whitening: Whitening | None  # None: not learnt yet
+
+
+def allowed_spaces(config: Config) -> tuple[Space, ...]:
+    """The spaces that a config lets validation choose from; the default is the first.
+
+    If `config.decide_with` names a head, it is that head with the statistics that the
+    config sets beside it, and there is nothing to choose.
+    """
+    if config.decide_with == BEST:
+        heads = sorted(config.active_heads, key=lambda h: h != config.deciding_head)
+        return spaces.list_spaces(heads)
+    weight = config.active_heads[config.decide_with].statistics_weight
+    return (Space(config.decide_with, "raw" if weight else "none", weight),)
+
+
+def default_deciding(config: Config) -> Deciding:
+    """What decides before the run was evaluated."""
+    return Deciding(allowed_spaces(config)[0], None)
+
+
+def to_points(
+    deciding: Deciding,
+    config: Config,
+    points: Mapping[str, np.ndarray],
+    windows: np.ndarray,
+) -> np.ndarray:
+    """Points `[N, E]` in the space that decides.
+
+    Args:
+      deciding: the space.
+      config: of the run.
+      points: {head: `[N, E]`}, of the embedder.
+      windows: `[N, T, F]`, features.
+    """
+    heads = config.active_heads
+    learnt = {head: x[:, : heads[head].dim] for head, x in points.items()}
+    return spaces.to_space(deciding.space, learnt, windows, deciding.whitening)
+
+
+def validate_spaces(
+    config: Config, splits: Splits, embed: Any, learnt: Whitening
+) -> list[dict[str, Any]]:
+    """The recall of each space on validation, as `spaces.choose` takes it.
+
+    Args:
+      config: of the run.
+      splits: of its data.
+      embed: gives its points.
+      learnt: its whitening.
+    """
+    plan = validation.plan_validation(splits, config.draws)
+    if not plan.known and not plan.novel:
+        return [space._asdict() for space in allowed_spaces(config)]
+    inputs = splits.inputs(plan.windows)
+    points = embed(*inputs)
+    x = to_features(inputs.counts, inputs.baseline, splits.scaler)
+    return [
+        dict(
+            space._asdict(),
+            **validation.score_points(
+                plan,
+                splits.conditions.names,
+                to_points(Deciding(space, learnt), config, points, x),
+                config.draws,
+            ),
+        )
+        for space in allowed_spaces(config)
+    ]
+
+
+def to_features(counts: np.ndarray, baseline: Baseline, scaler: Scaler) -> np.ndarray:
+    """The features `[N, T, F]` of windows."""
+    return np.asarray(features.to_features(counts, baseline, scaler))
+
+
+def write(workdir: pathlib.Path, deciding: Deciding) -> None:
+    """Writes what decides into the workdir of a run."""
+    assert deciding.whitening is not None
+    with files.replacing(workdir / FILE) as beside:
+        np.savez_compressed(
+            beside, **deciding.space._asdict(), **deciding.whitening._asdict()
+        )
+
+
+def read(workdir: pathlib.Path, config: Config, columns: int) -> Deciding:
+    """What decides in a run; before its evaluation what decides by default.
+
+    Args:
+      workdir: of the run.
+      config: of the run.
+      columns: F.
+    Raises:
+      files.Damaged: the file cannot be read, or is of another run.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        return default_deciding(config)
+    with files.parsing(path, f"siamjax evaluate --workdir {workdir} writes it again"):
+        # Read from memory: a damaged archive could raise an error of the system.
+        with np.load(io.BytesIO(path.read_bytes())) as archive:
+            arrays = {name: archive[name] for name in _ARRAYS}
+        for name, array in arrays.items():
+            shape = dict(mean=(2 * columns,), matrix=(2 * columns, 2 * columns))
+            if array.dtype.kind != _ARRAYS[name] or array.shape != shape.get(name, ()):
+                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+        stored = tuple(arrays[name].item() for name in Space._fields)
+        allowed = {tuple(space): space for space in allowed_spaces(config)}
+        if stored not in allowed:
+            raise ValueError(f"{stored} is no space of this run")
+    return Deciding(allowed[stored], Whitening(arrays["mean"], arrays["matrix"]))
