@@ -202,3 +202,24 @@ def test_a_run_of_an_older_version_is_judged_as_before(finished, said):
     jax.tree.map(np.testing.assert_array_equal, splits.scaler, want.scaler)
     (line,) = said.messages
     assert "older version" in line
+
+
+def test_the_space_is_chosen_on_validation_alone(finished, sessions):
+    """Poisoned test captures change neither the space, nor the whitening, nor the
+    recalls that chose it."""
+    workdir = finished[1]
+    run = runs.open_run(workdir)
+    splits = runs.read_data(run)
+    counts = splits.counts.copy()
+    counts[splits.sessions.role == TEST] = 1e6
+    (learnt, curve), (poisoned, same) = (
+        runs.validate_spaces(run, data)
+        for data in (splits, splits._replace(counts=counts))
+    )
+    assert curve == same
+    np.testing.assert_array_equal(learnt.matrix, poisoned.matrix)
+    stored = json.loads((workdir / "results.json").read_text())
+    assert stored["spaces"] == [curve]
+    assert stored["space"] == run.deciding.space._asdict()
+    assert stored["main"] == "decision" and stored["methods"]["WCCN"]
+    np.testing.assert_array_equal(run.deciding.whitening.matrix, learnt.matrix)

@@ -313,7 +313,7 @@ def list_facts(data: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
             decides = ", decides" if name == config["decide_with"] else ""
             facts[f"head {name}"] = f"{size}, {head['loss']}{decides}"
     if config["decide_with"] == BEST and "space" in results:
-        space = Space(**results["space"])
+        space = Space(*(results["space"][field] for field in Space._fields))
         facts["decision"] = f"{describe_space(space)}, chosen on validation"
     return {name: value for name, value in facts.items() if value != ""}
 

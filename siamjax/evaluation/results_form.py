@@ -33,6 +33,7 @@ _IDENTIFICATION = dict(
     normal=dict(captures=int, false_alarms=int),
     captures=[dict(capture=str, right=bool)],
 )
+_SPACE = dict(head=str, statistics=str, weight=float)
 _FORM = dict(
     captures=int,
     windows=int,
@@ -50,6 +51,8 @@ _FORM = dict(
 def check_results(results: Any) -> None:
     """Raises ValueError unless every field that is read is there and has its form."""
     forms.check_form(results, _FORM)
+    if "space" in results:
+        forms.check_form(results, dict(space=_SPACE))
     if "out_of_fold" in results:
         forms.check_form(
             results, dict(out_of_fold=dict(identification=_IDENTIFICATION))
