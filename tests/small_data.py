@@ -8,6 +8,7 @@ import pytest
 
 from configs import default
 from siamjax.data import prepared
+from siamjax.training import devices
 from siamjax.types import NORMAL, DataSet, Events, Label, Session
 
 KINDS = ("INVITE", "INVITE/200", "REGISTER", "REGISTER/401", "INVITE/503", "INVITE/486")
@@ -52,12 +53,22 @@ def session(name, condition, seed):
 
 @contextlib.contextmanager
 def one_device(tmp_path_factory):
-    """Lets training see one of the eight devices, and share compiled programs."""
-    cache, all_devices = tmp_path_factory.getbasetemp().parent / "xla", jax.devices
+    """Lets training see one of the eight devices, and share compiled programs.
+
+    Runs of `config` with the same steps and head share one program in all files and
+    both workers; to compile it takes ten seconds.
+    """
+    all_devices = jax.devices
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache_folder(tmp_path_factory)))
         patch.setattr(jax, "devices", lambda *kind: all_devices(*kind)[:1])
+        devices.prepare_devices()  # switches the cache on
         yield
+
+
+def cache_folder(tmp_path_factory):
+    """Where all workers of this session keep compiled programs."""
+    return tmp_path_factory.getbasetemp().parent / "xla"
 
 
 def write(folder, captures=4):
@@ -79,7 +90,8 @@ def config(folder, steps=8):
     config.batch.update(conditions=2, made_up=2, per_condition=4)
     config.encoder.hidden = (8,)
     config.heads.match.dim = 4
-    config.optimizer.warmup = 2
+    # It decays, but training past `steps` still learns.
+    config.optimizer.warmup, config.optimizer.final = 2, 0.5
     config.log_every, config.evaluate_every, config.draws = 2, 4, 5
     return config
 
@@ -100,6 +112,7 @@ def overrides(folder, steps=8):
         "encoder.hidden",
         "heads.match.dim",
         "optimizer.warmup",
+        "optimizer.final",
         "log_every",
         "evaluate_every",
         "draws",

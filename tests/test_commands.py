@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import pathlib
 import random
 import signal
@@ -29,6 +28,13 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """The processes share compiled programs with each other and with other files."""
+    with small_data.one_device(tmp_path_factory):
+        yield
+
+
 @pytest.fixture(scope="module")
 def quiet(folder, tmp_path_factory):
     """A run without interruption."""
@@ -40,7 +46,6 @@ def quiet(folder, tmp_path_factory):
 
 
 def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
-    environment = dict(os.environ, JAX_COMPILATION_CACHE_DIR=str(folder.parent / "xla"))
     return subprocess.Popen(
         [
             sys.executable,
@@ -55,7 +60,6 @@ def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
-        env=environment,
     )
 
 
@@ -80,7 +84,6 @@ def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=os.environ | dict(JAX_ENABLE_COMPILATION_CACHE="false"),
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -141,7 +144,7 @@ def test_a_killed_run_ends_as_a_quiet_one(folder, quiet, tmp_path, kills):
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_signal_saves_first(folder, tmp_path, number, code):
-    process = start(folder, tmp_path, steps=100_000)
+    process = start(folder, tmp_path, "--config.batch.made_up=0", steps=100_000)
     while process.poll() is None and not (tmp_path / "scalars.csv").exists():
         time.sleep(0.02)
     time.sleep(0.3)
@@ -217,6 +220,7 @@ def test_a_loss_of_ones_own_trains_from_another_folder(folder, tmp_path, monkeyp
         *small_data.overrides(folder, steps=2),
         "--config.heads.match.loss=mine.spread:weight=2",
         "--config.trace_frames=0",
+        "--config.batch.made_up=0",
     )
     assert done.returncode == 0, done.stderr
     assert "weight=2" in done.stderr

@@ -49,7 +49,7 @@ def finished(sessions, tmp_path_factory):
 def trained(sessions, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     write(folder / "data", sessions)
-    config = small_data.config(folder / "data", steps=4)
+    config = small_data.config(folder / "data")
     config.trace_frames = 0
     loop.train(from_dict(config), folder / "run")
     evaluate.evaluate_run(folder / "run")

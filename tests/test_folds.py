@@ -22,7 +22,7 @@ def config_of(folder, steps=4):
     config = small_data.config(folder, steps)
     config.data.update(novel=(), novel_valid=(), test_fold=-1, valid_fold=-1, folds=2)
     config.batch.conditions, config.evaluate_every, config.trace_frames = 9, 2, 0
-    config.heads.view = None
+    config.heads.view, config.batch.made_up = None, 0  # quick to compile
     return config
 
 

@@ -40,7 +40,8 @@ assert not [owner for owner in owners if owner.startswith("siamjax")]
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     small_data.write(folder / "data")
-    loop.train(from_dict(small_data.config(folder / "data")), folder / "run")
+    with small_data.one_device(tmp_path_factory):
+        loop.train(from_dict(small_data.config(folder / "data")), folder / "run")
     return folder / "run"
 
 
@@ -121,14 +122,15 @@ def test_a_path_that_is_empty_is_not_the_current_folder():
         siamjax.evaluate_run("run", "")
 
 
-def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
+def test_a_run_finds_its_data_from_any_folder(tmp_path, tmp_path_factory, monkeypatch):
     """Its data.dir is relative to the folder that the training began in."""
     (tmp_path / "made").mkdir()
     monkeypatch.chdir(tmp_path / "made")
     small_data.write(pathlib.Path("data"))
-    config = small_data.config("data", steps=2)
+    config = small_data.config("data")
     config.trace_frames = 0
-    loop.train(from_dict(config), "runs/one")
+    with small_data.one_device(tmp_path_factory):
+        loop.train(from_dict(config), "runs/one")
     first = runs.open_run("runs/one")
     assert first.config.data.dir == "data"
     monkeypatch.chdir(tmp_path)

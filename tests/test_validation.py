@@ -111,6 +111,7 @@ def test_next_to_no_captures_train_evaluate_and_identify(
     caplog.set_level("INFO")
     config = small_data.config(tmp_path / "prepared", steps=2)
     config.evaluate_every, config.trace_frames = 1, 0
+    config.heads.view, config.batch.made_up = None, 0  # quick to compile
     if captures:
         small_data.write(config.data.dir, captures)
     else:
