@@ -1,5 +1,7 @@
 """Eight CPU devices for every test, before JAX starts; rank promotion is an error."""
 
+import gc
+
 import jax
 import pytest
 
@@ -7,6 +9,11 @@ from tests import browser as browsers
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Half of the tests' time is compilation. Both save a part of it: places in the source
+# are not written into programs, and the many small objects of a trace wait longer for
+# the garbage collector.
+jax.config.update("jax_traceback_in_locations_limit", 0)
+gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_addoption(parser):

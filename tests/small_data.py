@@ -55,8 +55,8 @@ def session(name, condition, seed):
 def one_device(tmp_path_factory):
     """Lets training see one of the eight devices, and share compiled programs.
 
-    Runs of `config` with the same steps and head share one program in all files and
-    both workers; to compile it takes ten seconds.
+    Trainings by `config` with the same steps and heads share one program in all files
+    and both workers. To compile it takes ten seconds.
     """
     all_devices = jax.devices
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def one_device(tmp_path_factory):
 
 
 def cache_folder(tmp_path_factory):
-    """Where all workers of this session keep compiled programs."""
+    """Where all workers keep compiled programs."""
     return tmp_path_factory.getbasetemp().parent / "xla"
 
 

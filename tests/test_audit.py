@@ -26,7 +26,7 @@ def config(folder):
     small.data.baseline = "none"
     small.encoder.norm = "lag"
     small.heads.match.loss = "triplet:margin=0.4,reduce=all"
-    small.optimizer.learning_rate = 1e-2
+    small.optimizer.learning_rate, small.optimizer.final = 1e-2, 0.05
     small.trace_frames = 0
     small.seed = 1  # of the seeds 0 to 4 all but 0 come to depend on the average
     return small

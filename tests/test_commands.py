@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory):
-    """The processes share compiled programs with each other and with other files."""
+    """The processes share compiled programs."""
     with small_data.one_device(tmp_path_factory):
         yield
 
