@@ -93,7 +93,13 @@ def get_config(data_sets="testbed"):
     config.repeats = 5  # of the best setting, with fresh seeds
     config.folds = 2  # of the conditions that are not the test's
     # Beside them, judged alike; with aeon also dtw, minirocket, catch22.
-    config.baselines = ("untrained encoder", "mean and deviation", "whole windows")
+    config.baselines = (
+        "untrained encoder",
+        "WCCN",
+        "mean and deviation, cosine",
+        "mean and deviation",
+        "whole windows",
+    )
     config.draws = 50  # of the examples, in the final readout
     config.workers = 0  # processes of one thread; 0: one a core, 1 on an accelerator
     config.vmapped = "auto"  # the cells of a slot in one program; auto: not on a CPU

@@ -11,7 +11,7 @@ from siamjax import files
 from siamjax.assessment import out_of_fold, tally
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
-from siamjax.evaluation import baselines, one_shot, results, spaces, wccn
+from siamjax.evaluation import baselines, one_shot, results, spaces
 from siamjax.identification import decide, enrol, examples
 from siamjax.inference import deciding, runs
 from siamjax.inference.deciding import Deciding
@@ -173,8 +173,7 @@ def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, An
     simple = {name: point(x) for name, point in baselines.BASELINES.items()}
     learnt = run.deciding.whitening
     if learnt is not None:  # an older evaluation of this run did not learn it
-        moments = wccn.signed_log_moments(x)
-        simple = {spaces.WCCN: wccn.whiten(moments, learnt)} | simple
+        simple = {spaces.WCCN: baselines.wccn_points(x, learnt)} | simple
     simple["untrained encoder"] = deciding.to_points(
         run.deciding, run.config, run.untrained(*inputs), x
     )

@@ -16,6 +16,8 @@ from siamjax.experiments import settings
 # What losses can be compared with; the last three need the extra `bench`.
 Baseline = Literal[
     "untrained encoder",
+    "WCCN",
+    "mean and deviation, cosine",
     "mean and deviation",
     "whole windows",
     "dtw",

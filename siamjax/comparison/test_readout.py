@@ -24,12 +24,14 @@ MARK, ROWS = "test_was_read.json", "readouts.jsonl"
 UNTRAINED = "untrained encoder"
 # Baselines that depend on a seed; they are repeated as losses are.
 SEEDED = (UNTRAINED, "minirocket")
-# Name in config.baselines -> (windows, windows of training, seed) -> points.
+# Name in config.baselines -> (windows, `baselines.Training`, seed) -> points.
 BASELINES = {
+    "WCCN": lambda x, fit, seed: baselines.wccn_points(x, baselines.learn_wccn(fit)),
+    "mean and deviation, cosine": lambda x, fit, seed: baselines.directions(x),
     "whole windows": lambda x, fit, seed: baselines.whole_windows(x),
     "mean and deviation": lambda x, fit, seed: baselines.moments(x),
-    "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit, seed=seed),
-    "catch22": lambda x, fit, seed: baselines.catch22(x, fit),
+    "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit.windows, seed=seed),
+    "catch22": lambda x, fit, seed: baselines.catch22(x, fit.windows),
     "dtw": lambda x, fit, seed: readouts.embed_distances(baselines.dtw_distances(x, x)),
 }
 
@@ -157,7 +159,8 @@ def judge_cell(config: CompareConfig, cell: Cell) -> Readouts:
             np.asarray(features.to_features(counts, baseline, splits.scaler))
             for counts, baseline, _ in (inputs, splits.inputs(known))
         )
-        points = {"": BASELINES[cell.method](x, fit, cell.repeat)}
+        training = baselines.Training(fit, known.condition, known.session)
+        points = {"": BASELINES[cell.method](x, training, cell.repeat)}
     else:
         points = _embedded(config, cell, train, splits, inputs)
     novel = [splits.conditions.names.index(name) for name in splits.conditions.novel]

@@ -6,9 +6,11 @@ dynamic time warping, and classifiers of known conditions.
 
 import importlib
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
+from siamjax.evaluation import wccn
 from siamjax.types import UsageError
 
 # Length of MiniRocket's kernels; shorter windows are padded with their last bin.
@@ -36,12 +38,39 @@ def directions(windows: np.ndarray) -> np.ndarray:
     return _unit(moments(windows))
 
 
-# Name in the results -> representation.
+def log_directions(windows: np.ndarray) -> np.ndarray:
+    """`wccn.signed_log_moments` scaled to length 1."""
+    return _unit(wccn.signed_log_moments(windows))
+
+
+# Name in the results -> representation. WCCN, which learns, is `wccn_points`.
 BASELINES = {
     "whole windows": whole_windows,
     "mean and deviation": moments,
     "mean and deviation, cosine": directions,
+    "signed-log moments, cosine": log_directions,
 }
+
+
+class Training(NamedTuple):
+    """Windows of training, from which a baseline may learn."""
+
+    windows: np.ndarray  # [M, T, F]
+    conditions: np.ndarray  # [M] int
+    captures: np.ndarray  # [M] int
+
+
+def learn_wccn(training: Training) -> wccn.Whitening:
+    """WCCN, with the shrinkage that is best on the training windows themselves."""
+    points = wccn.signed_log_moments(training.windows)
+    _, conditions, captures = training
+    shrinkage = wccn.choose_shrinkage(points, conditions, captures)
+    return wccn.fit_whitening(points, conditions, shrinkage)
+
+
+def wccn_points(windows: np.ndarray, whitening: wccn.Whitening) -> np.ndarray:
+    """Windows `[N, T, F]` -> whitened statistics `[N, 2 * F]` of length 1."""
+    return wccn.whiten(wccn.signed_log_moments(windows), whitening)
 
 
 def minirocket(

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from siamjax.evaluation import baselines, wccn
+from siamjax.evaluation import baselines
 from siamjax.evaluation.wccn import Whitening
 from siamjax.types import SiamjaxError
 
@@ -79,8 +79,7 @@ def to_space(
                 "the run was not evaluated, so it has no whitened statistics: run "
                 "siamjax evaluate first"
             )
-        moments = wccn.signed_log_moments(windows)
-        parts.append(space.weight * wccn.whiten(moments, whitening))
+        parts.append(space.weight * baselines.wccn_points(windows, whitening))
     return np.concatenate(parts, -1)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from siamjax.data import features
 from siamjax.data.splits import Splits
-from siamjax.evaluation import wccn
+from siamjax.evaluation import baselines
 from siamjax.evaluation.wccn import Whitening
 from siamjax.types import TRAIN
 
@@ -17,7 +17,7 @@ def learn_whitening(splits: Splits) -> Whitening:
     """
     windows = splits.windows_of(TRAIN, splits.conditions.known)
     inputs = splits.inputs(windows)
-    x = features.to_features(inputs.counts, inputs.baseline, splits.scaler)
-    moments = wccn.signed_log_moments(np.asarray(x))
-    shrinkage = wccn.choose_shrinkage(moments, windows.condition, windows.session)
-    return wccn.fit_whitening(moments, windows.condition, shrinkage)
+    x = np.asarray(features.to_features(inputs.counts, inputs.baseline, splits.scaler))
+    return baselines.learn_wccn(
+        baselines.Training(x, windows.condition, windows.session)
+    )
