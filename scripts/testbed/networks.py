@@ -136,9 +136,9 @@ TRUNK = Network(
             "routing_failure",
         ],
         4,
-        normal=6,
-        two_faults=3,
-        begins_inside=3,
+        normal=5,
+        two_faults=2,
+        begins_inside=2,
     ),
     duration_s=72,
     rate_cps=(20, 45),
@@ -160,7 +160,8 @@ TRUNK = Network(
 CORE = Network(
     name="core",
     captures=_captures(
-        [*COMMON, "downlink_loss"],
+        # The proxy answers an overload itself: nothing of it is seen behind it.
+        [*(name for name in COMMON if name != "server_overload"), "downlink_loss"],
         4,
         normal=6,
         two_faults=3,
@@ -177,9 +178,8 @@ CORE = Network(
     clear=(0.67, 0.9),
     severity=dict(
         capacity_limit=(0.45, 0.75),
-        server_overload=(50, 95),
         registration_storm=(25, 80),
-        invite_flood=(10, 40),
+        invite_flood=(5, 15),
     ),
     flood_users=("callees.csv",),
     register_bytes=(870, 820),

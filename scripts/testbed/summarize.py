@@ -184,8 +184,6 @@ SIGNS = dict(
         _share_of_requests("404", "INVITE"),
     ),
 )
-# Conditions without a sign of their own at the capture point, by network.
-UNSEEN = {"core": ("server_overload",)}
 
 
 def read_rows(folder):
@@ -236,7 +234,6 @@ def find_problems(folder):
       The lines, and {condition: [(value of the sign, whether it is seen)]}.
     """
     counts, header = load_counts(folder)
-    unseen = UNSEEN.get(folder.name, ())
     problems, signs = [], defaultdict(list)
     for file, rows in read_rows(folder).items():
         for condition, severity, before, during, _ in cut_phases(
@@ -254,7 +251,7 @@ def find_problems(folder):
                 continue
             value, seen = SIGNS[condition][1](before, during, severity)
             signs[condition].append((value, bool(seen)))
-            if not seen and condition not in unseen:
+            if not seen:
                 problems.append(f"{file}: {condition} is not seen: {value:.3f}")
     return problems, signs
 
