@@ -14,6 +14,7 @@ import json
 import lzma
 import sched
 import shutil
+import struct
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +37,13 @@ def check_in_time(planned):
         raise RuntimeError(
             f"{late_s:.1f} s late: the machine was too busy, the capture is not used"
         )
+
+
+def read_first_time(pcap):
+    """The epoch time of the first packet."""
+    with open(pcap, "rb") as file:
+        seconds, microseconds = struct.unpack_from("<II", file.read(32), 24)
+    return seconds + microseconds / 1e6
 
 
 def compress(pcap, target):
@@ -86,6 +94,7 @@ def record(network, plan, out_dir, slot):
             schedule.enterabs(end, 1, check_in_time, (end,))
             schedule.enterabs(end, 2, bed.stop_capture)
             schedule.run()
+        start = read_first_time(pcap)  # labels count from the first packet
         compress(pcap, out_dir / f"{plan.name}.pcap.xz")
     return label_rows(plan, measured, start)
 
@@ -96,7 +105,7 @@ def label_rows(plan, measured, start):
     Args:
       plan: what was recorded.
       measured: epoch time at which each action was done, by its planned time.
-      start: epoch time of the start of the capture.
+      start: epoch time of the first packet of the capture.
     """
     load = plan.load
     common = [

@@ -9,7 +9,7 @@ and after a fault. Ends with code 1 if a fault is not seen, or a capture has
 retransmissions without a fault. Needs NumPy.
 
 retrans  repeated requests and answers
-silent   percentage of bins of half a second without a message
+silent   percentage of bins of half a second without a request
 ring     median milliseconds from INVITE to ringing or its final answer
 reg      median milliseconds from REGISTER to its final answer
 """
@@ -75,8 +75,7 @@ class Phase:
 
     @property
     def silent(self):
-        names = [*METHODS, *(name for name in self._index if name.endswith("xx"))]
-        return float(np.mean(sum(self.column(name) for name in names) == 0))
+        return float(np.mean(sum(self.column(name) for name in METHODS) == 0))
 
     def cells(self):
         """What the table of phases shows."""
@@ -127,14 +126,14 @@ def _share_of_requests(code, *methods):
     return sign
 
 
-def _more_requests(method, each):
-    """The sign of conditions whose severity is a rate of additional attempts."""
+def _registers_more(before, during, severity):
+    more = during.rate("REGISTER") - before.rate("REGISTER")
+    return more, more > severity  # each registration has two
 
-    def sign(before, during, severity):
-        more = during.rate(method) - before.rate(method)
-        return more, more > 0.5 * each * severity
 
-    return sign
+def _leaves_open(before, during, severity):
+    left_open = during.rate("INVITE") - during.rate("ACK")
+    return left_open, left_open > severity / 3
 
 
 def _rings_no_more(before, during, severity):
@@ -143,7 +142,8 @@ def _rings_no_more(before, during, severity):
 
 
 def _is_silent(before, during, severity):
-    return during.silent, during.silent > severity / 3
+    more = during.silent - before.silent
+    return more, more > severity / 3
 
 
 def _is_refused(before, during, severity):
@@ -169,15 +169,15 @@ SIGNS = dict(
         "503 to a request, more than before",
         _share_of_requests("503", "INVITE", "REGISTER", "OPTIONS"),
     ),
-    registration_storm=("REGISTER/s more", _more_requests("REGISTER", 2)),
+    registration_storm=("REGISTER/s, more than before", _registers_more),
     callee_down=("180 to an INVITE", _rings_no_more),
     busy_reject=(
         "486 to an INVITE, more than before",
         _share_of_requests("486", "INVITE"),
     ),
-    link_flap=("share of silent bins", _is_silent),
+    link_flap=("share of bins without a request, more than before", _is_silent),
     auth_failure=("401 to a REGISTER", _is_refused),
-    invite_flood=("INVITE/s more", _more_requests("INVITE", 1)),
+    invite_flood=("INVITE/s without an ACK", _leaves_open),
     slow_registrar=("time to register, times before", _registers_slowly),
     routing_failure=(
         "404 to an INVITE, more than before",
