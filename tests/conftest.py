@@ -1,12 +1,15 @@
 """Eight CPU devices for every test, before JAX starts; rank promotion is an error."""
 
 import gc
+import signal
 
 import jax
 import pytest
 
 from tests import browser as browsers
 
+# In the background a shell lets processes ignore Ctrl-C; tests send it to children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Half of the tests' time is compilation. Both save a part of it: places in the source

@@ -128,11 +128,10 @@ def spans_of(run, traffic, library, rule):
 def mean_feature(run):
     """The run with the mean feature of a window in place of an encoder."""
 
-    def embed(counts, baseline, session=None):
-        x = features.to_features(counts, baseline, run.scaler)
-        return {"match": np.asarray(x).mean(1)}
+    def compared(counts, baseline, session=None):
+        return np.asarray(features.to_features(counts, baseline, run.scaler)).mean(1)
 
-    run.embed = embed
+    run.compared = compared
     return run
 
 

@@ -29,6 +29,7 @@ def opened(config):
 
 def scores(splits, parts, config, points):
     """What `validate` says of points `{head: [N, E]}` of the judged windows."""
+    config = from_dict(config)
     judged = validation.plan_validation(splits, config.draws)
     state = type("", (), dict(batch_stats={}, params=dict(encoder={})))
     return validation.make_validator(

@@ -40,11 +40,11 @@ def run(monkeypatch):
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )
 
-    def embed(counts, baseline, session=None):
+    def compared(counts, baseline, session=None):
         z = np.asarray(features.to_features(counts, baseline, trained.scaler))
         return z.mean(1)
 
-    trained.compared = embed
+    trained.compared = compared
     none = np.zeros((1, config.data.bins, width), np.float32)
     normal = examples.Examples(
         (examples.Place("normal", "calm.pcap", 20.0),),

@@ -21,9 +21,14 @@ const TERMS = {
   "head":
     "The last layer on the trunk, with its own loss. It turns the LSTM's output into a " +
     "point. A run has one or more heads.",
-  "match":
-    "The head that decides: 128 dimensions of length 1, and beside them statistics of the " +
-    "window.",
+  "match": "The head for decisions: a point of 128 dimensions and length 1.",
+  "space":
+    "What is compared when windows are: a head's point, statistics, or both. Each run " +
+    "chooses its space on validation captures, after training.",
+  "WCCN":
+    "Statistics of a window, scaled so that windows of one condition spread alike in all " +
+    "directions. A closed form, learnt from labelled training windows: the strongest simple " +
+    "method.",
   "view": "The head to look at: three dimensions between 0 and 1, the points in the cube.",
   "fold": "A part of the captures. Each fold is once the test (or the validation).",
   "example": "A window whose condition is known. Other windows are compared with it.",
