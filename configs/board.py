@@ -23,6 +23,24 @@ SOCKSHOP = (
     "user-mem",
 )
 
+
+def sip_network(name, *choices):
+    """A recorded SIP network, whose conditions runs on the bed are judged on, too.
+
+    Args:
+      name: of its folder in data/.
+      choices: of each choice (novel faults, faults that choose).
+    """
+    return dict(
+        template="packets",
+        changes=dict(data=dict(dir=f"runs/{name}")),
+        novel=tuple(novel for novel, _ in choices),
+        novel_valid=tuple(valid for _, valid in choices),
+        folds=2,
+        trained_on=("bed",),
+    )
+
+
 # Of each network the template, what differs from it, the faults that are novel in each
 # choice, those beside them that choose (by validation), and how many folds are judged.
 NETWORKS = dict(
@@ -47,6 +65,24 @@ NETWORKS = dict(
             ("invite_flood", "delay"),
         ),
         folds=4,
+    ),
+    access=sip_network(
+        "access",
+        (("busy_reject", "delay", "packet_loss"), ("link_flap", "server_overload")),
+        (("downlink_loss", "callee_down", "invite_flood"), ("delay", "blocked")),
+        (("slow_registrar", "blocked", "link_flap"), ("packet_loss", "busy_reject")),
+    ),
+    trunk=sip_network(
+        "trunk",
+        (("busy_reject", "delay", "packet_loss"), ("link_flap", "server_overload")),
+        (("routing_failure", "callee_down", "invite_flood"), ("delay", "blocked")),
+        (("capacity_limit", "blocked", "link_flap"), ("packet_loss", "busy_reject")),
+    ),
+    core=sip_network(
+        "core",
+        (("busy_reject", "delay", "packet_loss"), ("link_flap", "registration_storm")),
+        (("downlink_loss", "callee_down", "invite_flood"), ("delay", "blocked")),
+        (("auth_failure", "blocked", "link_flap"), ("packet_loss", "busy_reject")),
     ),
     kddi=dict(
         template="counters",
@@ -99,7 +135,7 @@ NETWORKS = dict(
 )
 
 
-def get_config(networks="bed,kddi,sockshop,petshop"):
+def get_config(networks="bed,access,trunk,core,kddi,sockshop,petshop"):
     config = ConfigDict()
     config.settings = ("default",)  # NAME:field=value,... of the config of a training
     config.seeds = 3
