@@ -11,6 +11,7 @@ import pytest
 from siamjax.config import from_dict as training_config
 from siamjax.config import to_plain
 from siamjax.data import prepared
+from siamjax.evaluation import baselines
 from siamjax.evaluation.cross_fit import Row
 from siamjax.networks import cells, config, run, table
 from siamjax.types import NORMAL, TEST, TRAIN, VALID, DataSet, UsageError
@@ -38,7 +39,7 @@ def two_networks(tmp_path_factory):
     others = [
         small_data.session(f"{name}_{i}", name, seed=1000 + 10 * c + i)
         for c, name in enumerate(conditions)
-        for i in range(3)
+        for i in range(4)
     ]
     prepared.write_data_set(
         folders[1], DataSet(tuple(others), small_data.KINDS, {}), {}
@@ -73,6 +74,10 @@ def test_a_run_is_judged_on_its_own_network_and_on_another(judged):
         ("busy", "novel"),
     }
     moved = {(row.condition, row.role) for row in away["rows"]}
+    adapted = {row.method for row in away["rows"] if row.method.endswith("adapted")}
+    assert {"siamjax, adapted", "WCCN, adapted"} < adapted
+    assert "match alone, adapted" not in adapted
+    assert not {"normal_0", "normal_1"} & {row.capture for row in away["rows"]}
     names = ("normal", "blocked", "overload", "slow", "busy")
     assert moved == {(name, "moved") for name in names}
 
@@ -83,7 +88,7 @@ def test_what_decides_is_the_space_that_validation_chose(judged):
         for row in part["rows"]:
             by_method[row.method].add(row._replace(method=""))
         assert by_method[cells.DECIDES] == by_method[part["space"]]
-        assert set(cells.SIMPLE) < set(by_method)
+        assert {"WCCN", *baselines.BASELINES} < set(by_method)
         assert {row.shots for row in part["rows"]} == set(cells.SHOTS)
 
 
@@ -100,7 +105,7 @@ def test_the_test_captures_change_nothing_that_is_learnt(two_networks):
     for data in (splits, splits._replace(counts=counts)):
         methods, candidates = cells.train_methods(train, data)
         windows = data.windows_of(VALID)
-        points = methods(data, windows)
+        points = methods(data, windows, None)
         space = cells.choose_space(candidates, methods, data, draws=5)
         chosen.append((space, points))
     assert chosen[0][0] == chosen[1][0]

@@ -46,7 +46,7 @@ def test_every_space_has_a_name_of_its_own():
     listed = spaces.list_spaces(["match", "view"])
     names = [spaces.describe_space(space) for space in listed]
     assert len(set(names)) == len(listed) == 8
-    assert names[0] == "match + whitened 1" and spaces.WCCN in names
+    assert names[0] == "match + whitened 2" and spaces.WCCN in names
     assert {"match alone", "view alone"} < set(names)
 
 
@@ -69,7 +69,7 @@ def test_the_best_mean_of_known_and_novel_is_chosen_and_the_first_of_equal_ones(
 
 
 def test_where_nothing_is_judged_the_default_is_chosen():
-    assert spaces.choose([curve({}, {}, {})]) == Space("match", "whitened", 1.0)
+    assert spaces.choose([curve({}, {}, {})]) == Space("match", "whitened", 2.0)
 
 
 def config(**changes):
@@ -85,21 +85,22 @@ def test_a_head_named_in_the_config_leaves_nothing_to_choose():
     assert deciding.allowed_spaces(config(decide_with="view")) == (
         Space("view", "none", 0.0),
     )
-    assert deciding.allowed_spaces(config())[0] == Space("match", "whitened", 1.0)
+    assert deciding.allowed_spaces(config())[0] == Space("match", "whitened", 2.0)
     assert config().deciding_head == "match"
 
 
 def test_what_decides_is_read_as_it_was_written(tmp_path):
-    written = Deciding(Space("match", "whitened", 2.0), whitening())
+    written = Deciding(Space("match", "whitened", 0.5), whitening())
     deciding.write(tmp_path, written)
     read = deciding.read(tmp_path, config(), F)
     assert read.space == written.space
-    np.testing.assert_array_equal(read.whitening.matrix, written.whitening.matrix)
+    for array, before in zip(read.whitening, written.whitening, strict=True):
+        np.testing.assert_array_equal(array, before)
 
 
 def test_before_the_evaluation_the_default_decides(tmp_path):
     assert deciding.read(tmp_path, config(), F) == Deciding(
-        Space("match", "whitened", 1.0), None
+        Space("match", "whitened", 2.0), None
     )
 
 

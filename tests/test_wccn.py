@@ -22,7 +22,7 @@ def test_signed_log_moments_by_hand():
 def test_whitened_windows_of_a_condition_have_unit_covariance():
     conditions = np.repeat([0, 1, 2], 50)
     points = points_of(conditions)
-    mean, matrix = wccn.fit_whitening(points, conditions, 1e-9)
+    mean, matrix, *_ = wccn.fit_whitening(points, conditions, 1e-9)
     whitened = (points - mean) @ matrix
     within = np.concatenate([part - part.mean(0) for part in np.split(whitened, 3)])
     np.testing.assert_allclose(within.T @ within / 150, np.eye(4), atol=1e-6)
@@ -32,7 +32,7 @@ def test_distances_are_those_of_the_cholesky_factor():
     """Another root of the same inverse covariance gives the same distances."""
     conditions = np.repeat([3, 7], 20)
     points = points_of(conditions)
-    mean, matrix = wccn.fit_whitening(points, conditions, 0.3)
+    mean, matrix, *_ = wccn.fit_whitening(points, conditions, 0.3)
     within = np.concatenate([p - p.mean(0) for p in np.split(points, 2)])
     covariance = np.cov(within.T, bias=True)
     shrunk = 0.7 * covariance + 0.3 * np.trace(covariance) / 4 * np.eye(4)
@@ -66,6 +66,19 @@ def test_whitened_points_have_length_1_and_the_mean_stays_0():
 def test_a_whitening_of_odd_windows_is_finite(points):
     whitening = wccn.fit_whitening(points, np.zeros(len(points), int))
     assert np.isfinite(wccn.whiten(points, whitening)).all()
+
+
+def test_normal_traffic_of_another_network_is_mixed_into_the_covariance():
+    """By hand: a direction that varies more in normal traffic there counts less."""
+    points = np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]])
+    here = wccn.fit_whitening(points + 7, np.zeros(4, int), 1e-12)
+    np.testing.assert_allclose(here.matrix, np.eye(2), atol=1e-9)
+    normal = points * [np.sqrt(7.0), 1.0] + [5.0, 0.0]
+    there = wccn.adapt_whitening(here, normal)
+    np.testing.assert_allclose(there.matrix, np.diag([0.5, 1.0]), atol=1e-9)
+    np.testing.assert_array_equal(there.mean, 0.0)
+    with pytest.raises(UsageError, match="at least two normal windows"):
+        wccn.adapt_whitening(here, normal[:1])
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, -0.1, 1.1, float("nan")])

@@ -39,9 +39,9 @@ def list_spaces(heads: Sequence[str]) -> tuple[Space, ...]:
     """
     first = heads[0]
     beside: tuple[tuple[Statistics, float], ...] = (
+        ("whitened", 2.0),
         ("whitened", 1.0),
         ("whitened", 0.5),
-        ("whitened", 2.0),
         ("raw", 0.5),
         ("raw", 1.0),
     )

@@ -17,6 +17,8 @@ from siamjax.evaluation import one_shot
 SHRINKAGES = (0.03, 0.1, 0.3, 0.6)
 # Used where the training windows are too few to choose.
 SHRINKAGE = 0.3
+# Share of the covariance of another network's normal windows, see `adapt_whitening`.
+SHARE = 0.5
 # How often conditions are held out, and examples are drawn, to choose it.
 ROUNDS, DRAWS = 3, 20
 
@@ -24,8 +26,10 @@ ROUNDS, DRAWS = 3, 20
 class Whitening(NamedTuple):
     """A linear map after which the windows of one condition spread alike everywhere."""
 
-    mean: np.ndarray  # [E], of the windows it was fitted on
-    matrix: np.ndarray  # [E, E]
+    mean: np.ndarray  # [E], which is subtracted first
+    matrix: np.ndarray  # [E, E], symmetric
+    covariance: np.ndarray  # [E, E], within conditions, from which it was made
+    shrinkage: float
 
 
 def signed_log_moments(windows: np.ndarray) -> np.ndarray:
@@ -70,12 +74,47 @@ def fit_whitening(
     means = sums / np.bincount(condition)[:, None]
     within = points - means[condition]
     covariance = within.T @ within / len(points)
+    return Whitening(
+        points.mean(0), _inverse_root(covariance, shrinkage), covariance, shrinkage
+    )
+
+
+def adapt_whitening(
+    whitening: Whitening, normal: np.ndarray, share: float = SHARE
+) -> Whitening:
+    """The whitening for another network, by windows of its normal traffic alone.
+
+    How normal windows spread there is mixed into the covariance within conditions. The
+    origin takes the place of the mean: a feature is a deviation from the normal bins of
+    its own session, so normal traffic lies around 0 in every network.
+
+    Args:
+      whitening: of the training.
+      normal: `[N, E]` points of normal windows of the other network.
+      share: of their covariance.
+    Raises:
+      UsageError: there are less than two windows.
+    """
+    require(len(normal) > 1, "give at least two normal windows of the network")
+    covariance = np.cov(np.asarray(normal, np.float64).T, bias=True)
+    covariance = (1 - share) * whitening.covariance + share * covariance
+    shrinkage = float(whitening.shrinkage)
+    return Whitening(
+        np.zeros_like(whitening.mean),
+        _inverse_root(covariance, shrinkage),
+        covariance,
+        shrinkage,
+    )
+
+
+def _inverse_root(covariance, shrinkage):
+    """The symmetric root of the inverse of a covariance `[E, E]`, shrunk."""
     level = np.trace(covariance) / len(covariance)
     # Where nothing varies at all, every direction keeps its scale.
-    covariance = (1 - shrinkage) * covariance
-    covariance += (shrinkage * level if level > 0 else 1.0) * np.eye(len(covariance))
-    values, vectors = np.linalg.eigh(covariance)
-    return Whitening(points.mean(0), (vectors / np.sqrt(values)) @ vectors.T)
+    shrunk = (1 - shrinkage) * covariance
+    shrunk += (shrinkage * level if level > 0 else 1.0) * np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(shrunk)
+    return (vectors / np.sqrt(values)) @ vectors.T
 
 
 def whiten(points: np.ndarray, whitening: Whitening) -> np.ndarray:

@@ -19,7 +19,15 @@ from siamjax.types import Baseline, Scaler
 
 FILE = "space.npz"
 # What the file holds, with NumPy's kind of each array: text or floats.
-_ARRAYS = dict(head="U", statistics="U", weight="f", mean="f", matrix="f")
+_ARRAYS = dict(
+    head="U",
+    statistics="U",
+    weight="f",
+    mean="f",
+    matrix="f",
+    covariance="f",
+    shrinkage="f",
+)
 
 
 class Deciding(NamedTuple):
@@ -128,12 +136,15 @@ def read(workdir: pathlib.Path, config: Config, columns: int) -> Deciding:
         # Read from memory: a damaged archive could raise an error of the system.
         with np.load(io.BytesIO(path.read_bytes())) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
+        size = 2 * columns
+        shape = dict(mean=(size,), matrix=(size, size), covariance=(size, size))
         for name, array in arrays.items():
-            shape = dict(mean=(2 * columns,), matrix=(2 * columns, 2 * columns))
             if array.dtype.kind != _ARRAYS[name] or array.shape != shape.get(name, ()):
                 raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
         stored = tuple(arrays[name].item() for name in Space._fields)
         allowed = {tuple(space): space for space in allowed_spaces(config)}
         if stored not in allowed:
             raise ValueError(f"{stored} is no space of this run")
-    return Deciding(allowed[stored], Whitening(arrays["mean"], arrays["matrix"]))
+    return Deciding(
+        allowed[stored], Whitening(*(arrays[name] for name in Whitening._fields))
+    )

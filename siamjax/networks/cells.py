@@ -19,24 +19,31 @@ import numpy as np
 from siamjax.config import Config, DataConfig
 from siamjax.data import features, identity
 from siamjax.data.splits import Splits, open_splits
-from siamjax.evaluation import baselines, cross_fit, one_shot, spaces
+from siamjax.data.windows import take
+from siamjax.evaluation import baselines, cross_fit, one_shot, spaces, wccn
 from siamjax.evaluation.cross_fit import Row
 from siamjax.evaluation.spaces import Space
 from siamjax.experiments import trainings
 from siamjax.networks.config import BoardConfig
 from siamjax.training.whitening import learn_whitening
-from siamjax.types import TEST, TRAIN, VALID, Baseline, Windows
+from siamjax.types import NORMAL, TEST, TRAIN, VALID, Baseline, Windows
 
 KNOWN, NOVEL, MOVED = "known", "novel", "moved"
 SHOTS = (1, 5)
 # What the product decides with: the space that validation chose.
 DECIDES = "siamjax"
 UNTRAINED = "untrained encoder"
+# What the name of a method has behind it where the whitening was adapted to a network.
+ADAPTED = ", adapted"
 # Methods that no training made.
-SIMPLE = (spaces.WCCN, *baselines.BASELINES)
+SIMPLE = (spaces.WCCN, spaces.WCCN + ADAPTED, *baselines.BASELINES)
+# So many captures of a network's normal traffic adapt the whitening to it; they judge
+# nothing.
+NORMAL_CAPTURES = 2
 
-# `points(splits, windows) -> {method: [N, E]}`
-Methods = Callable[[Splits, Windows], dict[str, np.ndarray]]
+# `points(splits, windows, normal) -> {method: [N, E]}`; `normal` are windows of another
+# network's normal traffic, or None.
+Methods = Callable[[Splits, Windows, Windows | None], dict[str, np.ndarray]]
 
 
 def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
@@ -84,8 +91,7 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
     def judge(network, splits, role, question=""):
         rows = judge_methods(methods, splits, role, config.draws, train.steps)
         if role == TEST:
-            chosen = [row for row in rows if row.method == about["space"]]
-            rows += [row._replace(method=DECIDES) for row in chosen]
+            rows += _decided(rows, about["space"])
         if question:
             rows = [row._replace(role=question) for row in rows]
         return dict(network=network, **about, rows=rows)
@@ -99,6 +105,22 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
             elsewhere = open_elsewhere(data, splits, train.data.dir)
             results.append(judge(other, elsewhere, TEST, MOVED))
     return results
+
+
+def _decided(rows, space):
+    """The rows of a space under the name of what decides, adapted and not."""
+    methods = {row.method for row in rows}
+    names = {DECIDES: space}
+    if any(method.endswith(ADAPTED) for method in methods):
+        # Without whitened statistics a space is the same after the adaptation.
+        adapted = space + ADAPTED
+        names[DECIDES + ADAPTED] = adapted if adapted in methods else space
+    return [
+        row._replace(method=decides)
+        for decides, name in names.items()
+        for row in rows
+        if row.method == name
+    ]
 
 
 def configure(config: BoardConfig, cell: Mapping[str, Any]) -> Config:
@@ -137,24 +159,34 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
         points = trainings.bind_embedder(config, splits, weights)(*inputs)
         return {head: points[head][:, : heads[head].dim] for head in heads}
 
-    def points(splits, windows):
+    def points(splits, windows, normal):
         inputs = splits.inputs(windows)
-        x = np.asarray(
-            features.to_features(inputs.counts, inputs.baseline, splits.scaler)
-        )
+        x = to_features(splits, windows)
         learnt = learnt_points(splits, inputs, after)
         untrained = learnt_points(splits, inputs, before)
         default = next(iter(candidates.values()))
+        whitenings = {"": whitening}
+        if normal is not None:
+            moments = wccn.signed_log_moments(to_features(splits, normal))
+            whitenings[ADAPTED] = wccn.adapt_whitening(whitening, moments)
         return {
             **{
-                name: spaces.to_space(space, learnt, x, whitening)
+                name + end: spaces.to_space(space, learnt, x, matrix)
+                for end, matrix in whitenings.items()
                 for name, space in candidates.items()
+                if not end or space.statistics == "whitened"
             },
             UNTRAINED: spaces.to_space(default, untrained, x, whitening),
             **{name: point(x) for name, point in baselines.BASELINES.items()},
         }
 
     return points, candidates
+
+
+def to_features(splits: Splits, windows: Windows) -> np.ndarray:
+    """The features `[N, T, F]` of windows."""
+    counts, baseline, _ = splits.inputs(windows)
+    return np.asarray(features.to_features(counts, baseline, splits.scaler))
 
 
 def choose_space(
@@ -188,7 +220,8 @@ def judge_methods(
 
     Args:
       methods: gives their points.
-      splits: of the data.
+      splits: of the data; of another network, which has no training captures, the first
+        normal captures adapt the whitening and are not judged.
       role: VALID or TEST.
       draws: of the examples.
       step: of the training, for the rows.
@@ -197,10 +230,15 @@ def judge_methods(
     conditions = splits.conditions
     held_out = conditions.novel_valid if role == VALID else conditions.novel
     windows, library = splits.windows_to_judge(role, conditions.known + held_out)
+    normal = None
+    if TRAIN not in splits.sessions.role:
+        is_normal = set_aside_normal(splits, windows)
+        normal = take(windows, is_normal)
+        windows, library = take(windows, ~is_normal), None
     if not len(windows.start):
         return []
     rows = []
-    for method, points in methods(splits, windows).items():
+    for method, points in methods(splits, windows, normal).items():
         for count in shots:
             judged = one_shot.recognise(
                 points,
@@ -221,6 +259,16 @@ def judge_methods(
                 method=method,
             )
     return rows
+
+
+def set_aside_normal(splits: Splits, windows: Windows) -> np.ndarray:
+    """`[N]` bool: windows of the first captures without a fault."""
+    calm = [
+        i
+        for i, labels in enumerate(splits.sessions.labels)
+        if all(label.condition == NORMAL for label in labels)
+    ]
+    return np.isin(windows.session, calm[:NORMAL_CAPTURES])
 
 
 @functools.lru_cache(16)
