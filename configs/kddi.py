@@ -7,7 +7,7 @@ siamjax ingest --format=counters --captures=PATH --labels=PATH/labels.csv \
 python -m siamjax.train --config=configs/kddi.py --workdir=runs/kddi_first
 """
 
-from siamjax.configs import default
+from siamjax.configs import counters
 
 # Faults with a place of their own, so that each kind of fault is among them.
 NOVEL = (
@@ -43,7 +43,7 @@ NOVEL_VALID = (
 
 
 def get_config():
-    config = default.get_config()
+    config = counters.get_config()
     config.steps = 600
     config.data.update(
         dir="runs/kddi",
@@ -51,16 +51,11 @@ def get_config():
         bins=5,
         hop_s=0.0,
         baseline_s=0.0,
-        floor=2.0,
-        clip=30.0,
         test_captures=("2020-07-0[7-9]", "2020-07-1*"),
         valid_captures=("2020-07-0[56]",),
         novel=NOVEL,
         novel_valid=NOVEL_VALID,
     )
-    config.encoder.clip = 0.0
     config.heads.match.statistics_weight = 0.5
-    # A cap beside them is no better here (docs/counters.md).
-    config.made_up.kinds = ("silenced", "multiplied", "added")
     config.batch.update(conditions=16, made_up=8, per_condition=4)
     return config

@@ -94,8 +94,9 @@ def _train(config, workdir, end):
     run_steps = step.compile_run(parts)
     embed = embedder.make_embedder(parts.encoder)
     plan = validation.plan_validation(splits, config.draws)
+    judges = bool(plan.known or plan.novel)
     for line in plan.lines:
-        _LOG.info(line)
+        _LOG.log(logging.INFO if judges else logging.WARNING, line)
     validate = validation.make_validator(splits, parts, config, embed, plan)
     with (
         checkpoints.open_checkpoints(workdir, write=True) as saved,

@@ -47,7 +47,8 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
         f"validation judges {len(known)} of {len(splits.conditions.known)} known and "
         f"{len(novel)} of {len(splits.conditions.novel_valid)} novel conditions"
         if judged
-        else "validation judges nothing: training goes to the end, the last step counts"
+        else "validation judges nothing, so nobody knows how good the run is: the last "
+        "step and the default space count"
     ]
     if judged and library is not None and not splits.examples_from_training:
         taught = [splits.conditions.names[c] for c in np.unique(condition[library])]
