@@ -11,7 +11,7 @@ from siamjax.assessment import evaluate
 from siamjax.config import from_dict
 from siamjax.data import prepared
 from siamjax.data.splits import open_splits
-from siamjax.inference import runs
+from siamjax.inference import deciding, runs
 from siamjax.training import loop
 from siamjax.types import (
     TEST,
@@ -223,3 +223,14 @@ def test_the_space_is_chosen_on_validation_alone(finished, sessions):
     assert stored["space"] == run.deciding.space._asdict()
     assert stored["main"] == "decision" and stored["methods"]["WCCN"]
     np.testing.assert_array_equal(run.deciding.whitening.matrix, learnt.matrix)
+
+
+def test_evaluation_mends_a_damaged_space(finished):
+    workdir = finished[1]
+    path = workdir / deciding.FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(SiamjaxError, match=r"space.npz is damaged.*siamjax evaluate"):
+        runs.open_run(workdir)
+    evaluate.evaluate_run(workdir)
+    assert path.read_bytes() == whole

@@ -204,17 +204,20 @@ def run_files(folder):
     """The files of a finished run beside its checkpoints, read as commands do."""
     from siamjax.assessment import visualize
     from siamjax.identification import enrol
-    from siamjax.inference import runs
+    from siamjax.inference import deciding, runs
     from siamjax.reports import page, scalars, trace
     from siamjax.training import run_config
 
     run = _finished(folder, "runs")
     ready, saved = runs.open_run(run), run_config.read_config(run)
-    names = [enrol.EXAMPLES, enrol.RULE, "results.json", scalars.FILE, trace.ABOUT]
+    names = [enrol.EXAMPLES, enrol.RULE, deciding.FILE, "results.json"]
+    names += [scalars.FILE, trace.ABOUT]
 
     def read(path):
         if path.name in (enrol.EXAMPLES, enrol.RULE):
             enrol.read_enrolment(ready)
+        elif path.name == deciding.FILE:
+            deciding.read(run, ready.config, len(ready.columns))
         elif path.name == "results.json":
             if (results := visualize.read_results(run))["shots"]:
                 config = run_config.read_config(run)

@@ -61,7 +61,7 @@ def evaluate_run(
       SiamjaxError: there is no run, or the other data set has no capture to judge.
     """
     workdir = pathlib.Path(workdir)
-    run = runs.open_run(workdir)
+    run = runs.open_run(workdir, evaluated=bool(data))
     splits = runs.read_data(run, data)
     judgeable = splits.window_mask(TEST).any()
     unseen: dict[str, Any] = {}

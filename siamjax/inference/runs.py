@@ -123,9 +123,19 @@ class Run(NamedTuple):
         return cast(Baseline, self.trained.baseline)
 
 
-def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
+def open_run(
+    workdir: str | pathlib.Path,
+    which: str = checkpoints.BEST,
+    *,
+    evaluated: bool = True,
+) -> Run:
     """Opens the best (or last) checkpoint of a workdir on one device.
 
+    Args:
+      workdir: of the run.
+      which: `checkpoints.BEST` or `checkpoints.LAST`.
+      evaluated: decide in the space that the evaluation stored, if there was one; else
+        in the default one.
     Raises:
       SiamjaxError: there is none, or the version that trained it kept too little.
       files.Damaged: config.json or space.npz cannot be used, or is of another run.
@@ -154,7 +164,9 @@ def open_run(workdir: str | pathlib.Path, which: str = checkpoints.BEST) -> Run:
         embed_untrained,
         deciding.read(
             checkpoint.workdir, checkpoint.config, len(checkpoint.trained.columns)
-        ),
+        )
+        if evaluated
+        else deciding.default_deciding(checkpoint.config),
     )
 
 
