@@ -15,15 +15,19 @@ from siamjax import files
 from siamjax.config import Config, DataConfig
 from siamjax.data import features
 from siamjax.data.splits import open_splits
-from siamjax.evaluation import baselines
+from siamjax.evaluation import baselines, spaces
 from siamjax.experiments import runner, trainings
+from siamjax.training.whitening import learn_whitening
 from siamjax.types import NORMAL, TEST, TRAIN
 
 EPISODES = 200  # for each number of ways
 
 
 def trained_points(config: Config) -> dict[str, np.ndarray]:
-    """Trains on all but `config.data.novel`; `{head: [N, E]}` of all windows.
+    """Trains on all but `config.data.novel`; `{method: [N, E]}` of all windows.
+
+    Methods are the heads, with the default space before all of them; the encoder before
+    its first step; and WCCN, which learns from the same windows.
 
     Args:
       config: without captures for validation.
@@ -34,7 +38,19 @@ def trained_points(config: Config) -> dict[str, np.ndarray]:
         trainings.bind_embedder(config, splits, stored)(*inputs)
         for _, stored in trainings.train(config, splits, [config.steps])
     )
-    return {**points, "untrained encoder": untrained[config.deciding_head]}
+    head = config.deciding_head
+    learnt = {head: points[head][:, : config.active_heads[head].dim]}
+    counts, baseline, _ = inputs
+    x = np.asarray(features.to_features(counts, baseline, splits.scaler))
+    matrix = learn_whitening(splits)
+    default = spaces.list_spaces([head])[0]
+    closed_form = spaces.Space("", "whitened", 1.0)
+    return {
+        spaces.describe_space(default): spaces.to_space(default, learnt, x, matrix),
+        **points,
+        "untrained encoder": untrained[head],
+        spaces.WCCN: spaces.to_space(closed_form, learnt, x, matrix),
+    }
 
 
 def windows(config: DataConfig) -> dict[str, np.ndarray]:
@@ -80,12 +96,13 @@ def report(
     conditions: Sequence[str],
     ways: Sequence[int],
 ) -> None:
-    """Prints recall on held-out conditions, and what `match` gains on each baseline.
+    """Prints recall on held-out conditions, and what the first method gains on each.
 
     Args:
       data: of `windows`.
       simple: of `baseline_gaps`.
-      cells: `(held-out names, points of all windows, seed of its episodes)` of each.
+      cells: `(held-out names, points of all windows, seed of its episodes)` of each;
+        the first of the points are compared with all others.
       conditions: names of all that may be held out.
       ways: numbers of held-out conditions to tell apart; 0: all conditions, of which
         only the held-out ones are judged.
@@ -101,6 +118,7 @@ def report(
         }
         for _, points, _ in cells
     ]
+    first = next(iter(learnt[0]))
     for many in ways:
         tables = {}
         for (novel, _, seed), gaps in zip(cells, learnt):
@@ -128,9 +146,9 @@ def report(
         )
         for name, table in tables.items():
             line = f"  {name:20s} {text(episodes.recall(table))}"
-            if name != "match":
-                less = episodes.difference(tables["match"], table)
-                line += f"   match less this: {text(less, '+')}"
+            if name != first:
+                less = episodes.difference(tables[first], table)
+                line += f"   {first} less this: {text(less, '+')}"
             print(line, flush=True)
 
 

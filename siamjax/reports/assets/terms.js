@@ -22,7 +22,7 @@ const TERMS = {
     "The last layer on the trunk, with its own loss. It turns the LSTM's output into a " +
     "point. A run has one or more heads.",
   "match": "The head for decisions: a point of 128 dimensions and length 1.",
-  "space":
+  "decision":
     "What is compared when windows are: a head's point, statistics, or both. Each run " +
     "chooses its space on validation captures, after training.",
   "WCCN":
