@@ -26,8 +26,8 @@ EPISODES = 200  # for each number of ways
 def trained_points(config: Config) -> dict[str, np.ndarray]:
     """Trains on all but `config.data.novel`; `{method: [N, E]}` of all windows.
 
-    Methods are the heads, with the default space before all of them; the encoder before
-    its first step; and WCCN, which learns from the same windows.
+    Methods are the spaces that a run with this head chooses from, the default first;
+    the heads; and the encoder before its first step.
 
     Args:
       config: without captures for validation.
@@ -43,13 +43,13 @@ def trained_points(config: Config) -> dict[str, np.ndarray]:
     counts, baseline, _ = inputs
     x = np.asarray(features.to_features(counts, baseline, splits.scaler))
     matrix = learn_whitening(splits)
-    default = spaces.list_spaces([head])[0]
-    closed_form = spaces.Space("", "whitened", 1.0)
     return {
-        spaces.describe_space(default): spaces.to_space(default, learnt, x, matrix),
+        **{
+            spaces.describe_space(space): spaces.to_space(space, learnt, x, matrix)
+            for space in spaces.list_spaces([head])
+        },
         **points,
         "untrained encoder": untrained[head],
-        spaces.WCCN: spaces.to_space(closed_form, learnt, x, matrix),
     }
 
 
