@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 from tqdm import tqdm
 
 from siamjax import text, usage
@@ -56,9 +57,24 @@ class Command:
         """
         self.name, self.doc, self.arguments = name, doc or "", arguments
         self.config = config
+        self._arguments: list[str] = []
         self.flags = flags.FlagValues() if values is None else values
         self.flags.set_gnu_getopt()  # flags may come after arguments
         flags.DEFINE_bool("debug", False, "Show the traceback of an error.", self.flags)
+
+    def define_config(self, about: str) -> flags.FlagHolder:
+        """Defines --config, whose value is a `ConfigDict`; its fields are flags too.
+
+        ml_collections reads the arguments already when the flag is defined. There an
+        error in them, such as a --flagfile that is missing, could not be caught. So it
+        gets them from `parse`.
+
+        Args:
+          about: its help.
+        """
+        return config_flags.DEFINE_config_file(
+            "config", None, about, self.flags, sys_argv=self._arguments
+        )
 
     def run(self, main: Main) -> None:
         """Runs `main` with `sys.argv`; exits with a code of the module's docstring.
@@ -107,6 +123,7 @@ class Command:
         """
         try:
             sys.argv = argv = self._with_config(list(argv))
+            self._arguments[:] = argv
             if self.config:
                 self.flags["config"].parser = usage.ConfigParser("config")
             self._help(argv)

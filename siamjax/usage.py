@@ -164,6 +164,10 @@ def explain_flag_error(command: "Command", error: Exception) -> str:
         near = line.partition("Did you mean: ")[2].rstrip(" ?")
         hint = f" (did you mean --{near}?)" if near else ""
         line = f"there is no flag --{error.flagname}{hint}"
+    elif isinstance(error, flags.CantOpenFlagFileError):
+        reason = error.__context__
+        assert isinstance(reason, OSError)  # of `open`, see absl
+        line = f"--flagfile={reason.filename}: {reason.strerror}: give a file of flags"
     elif line.startswith("flag --"):
         given = line.removeprefix("flag ").removesuffix(f": {error.__context__}")
         name = given.removeprefix("--").partition("=")[0]

@@ -57,6 +57,7 @@ def in_a_clone(monkeypatch):
             ["identify", "--workdir=x", "c", "--example=unknown=b@1"],
             "give it another name",
         ),
+        (["train", "--flagfile=nowhere"], "--flagfile=nowhere: No such file"),
         (["completion", "tcsh"], "bash, zsh or fish"),
     ],
 )
@@ -65,6 +66,20 @@ def test_wrong_usage_is_one_line_and_two(arguments, says):
     assert done.returncode == 2
     assert says in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
+
+
+def test_a_flagfile_that_is_missing_is_one_line_before_the_command_is_imported():
+    done = subprocess.run(
+        [sys.executable, "-m", "siamjax", "board", "--flagfile=nowhere"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "siamjax board: --flagfile=nowhere: No such file or directory: give a file of "
+        "flags; see siamjax board --help\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,12 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from siamjax import cli, files
 
 COMMAND = cli.Command("siamjax board", __doc__, config="configs/board.py")
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "The networks and the settings: a file like configs/board.py.",
-    COMMAND.flags,
-    lock_config=True,
+_CONFIG = COMMAND.define_config(
+    "The networks and the settings: a file like configs/board.py."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the board.", COMMAND.flags, required=True

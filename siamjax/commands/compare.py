@@ -9,17 +9,12 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from siamjax import cli, files
 
 COMMAND = cli.Command("siamjax compare", __doc__, config="configs/compare.py")
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "What to compare, and on what: a file like configs/compare.py.",
-    COMMAND.flags,
-    lock_config=True,
+_CONFIG = COMMAND.define_config(
+    "What to compare, and on what: a file like configs/compare.py."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the comparison.", COMMAND.flags, required=True

@@ -9,17 +9,12 @@ import pathlib
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
 from siamjax import cli, files
 
 COMMAND = cli.Command("siamjax train", __doc__, config="configs/default.py")
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "What to train, and on what: a file of configs/, or your own.",
-    COMMAND.flags,
-    lock_config=True,
+_CONFIG = COMMAND.define_config(
+    "What to train, and on what: a file of configs/, or your own."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder that the run writes.", COMMAND.flags, required=True
