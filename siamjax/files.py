@@ -267,9 +267,16 @@ def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     """
     folder = Path(folder)
     missing = _missing_folders(folder)
-    with _open_locked(folder, wait) as file:
+    try:
+        file = _open_locked(folder / _LOCK, wait)
+    except BlockingIOError:
+        raise UsageError(
+            f"{folder} is in use by {_lock_holder(folder)}: wait for it, or give "
+            "another folder"
+        ) from None
+    with file:
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         file.flush()
         try:
             yield
@@ -281,29 +288,61 @@ def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
             raise
 
 
-def _open_locked(folder, wait):
-    """The lock's file of a folder, open and locked."""
-    path = folder / _LOCK
+@contextlib.contextmanager
+def appending(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """An open file to read and append to, which this process alone may use.
+
+    If the block raises and the file is empty, it is removed, and so are the folders
+    that were made for it.
+
+    Args:
+      path: created if it does not exist, with its folders.
+    Raises:
+      UsageError: another process has the file.
+    """
+    path = Path(path)
+    missing = _missing_folders(path.parent)
+    try:
+        file = _open_locked(path, wait=False)
+    except BlockingIOError:
+        raise UsageError(
+            f"{path} is in use by another process: wait for it, or give another folder"
+        ) from None
+    try:
+        yield file
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if not path.stat().st_size:
+                path.unlink()
+                _remove_empty(missing)
+        raise
+    finally:
+        with naming_file(path):
+            file.close()
+
+
+def _open_locked(path, wait):
+    """A file, made if need be, open and locked; `BlockingIOError`: another has it."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # Another process can have removed the file before this one had the lock.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                     return file
-            file.close()
-        except BlockingIOError:
-            with file:
-                file.seek(0)
-                user = file.read().strip() or "another process"
-            raise UsageError(
-                f"{folder} is in use by {user}: wait for it, or give another folder"
-            ) from None
         except BaseException:
             file.close()
             raise
+        file.close()
+
+
+def _lock_holder(folder):
+    """Who has the lock of a folder."""
+    with contextlib.suppress(OSError):
+        return (folder / _LOCK).read_text().strip() or "another process"
+    return "another process"
 
 
 def _missing_folders(folder):

@@ -63,6 +63,20 @@ def test_a_failed_cell_stops_no_other(tmp_path):
     assert [row["result"] for row in runner.read_rows(path)] == [0, 2]
 
 
+def test_a_run_without_a_row_leaves_nothing(tmp_path):
+    def refuse(cell):
+        raise UsageError("there is no data")
+
+    path = tmp_path / "a" / "b" / "rows.jsonl"
+    with pytest.raises(UsageError, match="there is no data"):
+        runner.run_cells(refuse, CELLS, path)
+    assert list(tmp_path.iterdir()) == []
+    runner.run_cells(square, CELLS[:1], path)
+    with pytest.raises(UsageError, match="there is no data"):
+        runner.run_cells(refuse, CELLS, path)
+    assert len(runner.read_rows(path)) == 1
+
+
 def test_one_process_runs_on_a_file(tmp_path):
     path = tmp_path / "rows.jsonl"
 

@@ -213,6 +213,15 @@ def test_a_board_is_not_run_twice(two_networks, tmp_path, monkeypatch):
     assert (tmp_path / "board.csv").exists() and (tmp_path / "board.md").exists()
 
 
+def test_a_network_without_data_is_named_and_nothing_is_left(two_networks, tmp_path):
+    plain = to_plain(two_networks)
+    folder = str(tmp_path / "nowhere")
+    plain["networks"]["second"]["changes"]["data"]["dir"] = folder
+    with pytest.raises(UsageError, match=f"network second: .*ingest .*--out={folder}"):
+        run.run_board(config.from_dict(plain), tmp_path / "board")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

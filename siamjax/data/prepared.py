@@ -104,17 +104,7 @@ def read_data_set(folder: str | os.PathLike) -> DataSet:
       files.Damaged: a file of it was damaged or changed after it was written.
     """
     folder = Path(folder)
-    meta = read_meta(folder)
-    if meta is None:
-        raise UsageError(
-            f"{folder} is not a prepared data set; to make it: "
-            f"siamjax ingest --captures=DIR --labels=FILE --out={folder}"
-        )
-    if meta.get("format") != FORMAT:
-        raise UsageError(
-            f"{folder} has format {meta.get('format')}, this version reads {FORMAT}: "
-            f"{REMEDY}"
-        )
+    meta = read_current_meta(folder)
     with _part(folder / "labels.csv"):
         labels = _read_labels(folder / "labels.csv")
     with files.parsing(folder / "meta.json", REMEDY):
@@ -127,6 +117,27 @@ def read_data_set(folder: str | os.PathLike) -> DataSet:
     data_set = DataSet(sessions, kinds, meta)
     _check_hashes(folder, data_set)
     return data_set
+
+
+def read_current_meta(folder: str | os.PathLike) -> dict[str, Any]:
+    """meta.json as a dict, of a data set that this version can read.
+
+    Raises:
+      UsageError: the folder has no data set, or one of another format.
+      files.Damaged: it cannot be read.
+    """
+    meta = read_meta(folder)
+    if meta is None:
+        raise UsageError(
+            f"{folder} is not a prepared data set; to make it: "
+            f"siamjax ingest --captures=DIR --labels=FILE --out={folder}"
+        )
+    if meta.get("format") != FORMAT:
+        raise UsageError(
+            f"{folder} has format {meta.get('format')}, this version reads {FORMAT}: "
+            f"{REMEDY}"
+        )
+    return meta
 
 
 def read_meta(folder: str | os.PathLike) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ result is one line of a JSON Lines file, so a run that was cut off goes on from 
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -53,7 +52,8 @@ def run_cells(
         it is a function of a module, or a `functools.partial` of one.
       cells: dicts that JSON can hold, all different.
       path: file of rows `dict(cell, result, seconds)`; a last row that was cut off is
-        dropped.
+        dropped. A run that fails before its first row leaves neither the file nor
+        the folders that it made.
       workers: processes, each with one thread and one core; 1 is this process itself.
       cell_s: how long a cell takes, to estimate the time as long as there is no row.
     Raises:
@@ -63,9 +63,8 @@ def run_cells(
     """
     use_one_thread()
     keys = [cell_key(cell) for cell in cells]
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _open_rows(path) as file:
+    with files.appending(path) as file:
+        _drop_cut_row(file)
         rows = read_rows(path)
         done = {cell_key(row["cell"]): row["result"] for row in rows}
         todo = [cell for cell, name in zip(cells, keys) if name not in done]
@@ -306,20 +305,10 @@ def _plain(array):
     return array.tolist()
 
 
-@contextlib.contextmanager
-def _open_rows(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """The file of rows, opened to append and locked, without a row that was cut off."""
-    with files.open_file(path, "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{path} is in use by another process: wait for it, or give another "
-                "folder"
-            ) from None
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        yield file
+def _drop_cut_row(file: IO[bytes]) -> None:
+    """Removes the last row of an open file of rows if it was cut off."""
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def use_one_thread() -> None:

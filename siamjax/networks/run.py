@@ -1,14 +1,17 @@
 """A board from its config to its table."""
 
 import functools
+import itertools
 import os
 import pathlib
 from typing import Any
 
 from siamjax import files
+from siamjax.data import prepared
 from siamjax.experiments import runner
 from siamjax.networks import cells, table
 from siamjax.networks.config import BoardConfig
+from siamjax.types import UsageError
 
 CELLS, VALID_CELLS = "cells.jsonl", "valid_cells.jsonl"
 # Seconds of one core for a cell, for the first estimate of the cost.
@@ -29,8 +32,10 @@ def run_board(
     Returns:
       The dict of `networks.table`.
     Raises:
+      UsageError: a network has no data set; then nothing is written.
       SiamjaxError, Interrupted: see `experiments.runner.run_cells`.
     """
+    check_data(config)
     workdir = pathlib.Path(workdir)
     listed = cells.list_cells(config, valid=valid)
     results = runner.run_cells(
@@ -46,3 +51,17 @@ def run_board(
     files.write_csv(workdir / f"{name}.csv", table.csv_rows(built))
     files.write_text(workdir / f"{name}.md", table.format_markdown(built))
     return built
+
+
+def check_data(config: BoardConfig) -> None:
+    """Raises `UsageError` if the data set of a network cannot be used.
+
+    The line names the network, and the command that prepares its data set.
+    """
+    for network, setting in itertools.product(config.networks, config.settings):
+        try:
+            prepared.read_current_meta(config.train_on(network, setting).data.dir)
+        except UsageError as error:
+            raise UsageError(
+                f"network {network}: {error}; or leave {network} out of the board"
+            ) from None
