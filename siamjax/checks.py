@@ -144,8 +144,10 @@ def check_key(key: Any) -> None:
     is_new = array is not None and jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     is_old = array is not None and array.dtype == np.uint32
     if array is None or array.ndim != (0 if is_new else 1) or not (is_new or is_old):
-        got = type(key).__name__ if array is None else f"{array.dtype}{array.shape}"
-        raise UsageError(f"key must be one JAX key, got {got}: give jax.random.key(0)")
+        given = type(key).__name__ if array is None else f"{array.dtype}{array.shape}"
+        raise UsageError(
+            f"key must be one JAX key, got {given}: give jax.random.key(0)"
+        )
 
 
 def check_row_numbers(

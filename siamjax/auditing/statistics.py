@@ -33,13 +33,13 @@ def candidates(subject: Subject, batches: Batches) -> dict[str, Candidate]:
         return {"moving": Candidate(subject.final, None)}
     x, real = np.asarray(batches.windows, np.float64), real_bins(batches)
     means, variances = zip(*(bin_moments(x[n], real[n]) for n in range(len(x))))
-    whole = bin_moments(x, real)
+    overall = bin_moments(x, real)
     session, by_session = group_moments(x, real, batches.session)
     by_name = {
         "moving": Candidate(subject.final, None),
         "debiased": Candidate(debias(subject), None),
         "precise": _candidate(np.mean(means, 0), np.mean(variances, 0)),
-        "pooled": _candidate(*whole),
+        "pooled": _candidate(*overall),
         "per-session": _candidate(*by_session, session),
     }
     if subject.norm == "session":

@@ -78,8 +78,8 @@ def not_read(report: Report) -> dict[str, int]:
     The causes are those of `NOT_READ`, and `unnamed` where more than `MOST_UNNAMED` of
     the messages are.
     """
-    many = report.causes.get("unnamed", 0) > MOST_UNNAMED * report.messages
-    missing = NOT_READ | {"unnamed"} if many else NOT_READ
+    mostly_unnamed = report.causes.get("unnamed", 0) > MOST_UNNAMED * report.messages
+    missing = NOT_READ | {"unnamed"} if mostly_unnamed else NOT_READ
     return {c: report.causes[c] for c in CAUSES if c in missing & set(report.causes)}
 
 

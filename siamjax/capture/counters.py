@@ -327,8 +327,10 @@ def _step(time_ns):
     median = np.sort(spacing)[(len(spacing) - 1) // 2]
     usual = np.rint(spacing / median) == 1
     step_s = spacing[usual].mean() / 1e9
-    whole = round(step_s)
-    return round((whole if abs(step_s - whole) < 0.01 * step_s else step_s) * 1e9)
+    rounded_s = round(step_s)
+    if abs(step_s - rounded_s) < 0.01 * step_s:
+        step_s = rounded_s
+    return round(step_s * 1e9)
 
 
 def _on_grid(time_ns, step_ns, values):

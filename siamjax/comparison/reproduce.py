@@ -45,8 +45,10 @@ def retrain_row(
     members = [_member(config, r) for r in group]
     place = group.index(row)
     study = protocol.Study(row["data_set"], protocol.REPEAT, row["method"])
-    many = workers.is_vmapped(config)
-    outcome = trainer.train_cells(config, row["data_set"], members, vmapped=many)[place]
+    vmapped = workers.is_vmapped(config)
+    outcome = trainer.train_cells(config, row["data_set"], members, vmapped=vmapped)[
+        place
+    ]
     path = workers.weights_path(workdir, study, members[place])
     new = {head: best.weights for head, best in outcome.best.items()}
     stored = workers.load_weights(path, new)
@@ -63,7 +65,7 @@ def retrain_row(
             raise SiamjaxError(
                 f"{head}: results.csv has {row[f'{head}.valid_map_at_r']}"
             )
-    if many:
+    if vmapped:
         yield from _alone(config, row, members, place, outcome)
 
 

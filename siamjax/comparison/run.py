@@ -140,7 +140,7 @@ def _retrace(config, workdir, cell):
     ready = trainer.prepare_training(
         train, protocol.cell_splits(train, blind=True), member
     )
-    program = trainer.get_program(ready, many=False)
+    program = trainer.get_program(ready, vmapped=False)
     state, step = ready.state, 0
     traced = tracer.open_tracer(
         folder,

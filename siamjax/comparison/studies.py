@@ -193,7 +193,7 @@ def next_slot(opened: Opened) -> int | None:
 def run_queued_slots(
     study: optuna.Study,
     work: Callable[[list[tuple[int, optuna.Trial]]], list[tuple[float, Any]]],
-    many: int = 1,
+    max_slots: int = 1,
     heartbeat_s: float = HEARTBEAT_S,
 ) -> int:
     """Takes slots out of the queue and works on them together.
@@ -204,12 +204,12 @@ def run_queued_slots(
         an exception, or the score is NaN, the slot failed and the error is stored. If
         several slots were worked on together, each is then tried alone: only those fail
         that cause the error.
-      many: the largest number of slots. They do not use each other's scores.
+      max_slots: the largest number of slots. They do not use each other's scores.
       heartbeat_s: how often the trials are marked as alive, see `queue_stale`.
     Returns:
       How many slots were done.
     """
-    taken = _take_slots(study, many)
+    taken = _take_slots(study, max_slots)
     trials = [trial for _, trial in taken]
     with _heartbeats(trials, heartbeat_s):
         try:
@@ -224,12 +224,12 @@ def run_queued_slots(
     return len(taken)
 
 
-def _take_slots(study, many):
+def _take_slots(study, max_slots):
     """[(slot, trial)] from the queue, without slots that another trial already has."""
     trials = study.get_trials(deepcopy=False)
     queued = sum(trial.state == TrialState.WAITING for trial in trials)
     taken = []
-    for trial in [study.ask() for _ in range(min(many, queued))]:
+    for trial in [study.ask() for _ in range(min(max_slots, queued))]:
         slot = trial.user_attrs.get(SLOT)
         if slot is None or _has_another(study, trial):
             study.tell(trial, state=TrialState.PRUNED)
@@ -385,9 +385,9 @@ def queue_again(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
 def _distribution(space):
     if not isinstance(space, search.Range):
         return optuna.distributions.CategoricalDistribution(space)
-    whole = isinstance(space.low, int) and isinstance(space.high, int)
+    is_integer = isinstance(space.low, int) and isinstance(space.high, int)
     kinds = optuna.distributions.FloatDistribution, optuna.distributions.IntDistribution
-    return kinds[whole](space.low, space.high, log=space.log)
+    return kinds[is_integer](space.low, space.high, log=space.log)
 
 
 def _counts(trial):

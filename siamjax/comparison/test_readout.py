@@ -134,9 +134,9 @@ def _mark(path, names, again):
     else:
         new = names
     if new:
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         every = sorted({*mark["cells"], *new})
-        mark = dict(when=now, cells=every, times=mark["times"] + 1)
+        mark = dict(when=when, cells=every, times=mark["times"] + 1)
         files.write_json(path, mark)
     return mark
 

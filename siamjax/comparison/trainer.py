@@ -182,13 +182,13 @@ def _group_indices(ready, vmapped):
 
 def _started(ready):
     """The program of a group, its state before the first step, and its data."""
-    many = len(ready) > 1
+    vmapped = len(ready) > 1
     states, data = [r.state for r in ready], [r.data for r in ready]
-    first = _stack(states) if many else states[0]
+    first = _stack(states) if vmapped else states[0]
     return (
-        get_program(ready[0], many=many),
+        get_program(ready[0], vmapped=vmapped),
         first,
-        _stack_data(data) if many else data[0],
+        _stack_data(data) if vmapped else data[0],
     )
 
 
@@ -285,17 +285,22 @@ def weights_like(key: str, parts: step.Parts) -> dict[str, Any]:
     return _LIKE.get_or_make(key, make)
 
 
-def get_program(ready: Ready, *, many: bool) -> Program:
-    """The compiled program of a training; it is kept for the next one that fits."""
+def get_program(ready: Ready, *, vmapped: bool) -> Program:
+    """The compiled program of a training; it is kept for the next one that fits.
+
+    Args:
+      ready: the training.
+      vmapped: whether it runs a group of such trainings at once.
+    """
 
     def make():
         return Program(
-            run=_compiled(ready.parts, many),
+            run=_compiled(ready.parts, vmapped),
             embed=shared_embedder(ready.key.encoder, ready.parts.encoder),
             finalise=ready.parts.encoder.finalise,
         )
 
-    return _PROGRAMS.get_or_make((ready.key, many), make)
+    return _PROGRAMS.get_or_make((ready.key, vmapped), make)
 
 
 # A group shares only the counts: each fold has its own classes and training captures,
@@ -304,7 +309,7 @@ _AXES: dict[str, Any] = dict.fromkeys(step.Data._fields, 0)
 _SHARED_COUNTS = step.Data(**_AXES | dict(counts=None))
 
 
-def _compiled(parts, many):
+def _compiled(parts, vmapped):
     """`run(state, steps, data) -> state`; the number of steps is traced."""
 
     def run(state, steps, data):
@@ -313,14 +318,14 @@ def _compiled(parts, many):
 
         return jax.lax.fori_loop(0, steps, body, state)
 
-    if many:
+    if vmapped:
         run = jax.vmap(run, in_axes=(0, None, _SHARED_COUNTS))
     return jax.jit(run, donate_argnums=0)
 
 
-def _member(tree, i, many):
+def _member(tree, i, members):
     """The i-th member of a group; a group of one has no axis for its members."""
-    return jax.tree.map(lambda x: x[i], tree) if many > 1 else tree
+    return jax.tree.map(lambda x: x[i], tree) if members > 1 else tree
 
 
 @functools.cache

@@ -160,17 +160,19 @@ def work_on_study(
 
     It takes one slot, or under `vmap` all slots of a round.
     """
-    many = is_vmapped(config)
+    vmapped = is_vmapped(config)
 
     def run(taken):
         groups = [_members(config, study, slot, trial) for slot, trial in taken]
         members = [member for group in groups for member in group]
         outcomes = iter(
-            trainer.train_cells(config, study.data_set, members, vmapped=many)
+            trainer.train_cells(config, study.data_set, members, vmapped=vmapped)
         )
         return [_stored(config, place, study, group, outcomes) for group in groups]
 
-    return studies.run_queued_slots(queue, run, slots_in_round(config) if many else 1)
+    return studies.run_queued_slots(
+        queue, run, slots_in_round(config) if vmapped else 1
+    )
 
 
 def _members(config, study, slot, trial):

@@ -77,10 +77,10 @@ def bin_series(series: Series, bin_s: float) -> np.ndarray:
     inside = bin_of < bins
     values, bin_of = series.values[inside].astype(float), bin_of[inside]
     measured = ~np.isnan(values)
-    total, many = np.zeros((2, bins, values.shape[1]))
+    total, count = np.zeros((2, bins, values.shape[1]))
     np.add.at(total, bin_of, np.where(measured, values, 0.0))
-    np.add.at(many, bin_of, measured)
-    return np.where(many > 0, total / np.maximum(many, 1), np.nan).astype(np.float32)
+    np.add.at(count, bin_of, measured)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def why_too_coarse(series: Series, bin_s: float) -> str:

@@ -24,7 +24,7 @@ class Columns(NamedTuple):
 def prepare_counters(
     captures: str | os.PathLike,
     labels_path: str | os.PathLike,
-    out: str | os.PathLike,
+    folder: str | os.PathLike,
     *,
     limit_expansion: bool = True,
     allow_empty: bool = False,
@@ -39,17 +39,17 @@ def prepare_counters(
     Args:
       captures: a folder of CSV and Parquet files, or one file.
       labels_path: the table of labels, see `data.stretches`.
-      out: the folder to write.
+      folder: the folder to write.
       limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: whether to use tables without a value: silence may be a fault.
       workers: number of processes; by default one for each core.
       say: is called with each line of the report.
     Raises:
-      UsageError: an input does not exist, or `out` is not empty and not a prepared data
-        set.
+      UsageError: an input does not exist, or `folder` is not empty and not a prepared
+        data set.
       SiamjaxError: no file can be used.
     """
-    prepared.make_room(out)
+    prepared.make_room(folder)
     sources, problems = prepare.find_sources(
         captures, labels_path, stretches.read_stretches
     )
@@ -57,8 +57,8 @@ def prepare_counters(
     options = {"format": "counters", "allow_empty": allow_empty}
     options |= prepare.expansion_option(limit_expansion)
     meta = prepare.provenance(sources, labels_path, options)
-    if prepare.is_made_of(out, meta):
-        prepare.tell([f"{out} is up to date"], say)
+    if prepare.is_made_of(folder, meta):
+        prepare.tell([f"{folder} is up to date"], say)
         return
     read = functools.partial(counters.read_counters, limit_expansion=limit_expansion)
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
@@ -90,9 +90,9 @@ def prepare_counters(
     ]
     growing = [n for n, grows in zip(columns.names, columns.growing) if grows]
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
-    prepared.write_data_set(out, data_set, report)
+    prepared.write_data_set(folder, data_set, report)
     say(counters.format_reports(reports))  # long: `| head` may close the output
-    prepare.tell([prepare.summary(out, (s.labels for s in sessions))], say)
+    prepare.tell([prepare.summary(folder, (s.labels for s in sessions))], say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
     prepare.tell(lines, say)
 

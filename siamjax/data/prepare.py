@@ -39,7 +39,7 @@ class Source(NamedTuple):
 def prepare_packets(
     captures: str | os.PathLike,
     labels_path: str | os.PathLike,
-    out: str | os.PathLike,
+    folder: str | os.PathLike,
     *,
     server_address: bytes | None = None,
     limit_expansion: bool = True,
@@ -55,7 +55,7 @@ def prepare_packets(
     Args:
       captures: a folder of captures, or one capture.
       labels_path: the table of labels.
-      out: the folder to write.
+      folder: the folder to write.
       server_address: bytes of the server's address; by default it is found in each
         capture.
       limit_expansion: whether a file that expands beyond the limits is left out.
@@ -63,11 +63,11 @@ def prepare_packets(
       workers: number of processes; by default one for each core.
       say: is called with each line of the report.
     Raises:
-      UsageError: an input does not exist, or `out` is not empty and not a prepared data
-        set.
+      UsageError: an input does not exist, or `folder` is not empty and not a prepared
+        data set.
       SiamjaxError: no capture can be used.
     """
-    prepared.make_room(out)
+    prepared.make_room(folder)
     sources, problems = find_sources(captures, labels_path)
     problems = tell(problems, say)
     server = cleaning.FOUND if server_address is None else cleaning.GIVEN
@@ -76,8 +76,8 @@ def prepare_packets(
     meta = provenance(sources, labels_path, options)
     # The address of a given server is not stored, so it cannot be compared: then the
     # data set is always made again.
-    if server == cleaning.FOUND and is_made_of(out, meta):
-        tell([f"{out} is up to date"], say)
+    if server == cleaning.FOUND and is_made_of(folder, meta):
+        tell([f"{folder} is up to date"], say)
         return
     read = functools.partial(
         events.read_events,
@@ -97,9 +97,9 @@ def prepare_packets(
         "total": cleaning.total_report(reports)._asdict(),
         "captures": [report._asdict() for report in reports],
     }
-    prepared.write_data_set(out, _data_set(usable, meta), report)
+    prepared.write_data_set(folder, _data_set(usable, meta), report)
     say(cleaning.format_reports(reports))  # long: `| head` may close the output
-    tell([summary(out, (source.labels for source, *_ in usable))], say)
+    tell([summary(folder, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
 
 
@@ -206,10 +206,10 @@ def forget_hashes(
             meta["captures_sha256"][source.file] = ""
 
 
-def is_made_of(out: str | os.PathLike, meta: dict[str, Any]) -> bool:
+def is_made_of(folder: str | os.PathLike, meta: dict[str, Any]) -> bool:
     """Whether a folder has the data set of the same input and options."""
     try:
-        old = prepared.read_data_set(out).meta
+        old = prepared.read_data_set(folder).meta
     except SiamjaxError:  # a damaged data set is made again
         return False
     readable = all(meta["captures_sha256"].values())
@@ -281,7 +281,7 @@ def partly_read(
 
 
 def summary(
-    out: str | os.PathLike, labels_of_sessions: Iterable[tuple[Label, ...]]
+    folder: str | os.PathLike, labels_of_sessions: Iterable[tuple[Label, ...]]
 ) -> str:
     """A line that says how many sessions have each condition."""
     conditions = [
@@ -291,4 +291,4 @@ def summary(
     shown = [f"{counts[condition]} {condition}" for condition in sorted(counts)]
     if len(shown) > SHOWN:
         shown = [f"{len(shown)} conditions", *shown[:SHOWN], "..."]
-    return f"{out}: {len(conditions)} sessions: {', '.join(shown)}"
+    return f"{folder}: {len(conditions)} sessions: {', '.join(shown)}"

@@ -234,5 +234,5 @@ def _recall(hits, label, classes):
     return _share(right, count)
 
 
-def _share(part, whole):
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+def _share(right, judged):
+    return np.divide(right, judged, out=np.full(right.shape, np.nan), where=judged > 0)

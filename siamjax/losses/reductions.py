@@ -67,9 +67,10 @@ def reduce_terms(
     return safe_ratio(jnp.sum(weight * safe_ratio(sums, valid)), weight.sum())
 
 
-def safe_ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """part / whole; 0 where whole is not above 0."""
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
+def safe_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+    """numerator / denominator; 0 where the denominator is not above 0."""
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
 
 
 def masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:

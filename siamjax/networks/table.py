@@ -63,7 +63,8 @@ def build_table(
                     row._replace(method=_join(setting, row.method))
                 )
     columns = [
-        _column(key, found, counted, chosen) for key, found in sorted(judged.items())
+        _column(key, members, counted, chosen)
+        for key, members in sorted(judged.items())
     ]
     return dict(columns=columns, summary=list(_summary(columns)))
 
@@ -164,12 +165,12 @@ def _markdown_table(question, columns, summary):
     for setting, method in names:
         cells_of_row = []
         for column in columns:
-            found = [
+            rows = [
                 row
                 for row in column["methods"]
                 if (row["setting"], row["method"]) == (setting, method)
             ]
-            cells_of_row.append(_cell(found[0]) if found else "")
+            cells_of_row.append(_cell(rows[0]) if rows else "")
         about = means[setting, method]
         complete = about["networks"] == len(columns)
         yield _line(
