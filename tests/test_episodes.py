@@ -49,7 +49,7 @@ def test_distances_are_those_of_scipy_far_from_the_origin():
 
 
 def test_too_few_conditions_are_refused():
-    with pytest.raises(UsageError, match="5 conditions are to be told apart, 3 have"):
+    with pytest.raises(UsageError, match="ways is 5, but only 3 conditions have"):
         episodes.draw(np.arange(4), np.arange(1, 4), classes=range(4), ways=5, draws=1)
 
 

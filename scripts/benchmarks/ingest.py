@@ -1,11 +1,10 @@
 """From a capture to events: siamjax against tshark -T fields, in alternating processes.
 
-The capture holds whole messages of calls and registrations, as tshark reads no header
-of a message that a snap length cut. tshark gives the fields that events are made of,
-with its decoding of SDP switched off, its fastest way to the same kinds; to match
-answers and repetitions is left to the reader of its output. Both count the messages of
-each kind, which must agree. The time is the processor time of the whole process, its
-start included: both use one core, and other work on the machine disturbs it least.
+The capture has whole messages of calls and registrations, because tshark reads no
+header of a message that a snap length cut. tshark prints the fields that events are
+made of, without decoding SDP, which is its fastest way. It does not match answers to
+requests; siamjax does. Both count the messages of each kind, and the counts must agree.
+The time is the processor time of the whole process with its start. Both use one core.
 
   apt-get install tshark
   python -m scripts.benchmarks.ingest [--captures FILE ...]
@@ -32,8 +31,8 @@ SIAMJAX = """
 import collections, json, sys
 import numpy as np
 from siamjax.capture import events
-got, kinds, report = events.read_events(sys.argv[1])
-counts = np.bincount(got.kind, minlength=len(kinds)).tolist()
+rows, kinds, report = events.read_events(sys.argv[1])
+counts = np.bincount(rows.kind, minlength=len(kinds)).tolist()
 print(json.dumps([report.packets, dict(zip(kinds, counts))]))
 """
 CLIENT, SERVER = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
@@ -59,14 +58,14 @@ def main():
 
 def measure(capture, rounds):
     """Rows of the table for one capture; ends the program where the counts differ."""
-    seconds, found = collections.defaultdict(list), {}
+    seconds, counts = collections.defaultdict(list), {}
     for _ in range(rounds):
         for name, read in (("siamjax", read_siamjax), ("tshark", read_tshark)):
             begin = children_s()
-            packets, found[name] = read(capture)
+            packets, counts[name] = read(capture)
             seconds[name].append(children_s() - begin)
-    if found["siamjax"] != found["tshark"]:
-        sys.exit(f"{capture}: {found['siamjax']} is not {found['tshark']}")
+    if counts["siamjax"] != counts["tshark"]:
+        sys.exit(f"{capture}: {counts['siamjax']} is not {counts['tshark']}")
     size_mb = os.path.getsize(capture) / 1e6
     slow = statistics.median(seconds["tshark"])
     for name, times in seconds.items():
@@ -84,37 +83,37 @@ def children_s():
 
 
 def read_siamjax(capture):
-    out = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", SIAMJAX, capture], check=True, capture_output=True
     )
-    packets, counts = json.loads(out.stdout)
+    packets, counts = json.loads(done.stdout)
     return packets, {kind: n for kind, n in counts.items() if kind.isupper()}
 
 
 def read_tshark(capture):
     fields = [part for field in FIELDS for part in ("-e", field)]
-    out = subprocess.run(
+    done = subprocess.run(
         [*TSHARK, *fields, "-r", capture], check=True, capture_output=True, text=True
     )
-    counts, lines = collections.Counter(), out.stdout.splitlines()
+    counts, lines = collections.Counter(), done.stdout.splitlines()
     for line in lines:
-        _, _, _, method, status, of, *_ = line.split("\t")
+        _, _, _, method, status, method_of_cseq, *_ = line.split("\t")
         if status or method:
-            counts[f"{of}/{status}" if status else method] += 1
+            counts[f"{method_of_cseq}/{status}" if status else method] += 1
     return len(lines), dict(counts)
 
 
 def make(path, calls):
     """A capture of calls with media descriptions, and registrations."""
-    out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
+    records = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
     time_us = 1_700_000_000_000_000
     for call in range(calls):
         for message, up in dialog(call):
             time_us += 137
-            frame = ethernet(message, up, ident=len(out) % 65536)
+            frame = ethernet(message, up, ident=len(records) % 65536)
             head = (time_us // 10**6, time_us % 10**6, len(frame), len(frame))
-            out.append(struct.pack("<IIII", *head) + frame)
-    pathlib.Path(path).write_bytes(b"".join(out))
+            records.append(struct.pack("<IIII", *head) + frame)
+    pathlib.Path(path).write_bytes(b"".join(records))
     return path
 
 

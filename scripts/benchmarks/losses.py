@@ -1,17 +1,17 @@
 """Every loss, value and gradient, against pytorch-metric-learning 2.9, on the CPU.
 
-Each framework has a process of its own, both on one and the same core; they take turns,
-several times for every loss and size, and the number is the least of all times: other
-work on the machine only adds. Peak memory is how far one evaluation raises the
-process's resident memory, where it takes less than a second in two more processes that
-give every block back to the system at once. Where a side would take more than
-LIMIT_S or LIMIT_GB, by its growth from the sizes before, it is left out. Our
-gradient includes that of a loss's weights, as theirs does.
+Each framework has its own process, both on the same core. They take turns, several
+times for every loss and size. The result is the shortest time, because other work on
+the machine only makes it longer. Peak memory is how much one evaluation raises the
+resident memory of the process. It is measured in two more processes, which give memory
+back to the system at once, if an evaluation takes less than a second. A framework is
+left out at a size where it would probably take more than LIMIT_S or LIMIT_GB, judged by
+its growth up to then. Both gradients include that of a loss's weights.
 
   pip install -e .[viz] torch==2.13.0 pytorch-metric-learning==2.9.0
   python -m scripts.benchmarks.losses --out docs/bench_losses
 
-With --losses, rows of other losses stay in OUT as they are.
+With --losses, the rows of other losses in OUT stay as they are.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import time
 import numpy as np
 
 LIMIT_S, LIMIT_GB = 60.0, 12.0
-# Of a turn: how long it goes on measuring, and how many turns each side gets.
+# How long a turn measures, and how many turns each framework gets.
 TURN_S, TURNS = 0.05, 3
 # Giving a large block back needs it to be mapped apart.
 FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}

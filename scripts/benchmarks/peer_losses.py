@@ -2,20 +2,20 @@
 
   python -m scripts.benchmarks.peer_losses tests/oracle_values.npz
 
-Needs torch and pytorch-metric-learning 2.9, which the tests do not: they read the file.
-Nothing of siamjax is imported. Each entry of `CASES` has our text on the left and on
-the right the same loss there, which is where the conventions are mapped:
+Needs torch and pytorch-metric-learning 2.9. The tests do not need them: they read the
+file. Nothing of siamjax is imported. Each entry of `CASES` maps our text to the same
+loss in the library. The conventions differ:
 
-- it normalises embeddings by default; here a distance that should, says so (cosine);
+- it normalises embeddings by default; siamjax does so for the cosine distance alone;
 - its `AvgNonZeroReducer` is our `reduce=active`, its `MeanReducer` our `reduce=all`;
-- its contrastive loss is linear: `power=1`; a similarity takes the margins (1, 0);
-- its smooth triplet loss keeps the margin inside: 0 there is `margin=soft`;
-- it keeps the own proxy in ProxyNCA's denominator: `own=True`;
-- its SmoothAP counts the anchor as its own hit, and is right for as many classes as
-  rows in each only: `count_self=True`, batch `even`;
-- its SoftTriple takes one over our gamma, and its weights stand in columns;
-- its angular loss leaves negatives at their length: embeddings of length 1 here, and of
-  its gradient the part along the sphere.
+- its contrastive loss is linear: `power=1`; with a similarity its margins are (1, 0);
+- its smooth triplet loss adds the margin inside: its margin 0 is our `margin=soft`;
+- its ProxyNCA has the own proxy in the denominator: `own=True`;
+- its SmoothAP counts the anchor as its own hit (`count_self=True`), and is right only
+  if there are as many classes as rows in each (batch `even`);
+- its SoftTriple takes the inverse of our gamma, and its weights are columns;
+- its angular loss does not normalise negatives, so embeddings have length 1 here, and
+  only the part of its gradient along the sphere is compared.
 """
 
 import argparse
@@ -77,10 +77,10 @@ def with_weights(loss, name):
 
     def make():
         torch.manual_seed(7)
-        made = loss()
-        weights = getattr(made, name)
+        module = loss()
+        weights = getattr(module, name)
         weights.data = torch.randn(weights.shape)
-        return made, weights
+        return module, weights
 
     return make
 
@@ -139,7 +139,7 @@ CASES = {
 
 
 def weighted(classes, dim):
-    """As `CASES`, of losses with weights: our text -> a function that makes it."""
+    """Like `CASES`, for losses with weights: our text -> a function that makes it."""
     return {
         "margin:boundary=1.0,nu=0.1": with_weights(
             lambda: losses.MarginLoss(
@@ -182,7 +182,7 @@ NOT_ON = {
 }
 
 
-# Losses whose weights stand in columns there.
+# Losses whose weights are columns in the library.
 COLUMNS = ("soft_triple", "normalized_softmax", "cosface", "arcface")
 
 
@@ -198,19 +198,19 @@ def run(loss, x, y, weights=None):
 
 
 def answer(spec, loss, weights, x, y):
-    """Value and gradients, also of the weights, in the layout that ours have."""
+    """Value and gradients, also of the weights, in the layout of siamjax."""
     size = np.linalg.norm(x, axis=1, keepdims=True) if spec == "angular" else 1
     value, slope, of_weights = run(loss, x / size, y, weights)
-    out = dict(value=value, slope=slope)
+    arrays = dict(value=value, slope=slope)
     if weights is not None:
         both = dict(weights=weights.detach().numpy(), weights_slope=of_weights)
         columns = spec.split(":")[0] in COLUMNS
-        out |= {key: part.T if columns else part for key, part in both.items()}
-    return out
+        arrays |= {key: part.T if columns else part for key, part in both.items()}
+    return arrays
 
 
 def memory(x, y):
-    """A memory of 16 rows that batches of 6, 6, 6 and 2 pass: its values."""
+    """Losses of batches of 6, 6, 6 and 2 rows with a memory of 16 rows."""
     loss = losses.CrossBatchMemory(contrastive(), E, memory_size=16)
     cuts = [slice(0, 6), slice(6, 12), slice(12, 18), slice(18, 20)]
     return [loss(torch.tensor(x[c]), torch.tensor(y[c])).item() for c in cuts]
@@ -225,7 +225,7 @@ def wrong():
     far = 100 + 0.01 * rng.normal(size=(40, E))
     close = np.array([[1.0, 0.0], [0.0, 1.0], [0.99, np.sqrt(1 - 0.99**2)]])
     pair_labels = np.array([0, 0, 1])
-    out = {
+    values = {
         "smooth_ap of 4 x 2": run(losses.SmoothAPLoss(), x, y)[0],
         "generalized_lifted of singletons": run(
             losses.GeneralizedLiftedStructureLoss(distance=euclid()), x, singles
@@ -237,8 +237,8 @@ def wrong():
     for t in (0.05, 0.02, 0.01):
         loss = losses.NTXentLoss(temperature=t)
         narrow = torch.tensor(close, dtype=torch.float32)
-        out[f"ntxent at {t}"] = loss(narrow, torch.tensor(pair_labels)).item()
-    return out, dict(x=x, y=y, far=far, close=close, close_labels=pair_labels)
+        values[f"ntxent at {t}"] = loss(narrow, torch.tensor(pair_labels)).item()
+    return values, dict(x=x, y=y, far=far, close=close, close_labels=pair_labels)
 
 
 def main():
@@ -249,24 +249,24 @@ def main():
 
 def write(path):
     torch.set_default_dtype(torch.float64)
-    out = {
+    arrays = {
         "versions": f"torch {torch.__version__}, pytorch-metric-learning "
         f"{pytorch_metric_learning.__version__}"
     }
     for name, (x, y) in batches().items():
-        out[f"{name}/x"], out[f"{name}/y"] = x, y
-        made = {spec: (loss, None) for spec, loss in CASES.items()}
-        made |= {spec: make() for spec, make in weighted(CLASSES, E).items()}
-        for spec, (loss, weights) in made.items():
+        arrays[f"{name}/x"], arrays[f"{name}/y"] = x, y
+        cases = {spec: (loss, None) for spec, loss in CASES.items()}
+        cases |= {spec: make() for spec, make in weighted(CLASSES, E).items()}
+        for spec, (loss, weights) in cases.items():
             if name in NOT_ON.get(spec, ()):
                 continue
             said = answer(spec, loss, weights, x, y)
-            out |= {f"{name}/{spec}/{key}": part for key, part in said.items()}
-    out["memory"] = memory(*batches()["uneven"])
+            arrays |= {f"{name}/{spec}/{key}": part for key, part in said.items()}
+    arrays["memory"] = memory(*batches()["uneven"])
     values, data = wrong()
-    out |= {f"wrong/{k}": v for k, v in values.items()}
-    out |= {f"wrong/{k}": v for k, v in data.items()}
-    np.savez_compressed(path, **out)
+    arrays |= {f"wrong/{k}": v for k, v in values.items()}
+    arrays |= {f"wrong/{k}": v for k, v in data.items()}
+    np.savez_compressed(path, **arrays)
 
 
 if __name__ == "__main__":

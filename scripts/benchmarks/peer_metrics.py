@@ -1,4 +1,4 @@
-"""Writes what pytorch-metric-learning and scikit-learn say of retrieval and AUROC.
+"""Writes the retrieval metrics and AUROC of pytorch-metric-learning and scikit-learn.
 
   python -m scripts.benchmarks.peer_metrics tests/metric_values.json
 

@@ -1,8 +1,8 @@
-"""From the command to the first training step: siamjax train, cold and warm.
+"""Times siamjax train from the command to the first training step, cold and warm.
 
-Cold is with an empty compilation cache, warm the same command once more into another
-folder. The time ends with the line that says the loss of step 1. The processor time
-beside it is what a busy machine does not change much. The data set of the quickstart
+Cold is with an empty compilation cache. Warm is the same command again, into another
+folder. The time ends when the loss of step 1 is printed. Also prints the processor
+time, which other work on the machine changes little. The data set of the quickstart
 must be there.
 
   python -m scripts.benchmarks.start

@@ -1,12 +1,12 @@
-"""The whole training step of siamjax against the same in PyTorch, on the CPU.
+"""Times the whole training step of siamjax and the same step in PyTorch, on the CPU.
 
 A step is: rows of the batch, their features, the encoder (T = 60, F = 32, LSTM H = 64,
 mean and maximum, a linear head of 16 with unit norm), the mean over all active
 triplets, gradients, AdamW. In PyTorch: torch.nn.LSTM and TripletMarginLoss of
-pytorch-metric-learning. The frameworks take turns, each time in a new process; the
-number is the median over processes of the median step. siamjax runs 20 steps a call, as
-training does with its default rhythm. Both first say their loss on the same batch and
-weights, which must agree. On a busy machine let both have one core: `taskset -c 0`.
+pytorch-metric-learning. The frameworks take turns, each time in a new process. The
+result is the median over processes of the median step. siamjax runs 20 steps a call, as
+training does with its default rhythm. Both first print their loss on the same batch and
+weights; these must agree. On a busy machine give both one core: `taskset -c 0`.
 
   pip install -e . torch==2.13.0 pytorch-metric-learning==2.9.0
   python -m scripts.benchmarks.training --out bench_train.csv

@@ -119,18 +119,18 @@ def report(
         for _, points, _ in cells
     ]
     first = next(iter(learnt[0]))
-    for many in ways:
+    for n_ways in ways:
         tables = {}
         for (novel, _, seed), gaps in zip(cells, learnt):
             classes = [code[name] for name in novel]
-            among = classes if many else list(code.values())
-            there = len(np.intersect1d(np.intersect1d(queries, support), among))
+            among = classes if n_ways else list(code.values())
+            judgeable = len(np.intersect1d(np.intersect1d(queries, support), among))
             drawn = episodes.draw(
                 queries,
                 support,
                 classes=among,
-                ways=min(many or there, there),
-                draws=EPISODES if many else EPISODES // 5,
+                ways=min(n_ways or judgeable, judgeable),
+                draws=EPISODES if n_ways else EPISODES // 5,
                 seed=seed,
             )
             for name, gap in (simple | gaps).items():
@@ -141,7 +141,7 @@ def report(
                 )
         tables = {name: episodes.add(parts) for name, parts in tables.items()}
         print(
-            f"held-out conditions, {many or len(code)}-way, {len(cells)} trainings, "
+            f"held-out conditions, {n_ways or len(code)}-way, {len(cells)} trainings, "
             f"{len(np.unique(capture))} captures"
         )
         for name, table in tables.items():

@@ -1,7 +1,9 @@
-"""What novel conditions are named: python -m scripts.experiments.confusions runs/final
+"""Which names the windows of novel conditions get.
 
-reads the cells of the setting `default` that quality.py --novalid has left
-there, and prints for each novel condition the names that its test windows get.
+    python -m scripts.experiments.confusions runs/final
+
+Reads the cells of the setting `default` that quality.py --novalid wrote into the
+folder. Prints for each novel condition the names that its test windows get.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import numpy as np
 from scripts.experiments import quality_cells
 from siamjax.evaluation import one_shot
 
-TOLD = 0.01  # a name that is given less often is not told
+TOLD = 0.01  # a name with a smaller share of the windows is not listed
 
 
 def main(workdir):
@@ -20,11 +22,11 @@ def main(workdir):
         if cell["conditions"] == quality_cells.ALL:
             for condition, named in confusions(cell, workdir).items():
                 by_condition.setdefault(condition, []).append(named)
-    for condition, each in sorted(by_condition.items()):
-        mean = {name: np.mean([named[name] for named in each]) for name in each[0]}
+    for condition, cells in sorted(by_condition.items()):
+        mean = {name: np.mean([named[name] for named in cells]) for name in cells[0]}
         told = sorted(mean.items(), key=lambda pair: -pair[1])
         shares = ", ".join(f"{n} {share:.2f}" for n, share in told if share >= TOLD)
-        print(f"{condition} ({len(each)} cells): {shares}")
+        print(f"{condition} ({len(cells)} cells): {shares}")
 
 
 def confusions(cell, workdir):
@@ -47,5 +49,5 @@ def confusions(cell, workdir):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("workdir", help="of quality.py")
+    parser.add_argument("workdir", help="the folder that quality.py wrote")
     main(parser.parse_args().workdir)

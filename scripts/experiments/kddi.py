@@ -4,10 +4,11 @@
         --labels=PATH/labels.csv --out=runs/kddi
     python -m scripts.experiments.kddi --data=runs/kddi --workdir=runs/kddi_quality
 
-Examples are windows of the learning days, queries those of the evaluation days; with
---valid of earlier and later learning days, which is how settings are chosen. A cell is
-one training: setting x draw x seed; one that is done is not done again. Draw -1 holds
-nothing out and judges 5 types of fault beside classifiers.
+Examples are windows of the learning days, queries are windows of the evaluation days.
+Settings are chosen with --valid: then examples come from the earlier learning days, and
+queries from the later ones. A cell is one training: setting x draw x seed. A cell that
+is done is not run again. Draw -1 holds nothing out; it tells 5 types of fault apart, in
+comparison with classifiers.
 """
 
 import dataclasses
@@ -93,7 +94,7 @@ def configure(cell: Mapping[str, Any]) -> Config:
     data = dataclasses.replace(
         config.data,
         dir=cell["data"],
-        # Of the later days nothing is looked at before all is chosen.
+        # With --valid nothing of the evaluation days is judged, see `_windows`.
         test_captures=LATE_LEARNING + EVALUATION if cell["valid"] else EVALUATION,
         valid_captures=(),
         novel_valid=(),
@@ -122,8 +123,14 @@ def held_out(folder: str, draw: int) -> tuple[str, ...]:
 def types(
     data: Mapping[str, np.ndarray], points: Sequence[Mapping[str, np.ndarray]]
 ) -> None:
-    """Accuracy on 5 types of fault: of the nearest windows of the learning days, over
-    some trainings, and of classifiers, in pairs."""
+    """Prints the accuracy on 5 types of fault, beside that of classifiers.
+
+    The nearest windows of the learning days vote on the type.
+
+    Args:
+      data: of `cells.windows`.
+      points: `{head: [N, E]}` of all windows, for each training.
+    """
     types_of = [name.split("@")[0] for name in data["names"]]
     types_of = np.array([ONE_TYPE.get(name, name) for name in types_of])
     queries, support = data["queries"], data["support"]
@@ -134,16 +141,18 @@ def types(
         for name in ("random forest", "logistic regression")
     }
     ours = []
-    for each in points:
-        gaps = episodes.distances(each["match"][queries], each["match"][support])
+    for of_training in points:
+        gaps = episodes.distances(
+            of_training["match"][queries], of_training["match"][support]
+        )
         near = code[np.argsort(gaps, axis=1)[:, :NEAREST]]
         votes = (near[:, :, None] == np.arange(len(names))).sum(1)
         ours.append(names[votes.argmax(1)] == truth)
     right["match"] = np.mean(ours, 0)
     print(f"5 types of fault, {len(truth)} cases, {len(points)} trainings")
     for name, hit in right.items():
-        each = ", ".join(f"{t} {hit[truth == t].mean():.3f}" for t in names)
-        line = f"  {name:20s} {hit.mean():.3f}   {each}"
+        by_type = ", ".join(f"{t} {hit[truth == t].mean():.3f}" for t in names)
+        line = f"  {name:20s} {hit.mean():.3f}   {by_type}"
         if name != "match":
             apart = right["match"] - hit
             low, high = _interval(
@@ -154,7 +163,7 @@ def types(
 
 
 def _interval(values, day, fault):
-    """95 % of the mean over cases: days and faults are drawn again together."""
+    """The interval of 95 % of a mean over cases, by a bootstrap of days and faults."""
     rng = np.random.default_rng(0)
     weight = 1
     for cluster in (day, fault):

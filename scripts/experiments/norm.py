@@ -4,10 +4,11 @@
     python -m scripts.experiments.norm --workdir=runs/norm --data=testbed \
         --dir=runs/testbed --seeds=6
 
-Small encoders, each made to suffer from one cause, on the packaged generator (sessions
-of different level and gain) or on recorded data (norm_sets.py). The same weights are
-then read with each kind of statistics: paired gap, loss and one-shot recall on sessions
-that training never saw. What is done is not done again; --table only prints.
+Trains small encoders that each have one cause of a gap, on the packaged generator
+(sessions of different level and gain) or on recorded data (norm_sets.py). The same
+weights are then judged with each kind of statistics: paired gap, loss and one-shot
+recall on sessions that training never saw. Seeds that are done are not run again;
+--table only prints.
 """
 
 import json
@@ -21,9 +22,9 @@ TOGETHER = 10  # seeds in one program
 CURED = 6  # seeds whose cures are judged on new sessions too
 # Statistics that prediction can have on a new session.
 CURES = ("moving", "debiased", "precise", "pooled", "per-session")
-# Those that are shown where nothing is to be cured.
+# Those that are shown for encoders without a gap.
 SOUND = {"moving", "per-session"}
-# Each cause, and what is trained without it on the same data.
+# Each cause, and the encoder that is trained without it on the same data.
 CAUSES = dict(lag="", session="mixed", branch="one_pass", lost="")
 TITLES = dict(
     generator="generator", testbed="test bed", vowels="JapaneseVowels", kddi="KDDI"
@@ -69,7 +70,7 @@ def main(argv):
 
 
 def plants():
-    """Names of what can be trained on the data."""
+    """Names of the encoders that can be trained on the data."""
     from scripts.experiments import norm_sets, planted
 
     if _DATA.value == "generator":
@@ -120,9 +121,10 @@ def diagnoses(rows):
 
 
 def cures(rows):
-    """Means over seeds with 95 % intervals of the difference to what predictions read.
+    """Lines of a table: means over seeds with intervals of 95 %.
 
-    The gap's interval is its own; that of loss and recall is of the paired difference.
+    The interval of the gap is that of its mean. The interval of loss and recall is that
+    of the difference, in pairs, to the statistics that predictions use.
     """
     yield (
         "| planted | statistics | gap | loss, new sessions | recall, seen conditions | "
@@ -162,13 +164,13 @@ def draw(folder, path):
     from siamjax.reports import drawing
 
     sets = {name: read(folder / f"{name}.jsonl") for name in TITLES}
-    sets = {name: found for name, found in sets.items() if found}
+    sets = {name: rows for name, rows in sets.items() if rows}
     drawn = drawing.make_figure(2.6 * len(sets), 4.4)
     panels = drawn.subplots(2, len(sets), sharey="row", squeeze=False)
-    for column, (name, found) in zip(panels.T, sets.items()):
-        causes = [c for c in CAUSES if any(row["plant"] == c for row in found)]
+    for column, (name, rows) in zip(panels.T, sets.items()):
+        causes = [c for c in CAUSES if any(row["plant"] == c for row in rows)]
         for axes, kind in zip(column, ("gap", "seen")):
-            _bars(axes, found, causes, kind)
+            _bars(axes, rows, causes, kind)
             axes.set_xticks(range(len(causes)), causes)
             axes.tick_params(labelsize=8, length=0, labelcolor=drawing.INK)
             axes.spines[["top", "right", "left"]].set_visible(False)
@@ -223,11 +225,11 @@ def _with_interval(values):
     return f"{mean:z.2f} ± {half:.2f}"
 
 
-def _against(values, own, itself):
+def _against(values, before, itself):
     mean, _ = _mean(values)
     if itself:
         return f"{mean:.3f}"
-    apart, half = _mean([a - b for a, b in zip(values, own)])
+    apart, half = _mean([a - b for a, b in zip(values, before)])
     return f"{mean:.3f} ({apart:+z.2f} ± {half:.2f})"
 
 

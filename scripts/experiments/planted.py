@@ -1,4 +1,4 @@
-"""Small encoders that suffer from one known cause each, to prove an audit with.
+"""Small encoders that each have one known cause of a gap, to test an audit with.
 
 Trained on the counters of `data.synthetic`, many seeds side by side in one program.
 scripts/experiments/norm.py trains many of them, tests/test_auditing.py a few.
@@ -33,23 +33,25 @@ class Plant(NamedTuple):
     steps: int = 300
     momentum: float = 0.99
     lose: bool = False  # the variance of the kept statistics is set to 0 at the end
-    own: float = 0.5  # how much sessions differ: deviation of log level and gain
+    session_spread: float = 0.5  # deviation of log level and log gain of sessions
     known: int = 5  # P, conditions to learn
     strength: float = 0.8  # deviation of the logs by which a condition changes a column
 
 
 PLANTS = dict(
-    lag=Plant("lag", steps=100, own=0.2),
-    session=Plant("batch", batch_from="one_session", own=0.8),
-    branch=Plant("branch", tuples="branches", own=0.1, known=7, strength=1.2),
+    lag=Plant("lag", steps=100, session_spread=0.2),
+    session=Plant("batch", batch_from="one_session", session_spread=0.8),
+    branch=Plant(
+        "branch", tuples="branches", session_spread=0.1, known=7, strength=1.2
+    ),
     lost=Plant("batch", lose=True),
     # Sound ones: the training cures of session and branch, and other normalisations.
-    mixed=Plant("batch", own=0.8),
-    one_pass=Plant("batch", own=0.1, known=7, strength=1.2),
+    mixed=Plant("batch", session_spread=0.8),
+    one_pass=Plant("batch", session_spread=0.1, known=7, strength=1.2),
     healthy=Plant("batch"),
     renorm=Plant("renorm"),
     frozen=Plant("frozen"),
-    per_session=Plant("session", batch_from="one_session", own=0.8),
+    per_session=Plant("session", batch_from="one_session", session_spread=0.8),
     layer=Plant("layer"),
     none=Plant("none"),
 )
@@ -86,8 +88,8 @@ def _build(norm, tuples, momentum, steps):
     def loss(points, labels, key):
         chosen = {}
         if tuples == "branches":
-            many = 4 * labels.shape[0]
-            chosen = dict(triplets=sampler.draw_branch_triplets(key, labels, many))
+            count = 4 * labels.shape[0]
+            chosen = dict(triplets=sampler.draw_branch_triplets(key, labels, count))
         where = jnp.ones(labels.shape, bool)
         value, _ = of_batch.apply({}, points["view"], labels, where=where, **chosen)
         return value
@@ -102,8 +104,8 @@ def data(plant, seed):
         sessions=SESSIONS,
         conditions=plant.known + UNSEEN,
         repeats=EACH,
-        level=plant.own,
-        gain=plant.own,
+        level=plant.session_spread,
+        gain=plant.session_spread,
         strength=plant.strength,
     )
     return np.log1p(windows.counts), windows

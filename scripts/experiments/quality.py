@@ -3,10 +3,11 @@
     python -m scripts.experiments.quality --workdir=runs/quality \
         --setting default --setting wide:encoder.hidden=(128,)
 
-Each capture is in a test fold once; each fault is novel once or twice in six choices of
-three. A cell is one training: setting x choice of novel conditions x seed x fold. A
-cell that is done is not done again. Settings are chosen with --valid; the table that is
-reported comes from --novalid, whose trainings see the conditions that chose, too.
+Each capture is in a test fold once. Over six choices of three novel faults, each fault
+is novel once or twice. A cell is one training: setting x choice of novel conditions x
+seed x fold. A cell that is done is not run again. Settings are chosen with --valid. The
+table that is reported comes from --novalid: those trainings also see the conditions
+that were held out to choose settings.
 """
 
 import functools
@@ -29,17 +30,19 @@ _SETTINGS = flags.DEFINE_multi_string(
     "setting", ["default"], "NAME or NAME:field=value,field=value, of the config."
 )
 _CHOICES = flags.DEFINE_multi_integer(
-    "choice", list(range(6)), "Of novel conditions, one of 6."
+    "choice", list(range(6)), "Which choice of novel conditions, of 6."
 )
-_FOLDS = flags.DEFINE_integer("folds", 4, "Folds to take as test, of 4.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds.")
+_FOLDS = flags.DEFINE_integer("folds", 4, "How many of the 4 folds to use as test.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds.")
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes of one thread.")
 _STEPS = flags.DEFINE_list("at", [], "Also judge after so many steps.")
-_VALID = flags.DEFINE_bool("valid", True, "Judge on validation; else on test captures.")
+_VALID = flags.DEFINE_bool(
+    "valid", True, "Judge on validation captures; else on test captures."
+)
 _CONDITIONS = flags.DEFINE_integer("conditions", 9, "Conditions to train on, of 9.")
 
 CELL_S = 12.0  # of one core, for the first estimate of the cost
-# What is no trained Siamese network.
+# Methods that are not a trained Siamese network.
 SIMPLE = (
     *baselines.BASELINES,
     *(f"{name}, clipped" for name in quality_cells.DISTANCES),
@@ -47,7 +50,7 @@ SIMPLE = (
     "untrained learnt alone",
     "untrained view",
 )
-TOLD = 0.98  # a condition below it is named
+TOLD = 0.98  # a condition with a lower recall is listed
 
 
 def main(argv):
@@ -94,24 +97,26 @@ def summary(setting: str, cells: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     rows = [cross_fit.Row(*row) for cell in cells for row in cell["rows"]]
     last = max(row.step for row in rows)
     for step, shots in sorted({(row.step, row.shots) for row in rows if row.step}):
-        here = [row for row in rows if row.shots == shots and row.step in (0, step)]
+        rows_of_step = [
+            row for row in rows if row.shots == shots and row.step in (0, step)
+        ]
         yield f" after {step} steps, examples of each condition: {shots}"
-        for role, of in cross_fit.tabulate(here).items():
-            names = sorted({row.condition for row in here if row.role == role})
-            for method, table in of.items():
-                each = zip(cross_fit.by_condition(table), names)
-                told = " ".join(f"{n} {r:.2f}" for r, n in sorted(each) if r < TOLD)
+        for role, tables in cross_fit.tabulate(rows_of_step).items():
+            names = sorted({row.condition for row in rows_of_step if row.role == role})
+            for method, table in tables.items():
+                recalls = zip(cross_fit.by_condition(table), names)
+                told = " ".join(f"{n} {r:.2f}" for r, n in sorted(recalls) if r < TOLD)
                 recall = _cell(statistics.recall_interval(table))
                 yield f"  {role} {method:26s} {recall}  {told}"
             if step == last:
-                yield from _differences(role, of)
+                yield from _differences(role, tables)
 
 
-def _differences(role, of):
+def _differences(role, tables):
     """Lines: each trained method less each simple one."""
-    for method in (name for name in of if name not in SIMPLE):
-        for baseline in (name for name in of if name in SIMPLE):
-            apart = cross_fit.subtract(of[method], of[baseline])
+    for method in (name for name in tables if name not in SIMPLE):
+        for baseline in (name for name in tables if name in SIMPLE):
+            apart = cross_fit.subtract(tables[method], tables[baseline])
             yield f"   {role} {method} less {baseline}: {_cell(apart, '+')}"
 
 

@@ -23,7 +23,7 @@ from siamjax.experiments import runner, settings, trainings
 from siamjax.training import state
 from siamjax.types import Windows
 
-# Three faults a choice; over the six each of the eleven is novel once or twice.
+# The novel faults of each choice. Each of the eleven faults is novel once or twice.
 CHOICES = (
     ("busy_reject", "delay", "packet_loss"),
     ("auth_failure", "callee_down", "link_flap"),
@@ -32,7 +32,7 @@ CHOICES = (
     ("auth_failure", "busy_reject", "link_flap"),
     ("callee_down", "packet_loss", "server_overload"),
 )
-# Beside each, two others that choose steps and settings; none is novel in its choice.
+# For each choice two other faults: validation chooses steps and settings with them.
 VALID = (
     ("link_flap", "server_overload"),
     ("delay", "registration_storm"),
@@ -45,7 +45,7 @@ CELLS = "cells.jsonl"
 FAULTS = sorted({fault for choice in CHOICES for fault in choice})
 ALL = 1 + len(FAULTS) - len(CHOICES[0])  # conditions to train on, with normal
 SHOTS = (1, 5)
-# Plain distances are better bars where no column goes further than this, in deviations.
+# Plain distances are stronger baselines if features are clipped here, in deviations.
 NEAR = 3.0
 SIMPLE = baselines.BASELINES
 DISTANCES = {name: SIMPLE[name] for name in ("whole windows", "mean and deviation")}
@@ -93,7 +93,7 @@ def configure(cell: Mapping[str, Any]) -> Config:
         test_fold=cell["fold"],
         valid_fold=(cell["fold"] + 1) % config.data.folds,
         novel=CHOICES[cell["choice"]] + left_out,
-        # The runs behind the final table train on those that chose the settings, too.
+        # For the final table, training also sees the faults that chose the settings.
         novel_valid=VALID[cell["choice"]] if cell["valid"] else (),
     )
     conditions = min(config.batch.conditions, ALL - len(left_out))
@@ -132,10 +132,10 @@ def judge(
         points |= {f"{n}, clipped": DISTANCES[n](near) for n in DISTANCES}
         shots = SHOTS
     rows = []
-    for many in shots:
+    for count in shots:
         for method, x in points.items():
             judged = one_shot.recognise(
-                x, windows.condition, windows.session, draws=config.draws, shots=many
+                x, windows.condition, windows.session, draws=config.draws, shots=count
             )
             rows += cross_fit.make_rows(
                 judged,
@@ -144,14 +144,14 @@ def judge(
                 sessions=splits.sessions.names,
                 novel=novel,
                 step=done,
-                shots=many,
+                shots=count,
                 method=method,
             )
     return [row for row in rows if row.condition not in spare(cell)]
 
 
 def _normal(splits, windows, embed, config):
-    """`[N, E]` where each window's session lies in its own normal time."""
+    """`[N, E]` mean point of the normal windows of each window's session."""
     first = round(config.data.baseline_s / config.data.bin_s)
     starts = np.arange(0, first - config.data.bins + 1, config.data.bins // 8)
     sessions, place = np.unique(windows.session, return_inverse=True)

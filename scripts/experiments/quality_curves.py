@@ -3,20 +3,23 @@
     python -m scripts.experiments.quality_curves runs/final data/testbed/labels.csv \
       docs/quality.png
 
-reads the cells of the setting `default` that quality.py --novalid left in
-the folder, and what onset.py wrote; prints the curves and draws them.
+Reads the cells of the setting `default` that quality.py --novalid wrote into the
+folder, and what onset.py wrote. Prints the curves and draws them.
 """
 
 import argparse
 import csv
 import json
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 
 from scripts.experiments import quality_cells
 from siamjax.evaluation import cross_fit, statistics
+from siamjax.evaluation.statistics import Interval, Table
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -30,8 +33,11 @@ ROLES = {"novel": "-", "known": "--"}
 THIRDS = ("low", "middle", "high")
 WIDTH_PX, DPI = 1100, 100
 
+# {(method, role): {place on the axis: recall}}
+Curves = dict[tuple[str, str], dict[Any, Interval]]
 
-def main(folder, labels, path):
+
+def main(folder: str, labels: str, path: str) -> None:
     cells = quality_cells.read_final(folder)
     with open(labels) as file:
         captures = {row["file"].split(".")[0]: row for row in csv.DictReader(file)}
@@ -43,41 +49,52 @@ def main(folder, labels, path):
     for name, curve in curves.items():
         print(name)
         for (method, role), points in curve.items():
-            told = "  ".join(
+            recalls = "  ".join(
                 f"{x}: {i.value:.3f} [{i.low:.3f}, {i.high:.3f}]"
                 for x, i in points.items()
             )
-            print(f"  {role} {method:26s} {told}")
+            print(f"  {role} {method:26s} {recalls}")
     onset = json.loads((pathlib.Path(folder) / "onset.json").read_text())
     _draw(curves, onset, path)
 
 
-def by_number(cells):
-    """`{(method, role): {conditions trained on: Interval}}`, one example each.
+def by_number(cells: Sequence[Mapping[str, Any]]) -> Curves:
+    """Recall with one example, by the number of conditions that were trained on.
 
-    Only cells that every number has are counted: the same choices, folds and seeds.
+    Only those choices, folds and seeds count that were run with every number.
     """
     numbers = sorted({c["conditions"] for c in cells})
     where = {n: {_place(c): c for c in cells if c["conditions"] == n} for n in numbers}
-    shared = set.intersection(*(set(of) for of in where.values()))
-    out = {}
+    shared = set.intersection(*map(set, where.values()))
+    curves: Curves = {}
     for n in numbers:
         for key, table in _tables(_rows(where[n][p] for p in sorted(shared))).items():
-            out.setdefault(key, {})[n] = statistics.recall_interval(table)
-    return out
+            curves.setdefault(key, {})[n] = statistics.recall_interval(table)
+    return curves
 
 
-def by_third(cells, labels, field):
-    """`{(method, role): {third: Interval}}`: captures of a fault in order of a field.
+def by_third(
+    cells: Sequence[Mapping[str, Any]],
+    labels: Mapping[str, Mapping[str, str]],
+    field: str,
+) -> Curves:
+    """Recall with one example, by third of a field of the labels.
 
-    A fault's captures are ordered among themselves: its severity has its own unit.
+    Each fault's captures are divided into thirds by themselves, because the severity
+    has another unit for each fault.
+
+    Args:
+      cells: of `quality.py`.
+      labels: `{capture: its row of labels.csv}`.
+      field: the column that orders the captures.
     """
-    rows, third = _rows(c for c in cells if c["conditions"] == _most(cells)), {}
+    rows = _rows(c for c in cells if c["conditions"] == _most(cells))
+    third: dict[str, str] = {}
     for fault in {row["condition"] for row in labels.values()} - {"normal"}:
-        of = [name for name, row in labels.items() if row["condition"] == fault]
-        of = sorted(of, key=lambda name: float(labels[name][field] or 0))
-        third |= {name: THIRDS[3 * i // len(of)] for i, name in enumerate(of)}
-    out = {}
+        names = [name for name, row in labels.items() if row["condition"] == fault]
+        names = sorted(names, key=lambda name: float(labels[name][field] or 0))
+        third |= {name: THIRDS[3 * i // len(names)] for i, name in enumerate(names)}
+    curves: Curves = {}
     for name in THIRDS:
         in_third = [
             row
@@ -85,8 +102,8 @@ def by_third(cells, labels, field):
             if row.condition != "normal" and third.get(row.capture) == name
         ]
         for key, table in _tables(in_third).items():
-            out.setdefault(key, {})[name] = statistics.recall_interval(table)
-    return out
+            curves.setdefault(key, {})[name] = statistics.recall_interval(table)
+    return curves
 
 
 def _most(cells):
@@ -97,18 +114,18 @@ def _place(cell):
     return cell["choice"], cell["fold"], cell["seed"]
 
 
-def _rows(cells):
+def _rows(cells: Iterable[Mapping[str, Any]]) -> list[cross_fit.Row]:
     return [cross_fit.Row(*row) for cell in cells for row in cell["rows"]]
 
 
-def _tables(rows):
+def _tables(rows: Sequence[cross_fit.Row]) -> dict[tuple[str, str], Table]:
     """`{(method, role): Table}` with one example, after the last step."""
     last = max(row.step for row in rows)
-    here = [row for row in rows if row.shots == 1 and row.step == last]
+    judged = [row for row in rows if row.shots == 1 and row.step == last]
     return {
         (method, role): table
-        for role, of in cross_fit.tabulate(here).items()
-        for method, table in of.items()
+        for role, by_method in cross_fit.tabulate(judged).items()
+        for method, table in by_method.items()
         if method in METHODS
     }
 
@@ -123,7 +140,7 @@ def _draw(curves, onset, path):
             value = np.array([i.value for i in points.values()])
             below = [i.value - i.low for i in points.values()]
             above = [i.high - i.value for i in points.values()]
-            # Side by side, or the bars of the intervals hide each other.
+            # Points of methods are shifted, or their intervals hide each other.
             side = (x.max() - x.min()) * 0.02 * (list(METHODS).index(method) - 1)
             ax.errorbar(
                 x + side,
@@ -160,7 +177,7 @@ def _draw(curves, onset, path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="of quality.py")
+    parser.add_argument("folder", help="the folder that quality.py wrote")
     parser.add_argument("labels", help="labels.csv of the test bed")
-    parser.add_argument("path", help="the picture")
+    parser.add_argument("path", help="the picture that is written")
     main(**vars(parser.parse_args()))

@@ -1,10 +1,10 @@
-"""What identify says of the test captures, each of the folds being the test once.
+"""Counts what `siamjax identify` says of the test captures of each fold.
 
     python -m scripts.experiments.verdicts --workdir=runs/folds
 
-trains a run for each fold (half a minute each) into WORKDIR/foldN, where there is none
-yet, and counts its verdicts: see `siamjax.assessment.tally`. Captures of unseen
-faults are test captures in every fold: each is judged by every run.
+Trains a run for each fold into WORKDIR/foldN, unless it is there already (half a minute
+each), and counts its verdicts, see `siamjax.assessment.tally`. Captures of novel faults
+are test captures in every fold, so every run judges them.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def main(argv):
 
 
 def judged(cell: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
-    """The fields of `tally.Row` of the test captures of a fold, by its run."""
+    """The fields of `tally.Row` of the test captures of a fold, judged by its run."""
     config, workdir = from_dict(cell["config"]), pathlib.Path(folder)
     workdir = workdir / f"fold{cell['fold']}"
     valid_fold = (cell["fold"] + 1) % config.data.folds

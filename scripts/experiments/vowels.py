@@ -1,11 +1,12 @@
-"""One-shot recognition of held-out speakers in JapaneseVowels, which aeon brings along.
+"""One-shot recognition of held-out speakers in JapaneseVowels, a data set in aeon.
 
     python -m scripts.experiments.vowels --workdir=runs/vowels
 
-No telecom data, but public, small, and as short and wide as windows of counters: 9
-speakers, 12 columns, 7 to 29 frames. Examples are the recordings of the published
-training split, queries those of the test split; 3 speakers are held out, each of the 9
-twice over 6 draws. Needs the extra `bench`.
+It is no telecom data, but it is public and small, and its recordings are about as short
+and wide as windows of counters: 9 speakers, 12 columns, 7 to 29 frames. Examples are
+the recordings of the published training split, queries those of the test split. Each
+draw holds out 3 speakers; over 6 draws each speaker is held out twice. Needs the extra
+`bench`.
 """
 
 import dataclasses

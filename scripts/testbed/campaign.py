@@ -69,11 +69,11 @@ def sort_labels(labels, network):
     ordered.replace(labels)
 
 
-def record_in_slot(slots, network, kind, seed, out):
+def record_in_slot(slots, network, kind, seed, folder):
     """Records one capture in the next free slot; returns the rows of its label."""
     slot = slots.get()
     options = f"--network {network.name} --kind {kind} --seed {seed} --slot {slot}"
-    command = [sys.executable, str(RECORD), *options.split(), "--out", str(out)]
+    command = [sys.executable, str(RECORD), *options.split(), "--out", str(folder)]
     try:
         for _ in range(ATTEMPTS):
             result = subprocess.run(command, capture_output=True, text=True)

@@ -81,8 +81,8 @@ class Network:
         return self.severity.get(condition, SEVERITY[condition])
 
 
-def _captures(conditions, each, **others):
-    return {**dict.fromkeys(conditions, each), **others}
+def _captures(conditions, captures, **others):
+    return {**dict.fromkeys(conditions, captures), **others}
 
 
 TESTBED = Network(

@@ -89,8 +89,8 @@ class Phase:
         ]
 
 
-def share(part, whole):
-    return part / whole if whole else 0.0
+def share(count, total):
+    return count / total if total else 0.0
 
 
 def _stops(before, during, severity):

@@ -1,17 +1,17 @@
-"""Kills and starves every command at its writes, and says what was lost.
+"""Interrupts every command while it writes, and checks that nothing is lost.
 
 python -m scripts.tools.chaos [--kills N] [--trials N] [--commands train,ingest]
 
-Each command runs once untouched, which gives the right bytes and the number of changes
-that it makes to its folder. Then it runs again and again: killed at a random moment, or
-with one change that fails (chaos_shim.c: killed before it, disk full from it on,
- an I/O error, a short write). After each, the same command runs untouched and must
-end with the right bytes. The shim needs a C compiler: without one only the random
-kills are tried, and a line says so.
+Each command runs once undisturbed, which gives the right bytes and the number of
+changes that it makes to its folder. Then it runs many times: killed at a random moment,
+or with one change that fails (chaos_shim.c: killed before the change, a full disk from
+the change on, an I/O error, a short write). After each of these runs the same command
+runs undisturbed and must end with the right bytes. The shim needs a C compiler. Without
+one only random kills are tried, and a line says so.
 
-What may differ: TensorBoard's event files (they hold the time of day; the scalars that
-TensorBoard reads of them must be the same), checkpoints (compared as arrays), a film,
-and `compare`, whose study must be complete.
+Not compared byte by byte: event files of TensorBoard, which contain the time of day
+(their scalars must be the same), checkpoints (compared as arrays), films, and
+`compare`, whose study must be complete.
 """
 
 import argparse
@@ -59,7 +59,7 @@ COMPARE = (
 
 
 class Command(NamedTuple):
-    """A command, run in a folder that holds what the commands before it made."""
+    """A command, run in a folder with the results of the commands before it."""
 
     name: str
     argv: list[str]
@@ -103,7 +103,7 @@ COMMANDS = [
 
 
 class Trial(NamedTuple):
-    """One run of a command that is made to fail, and what came of it."""
+    """One run of a command that was made to fail, and its outcome."""
 
     command: str
     fault: str
@@ -188,7 +188,7 @@ class Bench:
 
     def __init__(self, folder, shim):
         self.folder, self.shim, self.right = folder, shim, {}
-        self.made = {command.name: command for command in COMMANDS}
+        self.commands = {command.name: command for command in COMMANDS}
 
     def prepare(self):
         """Captures and labels, the beginning of all commands."""
@@ -213,7 +213,7 @@ class Bench:
         """The folder that a command starts from or ended with, made where needed."""
         path = self.folder / "states" / (name or "start")
         if not path.exists():
-            self.reference(self.made[name])
+            self.reference(self.commands[name])
         return path
 
     def reference(self, command):
@@ -255,9 +255,9 @@ class Bench:
             return ended._replace(detail=str(error)[:200])
         if again.returncode or "Traceback" in again.stderr:
             return ended._replace(outcome="lost", detail=_last_line(again.stderr))
-        right, here = self.right[command.name], digest(command, place / "work")
+        right, result = self.right[command.name], digest(command, place / "work")
         if differ := sorted(
-            k for k in right.keys() | here.keys() if right.get(k) != here.get(k)
+            k for k in right.keys() | result.keys() if right.get(k) != result.get(k)
         ):
             return ended._replace(outcome="lost", detail=f"differ: {differ[:5]}")
         shutil.rmtree(place)
@@ -288,9 +288,14 @@ class Bench:
         if self.shim and moment_s is None:
             env |= dict(LD_PRELOAD=str(self.shim), CHAOS_FOLDER=str(work))
             env |= dict(CHAOS_COUNT=str(count), **faults)
-        with open(place / "out", "w+b") as out, open(place / "err", "w+b") as err:
+        with open(place / "out", "w+b") as stdout, open(place / "err", "w+b") as stderr:
             process = subprocess.Popen(
-                argv, cwd=work, env=env, stdout=out, stderr=err, start_new_session=True
+                argv,
+                cwd=work,
+                env=env,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
             )
             try:
                 process.wait(TIMEOUT_S if moment_s is None else moment_s)

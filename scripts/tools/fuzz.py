@@ -193,10 +193,10 @@ def stretch_tables(folder):
 
 def prepared_sets(folder):
     """The files of a prepared data set."""
-    made = chaos.Bench(folder / "made", None)
-    made.prepare()
+    bench = chaos.Bench(folder / "made", None)
+    bench.prepare()
     data = folder / "prepared"
-    shutil.copytree(made.state("ingest") / "data", data)
+    shutil.copytree(bench.state("ingest") / "data", data)
     return Target("prepared", _files(data), lambda path: prepared.read_data_set(data))
 
 
@@ -254,9 +254,9 @@ def checkpoints(folder):
 
 def _finished(folder, name):
     """A finished run in a folder of that name; the run's data is named from there."""
-    made = chaos.Bench(folder / "made", None)
-    made.prepare()
-    shutil.copytree(made.state("train"), folder / name)
+    bench = chaos.Bench(folder / "made", None)
+    bench.prepare()
+    shutil.copytree(bench.state("train"), folder / name)
     os.chdir(folder / name)
     return folder / name / "run"
 

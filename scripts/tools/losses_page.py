@@ -3,8 +3,8 @@
   python -m scripts.tools.losses_page docs/losses
 
 Each loss is measured as `siamjax.losses.check` does: memory of value and gradient at
-B = 4096, and what it says of rows that are equal, or nearly. Times are those that
-`scripts/benchmarks/losses.py` has left in docs.
+B = 4096, and its value and gradient for rows that are equal or nearly equal. Times are
+those that `scripts/benchmarks/losses.py` wrote into docs.
 """
 
 import argparse
@@ -222,7 +222,7 @@ def file_name(family):
 
 
 def speed(layout, words):
-    """What was measured with one layout of classes: by size of the batch, and plot."""
+    """Times with one layout of classes, by size of the batch, and their plot."""
     name = f"bench_losses_{layout}"
     with open(ROOT / "docs" / f"{name}.csv", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row["batch"]))
@@ -270,8 +270,8 @@ def figures(name):
     state = loss.init(jax.random.key(0), check.edge_cases.CLASSES, check.edge_cases.E)
     stacked = check.edge_cases.stack(given)
     stacked = stacked._replace(x=np.float32(stacked.x))
-    each = jax.jit(jax.vmap(lambda batch: check.evaluate(loss, state, batch)))
-    value, (slope, _) = each(stacked)
+    evaluate = jax.jit(jax.vmap(lambda batch: check.evaluate(loss, state, batch)))
+    value, (slope, _) = evaluate(stacked)
     held = check.temporary_bytes(run) / (4 * 4096**2)
     push = np.linalg.norm(slope, axis=(1, 2))
     return [f"{held:.1f}", *(f"{v:.3g}" for v in (value[0], *push))]
@@ -285,7 +285,7 @@ def table(head, rows, numbers=0):
 
 
 def section(name, function):
-    """Of a loss: its docstring as Markdown, its settings, where to search for them."""
+    """The section of a loss: its docstring as Markdown, and a table of its settings."""
     lines = inspect.getdoc(function)
     lines, _, reference = lines.partition("\nReference:")
     lines, _, value = lines.partition("\nReturns:")
@@ -315,37 +315,37 @@ def data_arguments(name):
 
 def markdown(text):
     """The indented lines of a docstring as blocks of code."""
-    out, code = [], False
+    blocks, code = [], False
     for line in text.strip("\n").splitlines():
         indented = line.startswith("  ")
         if line and indented != code:
-            gap = [] if code or not out or not out[-1] else [""]
-            out += ["```", ""] if code else [*gap, "```"]
+            gap = [] if code or not blocks or not blocks[-1] else [""]
+            blocks += ["```", ""] if code else [*gap, "```"]
             code = indented
-        if line or not out or out[-1]:
-            out.append(line.removeprefix("  "))
-    text = "\n".join(out + ["```"] * code) + "\n"
+        if line or not blocks or blocks[-1]:
+            blocks.append(line.removeprefix("  "))
+    text = "\n".join(blocks + ["```"] * code) + "\n"
     return text.replace("\n\n```\n\n", "\n```\n\n")
 
 
 def described(arguments):
     """Name -> what the docstring says of it; some share a line."""
-    out, names = {}, []
+    descriptions, names = {}, []
     for line in textwrap.dedent(arguments.strip("\n")).splitlines():
         if line.startswith(" "):
             for name in names:
-                out[name] += " " + line.strip()
+                descriptions[name] += " " + line.strip()
         elif ":" in line:
             left, _, right = line.partition(":")
             names = [name.strip() for name in left.split(",")]
-            out |= dict.fromkeys(names, right.strip())
-    return out
+            descriptions |= dict.fromkeys(names, right.strip())
+    return descriptions
 
 
-def spread(found):
-    if isinstance(found, search.Range):
-        return f"{found.low:g} to {found.high:g}" + (", log" if found.log else "")
-    return ", ".join(map(str, found)) if found else ""
+def spread(values):
+    if isinstance(values, search.Range):
+        return f"{values.low:g} to {values.high:g}" + (", log" if values.log else "")
+    return ", ".join(map(str, values)) if values else ""
 
 
 def one_line(text):

@@ -48,7 +48,7 @@ def refreshed(text: str, run: Callable[[str], str]) -> str:
 
 
 def shortened(output: str, lines: tuple[int, int] | None) -> str:
-    """Output of which `lines` = (first, last) are kept, or all where it is None."""
+    """The first and last lines of an output: `lines` = (first, last); None: all."""
     rows = [row.rstrip() for row in COLOUR.sub("", output).strip("\n").split("\n")]
     if lines and len(rows) > sum(lines) + 1:
         rows = [*rows[: lines[0]], "...", *rows[len(rows) - lines[1] :]]

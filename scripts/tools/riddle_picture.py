@@ -2,9 +2,9 @@
 
     python -m scripts.tools.riddle_picture --runs=runs --out=docs/riddle.png
 
-Reads the runs of docs/norm.md in the folder RUNS. Each is judged by three losses of its
-last checkpoint: its last batches in training mode, the same batches as predictions read
-them, and batches that the same sampler draws from the validation captures.
+Reads the runs of docs/norm.md in the folder RUNS. For each run three losses of the last
+checkpoint are measured: on its last batches in training mode; on the same batches in
+prediction mode; and on batches that the same sampler draws from validation captures.
 """
 
 import dataclasses
@@ -68,18 +68,18 @@ def losses(workdir):
     roles = {TRAIN: VALID, VALID: TRAIN}
     role = np.array([roles.get(role, role) for role in splits.sessions.role])
     swapped = splits._replace(sessions=dataclasses.replace(splits.sessions, role=role))
-    ours, theirs = (from_run.last_batches(run, of) for of in (splits, swapped))
+    ours, theirs = (from_run.last_batches(run, data) for data in (splits, swapped))
     train = encode_batches(judged, ours)
-    found = measure_gap(train, _predicted(judged, ours))
+    gap = measure_gap(train, _predicted(judged, ours))
     valid = _predicted(judged, theirs).loss.mean()
     return dict(
-        train=found.train_loss,
-        predict=found.predict_loss,
+        train=gap.train_loss,
+        predict=gap.predict_loss,
         valid=float(valid),
-        chance=found.chance_loss,
-        gap=found.share,
-        low=found.low,
-        high=found.high,
+        chance=gap.chance_loss,
+        gap=gap.share,
+        low=gap.low,
+        high=gap.high,
     )
 
 

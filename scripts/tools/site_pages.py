@@ -49,8 +49,8 @@ def losses_pages() -> list[str]:
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Adds the pages of the losses and the reference to the end of the contents."""
     reference = [{name: f"reference/{name}.md"} for name in reference_names()]
-    made = [{"The losses": losses_pages()}, {"API reference": reference}]
-    config.nav = [*(config.nav or []), *made]
+    pages = [{"The losses": losses_pages()}, {"API reference": reference}]
+    config.nav = [*(config.nav or []), *pages]
     return config
 
 
@@ -85,15 +85,17 @@ def relink(markdown: str, folder: str, repository: str | None) -> str:
       folder: where the page lies in the repository: "" or "docs" or below it.
       repository: the address of the repository, or None.
     """
-    here = posixpath.relpath(folder or "docs", "docs")
+    site_folder = posixpath.relpath(folder or "docs", "docs")
 
     def link(match):
         text, path, anchor = match[1], match[2], match[3] or ""
         path = posixpath.normpath(posixpath.join(folder, path))
         if path in ROOT_PAGES:
-            return f"[{text}]({posixpath.relpath(ROOT_PAGES[path], here)}{anchor})"
+            return (
+                f"[{text}]({posixpath.relpath(ROOT_PAGES[path], site_folder)}{anchor})"
+            )
         if path.startswith("docs/"):
-            page = posixpath.relpath(path.removeprefix("docs/"), here)
+            page = posixpath.relpath(path.removeprefix("docs/"), site_folder)
             return f"[{text}]({page}{anchor})"
         return f"[{text}]({repository}/blob/main/{path})" if repository else text
 
