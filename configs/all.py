@@ -6,7 +6,7 @@ minutes of one core. Of captures out of fold 64 of 66 known faults were named ri
 of 88 unseen ones called unknown, 0 of 14 normal ones raised an alarm; how this is
 counted: docs/identification.md.
 
-python -m siamjax.train --config=configs/all.py --workdir=runs/all
+siamjax train --config=configs/all.py --workdir=runs/all
 """
 
 from siamjax.configs import default

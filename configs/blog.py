@@ -2,7 +2,7 @@
 
 Known 0.959, novel 0.708, where the default has 0.995 and 0.954 (docs/quality.md).
 
-python -m siamjax.train --config=configs/blog.py --workdir=runs/blog
+siamjax train --config=configs/blog.py --workdir=runs/blog
 """
 
 from siamjax.configs import default

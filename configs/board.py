@@ -1,14 +1,15 @@
-"""The board of networks: one default is judged on all networks at hand.
+"""The board of networks: settings are judged on several networks.
 
-siamjax board --config=configs/board.py --workdir=runs/board
+siamjax board --config=configs/board.py:bed,access --workdir=runs/board
 
-`configs/board.py:bed,sockshop` names the networks, see NETWORKS. docs/networks.md says
-where their data comes from, and the command that prepares each.
+`:bed,access` names the networks, see NETWORKS; without it the board has all of them.
+docs/networks.md says where their data comes from, and how to prepare it.
 """
 
 from ml_collections import ConfigDict
 
 from siamjax.configs import counters, default, kddi
+from siamjax.types import UsageError
 
 SOCKSHOP = (
     "carts-cpu",
@@ -25,11 +26,11 @@ SOCKSHOP = (
 
 
 def sip_network(name, *choices):
-    """A recorded SIP network, whose conditions runs on the bed are judged on, too.
+    """A recorded SIP network. Trainings on the bed are judged on it, too.
 
     Args:
       name: of its folder in data/.
-      choices: of each choice (novel faults, faults that choose).
+      choices: for each choice (novel faults of the test, those of validation).
     """
     return dict(
         template="packets",
@@ -41,8 +42,8 @@ def sip_network(name, *choices):
     )
 
 
-# Of each network the template, what differs from it, the faults that are novel in each
-# choice, those beside them that choose (by validation), and how many folds are judged.
+# For each network: the template, what differs from it, the novel faults of each choice
+# (`novel` for the test, `novel_valid` for validation), and how many folds are judged.
 NETWORKS = dict(
     bed=dict(
         template="packets",
@@ -135,14 +136,21 @@ NETWORKS = dict(
 )
 
 
-def get_config(networks="bed,access,trunk,core,kddi,sockshop,petshop"):
+def get_config(networks=""):
+    names = networks.split(",") if networks else list(NETWORKS)
+    for name in names:
+        if name not in NETWORKS:
+            raise UsageError(
+                f"configs/board.py has no network {name!r}: name some of "
+                f"{', '.join(NETWORKS)}"
+            )
     config = ConfigDict()
-    config.settings = ("default",)  # NAME:field=value,... of the config of a training
+    config.settings = ("default",)  # NAME:field=value,...; of a training
     config.seeds = 3
     config.draws = 100  # of the examples
     config.workers = 0  # processes of one thread; 0: one a core
     config.templates = ConfigDict(
         dict(packets=default.get_config(), counters=counters.get_config())
     )
-    config.networks = ConfigDict({name: NETWORKS[name] for name in networks.split(",")})
+    config.networks = ConfigDict({name: NETWORKS[name] for name in names})
     return config

@@ -1,6 +1,6 @@
 """Losses compared with equal budgets on the test bed, and on counters where they are.
 
-python -m siamjax.compare --config=configs/compare.py --workdir=runs/compare
+siamjax compare --config=configs/compare.py --workdir=runs/compare
 
 `configs/compare.py:testbed,kddi` names the data sets, see DATA_SETS; docs/counters.md
 says where kddi comes from.

@@ -1,6 +1,6 @@
 """configs/compare.py in a minute, to see that all of it runs: no result to believe.
 
-python -m siamjax.compare --config=configs/compare_smoke.py --workdir=runs/smoke
+siamjax compare --config=configs/compare_smoke.py --workdir=runs/smoke
 """
 
 from siamjax.configs import compare

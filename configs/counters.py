@@ -1,8 +1,8 @@
-"""Counters of any network, before anything was tuned on it: docs/counters.md.
+"""Counters of any network: a start, to be tuned on the network. See docs/counters.md.
 
 siamjax ingest --format=counters --captures=PATH --labels=PATH/labels.csv \
     --out=runs/counters
-python -m siamjax.train --config=configs/counters.py --workdir=runs/counters_first
+siamjax train --config=configs/counters.py --workdir=runs/counters_first
 """
 
 from siamjax.configs import default
@@ -15,12 +15,12 @@ def get_config():
         bin_s=1.0,  # at least the step of the table
         hop_s=8.0,
         baseline_s=60.0,
-        floor=2.0,  # counters need not be counts: their unit is their own deviation
+        floor=2.0,  # counters need not be counts: their unit is their deviation
         novel=(),
         novel_valid=(),
     )
-    # A limit that suits log counts hides how far a counter goes (docs/networks.md).
+    # With the limit of log counts, all large deviations of counters would look alike.
     config.encoder.clip = 0.0
-    # A cap is a limit of calls; on counters it is no better (docs/counters.md).
+    # Without `capped`, which imitates a limit of calls: it does not help on counters.
     config.made_up.kinds = ("silenced", "multiplied", "added")
     return config

@@ -3,7 +3,7 @@
 Half a minute of one core. Over six choices of the three faults, one example of each of
 twelve conditions: known 0.995, novel 0.949; in the view 0.984, 0.867 (docs/quality.md).
 
-python -m siamjax.train --config=configs/default.py --workdir=runs/first
+siamjax train --config=configs/default.py --workdir=runs/first
 """
 
 from ml_collections import ConfigDict

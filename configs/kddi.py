@@ -4,7 +4,7 @@ Where the data comes from, what is reached on it and how: docs/counters.md.
 
 siamjax ingest --format=counters --captures=PATH --labels=PATH/labels.csv \
     --out=runs/kddi
-python -m siamjax.train --config=configs/kddi.py --workdir=runs/kddi_first
+siamjax train --config=configs/kddi.py --workdir=runs/kddi_first
 """
 
 from siamjax.configs import counters

@@ -3,7 +3,7 @@
 Batch norm on the input layer, the bare log counts as input: the training loss is very
 good, validation is poor. `siamjax audit` names the cause; see docs/norm.md.
 
-python -m siamjax.train --config=configs/riddle.py:lag --workdir=runs/riddle_lag
+siamjax train --config=configs/riddle.py:lag --workdir=runs/riddle_lag
 """
 
 from siamjax import checks

@@ -239,6 +239,13 @@ def test_a_wrong_field_of_a_network_is_named(two_networks, changes, message):
         config.from_dict(plain)
 
 
+def test_a_network_that_the_config_does_not_have_is_named():
+    get_config = importlib.import_module("configs.board").get_config
+    assert list(get_config("core,bed").networks) == ["bed", "core"]
+    with pytest.raises(UsageError, match="no network 'nowhere': name some of bed,"):
+        get_config("bed,nowhere")
+
+
 def test_the_networks_of_the_configuration_fit_their_templates():
     plain = importlib.import_module("configs.board").get_config()
     read = config.from_dict(plain)

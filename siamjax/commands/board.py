@@ -1,4 +1,4 @@
-"""Judges settings on every network at hand, beside simple methods.
+"""Judges settings on several networks, beside simple methods.
 
 The same command continues a board that was interrupted. Example:
 
@@ -29,7 +29,7 @@ _SETTINGS = flags.DEFINE_string(
 _VALID = flags.DEFINE_bool(
     "valid",
     False,
-    "Judge on validation captures, to choose between settings; else on the test.",
+    "Judge on validation captures, to choose a setting; else on test captures.",
     COMMAND.flags,
 )
 

@@ -1,8 +1,8 @@
 """Recall of every condition over many trainings, as known and as novel, with intervals.
 
-A cell is one training: its novel conditions, its captures for the test, its seed. Each
-(condition, capture) pair is judged in several cells; its recall is their mean, and it
-is pairs of that kind, on the same draws, in which methods are compared.
+A cell is one training, with its own novel conditions, test captures and seed. Each pair
+of condition and capture is judged in several cells; its recall is the mean over them.
+Methods are compared on the same pairs, with the same draws of the examples.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from siamjax.evaluation.one_shot import OneShot
 from siamjax.evaluation.statistics import Interval, Table
 from siamjax.types import Windows
 
-# A condition that a baseline recognises so well leaves nothing to be better at.
+# If a baseline has this recall on a condition, no method can be clearly better.
 TIED = 0.98
 
 
@@ -42,7 +42,7 @@ def make_rows(
     shots: int,
     method: str,
 ) -> list[Row]:
-    """`Row`s of one judgement; what was never judged has none.
+    """`Row`s of one judgement; a pair that was never judged has no row.
 
     Args:
       judged: of `one_shot.recognise`.
@@ -71,8 +71,8 @@ def make_rows(
 def tabulate(rows: Iterable[Row]) -> dict[str, dict[str, Table]]:
     """`{role: {method: Table}}` of rows of one step and number of shots.
 
-    Every table of a role has the same captures `[K]` and conditions `[C]`; a pair that
-    a method was not judged on is left out for all of them.
+    All tables of a role have the same captures `[K]` and conditions `[C]`. If one
+    method was not judged on a pair, the pair is left out for all methods.
     """
     recalls: dict[str, dict[str, dict[tuple[str, str], list[float]]]] = {}
     for row in rows:
@@ -100,12 +100,15 @@ def by_condition(table: Table) -> np.ndarray:
 
 
 def subtract(first: Table, second: Table, tied: float = TIED) -> Interval:
-    """`statistics.recall_difference` where conditions that `second` masters are equal.
+    """Recall of the first method less that of the second, with its interval.
+
+    A condition that the second method recognises almost always counts as equal, see
+    `TIED`.
 
     Args:
       first: of one method.
       second: of another method on the same pairs.
-      tied: recall of `second` from which on a condition counts as equal.
+      tied: the lowest recall of `second` with which a condition counts as equal.
     """
     mastered = by_condition(second) >= tied
     right = np.where(mastered[None], second.right, first.right)
@@ -113,14 +116,14 @@ def subtract(first: Table, second: Table, tied: float = TIED) -> Interval:
 
 
 def settling_times(right: np.ndarray, times_s: np.ndarray, stays: int) -> np.ndarray:
-    """When an answer becomes right and stays so.
+    """When each of N answers becomes right and stays right.
 
     Args:
-      right: `[N, T]`, 1 where it is right.
+      right: `[N, T]`, 1 where the answer is right.
       times_s: `[T]` seconds.
-      stays: so many times in a row count.
+      stays: how many times in a row it must be right, at most T.
     Returns:
-      `[N]` seconds; inf: never.
+      `[N]`, the first of these times in seconds; inf: there is none.
     """
     streaks = np.lib.stride_tricks.sliding_window_view(right == 1, stays, axis=1)
     settled = np.all(streaks, axis=-1)

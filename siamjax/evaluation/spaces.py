@@ -1,9 +1,9 @@
 """The space in which a run compares windows: learnt points, statistics, or both.
 
-Training drops what it does not need to tell its own conditions apart. Statistics of
-the window, which no loss changes, keep a new condition apart. How much they help turns
-round from one network to the next (docs/networks.md), so each run chooses on its
-validation captures, after training.
+Training drops information that it does not need for its own conditions. Statistics of
+the window, which no loss changes, still have it, so they can tell a novel condition
+apart. On some networks they help and on others they do harm (docs/networks.md). So each
+run chooses after training, on its validation captures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ from siamjax.evaluation import baselines
 from siamjax.evaluation.wccn import Whitening
 from siamjax.types import SiamjaxError
 
-WCCN = "WCCN"  # the name of the baseline and of the space that is the same
+WCCN = "WCCN"  # a baseline, and the space that is the same
 Statistics = Literal["none", "raw", "whitened"]
 
 
 class Space(NamedTuple):
-    """What stands in the points that are compared.
+    """What the compared points consist of: a learnt point, statistics, or both.
 
     The learnt point of the match head has length 1, so `weight` is the length of the
     statistics relative to it.
     """
 
-    head: str  # the head whose learnt point it is; empty: statistics alone
+    head: str  # whose learnt point it has; empty: statistics alone
     statistics: Statistics
     weight: float  # length of the statistics
 
@@ -61,8 +61,8 @@ def to_space(
     """Points `[N, E]` of windows in a space.
 
     Args:
-      space: which.
-      learnt: {head: `[N, E]`} learnt points.
+      space: one of `list_spaces`.
+      learnt: {head: `[N, E]`}, learnt points without statistics beside them.
       windows: `[N, T, F]`, features.
       whitening: of the run, see `evaluation.wccn`; None: none was learnt.
     Raises:
@@ -76,7 +76,7 @@ def to_space(
     elif space.statistics == "whitened":
         if whitening is None:
             raise SiamjaxError(
-                "the run was not evaluated, so it has no whitened statistics: run "
+                "the run has no whitened statistics, because it was not evaluated: run "
                 "siamjax evaluate first"
             )
         parts.append(space.weight * baselines.wccn_points(windows, whitening))
@@ -98,8 +98,9 @@ def choose(curves: Sequence[Sequence[Mapping[str, Any]]]) -> Space:
     Recall is the mean of `known` and `novel`, and over the curves.
 
     Args:
-      curves: of one run or of several; in each a `dict(head, statistics, weight, known,
-        novel)` for each space. The last two are absent where they were not judged.
+      curves: one for each run; each has a `dict(head, statistics, weight, known,
+        novel)` for each space. `known` and `novel` are recalls; one that was not judged
+        is absent.
     """
     scores = [np.mean([_score(row) for row in rows]) for rows in zip(*curves)]
     best = curves[0][int(np.argmax(scores))]

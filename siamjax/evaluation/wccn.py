@@ -1,8 +1,8 @@
-"""WCCN: statistics of a window, whitened within conditions. A closed form, no network.
+"""WCCN: statistics of a window, whitened within conditions, without a neural network.
 
 Within-class covariance normalisation (Hatch, Kajarekar, Stolcke, Interspeech 2006) was
-the standard back-end of speaker verification before neural ones. It is the strongest
-simple method on the test bed (docs/networks.md).
+the standard last step of speaker verification before neural methods. It is the
+strongest simple method on the test bed (docs/networks.md).
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,15 @@ from siamjax.evaluation import one_shot
 SHRINKAGES = (0.03, 0.1, 0.3, 0.6)
 # Used where the training windows are too few to choose.
 SHRINKAGE = 0.3
-# Share of the covariance of another network's normal windows, see `adapt_whitening`.
+# The weight of the normal windows of another network, see `adapt_whitening`.
 SHARE = 0.5
-# How often conditions are held out, and examples are drawn, to choose it.
+# To choose the shrinkage: rounds, each of which holds conditions out, and draws of the
+# examples in each round.
 ROUNDS, DRAWS = 3, 20
 
 
 class Whitening(NamedTuple):
-    """A linear map after which the windows of one condition spread alike everywhere."""
+    """A map after which windows of one condition vary alike in all directions."""
 
     mean: np.ndarray  # [E], which is subtracted first
     matrix: np.ndarray  # [E, E], symmetric
@@ -53,8 +54,8 @@ def fit_whitening(
       W = (1 - s) C + s trace(C) / E I
 
     where C is the covariance of the points around the means of their conditions. The
-    matrix is the symmetric root of the inverse of W. Directions that never vary within
-    a condition are scaled by the share s alone.
+    matrix is the symmetric root of the inverse of W. In directions that do not vary
+    within a condition, W has its second term alone.
 
     Args:
       points: `[N, E]` finite floats.
@@ -64,9 +65,12 @@ def fit_whitening(
       UsageError: there is no point, or the shrinkage is not in its range.
     """
     points, conditions = np.asarray(points, np.float64), np.asarray(conditions)
-    require(len(points), "WCCN needs windows to be fitted on, there is none")
     require(
-        0 < shrinkage <= 1, f"shrinkage is {shrinkage}: it is above 0 and at most 1"
+        len(points), "WCCN is fitted on windows, and there is none: give at least one"
+    )
+    require(
+        0 < shrinkage <= 1,
+        f"shrinkage is {shrinkage}: it must be above 0 and at most 1",
     )
     _, condition = np.unique(conditions, return_inverse=True)
     sums = np.zeros((condition.max() + 1, points.shape[1]))
@@ -82,20 +86,23 @@ def fit_whitening(
 def adapt_whitening(
     whitening: Whitening, normal: np.ndarray, share: float = SHARE
 ) -> Whitening:
-    """The whitening for another network, by windows of its normal traffic alone.
+    """The whitening for another network, from windows of its normal traffic alone.
 
-    How normal windows spread there is mixed into the covariance within conditions. The
-    origin takes the place of the mean: a feature is a deviation from the normal bins of
-    its own session, so normal traffic lies around 0 in every network.
+    The covariance of these windows is mixed into the covariance within conditions. The
+    mean becomes 0: a feature is a deviation from the normal bins of its own session, so
+    normal traffic is around 0 in every network.
 
     Args:
       whitening: of the training.
       normal: `[N, E]` points of normal windows of the other network.
-      share: of their covariance.
+      share: weight of their covariance, from 0 to 1.
     Raises:
-      UsageError: there are less than two windows.
+      UsageError: there are fewer than two windows.
     """
-    require(len(normal) > 1, "give at least two normal windows of the network")
+    require(
+        len(normal) > 1,
+        f"give at least two normal windows of the network, got {len(normal)}",
+    )
     covariance = np.cov(np.asarray(normal, np.float64).T, bias=True)
     covariance = (1 - share) * whitening.covariance + share * covariance
     shrinkage = float(whitening.shrinkage)
@@ -120,7 +127,7 @@ def _inverse_root(covariance, shrinkage):
 def whiten(points: np.ndarray, whitening: Whitening) -> np.ndarray:
     """Whitened points `[N, E]` of length 1: nearest by distance is nearest by cosine.
 
-    A point at the mean of the training windows stays 0.
+    A point at the mean of the whitening becomes 0, and is not scaled.
 
     Args:
       points: `[N, E]`.
@@ -138,9 +145,9 @@ def choose_shrinkage(
 ) -> float:
     """The shrinkage with the best one-shot recall, on training windows alone.
 
-    The fit sees every second capture, and in each round not a third of the conditions.
-    The other captures judge, with all conditions. The first of equally good shrinkages
-    is chosen.
+    Every second capture is for the fit, and each round leaves another third of the
+    conditions out of it. The other captures are judged, with all conditions. The first
+    of equally good shrinkages is chosen.
 
     Args:
       points: `[N, E]`, of training windows.

@@ -1,4 +1,4 @@
-"""Trains in memory, for experiments; trainings that are alike share programs."""
+"""Trains without files, for experiments; similar trainings share compiled programs."""
 
 import dataclasses
 import functools
@@ -20,10 +20,17 @@ _PROGRAMS: dict[str, tuple] = {}
 def compile_programs(
     config: Config, splits: Splits
 ) -> tuple[step.Parts, Callable, Callable]:
-    """Parts, compiled run and embedder of a config, on one CPU device.
+    """The programs of a training, on one CPU device.
 
-    Trainings that differ in seed and split alone share them, where their columns are
-    the same.
+    Trainings share them if they differ only in seed and split, and have the same
+    columns and the same number of known conditions.
+
+    Args:
+      config: of the training.
+      splits: of its data.
+    Returns:
+      Its parts; `run(state, steps, data) -> state, metrics`; and the embedder, see
+      `models.embedder`.
     """
     data = dataclasses.replace(
         config.data,
@@ -53,7 +60,13 @@ def compile_programs(
 def train(
     config: Config, splits: Splits, stops: Iterable[int]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """`(step, weights)` before the first step and after each of the stops."""
+    """Trains, and yields `(step, weights)` before the first step and at each stop.
+
+    Args:
+      config: of the training.
+      splits: of its data.
+      stops: numbers of steps; training ends at the largest.
+    """
     parts, run_steps, _ = compile_programs(config, splits)
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
     trained = state.create_state(config.seed, parts)
@@ -67,7 +80,7 @@ def train(
 
 
 def get_weights(trained: state.TrainState) -> dict[str, Any]:
-    """What encodes, of a state, as NumPy arrays."""
+    """The encoder's `params` and `stats` of a state, as NumPy arrays."""
     return jax.device_get(
         dict(params=trained.params["encoder"], stats=trained.batch_stats)
     )
@@ -76,7 +89,13 @@ def get_weights(trained: state.TrainState) -> dict[str, Any]:
 def bind_embedder(
     config: Config, splits: Splits, weights: Mapping[str, Any]
 ) -> Callable[..., dict[str, np.ndarray]]:
-    """`embed(*splits.inputs(windows)) -> {head: [N, E]}` of weights."""
+    """A function `embed(*splits.inputs(windows)) -> {head: [N, E]}`.
+
+    Args:
+      config: of the training.
+      splits: of its data.
+      weights: of `train`.
+    """
     parts, _, embed = compile_programs(config, splits)
     stats = parts.encoder.finalise(weights["stats"])
     return functools.partial(embed, weights["params"], stats, splits.scaler)

@@ -1,8 +1,8 @@
-"""The space in which a run decides: chosen once on validation, stored with the run."""
+"""The space in which a run compares windows: chosen on validation, stored with it."""
 
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from siamjax.training import validation
 from siamjax.types import Baseline, Scaler
 
 FILE = "space.npz"
-# What the file holds, with NumPy's kind of each array: text or floats.
+# The arrays of the file, with NumPy's kind of each: text or floats.
 _ARRAYS = dict(
     head="U",
     statistics="U",
@@ -31,7 +31,7 @@ _ARRAYS = dict(
 
 
 class Deciding(NamedTuple):
-    """Where a run compares windows."""
+    """The space in which a run compares windows, and what it needs for that."""
 
     space: Space
     whitening: Whitening | None  # None: not learnt yet
@@ -40,8 +40,8 @@ class Deciding(NamedTuple):
 def allowed_spaces(config: Config) -> tuple[Space, ...]:
     """The spaces that a config lets validation choose from; the default is the first.
 
-    If `config.decide_with` names a head, it is that head with the statistics that the
-    config sets beside it, and there is nothing to choose.
+    If `config.decide_with` names a head, there is one space: this head, with the
+    statistics that the config puts beside it.
     """
     if config.decide_with == BEST:
         heads = sorted(config.active_heads, key=lambda h: h != config.deciding_head)
@@ -51,7 +51,7 @@ def allowed_spaces(config: Config) -> tuple[Space, ...]:
 
 
 def default_deciding(config: Config) -> Deciding:
-    """What decides before the run was evaluated."""
+    """The space of a run that was not evaluated yet: the default, without whitening."""
     return Deciding(allowed_spaces(config)[0], None)
 
 
@@ -68,6 +68,8 @@ def to_points(
       config: of the run.
       points: {head: `[N, E]`}, of the embedder.
       windows: `[N, T, F]`, features.
+    Raises:
+      SiamjaxError: the space needs a whitening, and the run was not evaluated.
     """
     heads = config.active_heads
     learnt = {head: x[:, : heads[head].dim] for head, x in points.items()}
@@ -75,15 +77,18 @@ def to_points(
 
 
 def validate_spaces(
-    config: Config, splits: Splits, embed: Any, learnt: Whitening
+    config: Config,
+    splits: Splits,
+    embed: Callable[..., Mapping[str, np.ndarray]],
+    learnt: Whitening,
 ) -> list[dict[str, Any]]:
-    """The recall of each space on validation, as `spaces.choose` takes it.
+    """The recall of each space on validation captures, as `spaces.choose` takes it.
 
     Args:
       config: of the run.
       splits: of its data.
-      embed: gives its points.
-      learnt: its whitening.
+      embed: `embed(*splits.inputs(windows)) -> {head: [N, E]}`.
+      learnt: the whitening of the run.
     """
     plan = validation.plan_validation(splits, config.draws)
     if not plan.known and not plan.novel:
@@ -111,7 +116,7 @@ def to_features(counts: np.ndarray, baseline: Baseline, scaler: Scaler) -> np.nd
 
 
 def write(workdir: pathlib.Path, deciding: Deciding) -> None:
-    """Writes what decides into the workdir of a run."""
+    """Writes the space and the whitening into the workdir of a run."""
     assert deciding.whitening is not None
     with files.replacing(workdir / FILE) as beside:
         np.savez_compressed(
@@ -120,14 +125,14 @@ def write(workdir: pathlib.Path, deciding: Deciding) -> None:
 
 
 def read(workdir: pathlib.Path, config: Config, columns: int) -> Deciding:
-    """What decides in a run; before its evaluation what decides by default.
+    """The space and the whitening of a run; the default before it was evaluated.
 
     Args:
       workdir: of the run.
       config: of the run.
-      columns: F.
+      columns: F, of its data.
     Raises:
-      files.Damaged: the file cannot be read, or is of another run.
+      files.Damaged: the file cannot be read, or does not fit the config or the columns.
     """
     path = workdir / FILE
     if not path.exists():

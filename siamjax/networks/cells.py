@@ -1,11 +1,12 @@
 """The cells of a board: one training each, judged on its network and on others.
 
-A cell is a dict: `network`, `setting`, `choice` (of novel faults), `fold`, `seed`, and
-`valid` (judged on validation captures and their novel faults, else on the test).
+A cell is a dict: `network`, `setting`, `choice` (which faults are novel), `fold`,
+`seed`, and `valid` (whether validation captures judge it, with the faults that are held
+out for them; else test captures do).
 
-There are three questions: `known` faults; `novel` faults of the network that was
-trained on; and `moved`, every condition of another network with the same columns, one
-example of each from there.
+There are three questions: `known` faults, `novel` faults of the network that was
+trained on, and `moved`: all conditions of another network with the same columns, where
+the examples come from that network, too.
 """
 
 import dataclasses
@@ -30,15 +31,15 @@ from siamjax.types import NORMAL, TEST, TRAIN, VALID, Baseline, Windows
 
 KNOWN, NOVEL, MOVED = "known", "novel", "moved"
 SHOTS = (1, 5)
-# What the product decides with: the space that validation chose.
+# The method of a run of siamjax: the space that validation chose.
 DECIDES = "siamjax"
 UNTRAINED = "untrained encoder"
-# What the name of a method has behind it where the whitening was adapted to a network.
+# The end of the name of a method whose whitening was adapted to another network.
 ADAPTED = ", adapted"
-# Methods that no training made.
+# Methods without a trained encoder.
 SIMPLE = (spaces.WCCN, spaces.WCCN + ADAPTED, *baselines.BASELINES)
-# So many captures of a network's normal traffic adapt the whitening to it; they judge
-# nothing.
+# How many captures of normal traffic adapt the whitening to another network. They are
+# not judged.
 NORMAL_CAPTURES = 2
 
 # `points(splits, windows, normal) -> {method: [N, E]}`; `normal` are windows of another
@@ -51,7 +52,7 @@ def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
 
     Args:
       config: of the board.
-      valid: judge on validation captures, to choose settings; else on the test.
+      valid: judge on validation captures, to choose settings; else on test captures.
     """
     cells = [
         dict(
@@ -74,12 +75,17 @@ def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
 
 
 def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Trains a cell and judges it.
+    """Trains the encoder of a cell and judges it.
 
+    Args:
+      config: of the board.
+      cell: one of `list_cells`.
     Returns:
-      A `dict(network, source, space, rows)` for each network that it judges: `source`
-      is the network of the training, `space` describes the one that validation chose,
-      and the rows are `cross_fit.Row`s.
+      A `dict(network, source, space, rows)` for each network that was judged: `source`
+      is the network of the training, `space` describes the space that validation chose,
+      and `rows` are `cross_fit.Row`s.
+    Raises:
+      UsageError: a data set does not fit the config.
     """
     train = configure(config, cell)
     splits = open_cached(train.data)
@@ -108,7 +114,7 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
 
 
 def _decided(rows, space):
-    """The rows of a space under the name of what decides, adapted and not."""
+    """The rows of a space once more, as those of `DECIDES`, adapted and not."""
     methods = {row.method for row in rows}
     names = {DECIDES: space}
     if any(method.endswith(ADAPTED) for method in methods):
@@ -140,7 +146,7 @@ def configure(config: BoardConfig, cell: Mapping[str, Any]) -> Config:
 
 
 def _fit_batch(train, splits):
-    """The config with no more conditions in a batch than training has."""
+    """The config, with at most as many conditions in a batch as training has."""
     shown = splits.windows_of(TRAIN, splits.conditions.known).condition
     conditions = min(train.batch.conditions, len(np.unique(shown)))
     batch = dataclasses.replace(train.batch, conditions=conditions)
@@ -148,7 +154,12 @@ def _fit_batch(train, splits):
 
 
 def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Space]]:
-    """Trains an encoder; the points of all methods, and the spaces by name."""
+    """Trains an encoder.
+
+    Returns:
+      A function that gives the points of all methods, see `Methods`; and the spaces
+      that validation may choose from, by name.
+    """
     heads = config.active_heads
     order = sorted(heads, key=lambda head: head != config.deciding_head)
     candidates = {spaces.describe_space(s): s for s in spaces.list_spaces(order)}
@@ -192,7 +203,14 @@ def to_features(splits: Splits, windows: Windows) -> np.ndarray:
 def choose_space(
     candidates: Mapping[str, Space], methods: Methods, splits: Splits, draws: int
 ) -> Space:
-    """The space that recognises best on the validation captures."""
+    """The space with the highest recall on validation captures.
+
+    Args:
+      candidates: the spaces by name, the default first.
+      methods: gives points in each of them.
+      splits: of the data.
+      draws: of the examples.
+    """
     rows = judge_methods(methods, splits, VALID, draws, step=0, shots=SHOTS[:1])
     tables = cross_fit.tabulate(row for row in rows if row.method in candidates)
     curve = [
@@ -216,12 +234,14 @@ def judge_methods(
     step: int,
     shots: Sequence[int] = SHOTS,
 ) -> list[Row]:
-    """`Row`s of all methods on the windows of a role; none if there is none.
+    """`Row`s of all methods on the windows of a role; empty if there is no window.
+
+    If the splits are of another network, they have no training captures. Then the first
+    normal captures adapt the whitening and are not judged.
 
     Args:
-      methods: gives their points.
-      splits: of the data; of another network, which has no training captures, the first
-        normal captures adapt the whitening and are not judged.
+      methods: gives the points of each method.
+      splits: of the data.
       role: VALID or TEST.
       draws: of the examples.
       step: of the training, for the rows.
@@ -262,7 +282,7 @@ def judge_methods(
 
 
 def set_aside_normal(splits: Splits, windows: Windows) -> np.ndarray:
-    """`[N]` bool: windows of the first captures without a fault."""
+    """`[N]` bool: which windows are of the first captures without a fault."""
     calm = [
         i
         for i, labels in enumerate(splits.sessions.labels)
@@ -273,19 +293,19 @@ def set_aside_normal(splits: Splits, windows: Windows) -> np.ndarray:
 
 @functools.lru_cache(16)
 def open_cached(data: DataConfig) -> Splits:
-    """The splits of a config."""
+    """The splits of a data set, kept for further cells of this process."""
     return open_splits(data)
 
 
 def open_elsewhere(data: DataConfig, trained: Splits, folder: str) -> Splits:
-    """Another network, with the columns and the scaler of a training.
+    """The splits of another network, with the columns and the scaler of a training.
 
     Args:
       data: of the other network. All its conditions are judged.
       trained: the splits of the training.
-      folder: its data set.
+      folder: the data set of the training.
     Raises:
-      UsageError: the columns differ.
+      UsageError: the two networks have different columns.
     """
     train = trained.sessions.role == TRAIN
     return open_splits(

@@ -17,14 +17,14 @@ from siamjax.experiments import settings
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NetworkConfig:
-    """One network: how it is trained on, and which faults take turns as new ones."""
+    """One network: the config of its trainings, and which faults are novel in them."""
 
     template: str  # one of `BoardConfig.templates`
     changes: dict[str, Any] = Field(default_factory=dict)  # nested like `Config`
-    novel: tuple[tuple[str, ...], ...]  # of each choice, the faults of the test
-    novel_valid: tuple[tuple[str, ...], ...]  # of each choice, those that choose
-    folds: Positive  # how many folds take their turn as the test
-    trained_on: tuple[str, ...] = ()  # other networks, whose runs are judged here too
+    novel: tuple[tuple[str, ...], ...]  # for each choice, the novel faults of the test
+    novel_valid: tuple[tuple[str, ...], ...]  # for each choice, those of validation
+    folds: Positive  # how many folds are the test, one after the other
+    trained_on: tuple[str, ...] = ()  # other networks, whose trainings are judged here
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -60,18 +60,20 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> BoardConfig:
         where = f"config.networks.{name}"
         require(
             network.template in config.templates,
-            f"{where}.template is {network.template!r}: config.templates has "
-            f"{', '.join(config.templates)}",
+            f"{where}.template is {network.template!r}: it must be one of "
+            f"{', '.join(config.templates)}, which config.templates has",
         )
         require(
             network.novel and len(network.novel) == len(network.novel_valid),
             f"{where}.novel has {len(network.novel)} choices and novel_valid "
-            f"{len(network.novel_valid)}: give as many, at least one (it may be empty)",
+            f"{len(network.novel_valid)}: give both the same number, at least one; a "
+            "choice may be empty",
         )
         for other in network.trained_on:
             require(
                 other in config.networks and other != name,
-                f"{where}.trained_on names {other!r}: give other networks of the board",
+                f"{where}.trained_on names {other!r}: give other networks of "
+                "config.networks",
             )
         for setting in config.settings:
             config.train_on(name, setting)

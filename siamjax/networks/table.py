@@ -1,23 +1,24 @@
-"""What the cells of a board say together: recall of each method on each network.
+"""The table of a board: recall of each method on each network, over all cells.
 
 The schema of board.json. INTERVAL is [value, low, high]: a mean recall over conditions
 and its 95 % interval over captures.
 
   {
     "columns": [{
-      "network": what was judged,
+      "network": the one that was judged,
       "source": the network of the training, the same unless the question is `moved`,
       "question": known, novel or moved,
       "shots": examples of each condition,
-      "captures": how many the intervals rest on, "conditions": how many,
+      "captures": how many were judged, "conditions": how many,
       "best_simple": the simple method with the highest recall,
       "cells": how many trainings of each setting,
       "methods": [{
         "setting": of the training; empty for a method without one,
         "method": its name,
-        "simple": whether no training made it,
+        "simple": whether it has no trained encoder,
         "recall": INTERVAL,
-        "less_best_simple": INTERVAL of the difference, in pairs
+        "less_best_simple": INTERVAL of its recall less that of the best simple method,
+          in pairs
       }],
       "spaces": {setting: {space: how often validation chose it}}
     }],
@@ -44,7 +45,7 @@ def build_table(
 
     Args:
       rows: the cells.
-      results: what `cells.run_cell` gave for each.
+      results: of `cells.run_cell`, one for each cell.
     """
     judged: dict[tuple, list[Row]] = collections.defaultdict(list)
     chosen: dict[tuple, collections.Counter] = collections.defaultdict(
