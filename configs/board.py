@@ -145,9 +145,9 @@ def get_config(networks=""):
                 f"{', '.join(NETWORKS)}"
             )
     config = ConfigDict()
-    config.settings = ("default",)  # NAME:field=value,...; of a training
-    config.seeds = 3
-    config.draws = 100  # of the examples
+    config.settings = ("default",)  # NAME:field=value,... of a training
+    config.seeds = 3  # trainings of each setting, choice and fold
+    config.draws = 100  # how often the examples are drawn
     config.workers = 0  # processes of one thread; 0: one a core
     config.templates = ConfigDict(
         dict(packets=default.get_config(), counters=counters.get_config())

@@ -187,7 +187,8 @@ def fields(spec: str) -> list[tuple[str, str, str]]:
     config = load_config(spec)
     default = pathlib.Path(__file__).parent / "configs" / "default.py"
     comments = _comments(default) | _comments(pathlib.Path(spec.partition(":")[0]))
-    has_train = "train" in config  # a comparison contains the config of a training
+    # A comparison and a board contain whole configs of trainings, too long for a help.
+    has_train = "train" in config or "templates" in config
     return [
         (name, _short(value), comments.get(name, ""))
         for name, value in _flat(config, deep=not has_train)

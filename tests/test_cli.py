@@ -139,6 +139,13 @@ def test_help_of_train_shows_the_fields_of_the_config_it_is_given(monkeypatch):
     assert "--config.data.bins=5          of a window: 16 s\n" in shown
 
 
+@pytest.mark.parametrize("name", ["compare", "board"])
+def test_help_of_many_trainings_shows_no_field_of_one_training(name):
+    shown = run(name, "--help").stdout
+    assert "--config.workers=0" in shown
+    assert "log_every" not in shown and len(shown.splitlines()) < 80
+
+
 def test_a_config_of_the_package_is_found_outside_a_clone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for flags in ([], ["--config=configs/all.py"], ["--config", "configs/kddi.py"]):
