@@ -4,6 +4,7 @@ import pytest
 from siamjax.config import from_dict
 from siamjax.evaluation import baselines, spaces, wccn
 from siamjax.evaluation.spaces import Space
+from siamjax.evaluation.statistics import Table
 from siamjax.files import Damaged
 from siamjax.inference import deciding
 from siamjax.inference.deciding import Deciding
@@ -50,26 +51,50 @@ def test_every_space_has_a_name_of_its_own():
     assert {"match alone", "view alone"} < set(names)
 
 
-def curve(*recalls):
-    listed = spaces.list_spaces(["match"])
-    return [
-        dict(space._asdict(), **recall)
-        for space, recall in zip(listed, recalls, strict=False)
-    ]
+def curve(*differences):
+    """Rows of the spaces of a head; each difference is `(value, half width)` of the
+    group `novel`, or {group: the two}."""
+    rows = []
+    for space, less in zip(spaces.list_spaces(["match"]), differences, strict=False):
+        by_group = less if isinstance(less, dict) else dict(novel=less)
+        intervals = {g: [v, v - half, v + half] for g, (v, half) in by_group.items()}
+        rows.append(dict(space._asdict(), less=intervals))
+    return rows
 
 
-def test_the_best_mean_of_known_and_novel_is_chosen_and_the_first_of_equal_ones():
-    equal = curve(dict(known=1.0, novel=0.8), dict(known=0.8, novel=1.0))
-    assert spaces.choose([equal]) == spaces.list_spaces(["match"])[0]
-    better = curve(dict(known=1.0, novel=0.8), dict(known=1.0, novel=0.9))
-    assert spaces.choose([better]) == spaces.list_spaces(["match"])[1]
-    # Two folds: the mean decides.
-    other = curve(dict(known=1.0, novel=0.9), dict(known=0.5, novel=0.5))
-    assert spaces.choose([better, other]) == spaces.list_spaces(["match"])[0]
+def chosen(*curves):
+    """The number of the space that is chosen."""
+    return spaces.list_spaces(["match"]).index(spaces.choose(curves))
 
 
-def test_where_nothing_is_judged_the_default_is_chosen():
-    assert spaces.choose([curve({}, {}, {})]) == Space("match", "whitened", 2.0)
+def test_another_space_is_chosen_only_if_it_is_clearly_better():
+    assert chosen(curve((0, 0), (0.05, 0.06), (0.02, 0.03))) == 0
+    assert chosen(curve((0, 0), (0.05, 0.04), (0.02, 0.03))) == 1
+    assert chosen(curve((0, 0), (0.05, 0.04), (0.06, 0.04))) == 2
+    assert chosen(curve((0, 0), (-0.05, 0.01), (0.0, 0.0))) == 0
+    assert chosen(curve({}, {}, {})) == 0  # nothing was judged
+
+
+def test_groups_and_folds_count_alike():
+    """By hand: two intervals +-0.06 give one of +-0.06 / sqrt(2) = 0.042 around their
+    mean."""
+    one = curve((0, 0), (0.05, 0.06))
+    assert chosen(one) == 0 and chosen(one, one) == 1
+    both = dict(known=(0.05, 0.06), novel=(0.05, 0.06))
+    assert chosen(curve((0, 0), both)) == 1
+    worse = dict(known=(-0.05, 0.01), novel=(0.05, 0.01))
+    assert chosen(curve((0, 0), worse)) == 0
+
+
+def test_the_curve_has_recalls_and_paired_differences():
+    judged = np.ones((4, 1))
+    right = [np.array([[1.0], [0.0], [1.0], [0.0]]), np.ones((4, 1))]
+    tables = [dict(novel=Table(hits, judged)) for hits in right]
+    listed = spaces.list_spaces(["match"])[:2]
+    first, second = spaces.make_curve(listed, tables)
+    assert first["novel"] == 0.5 and first["less"]["novel"][0] == 0.0
+    assert second["novel"] == 1.0 and second["less"]["novel"][0] == 0.5
+    assert (second["head"], second["weight"]) == ("match", 1.0)
 
 
 def config(**changes):

@@ -153,10 +153,9 @@ def _decide_in(run, chosen):
 def _why(unseen):
     """Why the space was chosen, for the text."""
     curves = unseen.get("spaces", ())
-    judged = any(row.keys() & {"known", "novel"} for curve in curves for row in curve)
-    if not judged or len(curves[0]) == 1:
+    if not any(row["less"] for curve in curves for row in curve) or len(curves[0]) == 1:
         return ""
-    return f", the best of {len(curves[0])} spaces on validation"
+    return f", chosen among {len(curves[0])} spaces on validation"
 
 
 def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:

@@ -43,9 +43,13 @@ interval is then the one for no failure in so many captures. UNITS is {"window":
     },
     "rule": the fields of `identification.decide.Rule`,
     "space": the fields of `evaluation.spaces.Space`, in which windows are compared,
-    "spaces": [[{the fields of a Space, "known", "novel": its recalls on validation, as
-      far as they were judged}]], a curve for the run, or for each of its fold runs;
-      absent in results on another data set,
+    "spaces": [[{
+      the fields of a Space,
+      "known", "novel": its recalls on validation, as far as they were judged,
+      "less": {"known" and "novel": [value, low, high] of the recall minus that of the
+        first space, the default, in pairs}
+    }]], a curve for the run, or for each of its fold runs; absent in results on another
+      data set,
     "identification": see `assessment.tally`,
     "losses": {HEAD: {setting of its loss: value, also of defaults}},
     "out_of_fold": {                              only of a run on all captures

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from siamjax.evaluation import baselines
+from siamjax.evaluation import baselines, statistics
+from siamjax.evaluation.statistics import Table
 from siamjax.evaluation.wccn import Whitening
 from siamjax.types import SiamjaxError
 
@@ -93,20 +94,55 @@ def describe_space(space: Space) -> str:
 
 
 def choose(curves: Sequence[Sequence[Mapping[str, Any]]]) -> Space:
-    """The space with the highest recall on validation, the first of equally good ones.
+    """The space for a run: the default, unless another one is clearly better.
 
-    Recall is the mean of `known` and `novel`, and over the curves.
+    Recall on a few validation captures varies more than most spaces differ. So another
+    space is taken only if its recall is higher than that of the default by more than
+    the paired interval; of those the one with the highest recall.
 
     Args:
-      curves: one for each run; each has a `dict(head, statistics, weight, known,
-        novel)` for each space. `known` and `novel` are recalls; one that was not judged
-        is absent.
+      curves: of one run or of several, with a row for each space, the default first.
+        A row has the fields of a `Space` and `less`: {group: interval `[value, low,
+        high]` of its recall minus that of the default}. Groups and curves count alike.
     """
-    scores = [np.mean([_score(row) for row in rows]) for rows in zip(*curves)]
-    best = curves[0][int(np.argmax(scores))]
-    return Space(best["head"], best["statistics"], best["weight"])
+    best, gain = 0, 0.0
+    for i, rows in enumerate(zip(*curves)):
+        differences = [less for row in rows for less in row["less"].values()]
+        value, low = _combine(differences)
+        if low > 0 and value > gain:
+            best, gain = i, value
+    row = curves[0][best]
+    return Space(row["head"], row["statistics"], row["weight"])
 
 
-def _score(row):
-    recalls = [row[name] for name in ("known", "novel") if name in row]
-    return float(np.mean(recalls)) if recalls else 0.0
+def make_curve(
+    spaces: Sequence[Space], tables: Sequence[Mapping[str, Table]]
+) -> list[dict[str, Any]]:
+    """The rows that `choose` takes, with the recall of each group beside them.
+
+    Args:
+      spaces: the default first.
+      tables: for each space {group: hits per capture and condition}, on the same
+        windows and draws; empty where nothing was judged.
+    """
+    curve = []
+    for space, by_group in zip(spaces, tables):
+        recalls = {g: statistics.mean_recall(table) for g, table in by_group.items()}
+        differences = {
+            group: [
+                round(number, 6)
+                for number in statistics.recall_difference(table, tables[0][group])[:3]
+            ]
+            for group, table in by_group.items()
+        }
+        curve.append(dict(space._asdict(), **recalls, less=differences))
+    return curve
+
+
+def _combine(differences):
+    """Value and lower end of the mean of independent intervals; 0, 0 of none."""
+    if not differences:
+        return 0.0, 0.0
+    values, lows, _ = np.transpose(differences)
+    half = np.sqrt(((values - lows) ** 2).sum()) / len(values)
+    return float(values.mean()), float(values.mean() - half)

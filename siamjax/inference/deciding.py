@@ -90,24 +90,23 @@ def validate_spaces(
       embed: `embed(*splits.inputs(windows)) -> {head: [N, E]}`.
       learnt: the whitening of the run.
     """
+    allowed = allowed_spaces(config)
     plan = validation.plan_validation(splits, config.draws)
     if not plan.known and not plan.novel:
-        return [space._asdict() for space in allowed_spaces(config)]
+        return spaces.make_curve(allowed, [{} for _ in allowed])
     inputs = splits.inputs(plan.windows)
     points = embed(*inputs)
     x = to_features(inputs.counts, inputs.baseline, splits.scaler)
-    return [
-        dict(
-            space._asdict(),
-            **validation.score_points(
-                plan,
-                splits.conditions.names,
-                to_points(Deciding(space, learnt), config, points, x),
-                config.draws,
-            ),
+    tables = [
+        validation.tabulate_points(
+            plan,
+            splits.conditions.names,
+            to_points(Deciding(space, learnt), config, points, x),
+            config.draws,
         )
-        for space in allowed_spaces(config)
+        for space in allowed
     ]
+    return spaces.make_curve(allowed, tables)
 
 
 def to_features(counts: np.ndarray, baseline: Baseline, scaler: Scaler) -> np.ndarray:

@@ -203,7 +203,7 @@ def to_features(splits: Splits, windows: Windows) -> np.ndarray:
 def choose_space(
     candidates: Mapping[str, Space], methods: Methods, splits: Splits, draws: int
 ) -> Space:
-    """The space with the highest recall on validation captures.
+    """The space that the validation captures choose, see `spaces.choose`.
 
     Args:
       candidates: the spaces by name, the default first.
@@ -213,16 +213,13 @@ def choose_space(
     """
     rows = judge_methods(methods, splits, VALID, draws, step=0, shots=SHOTS[:1])
     tables = cross_fit.tabulate(row for row in rows if row.method in candidates)
-    curve = [
-        dict(
-            space._asdict(),
-            **{
-                role: float(np.mean(cross_fit.by_condition(by_method[name])))
-                for role, by_method in tables.items()
-            },
-        )
-        for name, space in candidates.items()
-    ]
+    curve = spaces.make_curve(
+        tuple(candidates.values()),
+        [
+            {role: by_method[name] for role, by_method in tables.items()}
+            for name in candidates
+        ],
+    )
     return spaces.choose([curve])
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from siamjax.config import Config
 from siamjax.data.splits import Splits
-from siamjax.evaluation import one_shot
+from siamjax.evaluation import one_shot, statistics
+from siamjax.evaluation.statistics import Table
 from siamjax.training import finite
 from siamjax.training.state import TrainState
 from siamjax.training.step import Parts
@@ -85,10 +86,10 @@ def _reason(splits, name, several):
     return "its validation captures are needed as examples of other conditions"
 
 
-def score_points(
+def tabulate_points(
     plan: ValidationPlan, names: Sequence[str], points: np.ndarray, draws: int
-) -> dict[str, float]:
-    """Mean one-shot recalls `known` and `novel`; one without a condition is absent.
+) -> dict[str, Table]:
+    """One-shot hits of `known` and `novel` conditions; one without any is absent.
 
     Args:
       plan: what `plan_validation` gives.
@@ -100,9 +101,13 @@ def score_points(
     result = one_shot.recognise(
         points, windows.condition, windows.session, draws=draws, library=plan.library
     )
-    recall = {names[c]: r for c, r in zip(result.classes, result.recall)}
     return {
-        group: float(np.nanmean([recall[name] for name in members]))
+        group: statistics.sum_hits(
+            result.hits,
+            windows.condition,
+            windows.session,
+            [names.index(name) for name in members],
+        )
         for group, members in (("known", plan.known), ("novel", plan.novel))
         if members
     }
@@ -143,10 +148,13 @@ def make_validator(
         scores = {}
         for head in parts.heads:
             prefix = "" if head == config.deciding_head else f"{head}/"
-            recalls = score_points(
+            tables = tabulate_points(
                 plan, splits.conditions.names, points[head], config.draws
             )
-            scores |= {f"{prefix}{group}": recall for group, recall in recalls.items()}
+            scores |= {
+                f"{prefix}{group}": statistics.mean_recall(table)
+                for group, table in tables.items()
+            }
         return dict(scores, score=float(np.mean(list(scores.values()))))
 
     return validate
