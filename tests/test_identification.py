@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from siamjax.identification import decide, examples, sessions, timeline
 from siamjax.types import Baseline, Label, UsageError
 
-RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
+RULE = decide.Rule(
+    unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0, unknown_onset_s=2.0
+)
 
 
 def cost_of(path, costs, penalty):
@@ -120,6 +122,28 @@ def test_the_rule_learns_threshold_and_offsets():
     ]
 
 
+def test_the_onset_of_an_unknown_fault_has_an_offset_of_its_own():
+    """By hand: the fault `new` has no example; its first window begins 8 s before it,
+    that of `blocked` 4 s."""
+    calm, blocked, new = [[0.2, 2.0]] * 10, [[2.0, 0.3]] * 10, [[2.0, 2.0]] * 10
+    learnt = (
+        (evidence(calm + blocked, [0.1] * 20), (Label("blocked", 14.0, np.inf),)),
+        (evidence(calm + new, [0.1] * 20), (Label("new", 18.0, np.inf),)),
+    )
+    rule = decide.fit_rule(learnt, np.linspace(0.1, 0.5, 9), [1.5, 1.6])
+    assert (rule.onset_s, rule.unknown_onset_s) == (4.0, 8.0)
+    for seen, labels in learnt:
+        assert decide.find_spans(seen, rule)[1].start_s == labels[0].onset_s
+    only_known = decide.fit_rule(learnt[:1], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
+    assert only_known.unknown_onset_s == 4.0
+
+
+def test_a_rule_of_an_older_version_has_one_onset_for_all_faults():
+    stored = RULE._asdict() | dict(onset_s=3.0)
+    del stored["unknown_onset_s"]
+    assert decide.rule_from_json(stored).unknown_onset_s == 3.0
+
+
 def test_faults_of_one_name_do_not_shift_each_other():
     """Two faults far apart: each onset is learnt from its own stretch."""
     rows = ([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10) * 2 + [[0.2, 2.0]] * 10
@@ -133,7 +157,7 @@ def test_a_stretch_never_begins_before_the_one_before_it():
     """Offsets that reach beyond short stretches leave them in order, none negative."""
     rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 3 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 23)
-    rule = RULE._replace(onset_s=6.0, clear_s=-3.0)
+    rule = RULE._replace(onset_s=6.0, clear_s=-3.0, unknown_onset_s=6.0)
     spans = decide.find_spans(seen, rule)
     assert names(spans) == ["normal", "blocked", "normal"]
     edges = [edge for span in spans for edge in (span.start_s, span.end_s)]

@@ -39,6 +39,9 @@ class Rule(NamedTuple):
     penalty: float  # cost of a change of condition, a distance as well
     onset_s: float  # added to the start of a fault's first window: its onset
     clear_s: float  # added to the start of the first window after it: its end
+    # The same as `onset_s` for an unknown fault: few seconds of a fault are enough to
+    # be far from every example, but not to be near one.
+    unknown_onset_s: float
 
 
 class Evidence(NamedTuple):
@@ -53,7 +56,12 @@ class Evidence(NamedTuple):
 
 
 def rule_from_json(value: Any) -> Rule:
-    """The `Rule` of a JSON object; raises ValueError if it is not one."""
+    """The `Rule` of a JSON object; raises ValueError if it is not one.
+
+    Rules of older versions have one onset for all faults.
+    """
+    if isinstance(value, dict) and "onset_s" in value:
+        value = {"unknown_onset_s": value["onset_s"]} | value
     forms.check_form(value, {name: float for name in Rule._fields})
     rule = Rule(**{name: float(value[name]) for name in Rule._fields})
     if rule.unknown < 0 or rule.penalty < 0:
@@ -137,24 +145,32 @@ def fit_rule(
     """
     unknown = float(unknowns.fit_threshold(known_distances, novel_distances))
     # A change of condition costs as much as one window at the threshold.
-    rule = Rule(unknown, penalty=unknown, onset_s=0.0, clear_s=0.0)
-    onsets, clears = [], []
+    rule = Rule(unknown, unknown, onset_s=0.0, clear_s=0.0, unknown_onset_s=0.0)
+    onsets: dict[bool, list[float]] = {True: [], False: []}  # by: has an example
+    clears = []
     for evidence, labels in sessions:
         spans = find_spans(evidence, rule)
         for label in labels:
+            known = label.condition in evidence.names
+            name = label.condition if known else UNKNOWN
             matching = [
                 span
                 for span in spans
-                if span.condition == label.condition
+                if span.condition == name
                 and span.start_s < label.clear_s
                 and label.onset_s < span.end_s
             ]
             if matching and matching[0].start_s > spans[0].start_s:
-                onsets.append(label.onset_s - matching[0].start_s)
+                onsets[known].append(label.onset_s - matching[0].start_s)
             ends = np.isfinite(label.clear_s)
             if matching and ends and matching[-1] is not spans[-1]:
                 clears.append(label.clear_s - matching[-1].end_s)
-    return rule._replace(onset_s=_median(onsets), clear_s=_median(clears))
+    return rule._replace(
+        onset_s=_median(onsets[True]),
+        clear_s=_median(clears),
+        # Without an unknown fault to learn from, that of the known ones.
+        unknown_onset_s=_median(onsets[False] or onsets[True]),
+    )
 
 
 def _with_recovering(parts, deviation):
@@ -175,7 +191,8 @@ def _span(evidence, parts, i, name, rule, origins):
     """The `Span` of the i-th stretch, under its final name."""
     first, end, decoded = parts[i]
     start_s, end_s = evidence.start_s[first], evidence.end_s
-    shift = rule.clear_s if name in (NORMAL, RECOVERING) else rule.onset_s
+    shifts = {NORMAL: rule.clear_s, RECOVERING: rule.clear_s}
+    shift = ({UNKNOWN: rule.unknown_onset_s} | shifts).get(name, rule.onset_s)
     start_s = start_s + shift if first else 0.0
     if i + 1 < len(parts):
         end_s = evidence.start_s[end]
