@@ -1,6 +1,7 @@
 """Eight CPU devices for every test, before JAX starts; rank promotion is an error."""
 
 import gc
+import os
 import signal
 
 import jax
@@ -17,6 +18,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # the garbage collector.
 jax.config.update("jax_traceback_in_locations_limit", 0)
 gc.set_threshold(100_000, 50, 100)
+# And the quick tests compile with less effort. `--slow` compiles as users do.
+QUICK_COMPILATION = (
+    "--xla_backend_optimization_level=2 --xla_cpu_use_fusion_emitters=false"
+)
 
 
 def pytest_addoption(parser):
@@ -25,11 +30,30 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure(config):
+    flags = os.environ.get("XLA_FLAGS", "")
+    # A worker of pytest-xdist has the flags of the process that started it.
+    if not config.getoption("--slow") and QUICK_COMPILATION not in flags:
+        os.environ["XLA_FLAGS"] = f"{QUICK_COMPILATION} {flags}"
+
+
 def pytest_collection_modifyitems(config, items):
     if not config.getoption("--slow"):
         slow = [item for item in items if "slow" in item.keywords]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if "slow" not in item.keywords]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compilation_cache(tmp_path_factory):
+    """Both workers and the processes that tests start share compiled programs."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import pytest
 
 from configs import default
 from siamjax.data import prepared
-from siamjax.training import devices
 from siamjax.types import NORMAL, DataSet, Events, Label, Session
 
 KINDS = ("INVITE", "INVITE/200", "REGISTER", "REGISTER/401", "INVITE/503", "INVITE/486")
@@ -52,23 +51,16 @@ def session(name, condition, seed):
 
 
 @contextlib.contextmanager
-def one_device(tmp_path_factory):
-    """Lets training see one of the eight devices, and share compiled programs.
+def one_device():
+    """Lets training see one of the eight devices.
 
-    Trainings by `config` with the same steps and heads share one program in all files
-    and both workers. To compile it takes ten seconds.
+    Trainings by `config` with the same steps and heads share one compiled program in
+    all files and both workers.
     """
     all_devices = jax.devices
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache_folder(tmp_path_factory)))
         patch.setattr(jax, "devices", lambda *kind: all_devices(*kind)[:1])
-        devices.prepare_devices()  # switches the cache on
         yield
-
-
-def cache_folder(tmp_path_factory):
-    """Where all workers keep compiled programs."""
-    return tmp_path_factory.getbasetemp().parent / "xla"
 
 
 def write(folder, captures=4):

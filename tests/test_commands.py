@@ -29,9 +29,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    """The processes share compiled programs."""
-    with small_data.one_device(tmp_path_factory):
+def one_device():
+    """What runs in this process has the programs of the processes that are started."""
+    with small_data.one_device():
         yield
 
 

@@ -42,7 +42,7 @@ def sessions():
 @pytest.fixture(scope="module")
 def finished(sessions, tmp_path_factory):
     """A run that was trained and evaluated, and its data set."""
-    with small_data.one_device(tmp_path_factory):
+    with small_data.one_device():
         yield trained(sessions, tmp_path_factory)
 
 

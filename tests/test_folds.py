@@ -13,7 +13,7 @@ from siamjax.inference import runs
 from siamjax.training import checkpoints, folds, loop
 from siamjax.types import TRAIN, VALID, SiamjaxError, UsageError
 from tests import small_data
-from tests.test_training import one_device_and_cache  # noqa: F401, a fixture
+from tests.test_training import one_device  # noqa: F401, a fixture
 
 CAPTURE = "data/testbed/captures/blocked_005.pcap.xz"
 

@@ -16,12 +16,12 @@ from tests import small_data
 
 
 @pytest.fixture
-def run(tmp_path, tmp_path_factory):
+def run(tmp_path):
     """A small run: trained, then evaluated."""
     small_data.write(tmp_path / "prepared")
     config = small_data.config(tmp_path / "prepared")
     config.trace_windows = 40
-    with small_data.one_device(tmp_path_factory):
+    with small_data.one_device():
         loop.train(from_dict(config), tmp_path / "run")
         evaluate.evaluate_run(tmp_path / "run")
         yield tmp_path / "run"

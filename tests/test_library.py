@@ -40,9 +40,9 @@ assert not [owner for owner in owners if owner.startswith("siamjax")]
 def workdir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     small_data.write(folder / "data")
-    with small_data.one_device(tmp_path_factory):
+    with small_data.one_device():
         loop.train(from_dict(small_data.config(folder / "data")), folder / "run")
-    return folder / "run"
+        yield folder / "run"
 
 
 def test_the_import_loads_nothing_heavy_and_defines_no_flag():
@@ -122,14 +122,14 @@ def test_a_path_that_is_empty_is_not_the_current_folder():
         siamjax.evaluate_run("run", "")
 
 
-def test_a_run_finds_its_data_from_any_folder(tmp_path, tmp_path_factory, monkeypatch):
+def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     """Its data.dir is relative to the folder that the training began in."""
     (tmp_path / "made").mkdir()
     monkeypatch.chdir(tmp_path / "made")
     small_data.write(pathlib.Path("data"))
     config = small_data.config("data")
     config.trace_frames = 0
-    with small_data.one_device(tmp_path_factory):
+    with small_data.one_device():
         loop.train(from_dict(config), "runs/one")
     first = runs.open_run("runs/one")
     assert first.config.data.dir == "data"

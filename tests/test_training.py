@@ -30,9 +30,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def one_device_and_cache(tmp_path_factory):
-    """One device unless a test asks for eight; a cache of compiled programs."""
-    with small_data.one_device(tmp_path_factory):
+def one_device():
+    """One device unless a test asks for eight."""
+    with small_data.one_device():
         yield
 
 

@@ -12,7 +12,8 @@ from siamjax.types import UsageError
 
 _LOG = logging.getLogger(__name__)
 
-# A program that compiles faster than this is not written to the cache.
+# A program that compiles faster than this is not written to the cache, unless JAX's own
+# variable says otherwise.
 CACHE_FROM_S = 0.3
 
 
@@ -27,7 +28,8 @@ def prepare_devices(platform: str = "") -> list[jax.Device]:
     home = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", f"{home}/siamjax/xla")
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHE_FROM_S)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHE_FROM_S)
     try:
         devices = jax.devices(platform or None)
     except RuntimeError as error:
