@@ -108,6 +108,7 @@ def log_counts(counts: Any, scaler: Scaler) -> jax.Array:
     return jnp.where(heavy, jnp.log1p(jnp.maximum(counts, 0.0)), counts)
 
 
+@jax.jit
 def session_baseline(counts: Any, scaler: Scaler) -> Baseline:
     """Mean and deviation `[F]` of a session's normal bins `[bins, F]`.
 
@@ -121,6 +122,7 @@ def session_baseline(counts: Any, scaler: Scaler) -> Baseline:
     return Baseline(mean, jnp.sqrt(squares))
 
 
+@jax.jit  # each number of windows is compiled once, not once an operation
 def to_features(counts: Any, baseline: Baseline, scaler: Scaler) -> jax.Array:
     """Counts `[B, T, F]` and baselines `[B, F]` -> features `[B, T, F]`.
 
