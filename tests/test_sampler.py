@@ -63,11 +63,11 @@ def test_captures_of_a_condition_are_balanced_however_many_windows_they_have():
 
 def test_a_batch_is_a_function_of_seed_and_step():
     table = sampler.sampling_table(make_windows(), EVERY, conditions=3)
-    eager = sampler.batch_rows(3, 7, table, SHAPE)
     compiled = jax.jit(lambda *of: sampler.batch_rows(*of, table, SHAPE)[0])
-    np.testing.assert_array_equal(eager[0], compiled(3, 7))
-    assert not np.array_equal(eager[0], compiled(3, 8))
-    assert not np.array_equal(eager[0], compiled(4, 7))
+    among_others = draw(table)[0][7]
+    np.testing.assert_array_equal(among_others, compiled(0, 7))
+    assert not np.array_equal(among_others, compiled(0, 8))
+    assert not np.array_equal(among_others, compiled(1, 7))
 
 
 def test_one_session_batches_come_from_one_session():
@@ -121,7 +121,7 @@ def test_an_empty_split_and_an_unknown_pool_are_refused():
 @settings(max_examples=30, deadline=None)
 @given(
     # Few lengths: each one is compiled.
-    st.sampled_from([1, 2, 7, 12]).flatmap(
+    st.sampled_from([1, 2, 12]).flatmap(
         lambda n: st.lists(st.integers(0, 3), min_size=n, max_size=n)
     ),
     st.integers(0, 100),

@@ -153,10 +153,15 @@ def test_initial_proxies_are_not_drawn_like_any_batch(folder, monkeypatch):
         drawn.append(uniform(*args, **options))
         return drawn[-1]
 
-    monkeypatch.setattr(jax.random, "uniform", remembered)
-    for batch in range(4):
+    @jax.jit
+    def draw(batch):
+        drawn.clear()
         sampler.batch_rows(data.seed, batch, data.table, parts.sampling.shape)
-    for chance in np.asarray(drawn)[:, : len(proxies)]:
+        return jnp.stack(drawn)
+
+    monkeypatch.setattr(jax.random, "uniform", remembered)
+    chances = np.concatenate([draw(batch) for batch in range(4)])
+    for chance in chances[:, : len(proxies)]:
         normal = ndtri(chance)  # what `jax.random.normal` gives for these numbers
         assert abs(np.corrcoef(normal, proxies[: len(normal)])[0, 1]) < 0.5
 
