@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 from siamjax.identification import decide, examples, sessions, timeline
 from siamjax.types import Baseline, Label, UsageError
 
-RULE = decide.Rule(
-    unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0, unknown_onset_s=2.0
-)
+RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
 
 
 def cost_of(path, costs, penalty):
@@ -122,26 +120,33 @@ def test_the_rule_learns_threshold_and_offsets():
     ]
 
 
-def test_the_onset_of_an_unknown_fault_has_an_offset_of_its_own():
-    """By hand: the fault `new` has no example; its first window begins 8 s before it,
-    that of `blocked` 4 s."""
-    calm, blocked, new = [[0.2, 2.0]] * 10, [[2.0, 0.3]] * 10, [[2.0, 2.0]] * 10
+def test_a_fault_begins_with_the_unknown_windows_before_it():
+    """By hand: a window is 16 s long. Windows that are neither normal nor blocked come
+    before the fault; of a fault without an example all windows are unknown. Both begin
+    8 s after the start of their first window."""
+    calm, neither = [[0.2, 2.0]] * 10, [[2.0, 2.0]]
+    blocked = [[2.0, 0.3]] * 10
+    seen = evidence(calm + neither * 3 + blocked, [0.1] * 23)
+    new = evidence(calm + neither * 10, [0.1] * 20)
     learnt = (
-        (evidence(calm + blocked, [0.1] * 20), (Label("blocked", 14.0, np.inf),)),
-        (evidence(calm + new, [0.1] * 20), (Label("new", 18.0, np.inf),)),
+        (seen, (Label("blocked", 18.0, np.inf),)),
+        (new, (Label("new", 18.0, np.inf),)),
     )
     rule = decide.fit_rule(learnt, np.linspace(0.1, 0.5, 9), [1.5, 1.6])
-    assert (rule.onset_s, rule.unknown_onset_s) == (4.0, 8.0)
-    for seen, labels in learnt:
-        assert decide.find_spans(seen, rule)[1].start_s == labels[0].onset_s
-    only_known = decide.fit_rule(learnt[:1], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
-    assert only_known.unknown_onset_s == 4.0
+    assert rule.onset_s == 8.0
+    for session, name in ((seen, "blocked"), (new, "unknown")):
+        spans = [(s.start_s, s.condition) for s in decide.find_spans(session, rule)]
+        assert spans == [(0.0, "normal"), (18.0, name)]
 
 
-def test_a_rule_of_an_older_version_has_one_onset_for_all_faults():
-    stored = RULE._asdict() | dict(onset_s=3.0)
-    del stored["unknown_onset_s"]
-    assert decide.rule_from_json(stored).unknown_onset_s == 3.0
+def test_unknown_windows_longer_than_a_window_or_not_measured_stay_unknown():
+    calm, blocked = [[0.2, 2.0]] * 10, [[2.0, 0.3]] * 10
+    long = evidence(calm + [[2.0, 2.0]] * 18 + blocked, [0.1] * 38)
+    assert names(decide.find_spans(long, RULE)) == ["normal", "unknown", "blocked"]
+    blind = evidence(calm + [[np.inf, np.inf]] * 3 + blocked, [0.1] * 23)
+    assert names(decide.find_spans(blind, RULE)) == ["normal", "unknown", "blocked"]
+    first = evidence([[2.0, 2.0]] * 3 + blocked, [0.1] * 13)
+    assert names(decide.find_spans(first, RULE)) == ["unknown", "blocked"]
 
 
 def test_faults_of_one_name_do_not_shift_each_other():
@@ -157,7 +162,7 @@ def test_a_stretch_never_begins_before_the_one_before_it():
     """Offsets that reach beyond short stretches leave them in order, none negative."""
     rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 3 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 23)
-    rule = RULE._replace(onset_s=6.0, clear_s=-3.0, unknown_onset_s=6.0)
+    rule = RULE._replace(onset_s=6.0, clear_s=-3.0)
     spans = decide.find_spans(seen, rule)
     assert names(spans) == ["normal", "blocked", "normal"]
     edges = [edge for span in spans for edge in (span.start_s, span.end_s)]

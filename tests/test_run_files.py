@@ -55,7 +55,7 @@ def made(tmp_path_factory):
     examples.save_examples(
         folder / enrol.EXAMPLES, examples.Examples(places, counts, normal)
     )
-    rule = decide.Rule(1.0, 1.0, -0.5, 0.5, 0.0)._asdict()
+    rule = decide.Rule(1.0, 1.0, -0.5, 0.5)._asdict()
     files.write_json(folder / enrol.RULE, rule)
     files.write_json(folder / results.FILE, judged(rule), allow_nan=False)
     return folder, run

@@ -22,9 +22,7 @@ from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import packet_builder as build
 
 BASELINE_S, SPAN_S = 12, 40
-RULE = decide.Rule(
-    unknown=5.0, penalty=1.0, onset_s=0.0, clear_s=0.0, unknown_onset_s=0.0
-)
+RULE = decide.Rule(unknown=5.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
 S = 10**9
 
 

@@ -39,9 +39,6 @@ class Rule(NamedTuple):
     penalty: float  # cost of a change of condition, a distance as well
     onset_s: float  # added to the start of a fault's first window: its onset
     clear_s: float  # added to the start of the first window after it: its end
-    # The same as `onset_s` for an unknown fault: few seconds of a fault are enough to
-    # be far from every example, but not to be near one.
-    unknown_onset_s: float
 
 
 class Evidence(NamedTuple):
@@ -56,12 +53,7 @@ class Evidence(NamedTuple):
 
 
 def rule_from_json(value: Any) -> Rule:
-    """The `Rule` of a JSON object; raises ValueError if it is not one.
-
-    Rules of older versions have one onset for all faults.
-    """
-    if isinstance(value, dict) and "onset_s" in value:
-        value = {"unknown_onset_s": value["onset_s"]} | value
+    """The `Rule` of a JSON object; raises ValueError if it is not one."""
     forms.check_form(value, {name: float for name in Rule._fields})
     rule = Rule(**{name: float(value[name]) for name in Rule._fields})
     if rule.unknown < 0 or rule.penalty < 0:
@@ -123,6 +115,7 @@ def find_spans(
     names, path = (*evidence.names, UNKNOWN), decode(costs, rule.penalty)
     path[blind] = len(evidence.names)
     parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
+    parts = _with_beginnings(parts, evidence, blind)
     return _joined(
         [
             _span(evidence, parts, i, name, rule, origins)
@@ -145,14 +138,12 @@ def fit_rule(
     """
     unknown = float(unknowns.fit_threshold(known_distances, novel_distances))
     # A change of condition costs as much as one window at the threshold.
-    rule = Rule(unknown, unknown, onset_s=0.0, clear_s=0.0, unknown_onset_s=0.0)
-    onsets: dict[bool, list[float]] = {True: [], False: []}  # by: has an example
-    clears = []
+    rule = Rule(unknown, penalty=unknown, onset_s=0.0, clear_s=0.0)
+    onsets, clears = [], []
     for evidence, labels in sessions:
         spans = find_spans(evidence, rule)
         for label in labels:
-            known = label.condition in evidence.names
-            name = label.condition if known else UNKNOWN
+            name = label.condition if label.condition in evidence.names else UNKNOWN
             matching = [
                 span
                 for span in spans
@@ -161,16 +152,31 @@ def fit_rule(
                 and label.onset_s < span.end_s
             ]
             if matching and matching[0].start_s > spans[0].start_s:
-                onsets[known].append(label.onset_s - matching[0].start_s)
+                onsets.append(label.onset_s - matching[0].start_s)
             ends = np.isfinite(label.clear_s)
             if matching and ends and matching[-1] is not spans[-1]:
                 clears.append(label.clear_s - matching[-1].end_s)
-    return rule._replace(
-        onset_s=_median(onsets[True]),
-        clear_s=_median(clears),
-        # Without an unknown fault to learn from, that of the known ones.
-        unknown_onset_s=_median(onsets[False] or onsets[True]),
-    )
+    return rule._replace(onset_s=_median(onsets), clear_s=_median(clears))
+
+
+def _with_beginnings(parts, evidence, blind):
+    """The stretches; `unknown` before a fault, shorter than a window, is part of it.
+
+    A window that holds the last normal seconds and the first ones of a fault is far
+    from the examples of both. Windows in which nothing was measured stay apart.
+    """
+    joined: list[tuple[int, int, str]] = []
+    for first, end, name in parts:
+        window_s = evidence.end_s - evidence.start_s[-1]
+        begins = first
+        if len(joined) > 1 and name not in (NORMAL, UNKNOWN):
+            before, _, other = joined[-1]
+            is_short = evidence.start_s[first] - evidence.start_s[before] < window_s
+            if other == UNKNOWN and is_short and not blind[before:first].any():
+                joined.pop()
+                begins = before
+        joined.append((begins, end, name))
+    return joined
 
 
 def _with_recovering(parts, deviation):
@@ -191,8 +197,7 @@ def _span(evidence, parts, i, name, rule, origins):
     """The `Span` of the i-th stretch, under its final name."""
     first, end, decoded = parts[i]
     start_s, end_s = evidence.start_s[first], evidence.end_s
-    shifts = {NORMAL: rule.clear_s, RECOVERING: rule.clear_s}
-    shift = ({UNKNOWN: rule.unknown_onset_s} | shifts).get(name, rule.onset_s)
+    shift = rule.clear_s if name in (NORMAL, RECOVERING) else rule.onset_s
     start_s = start_s + shift if first else 0.0
     if i + 1 < len(parts):
         end_s = evidence.start_s[end]
