@@ -45,6 +45,11 @@ def quiet(folder, tmp_path_factory):
     return workdir, stdout
 
 
+def overrides(folder, steps=STEPS):
+    """A small config that is quick to compile."""
+    return [*small_data.overrides(folder, steps), "--config.batch.made_up=0"]
+
+
 def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
     return subprocess.Popen(
         [
@@ -53,7 +58,7 @@ def start(folder, workdir, *more, cwd=ROOT, steps=STEPS):
             "siamjax.train",
             f"--workdir={workdir}",
             f"--config={ROOT}/configs/default.py",
-            *small_data.overrides(folder, steps),
+            *overrides(folder, steps),
             *more,
         ],
         stdout=subprocess.PIPE,
@@ -77,7 +82,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 )
 def test_a_disk_that_takes_no_more_is_one_line(folder, quiet, tmp_path, size):
     """Orbax and tensorstore log many lines about it, from their threads."""
-    config = [f"--config={ROOT}/configs/default.py", *small_data.overrides(folder)]
+    config = [f"--config={ROOT}/configs/default.py", *overrides(folder)]
     train = ["-m", "siamjax.train", f"--workdir={tmp_path}", *config]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(size), *train],
@@ -144,7 +149,7 @@ def test_a_killed_run_ends_as_a_quiet_one(folder, quiet, tmp_path, kills):
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_signal_saves_first(folder, tmp_path, number, code):
-    process = start(folder, tmp_path, "--config.batch.made_up=0", steps=100_000)
+    process = start(folder, tmp_path, steps=100_000)
     while process.poll() is None and not (tmp_path / "scalars.csv").exists():
         time.sleep(0.02)
     time.sleep(0.3)
@@ -217,10 +222,9 @@ def test_a_loss_of_ones_own_trains_from_another_folder(folder, tmp_path, monkeyp
     done = commands.run(
         "train",
         "--workdir=run",
-        *small_data.overrides(folder, steps=2),
+        *overrides(folder, steps=2),
         "--config.heads.match.loss=mine.spread:weight=2",
         "--config.trace_frames=0",
-        "--config.batch.made_up=0",
     )
     assert done.returncode == 0, done.stderr
     assert "weight=2" in done.stderr

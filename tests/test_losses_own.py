@@ -52,6 +52,7 @@ def test_the_loss_of_the_tutorial_trains(written, monkeypatch):
     small_data.write(written / "prepared")
     config = small_data.config(written / "prepared", steps=4)
     config.heads.match.loss = TRAINED
+    config.batch.made_up, config.heads.view = 0, None  # quick to compile
     config.trace_frames = 0
     then = loop.train(from_dict(config), written / "run")
     assert int(then.step) == 4
