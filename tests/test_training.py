@@ -275,6 +275,20 @@ def test_a_platform_that_is_not_there_is_refused():
         devices.prepare_devices("gpu")
 
 
+def test_the_cache_keeps_what_compiles_as_long_as_jaxs_variable_says(monkeypatch):
+    name = "jax_persistent_cache_min_compile_time_secs"
+    monkeypatch.setenv(name.upper(), "7")
+    try:
+        jax.config.update(name, 7.0)  # as JAX does when it starts
+        devices.prepare_devices()
+        assert getattr(jax.config, name) == 7.0
+        monkeypatch.delenv(name.upper())
+        devices.prepare_devices()
+        assert getattr(jax.config, name) == devices.CACHE_FROM_S
+    finally:
+        jax.config.update(name, 0.0)  # as in conftest.py
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
