@@ -116,15 +116,15 @@ def test_a_head_named_in_the_config_leaves_nothing_to_choose():
 
 def test_what_decides_is_read_as_it_was_written(tmp_path):
     written = Deciding(Space("match", "whitened", 0.5), whitening())
-    deciding.write(tmp_path, written)
-    read = deciding.read(tmp_path, config(), F)
+    deciding.write_deciding(tmp_path, written)
+    read = deciding.read_deciding(tmp_path, config(), F)
     assert read.space == written.space
     for array, before in zip(read.whitening, written.whitening, strict=True):
         np.testing.assert_array_equal(array, before)
 
 
 def test_before_the_evaluation_the_default_decides(tmp_path):
-    assert deciding.read(tmp_path, config(), F) == Deciding(
+    assert deciding.read_deciding(tmp_path, config(), F) == Deciding(
         Space("match", "whitened", 2.0), None
     )
 
@@ -137,16 +137,18 @@ def test_before_the_evaluation_the_default_decides(tmp_path):
     ],
 )
 def test_a_space_of_another_run_is_refused(tmp_path, space, columns, message):
-    deciding.write(tmp_path, Deciding(space, whitening()))
+    deciding.write_deciding(tmp_path, Deciding(space, whitening()))
     with pytest.raises(Damaged, match=message):
-        deciding.read(tmp_path, config(), columns)
+        deciding.read_deciding(tmp_path, config(), columns)
 
 
 def test_a_damaged_space_is_one_line(tmp_path):
-    deciding.write(tmp_path, Deciding(Space("match", "whitened", 1.0), whitening()))
+    deciding.write_deciding(
+        tmp_path, Deciding(Space("match", "whitened", 1.0), whitening())
+    )
     path = tmp_path / deciding.FILE
     content = bytearray(path.read_bytes())
     for cut in (content[:40], b"", bytes(len(content))):
         path.write_bytes(cut)
         with pytest.raises(Damaged, match="siamjax evaluate"):
-            deciding.read(tmp_path, config(), F)
+            deciding.read_deciding(tmp_path, config(), F)

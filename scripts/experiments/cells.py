@@ -13,7 +13,6 @@ import numpy as np
 from scripts.experiments import episodes
 from siamjax import files
 from siamjax.config import Config, DataConfig
-from siamjax.data import features
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import baselines, spaces
 from siamjax.experiments import runner, trainings
@@ -40,8 +39,7 @@ def trained_points(config: Config) -> dict[str, np.ndarray]:
     )
     head = config.deciding_head
     learnt = {head: points[head][:, : config.active_heads[head].dim]}
-    counts, baseline, _ = inputs
-    x = np.asarray(features.to_features(counts, baseline, splits.scaler))
+    x = splits.features(splits.windows)
     matrix = learn_whitening(splits)
     return {
         **{
@@ -57,11 +55,10 @@ def windows(config: DataConfig) -> dict[str, np.ndarray]:
     """All windows of a data set: features `[N, T, F]`, names of condition and capture,
     and which of them may be queries and which examples. Normal ones are neither."""
     splits = open_splits(config)
-    counts, baseline, _ = splits.inputs(splits.windows)
     session = splits.windows.session
     names = np.array(splits.conditions.names)[splits.windows.condition]
     return dict(
-        x=np.asarray(features.to_features(counts, baseline, splits.scaler)),
+        x=splits.features(splits.windows),
         names=names,
         capture=np.array(splits.sessions.names)[session],
         queries=(splits.sessions.role[session] == TEST) & (names != NORMAL),

@@ -217,7 +217,7 @@ def run_files(folder):
         if path.name in (enrol.EXAMPLES, enrol.RULE):
             enrol.read_enrolment(ready)
         elif path.name == deciding.FILE:
-            deciding.read(run, ready.config, len(ready.columns))
+            deciding.read_deciding(run, ready.config, len(ready.columns))
         elif path.name == "results.json":
             if (results := visualize.read_results(run))["shots"]:
                 config = run_config.read_config(run)

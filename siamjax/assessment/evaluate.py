@@ -146,7 +146,7 @@ def learn_enrolment(
 
 def _decide_in(run, chosen):
     """The run with what decides, which is also written into its workdir."""
-    deciding.write(run.workdir, chosen)
+    deciding.write_deciding(run.workdir, chosen)
     return run._replace(deciding=chosen)
 
 
@@ -162,7 +162,7 @@ def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, An
     """One-shot results of a run on its test captures; also writes their pictures."""
     windows, library = splits.windows_to_judge(TEST)
     inputs = splits.inputs(windows)
-    x = deciding.to_features(inputs.counts, inputs.baseline, run.scaler)
+    x = splits.features(windows)
     points = run.embed(*inputs)
     compared = deciding.to_points(run.deciding, run.config, points, x)
     decided = DECISION if run.config.decide_with == BEST else run.config.decide_with

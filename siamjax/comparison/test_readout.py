@@ -14,7 +14,6 @@ from siamjax.comparison import protocol, readouts, studies, trainer, workers
 from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT
 from siamjax.comparison.readouts import Units
-from siamjax.data import features
 from siamjax.evaluation import baselines
 from siamjax.experiments import runner
 from siamjax.training import state, step
@@ -152,16 +151,15 @@ def judge_cell(config: CompareConfig, cell: Cell) -> Readouts:
     train = protocol.training_config(config, cell.data_set, cell.fold)
     splits = protocol.cell_splits(train, blind=False)
     windows = splits.windows_of(TEST, splits.conditions.known + splits.conditions.novel)
-    inputs = splits.inputs(windows)
     if cell.method in BASELINES:
         known = splits.windows_of(TRAIN, splits.conditions.known)
-        x, fit = (
-            np.asarray(features.to_features(counts, baseline, splits.scaler))
-            for counts, baseline, _ in (inputs, splits.inputs(known))
+        training = baselines.Training(
+            splits.features(known), known.condition, known.session
         )
-        training = baselines.Training(fit, known.condition, known.session)
+        x = splits.features(windows)
         points = {"": BASELINES[cell.method](x, training, cell.repeat)}
     else:
+        inputs = splits.inputs(windows)
         points = _embedded(config, cell, train, splits, inputs)
     novel = [splits.conditions.names.index(name) for name in splits.conditions.novel]
     judged = {}

@@ -103,6 +103,11 @@ class Splits(NamedTuple):
         baseline = Baseline(*(np.asarray(x)[chosen.session] for x in self.baseline))
         return Inputs(counts, baseline, chosen.session)
 
+    def features(self, chosen: Windows) -> np.ndarray:
+        """The features `[N, T, F]` of windows `chosen` of this data set."""
+        counts, baseline, _ = self.inputs(chosen)
+        return np.asarray(features.to_features(counts, baseline, self.scaler))
+
     def windows_to_judge(
         self, role: str, conditions: Iterable[str] | None = None
     ) -> tuple[Windows, np.ndarray | None]:

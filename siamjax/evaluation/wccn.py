@@ -18,7 +18,7 @@ SHRINKAGES = (0.03, 0.1, 0.3, 0.6)
 # Used where the training windows are too few to choose.
 SHRINKAGE = 0.3
 # The weight of the normal windows of another network, see `adapt_whitening`.
-SHARE = 0.5
+NORMAL_SHARE = 0.5
 # To choose the shrinkage: rounds, each of which holds conditions out, and draws of the
 # examples in each round.
 ROUNDS, DRAWS = 3, 20
@@ -84,7 +84,7 @@ def fit_whitening(
 
 
 def adapt_whitening(
-    whitening: Whitening, normal: np.ndarray, share: float = SHARE
+    whitening: Whitening, normal: np.ndarray, share: float = NORMAL_SHARE
 ) -> Whitening:
     """The whitening for another network, from windows of its normal traffic alone.
 

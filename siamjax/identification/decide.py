@@ -165,7 +165,7 @@ def _with_beginnings(parts, evidence, blind):
     A window that holds the last normal seconds and the first ones of a fault is far
     from the examples of both. Windows in which nothing was measured stay apart.
     """
-    joined: list[tuple[int, int, str]] = []
+    joined = []
     for first, end, name in parts:
         window_s = evidence.end_s - evidence.start_s[-1]
         begins = first

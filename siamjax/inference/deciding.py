@@ -9,13 +9,11 @@ import numpy as np
 
 from siamjax import files
 from siamjax.config import BEST, Config
-from siamjax.data import features
 from siamjax.data.splits import Splits
 from siamjax.evaluation import spaces
 from siamjax.evaluation.spaces import Space
 from siamjax.evaluation.wccn import Whitening
 from siamjax.training import validation
-from siamjax.types import Baseline, Scaler
 
 FILE = "space.npz"
 # The arrays of the file, with NumPy's kind of each: text or floats.
@@ -96,7 +94,7 @@ def validate_spaces(
         return spaces.make_curve(allowed, [{} for _ in allowed])
     inputs = splits.inputs(plan.windows)
     points = embed(*inputs)
-    x = to_features(inputs.counts, inputs.baseline, splits.scaler)
+    x = splits.features(plan.windows)
     tables = [
         validation.tabulate_points(
             plan,
@@ -109,12 +107,7 @@ def validate_spaces(
     return spaces.make_curve(allowed, tables)
 
 
-def to_features(counts: np.ndarray, baseline: Baseline, scaler: Scaler) -> np.ndarray:
-    """The features `[N, T, F]` of windows."""
-    return np.asarray(features.to_features(counts, baseline, scaler))
-
-
-def write(workdir: pathlib.Path, deciding: Deciding) -> None:
+def write_deciding(workdir: pathlib.Path, deciding: Deciding) -> None:
     """Writes the space and the whitening into the workdir of a run."""
     assert deciding.whitening is not None
     with files.replacing(workdir / FILE) as beside:
@@ -123,7 +116,7 @@ def write(workdir: pathlib.Path, deciding: Deciding) -> None:
         )
 
 
-def read(workdir: pathlib.Path, config: Config, columns: int) -> Deciding:
+def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Deciding:
     """The space and the whitening of a run; the default before it was evaluated.
 
     Args:

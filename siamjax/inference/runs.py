@@ -13,7 +13,7 @@ import numpy as np
 import siamjax
 from siamjax import forms
 from siamjax.config import Config
-from siamjax.data import identity, prepared
+from siamjax.data import features, identity, prepared
 from siamjax.data.splits import Splits, open_splits
 from siamjax.evaluation.wccn import Whitening
 from siamjax.inference import deciding
@@ -114,7 +114,7 @@ class Run(NamedTuple):
           inputs: `types.Inputs`; the session may be left out.
         """
         counts, baseline, *_ = inputs
-        x = deciding.to_features(counts, baseline, self.scaler)
+        x = np.asarray(features.to_features(counts, baseline, self.scaler))
         return deciding.to_points(self.deciding, self.config, self.embed(*inputs), x)
 
     @property
@@ -162,7 +162,7 @@ def open_run(
         checkpoint,
         partial(embed_with, checkpoint.state),
         embed_untrained,
-        deciding.read(
+        deciding.read_deciding(
             checkpoint.workdir, checkpoint.config, len(checkpoint.trained.columns)
         )
         if evaluated

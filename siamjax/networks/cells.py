@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from siamjax.config import Config, DataConfig
-from siamjax.data import features, identity
+from siamjax.data import identity
 from siamjax.data.splits import Splits, open_splits
 from siamjax.data.windows import take
 from siamjax.evaluation import baselines, cross_fit, one_shot, spaces, wccn
@@ -172,13 +172,13 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
 
     def points(splits, windows, normal):
         inputs = splits.inputs(windows)
-        x = to_features(splits, windows)
+        x = splits.features(windows)
         learnt = learnt_points(splits, inputs, after)
         untrained = learnt_points(splits, inputs, before)
         default = next(iter(candidates.values()))
         whitenings = {"": whitening}
         if normal is not None:
-            moments = wccn.signed_log_moments(to_features(splits, normal))
+            moments = wccn.signed_log_moments(splits.features(normal))
             whitenings[ADAPTED] = wccn.adapt_whitening(whitening, moments)
         return {
             **{
@@ -192,12 +192,6 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
         }
 
     return points, candidates
-
-
-def to_features(splits: Splits, windows: Windows) -> np.ndarray:
-    """The features `[N, T, F]` of windows."""
-    counts, baseline, _ = splits.inputs(windows)
-    return np.asarray(features.to_features(counts, baseline, splits.scaler))
 
 
 def choose_space(
@@ -249,7 +243,7 @@ def judge_methods(
     windows, library = splits.windows_to_judge(role, conditions.known + held_out)
     normal = None
     if TRAIN not in splits.sessions.role:
-        is_normal = set_aside_normal(splits, windows)
+        is_normal = is_set_aside(splits, windows)
         normal = take(windows, is_normal)
         windows, library = take(windows, ~is_normal), None
     if not len(windows.start):
@@ -278,7 +272,7 @@ def judge_methods(
     return rows
 
 
-def set_aside_normal(splits: Splits, windows: Windows) -> np.ndarray:
+def is_set_aside(splits: Splits, windows: Windows) -> np.ndarray:
     """`[N]` bool: which windows are of the first captures without a fault."""
     calm = [
         i

@@ -1,8 +1,5 @@
 """The whitening of a run: WCCN, learnt on its training windows."""
 
-import numpy as np
-
-from siamjax.data import features
 from siamjax.data.splits import Splits
 from siamjax.evaluation import baselines
 from siamjax.evaluation.wccn import Whitening
@@ -16,8 +13,7 @@ def learn_whitening(splits: Splits) -> Whitening:
       UsageError: there is no such window.
     """
     windows = splits.windows_of(TRAIN, splits.conditions.known)
-    inputs = splits.inputs(windows)
-    x = np.asarray(features.to_features(inputs.counts, inputs.baseline, splits.scaler))
-    return baselines.learn_wccn(
-        baselines.Training(x, windows.condition, windows.session)
+    training = baselines.Training(
+        splits.features(windows), windows.condition, windows.session
     )
+    return baselines.learn_wccn(training)
