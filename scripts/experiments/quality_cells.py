@@ -15,6 +15,7 @@ from typing import Any
 import flax
 import numpy as np
 
+from configs import board
 from siamjax.config import Config, DataConfig, from_dict
 from siamjax.data import features
 from siamjax.data.splits import Splits, open_splits
@@ -24,23 +25,9 @@ from siamjax.training import state
 from siamjax.types import Windows
 
 # The novel faults of each choice. Each of the eleven faults is novel once or twice.
-CHOICES = (
-    ("busy_reject", "delay", "packet_loss"),
-    ("auth_failure", "callee_down", "link_flap"),
-    ("blocked", "registration_storm", "server_overload"),
-    ("capacity_limit", "delay", "invite_flood"),
-    ("auth_failure", "busy_reject", "link_flap"),
-    ("callee_down", "packet_loss", "server_overload"),
-)
+CHOICES = board.NETWORKS["bed"]["novel"]
 # For each choice two other faults: validation chooses steps and settings with them.
-VALID = (
-    ("link_flap", "server_overload"),
-    ("delay", "registration_storm"),
-    ("packet_loss", "callee_down"),
-    ("busy_reject", "auth_failure"),
-    ("blocked", "capacity_limit"),
-    ("invite_flood", "delay"),
-)
+VALID = board.NETWORKS["bed"]["novel_valid"]
 CELLS = "cells.jsonl"
 FAULTS = sorted({fault for choice in CHOICES for fault in choice})
 ALL = 1 + len(FAULTS) - len(CHOICES[0])  # conditions to train on, with normal
