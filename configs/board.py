@@ -153,4 +153,7 @@ def get_config(networks=""):
         dict(packets=default.get_config(), counters=counters.get_config())
     )
     config.networks = ConfigDict({name: NETWORKS[name] for name in names})
+    for network in config.networks.values():
+        if "trained_on" in network:
+            network.trained_on = tuple(n for n in network.trained_on if n in names)
     return config

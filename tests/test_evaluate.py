@@ -11,6 +11,7 @@ from siamjax.assessment import evaluate
 from siamjax.config import from_dict
 from siamjax.data import prepared
 from siamjax.data.splits import open_splits
+from siamjax.identification import enrol
 from siamjax.inference import deciding, runs
 from siamjax.training import loop
 from siamjax.types import (
@@ -234,3 +235,13 @@ def test_evaluation_mends_a_damaged_space(finished):
         runs.open_run(workdir)
     evaluate.evaluate_run(workdir)
     assert path.read_bytes() == whole
+
+
+def test_a_rule_that_was_learnt_in_another_space_is_refused(finished):
+    workdir = finished[1]
+    run = runs.open_run(workdir)
+    enrol.read_enrolment(run)
+    space = run.deciding.space._replace(weight=run.deciding.space.weight + 1.0)
+    other = run._replace(deciding=run.deciding._replace(space=space))
+    with pytest.raises(SiamjaxError, match=r"rule.json .*another space.*evaluate"):
+        enrol.read_enrolment(other)

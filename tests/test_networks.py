@@ -222,6 +222,34 @@ def test_a_network_without_data_is_named_and_nothing_is_left(two_networks, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cell_is_new_where_what_it_depends_on_has_changed(two_networks):
+    def digests(config):
+        return [cell["digest"] for cell in cells.list_cells(config, valid=False)]
+
+    before = digests(two_networks)
+    assert len(set(before)) == 2 and digests(two_networks) == before
+    more_draws = dataclasses.replace(two_networks, draws=6)
+    assert not set(before) & set(digests(more_draws))
+    alone = dataclasses.replace(
+        two_networks, networks=dict(first=two_networks.networks["first"])
+    )
+    assert digests(alone)[0] != before[0]  # it is judged on one network less
+
+
+def test_networks_can_be_named_without_those_they_are_moved_from():
+    board_config = importlib.import_module("configs.board")
+    alone = config.from_dict(board_config.get_config("access"))
+    assert alone.networks["access"].trained_on == ()
+    both = config.from_dict(board_config.get_config("access,bed"))
+    assert both.networks["access"].trained_on == ("bed",)
+
+
+def test_a_setting_that_changes_the_data_is_refused(two_networks):
+    plain = to_plain(two_networks) | dict(settings=["default", "short:data.bins=8"])
+    with pytest.raises(UsageError, match=r"short:data.bins=8.*a board of its own"):
+        config.from_dict(plain)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -72,7 +72,13 @@ def test_another_space_is_chosen_only_if_it_is_clearly_better():
     assert chosen(curve((0, 0), (0.05, 0.04), (0.02, 0.03))) == 1
     assert chosen(curve((0, 0), (0.05, 0.04), (0.06, 0.04))) == 2
     assert chosen(curve((0, 0), (-0.05, 0.01), (0.0, 0.0))) == 0
-    assert chosen(curve({}, {}, {})) == 0  # nothing was judged
+
+
+def test_where_nothing_was_judged_nothing_is_whitened():
+    """The threshold would be learnt on the windows that the whitening was fitted on."""
+    rows = curve(*[{}] * 7)
+    assert spaces.choose([rows]) == Space("match", "raw", 1.0)
+    assert spaces.choose([rows[:1]]) == Space("match", "whitened", 2.0)
 
 
 def test_groups_and_folds_count_alike():

@@ -230,9 +230,10 @@ def judge_captures(
     rows, tolerance_s = [], onset_tolerance_s(run.config)
     for i in np.flatnonzero(splits.sessions.role == role).tolist():
         labels = splits.sessions.labels[i]
-        if len(labels) > 1:
+        faults = [label for label in labels if label.condition != NORMAL]
+        if len(faults) > 1:
             continue
-        label = labels[0] if labels and labels[0].condition != NORMAL else None
+        label = faults[0] if faults else None
         evidence = enrol.session_evidence(run, splits, i, library)
         spans = decide.find_spans(evidence, rule)
         name = splits.sessions.names[i]

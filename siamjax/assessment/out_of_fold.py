@@ -58,7 +58,7 @@ class Opened(NamedTuple):
 def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
     """The fold runs of a run on all captures, and the space that all of them decide in.
 
-    The space is the best one in the mean over the validation captures of the folds.
+    The space is the one that the validation captures of all folds together choose.
 
     Returns:
       The fold runs, which decide in the space; the space; and the recalls that chose

@@ -314,7 +314,11 @@ def list_facts(data: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
             facts[f"head {name}"] = f"{size}, {head['loss']}{decides}"
     if config["decide_with"] == BEST and "space" in results:
         space = Space(*(results["space"][field] for field in Space._fields))
-        facts["decision"] = f"{describe_space(space)}, chosen on validation"
+        judged = any(
+            row["less"] for curve in results.get("spaces", ()) for row in curve
+        )
+        how = "validation chose" if judged else "nothing was validated"
+        facts["decision"] = f"{describe_space(space)}: {how}"
     return {name: value for name, value in facts.items() if value != ""}
 
 

@@ -43,8 +43,8 @@ def list_spaces(heads: Sequence[str]) -> tuple[Space, ...]:
         ("whitened", 2.0),
         ("whitened", 1.0),
         ("whitened", 0.5),
-        ("raw", 0.5),
         ("raw", 1.0),
+        ("raw", 0.5),
     )
     return (
         *(Space(first, kind, weight) for kind, weight in beside),
@@ -98,13 +98,16 @@ def choose(curves: Sequence[Sequence[Mapping[str, Any]]]) -> Space:
 
     Recall on a few validation captures varies more than most spaces differ. So another
     space is taken only if its recall is higher than that of the default by more than
-    the paired interval; of those the one with the highest recall.
+    the paired interval; of those the one with the highest recall. Where nothing was
+    judged, it is the first one without whitened statistics.
 
     Args:
       curves: of one run or of several, with a row for each space, the default first.
         A row has the fields of a `Space` and `less`: {group: interval `[value, low,
         high]` of its recall minus that of the default}. Groups and curves count alike.
     """
+    if not any(row["less"] for rows in curves for row in rows):
+        return _without_validation(curves[0])
     best, gain = 0, 0.0
     for i, rows in enumerate(zip(*curves)):
         differences = [less for row in rows for less in row["less"].values()]
@@ -113,6 +116,17 @@ def choose(curves: Sequence[Sequence[Mapping[str, Any]]]) -> Space:
             best, gain = i, value
     row = curves[0][best]
     return Space(row["head"], row["statistics"], row["weight"])
+
+
+def _without_validation(rows):
+    """The first space without whitening; the first one if all have it.
+
+    The whitening is fitted on training windows. Without validation captures the
+    distance beyond which a window is unknown is learnt on the same windows, and would
+    be too short for new captures.
+    """
+    listed = [Space(row["head"], row["statistics"], row["weight"]) for row in rows]
+    return next((s for s in listed if s.statistics != "whitened"), listed[0])
 
 
 def make_curve(

@@ -1,5 +1,6 @@
 """The space in which a run compares windows: chosen on validation, stored with it."""
 
+import hashlib
 import io
 import pathlib
 from collections.abc import Callable, Mapping
@@ -107,6 +108,15 @@ def validate_spaces(
     return spaces.make_curve(allowed, tables)
 
 
+def fingerprint(deciding: Deciding) -> str:
+    """A hash of the space and its whitening, which the files learnt in it keep."""
+    arrays = (np.array(deciding.space[1:]), *(deciding.whitening or ()))
+    digest = hashlib.sha256(deciding.space.head.encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def write_deciding(workdir: pathlib.Path, deciding: Deciding) -> None:
     """Writes the space and the whitening into the workdir of a run."""
     assert deciding.whitening is not None
@@ -136,6 +146,8 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
         size = 2 * columns
         shape = dict(mean=(size,), matrix=(size, size), covariance=(size, size))
         for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
             if array.dtype.kind != _ARRAYS[name] or array.shape != shape.get(name, ()):
                 raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
         stored = tuple(arrays[name].item() for name in Space._fields)

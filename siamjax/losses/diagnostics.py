@@ -113,6 +113,7 @@ def effective_rank(x: jax.Array, where: jax.Array) -> jax.Array:
     """exp of the entropy of the shares of the covariance's eigenvalues (Roy, Vetterli,
     EUSIPCO 2007, of the covariance); 0 where all rows are equal."""
     counted = where.astype(x.dtype)[:, None]
+    x = jnp.where(where[:, None], x, 0)  # what other rows hold does not matter
     x = x / jnp.maximum(jnp.max(jnp.abs(x), initial=0.0), jnp.finfo(x.dtype).tiny)
     centre = jnp.sum(x * counted, 0) / jnp.maximum(counted.sum(), 1)
     centred = (x - centre[None]) * counted

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from siamjax.config import Config, DataConfig
-from siamjax.data import identity
+from siamjax.config import Config, DataConfig, to_plain
+from siamjax.data import identity, prepared
 from siamjax.data.splits import Splits, open_splits
 from siamjax.data.windows import take
 from siamjax.evaluation import baselines, cross_fit, one_shot, spaces, wccn
 from siamjax.evaluation.cross_fit import Row
 from siamjax.evaluation.spaces import Space
-from siamjax.experiments import trainings
+from siamjax.experiments import runner, trainings
 from siamjax.networks.config import BoardConfig
 from siamjax.training.whitening import learn_whitening
 from siamjax.types import NORMAL, TEST, TRAIN, VALID, Baseline, Windows
@@ -55,13 +55,16 @@ def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
       valid: judge on validation captures, to choose settings; else on test captures.
     """
     cells = [
-        dict(
-            network=network,
-            setting=setting,
-            choice=choice,
-            fold=fold,
-            seed=seed,
-            valid=valid,
+        _with_digest(
+            config,
+            dict(
+                network=network,
+                setting=setting,
+                choice=choice,
+                fold=fold,
+                seed=seed,
+                valid=valid,
+            ),
         )
         for network, about in config.networks.items()
         for setting, choice, fold, seed in itertools.product(
@@ -72,6 +75,36 @@ def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
         )
     ]
     return sorted(cells, key=lambda cell: (cell["seed"], cell["fold"]))
+
+
+def _with_digest(config, cell):
+    """The cell with a hash of all else that its result depends on: the config of the
+    training, its data, and the networks that it is judged on."""
+    judged_on = [cell["network"], *_moved_to(config, cell)]
+    depends_on = dict(
+        train=to_plain(configure(config, cell)),
+        draws=config.draws,
+        data=[
+            prepared.read_meta(config.train_on(name, cell["setting"]).data.dir)
+            for name in judged_on
+        ],
+        moved=[
+            to_plain(config.train_on(name, cell["setting"]).data)
+            for name in judged_on[1:]
+        ],
+    )
+    return dict(cell, digest=runner.digest(depends_on))
+
+
+def _moved_to(config, cell):
+    """The other networks that a cell is judged on."""
+    if cell["valid"] or cell["choice"]:
+        return []
+    return [
+        name
+        for name, fields in config.networks.items()
+        if cell["network"] in fields.trained_on
+    ]
 
 
 def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -105,11 +138,10 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
     if cell["valid"]:
         return [judge(cell["network"], splits, VALID)]
     results = [judge(cell["network"], splits, TEST)]
-    for other, fields in config.networks.items():
-        if cell["network"] in fields.trained_on and not cell["choice"]:
-            data = config.train_on(other, cell["setting"]).data
-            elsewhere = open_elsewhere(data, splits, train.data.dir)
-            results.append(judge(other, elsewhere, TEST, MOVED))
+    for other in _moved_to(config, cell):
+        data = config.train_on(other, cell["setting"]).data
+        elsewhere = open_elsewhere(data, splits, train.data.dir)
+        results.append(judge(other, elsewhere, TEST, MOVED))
     return results
 
 

@@ -75,6 +75,11 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> BoardConfig:
                 f"{where}.trained_on names {other!r}: give other networks of "
                 "config.networks",
             )
+        data = config.train_on(name, config.settings[0]).data
         for setting in config.settings:
-            config.train_on(name, setting)
+            require(
+                config.train_on(name, setting).data == data,
+                f"setting {setting!r} changes config.data: all settings of a board are "
+                "judged on the same windows, so give it a board of its own",
+            )
     return config

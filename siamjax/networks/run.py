@@ -38,14 +38,16 @@ def run_board(
     check_data(config)
     workdir = pathlib.Path(workdir)
     listed = cells.list_cells(config, valid=valid)
+    path = workdir / (VALID_CELLS if valid else CELLS)
     results = runner.run_cells(
         functools.partial(cells.run_cell, config),
         listed,
-        workdir / (VALID_CELLS if valid else CELLS),
+        path,
         workers=config.workers or os.cpu_count() or 1,
         cell_s=CELL_S,
     )
-    built = table.build_table(listed, results)
+    with files.parsing(path, runner.REMEDY):
+        built = table.build_table(listed, results)
     name = "valid_board" if valid else "board"
     files.write_json(workdir / f"{name}.json", built)
     files.write_csv(workdir / f"{name}.csv", table.csv_rows(built))

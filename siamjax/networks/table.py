@@ -171,7 +171,7 @@ def _markdown_table(question, columns, summary):
                 for row in column["methods"]
                 if (row["setting"], row["method"]) == (setting, method)
             ]
-            cells_of_row.append(_cell(rows[0]) if rows else "")
+            cells_of_row.append(_cell(rows[0], column["best_simple"]) if rows else "")
         about = means[setting, method]
         complete = about["networks"] == len(columns)
         yield _line(
@@ -203,12 +203,12 @@ def csv_rows(table: Mapping[str, Any]) -> Iterable[list[Any]]:
             ]
 
 
-def _cell(row):
+def _cell(row, best_simple):
     """`0.949 [0.936, 0.961], +0.013 [+0.004, +0.021]`."""
     value, low, high = row["recall"]
     less, less_low, less_high = row["less_best_simple"]
     text = f"{value:.3f} [{low:.3f}, {high:.3f}]"
-    if less == less_low == less_high == 0:
+    if row["simple"] and row["method"] == best_simple:
         return f"{text}, the best simple"
     return f"{text}, {less:+.3f} [{less_low:+.3f}, {less_high:+.3f}]"
 
