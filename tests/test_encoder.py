@@ -63,20 +63,20 @@ def trained(model, steps=2):
 
 
 @pytest.mark.parametrize(
-    "normalise, pooling, bidirectional",
+    "normalise, pooling, bidirectional, hidden",
     [
-        ("none", "mean_max", False),
-        ("batch", "mean_max", True),
-        ("batch", "last", True),
-        ("layer", "last", False),
-        ("layer", "attention", True),
+        ("none", "mean_max", False, (7,)),
+        ("batch", "mean_max", True, (7,)),
+        ("batch", "last", True, (7, 6)),
+        ("layer", "last", False, (7, 6)),
+        ("layer", "attention", True, (7,)),
     ],
 )
 def test_a_point_is_the_same_alone_in_a_batch_and_padded(
-    normalise, pooling, bidirectional
+    normalise, pooling, bidirectional, hidden
 ):
     model = build(
-        norm=normalise, pooling=pooling, bidirectional=bidirectional, hidden=(7, 6)
+        norm=normalise, pooling=pooling, bidirectional=bidirectional, hidden=hidden
     )
     params, stats = trained(model)
     final = model.finalise(stats)
