@@ -214,7 +214,7 @@ def test_the_space_is_chosen_on_validation_alone(finished, sessions):
     counts = splits.counts.copy()
     counts[splits.sessions.role == TEST] = 1e6
     (learnt, curve), (poisoned, same) = (
-        runs.validate_spaces(run, data)
+        runs.judge_spaces(run, data)
         for data in (splits, splits._replace(counts=counts))
     )
     assert curve == same

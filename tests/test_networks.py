@@ -286,3 +286,16 @@ def test_the_networks_of_the_configuration_fit_their_templates():
         for test, valid in zip(network.novel, network.novel_valid, strict=True):
             assert not set(test) & set(valid)
     assert dataclasses.replace(read, seeds=1).seeds == 1
+
+
+def test_a_setting_that_names_a_head_leaves_nothing_to_choose(
+    two_networks, monkeypatch
+):
+    weights = [(0, None), (2, None)]
+    monkeypatch.setattr(cells.trainings, "train", lambda *_: iter(weights))
+    train = cells.configure(
+        two_networks, cells.list_cells(two_networks, valid=False)[0]
+    )
+    named = dataclasses.replace(train, decide_with="match")
+    _, candidates = cells.train_methods(named, cells.open_cached(train.data))
+    assert list(candidates) == ["match + raw 1"]

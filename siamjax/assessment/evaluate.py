@@ -124,7 +124,7 @@ def learn_enrolment(
       results.json: `spaces`, and for a run on all captures `out_of_fold`.
     """
     if not folds.trains_on_all(run.config):
-        learnt, curve = runs.validate_spaces(run, splits)
+        learnt, curve = runs.judge_spaces(run, splits)
         run = _decide_in(run, Deciding(spaces.choose([curve]), learnt))
         return run, *enrol.enrol(run, splits), dict(spaces=[curve])
     fold_runs, space, curves = out_of_fold.open_runs(run)

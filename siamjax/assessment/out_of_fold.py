@@ -70,7 +70,7 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
     for workdir in folds.fold_workdirs(run.config, run.workdir).values():
         fold = runs.open_run(workdir)
         splits = runs.read_data(fold)
-        learnt, curve = runs.validate_spaces(fold, splits)
+        learnt, curve = runs.judge_spaces(fold, splits)
         fold = fold._replace(deciding=fold.deciding._replace(whitening=learnt))
         opened.append(Opened(fold, splits))
         curves.append(curve)

@@ -16,7 +16,6 @@ from siamjax.data.windows import take
 from siamjax.evaluation import one_shot, pairwise
 from siamjax.identification import decide, examples, sessions
 from siamjax.inference import deciding
-from siamjax.inference.deciding import fingerprint
 from siamjax.inference.runs import Run
 from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
 
@@ -61,7 +60,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
 def write_enrolment(run: Run, library: examples.Examples, rule: decide.Rule) -> None:
     """Writes examples and rule into the workdir of a run."""
     examples.save_examples(pathlib.Path(run.workdir) / EXAMPLES, library)
-    stored = rule._asdict() | dict(space=fingerprint(run.deciding))
+    stored = rule._asdict() | dict(space=deciding.fingerprint(run.deciding))
     files.write_json(pathlib.Path(run.workdir) / RULE, stored)
 
 
@@ -82,7 +81,7 @@ def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
         stored = files.read_json(folder / RULE, remedy)
         rule = decide.rule_from_json(stored)
         # Rules of older versions do not say in which space they were learnt.
-        if "space" in stored and stored["space"] != fingerprint(run.deciding):
+        if "space" in stored and stored["space"] != deciding.fingerprint(run.deciding):
             raise ValueError(f"it was learnt in another space than {deciding.FILE}")
     with files.parsing(folder / EXAMPLES, remedy):
         library = examples.load_examples(folder / EXAMPLES)

@@ -170,7 +170,7 @@ def open_run(
     )
 
 
-def validate_spaces(run: Run, splits: Splits) -> tuple[Whitening, list[dict[str, Any]]]:
+def judge_spaces(run: Run, splits: Splits) -> tuple[Whitening, list[dict[str, Any]]]:
     """The whitening of a run, and the recall of each space on validation.
 
     Args:

@@ -25,6 +25,7 @@ from siamjax.evaluation import baselines, cross_fit, one_shot, spaces, wccn
 from siamjax.evaluation.cross_fit import Row
 from siamjax.evaluation.spaces import Space
 from siamjax.experiments import runner, trainings
+from siamjax.inference import deciding
 from siamjax.networks.config import BoardConfig
 from siamjax.training.whitening import learn_whitening
 from siamjax.types import NORMAL, TEST, TRAIN, VALID, Baseline, Windows
@@ -193,8 +194,13 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
       that validation may choose from, by name.
     """
     heads = config.active_heads
-    order = sorted(heads, key=lambda head: head != config.deciding_head)
-    candidates = {spaces.describe_space(s): s for s in spaces.list_spaces(order)}
+    candidates = {
+        spaces.describe_space(space): space for space in deciding.allowed_spaces(config)
+    }
+    compared = candidates | {
+        spaces.describe_space(space): space
+        for space in spaces.list_spaces([config.deciding_head])
+    }
     (_, before), (_, after) = trainings.train(config, splits, [config.steps])
     whitening = learn_whitening(splits)
 
@@ -216,7 +222,7 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
             **{
                 name + end: spaces.to_space(space, learnt, x, matrix)
                 for end, matrix in whitenings.items()
-                for name, space in candidates.items()
+                for name, space in compared.items()
                 if not end or space.statistics == "whitened"
             },
             UNTRAINED: spaces.to_space(default, untrained, x, whitening),

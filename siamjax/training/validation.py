@@ -49,7 +49,7 @@ def plan_validation(splits: Splits, draws: int) -> ValidationPlan:
         f"{len(novel)} of {len(splits.conditions.novel_valid)} novel conditions"
         if judged
         else "validation judges nothing, so nobody knows how good the run is: the last "
-        "step and the default space count"
+        "step counts, and no whitened statistics are used"
     ]
     if judged and library is not None and not splits.examples_from_training:
         taught = [splits.conditions.names[c] for c in np.unique(condition[library])]
