@@ -1,6 +1,8 @@
 """Every registered loss through the grid of `losses.check`, and against its paper."""
 
 import functools
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,15 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from siamjax.losses import LOSSES, check, edge_cases, resolve
+from siamjax.losses import (
+    LOSSES,
+    Stateful,
+    check,
+    edge_cases,
+    resolve,
+    stateful,
+    tuples,
+)
 from siamjax.losses.edge_cases import Batch
 from tests import reference
 
@@ -73,9 +83,8 @@ def test_half_precision_of_every_loss(spec):
 def test_the_grid_on_other_settings(spec):
     results = {r.check: r for r in check.run_grid(spec)}
     results.pop("invariances")  # those of the default
-    if "memory" in spec or "distance_weighted" in spec:
-        results.pop("finite differences")  # a part is held constant, or drawn anew
-        results.pop("rows left out")
+    if "memory" in spec:
+        results.pop("finite differences")  # the references are held constant
     assert [r for r in results.values() if r.verdict == "FAIL"] == []
 
 
@@ -127,23 +136,123 @@ def test_without_jit_every_loss_is_the_same(spec):
     agree_without_jit(spec)
 
 
-def test_the_grid_catches_a_naive_loss():
+@pytest.fixture
+def module():
+    user_module = types.ModuleType("a_users_module")
+    sys.modules["a_users_module"] = user_module
+    yield user_module
+    del sys.modules["a_users_module"]
+
+
+def run_steps(module, name, apply):
+    """The result of the check `steps` of a loss with a queue of 16 rows."""
+
+    @stateful
+    def loss():
+        def init(key, classes, dim):
+            queue = dict(rows=jnp.zeros((16, dim)), next=jnp.zeros((), jnp.int32))
+            return dict(params={}, memory=queue)
+
+        return Stateful(init, apply, per_class=False)
+
+    setattr(module, name, loss)
+    result = check.steps(check.measure(f"a_users_module.{name}"))
+    return result
+
+
+def fill(queue, x):
+    place = (queue["next"] + jnp.arange(len(x))) % 16
+    rows = queue["rows"].at[place].set(jax.lax.stop_gradient(x).astype(jnp.float32))
+    return dict(rows=rows, next=(queue["next"] + len(x)) % 16)
+
+
+def from_rows(x, rows):
+    return jnp.abs(x).sum() + jnp.abs(x @ rows.T).sum()
+
+
+def test_the_grid_sees_a_queue_that_is_nan_from_the_second_step(module):
+    """The mean of the old rows is 0 / 0 only once the queue has moved."""
+
+    def apply(state, embeddings, labels, *, where=None):
+        queue, x = state["memory"], tuples.checked_rows(embeddings, labels, where)[0]
+        share = jnp.where(queue["next"] > 0, jnp.nan, 1.0)
+        value = from_rows(x, queue["rows"]) * share
+        return value, {**state, "memory": fill(queue, x)}
+
+    verdict, detail = run_steps(module, "queue", apply)
+    assert verdict == "FAIL"
+    assert "value or gradient not finite at step 2" in detail
+
+
+def test_the_grid_sees_a_memory_that_is_nan(module):
+    def apply(state, embeddings, labels, *, where=None):
+        queue, x = state["memory"], tuples.checked_rows(embeddings, labels, where)[0]
+        norms = jnp.linalg.norm(x, axis=1)[:, None]  # a row of zeros: 0 / 0
+        return from_rows(x, 0 * queue["rows"]), {
+            **state,
+            "memory": fill(queue, x / norms),
+        }
+
+    verdict, detail = run_steps(module, "memory", apply)
+    assert verdict == "FAIL"
+    assert "memory.rows not finite at step" in detail
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        (lambda state: {}, "the returned state has no memory.next"),
+        (lambda state: {**state, "extra": jnp.zeros(2)}, "has extra, init gives none"),
+        (
+            lambda state: jax.tree.map(lambda a: a.astype(jnp.float32), state),
+            "memory.next becomes float32[], it was int32[]",
+        ),
+    ],
+)
+def test_the_grid_sees_a_loss_that_drops_its_state(module, after, says):
+    def apply(state, embeddings, labels, *, where=None):
+        return jnp.abs(embeddings).sum(), after(state)
+
+    verdict, detail = run_steps(module, "dropped", apply)
+    assert verdict == "FAIL"
+    assert says in detail
+
+
+def test_a_loss_that_draws_is_compared_in_the_mean(module):
+    """A good one passes; one that counts left-out rows in its mean does not."""
+
+    def noise(embeddings, labels, where, key):
+        x, counted = tuples.checked_rows(embeddings, labels, where)
+        kept = jax.random.bernoulli(key, 0.5, labels.shape)
+        return jnp.where(kept & counted, jnp.sum(x * x, 1), 0).sum(), counted
+
+    def good(embeddings, labels, *, where=None, key=None):
+        total, counted = noise(embeddings, labels, where, key)
+        return total / jnp.maximum(counted.sum(), 1)
+
+    def wrong(embeddings, labels, *, where=None, key=None):
+        return noise(embeddings, labels, where, key)[0] / len(labels)
+
+    module.good, module.wrong = good, wrong
+    verdicts = {}
+    for name in ("good", "wrong"):
+        measured = check.measure(f"a_users_module.{name}")
+        verdicts[name], detail = check.rows_left_out(measured)
+        assert check.invariances(measured)[0] == "pass"
+    assert verdicts == dict(good="pass", wrong="FAIL")
+    assert "mean value off by" in detail
+
+
+def test_the_grid_catches_a_naive_loss(module):
     """A loss as one writes it at first fails where it should."""
-    import sys
-    import types
 
     def naive(embeddings, labels, *, where=None):
         gap = embeddings[:, None] - embeddings[None]
         d = jnp.sqrt(jnp.sum(gap**2, -1))
         return jnp.where(labels[:, None] == labels[None], d, -d).mean()
 
-    module = types.ModuleType("a_users_module")
     module.naive = naive
-    sys.modules["a_users_module"] = module
-    try:
-        results = {r.check: r for r in check.run_grid("a_users_module.naive")}
-    finally:
-        del sys.modules["a_users_module"]
+    results = {r.check: r for r in check.run_grid("a_users_module.naive")}
     failed = {name for name, r in results.items() if r.verdict == "FAIL"}
     assert failed >= {"finite", "nothing to learn from", "rows left out"}
     assert "translated" in results["invariances"].detail

@@ -2,7 +2,8 @@
 
 Every check of `GRID` runs on batches that break many losses (`edge_cases`) and says
 `pass`, `FAIL`, or what it measured. One program computes all batches in float32, and
-another one in float64.
+another one in float64. A loss with a memory also takes many steps on its own state, and
+one that draws at random is compared in expectation, over many keys.
 """
 
 import time
@@ -47,6 +48,22 @@ INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split("
 # Losses whose paper holds a part constant: finite differences are not their gradient.
 HELD = ("circle", "memory")
 LEFT_OUT = "garbage where not counted"
+# The batches that a loss with a memory meets one after the other, again and again.
+SEQUENCE = (
+    "base",
+    "random 0",
+    "no row counts",
+    "random 1",
+    "one class",
+    LEFT_OUT,
+    "all equal",
+    "a zero row",
+    "random 2",
+)
+MOST_STEPS = 500
+# Keys of a loss that draws: two means may differ by five standard errors.
+KEYS = 400
+STANDARD_ERRORS = 5
 # Programs that run once: XLA compiles them in a third of the time, and they compute the
 # same.
 FAST_COMPILATION: dict[str, bool | int] = {
@@ -69,6 +86,24 @@ class Evaluation(NamedTuple):
     params_slope: dict[str, float]  # -> largest absolute gradient of the params, or NaN
 
 
+class Steps(NamedTuple):
+    """What a loss with a memory gives, step by step, on the state of its last step."""
+
+    count: int
+    passes_end: bool  # of the largest array that it remembers
+    finite_value: np.ndarray  # [count] bool, value and gradient
+    finite_state: dict[str, np.ndarray]  # name of an array of the state -> [count] bool
+
+
+class Mean(NamedTuple):
+    """The value and the gradient of a loss that draws, over many keys."""
+
+    value: float
+    value_error: float  # one standard error
+    slope: np.ndarray  # [B, E]
+    slope_error: float  # of the gradient's norm
+
+
 class Measured(NamedTuple):
     """What the loss did on all batches."""
 
@@ -81,6 +116,9 @@ class Measured(NamedTuple):
     central_differences: np.ndarray  # [K] along random directions, in float64
     directional_slopes: np.ndarray  # [K] by the gradient
     small: list[tuple[float, np.ndarray]]  # value, slope: `_small_batches`
+    state_change: str  # how the state of a step differs in form from the one before
+    steps: Steps | None  # None without a memory
+    means: dict[str, Mean]  # name of the batch -> of a loss that draws; else empty
 
 
 def run_grid(spec: str, cube: bool | None = None) -> list[Result]:
@@ -121,10 +159,126 @@ def measure(spec: str, cube: bool | None = None) -> Measured:
         Evaluation(*(dict(zip(batches, part)) for part in parts))
         for parts in (single, double)
     )
-    small = _evaluate_small(loss, state, batches)
+    state_change = _state_change(loss, state, batches["base"])
+    has_memory = bool(jax.tree.leaves(state.get("memory"))) and not state_change
     return Measured(
-        loss, cube, state, batches, single, double, differences, slopes, small
+        loss,
+        cube,
+        state,
+        batches,
+        single,
+        double,
+        differences,
+        slopes,
+        _evaluate_small(loss, state, batches),
+        state_change,
+        _take_steps(loss, state, batches) if has_memory else None,
+        _means_over_keys(loss, state, batches) if _draws(loss, state, batches) else {},
     )
+
+
+def _state_change(loss, state, batch):
+    """How the form of the next state differs; a text, empty if it does not."""
+    batch = batch._replace(x=np.float32(batch.x))
+    after = jax.eval_shape(lambda: _apply(loss, state, batch, jax.random.key(1))[1])
+    old, new = _forms(state), _forms(after)
+    for name in old:
+        if name not in new:
+            return f"the returned state has no {name}"
+        if old[name] != new[name]:
+            return f"{name} becomes {new[name]}, it was {old[name]}"
+    added = [name for name in new if name not in old]
+    return f"the returned state has {added[0]}, init gives none" if added else ""
+
+
+def _forms(state):
+    return {
+        name: f"{leaf.dtype}{list(leaf.shape)}"
+        for name, leaf in _named_leaves(jax.eval_shape(lambda: state)).items()
+    }
+
+
+def _named_leaves(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+    }
+
+
+def _apply(loss, state, batch, key):
+    return loss.apply(state, batch.x, batch.labels, where=batch.where, key=key)
+
+
+def _take_steps(loss, state, batches):
+    """`Steps` over `SEQUENCE`, until what is remembered was written over."""
+    rows = max(leaf.shape[0] for leaf in jax.tree.leaves(state["memory"]) if leaf.ndim)
+    wanted = 2 * len(SEQUENCE) + -(-rows // edge_cases.B)
+    count = min(wanted, MOST_STEPS)
+    sequence = edge_cases.stack([batches[name] for name in SEQUENCE])
+    sequence = sequence._replace(x=np.float32(sequence.x))
+
+    def step(state, number):
+        batch = Batch(*(jnp.asarray(a)[number % len(SEQUENCE)] for a in sequence))
+        key = jax.random.fold_in(jax.random.key(1), number)
+
+        def value(x):
+            return _apply(loss, state, batch._replace(x=x), key)
+
+        (loss_value, state), slope = jax.value_and_grad(value, has_aux=True)(batch.x)
+        finite = jnp.isfinite(loss_value) & jnp.isfinite(slope).all()
+        finite_state = {k: _all_finite(v) for k, v in _named_leaves(state).items()}
+        return state, (finite, finite_state)
+
+    run = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(count))[1])
+    state = jax.tree.map(jnp.asarray, state)
+    finite_value, finite_state = run.lower(state).compile(FAST_COMPILATION)(state)
+    finite_state = {name: np.asarray(flags) for name, flags in finite_state.items()}
+    return Steps(count, count == wanted, np.asarray(finite_value), finite_state)
+
+
+def _all_finite(array):
+    is_float = jnp.issubdtype(array.dtype, jnp.inexact)
+    return jnp.isfinite(array).all() if is_float else jnp.bool_(True)
+
+
+def _draws(loss, state, batches):
+    """Whether the value depends on the key."""
+    batch = batches["base"]._replace(x=np.float32(batches["base"].x))
+    program = jax.make_jaxpr(lambda key: _apply(loss, state, batch, key)[0])(
+        jax.random.key(0)
+    )
+    (key,) = program.jaxpr.invars
+    return any(key is used for step in program.jaxpr.eqns for used in step.invars)
+
+
+def _means_over_keys(loss, state, batches):
+    """`Mean` of `base`, of each of `CHANGES`, of `LEFT_OUT`, and under `alone` of its
+    rows that count as a batch of their own. Each has keys of its own."""
+    names = ["base", *CHANGES.values(), LEFT_OUT]
+    counted = np.flatnonzero(batches[LEFT_OUT].where)
+    alone = Batch(*(a[counted] for a in batches[LEFT_OUT]))
+    groups = [edge_cases.stack([batches[name] for name in names])]
+    groups.append(edge_cases.stack([alone]))
+    groups = [group._replace(x=np.float32(group.x)) for group in groups]
+    keys = jax.random.split(jax.random.key(2), (len(names) + 1, KEYS))
+
+    def moments(batch, keys):
+        value, (slope, _) = jax.vmap(lambda k: evaluate(loss, state, batch, key=k))(
+            keys
+        )
+        spread = jnp.sqrt(jnp.sum(jnp.var(slope, 0)))
+        return value.mean(), value.std(), slope.mean(0), spread
+
+    parts = keys[: len(names)], keys[len(names) :]
+    run = jax.jit(lambda: [jax.vmap(moments)(g, k) for g, k in zip(groups, parts)])
+    answers = [zip(*map(np.asarray, part)) for part in run()]
+    return {
+        name: Mean(value, deviation / KEYS**0.5, slope, spread / KEYS**0.5)
+        for name, (value, deviation, slope, spread) in zip(
+            [*names, "alone"], [one for part in answers for one in part]
+        )
+    }
 
 
 def _evaluate_small(loss, state, batches):
@@ -140,14 +294,18 @@ def _evaluate_small(loss, state, batches):
 
 
 def evaluate(
-    loss: registry.Loss, state: dict[str, Any], batch: Batch, dtype: Any = None
+    loss: registry.Loss,
+    state: dict[str, Any],
+    batch: Batch,
+    dtype: Any = None,
+    key: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
     """The value and its gradients with respect to embeddings and params."""
+    key = jax.random.key(1) if key is None else key
 
     def value(x, params):
         full_state = {**state, "params": params} if state else state
-        data = dict(where=batch.where, key=jax.random.key(1))
-        return loss.apply(full_state, x, batch.labels, **data)[0]
+        return _apply(loss, full_state, batch._replace(x=x), key)[0]
 
     x = jnp.asarray(batch.x, dtype)
     return jax.value_and_grad(value, (0, 1))(x, state.get("params", {}))
@@ -242,13 +400,19 @@ def rows_left_out(m: Measured) -> tuple[str, str]:
     batch computed alone gives the same as among others."""
     rows, (value, slope) = np.flatnonzero(m.batches[LEFT_OUT].where), m.small[0]
     masked_slope = m.single.slope[LEFT_OUT]
-    problems = [
-        _differ("value", m.single.value[LEFT_OUT], value, 1e-5),
-        _differ("gradient", masked_slope[rows], slope, 1e-5),
-    ]
+    good = "one batch alone = one of many"
+    if m.means:
+        masked = m.means[LEFT_OUT]
+        masked = masked._replace(slope=masked.slope[rows])
+        problems, good = _differ_in_mean(masked, m.means["alone"]), f"{good}; {IN_MEAN}"
+    else:
+        problems = [
+            _differ("value", m.single.value[LEFT_OUT], value, 1e-5),
+            _differ("gradient", masked_slope[rows], slope, 1e-5),
+        ]
     if masked_slope[list(edge_cases.MASKED)].any():
         problems.append("gradient of left-out rows")
-    return _verdict(problems, "one batch alone = one of many")
+    return _verdict(problems, good)
 
 
 def small_batches(m: Measured) -> tuple[str, str]:
@@ -284,7 +448,17 @@ def finite_differences(m: Measured) -> tuple[str, str]:
 
 
 def invariances(m: Measured) -> tuple[str, str]:
-    """Which changes of the batch leave the loss as it is: see `CHANGES`."""
+    """Which changes of the batch leave the loss as it is: see `CHANGES`. The order of
+    the rows never matters to a loss that draws, in the mean."""
+    if m.means:
+        base = m.means["base"]
+        unchanged = {
+            letter: name
+            for letter, name in CHANGES.items()
+            if not _differ_in_mean(base, m.means[name], slopes=False)
+        }
+        problem = "" if "P" in unchanged else "permuted changes the mean"
+        return _verdict([problem], f"{', '.join(unchanged.values())}; {IN_MEAN}")
     values = m.double.value
     unchanged = {
         letter: name
@@ -296,6 +470,25 @@ def invariances(m: Measured) -> tuple[str, str]:
         return "says", detail
     missing = set(INVARIANT[m.loss.name]) - set(unchanged)
     return _verdict([f"{CHANGES[k]} changes it" for k in sorted(missing)], detail)
+
+
+def steps(m: Measured) -> tuple[str, str]:
+    """A step returns a state of the form that it was given. A loss with a memory stays
+    finite on its own state, until all that it remembers was written over."""
+    if m.state_change or m.steps is None:
+        return _verdict([m.state_change], "no memory")
+    problems = [_first_bad("value or gradient", m.steps.finite_value)]
+    problems += [
+        _first_bad(name, flags) for name, flags in m.steps.finite_state.items()
+    ]
+    end = "past the end" if m.steps.passes_end else "not up to the end"
+    return _verdict(problems, f"{m.steps.count} steps, {end} of the memory")
+
+
+def _first_bad(what, finite):
+    if finite.all():
+        return ""
+    return f"{what} not finite at step {int(np.argmin(finite)) + 1}"
 
 
 def collapse(m: Measured) -> tuple[str, str]:
@@ -334,10 +527,29 @@ GRID: dict[str, Check] = {
     "precision": precision,
     "finite differences": finite_differences,
     "invariances": invariances,
+    "steps": steps,
     "gradient at collapse": collapse,
 }
 # Checks with compilations of their own: the quick tests run them for a few losses only.
 LONG: dict[str, Check] = {"half precision": half_precision}
+
+
+IN_MEAN = f"it draws: means over {KEYS} keys"
+
+
+def _differ_in_mean(mean, wanted, slopes=True):
+    """Texts that say by how many standard errors two means differ, if too many."""
+    gaps = {"value": (abs(mean.value - wanted.value), "value_error")}
+    if slopes:
+        gaps["gradient"] = np.linalg.norm(mean.slope - wanted.slope), "slope_error"
+    problems = []
+    for what, (gap, error) in gaps.items():
+        allowed = STANDARD_ERRORS * np.hypot(
+            getattr(mean, error), getattr(wanted, error)
+        )
+        if not gap <= allowed + 1e-6:
+            problems.append(f"mean {what} off by {gap:.1e}, allowed {allowed:.1e}")
+    return problems
 
 
 def relative_error(value: Any, reference: Any) -> float:
