@@ -89,10 +89,10 @@ class Evaluation(NamedTuple):
 class Steps(NamedTuple):
     """What a loss with a memory gives, step by step, on the state of its last step."""
 
-    count: int
+    number: int
     passes_end: bool  # of the largest array that it remembers
-    finite_value: np.ndarray  # [count] bool, value and gradient
-    finite_state: dict[str, np.ndarray]  # name of an array of the state -> [count] bool
+    finite_value: np.ndarray  # [number] bool, value and gradient
+    finite_state: dict[str, np.ndarray]  # name of an array of the state -> [number] bool
 
 
 class Mean(NamedTuple):
@@ -482,7 +482,7 @@ def steps(m: Measured) -> tuple[str, str]:
         _first_bad(name, flags) for name, flags in m.steps.finite_state.items()
     ]
     end = "past the end" if m.steps.passes_end else "not up to the end"
-    return _verdict(problems, f"{m.steps.count} steps, {end} of the memory")
+    return _verdict(problems, f"{m.steps.number} steps, {end} of the memory")
 
 
 def _first_bad(what, finite):
