@@ -21,6 +21,9 @@ SEVERITY = dict(
     invite_flood=(20, 80),
     slow_registrar=(0.7, 1.6),
     routing_failure=(25, 90),
+    session_storm=(10, 30),
+    slow_server=(0.7, 1.6),
+    wrong_secret=(1, 4),
 )
 
 # Conditions that every network has.
@@ -32,6 +35,12 @@ COMMON = (
 # Where nearly nobody registers, nothing shows these.
 REGISTRATION_FAULTS = ("registration_storm", "auth_failure")
 
+# Conditions of every network but SIP's.
+LINK_FAULTS = (
+    "blocked capacity_limit packet_loss downlink_loss delay link_flap"
+).split()
+SERVER_FAULTS = "server_down server_stall session_storm".split()
+
 
 @dataclass(frozen=True)
 class Network:
@@ -40,16 +49,21 @@ class Network:
     name: str
     captures: Mapping[str, int]  # how many of each kind a campaign records
     duration_s: int  # of a capture with one fault, or none
+    protocol: str = "sip"  # or "radius"
 
-    # Load. Rates are per second.
+    # Load. Rates are per second. What is said of calls holds for the sessions of other
+    # protocols, too.
     rate_cps: tuple[float, float] = (5, 30)  # calls
     hold_s: tuple[float, float] = (0.5, 5)  # mean duration of a call
+    interim_s: float = 0.0  # mean time between updates of a session; SIP has none
     register_rps: tuple[float, float] = (2, 6)  # registrations
     options_rps: tuple[float, float] | None = None  # keep-alives; None: none
     load_patterns: tuple[str, ...] = ("constant", "ramp", "bursty")
     # Whether registrations and keep-alives follow the curve of the calls.
     all_follow_load: bool = False
     failing_share: tuple[float, float] | None = None  # of the calls, without a fault
+    # Users to whom calls fail: 486, 480, the caller gives up (487), 404.
+    failing_kinds: tuple[str, ...] = ("busy", "absent", "ringing", "stranger")
     subscribers: int = 1000
     expires_s: int = 3600  # that a registration asks for
 
@@ -67,7 +81,8 @@ class Network:
 
     # Protocol.
     ip_version: int = 4  # of the access side
-    t1_ms: int = 500  # SIP's T1, of callers, callees and proxy
+    # The first timer of a repeat: SIP's T1, of callers, callees and proxy.
+    t1_ms: int = 500
     no_answer_ms: int = 6000  # the proxy answers 408 after this time without an answer
     ringing_ms: int = 20000  # and after this time of ringing
     # Whether the proxy sends registrations on to a registrar behind it.
@@ -189,4 +204,33 @@ CORE = Network(
     snap_length=400,
 )
 
-NETWORKS = {network.name: network for network in (TESTBED, ACCESS, TRUNK, CORE)}
+# Access nodes log subscribers in, and account for their sessions.
+RADIUS = Network(
+    name="radius",
+    captures=_captures(
+        [
+            *("normal", *LINK_FAULTS, *SERVER_FAULTS),
+            *("auth_failure", "slow_server", "accounting_down", "wrong_secret"),
+        ],
+        6,
+        normal=9,
+        two_faults=3,
+        begins_inside=3,
+    ),
+    duration_s=75,
+    protocol="radius",
+    rate_cps=(1.5, 4.5),
+    hold_s=(4, 12),
+    interim_s=5,
+    register_rps=(0, 0),
+    load_patterns=("constant", "ramp", "bursty", "doubling", "halving"),
+    failing_share=(0.02, 0.08),
+    failing_kinds=("mistyped", "unknown"),
+    onset=(0.37, 0.46),
+    clear=(0.72, 0.9),
+    call_bytes=(430, 290),
+    t1_ms=2000,  # IRT of RFC 5080
+    snap_length=96,  # accounting requests fit, passwords do not
+)
+
+NETWORKS = {network.name: network for network in (TESTBED, ACCESS, TRUNK, CORE, RADIUS)}

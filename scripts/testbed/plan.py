@@ -14,15 +14,14 @@ import math
 import random
 from dataclasses import dataclass
 
-from faults import CONDITIONS, Fault, Load
+from conditions import CONDITIONS
+from faults import Fault, Load
 from networks import Network
 
 TWO_FAULTS, BEGINS_INSIDE, LONG_NORMAL = "two_faults", "begins_inside", "long_normal"
 SPECIAL_KINDS = (TWO_FAULTS, BEGINS_INSIDE, LONG_NORMAL)
 KINDS = (*CONDITIONS, *SPECIAL_KINDS)
 
-# Users to whom calls fail: 486, 480, the caller gives up (487), 404.
-FAILING_KINDS = ("busy", "absent", "ringing", "stranger")
 LONG_NORMAL_S = 2400
 LONG_NORMAL_SHARE = 0.25  # of the rates of other captures
 TWO_FAULTS_S = 130
@@ -98,7 +97,9 @@ def make_plan(
         options_rate = scale * rng.uniform(*network.options_rps)
         options = [poisson(rng, options_rate * share) for share in others]
     if network.failing_share:
-        failing = _draw_failing(rng, rng.uniform(*network.failing_share))
+        failing = _draw_failing(
+            rng, network.failing_kinds, rng.uniform(*network.failing_share)
+        )
     load = Load(rate, hold_s, register_rate, options_rate, failing)
 
     faults = [
@@ -122,9 +123,9 @@ def make_plan(
     )
 
 
-def _draw_failing(rng, failing_share):
-    """(kind of the called user, share of the calls) of calls that fail every day."""
-    weights = {kind: rng.uniform(0.3, 1.0) for kind in FAILING_KINDS}
+def _draw_failing(rng, kinds, failing_share):
+    """(kind of the user, share of the calls) of calls that fail every day."""
+    weights = {kind: rng.uniform(0.3, 1.0) for kind in kinds}
     total = sum(weights.values())
     return tuple((kind, failing_share * w / total) for kind, w in weights.items())
 

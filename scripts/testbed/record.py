@@ -21,8 +21,10 @@ from pathlib import Path
 
 from networks import NETWORKS
 from plan import KINDS, make_plan
-from testbed import Testbed
+from radius_bed import RadiusBed
+from sip_bed import SipBed
 
+BEDS = dict(sip=SipBed, radius=RadiusBed)
 # An action of a fault that is done later than this spoils the capture.
 MAX_LATE_S = 0.5
 LABEL_COLUMNS = (
@@ -58,15 +60,16 @@ def record(network, plan, out_dir, slot):
 
     with tempfile.TemporaryDirectory(prefix=f"testbed{slot}_") as run_dir:
         pcap = Path(run_dir) / "capture.pcap"
-        bed = Testbed(network, plan.load, plan.base_delay_s, slot=slot, run_dir=run_dir)
+        bed = BEDS[network.protocol](
+            network, plan.load, plan.base_delay_s, slot=slot, run_dir=run_dir
+        )
         with bed:
             schedule = sched.scheduler(time.time, time.sleep)
 
             def set_load(second):
-                bed.set_call_rate(plan.calls[second])
-                bed.set_register_rate(plan.registers[second])
-                if plan.load.options_rps:
-                    bed.set_options_rate(plan.options[second])
+                bed.set_load(
+                    plan.calls[second], plan.registers[second], plan.options[second]
+                )
 
             def do_action(zero, planned, action):
                 action(bed)
@@ -108,11 +111,10 @@ def label_rows(plan, measured, start):
       start: epoch time of the first packet of the capture.
     """
     load = plan.load
-    common = [
-        f"load={plan.pattern}",
-        f"register_rps={load.register_rps:.2f}",
-        f"base_delay_s={plan.base_delay_s:.3f}",
-    ]
+    common = [f"load={plan.pattern}"]
+    if load.register_rps:
+        common.append(f"register_rps={load.register_rps:.2f}")
+    common.append(f"base_delay_s={plan.base_delay_s:.3f}")
     if load.options_rps:
         common.append(f"options_rps={load.options_rps:.2f}")
     common += [f"{kind}_share={share:.3f}" for kind, share in load.failing]
