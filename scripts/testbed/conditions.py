@@ -1,6 +1,7 @@
 """The fault of each condition that record.py can record; normal traffic has none."""
 
 import faults
+import gtp_faults
 import radius_faults
 import sip_faults
 
@@ -29,6 +30,10 @@ CONDITIONS = {
             radius_faults.slow_server,
             radius_faults.accounting_down,
             radius_faults.wrong_secret,
+            gtp_faults.apn_down,
+            gtp_faults.unknown_apn,
+            gtp_faults.stale_contexts,
+            gtp_faults.update_storm,
         )
     },
 }

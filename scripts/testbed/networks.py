@@ -24,6 +24,9 @@ SEVERITY = dict(
     session_storm=(10, 30),
     slow_server=(0.7, 1.6),
     wrong_secret=(1, 4),
+    unknown_apn=(25, 90),
+    stale_contexts=(25, 90),
+    update_storm=(10, 40),
 )
 
 # Conditions that every network has.
@@ -49,7 +52,7 @@ class Network:
     name: str
     captures: Mapping[str, int]  # how many of each kind a campaign records
     duration_s: int  # of a capture with one fault, or none
-    protocol: str = "sip"  # or "radius"
+    protocol: str = "sip"  # or radius, gtp
 
     # Load. Rates are per second. What is said of calls holds for the sessions of other
     # protocols, too.
@@ -233,4 +236,38 @@ RADIUS = Network(
     snap_length=96,  # accounting requests fit, passwords do not
 )
 
-NETWORKS = {network.name: network for network in (TESTBED, ACCESS, TRUNK, CORE, RADIUS)}
+# SGSNs open contexts at a GGSN, for mobile data of 2G and 3G.
+GTP = Network(
+    name="gtp",
+    captures=_captures(
+        [
+            *("normal", *LINK_FAULTS, *SERVER_FAULTS),
+            *("apn_down", "unknown_apn", "stale_contexts", "update_storm"),
+        ],
+        6,
+        normal=9,
+        two_faults=3,
+        begins_inside=3,
+    ),
+    duration_s=75,
+    protocol="gtp",
+    rate_cps=(3, 12),
+    hold_s=(4, 12),
+    interim_s=5,
+    register_rps=(0, 0),
+    options_rps=(0.2, 0.6),
+    load_patterns=("constant", "ramp", "bursty", "doubling", "halving"),
+    failing_share=(0.02, 0.08),
+    failing_kinds=("unknown", "twice"),
+    onset=(0.37, 0.46),
+    clear=(0.72, 0.9),
+    severity=dict(session_storm=(15, 50)),
+    call_bytes=(230, 205),
+    options_bytes=(56, 58),
+    t1_ms=2500,  # T3-RESPONSE
+    snap_length=200,  # nothing is cut
+)
+
+NETWORKS = {
+    network.name: network for network in (TESTBED, ACCESS, TRUNK, CORE, RADIUS, GTP)
+}

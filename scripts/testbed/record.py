@@ -19,12 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from gtp_bed import GtpBed
 from networks import NETWORKS
 from plan import KINDS, make_plan
 from radius_bed import RadiusBed
 from sip_bed import SipBed
 
-BEDS = dict(sip=SipBed, radius=RadiusBed)
+BEDS = dict(sip=SipBed, radius=RadiusBed, gtp=GtpBed)
 # An action of a fault that is done later than this spoils the capture.
 MAX_LATE_S = 0.5
 LABEL_COLUMNS = (

@@ -15,6 +15,7 @@ import sys
 
 SECRET = "testbed"  # of access nodes and RADIUS server
 PASSWORD = "secret"  # of every subscriber
+APNS = dict(internet=0.5, ims=0.3, m2m=0.2)  # access points: share of the sessions
 
 
 class Node(asyncio.DatagramProtocol):

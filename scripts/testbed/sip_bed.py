@@ -6,14 +6,13 @@ uas    relay on 10.2.0.2:5060, behind it a sipp callee on 127.0.0.1:5070;
        in some networks a second kamailio, the registrar, on 10.2.0.2:5090
 """
 
-import ctypes
 import signal
 import socket
 import subprocess
 import sys
 import time
 
-from testbed import HERE, SERVER_SIDE, Testbed, fill, run
+from testbed import HERE, SERVER_SIDE, Testbed, fill, run, socket_in
 
 CALLEES = 50
 CALLEES_EXPIRE_S = 7200  # they register once
@@ -24,22 +23,6 @@ CALL_CONTROL_PORT, REGISTER_CONTROL_PORT, OPTIONS_CONTROL_PORT = 8888, 8889, 889
 REGISTRAR = f"{SERVER_SIDE}:5090"
 # Shared variables of kamailio.cfg that belong to the registrar.
 REGISTRAR_VARIABLES = ("auth_fail_percent", "registrar_delay_us")
-
-
-def udp_socket_in(namespace):
-    """A UDP socket in the namespace, for use by this process."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def enter(handle):
-        if libc.setns(handle.fileno(), 0):
-            raise OSError(ctypes.get_errno(), f"setns to {namespace}")
-
-    with open("/proc/self/ns/net") as home, open(f"/run/netns/{namespace}") as away:
-        enter(away)
-        try:
-            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        finally:
-            enter(home)
 
 
 def cycle(items, count):
@@ -144,7 +127,7 @@ class SipBed(Testbed):
             raise RuntimeError(f"the callees did not register, see {self.run_dir}")
 
     def _start_load(self):
-        self._load_control = udp_socket_in(self.namespace("uac"))
+        self._load_control = socket_in(self.namespace("uac"), socket.SOCK_DGRAM)
         self._undo.callback(self._load_control.close)
         subscribers = "-inf subscribers.csv"
         contact = self._contact_keys()

@@ -18,8 +18,10 @@ at the same time. No packet leaves the namespaces.
 """
 
 import contextlib
+import ctypes
 import re
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -40,6 +42,22 @@ def run(*command, stdin=None):
 def run_ip(namespace, arguments):
     """Run `ip` with arguments, as one would type them, for a namespace."""
     run("ip", "-n", namespace, *arguments.split())
+
+
+def socket_in(namespace, kind):
+    """A socket in the namespace, for use by this process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(handle):
+        if libc.setns(handle.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"setns to {namespace}")
+
+    with open("/proc/self/ns/net") as home, open(f"/run/netns/{namespace}") as away:
+        enter(away)
+        try:
+            return socket.socket(socket.AF_INET, kind)
+        finally:
+            enter(home)
 
 
 def fill(template, values):
