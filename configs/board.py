@@ -8,7 +8,7 @@ docs/networks.md says where their data comes from, and how to prepare it.
 
 from ml_collections import ConfigDict
 
-from siamjax.configs import counters, default, kddi
+from siamjax.configs import counters, default, gtp, kddi, radius
 from siamjax.types import UsageError
 
 SOCKSHOP = (
@@ -84,6 +84,36 @@ NETWORKS = dict(
         (("busy_reject", "delay", "packet_loss"), ("link_flap", "registration_storm")),
         (("downlink_loss", "callee_down", "invite_flood"), ("delay", "blocked")),
         (("auth_failure", "blocked", "link_flap"), ("packet_loss", "busy_reject")),
+    ),
+    radius=dict(
+        template="packets",
+        changes=dict(data=dict(dir="runs/radius", folds=3)),
+        novel=(
+            radius.NOVEL,
+            ("downlink_loss", "server_down", "session_storm"),
+            ("auth_failure", "accounting_down", "slow_server"),
+        ),
+        novel_valid=(
+            radius.NOVEL_VALID,
+            ("delay", "blocked"),
+            ("packet_loss", "capacity_limit"),
+        ),
+        folds=3,
+    ),
+    gtp=dict(
+        template="packets",
+        changes=dict(data=dict(dir="runs/gtp", folds=3)),
+        novel=(
+            gtp.NOVEL,
+            ("downlink_loss", "server_down", "session_storm"),
+            ("apn_down", "unknown_apn", "update_storm"),
+        ),
+        novel_valid=(
+            gtp.NOVEL_VALID,
+            ("delay", "blocked"),
+            ("packet_loss", "capacity_limit"),
+        ),
+        folds=3,
     ),
     kddi=dict(
         template="counters",
