@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_plan_that_was_recorded(folder, scripts):
             assert row["condition"] == fault.condition
             assert row["severity"] == f"{fault.severity:.3f}"
             assert row["notes"].startswith(fault.notes)
-            # Labels count from the first packet, which can come late where few are sent.
+            # Labels count from the first packet, which can come late at a low rate.
             assert -0.8 < max(fault.onset, 0) - float(row["onset_s"]) < 2.5
             assert bool(row["clear_s"]) == (fault.clear is not None)
 
