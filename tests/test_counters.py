@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.capture import counters, decompress
+from siamjax.capture import counters, decompress, times
 from siamjax.data import counts, from_counters, prepared
 from siamjax.types import Label, Series, SiamjaxError, UsageError
 from tests import commands
@@ -39,15 +39,13 @@ def read(tmp_path, frame, name="a.csv"):
 def test_a_clean_table_has_nothing_odd(tmp_path):
     frame = clean()
     table, report = read(tmp_path, frame)
-    assert (table.names, table.step_ns, table.numbers) == (
-        ("load", "calls"),
-        60 * 10**9,
-        False,
-    )
+    assert (table.names, table.step_ns) == (("load", "calls"), 60 * 10**9)
+    assert table.clock == times.Clock(times.DATE) and table.rest is None
     assert table.first_ns == pd.Timestamp("2024-03-01 10:00").value
     np.testing.assert_array_equal(table.values, frame[["load", "calls"]].to_numpy())
     assert (report.rows, report.step_s, report.span_s) == (ROWS, 60.0, ROWS * 60.0)
     assert report.causes == {} and report.gaps == []
+    assert report.notes == ["times in time: dates without a time zone"]
 
 
 def shuffled(frame):
@@ -134,7 +132,7 @@ def test_parquet_gz_and_numbers_as_times_give_the_same(tmp_path):
         table, report = counters.read_counters(tmp_path / name)
         np.testing.assert_array_equal(table.values, wanted.values)
         assert table.step_ns == wanted.step_ns and report.causes == {}
-    assert table.numbers and table.first_ns == 0
+    assert table.clock.kind == times.NUMBER and table.first_ns == 0
 
 
 @pytest.mark.parametrize(
@@ -206,12 +204,6 @@ def test_a_time_that_no_clock_shows_is_not_read(tmp_path, odd):
     table, report = read(tmp_path, pd.concat([frame[:9], extra, frame[9:]]), "b.csv")
     np.testing.assert_array_equal(table.values, wanted.values)
     assert report.causes == dict(time_unread=1)
-
-
-def test_times_in_milliseconds_are_asked_about(tmp_path):
-    frame = clean().assign(time=1_700_000_000_000 + np.arange(ROWS) * 60_000)
-    with pytest.raises(SiamjaxError, match="no times: numbers must be seconds"):
-        read(tmp_path, frame)
 
 
 @settings(deadline=None, max_examples=40)
@@ -299,43 +291,6 @@ def test_pandas_missing_is_one_clear_line(tmp_path, monkeypatch):
         counters.read_counters(tmp_path / "a.csv")
 
 
-def test_growth_of_a_counter_by_hand():
-    nan = np.nan
-    column = np.array([5.0, 7.0, nan, nan, 13.0, 13.0, 4.0, 6.0])
-    got, resets = counters.growth(column)
-    # 6 in three steps are 2 a step; after the reset it began at 0 and came to 4.
-    np.testing.assert_array_equal(got, [nan, 2, nan, nan, 2, 0, 4, 2])
-    assert resets == 1
-
-
-@pytest.mark.parametrize("bits", [32, 64])
-def test_a_counter_that_runs_over_grew_by_what_is_past_the_end(bits):
-    step = 2.0**20  # representable beside 2**64
-    column = np.array(
-        [2.0**bits - 2 * step, 2.0**bits - step, step, 2 * step, 4 * step]
-    )
-    got, resets = counters.growth(column)
-    np.testing.assert_array_equal(got[1:], [step, 2 * step, step, 2 * step])
-    assert resets == 1
-
-
-def test_only_what_never_goes_back_is_a_growing_counter():
-    rng = np.random.default_rng(1)
-    growing = np.cumsum(rng.poisson(5, 100)).astype(float)
-    reset = growing.copy()
-    reset[60:] -= reset[60] - 3
-    gauge, flag = rng.uniform(1, 9, 100), (np.arange(100) > 50).astype(float)
-    back = growing.copy()
-    back[70] -= 20
-    table = np.stack([growing, reset, gauge, flag, np.ones(100), back], 1)
-    got = counters.find_growing([table, table])
-    assert got.tolist() == [True, True, False, False, False, False]
-    # What a column is does not depend on the session: one that falls decides for all.
-    other = table.copy()
-    other[50, 0] = other[49, 0] - 1
-    assert not counters.find_growing([table, other])[0]
-
-
 def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
     """Gap, reset and a missing cell change only the rows they touch."""
     frame = clean()
@@ -344,6 +299,7 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
     frame.to_csv(tmp_path / "t" / "clean.csv", index=False)
     frame.loc[30:, "bytes"] -= frame.bytes[29]
     frame.loc[10, "bytes"] = np.nan
+    frame.loc[50, "bytes"] += 10**6
     frame.drop(index=[40, 41]).to_csv(tmp_path / "t" / "dirty.csv", index=False)
     (tmp_path / "labels.csv").write_text(
         "file,start,end,condition\nclean.csv,,,normal\ndirty.csv,,,normal\n"
@@ -358,15 +314,17 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
         say=lines.append,
     )
     assert any(
-        "bytes only grows" in line and "it was reset 1 times" in line for line in lines
+        "bytes only grows" in line
+        and "it was reset 1 times; 1 rows that go back: not measured" in line
+        for line in lines
     )
     dataset = prepared.read_data_set(prepared_dir)
     assert dataset.kinds == ("load", "calls", "bytes")
     good, bad = (s.series.values[:, 2] for s in dataset.sessions)
-    odd = [10, 11, 40, 41, 42]
+    odd = [10, 11, 40, 41, 42, 50, 51]
     same = np.setdiff1d(np.arange(1, ROWS), odd)
     np.testing.assert_array_equal(good[same], bad[same])
-    assert np.isnan(bad[[0, 10, 40, 41]]).all() and np.isnan(good[0])
+    assert np.isnan(bad[[0, 10, 40, 41, 50]]).all() and np.isnan(good[0])
     assert bad[11] == (good[10] + good[11]) / 2
     np.testing.assert_allclose(bad[42], good[40:43].mean(), rtol=1e-6)
 
@@ -426,6 +384,35 @@ def test_the_same_input_is_not_read_again(tmp_path):
         say=lines.append,
     )
     assert lines[-1].endswith("is up to date")
+
+
+def test_columns_that_hold_the_labels_are_left_out_and_named(tmp_path):
+    """By their values, one row beside the edges of a fault forgiven; or by name."""
+    (tmp_path / "t").mkdir()
+    rows = np.arange(ROWS)
+    codes = np.where((rows >= 21) & (rows <= 29), 3, 0)
+    for name, state in (("a.csv", codes), ("b.csv", np.zeros(ROWS, int))):
+        frame = clean().assign(state=state, flag=(state > 0) & (rows != 25))
+        frame.assign(flag=frame.flag.astype(int), label=rows % 2).to_csv(
+            tmp_path / "t" / name, index=False
+        )
+    (tmp_path / "labels.csv").write_text(
+        "file,start,end,condition\na.csv,1200,1740,down\nb.csv,,,normal\n"
+    )
+    lines = []
+    from_counters.prepare_counters(
+        tmp_path / "t",
+        tmp_path / "labels.csv",
+        tmp_path / "out",
+        workers=1,
+        say=lines.append,
+    )
+    assert "column state equals the labels, left out" in lines
+    assert "column label has the name of labels, left out" in lines
+    assert prepared.read_data_set(tmp_path / "out").kinds == ("load", "calls", "flag")
+    assert "a.csv, b.csv: times in time: dates without a time zone" in lines
+    told = json.loads((tmp_path / "out" / "cleaning.json").read_text())
+    assert told["captures"][0]["notes"] and set(lines) >= set(told["problems"])
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,20 @@
 """A table of counters -> rows at equal steps, with counts of all irregularities.
 
-A table is CSV or Parquet. It has one column of times and numeric columns, one row for
-each step. A value that was not measured is NaN: gaps are not filled.
+A table is text (CSV, JSON lines) or Parquet. It has one column of times and numeric
+columns, one row for each step; or in each step a row for each node or metric. A value
+that was not measured is NaN: gaps are not filled.
 """
 
-import importlib
-import io
 import os
-import warnings
-import zipfile
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax import files, text
-from siamjax.capture import cleaning, decompress
-from siamjax.types import SiamjaxError, UsageError
+from siamjax.capture import cleaning, quantities, tables, times
+from siamjax.types import SiamjaxError
 
 CAUSES = {
     "ragged": "rows with more fields than columns: left out",
@@ -33,21 +31,34 @@ CAUSES = {
 }
 # Causes after which a part of the table is missing.
 NOT_READ = frozenset(("ragged", "time_unread", "contradicting", "unread"))
-TIME_NAMES = ("time", "timestamp", "datetime", "date")
+# Of these, those that cost a whole row.
+_ROWS_LOST = ("ragged", "time_unread", "contradicting")
+TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts", "epoch", "@timestamp")
+# Words in the name of a column that can be the time.
+_TIME_WORDS = frozenset(("time", "timestamp", "datetime", "date", "ts", "epoch"))
+# So many cells show whether a column is one of times.
+_SAMPLE = 200
+# Numbers can be times where at least so many of them do not fall; and columns tell the
+# rows of one time apart where at least so many pairs of time and cell differ.
+_NEARLY_ALL = 0.95
+# Such a column of numbers, without a name of a time, has so many spacings alike.
+_EVEN = 0.8
+# A name of a column of values that does not become a part of longer names.
+_VALUE_NAMES = frozenset(("value", "val", "v"))
+# Words in the name of a column of whole numbers that can tell rows of one time apart.
+_KEY_WORDS = frozenset(
+    ("id", "cell", "node", "port", "host", "instance", "sector", "interface", "index")
+)
+# Names of columns with names of metrics, whose rows need not have the same times.
+_METRIC_NAMES = frozenset(("metric", "metric_name", "metricname", "kpi", "counter"))
+# At most so many columns come from the rows of one time.
+_MOST_KEYS = 10_000
 # A row counts as moved where it was more than this part of a step off the grid.
 OFF_GRID = 0.1
-# A grid with more steps than this many times its rows has a wrong time in it.
+# A grid with more cells than this many times the rows has a wrong time in it.
 SPARSE = 50
-# A column counts as growing with at least so many rises, and so many for each reset.
-RISES = 10
-# Times must be nearer to 1970 than this (years 1823 to 2116): differences fit 64 bits.
-_LAST_NS = 1 << 62
-# A cell with more characters is neither a number nor a time.
-_LONGEST_CELL = 64
 # The longest name of a column, in characters.
 LONGEST_NAME = 200
-# The largest number: a larger float32 is infinite.
-LARGEST = float(np.finfo(np.float32).max)
 
 
 class Report(NamedTuple):
@@ -60,16 +71,26 @@ class Report(NamedTuple):
     span_s: float
     causes: dict[str, int]  # of CAUSES, those that occurred
     gaps: list[list[float]]  # [start_s, length_s]
+    notes: list[str]  # how the table was read
 
 
 class Table(NamedTuple):
     """The rows of one file, at equal steps."""
 
-    numbers: bool  # its times are seconds, not dates
-    first_ns: int  # time of the first row, since 1970 or as in the file
+    clock: times.Clock
+    first_ns: int  # time of the first row, on that clock
     step_ns: int
     names: tuple[str, ...]  # of the F columns
     values: np.ndarray  # [N, F] float64; NaN where nothing was measured
+    rest: np.ndarray | None  # [N, F], what these lost of large integers; None: nothing
+
+
+class _Keys(NamedTuple):
+    """What tells the rows of one time apart, in a long table."""
+
+    columns: list[str]  # of the file
+    names: list[str]  # K, their cells joined
+    of_row: np.ndarray | None  # [N] int64, index into names; None: the table is wide
 
 
 def read_counters(
@@ -78,48 +99,70 @@ def read_counters(
     """Reads the `Table` in a file and its `Report`.
 
     Args:
-      path: of a CSV file, plain or compressed, or of a Parquet file.
+      path: of a file of CSV or JSON lines, plain or compressed, or of Parquet.
       limit_expansion: whether a file that expands beyond the limits is refused.
     Raises:
-      SiamjaxError: it cannot be read, or has no numeric column, or only one time.
+      SiamjaxError: it cannot be read, or has no numeric column, or only one time; or
+        most of its rows cannot be used.
       OSError: it does not exist, or cannot be opened.
     """
     with files.reading(path):
-        return _read(path, limit_expansion)
+        try:
+            return _read(path, limit_expansion)
+        except tables.Unusable as error:
+            raise SiamjaxError(f"{path}: {error}") from None
 
 
 def _read(path, limit_expansion):
-    frame, ragged = _frame(path, limit_expansion)
+    content = tables.read_content(path, limit_expansion)
+    frame, size = content.frame, len(content.frame) + content.ragged
     if not len(frame):
         raise SiamjaxError(f"{path} has no row")
-    if too_long := [name for name in map(str, frame) if len(name) > LONGEST_NAME]:
-        raise SiamjaxError(
-            f"{path}: column {text.short(too_long[0])!r} has a name of "
-            f"{len(too_long[0])} characters, {LONGEST_NAME} are allowed"
-        )
-    time_names = (c for c in frame if str(c).lower() in TIME_NAMES)
-    time_name = next(time_names, frame.columns[0])
-    time_ns, read, numbers = parse_times(frame[time_name])
-    names, values, counted = _numeric(frame.drop(columns=time_name))
-    if not read.any():
-        hint = ": numbers must be seconds, are they milliseconds?" if numbers else ""
-        raise SiamjaxError(f"{path}: column {time_name!r} has no times{hint}")
+    frame.columns = [str(name).strip() for name in frame.columns]
+    _check_names(frame)
+    time_names = _time_columns(frame)
+    name, rows = time_names[0], _read_times(frame, time_names)
+    if not rows.read.any():
+        raise tables.Unusable(f"column {name!r} has no times")
+    notes = [*content.notes, f"times in {' and '.join(time_names)}: {rows.note}"]
+    counted = dict(ragged=content.ragged, time_unread=int((~rows.read).sum()))
+    if counted["time_unread"]:
+        frame = frame[rows.read]
+    time_ns = rows.ns[rows.read]
+    frame = frame.drop(columns=time_names)
+    keys = _find_keys(frame, time_ns)
+    names, values, rests, causes = _numeric(
+        frame.drop(columns=keys.columns), content.decimal, notes
+    )
     if not names:
-        raise SiamjaxError(f"{path} has no numeric column except {time_name!r}")
-    counted |= dict(ragged=ragged, time_unread=int((~read).sum()))
-    time_ns, values, order = _in_order(time_ns[read], values[read])
-    counted |= order
-    if len(time_ns) < 2:
+        raise SiamjaxError(f"{path} has no numeric column except {name!r}")
+    counted |= causes
+    del frame, content
+    # What float64 lost of a column is one more column up to the end.
+    values = np.stack([*values, *rests.values()], 1)
+    time_ns, key, values, causes = _in_order(time_ns, keys.of_row, values)
+    counted |= causes
+    if np.ptp(time_ns) == 0:
         raise SiamjaxError(f"{path} has rows of one time only: two times are needed")
-    step_ns = _step(time_ns)
-    if (time_ns[-1] - time_ns[0]) // step_ns > SPARSE * len(time_ns):
-        raise SiamjaxError(
-            f"{path}: {len(time_ns)} rows of {step_ns / 1e9:g} s are spread over "
-            f"{(time_ns[-1] - time_ns[0]) / 1e9:.0f} s: is a time wrong?"
+    lost = {cause: counted[cause] for cause in _ROWS_LOST}
+    if 2 * sum(lost.values()) > size:
+        raise tables.Unusable(
+            f"{sum(lost.values())} of {size} rows cannot be used: "
+            f"{cleaning.list_causes(lost, CAUSES)}"
         )
-    values, gaps, placed = _on_grid(time_ns, step_ns, values)
-    counted |= placed
-    table = Table(numbers, int(time_ns[0]), step_ns, names, values)
+    step_ns = _step(time_ns, key)
+    times.refuse_unlikely_step(step_ns, rows.clock, name)
+    values, gaps, causes = _on_grid(time_ns, key, step_ns, values, len(keys.names))
+    counted |= causes
+    if keys.of_row is not None:
+        notes.append(
+            f"long table: {tables.list_names(keys.columns)} give {len(keys.names)} "
+            f"names: {tables.list_names(keys.names)}"
+        )
+    names, values, rest = _spread(names, values, list(rests), keys.names)
+    _check_names(names)
+    first_ns = int(time_ns.min())
+    table = Table(rows.clock, first_ns, step_ns, tuple(names), values, rest)
     step_s = step_ns / 1e9
     return table, Report(
         name=str(path),
@@ -129,38 +172,8 @@ def _read(path, limit_expansion):
         span_s=len(values) * step_s,
         causes={cause: int(counted[cause]) for cause in CAUSES if counted.get(cause)},
         gaps=[[start * step_s, length * step_s] for start, length in gaps],
+        notes=notes,
     )
-
-
-def parse_times(column: Any) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Reads the times of a pandas column.
-
-    Numbers are seconds. Dates without a time zone are used as UTC.
-
-    Returns:
-      Nanoseconds `[N]` int64, `[N]` bool: which could be read, and whether the times
-      are numbers.
-    """
-    pandas = _pandas()
-    if not pandas.api.types.is_datetime64_any_dtype(column):
-        column = _short(column)
-        seconds = _numbers(column)
-        finite = np.isfinite(seconds)
-        if finite.any() and finite.sum() * 2 >= column.notna().sum():
-            read = finite & (np.abs(seconds) * 1e9 < _LAST_NS)
-            return (
-                np.rint(np.where(read, seconds, 0) * 1e9).astype(np.int64),
-                read,
-                True,
-            )
-        column = column.astype(str)
-    dates = pandas.to_datetime(column, errors="coerce", utc=True, format="mixed")
-    last = pandas.Timestamp(_LAST_NS, tz="UTC")
-    dates = dates.where(
-        (dates > pandas.Timestamp(-_LAST_NS, tz="UTC")) & (dates < last)
-    )
-    ns = dates.astype("datetime64[ns, UTC]").astype("int64").to_numpy()
-    return ns, dates.notna().to_numpy(), False
 
 
 def not_read(report: Report) -> dict[str, int]:
@@ -191,138 +204,257 @@ def format_reports(reports: Sequence[Report]) -> str:
     )
 
 
-def _pandas():
-    try:
-        return importlib.import_module("pandas")
-    except ImportError:
-        raise UsageError("counters need pandas: pip install pandas") from None
+def select_columns(
+    table: Table, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """These columns of a `Table`, NaN for those that it does not have.
 
-
-def _frame(path, limited):
-    """The file as a pandas frame, and how many rows had too many fields."""
-    pandas = _pandas()
-    try:
-        with open(path, "rb", opener=files.open_at_once) as file:
-            if str(path).endswith(".parquet"):
-                return _parquet(pandas, file, limited), 0
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always", pandas.errors.ParserWarning)
-                frame = pandas.read_csv(
-                    _text(file, limited),
-                    low_memory=False,
-                    index_col=False,
-                    on_bad_lines="warn",
-                )
-            return frame, sum(str(w.message).count("Skipping line") for w in said)
-    except ImportError:
-        raise UsageError("Parquet files need pyarrow: pip install pyarrow") from None
-    except (SiamjaxError, MemoryError):
-        raise
-    except Exception as error:  # of pandas, of pyarrow, of each decompressor
-        why = str(error).strip().splitlines() or [type(error).__name__]
-        raise SiamjaxError(f"{path} cannot be read as a table: {why[0]}") from None
-
-
-def _text(file, limited):
-    """The content of a CSV file as a file object; of a zip file, its only member."""
-    if file.read(4) != b"PK\3\4":
-        file.seek(0)
-        return io.BufferedReader(decompress.Decompressed(file, limited=limited))
-    archive = zipfile.ZipFile(file)
-    member, *others = archive.infolist()
-    if others:
-        raise SiamjaxError(f"{file.name} has {1 + len(others)} files: unpack it")
-    _check_size(file, member.file_size, limited)
-    return archive.open(member)
-
-
-def _parquet(pandas, file, limited):
-    meta = importlib.import_module("pyarrow.parquet").ParquetFile(file).metadata
-    groups = (meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
-    # Equal values need no space in the file, but 8 bytes each in memory.
-    read = 8 * meta.num_rows * meta.num_columns
-    _check_size(file, max(read, sum(groups)), limited)
-    frame = pandas.read_parquet(file)
-    return frame if isinstance(frame.index, pandas.RangeIndex) else frame.reset_index()
-
-
-def _check_size(file, expanded, limited):
-    """Raises where a file states that it expands beyond the allowed size."""
-    size = os.fstat(file.fileno()).st_size
-    if limited and expanded > decompress.allowed_bytes(size):
-        raise decompress.too_large(file.name, size)
-
-
-def _numbers(column):
-    """`[N]` float64 of a pandas column; NaN where a cell is not a number."""
-    numbers = _pandas().to_numeric(column, errors="coerce")
-    return numbers.to_numpy(float, na_value=np.nan)
-
-
-def _short(column):
-    """A pandas column without cells that are too long for a number or a time.
-
-    Python is slow to parse a date of 200 kB; a number of 400 digits is not a float.
+    Returns:
+      Values `[N, F]`, and what these lost of large integers `[N, F]` or None.
     """
+    place = {name: i for i, name in enumerate(table.names)}
+    ordered = np.full((len(table.values), len(names)), np.nan)
+    rest = None if table.rest is None else np.zeros(ordered.shape)
+    for f, name in enumerate(names):
+        if name in place:
+            ordered[:, f] = table.values[:, place[name]]
+            if rest is not None and table.rest is not None:
+                rest[:, f] = table.rest[:, place[name]]
+    return ordered, rest
+
+
+def _check_names(names):
+    if too_long := [name for name in names if len(name) > LONGEST_NAME]:
+        raise tables.Unusable(
+            f"column {text.short(too_long[0])!r} has a name of "
+            f"{len(too_long[0])} characters, {LONGEST_NAME} are allowed"
+        )
+
+
+def _time_columns(frame):
+    """The name of the column of times; with a date and a clock apart, both names."""
+    head = frame.iloc[:_SAMPLE]
+    named = [name for name in frame if name.lower() in TIME_NAMES]
+    kinds = {name: _kind_of_times(head[name]) for name in named}
+    usable = [name for name in named if kinds[name]]
+    if usable:
+        first = usable[0]
+        pair = {times.DATE: times.CLOCK, times.CLOCK: times.DATE}.get(kinds[first])
+        return [first, *[name for name in usable if kinds[name] == pair][:1]]
+    if named:
+        return named[:1]
+    kinds = {name: _kind_of_times(head[name]) for name in frame}
+    rising = [name for name in frame if kinds[name] == times.NUMBER]
+    choices = [
+        *[name for name in frame if kinds[name] == times.DATE],
+        *[name for name in frame if kinds[name] and _TIME_WORDS & _words(name)],
+        *[name for name in frame.columns[:1] if kinds[name]],
+        *[name for name in rising if _is_even(head[name])],
+        *[name for name in frame if kinds[name] == times.CLOCK],
+    ]
+    if not choices:
+        raise tables.Unusable(
+            "no column has times that rise: name the column of times time"
+        )
+    return choices[:1]
+
+
+def _words(name):
+    return set(re.split(r"[^a-z]+", name.lower()))
+
+
+def _kind_of_times(column):
+    """How a column can be one of times, as `times.Clock.kind`; empty: it cannot."""
+    rows = times.read_times(column)
+    ns = rows.ns[rows.read]
+    if 2 * len(ns) <= column.notna().sum():
+        return ""
+    if rows.clock.kind == times.NUMBER:
+        spacing = np.diff(ns)
+        if not (spacing > 0).any() or (spacing >= 0).mean() < _NEARLY_ALL:
+            return times.NUMBER * (len(ns) < 3)  # too few to tell
+    return rows.clock.kind
+
+
+def _is_even(column):
+    spacing = np.diff(times.read_times(column).ns)
+    return (np.abs(spacing / np.median(spacing) - 1) < OFF_GRID).mean() > _EVEN
+
+
+def _read_times(frame, names):
+    """`times.Times` of a column; or of the texts of two, the date first."""
+    if len(names) == 1:
+        return times.read_times(frame[names[0]])
+    texts = [frame[name].astype("string").str.strip() for name in names]
+    rows = times.read_times(texts[0] + " " + texts[1])
+    if rows.clock.kind == times.DATE and 2 * rows.read.sum() > len(frame):
+        return rows
+    return times.read_times(texts[1] + " " + texts[0])
+
+
+def _find_keys(frame, time_ns):
+    """The `_Keys` of rows: columns that tell several rows of one time apart."""
+    wide = _Keys([], [""], None)
+    if (np.diff(time_ns) > 0).all() and not _METRIC_NAMES & set(map(str.lower, frame)):
+        return wide
+    distinct = len(np.unique(time_ns))
+    codes = {}
+    for name in frame:
+        if _can_be_key(name, frame[name]):
+            code, cells = _pandas().factorize(frame[name].astype("string"))
+            if 1 <= len(cells) <= min(_MOST_KEYS, len(frame) / 2):
+                codes[name] = code + 1, ["", *map(str, cells)]
+    if 2 * distinct <= 1.2 * len(frame):
+        chosen = _telling_apart(
+            time_ns, {name: code for name, (code, _) in codes.items()}
+        )
+    else:
+        chosen = list(codes) if _METRIC_NAMES & set(map(str.lower, codes)) else []
+    if not chosen:
+        return wide
+    combined, *_ = _combine(chosen, codes)
+    # Also what a name alone does not tell, as the only node: other files have others.
+    chosen = [
+        name
+        for name in codes
+        if name in chosen or len(_combine([*chosen, name], codes)[0]) == len(combined)
+    ]
+    combined, first, of_row = _combine(chosen, codes)
+    if not 2 <= len(combined) <= _MOST_KEYS:
+        return wide
+    names = [
+        " ".join(codes[name][1][codes[name][0][row]] for name in chosen).strip()
+        for row in first
+    ]
+    return _Keys(chosen, names, of_row)
+
+
+def _combine(names, codes):
+    """Combinations of cells in the columns `names`, the first row of each, and which
+    of them each row has."""
+    of_row: Any = 0
+    for name in names:
+        code, cells = codes[name]
+        of_row = of_row * len(cells) + code
+    return np.unique(of_row, return_index=True, return_inverse=True)
+
+
+def _can_be_key(name, column):
+    """Whether a column names what a row is about: text, or whole numbers by name."""
     types = _pandas().api.types
-    if types.is_object_dtype(column):
-        return column.where(np.array([_fits(cell) for cell in column], bool))
-    if types.is_string_dtype(column):
-        return column.where(column.str.len() <= _LONGEST_CELL)
-    return column
+    if types.is_object_dtype(column) or types.is_string_dtype(column):
+        head = column.dropna().iloc[:_SAMPLE]
+        read = quantities.read_numbers(head, ".").values
+        return 2 * np.isfinite(read).sum() < len(head)
+    return types.is_integer_dtype(column) and bool(_KEY_WORDS & _words(name))
 
 
-def _fits(cell):
-    if isinstance(cell, int):  # pandas gives integers beyond 64 bits as Python's
-        return abs(cell) < 10**_LONGEST_CELL
-    return not isinstance(cell, str) or len(cell) <= _LONGEST_CELL
+def _telling_apart(time_ns, codes):
+    """The fewest columns of `codes` that tell nearly all rows of one time apart."""
+
+    def enough(names):
+        rows = np.stack([time_ns, *(codes[name] for name in names)])
+        rows = rows[:, np.lexsort(rows)]
+        different = 1 + (np.diff(rows, axis=1) != 0).any(0).sum()
+        return different >= _NEARLY_ALL * len(time_ns)
+
+    alone = [name for name in codes if enough([name])]
+    if alone:
+        return [min(alone, key=lambda name: codes[name].max())]
+    chosen = list(codes)
+    if not enough(chosen):
+        return []
+    for name in reversed(list(codes)):
+        rest = [other for other in chosen if other != name]
+        if rest and enough(rest):
+            chosen = rest
+    return chosen
 
 
-def _numeric(frame):
-    """Names `[F]` and values `[N, F]` of numeric columns, and counts by cause."""
-    pandas, names, columns = _pandas(), [], []
-    counted = dict(missing=0, unread=0, text=0)
+def _pandas() -> Any:
+    return tables.require_pandas()
+
+
+def _numeric(frame, decimal, notes):
+    """The numeric columns of N rows; adds lines about the columns to `notes`.
+
+    Returns:
+      Names of F columns, F values `[N]`, {column: what its values lost of large
+      integers `[N]`}, and counts by cause.
+    """
+    names, columns, left_out = [], [], []
+    rests: dict[str, np.ndarray] = {}
+    units: dict[str, list[str]] = {}
+    missing = unread = 0
     for name in frame:
         column = frame[name]
-        if pandas.api.types.is_datetime64_any_dtype(column):
-            counted["text"] += 1
+        if _pandas().api.types.is_datetime64_any_dtype(column):
+            left_out.append(name)
             continue
-        values = _numbers(_short(column))
-        filled = column.notna().to_numpy()
-        good = np.abs(values) <= LARGEST  # False for NaN
+        numbers = quantities.read_numbers(column, decimal)
+        values, filled = numbers.values, column.notna().to_numpy()
+        good = np.abs(values) <= quantities.LARGEST  # False for NaN
         if filled.any() and good.sum() * 2 < filled.sum():
-            counted["text"] += 1
+            left_out.append(name)
             continue
-        counted["missing"] += int((~filled).sum())
-        counted["unread"] += int((filled & ~good).sum())
-        names.append(str(name))
-        columns.append(np.where(good, values, np.nan))
-    return tuple(names), np.stack(columns, 1) if columns else None, counted
-
-
-def _in_order(time_ns, values):
-    """Rows in order of time, one for each time, and counts by cause."""
-    late = int((np.diff(time_ns) < 0).sum())
-    order = np.argsort(time_ns, kind="stable")
-    time_ns, values = time_ns[order], values[order]
-    again = np.diff(time_ns) == 0
-    equal = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
-    alike = again & equal.all(1)
-    last = np.append(~again, True)
+        missing += int((~filled).sum())
+        unread += int((filled & ~good).sum())
+        names.append(name)
+        columns.append(values if good.all() else np.where(good, values, np.nan))
+        if numbers.rest is not None:
+            rests[name] = numbers.rest
+        if numbers.note:
+            units.setdefault(numbers.note, []).append(name)
+    if left_out:
+        notes.append(
+            f"columns without numbers, left out: {tables.list_names(left_out)}"
+        )
+    notes += [f"unit {u} removed: {tables.list_names(n)}" for u, n in units.items()]
     return (
-        time_ns[last],
-        values[last],
-        dict(
-            out_of_order=late,
-            duplicated=int(alike.sum()),
-            contradicting=int((again & ~alike).sum()),
-        ),
+        names,
+        columns,
+        rests,
+        dict(missing=missing, unread=unread, text=len(left_out)),
     )
 
 
-def _step(time_ns):
+def _in_order(time_ns, key, values):
+    """Rows in order of key and time, one for each of both, and counts by cause."""
+    if key is None:
+        key = np.zeros(1, np.int64)  # broadcasts: one key for all rows
+    if len(key) > 1:
+        order = np.argsort(key, kind="stable")
+        time_ns, key, values = time_ns[order], key[order], values[order]
+    late = int(((np.diff(time_ns) < 0) & _same(key)).sum())
+    if late:
+        order = np.lexsort((time_ns, np.broadcast_to(key, time_ns.shape)))
+        time_ns, values = time_ns[order], values[order]
+        key = key[order] if len(key) > 1 else key
+    again = (np.diff(time_ns) == 0) & _same(key)
+    counted = dict(out_of_order=late, duplicated=0, contradicting=0)
+    if again.any():
+        twice = np.flatnonzero(again)
+        before, after = values[twice], values[twice + 1]
+        equal = (after == before) | (np.isnan(after) & np.isnan(before))
+        counted["duplicated"] = int(equal.all(1).sum())
+        counted["contradicting"] = len(twice) - counted["duplicated"]
+        last = np.append(~again, True)
+        time_ns, values = time_ns[last], values[last]
+        key = key[last] if len(key) > 1 else key
+    return time_ns, key, values, counted
+
+
+def _same(key):
+    """Which rows have the key of the row before; all where there is one key."""
+    return np.diff(key) == 0 if len(key) > 1 else True
+
+
+def _step(time_ns, key):
     """The step of rows in ns; within 1 % of whole seconds it is rounded to them."""
     spacing = np.diff(time_ns)
+    spacing = spacing[(spacing > 0) & _same(key)]
+    if not len(spacing):
+        raise tables.Unusable("no name has rows of two times: two times are needed")
     # The mean of all single steps: the error of one would add up along the grid.
     median = np.sort(spacing)[(len(spacing) - 1) // 2]
     usual = np.rint(spacing / median) == 1
@@ -333,92 +465,59 @@ def _step(time_ns):
     return round(step_s * 1e9)
 
 
-def _on_grid(time_ns, step_ns, values):
-    """Values `[N, F]` on the grid, gaps `[(first, length)]` in steps, and counts."""
-    exact = (time_ns - time_ns[0]) / step_ns
+def _on_grid(time_ns, key, step_ns, values, keys):
+    """Values `[slots, keys, F]`, gaps `[(first, length)]` in steps, counts by cause."""
+    first_ns, last_ns = int(time_ns.min()), int(time_ns.max())
+    if (last_ns - first_ns) // step_ns * keys > SPARSE * len(time_ns):
+        raise tables.Unusable(
+            f"{len(time_ns)} rows of {step_ns / 1e9:g} s are spread over "
+            f"{(last_ns - first_ns) / 1e9:.0f} s: is a time wrong?"
+        )
+    exact = (time_ns - first_ns) / step_ns
     slot = np.rint(exact).astype(int)
-    slots, first, count = np.unique(slot, return_index=True, return_counts=True)
-    on_grid = np.full((slot[-1] + 1, values.shape[1]), np.nan)
-    on_grid[slots] = values[first]
-    for i in np.flatnonzero(count > 1):
-        rows = values[first[i] : first[i] + count[i]]
-        measured = ~np.isnan(rows)
-        total, n = np.where(measured, rows, 0.0).sum(0), measured.sum(0)
-        on_grid[slots[i]] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    size = int(slot.max()) + 1
+    place = key * size + slot
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    if len(starts) < len(place):
+        measured = ~np.isnan(values)
+        counts = np.add.reduceat(measured, starts, dtype=int)
+        sums = np.add.reduceat(np.where(measured, values, 0.0), starts)
+        values = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    on_grid = np.full((keys * size, values.shape[1]), np.nan)
+    on_grid[place[starts]] = values
+    slots = np.unique(slot) if keys > 1 else slot[starts]
     jump = np.diff(slots)
     gaps = [(slots[i] + 1, jump[i] - 1) for i in np.flatnonzero(jump > 1)]
     return (
-        on_grid,
+        on_grid.reshape(keys, size, -1).swapaxes(0, 1),
         gaps,
         dict(
             moved=int((np.abs(exact - slot) > OFF_GRID).sum()),
-            crowded=int((count - 1).sum()),
+            crowded=len(place) - len(starts),
             gap=int((jump - 1).sum()),
         ),
     )
 
 
-def find_growing(tables: Iterable[np.ndarray]) -> np.ndarray:
-    """`[F]` bool: which columns only grow, in the tables `[N, F]` of all sessions.
-
-    Such a counter may be reset to about 0, but never decreases by a small amount.
-    """
-    total: Any = 0
-    for values in tables:
-        counts = np.zeros((3, values.shape[1]), int)
-        for f, column in enumerate(values.T):
-            column = column[~np.isnan(column)]
-            fell, reset = np.diff(column) < 0, column[1:] < 0.5 * column[:-1]
-            counts[:, f] = (
-                (np.diff(column) > 0).sum(),
-                (fell & reset).sum(),
-                (fell & ~reset).sum(),
-            )
-        total = total + counts
-    rises, resets, backs = total
-    return (backs == 0) & (rises >= RISES) & (resets * RISES <= rises)
-
-
-def select_columns(table: Table, names: Sequence[str]) -> np.ndarray:
-    """Values `[N, F]` of these columns of a `Table`; NaN for those it does not have."""
-    place = {name: i for i, name in enumerate(table.names)}
-    ordered = np.full((len(table.values), len(names)), np.nan)
-    for f, name in enumerate(names):
-        if name in place:
-            ordered[:, f] = table.values[:, place[name]]
-    return ordered
-
-
-def growth_of_columns(
-    values: np.ndarray, growing: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Replaces the columns that only grow by their growth; and resets `[F]`."""
-    values, resets = values.copy(), np.zeros(values.shape[1], int)
-    for f in np.flatnonzero(growing):
-        values[:, f], resets[f] = growth(values[:, f])
-    return values, resets
-
-
-def growth(column: np.ndarray) -> tuple[np.ndarray, int]:
-    """The growth `[N]` of a growing counter in each step, and the number of resets.
-
-    The first row, and rows where nothing was measured, are NaN. The growth over a gap
-    is divided equally among its steps. After a reset the counter is taken to start at
-    0. If it can have overflowed 32 or 64 bits instead, the growth is computed that way,
-    unless that is more than the largest other growth of the counter.
+def _spread(names, values, lost, key_names):
+    """Columns of values `[N, K, F + R]` as `[N, K * F]`, with their names.
 
     Args:
-      column: `[N]` float64, NaN where nothing was measured.
+      names: of the F columns of values; R columns of what some lost follow.
+      values: see above.
+      lost: names of these R columns.
+      key_names: K names of rows.
+    Returns:
+      Names, values and what these lost or None.
     """
-    growth_of_rows = np.full(len(column), np.nan)
-    rows = np.flatnonzero(~np.isnan(column))
-    before, after = column[rows[:-1]], column[rows[1:]]
-    change = after - before
-    usual = change[change >= 0].max(initial=0.0)
-    fell = change < 0
-    growth = np.where(fell, after, change)
-    for bits in (32, 64):
-        over = change + 2.0**bits
-        growth = np.where(fell & (before < 2.0**bits) & (over <= usual), over, growth)
-    growth_of_rows[rows[1:]] = growth / np.diff(rows)
-    return growth_of_rows, int(fell.sum())
+    count = len(names)
+    numbers = values[:, :, :count].reshape(len(values), -1)
+    rest = None
+    if lost:
+        rest = np.zeros((len(values), len(key_names), count))
+        rest[:, :, [names.index(name) for name in lost]] = values[:, :, count:]
+        rest = np.nan_to_num(rest).reshape(len(values), -1)
+    if len(key_names) == 1:
+        return names, numbers, rest
+    ends = ["" if name.lower() in _VALUE_NAMES else name for name in names]
+    return [f"{key} {end}".strip() for key in key_names for end in ends], numbers, rest

@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import counters
+from siamjax.capture import counters, growth, tables
 from siamjax.data import prepare, prepared, reading, stretches
-from siamjax.types import DataSet, Session, SiamjaxError
+from siamjax.types import NORMAL, DataSet, Session, SiamjaxError
+
+# Columns with such a name hold labels, and are left out.
+_LABEL_NAMES = frozenset(
+    "label labels target condition ground_truth is_anomaly is_fault is_attack".split()
+)
 
 
 class Columns(NamedTuple):
@@ -68,12 +73,18 @@ def prepare_counters(
     more = prepare.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):
         raise SiamjaxError(prepare.nothing_usable(sources, captures, labels_path))
-    columns, tables = _columns([table for _, _, table, _ in usable])
-    grown = [counters.growth_of_columns(rows, columns.growing) for rows in tables]
-    values, resets = zip(*grown)
+    labelling = _label_columns(usable)
+    columns, selected = _columns([table for _, _, table, _ in usable], labelling)
+    grown = [growth.growth_of_columns(*rows, columns.growing) for rows in selected]
+    values, resets, glitches = zip(*grown)
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
     steps_ns = [table.step_ns for _, _, table, _ in usable]
-    notes = prepare.tell(_notes(columns, np.sum(resets, 0), steps_ns), say)
+    notes = [
+        *_shared_notes(reports),
+        *[f"column {name} {why}, left out" for name, why in labelling.items()],
+        *_notes(columns, np.sum(resets, 0), np.sum(glitches, 0), steps_ns),
+    ]
+    notes = prepare.tell(notes, say)
     report = {
         "problems": problems + more + notes,
         "captures": [report._asdict() for report in reports],
@@ -123,39 +134,93 @@ def _is_empty(table):
     return bool(np.isnan(table.values).all())
 
 
-def _columns(tables):
-    """`Columns` of all tables, and the values `[N, F]` of each in their order."""
-    names = tuple(dict.fromkeys(name for table in tables for name in table.names))
-    values = [counters.select_columns(table, names) for table in tables]
-    everything = np.concatenate(values)
-    measured = ~np.isnan(everything)
-    low = np.where(measured, everything, np.inf).min(0)
-    high = np.where(measured, everything, -np.inf).max(0)
+def _label_columns(usable):
+    """{column: why} of columns that hold the labels, by their name or their values.
+
+    The values of such a column are the same at all normal times, and another one during
+    each condition. A row beside the beginning or the end of a fault does not count.
+    """
+    low, high = {}, {}  # {condition: {column: smallest, largest value}}
+    for _, faults, table, _ in usable:
+        step_s, count = table.step_ns / 1e9, len(table.values)
+        given = [x for x in faults if x.condition == NORMAL]
+        begin_s = min((x.onset_s for x in faults), default=count * step_s)
+        spans = [(x.condition, x.onset_s, x.clear_s) for x in faults]
+        for condition, onset_s, clear_s in spans + [(NORMAL, 0.0, begin_s)] * (
+            not given
+        ):
+            first, end = round(onset_s / step_s), round(min(clear_s / step_s, count))
+            rows = table.values[first + (first > 0) : end - (end < count)]
+            measured = ~np.isnan(rows)
+            for name, smallest, largest in zip(
+                table.names,
+                np.where(measured, rows, np.inf).min(0, initial=np.inf),
+                np.where(measured, rows, -np.inf).max(0, initial=-np.inf),
+            ):
+                lows, highs = low.setdefault(name, {}), high.setdefault(name, {})
+                lows[condition] = min(lows.get(condition, np.inf), smallest)
+                highs[condition] = max(highs.get(condition, -np.inf), largest)
+    reasons = {}
+    for name, lows in low.items():
+        normal = lows.get(NORMAL)
+        others = [value for condition, value in lows.items() if condition != NORMAL]
+        if name.lower() in _LABEL_NAMES:
+            reasons[name] = "has the name of labels"
+        elif lows == high[name] and others and normal is not None:
+            if normal not in others:
+                reasons[name] = "equals the labels"
+    return reasons
+
+
+def _columns(read, excluded):
+    """`Columns` of all tables, and values and rest `[N, F]` of each in their order."""
+    names = [name for table in read for name in table.names if name not in excluded]
+    names = tuple(dict.fromkeys(names))
+    if not names:
+        raise SiamjaxError("no column is left: those of all files hold labels")
+    selected = [counters.select_columns(table, names) for table in read]
+    values = [rows for rows, _ in selected]
+    low = np.fmin.reduce([np.fmin.reduce(rows) for rows in values])
+    high = np.fmax.reduce([np.fmax.reduce(rows) for rows in values])
     sessions = np.array([(~np.isnan(rows)).any(0) for rows in values]).sum(0)  # [F]
     kept = sessions > 0
+    if not kept.any():
+        raise SiamjaxError("no column is left that has a value")
     columns = Columns(
         names=tuple(name for name, keep in zip(names, kept) if keep),
-        growing=counters.find_growing(values)[kept],
+        growing=growth.find_growing(values, [rest for _, rest in selected])[kept],
         constant=(low == high)[kept],
         sessions=sessions[kept],
     )
-    return columns, [rows[:, kept] for rows in values]
+    return columns, [
+        (rows[:, kept], None if rest is None else rest[:, kept])
+        for rows, rest in selected
+    ]
 
 
-def _notes(columns, resets, steps_ns):
+def _shared_notes(reports):
+    """How files were read, each way in one line with the files that were read so."""
+    by_note: dict[str, list[str]] = {}
+    for report in reports:
+        for note in report.notes:
+            by_note.setdefault(note, []).append(report.name)
+    return [f"{prepare.shown(names)}: {note}" for note, names in by_note.items()]
+
+
+def _notes(columns, resets, glitches, steps_ns):
     """Lines about columns and steps."""
     steps = sorted(set(steps_ns))
     lines = [
         f"{name} only grows: its growth in each step is used; it was reset "
         f"{resets[f]} times"
+        + f"; {glitches[f]} rows that go back: not measured"
+        * bool(glitches[f])
         for f, name in enumerate(columns.names)
         if columns.growing[f]
     ]
     if columns.constant.any():
         names = [name for name, same in zip(columns.names, columns.constant) if same]
-        shown = ", ".join(names[: prepare.NAMED]) + ", ..." * (
-            len(names) > prepare.NAMED
-        )
+        shown = tables.list_names(names, prepare.NAMED)
         lines.append(f"{len(names)} columns never change and are kept: {shown}")
     most = columns.sessions.max()
     lines += [

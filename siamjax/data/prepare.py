@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,10 +131,10 @@ def find_sources(
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
-        problems.append(f"{_shown(missing)}: has a label, but there is no such file")
+        problems.append(f"{shown(missing)}: has a label, but there is no such file")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
     if unlabelled:
-        problems.append(f"{_shown(unlabelled)}: has no label, left out")
+        problems.append(f"{shown(unlabelled)}: has no label, left out")
     chosen = [file for file in files if file in by_file]
     names = naming.session_names(chosen)
     sources = [
@@ -144,7 +144,7 @@ def find_sources(
     return sources, problems
 
 
-def _shown(files):
+def shown(files: Sequence[str]) -> str:
     """All names, or the number of files and the first names."""
     if len(files) <= NAMED:
         return ", ".join(files)
@@ -276,7 +276,7 @@ def partly_read(
     )
     return [
         f"warning: {len(names)} of {len(reports)} files were not read completely: "
-        f"{listed}; {_shown(names)}"
+        f"{listed}; {shown(names)}"
     ]
 
 

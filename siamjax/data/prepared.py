@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from siamjax import files, text
-from siamjax.capture import counters, events
+from siamjax.capture import counters, events, growth
 from siamjax.capture.cleaning import Report
 from siamjax.types import (
     NORMAL,
@@ -84,8 +84,9 @@ def session_from_table(
             f"{path} has none of the {len(names)} columns of training, such as "
             f"{names[0]!r}; it has {', '.join(table.names[:5])}"
         )
+    grows = [column.grows for column in columns]
     rows = counters.select_columns(table, names)
-    values, _ = counters.growth_of_columns(rows, [column.grows for column in columns])
+    values, *_ = growth.growth_of_columns(*rows, grows)
     series = to_series(values, table.step_ns)
     return Session(session_name(path), report.span_s, (), None, series), report
 

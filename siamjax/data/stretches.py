@@ -6,8 +6,9 @@
 
 Start and end are the times of a stretch's first and last row; both rows belong to it.
 They are dates or numbers. A number is a time as in the table, where the table's times
-are numbers too; otherwise it is in seconds after the table's first row. Without a start
-a stretch begins with the first row, without an end it ends with the last row.
+are numbers too; otherwise it is in seconds after the table's first row, unless its size
+is that of a time since 1970. A date without a zone has that of the table. Without a
+start a stretch begins with the first row, without an end it ends with the last row.
 
 Where a file has stretches of `normal`, rows outside of all stretches have no condition.
 Where it has none, all rows outside of its faults are normal.
@@ -19,9 +20,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from siamjax.capture import counters
+from siamjax.capture import counters, times
 from siamjax.data import labels
 from siamjax.types import NORMAL, Label
 
@@ -77,7 +76,8 @@ def to_labels(
     """
     step_s, rows, placed, problems = table.step_ns / 1e9, len(table.values), [], []
     written = [text for s in stretches for text in (s.start, s.end)]
-    first, last = _seconds(written, table).reshape(-1, 2).T
+    seconds = times.read_labels(written, table.clock, table.first_ns)
+    first, last = seconds.reshape(-1, 2).T
     for stretch, begin_s, end_s in zip(stretches, first, last):
         begin, end = 0, rows - 1
         if not math.isnan(begin_s):
@@ -110,35 +110,3 @@ def to_labels(
                 f"{later.onset_s:g} s"
             )
     return tuple(placed), problems
-
-
-def _seconds(written, table):
-    """Times `[N]` in seconds after the table's first row; NaN where none is given."""
-    seconds, dates = np.full(len(written), np.nan), []
-    for i, text in enumerate(written):
-        try:
-            number = float(text)
-        except ValueError:
-            if text:
-                dates.append(i)
-            continue
-        if not math.isfinite(number):
-            raise ValueError(f"{text!r} is not a time")
-        seconds[i] = number - (table.first_ns / 1e9 if table.numbers else 0.0)
-    if dates:
-        ns, good, numbers = counters.parse_times(_column([written[i] for i in dates]))
-        wrong = [written[i] for i, fine in zip(dates, good) if not fine]
-        if wrong or numbers:
-            raise ValueError(f"{(wrong or written)[0]!r} is not a time")
-        if table.numbers:
-            raise ValueError(
-                f"{written[dates[0]]!r} is a date, the times of the table are numbers"
-            )
-        seconds[dates] = (ns - table.first_ns) / 1e9
-    return seconds
-
-
-def _column(texts):
-    import pandas  # optional, but installed: the table was read with it
-
-    return pandas.Series(texts, dtype=object)
