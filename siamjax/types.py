@@ -42,8 +42,9 @@ class Interrupted(Exception):
 class Events(NamedTuple):
     """The signalling messages of one session, in order of time.
 
-    A kind is `METHOD` for a request, `METHOD/status` for an answer (with the method of
-    its CSeq), or `icmp` or `other` for packets that are no message.
+    A kind is `protocol:procedure` for a request and `protocol:procedure/outcome` for an
+    answer, such as `sip:INVITE/200` (with the method of its CSeq), `diameter:CC/2001`.
+    `icmp` and `other` are packets that are no message.
     """
 
     time_ns: np.ndarray  # [N] int64, since the session's first packet

@@ -10,7 +10,13 @@ from configs import default
 from siamjax.data import prepared
 from siamjax.types import NORMAL, DataSet, Events, Label, Session
 
-KINDS = ("INVITE", "INVITE/200", "REGISTER", "REGISTER/401", "INVITE/503", "INVITE/486")
+KINDS = tuple(
+    f"sip:{kind}"
+    for kind in (
+        *("INVITE", "INVITE/200", "REGISTER", "REGISTER/401"),
+        *("INVITE/503", "INVITE/486"),
+    )
+)
 # Rates per second of the kinds, when all is well and what a fault changes.
 NORMAL_RATES = (10.0, 10.0, 4.0, 4.0, 0.0, 0.0)
 FAULTS = {

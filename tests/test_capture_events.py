@@ -20,7 +20,7 @@ MS = 1_000_000
 def read(path, records, *, make=build.pcap, server=None, **options):
     path.write_bytes(make(records, **options))
     got, kinds, report = events.read_events(path, server)
-    return got, [kinds[kind] for kind in got.kind], report
+    return got, [kinds[kind].removeprefix("sip:") for kind in got.kind], report
 
 
 def at(ms, message, *, up=True, **options):
@@ -45,7 +45,9 @@ def test_a_call_by_hand(tmp_path):
     up = [TO_SERVER, FROM_SERVER, FROM_SERVER, FROM_SERVER, TO_SERVER, TO_SERVER]
     assert got.direction.tolist() == [*up, FROM_SERVER]
     assert not got.retransmitted.any()
-    assert report == cleaning.Report("a.pcap", 7, 7, 0, 2.0, cleaning.FOUND, {}, [])
+    assert report == cleaning.Report(
+        "a.pcap", 7, 7, 0, 2.0, cleaning.FOUND, {}, [], {"sip": 7}, []
+    )
     types = (np.int64, np.int8, np.int32, np.bool_, np.int64)
     assert tuple(column.dtype.type for column in got) == types
 
@@ -381,7 +383,7 @@ def test_packaged_captures_hold_the_messages_that_tshark_finds(name):
     got, kinds, report = events.read_events(CAPTURES / f"{name}.pcap.xz")
     counts = Counter()
     for kind, count in zip(kinds, np.bincount(got.kind)):
-        method, _, status = kind.partition("/")
+        method, _, status = kind.removeprefix("sip:").partition("/")
         counts[int(status) if status else method] += int(count)
     counts.pop("icmp", None)
     assert counts == TSHARK[name]
@@ -411,7 +413,7 @@ def test_packaged_captures_against_a_slow_reading(name):
                 transaction = transaction[:3]
             word = first.split(" ")
             answer = word[0] == "SIP/2.0"
-            kind = f"{method}/{word[1]}" if answer else word[0]
+            kind = f"sip:{method}/{word[1]}" if answer else f"sip:{word[0]}"
             again = (transaction, kind, ip.src) in seen
             seen.add((transaction, kind, ip.src))
             latency = -1

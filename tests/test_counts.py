@@ -132,7 +132,7 @@ def test_columns_of_a_kind_exist_and_do_not_depend_on_the_data():
 def test_counters_are_rows_already():
     series = Series(np.arange(3) * 10**9, np.ones((3, 2), np.float64))
     session = Session("a", 3.0, (), None, series)
-    binned = counts.bin_session(session, ("x", "y"), 1.0)
+    binned = counts.bin_session(session, ("x", "y"), 1.0, ())
     assert binned.shape == (3, 2) and binned.dtype == np.float32
 
 

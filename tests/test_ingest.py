@@ -66,7 +66,7 @@ def test_good_captures(tmp_path):
     assert [len(session.labels) for session in data_set.sessions] == [0, 1]
     assert data_set.kinds == tuple(sorted(data_set.kinds))
     kinds = [data_set.kinds[kind] for kind in data_set.sessions[1].events.kind]
-    assert kinds[:3] == ["INVITE", "INVITE/100", "INVITE/180"]
+    assert kinds[:3] == ["sip:INVITE", "sip:INVITE/100", "sip:INVITE/180"]
     assert "2 sessions: 1 delay, 1 normal" in printed
     assert re.search(r"^all +14 +14 ", printed, re.MULTILINE)
     kept = "".join(path.read_text() for path in (tmp_path / "out").glob("*.*"))

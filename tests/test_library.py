@@ -156,7 +156,7 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
 
 def test_a_capture_is_its_messages_and_a_report(monkeypatch, caplog):
     capture = siamjax.read_capture(BLOCKED)
-    assert "INVITE" in capture.kinds
+    assert "sip:INVITE" in capture.kinds
     assert capture.report.messages == len(capture.events.time_ns) > 1000
     assert (np.diff(capture.events.time_ns) >= 0).all()
     monkeypatch.setattr(logging.getLogger("siamjax"), "propagate", True)

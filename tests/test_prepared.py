@@ -41,7 +41,9 @@ def data_set():
         Session("a", 99.926005, labels, events(50), None),
         Session("b", 10.0, (), events(0), None),
     )
-    return DataSet(sessions, ("INVITE", "INVITE/200"), {"version": "1", "options": {}})
+    return DataSet(
+        sessions, ("sip:INVITE", "sip:INVITE/200"), {"version": "1", "options": {}}
+    )
 
 
 def digests(folder):
@@ -145,14 +147,14 @@ def test_a_bare_capture_is_a_session(tmp_path):
     path.write_bytes(build.pcap(build.call()))
     session, kinds, report = prepared.session_from_capture(path)
     assert (session.name, session.span_s, session.labels) == ("some", 2.0, ())
-    assert len(session.events.time_ns) == 7 and "INVITE/200" in kinds
+    assert len(session.events.time_ns) == 7 and "sip:INVITE/200" in kinds
     assert report.messages == 7
 
 
 def test_the_hash_of_a_session_does_not_depend_on_the_others():
     original = data_set()
     wider = original._replace(
-        kinds=("ACK", *original.kinds), sessions=original.sessions[:1]
+        kinds=("sip:ACK", *original.kinds), sessions=original.sessions[:1]
     )
     kinds = wider.sessions[0].events.kind + np.int32(1)
     events_ = wider.sessions[0].events._replace(kind=kinds)

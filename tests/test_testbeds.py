@@ -80,7 +80,7 @@ def test_a_capture_of_each_network_is_read(folder, scripts):
     assert report.server == cleaning.FOUND
     assert report.messages > 1000 and not report.causes.get("unnamed")
     table, header = scripts["loader_example"].load_counts(folder)
-    recounted = counts.bin_session(session, kinds, 0.5)
+    recounted = counts.bin_session(session, kinds, 0.5, ("sip",))
     assert recounted.shape[1] == len(header)
     np.testing.assert_allclose(table[path.name], recounted, rtol=1e-4)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from siamjax.capture.events import read_events
+from siamjax.capture.events import SIP_ONLY, read_events
 from siamjax.data import columns, counts
 
 BIN_S = 0.5
@@ -23,7 +23,7 @@ BIN_S = 0.5
 
 def count_capture(path):
     """Counts `[bins, columns]` of one capture."""
-    events, kinds, report = read_events(path)
+    events, kinds, report = read_events(path, protocols=SIP_ONLY)
     return counts.bin_events(events, kinds, report.span_s, BIN_S)
 
 

@@ -1,11 +1,13 @@
 """The cleaning report: what a capture contains, and what was wrong in it, by cause."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax import text
+from siamjax.capture.protocols import PROTOCOLS
 
 # Causes in the order in which they are shown, and what each counts.
 CAUSES = {
@@ -27,6 +29,7 @@ CAUSES = {
     "tcp": "packets of TCP, not read",
     "sctp": "packets of SCTP, not read",
     "tunnel": "packets in tunnels, not read",
+    "tshark": "packets given to a tshark that failed: read in part",
     "udp": "UDP without SIP",
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",
@@ -34,13 +37,15 @@ CAUSES = {
 # Causes by which traffic is lost in which there may be messages.
 NOT_READ = frozenset(
     """truncated damaged misdated untimed unknown_link pppoe fragment cut_short tcp sctp
-    tunnel""".split()
+    tunnel tshark""".split()
 )
 # A fault shows even if the latencies of a few messages are missing. So unnamed messages
 # count as not read only where they are more than this share of all.
 MOST_UNNAMED = 0.05
 # How the server is known. Absent: its address was given, but no packet has it.
 FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
+
+INSTALL = "install it, such as apt install tshark"
 
 _GAP_S, _GAP_SPACINGS = 2.0, 10
 
@@ -50,12 +55,16 @@ class Report(NamedTuple):
 
     name: str
     packets: int
-    messages: int  # of SIP; packets captured twice count once
+    messages: int  # packets captured twice count once
     retransmitted: int  # messages that repeat one
     span_s: float  # first packet to last
     server: str  # found, given, absent or unclear
     causes: dict[str, int]  # of CAUSES, those that occurred
     gaps: list[list[float]]  # [start_s, length_s]: long silence
+    by_protocol: Mapping[str, int] = {}  # messages, by the protocol's name
+    # [cause, protocol, packets] of signalling that could not be read without tshark.
+    unread: Sequence[Sequence[Any]] = ()
+    tshark: str = ""  # its version; empty: it was not started
 
 
 def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
@@ -88,10 +97,33 @@ def sentence(report: Report) -> str:
 
     Where no message was read, it lists all causes: they say what the capture contains.
     """
-    read = f"{report.messages} messages of SIP in {report.packets} packets"
+    read = f"{_list_messages(report)} in {report.packets} packets"
     if not report.messages:
         return ": ".join(filter(None, [read, list_causes(report.causes)]))
     return "; not read: ".join(filter(None, [read, list_causes(not_read(report))]))
+
+
+def _list_messages(report):
+    counts = report.by_protocol or {"sip": 0}
+    listed = [f"{n} messages of {PROTOCOLS[name].short}" for name, n in counts.items()]
+    return ", ".join(listed)
+
+
+def list_unread(report: Report) -> str:
+    """What could not be read without tshark: `sctp 22: 13 NGAP, 9 S1AP`."""
+    causes: dict[str, list[str]] = {}
+    total = Counter()
+    for cause, name, count in report.unread:
+        causes.setdefault(cause, []).append(f"{count} {PROTOCOLS[name].short}")
+        total[cause] += count
+    return "; ".join(f"{c} {total[c]}: {', '.join(n)}" for c, n in causes.items())
+
+
+def without_tshark(reports: Sequence[Report]) -> list[str]:
+    """A line about what was not read since tshark is missing; empty: nothing."""
+    unread = list_unread(total_report(reports))
+    missing = f"{unread}, not read: tshark missing; {INSTALL}"
+    return [f"warning: {missing}"] if unread else []
 
 
 def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:
@@ -106,6 +138,10 @@ def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES)
 def total_report(reports: Sequence[Report]) -> Report:
     """One `Report` of all captures; the gaps are only in the reports of captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
+    by_protocol, unread = Counter(), Counter()
+    for report in reports:
+        by_protocol.update(report.by_protocol)
+        unread.update({(what, name): n for what, name, n in report.unread})
     unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
     return Report(
         name="all",
@@ -116,6 +152,8 @@ def total_report(reports: Sequence[Report]) -> Report:
         server=f"{unclear} {UNCLEAR}" if unclear else FOUND,
         causes={cause: count for cause, count in counts.items() if count},
         gaps=[],
+        by_protocol={name: n for name in PROTOCOLS if (n := by_protocol[name])},
+        unread=[[what, name, n] for (what, name), n in unread.most_common()],
     )
 
 

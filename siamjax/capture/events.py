@@ -1,22 +1,30 @@
 """A capture -> events: one for each signalling message, and a report of all others."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, messages, server
-from siamjax.types import Events, SiamjaxError
+from siamjax.capture import cleaning, messages, server, tshark
+from siamjax.capture.protocols import PROTOCOLS, protocol_of
+from siamjax.capture.protocols.sip import SIP
+from siamjax.types import UNCLEAR, Events, SiamjaxError
 
 # Packets this far from the others are of a wrong clock, or of another recording.
 _APART_NS = 86_400_000_000_000
+
+
+# Where nothing is read but SIP: tshark is not asked.
+SIP_ONLY = (SIP.name,)
 
 
 def read_events(
     path: str | os.PathLike,
     server_address: bytes | None = None,
     *,
+    protocols: Sequence[str] | None = None,
     limit_expansion: bool = True,
 ) -> tuple[Events, tuple[str, ...], cleaning.Report]:
     """Reads the events of a capture in order of time, without addresses and Call-IDs.
@@ -24,6 +32,7 @@ def read_events(
     Args:
       path: of the capture file.
       server_address: bytes of the server's IP address; by default it is found.
+      protocols: names in `protocols.PROTOCOLS`; by default all.
       limit_expansion: whether a file that expands beyond the limits is refused.
     Returns:
       `types.Events`; the names of their kinds, sorted; a `cleaning.Report`.
@@ -31,12 +40,19 @@ def read_events(
       SiamjaxError: the file is empty, not a capture, without a packet, or too large.
       OSError: it does not exist, or cannot be opened.
     """
+    chosen = tuple(PROTOCOLS if protocols is None else protocols)
     with files.reading(path):
-        return _read(path, server_address, limit_expansion)
+        return _read(path, server_address, chosen, limit_expansion)
 
 
-def _read(path, server_address, limit_expansion):
-    contents = messages.read_messages(path, limit_expansion=limit_expansion)
+def _read(path, server_address, protocols, limit_expansion):
+    signalling = tshark.Signalling([PROTOCOLS[name] for name in protocols])
+    contents = messages.read_messages(
+        path,
+        others=None if protocols == SIP_ONLY else signalling.add,
+        limit_expansion=limit_expansion,
+    )
+    other = signalling.finish(contents.addresses)
     if not len(contents.packet_ns):
         why = cleaning.list_causes(contents.counts)
         raise SiamjaxError(
@@ -45,27 +61,99 @@ def _read(path, server_address, limit_expansion):
     first_ns, last_ns = _one_recording(contents.packet_ns)
     packet_ns = contents.packet_ns
     packet_ns = packet_ns[(packet_ns >= first_ns) & (packet_ns <= last_ns)]
-    contents.counts["misdated"] = len(contents.packet_ns) - len(packet_ns)
-    contents.counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
-    ordered = _in_order(contents.rows, first_ns, last_ns)
-    number, state = server.find_server(ordered, contents.addresses, server_address)
-    events, kinds = _events(ordered, first_ns, number, contents.kinds)
+    counts = _counts(contents, other, len(packet_ns))
+    counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
+    rows, kinds = _merge(contents, other, SIP.name in protocols)
+    ordered = _in_order(rows, first_ns, last_ns)
+    group, names = _groups(ordered, kinds)
+    by_protocol = {
+        name: count
+        for i, name in enumerate(names)
+        if (count := int((ordered.says[group == i] != messages.SILENT).sum()))
+    }
+    direction, state = _directions(
+        ordered, group, names, contents.addresses, server_address
+    )
+    events, kinds = _events(ordered, first_ns, direction, kinds)
     return (
         events,
         kinds,
         cleaning.Report(
             name=Path(path).name,
             packets=len(contents.packet_ns),
-            messages=int((ordered.says != messages.SILENT).sum()),
+            messages=sum(by_protocol.values()),
             retransmitted=int(events.retransmitted.sum()),
             span_s=(last_ns - first_ns) / 1e9,
             server=state,
-            causes={
-                c: contents.counts[c] for c in cleaning.CAUSES if contents.counts[c]
-            },
+            causes={c: counts[c] for c in cleaning.CAUSES if counts[c]},
             gaps=cleaning.find_gaps(np.sort(packet_ns) - first_ns),
+            by_protocol=by_protocol,
+            unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
+            tshark=other.version,
         ),
     )
+
+
+def _counts(contents, other, used):
+    """Packets by cause: those that tshark read are not unread."""
+    counts = contents.counts - other.given
+    counts["tshark"] = other.failed
+    counts["misdated"] = len(contents.packet_ns) - used
+    return counts
+
+
+def _merge(contents, other, with_sip):
+    """The rows of SIP and of tshark, and the names of their kinds."""
+    kinds = [
+        kind if kind in (messages.ICMP, messages.OTHER) else f"{SIP.name}:{kind}"
+        for kind in contents.kinds
+    ]
+    rows = contents.rows
+    if not with_sip:
+        rows = rows.take(slice(0))
+    if not len(other.rows.time_ns):
+        return rows, kinds
+    more = other.rows._replace(
+        kind=other.rows.kind + len(kinds),
+        transaction=_behind(other.rows.transaction, rows.transaction),
+        dialog=_behind(other.rows.dialog, rows.dialog),
+    )
+    columns = (np.concatenate(pair) for pair in zip(rows, more))
+    return messages.Messages(*columns), [*kinds, *other.kinds]
+
+
+def _behind(numbers, others):
+    """Numbers that are none of the others; NONE stays."""
+    first = others.max(initial=messages.NONE) + 1
+    return np.where(numbers == messages.NONE, messages.NONE, numbers + first)
+
+
+def _groups(table, kinds):
+    """`[N]` int, the protocol of each row, and the names of the protocols.
+
+    Packets that are no message, whose kind names no protocol, go with SIP.
+    """
+    names = list(PROTOCOLS)
+    of_kind = [names.index(protocol_of(kind)) for kind in kinds]
+    return np.array(of_kind, np.int64)[table.kind], names
+
+
+def _directions(table, group, names, addresses, server_address):
+    """`[N]` int8 directions, and how the server is known.
+
+    Each protocol has its own server. The state is that of the protocol with the most
+    messages.
+    """
+    direction = np.full(len(table.kind), UNCLEAR, np.int8)
+    states = {}
+    for i in range(len(names)):
+        mine = group == i
+        if mine.any() or not i:
+            rows = table.take(mine)
+            number, state = server.find_server(rows, addresses, server_address)
+            direction[mine] = server.directions(rows, number)
+            states[int((rows.says != messages.SILENT).sum())] = state
+    return direction, states[max(states)]
 
 
 def _one_recording(packet_ns):
@@ -82,7 +170,7 @@ def _in_order(table, first_ns, last_ns):
     return table.take(np.argsort(table.time_ns, kind="stable"))
 
 
-def _events(table, first_ns, server_number, kinds):
+def _events(table, first_ns, direction, kinds):
     """`Events` and their kinds, sorted by name, of rows in order of time."""
     used = sorted({kinds[kind] for kind in np.unique(table.kind)})
     place = {name: i for i, name in enumerate(used)}
@@ -90,7 +178,7 @@ def _events(table, first_ns, server_number, kinds):
     retransmitted = _retransmitted(table)
     return Events(
         time_ns=table.time_ns - first_ns,
-        direction=server.directions(table, server_number),
+        direction=direction,
         kind=new_number[table.kind],
         retransmitted=retransmitted,
         latency_ns=_latency(table, retransmitted),

@@ -23,7 +23,7 @@ _TUNNEL_PORTS = frozenset((1701, 2152, 4500, 4789, 6081))  # L2TP GTP-U ESP VXLA
 _OCTETS = frozenset((0, 43, 60, 135, 139, 140))  # IPv6 headers, length in units of 8
 _FRAGMENT_HEADER, _AUTHENTICATION = 44, 51
 # Types of ICMP that report an error about a packet.
-_ERRORS = {1: frozenset((3, 4, 5, 11, 12)), 58: frozenset((1, 2, 3, 4))}
+ERRORS = {1: frozenset((3, 4, 5, 11, 12)), 58: frozenset((1, 2, 3, 4))}
 
 _two = struct.Struct("!H").unpack_from
 _ip4 = struct.Struct("!BxH2sHxB2x4s4s").unpack_from
@@ -167,8 +167,8 @@ def _above(frame, start, end, protocol, ends, offset, fragmented):
         payload = frame[start + 8 : min(end, start + size) if size else end]
         tunnel = source in _TUNNEL_PORTS or target in _TUNNEL_PORTS
         return Datagram(UDP, *ends, payload, fragmented, tunnel)
-    if protocol in _ERRORS:
-        what = ICMP_ERROR if frame[start] in _ERRORS[protocol] else ICMP
+    if protocol in ERRORS:
+        what = ICMP_ERROR if frame[start] in ERRORS[protocol] else ICMP
     else:
         what = _PROTOCOLS.get(protocol, OTHER_IP)
     return Datagram(what, *ends, frame[start:end], fragmented)

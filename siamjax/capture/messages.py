@@ -9,6 +9,7 @@ import gc
 import os
 from array import array
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -61,9 +62,22 @@ class CaptureContents(NamedTuple):
     counts: Counter  # by cause of `cleaning.CAUSES`
 
 
-def read_messages(path: str | os.PathLike, **options: bool) -> CaptureContents:
-    """Reads the `CaptureContents` of a capture; for options see `read_packets`."""
-    numbering = _Numbering()
+# Takes a packet that is no message of SIP: time_ns, link type, frame, original length,
+# and how far it could be decoded.
+OtherPacket = Callable[[int, int, bytes, int, layers.Datagram], None]
+
+
+def read_messages(
+    path: str | os.PathLike, others: OtherPacket | None = None, **options: bool
+) -> CaptureContents:
+    """Reads the `CaptureContents` of a capture.
+
+    Args:
+      path: of the capture file.
+      others: is called with each packet that is no message of SIP.
+      **options: of `packets.read_packets`.
+    """
+    numbering = _Numbering(others)
     records = packets.read_packets(path, numbering.counts, **options)
     with _no_garbage_collection():
         for time_ns, link, frame, length in records:
@@ -98,7 +112,8 @@ class _Numbering:
     the same hash with a probability of 3 in a million.
     """
 
-    def __init__(self):
+    def __init__(self, others=None):
+        self._others = others
         self.packet_ns, self.rows = array("q"), array("q")
         self.kinds, self.addresses = {}, {}
         self.counts = Counter()
@@ -116,6 +131,8 @@ class _Numbering:
         if cut:
             counts["snapped"] += 1
         if what in _NO_ROW:
+            if self._others:
+                self._others(time_ns, link, frame, length, packet)
             counts["cut_short" if cut and what == layers.DAMAGED else what] += 1
             return
         if first_fragment:
@@ -128,6 +145,8 @@ class _Numbering:
         if message:
             kind, transaction, dialog, says = self._number(message)
         else:
+            if self._others:
+                self._others(time_ns, link, frame, length, packet)
             what = layers.TUNNEL if tunnel_port else what
             kind, transaction, dialog, says = self._count(what)
         kind = kinds.setdefault(kind, len(kinds))

@@ -47,6 +47,12 @@ _SERVER = flags.DEFINE_string(
     "IP address of the server; it is found in each capture if it is not given.",
     COMMAND.flags,
 )
+_PROTOCOLS = flags.DEFINE_list(
+    "protocols",
+    None,
+    "Protocols to read, such as sip,diameter; those with messages if it is not given.",
+    COMMAND.flags,
+)
 _LIMIT_EXPANSION = flags.DEFINE_bool(
     "limit_expansion",
     True,
@@ -83,11 +89,30 @@ def main(argv: Sequence[str]) -> None:
     )
     if _FORMAT.value == "packets":
         server = _address(_SERVER.value)
-        prepare.prepare_packets(*paths, server_address=server, **options)
-    elif _SERVER.value is None:
-        from_counters.prepare_counters(*paths, **options)
-    else:
-        raise UsageError("--server is for packets, not for counters")
+        protocols = _check_protocols(_PROTOCOLS.value)
+        prepare.prepare_packets(
+            *paths, server_address=server, protocols=protocols, **options
+        )
+        return
+    for flag in (_SERVER, _PROTOCOLS):
+        if flag.value is not None:
+            raise UsageError(f"--{flag.name} is for packets, not for counters")
+    from_counters.prepare_counters(*paths, **options)
+
+
+def _check_protocols(names):
+    from siamjax.capture.protocols import PROTOCOLS
+
+    if names is None:
+        return None
+    names = [name.strip().lower() for name in names]
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown or not names:
+        raise UsageError(
+            f"--protocols has {unknown[:1] or 'no name'}: choose of "
+            f"{', '.join(PROTOCOLS)}"
+        )
+    return tuple(name for name in PROTOCOLS if name in names)
 
 
 def _address(text):

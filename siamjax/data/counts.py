@@ -4,60 +4,81 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from siamjax.capture.protocols import PROTOCOLS, protocol_of, split_kind
+from siamjax.capture.protocols.sip import SIP
+from siamjax.capture.protocols.table import fits
 from siamjax.data import columns
 from siamjax.types import Events, Series, Session
 
-# A client gives up a transaction after 64 * T1 (RFC 3261, timers B and F).
-GIVEN_UP_NS = 32_000_000_000
 _LAST_S = np.iinfo(np.int64).max / 1e9
 
 
-def bin_session(session: Session, kinds: Sequence[str], bin_s: float) -> np.ndarray:
+def bin_session(
+    session: Session, kinds: Sequence[str], bin_s: float, protocols: Sequence[str]
+) -> np.ndarray:
     """Counts `[bins, F]` float32 of the full bins of a session; NaN: not measured.
 
     Args:
       session: `types.Session` with events or a series.
       kinds: names of the events' kinds.
       bin_s: length of a bin in seconds.
+      protocols: names of those whose columns are counted; of events only.
     """
     if session.series is not None:
         return bin_series(session.series, bin_s)
     assert session.events is not None  # one of the two is there
-    return bin_events(session.events, kinds, session.span_s, bin_s)
+    return bin_events(session.events, kinds, session.span_s, bin_s, protocols)
 
 
 def bin_events(
-    events: Events, kinds: Sequence[str], span_s: float, bin_s: float
+    events: Events,
+    kinds: Sequence[str],
+    span_s: float,
+    bin_s: float,
+    protocols: Sequence[str] = (SIP.name,),
 ) -> np.ndarray:
-    """Counts `[bins, len(columns.SIP)]` of events, without the last, partial bin."""
+    """Counts `[bins, F]` of events, without the last, partial bin.
+
+    F columns are those of `columns.event_columns(protocols)`.
+    """
     bin_ns = nanoseconds(bin_s)
     bins = nanoseconds(span_s) // bin_ns
     inside = events.time_ns < bins * bin_ns
     events = type(events)(*(column[inside] for column in events))
-    bin_of, index = events.time_ns // bin_ns, _index()
-    answer = np.array(["/" in kind for kind in kinds], bool)[events.kind]
+    bin_of = events.time_ns // bin_ns
+    index = {c.name: i for i, c in enumerate(columns.event_columns(protocols))}
 
-    table = _histogram(bin_of, events.kind, bins, len(kinds)) @ _kind_columns(kinds)
-    again = events.retransmitted
-    for name, chosen in (("requests", again & ~answer), ("answers", again & answer)):
-        table[:, index[f"retransmitted {name}"]] = np.bincount(
-            bin_of[chosen], minlength=bins
+    table = _histogram(bin_of, events.kind, bins, len(kinds)) @ _kind_columns(
+        kinds, index
+    )
+    for name in protocols:
+        protocol = PROTOCOLS[name]
+        first = "" if name == SIP.name else f"{name} "
+        mine = [protocol_of(kind) == name for kind in kinds]
+        answer = _of_kinds(
+            events,
+            [m and protocol.is_answer(split_kind(k)[1]) for m, k in zip(mine, kinds)],
         )
-    for method, end in columns.WAITS:
-        asked_ns, closed_ns, latency_ns, answered_bin = _waits(
-            events, kinds, method, end, bin_of
-        )
-        with np.errstate(invalid="ignore"):  # 0/0 gives NaN where nothing was answered
-            table[:, index[f"{method} to {end} ms"]] = np.bincount(
-                answered_bin, latency_ns / 1e6, minlength=bins
-            ) / np.bincount(answered_bin, minlength=bins)
-        change = np.bincount(asked_ns // bin_ns, minlength=bins + 1)[: bins + 1].astype(
-            float
-        )
-        closed_bin = np.minimum(closed_ns // bin_ns, bins)
-        change -= np.bincount(closed_bin, minlength=bins + 1)
-        table[:, index[f"{method} without {end}"]] = np.cumsum(change)[:bins]
+        again = events.retransmitted & _of_kinds(events, mine)
+        for what, chosen in (
+            ("requests", again & ~answer),
+            ("answers", again & answer),
+        ):
+            table[:, index[f"{first}retransmitted {what}"]] = np.bincount(
+                bin_of[chosen], minlength=bins
+            )
+        for wait in protocol.waits:
+            latency_ms, still_open = _count_wait(
+                events, kinds, name, wait, bin_of, bin_ns, bins
+            )
+            table[:, index[f"{first}{wait.procedure} to {wait.end} ms"]] = latency_ms
+            table[:, index[f"{first}{wait.procedure} without {wait.end}"]] = still_open
     return table.astype(np.float32)
+
+
+def _of_kinds(events, chosen):
+    """`[N]` bool: whether the kind of each event is chosen."""
+    return np.array(chosen, bool)[events.kind]
 
 
 def bin_series(series: Series, bin_s: float) -> np.ndarray:
@@ -111,15 +132,12 @@ def nanoseconds(seconds: float) -> int:
     return min(round(min(seconds, _LAST_S) * 1e9), np.iinfo(np.int64).max)
 
 
-def _index():
-    return {column.name: i for i, column in enumerate(columns.SIP)}
-
-
-def _kind_columns(kinds):
+def _kind_columns(kinds, index):
     """`[kinds, F]` float: 1 where an event of a kind counts in a column."""
-    counts_in, index = np.zeros((len(kinds), len(columns.SIP))), _index()
+    counts_in = np.zeros((len(kinds), len(index)))
     for i, kind in enumerate(kinds):
-        counts_in[i, [index[name] for name in columns.names_of_kind(kind)]] = 1
+        names = [name for name in columns.names_of_kind(kind) if name in index]
+        counts_in[i, [index[name] for name in names]] = 1
     return counts_in
 
 
@@ -128,24 +146,44 @@ def _histogram(bin_of, kind, bins, kinds):
     return flat.reshape(bins, kinds).astype(float)
 
 
-def _waits(events, kinds, method, end, bin_of):
-    """When the requests of a method were sent, when they were answered, and how late.
+def _count_wait(events, kinds, name, wait, bin_of, bin_ns, bins):
+    """Mean latency in ms `[bins]`, NaN where nothing was answered, and how many
+    requests were open at the end of each bin `[bins]`."""
+    asked_ns, closed_ns, latency_ns, answered_bin = _waits(
+        events, kinds, name, wait, bin_of
+    )
+    with np.errstate(invalid="ignore"):  # 0/0 gives NaN where nothing was answered
+        latency_ms = np.bincount(
+            answered_bin, latency_ns / 1e6, minlength=bins
+        ) / np.bincount(answered_bin, minlength=bins)
+    change = np.bincount(asked_ns // bin_ns, minlength=bins + 1)[: bins + 1].astype(
+        float
+    )
+    closed_bin = np.minimum(closed_ns // bin_ns, bins)
+    change -= np.bincount(closed_bin, minlength=bins + 1)
+    return latency_ms, np.cumsum(change)[:bins]
+
+
+def _waits(events, kinds, name, wait, bin_of):
+    """When requests of a procedure were sent, when they were answered, and how late.
 
     Returns:
       `asked_ns [R]`: when each request was sent; `closed_ns [R]`: when its wait ended,
-      by an answer or after 32 s. Of the answers that ended a wait: `latency_ns [A]`,
+      by an answer or by its timer. Of the answers that ended a wait: `latency_ns [A]`,
       `bin [A]`.
     """
-    request = np.array([kind == method for kind in kinds], bool)[events.kind]
-    ends = np.array([_ends(kind, method, end) for kind in kinds], bool)[events.kind]
-    answered = ends & (events.latency_ns >= 0) & ~events.retransmitted
+    requests = [split_kind(kind) == (name, wait.procedure) for kind in kinds]
+    ends = [_ends(kind, name, wait) for kind in kinds]
+    request = _of_kinds(events, requests)
+    answered = _of_kinds(events, ends) & (events.latency_ns >= 0)
+    answered &= ~events.retransmitted
     asked_ns = np.unique(events.time_ns[request & ~events.retransmitted])
     # Events are in order of time: the first answer to a request ends its wait.
     request_ns, first = np.unique(
         (events.time_ns - events.latency_ns)[answered], return_index=True
     )
     rows = np.flatnonzero(answered)[first]
-    closed_ns = asked_ns + GIVEN_UP_NS
+    closed_ns = asked_ns + nanoseconds(wait.timer_s)
     place = np.searchsorted(asked_ns, request_ns)
     known = np.flatnonzero(place < len(asked_ns))
     known = known[asked_ns[place[known]] == request_ns[known]]
@@ -155,8 +193,9 @@ def _waits(events, kinds, method, end, bin_of):
     return asked_ns, closed_ns, events.latency_ns[rows], bin_of[rows]
 
 
-def _ends(kind, method, end):
-    answered, _, status = kind.partition("/")
-    if answered != method or not status.isdigit():
-        return False
-    return int(status) >= 200 or (end == "ringing" and int(status) > 100)
+def _ends(kind, name, wait):
+    """Whether an event of this kind ends a wait of a protocol."""
+    protocol, kind = split_kind(kind)
+    procedure, slash, outcome = kind.partition("/")
+    is_answer = protocol == name and procedure == wait.procedure and slash
+    return bool(is_answer) and fits(outcome, wait.ends)

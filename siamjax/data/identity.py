@@ -131,7 +131,17 @@ def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
     if counters != (trained.columns[0].role == columns.COUNTER):
         current, before = ("counters", "events")[:: 1 if counters else -1]
         raise UsageError(f"{folder} has {current}, the run was trained on {before}")
-    table = columns.SIP
+    if not counters:
+        missing = set(columns.protocols_of(trained.columns)) - set(
+            columns.protocols_of_data(data_set.meta)
+        )
+        if missing:
+            raise UsageError(
+                f"{folder} lacks {list_names(sorted(missing))}, which the run was "
+                "trained on: prepare it with siamjax ingest --protocols="
+                f"{','.join(columns.protocols_of(trained.columns))}"
+            )
+    table = columns.event_columns(columns.protocols_of(trained.columns))
     if counters:  # the run decides which of them are heavy-tailed
         heavy = [False] * len(data_set.kinds)
         growing = data_set.meta.get("growing", ())

@@ -14,6 +14,8 @@ import numpy as np
 import siamjax
 from siamjax import text
 from siamjax.capture import cleaning, events
+from siamjax.capture.protocols import PROTOCOLS, protocol_of
+from siamjax.capture.protocols.sip import SIP
 from siamjax.data import labels, naming, prepared, reading
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
@@ -42,6 +44,7 @@ def prepare_packets(
     folder: str | os.PathLike,
     *,
     server_address: bytes | None = None,
+    protocols: Sequence[str] | None = None,
     limit_expansion: bool = True,
     allow_empty: bool = False,
     workers: int | None = None,
@@ -58,6 +61,8 @@ def prepare_packets(
       folder: the folder to write.
       server_address: bytes of the server's address; by default it is found in each
         capture.
+      protocols: names of those to read; by default those with messages, of which the
+        data set then has the columns.
       limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: whether to use captures without a message: silence may be a fault.
       workers: number of processes; by default one for each core.
@@ -73,6 +78,8 @@ def prepare_packets(
     server = cleaning.FOUND if server_address is None else cleaning.GIVEN
     options = {"format": "packets", "server": server, "allow_empty": allow_empty}
     options |= expansion_option(limit_expansion)
+    if protocols is not None:
+        options["protocols"] = ",".join(protocols)
     meta = provenance(sources, labels_path, options)
     # The address of a given server is not stored, so it cannot be compared: then the
     # data set is always made again.
@@ -82,11 +89,13 @@ def prepare_packets(
     read = functools.partial(
         events.read_events,
         server_address=server_address,
+        protocols=protocols,
         limit_expansion=limit_expansion,
     )
     tasks = [reading.Task(read, source.path, source.file) for source in sources]
     results = reading.read_all(tasks, workers)
     forget_hashes(meta, sources, results)
+    _forget_unread(meta, sources, results)
     usable, left_out = _usable(sources, results, allow_empty)
     left_out = tell(left_out, say)
     reports = [report for *_, report in usable]
@@ -97,10 +106,13 @@ def prepare_packets(
         "total": cleaning.total_report(reports)._asdict(),
         "captures": [report._asdict() for report in reports],
     }
+    meta["tshark"] = sorted({r.tshark for r in reports} - {""})
+    meta["protocols"] = list(protocols or _with_messages(reports))
     prepared.write_data_set(folder, _data_set(usable, meta), report)
     say(cleaning.format_reports(reports))  # long: `| head` may close the output
     tell([summary(folder, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
+    tell(cleaning.without_tshark(reports), say)
 
 
 def tell(lines: Iterable[str], say: Callable[[str], None]) -> list[str]:
@@ -206,6 +218,13 @@ def forget_hashes(
             meta["captures_sha256"][source.file] = ""
 
 
+def _forget_unread(meta, sources, results):
+    """The same for files in which signalling was not read since tshark was missing."""
+    for source, result in zip(sources, results):
+        if not isinstance(result, reading.Failure) and result[-1].unread:
+            meta["captures_sha256"][source.file] = ""
+
+
 def is_made_of(folder: str | os.PathLike, meta: dict[str, Any]) -> bool:
     """Whether a folder has the data set of the same input and options."""
     try:
@@ -242,13 +261,25 @@ def _usable(sources, results, allow_empty):
     return usable, lines
 
 
+def _with_messages(reports):
+    """Names of the protocols that have messages in one of the files; else SIP."""
+    counts = sum((Counter(report.by_protocol) for report in reports), Counter())
+    return [name for name in PROTOCOLS if counts[name]] or [SIP.name]
+
+
 def _data_set(usable, meta):
-    kinds = sorted({kind for _, _, names, _ in usable for kind in names})
+    """The `DataSet` of the protocols in `meta`, without the events of others."""
+    used = set(meta["protocols"])
+    kinds = sorted(
+        {k for _, _, names, _ in usable for k in names if protocol_of(k) in used}
+    )
     place = {kind: i for i, kind in enumerate(kinds)}
     sessions = []
     for source, rows, names, report in usable:
-        number = np.array([place[name] for name in names], np.int32)
+        number = np.array([place.get(name, -1) for name in names], np.int32)
         rows = rows._replace(kind=number[rows.kind])
+        if -1 in number:
+            rows = type(rows)(*(column[rows.kind >= 0] for column in rows))
         sessions.append(Session(source.name, report.span_s, source.labels, rows, None))
     return DataSet(tuple(sessions), tuple(kinds), meta)
 

@@ -23,6 +23,8 @@ import numpy as np
 from siamjax import files, text
 from siamjax.capture import counters, events, growth
 from siamjax.capture.cleaning import Report
+from siamjax.capture.messages import ICMP, OTHER
+from siamjax.capture.protocols.sip import SIP
 from siamjax.types import (
     NORMAL,
     Column,
@@ -58,10 +60,12 @@ def session_name(path: str | os.PathLike) -> str:
 
 
 def session_from_capture(
-    path: str | os.PathLike, server_address: bytes | None = None
+    path: str | os.PathLike,
+    server_address: bytes | None = None,
+    protocols: Sequence[str] | None = None,
 ) -> tuple[Session, tuple[str, ...], Report]:
     """Reads a capture: its `Session` without labels, its kinds, its cleaning report."""
-    rows, kinds, report = events.read_events(path, server_address)
+    rows, kinds, report = events.read_events(path, server_address, protocols=protocols)
     return Session(session_name(path), report.span_s, (), rows, None), kinds, report
 
 
@@ -115,6 +119,8 @@ def read_data_set(folder: str | os.PathLike) -> DataSet:
         _read_session(folder, name, span_s, labels.get(name, ()))
         for name, span_s in spans_s.items()
     )
+    if any(session.events is not None for session in sessions):
+        kinds = tuple(map(name_kind, kinds))
     data_set = DataSet(sessions, kinds, meta)
     _check_hashes(folder, data_set)
     return data_set
@@ -172,7 +178,7 @@ def data_hash(data_set: DataSet) -> str:
     """The SHA-256 of a data set: of its sessions, kinds and growing counters."""
     facts = {
         "sessions": content_hashes(data_set),
-        "kinds": list(data_set.kinds),
+        "kinds": _bare_kinds(data_set),
         "growing": data_set.meta.get("growing", []),
     }
     return _sha256(facts, {})
@@ -222,6 +228,17 @@ def check_replaceable(folder: str | os.PathLike) -> None:
             f"{folder} has {text.short(foreign[0])}, which is no part of a prepared "
             "data set: give another folder"
         )
+
+
+def name_kind(kind: str) -> str:
+    """A kind with the name of its protocol; those of older data sets are of SIP."""
+    is_message = ":" not in kind and kind not in (ICMP, OTHER)
+    return f"{SIP.name}:{kind}" if is_message else kind
+
+
+def _bare(kind):
+    """A kind as older versions wrote it, so that hashes of SIP stay what they were."""
+    return kind.removeprefix(f"{SIP.name}:")
 
 
 def _fill(folder, data_set, cleaning):
@@ -286,12 +303,19 @@ def _check_hashes(folder, data_set):
             )
 
 
+def _bare_kinds(data_set):
+    """Kinds as older versions wrote and sorted them; names of counters as they are."""
+    if all(session.events is None for session in data_set.sessions):
+        return list(data_set.kinds)
+    return sorted(map(_bare, data_set.kinds))
+
+
 def _content_hash(session, kinds):
     events, series = session.events, session.series
     if events is not None:
         used, number = np.unique(events.kind, return_inverse=True)  # [K], [N]
-        names = sorted(kinds[kind] for kind in used)
-        place = np.array([names.index(kinds[kind]) for kind in used], np.int32)
+        names = sorted(_bare(kinds[kind]) for kind in used)
+        place = np.array([names.index(_bare(kinds[kind])) for kind in used], np.int32)
         columns = events._replace(kind=place[number])
     else:
         measured = ~np.isnan(series.values).all(0)  # [F]

@@ -183,9 +183,14 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
             raise SiamjaxError(f"{config.dir}: {'; '.join(assigned.left_out[:3])}")
     role = np.array([assigned.role[session.name] for session in sessions])
     first = round(config.baseline_s / config.bin_s)
-    all_counts = [counts.bin_session(s, dataset.kinds, config.bin_s) for s in sessions]
+    protocols = columns.protocols_of_data(dataset.meta)
+    if trained is not None and sessions[0].events is not None:
+        protocols = columns.protocols_of(trained.columns)
+    all_counts = [
+        counts.bin_session(s, dataset.kinds, config.bin_s, protocols) for s in sessions
+    ]
     normal = _normal(sessions, all_counts, role, config)
-    table, scaler = _scaling(dataset, sessions[0].series is not None, normal, config)
+    table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
     if trained is not None and trained.scaler is not None:
         table = trained.columns
         scaler = trained.scaler._replace(own=np.bool_(True), clip=scaler.clip)
@@ -255,12 +260,11 @@ def _normal(sessions, all_counts, role, config):
     return np.concatenate(normal) if normal else all_counts[0][:0]
 
 
-def _scaling(dataset, counters, normal, config):
+def _scaling(dataset, session, protocols, normal, config):
     """Columns and `Scaler`; those of events do not depend on the data."""
-    if not counters:
-        return columns.SIP, features.make_scaler(
-            columns.SIP, floor=config.floor, clip=config.clip
-        )
+    if session.events is not None:
+        table = columns.event_columns(protocols)
+        return table, features.make_scaler(table, floor=config.floor, clip=config.clip)
     heavy = features.find_heavy_tailed(normal)
     floor = config.floor * features.column_units(normal, heavy)
     growing = dataset.meta.get("growing", ())  # an older set does not say

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax.capture import cleaning, counters, messages
+from siamjax.capture.protocols import split_kind
+from siamjax.capture.protocols.table import ERROR, RESENT
 from siamjax.data import columns, counts, prepared
 from siamjax.identification.timeline import stretches
 from siamjax.inference import runs
@@ -18,7 +20,7 @@ from siamjax.types import SiamjaxError
 # A warning lists at most so many columns, or stretches of silence.
 LISTED = 3
 # Kinds of events that are not messages.
-_NO_MESSAGE = frozenset((messages.ICMP, messages.OTHER))
+_NO_MESSAGE = frozenset((messages.ICMP, messages.OTHER, ERROR, RESENT))
 
 
 class NoEvidence(SiamjaxError):
@@ -54,10 +56,15 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
     bin_s = run.config.data.bin_s
     report: cleaning.Report | counters.Report
     if run.columns[0].role != columns.COUNTER:
-        session, kinds, report = prepared.session_from_capture(path)
+        protocols = columns.protocols_of(run.columns)
+        session, kinds, report = prepared.session_from_capture(
+            path, protocols=protocols
+        )
         if not report.messages:
             raise NoEvidence(path, "no message read", report)
-        is_message = np.array([kind not in _NO_MESSAGE for kind in kinds], bool)
+        is_message = np.array(
+            [not _NO_MESSAGE & {k, split_kind(k)[1]} for k in kinds], bool
+        )
         events = session.events
         assert events is not None  # a capture has events and no series
         read_ns, missing = events.time_ns[is_message[events.kind]], []
@@ -70,9 +77,9 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
             raise NoEvidence(path, "no value read", report)
         if problem := counts.why_too_coarse(series, bin_s):
             raise SiamjaxError(f"{path}: {problem}")
-        read_ns, kinds = series.time_ns[finite.any(1)], ()
+        read_ns, kinds, protocols = series.time_ns[finite.any(1)], (), ()
         missing = [c.name for c, any_ in zip(run.columns, finite.any(0)) if not any_]
-    binned = counts.bin_session(session, kinds, bin_s)
+    binned = counts.bin_session(session, kinds, bin_s, protocols)
     return Reading(binned, report, read_ns / 1e9, tuple(missing))
 
 

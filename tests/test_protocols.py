@@ -1,0 +1,276 @@
+"""Signalling other than SIP: packets to events to counts, worked out by hand.
+
+The packets are in tests/signalling.py. tshark is not needed: what it prints of them is
+recorded, and the last tests compare the recording where tshark is installed.
+"""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from siamjax.capture import cleaning, events, messages, tshark
+from siamjax.capture.protocols import PROTOCOLS
+from siamjax.capture.protocols.table import ERROR, RESENT
+from siamjax.data import columns, counts, prepare, prepared
+from siamjax.types import FROM_SERVER, TO_SERVER
+from tests import packet_builder as build
+from tests import signalling
+
+HAS_TSHARK = tshark.find_tshark() is not None
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """tshark as it was recorded."""
+    monkeypatch.setattr(tshark, "_Run", signalling.RecordedRun)
+    monkeypatch.setattr(tshark, "find_tshark", lambda: "tshark")
+    monkeypatch.setattr(tshark, "tshark_version", lambda program: "4.0.17")
+
+
+def read(path, records, protocols):
+    """Events of some protocols, and their rows (ms, kind, repeated, latency in ms)."""
+    path.write_bytes(build.pcap(records))
+    read_events, kinds, report = events.read_events(path, protocols=protocols)
+    rows = [
+        (time_ns / 1e6, kinds[kind].partition(":")[2], again, latency_ns / 1e6)
+        for time_ns, _, kind, again, latency_ns in zip(
+            *(c.tolist() for c in read_events)
+        )
+    ]
+    rows = [(*row[:3], None if row[3] < 0 else row[3]) for row in rows]
+    return read_events, rows, report
+
+
+EXPECTED = dict(
+    radius=[
+        (0, "Access", False, None),
+        (12, "Access/accept", False, 12),
+        (100, "Access", False, None),
+        (3100, "Access", True, None),
+        (3150, "Access/reject", False, 3050),
+        (3160, "Access/reject", True, None),
+        (3200, "Access", False, None),
+        (3230, "Access/challenge", False, 30),
+        (4000, "Start", False, None),
+        (4005, "Start/response", False, 5),
+        (5000, "Stop", False, None),
+        (5001, "error", False, None),
+    ],
+    gtpv1=[
+        (0, "Echo", False, None),
+        (3, "Echo/answered", False, 3),
+        (10, "CreatePDP", False, None),
+        (50, "CreatePDP/128", False, 40),
+        (100, "CreatePDP", False, None),
+        (5100, "CreatePDP", True, None),
+        (5200, "CreatePDP/199", False, 5100),
+        (6000, "DeletePDP", False, None),
+        (6020, "DeletePDP/128", False, 20),
+        (7000, "CreatePDP", False, None),
+        (7001, "error", False, None),
+    ],
+    diameter=[
+        (0, "CE", False, None),
+        (2, "CE/2001", False, 2),
+        (10, "CC", False, None),
+        (40, "CC/2001", False, 30),
+        (50, "UL", False, None),
+        (51, "AI", False, None),
+        (90, "UL/5004", False, 40),
+        (90, "AI/5001", False, 39),
+        (100, "CC", False, None),
+        (100, "CC", False, None),
+        (125, "CC/2001", False, 25),
+        (125, "CC/3004", False, 25),
+        (200, "DW", False, None),
+        (500, "resent", False, None),
+        (501, "error", False, None),
+    ],
+)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_conversation_by_hand(tmp_path, recorded, name):
+    records = signalling.CONVERSATIONS[name]
+    read_events, rows, report = read(tmp_path / "a", records, [name])
+    assert rows == EXPECTED[name]
+    said = sum(kind not in (ERROR, RESENT) for _, kind, _, _ in rows)
+    assert report.messages == said and report.by_protocol == {name: said}
+    assert report.server == cleaning.FOUND and report.tshark == "4.0.17"
+    assert cleaning.not_read(report) == {}
+    up = ["/" not in kind and kind != ERROR for _, kind, _, _ in rows]
+    assert read_events.direction.tolist() == [
+        TO_SERVER if asks else FROM_SERVER for asks in up
+    ]
+
+
+def test_answers_and_waits_count_in_the_columns_of_the_protocol(tmp_path, recorded):
+    records = signalling.CONVERSATIONS["gtpv1"]
+    (tmp_path / "a").write_bytes(build.pcap(records))
+    session, kinds, _ = prepared.session_from_capture(tmp_path / "a", None, ["gtpv1"])
+    binned = counts.bin_session(session, kinds, 1.0, ["gtpv1"])
+    names = [column.name for column in columns.event_columns(["gtpv1"])]
+    assert binned.shape == (7, len(names))
+
+    def column(name):
+        return binned[:, names.index(f"gtpv1 {name}")].tolist()
+
+    assert column("CreatePDP") == [2, 0, 0, 0, 0, 1, 0]
+    assert column("CreatePDP/success") == [1, 0, 0, 0, 0, 0, 0]
+    assert column("CreatePDP/rejection") == [0, 0, 0, 0, 0, 1, 0]
+    assert column("199 no resources available") == [0, 0, 0, 0, 0, 1, 0]
+    assert column("128 request accepted") == [1, 0, 0, 0, 0, 0, 1]
+    assert column("retransmitted requests") == [0, 0, 0, 0, 0, 1, 0]
+    assert column("CreatePDP without answer") == [1, 1, 1, 1, 1, 0, 0]
+    latency_ms = column("CreatePDP to answer ms")
+    np.testing.assert_array_equal(latency_ms, [40, *[np.nan] * 4, 5100, np.nan])
+
+
+def test_a_request_without_answer_is_open_until_its_timer(tmp_path, recorded):
+    """The last request of RADIUS is never answered: 30 s from second 5 on."""
+    records = signalling.CONVERSATIONS["radius"]
+    (tmp_path / "a").write_bytes(build.pcap(records))
+    session, kinds, _ = prepared.session_from_capture(tmp_path / "a", None, ["radius"])
+    binned = counts.bin_session(session._replace(span_s=60.0), kinds, 1.0, ["radius"])
+    names = [column.name for column in columns.event_columns(["radius"])]
+    still_open = binned[:, names.index("radius Stop without answer")]
+    assert np.flatnonzero(still_open).tolist() == list(range(5, 35))
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_each_kind_of_a_table_counts_in_the_right_columns(name):
+    protocol = PROTOCOLS[name]
+    table = columns.protocol_columns(protocol)
+    names = [column.name for column in table]
+    assert len(set(names)) == len(names)
+    roles = {column.name: column.role for column in table}
+    for procedure in (*protocol.procedures, "unheard"):
+        kind = f"{name}:{procedure}"
+        role = "other" if procedure == "unheard" else "request"
+        (column,) = columns.names_of_kind(kind)
+        assert roles[column] == role
+        for outcome in (*protocol.causes, *_samples(protocol)):
+            answer = columns.names_of_kind(f"{kind}/{outcome}")
+            notice = procedure in protocol.notices
+            first = "request" if notice else "class"
+            wanted = [first] + ["code"] * (outcome in protocol.causes)
+            assert [roles[column] for column in answer] == wanted
+            group = procedure if procedure in protocol.answered else "rest"
+            if not notice:
+                assert f"{group}/{protocol.class_of(outcome)}" in answer[0]
+    for fault in (ERROR, RESENT):
+        for column in columns.names_of_kind(f"{name}:{fault}"):
+            assert roles[column] in ("icmp", "resent", "other")
+    for wait in protocol.waits:
+        assert wait.procedure in protocol.procedures and wait.timer_s > 0
+    for procedure in protocol.answered:
+        assert procedure in protocol.procedures
+    assert protocol.notices <= set(protocol.procedures)
+
+
+def _samples(protocol):
+    """Outcomes of each class, from its patterns; ? stands for a digit."""
+    for patterns in protocol.classes.values():
+        for pattern in patterns:
+            if "[" not in pattern and "*" not in pattern:
+                yield pattern.replace("?", "0")
+
+
+def test_without_tshark_a_line_names_what_was_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tshark, "find_tshark", lambda: None)
+    records = sorted(build.call() + signalling.CONVERSATIONS["radius"])
+    _, _, report = read(tmp_path / "a", records, None)
+    assert report.by_protocol == {"sip": 7} and report.tshark == ""
+    assert cleaning.without_tshark([report]) == [
+        "warning: udp 11: 11 RADIUS; icmp_error 1: 1 RADIUS, not read: tshark missing; "
+        "install it, such as apt install tshark"
+    ]
+
+
+def test_sip_alone_never_asks_for_tshark(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("tshark was started")
+
+    monkeypatch.setattr(tshark, "_Run", fail)
+    _, rows, report = read(tmp_path / "a", build.call(), None)
+    assert len(rows) == 7 and report.tshark == ""
+    mixed = sorted(build.call() + signalling.CONVERSATIONS["radius"])
+    _, rows, report = read(tmp_path / "b", mixed, ["sip"])
+    assert report.by_protocol == {"sip": 7} and len(rows) == 7 + 12
+
+
+def test_a_data_set_has_the_columns_of_its_protocols(tmp_path, recorded):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    mixed = sorted(build.call() + signalling.CONVERSATIONS["radius"])
+    (folder / "a.pcap").write_bytes(build.pcap(mixed))
+    (folder / "labels.csv").write_text(
+        "file,condition,onset_s,clear_s\na.pcap,normal,,\n"
+    )
+    for protocols, named in (
+        (None, ["sip", "radius"]),
+        (("radius",), ["radius"]),
+    ):
+        lines = []
+        prepare.prepare_packets(
+            folder,
+            folder / "labels.csv",
+            tmp_path / "out",
+            protocols=protocols,
+            workers=1,
+            say=lines.append,
+        )
+        data_set = prepared.read_data_set(tmp_path / "out")
+        assert data_set.meta["protocols"] == named
+        assert data_set.meta["tshark"] == ["4.0.17"]
+        report = json.loads((tmp_path / "out/cleaning.json").read_text())
+        assert report["total"]["by_protocol"]["radius"] == 11
+    assert {kind.partition(":")[0] for kind in data_set.kinds} == {"radius"}
+    assert len(data_set.sessions[0].events.time_ns) == 12
+    kept = "".join(path.read_text() for path in (tmp_path / "out").glob("*.*"))
+    assert "192.0.2" not in kept
+
+
+def test_runs_of_tshark_overlap_and_lose_and_repeat_nothing(
+    tmp_path, recorded, monkeypatch
+):
+    monkeypatch.setattr(tshark, "MOST_PACKETS", 4)
+    monkeypatch.setattr(tshark, "OVERLAP", 2)
+    records = signalling.CONVERSATIONS["radius"]
+    assert read(tmp_path / "a", records, ["radius"])[1] == EXPECTED["radius"]
+
+
+@pytest.mark.skipif(not HAS_TSHARK, reason="tshark is not installed")
+def test_tshark_itself_gives_the_same_events(tmp_path):
+    records = itertools.chain(*signalling.CONVERSATIONS.values())
+    _, rows, report = read(tmp_path / "a", sorted(records), [*EXPECTED])
+    assert sorted(rows, key=str) == sorted(itertools.chain(*EXPECTED.values()), key=str)
+    assert cleaning.not_read(report) == {} and report.tshark
+
+
+@pytest.mark.skipif(not HAS_TSHARK, reason="tshark is not installed")
+def test_real_runs_of_tshark_that_overlap(tmp_path, monkeypatch):
+    monkeypatch.setattr(tshark, "MOST_PACKETS", 5)
+    monkeypatch.setattr(tshark, "OVERLAP", 3)
+    records = signalling.CONVERSATIONS["diameter"]
+    _, rows, report = read(tmp_path / "a", records, ["diameter"])
+    assert rows == EXPECTED["diameter"] and cleaning.not_read(report) == {}
+
+
+def test_hashes_of_sip_are_those_of_older_versions(tmp_path):
+    """Worked out by version 0.1 before kinds named their protocol."""
+    (tmp_path / "one.pcap").write_bytes(build.pcap(build.call()))
+    session, kinds, _ = prepared.session_from_capture(tmp_path / "one.pcap")
+    assert messages.OTHER not in kinds
+    data_set = prepared.DataSet((session,), kinds, {})
+    assert prepared.content_hashes(data_set)["one"].startswith(OLD_HASHES[0])
+    assert prepared.data_hash(data_set).startswith(OLD_HASHES[1])
+    bare = data_set._replace(kinds=tuple(kind.partition(":")[2] for kind in kinds))
+    assert prepared.content_hashes(bare) == prepared.content_hashes(data_set)
+    prepared.write_data_set(tmp_path / "old", bare, {})
+    assert prepared.read_data_set(tmp_path / "old").kinds == kinds
+
+
+OLD_HASHES = ("80b861ad4609d332", "74ca521451508540")
