@@ -38,9 +38,10 @@ bold "4/5 A fault that training never saw: delayed answers"
 show siamjax identify --workdir runs/first delay_001.pcap.xz
 $bin/siamjax identify --workdir runs/first $captures/delay_001.pcap.xz
 echo "It is unknown. Name it once, by the window at 60 s; the next capture is recognised:"
-show siamjax identify --workdir runs/first --example slow=delay_001.pcap.xz@60 delay_002.pcap.xz
-$bin/siamjax identify --workdir runs/first --example slow=$captures/delay_001.pcap.xz@60 \
-  $captures/delay_002.pcap.xz
+show siamjax learn --workdir runs/first slow=delay_001.pcap.xz@60
+$bin/siamjax learn --workdir runs/first slow=$captures/delay_001.pcap.xz@60
+show siamjax identify --workdir runs/first delay_002.pcap.xz
+$bin/siamjax identify --workdir runs/first $captures/delay_002.pcap.xz
 
 bold "5/5 Drawing"
 quietly $bin/siamjax visualize --workdir runs/first > /dev/null

@@ -11,8 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from siamjax.identification.timeline import Span
-    from siamjax.library import (
+    from siamjax.api import (
         Capture,
         Points,
         Run,
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
         open_run,
         read_capture,
     )
+    from siamjax.identification.timeline import Span
     from siamjax.types import Events, SiamjaxError, UsageError
 
 __version__ = "0.1.0"
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
     """Loads a name of `__all__` when it is first used: the import stays light."""
     if name not in __all__:
         raise AttributeError(f"module 'siamjax' has no attribute {name!r}")
-    module = importlib.import_module(f"siamjax.{_ELSEWHERE.get(name, 'library')}")
+    module = importlib.import_module(f"siamjax.{_ELSEWHERE.get(name, 'api')}")
     globals()[name] = value = getattr(module, name)
     return value
 

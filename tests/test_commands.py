@@ -186,28 +186,43 @@ def test_the_table_and_the_files_of_a_run(quiet):
         assert (workdir / "projector" / head / "tensors.bytes").stat().st_size > 0
 
 
-def test_identify_knows_stored_and_given_examples(quiet):
+def test_a_fault_is_learnt_named_and_forgotten(quiet, tmp_path):
     workdir, _ = quiet
     capture = CAPTURES / "blocked_005.pcap.xz"
-    done = commands.run(
-        "identify",
-        f"--workdir={workdir}",
-        "--json",
-        capture,
-        f"--example=mine={capture}@45",
-    )
+    options = f"--workdir={workdir}", f"--library={tmp_path}"
+    calm = CAPTURES / "normal_005.pcap.xz"
+    done = commands.run("adapt", *options, "--network=bed", calm)
+    assert done.returncode == 0 and "learnt what is normal in bed" in done.stdout
+    assert "100 s of normal traffic are little" in done.stderr
+    done = commands.run("learn", *options, "--note=ticket", f"mine={capture}@45")
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert "mine" in [row["condition"] for row in rows]
-    assert rows[0]["start_s"] == 0 and all(
-        a["end_s"] == b["start_s"] for a, b in itertools.pairwise(rows)
-    )
+    for network in ((), ("--network=bed",)):
+        done = commands.run("identify", *options, *network, "--json", capture)
+        assert done.returncode == 0, done.stderr
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert "mine" in [row["condition"] for row in rows]
+        assert rows[0]["start_s"] == 0 and all(
+            a["end_s"] == b["start_s"] for a, b in itertools.pairwise(rows)
+        )
+    calm_rows = commands.run("identify", *options, "--network=bed", "--json", calm)
+    assert [json.loads(r)["condition"] for r in calm_rows.stdout.splitlines()] == [
+        "normal"
+    ]
+    listed = commands.run("list", *options[1:], "--json").stdout.splitlines()
+    assert [json.loads(row)["kind"] for row in listed] == ["example", "network"]
+    exported = tmp_path / "all.zip"
+    assert commands.run("export", *options[1:], exported).returncode == 0
+    commands.run("forget", *options[1:], "mine", "bed")
+    assert "the library is empty" in commands.run("list", *options[1:]).stdout
+    done = commands.run("import", *options[1:], exported)
+    assert "added the example mine=blocked_005.pcap.xz@45" in done.stdout
+
     missing = commands.run("identify", f"--workdir={workdir}", CAPTURES / "none.pcap")
     assert missing.returncode == 1 and "none.pcap" in missing.stderr
-    late = commands.run(
-        "identify", f"--workdir={workdir}", capture, f"--example=mine={capture}@99"
-    )
+    late = commands.run("learn", *options, f"mine={capture}@99")
     assert late.returncode == 2 and "the last begins at" in late.stderr
+    normal = commands.run("learn", *options, f"Normal={capture}@5")
+    assert normal.returncode == 2 and "siamjax adapt --network" in normal.stderr
     none = commands.run("identify", f"--workdir={workdir}", capture, "--baseline=0")
     assert none.returncode == 2 and "at least a bin" in none.stderr
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamjax.identification import decide, examples, sessions, timeline
-from siamjax.types import Baseline, Label, UsageError
+from siamjax.types import Baseline, Label
 
 RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
 
@@ -100,6 +100,20 @@ def test_what_still_deviates_like_the_fault_is_no_echo_of_it(share, name):
     assert names(decide.find_spans(seen, RULE)) == ["normal", "blocked", name]
 
 
+def test_where_a_network_is_known_its_oddness_is_the_distance_to_normal():
+    """By hand: at oddness 1 normal is as far as the threshold, whatever its example."""
+    rows = [[3.0, 2.5]] * 8 + [[0.1, 0.3]] * 8 + [[3.0, 3.0]] * 8
+    seen = evidence(rows, [0.1] * 8 + [1.0] * 16)
+    seen = seen._replace(oddness=np.array([0.5] * 8 + [4.0] * 8 + [1.5] * 8))
+    spans = decide.find_spans(seen, RULE, ["a@1", "b@2"])
+    assert names(spans) == ["normal", "blocked", "unknown"]
+    assert (spans[0].distance, spans[0].example) == (0.5, "")
+    only = seen._replace(
+        names=("blocked",), distances=seen.distances[:, 1:], nearest=seen.nearest[:, 1:]
+    )
+    assert names(decide.find_spans(only, RULE)) == ["normal", "blocked", "unknown"]
+
+
 def test_a_session_too_short_for_a_window_has_no_timeline():
     seen = evidence(np.zeros((0, 2)), [])
     assert decide.find_spans(seen, RULE) == []
@@ -180,33 +194,8 @@ def test_the_nearest_example_of_a_name_counts():
     np.testing.assert_array_equal(compared.nearest[0], [2, 1])
 
 
-def test_examples_are_read_from_flags_and_csv(tmp_path):
+def test_an_example_is_given_as_one_text():
     assert examples.parse_place("slow=a=b@c.pcap@12.5") == ("slow", "a=b@c.pcap", 12.5)
-    (tmp_path / "x.pcap").touch()
-    path = tmp_path / "examples.csv"
-    path.write_text("condition,capture,start\nslow,x.pcap,3\nodd,/y.pcap,4.5\n")
-    first, second = examples.read_places(path)
-    assert first == ("slow", str(tmp_path / "x.pcap"), 3.0)
-    assert second == ("odd", "/y.pcap", 4.5)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("condition,capture\na,b\n", "lacks the column start"),
-        ("condition,capture,start\n", "no example"),
-        ("condition,capture,start\na,b,late\n", "line 2"),
-        ("condition,capture,start\n,b,1\n", "line 2"),
-        ("condition,capture,start\na,b,nan\n", "line 2"),
-    ],
-)
-def test_a_bad_csv_of_examples_says_where(tmp_path, text, says):
-    path = tmp_path / "examples.csv"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=says):
-        examples.read_places(path)
-    with pytest.raises(UsageError, match="there is no"):
-        examples.read_places(tmp_path / "none.csv")
 
 
 def test_examples_are_saved_and_joined(tmp_path):

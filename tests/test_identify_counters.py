@@ -166,7 +166,7 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     table = tables / "tables" / f"{read.sessions.names[0]}.csv"
     place = examples.Place("normal", table, 0.0)
     rule = decide.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
-    chosen = identify._example(place, run, {})
+    chosen = identify.read_example(place, run, {})
     calm, blind, after = spans_of(run, traffic, chosen, rule)
     assert (calm.condition, after.condition) == ("normal", "normal")
     assert blind.condition == "unknown" and np.isnan(blind.distance)
@@ -174,7 +174,7 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     assert (blind.start_s, blind.end_s) == (1500.0, 38 * STEP_S)
     with pytest.raises(UsageError, match="nothing was measured in"):
         odd = examples.Place("odd", str(tmp_path / "odd.csv"), 1800.0)
-        identify._example(odd, run, {})
+        identify.read_example(odd, run, {})
 
 
 def test_a_fault_in_a_table_is_named_from_one_example(tables):
@@ -187,7 +187,7 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
 
     chosen = examples.join_examples(
         *(
-            identify._example(examples.Place(name, file(i), at), run, {})
+            identify.read_example(examples.Place(name, file(i), at), run, {})
             for name, i, at in (
                 ("normal", 0, 1200.0),
                 ("condition 1", 1, 2400.0),

@@ -1,170 +1,159 @@
-"""siamjax as a notebook uses it: light to import, typed, nothing printed."""
+"""The library on disk: what was learnt is there tomorrow, whole, and for other runs."""
 
-import logging
-import pathlib
-import pkgutil
-import subprocess
-import sys
+import zipfile
+from concurrent import futures
 
 import numpy as np
 import pytest
 
-import siamjax
-from siamjax.assessment import visualize
-from siamjax.config import from_dict
-from siamjax.inference import runs
-from siamjax.training import loop
-from tests import small_data
+from siamjax import files
+from siamjax.identification import library
+from siamjax.identification.examples import Place
+from siamjax.types import Baseline, SiamjaxError, UsageError
 
-CAPTURES = pathlib.Path(__file__).parent.parent / "data" / "testbed" / "captures"
-BLOCKED = CAPTURES / "blocked_005.pcap.xz"
-
-# Also defines flags that siamjax's commands have.
-LIGHT = """
-import sys
-from absl import flags
-flags.DEFINE_bool("debug", False, "")
-flags.DEFINE_string("workdir", "", "")
-before = set(flags.FLAGS)
-import siamjax
-assert not {"jax", "flax", "numpy", "ml_collections"} & set(sys.modules)
-assert {"open_run", "evaluate_run"} <= set(dir(siamjax))
-import siamjax.losses, siamjax.losses.check, siamjax.commands.train
-siamjax.open_run, siamjax.evaluate_run, siamjax.Span
-owners = map(flags.FLAGS.find_module_defining_flag, set(flags.FLAGS) - before)
-assert not [owner for owner in owners if owner.startswith("siamjax")]
-"""
+LAYOUT = library.Layout(("INVITE", "BYE"), (True, True), 0.5)
+ORIGIN = library.Origin("ticket 12", "2026-11-26T07:08:48+00:00", "first, step 300")
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("library")
-    small_data.write(folder / "data")
-    with small_data.one_device():
-        loop.train(from_dict(small_data.config(folder / "data")), folder / "run")
-        yield folder / "run"
+def example(name="slow", start_s=60.0, value=1.0):
+    counts = np.full((4, 2), value, np.float32)
+    baseline = Baseline(counts[0] + 1, counts[0] + 2)
+    return library.Example(Place(name, "a/b.pcap", start_s), counts, baseline, ORIGIN)
 
 
-def test_the_import_loads_nothing_heavy_and_defines_no_flag():
-    subprocess.run([sys.executable, "-c", LIGHT], check=True)
+def network(name="site", bins=(5, 3)):
+    counts = tuple(np.full((n, 2), n, np.float32) for n in bins)
+    return library.Network(name, ("mon", "tue"), counts, ORIGIN)
 
 
-def test_the_promise_is_there_and_no_more():
-    for name in siamjax.__all__:
-        assert getattr(siamjax, name).__doc__
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = siamjax.nothing
-    # Importing a module of the same name would replace the function.
-    modules = {module.name for module in pkgutil.iter_modules(siamjax.__path__)}
-    assert "evaluate" in modules and not modules & set(siamjax.__all__)
+def equal(first, second):
+    np.testing.assert_equal(
+        [first.examples, first.networks], [second.examples, second.networks]
+    )
 
 
-def test_a_run_evaluates_embeds_and_identifies(workdir, capsys, caplog):
-    results = siamjax.evaluate_run(workdir)
-    assert set(results["shots"]) == {"1", "5"}
-    run = siamjax.open_run(workdir)
-    assert run.conditions[0] == "normal" and run.known == 3
-    assert str(workdir) in repr(run)
-
-    points = run.embed(BLOCKED, hop_s=2.0)
-    assert set(np.diff(points.start_s)) == {2.0}
-    assert points.heads["view"].shape == (len(points.start_s), 3)
-    last = siamjax.open_run(workdir, "last").embed(BLOCKED, hop_s=2.0)
-    assert last.heads["match"].shape == points.heads["match"].shape
-
-    spans = run.identify(BLOCKED, examples=[("mine", BLOCKED, 45)])
-    assert "mine" in [span.condition for span in spans]
-    assert "mine" not in [span.condition for span in run.identify(BLOCKED)]
-    assert spans[0].start_s == 0 and spans[-1].end_s == pytest.approx(100, abs=1)
-    with pytest.raises(siamjax.UsageError, match="the last begins at"):
-        run.identify(BLOCKED, examples=[("mine", BLOCKED, 99)])
-    odd = ("mine", BLOCKED), ("unknown", BLOCKED, 45), (3, BLOCKED, 45), "mine"
-    for example in (*odd, ("mine", BLOCKED, float("nan")), ("", BLOCKED, 45)):
-        with pytest.raises(siamjax.UsageError, match=r"^examples\[0\] "):
-            run.identify(BLOCKED, examples=[example])
-    with pytest.raises(siamjax.UsageError, match="checkpoint is 'bset'"):
-        siamjax.open_run(workdir, "bset")
-    arguments_that_do_not_fit(run)
-    assert "".join(capsys.readouterr()) == ""
+def test_what_was_learnt_is_read_again(tmp_path):
+    folder = tmp_path / "none" / "library"
+    assert library.read_library(folder) == ((), ())
+    library.add_examples(folder, [example()], LAYOUT)
+    library.add_examples(folder, [example("busy", 3.5, 2.0)], LAYOUT)
+    library.put_network(folder, network(), LAYOUT)
+    kept = library.read_library(folder, LAYOUT)
+    both = (example(), example("busy", 3.5, 2.0))
+    equal(kept, library.Library(both, (network(),)))
+    joined = library.as_examples(kept.examples)
+    assert joined.names == ("slow", "busy") and joined.baseline.mean.shape == (2, 2)
+    assert library.as_examples(()) is None
+    # The same place again, and a network of the same name, replace what was there.
+    library.add_examples(folder, [example(value=9.0)], LAYOUT)
+    library.put_network(folder, network(bins=(7, 7)), LAYOUT)
+    kept = library.read_library(folder)
+    assert [e.counts[0, 0] for e in kept.examples] == [2.0, 9.0]
+    assert [len(counts) for counts in kept.network("site").counts] == [7, 7]
+    assert len(library.describe_library(kept)) == len(library.list_records(kept)) == 3
+    assert "slow=b.pcap@60  (2026" in library.describe_library(kept)[1]
 
 
-def arguments_that_do_not_fit(run):
-    """Each is a line with the name of the argument and what it was given."""
-    no_file, folder = "is 'none.pcap': there is no such file", str(CAPTURES)
-    for method in (run.embed, run.identify):
-        for capture, says in (
-            ("none.pcap", f"^capture {no_file}"),
-            (folder, "^capture is .* a folder: give a file"),
-            ("", "^capture is '': give a path"),
-            (None, "^capture is None: give a path"),
-        ):
-            with pytest.raises(siamjax.UsageError, match=says):
-                method(capture)
-        for baseline_s in (-1, 0.1, float("nan"), "3"):
-            with pytest.raises(siamjax.UsageError, match=r"^baseline_s is"):
-                method(BLOCKED, baseline_s=baseline_s)
-    for hop_s in (0, -1, float("nan"), float("inf"), "1", None):
-        with pytest.raises(siamjax.UsageError, match=r"^hop_s is"):
-            run.embed(BLOCKED, hop_s=hop_s)
-    with pytest.raises(siamjax.UsageError, match=f"^baseline_capture {no_file}"):
-        run.identify(BLOCKED, baseline_capture="none.pcap")
-    with pytest.raises(siamjax.UsageError, match="not both"):
-        run.identify(BLOCKED, baseline_s=12, baseline_capture=BLOCKED)
-    with pytest.raises(siamjax.UsageError, match=rf"^the path of examples.*{no_file}"):
-        run.identify(BLOCKED, examples=[("mine", "none.pcap", 45)])
+def test_what_is_forgotten_is_gone_and_nothing_else(tmp_path):
+    both = [example(), example("slow", 5.0), example("busy")]
+    library.add_examples(tmp_path, both, LAYOUT)
+    library.put_network(tmp_path, network(), LAYOUT)
+    assert library.forget(tmp_path, "slow@5") == ["the example slow=b.pcap@5"]
+    assert library.forget(tmp_path, "slow") == ["the example slow=b.pcap@60"]
+    with pytest.raises(UsageError, match="nothing of the name 'slow', it has busy, si"):
+        library.forget(tmp_path, "slow")
+    library.forget(tmp_path, "busy")
+    kept = library.read_library(tmp_path)
+    assert not kept.examples and kept.networks[0].name == "site"
+    library.forget(tmp_path, "site")
+    assert library.read_library(tmp_path) == ((), ())
+    with pytest.raises(UsageError, match=r"no network 'site', it has none: .*adapt"):
+        library.read_library(tmp_path).network("site")
+    with pytest.raises(UsageError, match="there is no library"):
+        library.forget(tmp_path / "none", "slow")
 
 
-def test_a_path_that_is_empty_is_not_the_current_folder():
-    for function in (siamjax.open_run, siamjax.evaluate_run, siamjax.read_capture):
-        with pytest.raises(siamjax.UsageError, match="is '': give a path"):
-            function("")
-    with pytest.raises(siamjax.UsageError, match=r"^data is ''"):
-        siamjax.evaluate_run("run", "")
+def test_a_library_moves_in_one_file(tmp_path):
+    one, two, file = tmp_path / "one", tmp_path / "two", tmp_path / "faults.zip"
+    with pytest.raises(UsageError, match="is empty"):
+        library.export(one, file)
+    library.add_examples(one, [example()], LAYOUT)
+    library.put_network(one, network(), LAYOUT)
+    library.export(one, file)
+    library.add_examples(two, [example("busy")], LAYOUT)
+    assert library.import_file(two, file) == [
+        "the example slow=b.pcap@60",
+        "the network site",
+    ]
+    library.import_file(two, file)  # twice is once
+    kept = library.read_library(two)
+    equal(kept, library.Library((example("busy"), example()), (network(),)))
+    later = network()._replace(origin=ORIGIN._replace(learnt="2027"))
+    library.put_network(two, later, LAYOUT)
+    with pytest.raises(UsageError, match="another network 'site': forget it first"):
+        library.import_file(two, file)
 
 
-def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
-    """Its data.dir is relative to the folder that the training began in."""
-    (tmp_path / "made").mkdir()
-    monkeypatch.chdir(tmp_path / "made")
-    small_data.write(pathlib.Path("data"))
-    config = small_data.config("data")
-    config.trace_frames = 0
-    with small_data.one_device():
-        loop.train(from_dict(config), "runs/one")
-    first = runs.open_run("runs/one")
-    assert first.config.data.dir == "data"
-    monkeypatch.chdir(tmp_path)
-    opened = runs.open_run("made/runs/one")
-    assert runs.read_data(opened).provenance.sha256 == first.trained.sha256
-    facts = visualize.gather_data("made/runs/one")["facts"]
-    assert facts["data"] == "data" and "data prepared by" in facts
-    # Of the whole tree moved as well, and where other data has that name by chance.
-    (tmp_path / "made").rename(tmp_path / "moved")
-    small_data.write(tmp_path / "data", captures=2)
-    opened = runs.open_run(tmp_path / "moved" / "runs" / "one")
-    assert opened.config.data.dir == str(tmp_path / "moved" / "data")
-    (tmp_path / "moved" / "data").rename(tmp_path / "moved" / "elsewhere")
-    monkeypatch.chdir(tmp_path / "moved")
-    with pytest.raises(siamjax.UsageError, match=r"not there: write .*--data DIR"):
-        runs.read_data(runs.open_run("runs/one"))
-    monkeypatch.chdir(tmp_path)
-    # Whoever writes another place into config.json is believed.
-    path = tmp_path / "moved" / "runs" / "one" / "config.json"
-    path.write_text(path.read_text().replace('"dir": "data"', '"dir": "elsewhere"'))
-    assert runs.open_run("moved/runs/one").config.data.dir == "elsewhere"
+def test_a_file_of_a_stranger_writes_nothing_outside(tmp_path):
+    file = tmp_path / "bad.zip"
+    library.add_examples(tmp_path / "one", [example()], LAYOUT)
+    data = (tmp_path / "one" / library.EXAMPLES).read_bytes()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("../out.npz", "networks/../../out.npz", "/out.npz", "x/out.npz"):
+            archive.writestr(name, data)
+    with pytest.raises(SiamjaxError, match="holds no library"):
+        library.import_file(tmp_path / "two", file)
+    assert not list(tmp_path.rglob("out.npz")) and not (tmp_path / "two").exists()
+    file.write_bytes(b"PK\3\4 no zip")
+    with pytest.raises(files.Damaged, match=r"bad\.zip is damaged"):
+        library.import_file(tmp_path / "two", file)
 
 
-def test_a_capture_is_its_messages_and_a_report(monkeypatch, caplog):
-    capture = siamjax.read_capture(BLOCKED)
-    assert "sip:INVITE" in capture.kinds
-    assert capture.report.messages == len(capture.events.time_ns) > 1000
-    assert (np.diff(capture.events.time_ns) >= 0).all()
-    monkeypatch.setattr(logging.getLogger("siamjax"), "propagate", True)
-    other = siamjax.read_capture(BLOCKED, server="203.0.113.9")
-    assert other.report.server == "absent"
-    assert "no packet has the address 203.0.113.9 of server" in caplog.text
-    for server in ("nobody", "", 5, b"\xc0\0\2\1"):
-        with pytest.raises(siamjax.UsageError, match=r"^server is .*: give an IP"):
-            siamjax.read_capture(BLOCKED, server=server)
-    with pytest.raises(siamjax.UsageError, match=r"^path is .*there is no such file"):
-        siamjax.read_capture("none.pcap")
+def test_a_damaged_file_is_one_line_and_stays_as_it_is(tmp_path):
+    library.add_examples(tmp_path, [example()], LAYOUT)
+    path = tmp_path / library.EXAMPLES
+    whole = path.read_bytes()
+    for part in (b"", whole[: len(whole) // 2]):
+        path.write_bytes(part)
+        with pytest.raises(files.Damaged, match=r"examples\.npz is damaged.*learn aga"):
+            library.add_examples(tmp_path, [example("busy")], LAYOUT)
+        assert path.read_bytes() == part
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (LAYOUT._replace(columns=("INVITE", "ACK")), "other columns.*: ACK, BYE"),
+        (LAYOUT._replace(bin_s=1.0), "bins of 0.5 s, this run has 1 s"),
+        (LAYOUT._replace(heavy=(True, False)), "other columns than this run;"),
+    ],
+)
+def test_a_run_of_another_layout_is_refused(other, says, tmp_path):
+    library.add_examples(tmp_path / "a", [example()], LAYOUT)
+    library.put_network(tmp_path / "b", network(), LAYOUT)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        with pytest.raises(SiamjaxError, match=says):
+            library.read_library(folder, other)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "normal", "Unknown", "x" * 101])
+def test_a_network_has_a_name_that_can_be_a_file(name, tmp_path):
+    with pytest.raises(UsageError, match="give a name of letters"):
+        library.put_network(tmp_path, network(name), LAYOUT)
+
+
+def test_the_folder_is_given_or_that_of_the_run(tmp_path):
+    assert library.locate(tmp_path) == tmp_path / "library"
+    assert library.locate(tmp_path, "other").name == "other"
+    with pytest.raises(UsageError, match="give --library DIR, or --workdir DIR"):
+        library.locate(None)
+
+
+def test_two_that_learn_at_once_both_keep_what_they_learnt(tmp_path):
+    def add(i):
+        library.add_examples(tmp_path, [example(f"fault_{i}")], LAYOUT)
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    names = {e.place.condition for e in library.read_library(tmp_path).examples}
+    assert names == {f"fault_{i}" for i in range(4)}

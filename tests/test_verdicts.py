@@ -8,16 +8,19 @@ import pytest
 
 from configs import default
 from siamjax.data import columns, features
+from siamjax.evaluation import spaces, wccn
 from siamjax.identification import (
+    adapting,
     decide,
     enrol,
     examples,
     identify,
+    learning,
     readings,
     sessions,
     timeline,
 )
-from siamjax.inference import runs
+from siamjax.inference import deciding, runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import packet_builder as build
 
@@ -27,13 +30,18 @@ S = 10**9
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(monkeypatch, tmp_path):
     """What identify needs of a run; the mean feature replaces the encoder."""
     config = default.get_config()
     config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
     width = len(columns.SIP)
     trained = types.SimpleNamespace(
-        workdir="runs/none",
+        workdir=tmp_path / "run",
+        step=3,
+        deciding=deciding.Deciding(
+            spaces.Space("", "whitened", 1.0),
+            wccn.fit_whitening(np.zeros((2, 2 * width)), np.zeros(2, int)),
+        ),
         config=config,
         columns=columns.SIP,
         scaler=features.make_scaler(columns.SIP, floor=0.3, clip=3.0),
@@ -45,6 +53,9 @@ def run(monkeypatch):
         return z.mean(1)
 
     trained.compared = compared
+    trained._replace = lambda **changed: types.SimpleNamespace(
+        **{**vars(trained), **changed}
+    )
     none = np.zeros((1, config.data.bins, width), np.float32)
     normal = examples.Examples(
         (examples.Place("normal", "calm.pcap", 20.0),),
@@ -121,18 +132,21 @@ def test_a_capture_that_was_not_read_has_no_verdict(
     )
 
 
+def calm_network(run, folder):
+    return adapting.read_network(run, "site", [write(folder / "calm.pcap", calls())])
+
+
 @pytest.mark.parametrize("frame", [ARP, TCP, HEP], ids=["arp", "tcp", "hep"])
 def test_a_baseline_without_a_message_gives_no_verdict(frame, run, tmp_path):
     path = write(tmp_path / "x.pcap", others(frame, 0, BASELINE_S) + calls(BASELINE_S))
     with pytest.raises(readings.NoEvidence, match="nothing read in its first 12 s"):
         sessions.read_traffic(path, run)
-    # The same file with a baseline of its own, or a longer one, can be named.
-    calm = write(tmp_path / "calm.pcap", calls())
-    baseline = sessions.measure_baseline(readings.read_file(calm, run).counts, run)
-    assert (
-        len(sessions.read_traffic(path, run, baseline=baseline).counts)
-        >= 2 * SPAN_S - 2
-    )
+    # The same file with the baseline of its network, or a longer one, can be named.
+    adapted = adapting.adapt(run, calm_network(run, tmp_path))
+    traffic = sessions.read_traffic(path, run, network=adapted)
+    assert "is unlike normal traffic of site" in traffic.warnings[-1]
+    assert len(traffic.counts) >= 2 * SPAN_S - 2
+    assert traffic.baseline is adapted.baseline
     assert sessions.read_traffic(path, run, baseline_s=23.0).baseline.mean.any()
 
 
@@ -208,10 +222,9 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
     run.normal = Baseline(near + 0.01 * np.arange(3)[:, None], near)
     path, plot = write(tmp_path / "x.pcap", calls()), str(tmp_path / "x.html")
     identify.identify_captures("", [path])
-    identify.identify_captures("", [path], baseline_capture=path)
     identify.identify_captures("", [path], as_json=True, plot=plot)
     *text, row = capsys.readouterr().out.splitlines()
-    assert sum("seems to start in a fault" in line for line in text) == 2
+    assert sum("seems to start in a fault" in line for line in text) == 1
     assert "seems to start in a fault" in json.loads(row)["warnings"][0]
     with open(plot, encoding="utf-8") as file:
         assert "seems to start in a fault" in file.read()
@@ -247,14 +260,14 @@ def test_an_example_or_baseline_that_was_not_read_is_refused(run, tmp_path):
         write(tmp_path / "arp.pcap", others(ARP)),
     )
     place = examples.Place("slow", str(arp), 20.0)
-    with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
-        identify.identify_captures("", [calm], places=[place])
-    table = tmp_path / "examples.csv"
-    table.write_text("condition,capture,start\nslow,arp.pcap,20\n")
-    with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
-        identify.identify_captures("", [calm], examples_csv=table)
-    with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
-        identify.identify_captures("", [calm], baseline_capture=arp)
+    for work in (
+        lambda: identify.identify_capture(run, calm, places=[place]),
+        lambda: learning.learn_examples(run, [place]),
+        lambda: adapting.learn_network(run, "site", [calm, arp]),
+    ):
+        with pytest.raises(readings.NoEvidence, match=r"arp\.pcap: no message read"):
+            work()
+    assert not (tmp_path / "run").exists()  # nothing was kept
 
 
 @pytest.mark.parametrize("seconds", [0.0, np.nan, np.inf])
@@ -270,15 +283,14 @@ def test_names_of_strangers_cannot_write_to_the_terminal(run, tmp_path, capsys, 
     path = write(tmp_path / "a\x1b[31m\nb\udcff.pcap", calls())
     bad = tmp_path / "c\x1b[0m\n.pcap"
     place = examples.Place("slow\x1b]0;\n" + 700 * "x", str(path), 25.0)
+    assert learning.learn_examples(run, [place])
     for plot in ("x.html", "x.png"):
-        identify.identify_captures(
-            "", [path, bad], places=[place], plot=str(tmp_path / plot)
-        )
+        identify.identify_captures("", [path, bad], plot=str(tmp_path / plot))
     printed = capsys.readouterr().out
     everything = printed + "".join(record.getMessage() for record in caplog.records)
     assert "\x1b" not in everything and "\\x1b[31m\\nb\\udcff.pcap" in printed
     assert max(map(len, printed.splitlines())) < 220 + len(str(tmp_path))
-    identify.identify_captures("", [path], places=[place], as_json=True)
+    identify.identify_captures("", [path], as_json=True)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows[0]["capture"] == str(path)
 
@@ -405,18 +417,6 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
         stored()
 
 
-@pytest.mark.parametrize(
-    "row",
-    [b"a," + b"x" * 200_000 + b",1", b"\xff\xfe,x,1", b"a,x\0y,1", b'a,"x,1', b"a"],
-)
-def test_a_damaged_table_of_examples_is_one_line(row, tmp_path):
-    path = tmp_path / "examples.csv"
-    path.write_bytes(b"condition,capture,start\n" + row + b"\n")
-    with pytest.raises(SiamjaxError, match=r"examples\.csv") as raised:
-        examples.read_places(path)
-    assert len(str(raised.value)) < 400 + len(str(path))
-
-
 def test_a_table_of_examples_is_safe_in_a_spreadsheet(tmp_path):
     places = tuple(
         examples.Place(name, f"@{name}.pcap", 3.0) for name in ("=1+1", "'=x", "calm")
@@ -424,7 +424,6 @@ def test_a_table_of_examples_is_safe_in_a_spreadsheet(tmp_path):
     path = tmp_path / "examples.csv"
     examples.write_places(path, examples.Examples(places, None, None))
     assert "\n=" not in path.read_text() and ",@" not in path.read_text()
-    assert tuple(examples.read_places(path)) == places
 
 
 def test_one_capture_is_identified_as_records(run, tmp_path):
@@ -435,9 +434,8 @@ def test_one_capture_is_identified_as_records(run, tmp_path):
     places = [("calm", str(path), 20.0)]
     joined = identify.open_reference(run, places=places).examples
     assert joined.names == ("normal", "calm")
-    for options in (dict(places=places), dict(examples=places), dict(examples=joined)):
-        (span,), _ = identify.identify_capture(run, path, **options)
-        assert (span.condition, span.example) == ("calm", "x.pcap@20")
+    (span,), _ = identify.identify_capture(run, path, places=places)
+    assert (span.condition, span.example) == ("calm", "x.pcap@20")
 
 
 def test_a_folder_is_read_in_order_of_name(run, tmp_path, capsys, caplog):

@@ -3,7 +3,7 @@
 CAPTURE is a file, or a folder whose captures are all read. A run that was trained on
 counters reads tables of counters. Example:
 
-  siamjax identify --workdir runs/first --example slow=old.pcap@60 new.pcap
+  siamjax identify --workdir runs/first new.pcap
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,16 @@ COMMAND = cli.Command("siamjax identify", __doc__, arguments="CAPTURE...")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "An evaluated run.", COMMAND.flags, required=True
 )
-_EXAMPLES = flags.DEFINE_string(
-    "examples",
+_LIBRARY = flags.DEFINE_string(
+    "library",
     None,
-    "CSV (condition,capture,start) instead of the run's own examples.",
+    "Folder of examples and networks that were learnt; by default that of the run.",
     COMMAND.flags,
 )
-_EXAMPLE = flags.DEFINE_multi_string(
-    "example",
-    [],
-    "NAME=CAPTURE@SECONDS: one more example of a condition, also of a new one. "
-    "SECONDS is the start of a window, after the first packet. May be repeated.",
+_NETWORK = flags.DEFINE_string(
+    "network",
+    None,
+    "Network of the captures, learnt with siamjax adapt.",
     COMMAND.flags,
 )
 _BASELINE = flags.DEFINE_float(
@@ -35,12 +34,6 @@ _BASELINE = flags.DEFINE_float(
     None,
     "Seconds at the beginning that are normal; as in training if it is not given.",
     flag_values=COMMAND.flags,
-)
-_BASELINE_CAPTURE = flags.DEFINE_string(
-    "baseline_capture",
-    None,
-    "A normal capture of the same network to compare with.",
-    COMMAND.flags,
 )
 _JSON = flags.DEFINE_bool("json", False, "Print JSON lines.", COMMAND.flags)
 _PLOT = flags.DEFINE_string(
@@ -56,17 +49,16 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(
             "name one capture or more: siamjax identify --workdir DIR CAPTURE"
         )
-    if _BASELINE.value is not None and _BASELINE_CAPTURE.value:
-        raise UsageError("give --baseline or --baseline_capture, not both")
-    from siamjax.identification import examples, identify
+    if _BASELINE.value is not None and _NETWORK.value:
+        raise UsageError("give --baseline or --network, not both")
+    from siamjax.identification import identify
 
     failures = identify.identify_captures(
         _WORKDIR.value,
         argv[1:],
-        places=tuple(examples.parse_place(text) for text in _EXAMPLE.value),
-        examples_csv=_EXAMPLES.value,
+        folder=_LIBRARY.value,
+        network=_NETWORK.value,
         baseline_s=_BASELINE.value,
-        baseline_capture=_BASELINE_CAPTURE.value,
         as_json=_JSON.value,
         plot=_PLOT.value,
     )

@@ -48,8 +48,10 @@ class Evidence(NamedTuple):
     start_s: np.ndarray  # [N] of windows, seconds after the first packet
     end_s: float  # of the session
     distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
-    nearest: np.ndarray  # [N, K] index of that example
+    nearest: np.ndarray  # [N, K] index of that example; -1: of none
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
+    # [N] how odd a window is for the network, see `normality`; None: not adapted to it
+    oddness: np.ndarray | None = None
 
 
 def rule_from_json(value: Any) -> Rule:
@@ -103,6 +105,7 @@ def find_spans(
       rule: the numbers that decide.
       origins: a text for each example, where it comes from.
     """
+    evidence = _with_normality(evidence, rule)
     distances = evidence.distances
     distances = np.where(np.isfinite(distances), distances, np.inf)
     evidence = evidence._replace(distances=distances)
@@ -159,6 +162,27 @@ def fit_rule(
     return rule._replace(onset_s=_median(onsets), clear_s=_median(clears))
 
 
+def _with_normality(evidence, rule):
+    """The evidence, where the oddness of a window is its distance to normal.
+
+    At the limit of what is normal it is as far as an unknown window.
+    """
+    if evidence.oddness is None:
+        return evidence
+    distance = (rule.unknown * evidence.oddness)[:, None]
+    if NORMAL not in evidence.names:
+        none = np.full((len(distance), 1), -1)
+        return evidence._replace(
+            names=(*evidence.names, NORMAL),
+            distances=np.concatenate([evidence.distances, distance], 1),
+            nearest=np.concatenate([evidence.nearest, none], 1),
+        )
+    column = evidence.names.index(NORMAL)
+    distances, nearest = evidence.distances.copy(), evidence.nearest.copy()
+    distances[:, [column]], nearest[:, column] = distance, -1
+    return evidence._replace(distances=distances, nearest=nearest)
+
+
 def _with_beginnings(parts, evidence, blind):
     """The stretches; `unknown` before a fault, shorter than a window, is part of it.
 
@@ -213,7 +237,7 @@ def _span(evidence, parts, i, name, rule, origins):
     finite = np.isfinite(others)
     margin = float(others[finite].min() - distance) if finite.any() else np.nan
     nearest = evidence.nearest[first + distances[:, column].argmin(), column]
-    origin = origins[nearest] if origins else ""
+    origin = origins[nearest] if origins and nearest >= 0 else ""
     return Span(float(start_s), float(end_s), name, distance, margin, origin)
 
 

@@ -1,6 +1,5 @@
 """Examples: the labelled windows that captures are compared with."""
 
-import csv
 import io
 import os
 import pathlib
@@ -102,57 +101,12 @@ def parse_place(text: str) -> Place:
     """The `Place` of `NAME=CAPTURE@SECONDS`; UsageError if text has another form."""
     name, _, rest = text.partition("=")
     capture, _, start = rest.rpartition("@")
-    return make_place(
-        name, capture, start, f"--example {text!r}", "NAME=CAPTURE@SECONDS"
-    )
-
-
-def read_places(path: str | os.PathLike) -> list[Place]:
-    """Places of a CSV with the columns condition, capture, start.
-
-    A capture's relative path is read from the folder of the CSV, or else from the
-    current folder.
-
-    Raises:
-      UsageError: there is no such file, or a row is not an example; it names the line.
-      files.Damaged: the file is no CSV.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise UsageError(f"there is no {path}")
-    remedy = f"write it as CSV in UTF-8 with the columns {', '.join(COLUMNS)}"
-    with (
-        files.parsing(path, remedy),
-        path.open(newline="", encoding="utf-8-sig") as file,
-    ):
-        rows = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise UsageError(
-                f"{path} lacks the column {', '.join(missing)}: its first line must be "
-                f"{','.join(COLUMNS)}"
-            )
-        places = []
-        for number, row in enumerate(rows, 2):
-            name = files.unescape_cell(row["condition"] or "")
-            capture = _beside(path, files.unescape_cell(row["capture"] or ""))
-            where = f"{path}, line {number}"
-            places.append(
-                make_place(name, capture, row["start"], where, ",".join(COLUMNS))
-            )
-    if not places:
-        raise UsageError(f"{path} has no example")
-    return places
+    return make_place(name, capture, start, f"example {text!r}", "NAME=CAPTURE@SECONDS")
 
 
 def write_places(path: str | os.PathLike, examples: Examples) -> None:
-    """Writes the places of examples as a CSV that `read_places` reads."""
+    """Writes the places of examples as a CSV, for people."""
     files.write_csv(path, [COLUMNS, *examples.places])
-
-
-def _beside(path, capture):
-    beside = path.parent / capture
-    return str(beside) if capture and beside.exists() else capture
 
 
 def make_place(name: str, capture: str, start: Any, where: str, form: str) -> Place:

@@ -13,13 +13,20 @@ import numpy as np
 
 from siamjax import files
 from siamjax.data import columns, prepared
-from siamjax.identification import decide, enrol, readings, sessions
-from siamjax.identification.examples import Examples, Place, join_examples, read_places
+from siamjax.identification import (
+    adapting,
+    decide,
+    enrol,
+    library,
+    readings,
+    sessions,
+)
+from siamjax.identification.examples import Examples, Place, join_examples
 from siamjax.identification.timeline import Span
 from siamjax.inference import runs
 from siamjax.reports import page, plots
 from siamjax.text import printable, short, terminal_width
-from siamjax.types import Baseline, SiamjaxError, UsageError
+from siamjax.types import SiamjaxError, UsageError
 
 PLOTS = (".html", ".png", ".svg")
 # Names of files that count as captures, or as tables of counters, in a folder.
@@ -34,9 +41,10 @@ _NUMBERS, _NAME = 37, 19
 class Reference(NamedTuple):
     """What captures are compared with, and by which rule."""
 
+    run: runs.Run  # adapted to the network, if there is one
     examples: Examples
     rule: decide.Rule
-    baseline: Baseline | None  # `[F]` of a normal capture; None: each capture's own
+    network: sessions.Adapted | None
 
 
 class Identification(NamedTuple):
@@ -49,47 +57,48 @@ class Identification(NamedTuple):
 def open_reference(
     run: runs.Run,
     *,
-    examples: Examples | Sequence[Place] | None = None,
+    folder: str | os.PathLike | None = None,
+    network: str | None = None,
     places: Sequence[Place] = (),
-    baseline_capture: str | os.PathLike | None = None,
 ) -> Reference:
     """What captures are compared with; the files of `places` are read.
 
     Args:
-      run: that was evaluated.
-      examples: `Examples` or places of examples to compare with; by default those
-        stored with the run.
+      run: that was evaluated. Its own examples are always compared with.
+      folder: of the library; by default that of the run.
+      network: the name of a network in the library, to which the run is adapted.
       places: of more examples to compare with.
-      baseline_capture: a normal capture whose baseline is used for all captures.
     Raises:
-      SiamjaxError: the run was not evaluated, or a capture cannot be read.
-      UsageError: there is no window at a place, or nothing was measured in it.
+      SiamjaxError: the run was not evaluated, or a file cannot be read.
+      UsageError: there is no such network, no window at a place, or nothing was
+        measured in it.
     """
     stored, rule = enrol.read_enrolment(run)
-    base: Examples | None = stored
-    if isinstance(examples, Examples):
-        base = examples
-    elif examples is not None:
-        base, places = None, (*examples, *places)
+    kept = library.read_library(
+        library.locate(run.workdir, folder), library.layout_of(run)
+    )
+    adapted = None
+    if network is not None:
+        adapted = adapting.adapt(run, kept.network(network))
+        run = adapted.run
     known: dict[str, sessions.Traffic] = {}
-    added = [_example(Place(*place), run, known) for place in places]
-    baseline = None
-    if baseline_capture:
-        reading = readings.read_file(baseline_capture, run)
-        _warn(f"baseline of {baseline_capture}", readings.list_warnings(reading))
-        baseline = sessions.measure_baseline(reading.counts, run)
-    parts = added if base is None else [base, *added]
-    return Reference(join_examples(*parts), rule, baseline)
+    parts = [
+        stored,
+        library.as_examples(kept.examples),
+        *(read_example(Place(*place), run, known, adapted) for place in places),
+    ]
+    joined = join_examples(*(part for part in parts if part is not None))
+    return Reference(run, joined, rule, adapted)
 
 
 def identify_capture(
     run: runs.Run,
     capture: str | os.PathLike,
     *,
-    examples: Examples | Sequence[Place] | None = None,
+    folder: str | os.PathLike | None = None,
+    network: str | None = None,
     places: Sequence[Place] = (),
     baseline_s: float | None = None,
-    baseline_capture: str | os.PathLike | None = None,
 ) -> Identification:
     """Says which condition held when in a capture.
 
@@ -98,7 +107,7 @@ def identify_capture(
     Args:
       run: that was evaluated.
       capture: a capture file, or a table of counters where the run is of counters.
-      examples, places, baseline_capture: see `open_reference`.
+      folder, network, places: see `open_reference`.
       baseline_s: how many seconds at its beginning are normal; see
         `sessions.read_traffic`.
     Raises:
@@ -106,14 +115,11 @@ def identify_capture(
       SiamjaxError: the run was not evaluated, or a capture cannot be read.
       UsageError: an argument does not fit.
     """
-    reference = open_reference(
-        run, examples=examples, places=places, baseline_capture=baseline_capture
-    )
-    return compare_capture(run, capture, reference, baseline_s=baseline_s)
+    reference = open_reference(run, folder=folder, network=network, places=places)
+    return compare_capture(capture, reference, baseline_s=baseline_s)
 
 
 def compare_capture(
-    run: runs.Run,
     capture: str | os.PathLike,
     reference: Reference,
     *,
@@ -121,9 +127,17 @@ def compare_capture(
 ) -> Identification:
     """`identify_capture` with a reference that was opened before."""
     traffic = sessions.read_traffic(
-        capture, run, baseline_s=baseline_s, baseline=reference.baseline
+        capture, reference.run, baseline_s=baseline_s, network=reference.network
     )
-    evidence = sessions.compare_traffic(run, traffic, reference.examples)
+    return compare_session(traffic, reference)
+
+
+def compare_session(traffic: sessions.Traffic, reference: Reference) -> Identification:
+    """`compare_capture` with what was read of a capture."""
+    normal = reference.network.normality if reference.network else None
+    evidence = sessions.compare_traffic(
+        reference.run, traffic, reference.examples, normal
+    )
     origins = [
         f"{pathlib.Path(place.capture).name}@{place.start_s:g}"
         for place in reference.examples.places
@@ -135,10 +149,9 @@ def identify_captures(
     workdir: str | pathlib.Path,
     captures: Sequence[str | os.PathLike],
     *,
-    places: Sequence[Place] = (),
-    examples_csv: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
+    network: str | None = None,
     baseline_s: float | None = None,
-    baseline_capture: str | os.PathLike | None = None,
     as_json: bool = False,
     plot: str | None = None,
 ) -> int:
@@ -150,16 +163,14 @@ def identify_captures(
     Args:
       workdir: of a run that was evaluated.
       captures: paths of captures, and of folders whose captures are all read.
-      places: more examples, besides those of the run or of `examples_csv`.
-      examples_csv: a CSV of examples instead of those stored with the run.
+      folder, network: see `open_reference`.
       baseline_s: see `sessions.read_traffic`.
-      baseline_capture: a normal capture whose baseline is used for all captures.
       as_json: prints JSON lines instead of text.
       plot: path of a picture of the timelines; ends in .html, .png or .svg.
     Returns:
       How many captures could not be identified.
     Raises:
-      SiamjaxError: the run, an example or the baseline's capture cannot be used.
+      SiamjaxError: the run or the library cannot be used.
       UsageError: an argument does not fit; nothing was read.
     """
     _check_plot(plot)
@@ -167,18 +178,11 @@ def identify_captures(
     if baseline_s is not None:
         sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
-    reference = open_reference(
-        run,
-        examples=read_places(examples_csv) if examples_csv else None,
-        places=places,
-        baseline_capture=baseline_capture,
-    )
+    reference = open_reference(run, folder=folder, network=network)
     failures, rows = 0, []
     for path in paths:
         try:
-            spans, traffic = compare_capture(
-                run, path, reference, baseline_s=baseline_s
-            )
+            spans, traffic = compare_capture(path, reference, baseline_s=baseline_s)
         except UsageError:
             raise  # a flag is wrong, and would be for every capture
         except Exception as error:  # the other captures are still read
@@ -256,10 +260,26 @@ def _warn(what, warnings):
         _LOG.warning("%s: %s", printable(what), warning)
 
 
-def _example(place, run, known):
-    """One example as `Examples`; `known` keeps the captures that were read."""
+def read_example(
+    place: Place,
+    run: runs.Run,
+    known: dict[str, sessions.Traffic],
+    network: sessions.Adapted | None = None,
+) -> Examples:
+    """One example as `Examples`.
+
+    Args:
+      place: where it lies.
+      run: reads the capture.
+      known: captures that were read before; those read here are added.
+      network: see `sessions.read_traffic`.
+    Raises:
+      UsageError: there is no window at this place, or nothing was measured in it.
+    """
     if place.capture not in known:
-        known[place.capture] = sessions.read_traffic(place.capture, run)
+        known[place.capture] = sessions.read_traffic(
+            place.capture, run, network=network
+        )
         _warn(f"example {place.capture}", known[place.capture].warnings)
     traffic, data = known[place.capture], run.config.data
     first = round(place.start_s / data.bin_s)

@@ -7,13 +7,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax.data import features, prepared
-from siamjax.identification import decide, examples, readings
+from siamjax.evaluation import wccn
+from siamjax.identification import decide, examples, normality, readings
+from siamjax.identification.normality import Normality
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
 # A baseline is far from those of training if its distance to the nearest of them is
 # more than so many times the largest such distance among them.
 FAR = 1.5
+# A capture of a network that the run was adapted to begins in a fault if the windows of
+# its beginning are so odd against the network's baseline.
+BEGINNING = 2.5
+
+
+class Adapted(NamedTuple):
+    """A run adapted to a network by its normal traffic."""
+
+    name: str  # of the network
+    run: runs.Run  # compares windows in a space that was adapted to the network
+    normality: Normality
+    baseline: Baseline  # [F] of all its normal traffic
 
 
 class Traffic(NamedTuple):
@@ -31,7 +45,7 @@ def read_traffic(
     run: runs.Run,
     *,
     baseline_s: float | None = None,
-    baseline: Baseline | None = None,
+    network: Adapted | None = None,
 ) -> Traffic:
     """Reads a capture, or a table of counters where the run is of counters.
 
@@ -40,41 +54,49 @@ def read_traffic(
       run: gives bin, columns and scaler.
       baseline_s: how many seconds at its beginning are normal. By default as many as in
         training, or the baseline of training where all sessions had the same.
-      baseline: `[F]`, used instead; see `measure_baseline`.
+      network: whose baseline is used if the beginning is odd; not with `baseline_s`.
     Raises:
       readings.NoEvidence: nothing was read of it, or of its baseline.
       SiamjaxError: the capture is too short, or the rows of the table are more than a
         bin apart.
       UsageError: `baseline_s` is less than a bin, or not finite.
     """
-    config, first = run.config.data, 0
-    shared = baseline is None and baseline_s is None and not config.baseline_s
-    if shared:
-        baseline = Baseline(*(x[0] for x in run.normal))
-    elif baseline is None:
-        seconds = config.baseline_s if baseline_s is None else baseline_s
-        check_baseline_s(seconds, config.bin_s)
-        first = round(seconds / config.bin_s)
+    bin_s, first = run.config.data.bin_s, baseline_bins(run)
+    if baseline_s is not None:
+        check_baseline_s(baseline_s, bin_s)
+        first = round(baseline_s / bin_s)
     reading = readings.read_file(path, run)
     warnings = readings.list_warnings(reading)
-    if len(reading.counts) < first + config.bins:
-        raise SiamjaxError(
-            f"{path}: {len(reading.counts) * config.bin_s:g} s are too short for a "
-            f"baseline of {first * config.bin_s:g} s and one window of "
-            f"{config.bins * config.bin_s:g} s"
-        )
-    if baseline is None:
-        if not (reading.read_s < first * config.bin_s).any():
-            raise readings.NoEvidence(
-                path,
-                f"nothing read in its first {first * config.bin_s:g} s, the baseline",
-                reading.report,
+    was_read = not first or bool((reading.read_s < first * bin_s).any())
+    if network is not None:
+        if not was_read or _begins_odd(reading.counts[:first], network):
+            warnings.append(
+                f"its beginning is unlike normal traffic of {network.name}: it is "
+                "judged from its first window, with the baseline of this network"
             )
+            baseline, first = network.baseline, 0
+        else:
+            baseline = own_baseline(reading.counts, run)
+        check_length(path, reading.counts, first, run)
+        return _traffic(path, reading, baseline, warnings)
+    check_length(path, reading.counts, first, run)
+    if not was_read:
+        raise readings.NoEvidence(
+            path,
+            f"nothing read in its first {first * bin_s:g} s, the baseline",
+            reading.report,
+        )
+    baseline = own_baseline(reading.counts, run)
+    if baseline_s is not None:
         baseline = measure_baseline(reading.counts[:first], run)
-    if not shared and is_far(baseline.mean, run.normal.mean):
+    if first and is_far(baseline.mean, run.normal.mean):
         warnings.append(
             "its baseline is far from those of training: it seems to start in a fault"
         )
+    return _traffic(path, reading, baseline, warnings)
+
+
+def _traffic(path, reading, baseline, warnings):
     return Traffic(
         prepared.session_name(path),
         reading.counts,
@@ -82,6 +104,53 @@ def read_traffic(
         tuple(warnings),
         reading.report,
     )
+
+
+def _begins_odd(counts, network):
+    """Whether most windows of a beginning `[bins, F]` are odd for a network."""
+    data = network.run.config.data
+    if len(counts) < data.bins:  # shorter than a window: it cannot be judged
+        return False
+    traffic = Traffic("", counts, network.baseline)
+    _, windows, baseline = slide_windows(traffic, data.bins, hop_bins(network.run))
+    return bool(np.median(window_oddness(network, windows, baseline)) > BEGINNING)
+
+
+def check_length(
+    path: str | os.PathLike, counts: np.ndarray, first: int, run: runs.Run
+) -> None:
+    """Raises SiamjaxError if a session is too short.
+
+    Args:
+      path: of the capture, for the message.
+      counts: `[bins, F]`.
+      first: bins of its baseline.
+      run: has the length of a window.
+    """
+    data = run.config.data
+    if len(counts) < first + data.bins:
+        raise SiamjaxError(
+            f"{path}: {len(counts) * data.bin_s:g} s are too short for a baseline of "
+            f"{first * data.bin_s:g} s and one window of {data.bins * data.bin_s:g} s"
+        )
+
+
+def baseline_bins(run: runs.Run) -> int:
+    """Bins at the beginning of a capture that are its baseline; 0: training's is."""
+    return round(run.config.data.baseline_s / run.config.data.bin_s)
+
+
+def hop_bins(run: runs.Run) -> int:
+    """Bins from one window of a timeline to the next."""
+    return max(round(decide.HOP_S / run.config.data.bin_s), 1)
+
+
+def own_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
+    """The baseline `[F]` of a session `[bins, F]` whose beginning is normal."""
+    first = baseline_bins(run)
+    if not first:
+        return Baseline(*(x[0] for x in run.normal))
+    return measure_baseline(counts[:first], run)
 
 
 def check_baseline_s(seconds: float, bin_s: float, name: str = "baseline_s") -> None:
@@ -138,26 +207,51 @@ def slide_windows(
 
 
 def compare_traffic(
-    run: runs.Run, traffic: Traffic, library: examples.Examples
+    run: runs.Run,
+    traffic: Traffic,
+    library: examples.Examples,
+    normal: Normality | None = None,
 ) -> decide.Evidence:
-    """The `Evidence` of a session, compared with the examples of a library."""
+    """The `Evidence` of a session.
+
+    Args:
+      run: embeds the windows.
+      traffic: the session.
+      library: the examples to compare with.
+      normal: of the network that the run was adapted to, if it was.
+    """
     data = run.config.data
-    hop = max(round(decide.HOP_S / data.bin_s), 1)
-    start, counts, baseline = slide_windows(traffic, data.bins, hop)
+    start, counts, baseline = slide_windows(traffic, data.bins, hop_bins(run))
     points = run.compared(counts, baseline)
     # A window in which nothing was measured has no distance to any example.
-    points[~np.isfinite(counts).any((1, 2))] = np.nan
-    example_points = run.compared(*library.inputs)
-    newest = counts[:, -(data.bins // 4) :]
-    z = np.asarray(features.to_features(newest, baseline, run.scaler))
-    return decide.compare_windows(
+    unmeasured = ~np.isfinite(counts).any((1, 2))
+    points[unmeasured] = np.nan
+    z = np.asarray(features.to_features(counts, baseline, run.scaler))
+    evidence = decide.compare_windows(
         points,
-        example_points,
+        run.compared(*library.inputs),
         library.names,
         start_s=start * data.bin_s,
         end_s=len(traffic.counts) * data.bin_s,
-        deviation=np.abs(z).mean((1, 2)),
+        deviation=np.abs(z[:, -(data.bins // 4) :]).mean((1, 2)),
     )
+    if normal is None:
+        return evidence
+    odd = _oddness(run, normal, counts, baseline, z)
+    return evidence._replace(oddness=np.where(unmeasured, np.nan, odd))
+
+
+def window_oddness(
+    network: Adapted, counts: np.ndarray, baseline: Baseline
+) -> np.ndarray:
+    """`[N]` oddness of windows `[N, T, F]` with baselines `[N, F]`."""
+    z = features.to_features(counts, baseline, network.run.scaler)
+    return _oddness(network.run, network.normality, counts, baseline, np.asarray(z))
+
+
+def _oddness(run, normal, counts, baseline, z):
+    loads = normality.load_ratios(counts, baseline, run.columns)
+    return normality.oddness(wccn.signed_log_moments(z), loads, normal)
 
 
 def repeat_baseline(baseline: Baseline, n: int) -> Baseline:

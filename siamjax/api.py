@@ -102,7 +102,8 @@ class Run:
         *,
         examples: Sequence[tuple[str, str | os.PathLike, float]] = (),
         baseline_s: float | None = None,
-        baseline_capture: str | os.PathLike | None = None,
+        network: str | None = None,
+        library: str | os.PathLike | None = None,
     ) -> list[Span]:
         """Says which condition held when; the run must have been evaluated.
 
@@ -111,11 +112,14 @@ class Run:
         Args:
           capture: path of a capture, or of a table where the run is of counters.
           examples: `(condition, path, seconds)` of more examples, besides those of the
-            run; seconds is the start of the window after the first packet.
+            run and of the library; seconds is the start of the window after the first
+            packet.
           baseline_s: how many seconds at its beginning are normal; by default as many
             as in training.
-          baseline_capture: a normal capture of the same network; its baseline is used
-            instead of the beginning of the capture. Not with `baseline_s`.
+          network: name of a network in the library, learnt from its normal traffic by
+            `siamjax adapt`; the capture is judged by what is normal there. Not with
+            `baseline_s`.
+          library: folder of examples and networks; by default that of the run.
         Returns:
           Stretches that cover the capture, in order.
         Raises:
@@ -125,16 +129,19 @@ class Run:
         _check_file("capture", capture)
         if baseline_s is not None:
             _check_number("baseline_s", baseline_s)
-        if baseline_capture is not None:
-            _check_file("baseline_capture", baseline_capture)
-            require(baseline_s is None, "give baseline_s or baseline_capture, not both")
+        if network is not None:
+            require(isinstance(network, str), f"network is {network!r}: give a name")
+            require(baseline_s is None, "give baseline_s or network, not both")
+        if library is not None:
+            _check_path("library", library)
         places = [_place(i, example) for i, example in enumerate(examples)]
         spans, traffic = identify.identify_capture(
             self._run,
             capture,
             places=places,
             baseline_s=baseline_s,
-            baseline_capture=baseline_capture,
+            network=network,
+            folder=library,
         )
         _warn(capture, traffic.warnings)
         return spans

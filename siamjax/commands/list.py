@@ -1,0 +1,41 @@
+"""Shows what is in the library: examples of faults, and networks.
+
+Example:
+
+  siamjax list --workdir runs/first
+"""
+
+import json
+from collections.abc import Sequence
+
+from absl import flags
+
+from siamjax import cli
+
+COMMAND = cli.Command("siamjax list", __doc__)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A run, for its library.", COMMAND.flags
+)
+_LIBRARY = flags.DEFINE_string("library", None, "Another folder.", COMMAND.flags)
+_JSON = flags.DEFINE_bool("json", False, "Print JSON lines.", COMMAND.flags)
+
+
+def main(argv: Sequence[str]) -> None:
+    cli.no_arguments(argv)
+    from siamjax.identification import library
+
+    kept = library.read_library(library.locate(_WORKDIR.value, _LIBRARY.value))
+    lines = (
+        map(json.dumps, library.list_records(kept))
+        if _JSON.value
+        else library.describe_library(kept)
+    )
+    print("\n".join(lines))
+
+
+def run() -> None:
+    COMMAND.run(main)
+
+
+if __name__ == "__main__":
+    run()

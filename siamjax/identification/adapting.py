@@ -1,0 +1,130 @@
+"""A run adapted to a network by its normal traffic, without a label."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from siamjax.data import prepared
+from siamjax.identification import library, normality, readings, sessions
+from siamjax.identification.timeline import stretches
+from siamjax.inference.runs import Run
+from siamjax.types import SiamjaxError
+
+# Less normal traffic than this is said to be little.
+_ENOUGH_S = 600.0
+
+
+def learn_network(
+    run: Run,
+    name: str,
+    paths: Sequence[str | os.PathLike],
+    *,
+    folder: str | os.PathLike | None = None,
+    note: str = "",
+) -> tuple[float, list[str]]:
+    """Keeps the normal traffic of a network in a library.
+
+    Args:
+      run: that was evaluated; it reads the captures.
+      name: of the network.
+      paths: of its normal captures.
+      folder: of the library; by default that of the run.
+      note: is kept with it.
+    Returns:
+      How many seconds of traffic there are, and sentences about what may be wrong with
+      them; they are kept all the same.
+    Raises:
+      SiamjaxError: a capture cannot be used; nothing was kept.
+    """
+    network = read_network(run, name, paths, note)
+    doubts = find_odd(run, network)
+    seconds = sum(map(len, network.counts)) * run.config.data.bin_s
+    if seconds < _ENOUGH_S:
+        doubts.append(
+            f"{seconds:.0f} s of normal traffic are little: {_ENOUGH_S:.0f} s or more "
+            "are better"
+        )
+    where = library.locate(run.workdir, folder)
+    library.put_network(where, network, library.layout_of(run))
+    return seconds, doubts
+
+
+def read_network(
+    run: Run, name: str, paths: Sequence[str | os.PathLike], note: str = ""
+) -> library.Network:
+    """Reads the normal captures of a network.
+
+    Raises:
+      readings.NoEvidence: nothing was read of a capture.
+      SiamjaxError: a capture is too short for a baseline and a window.
+      UsageError: a network cannot have this name.
+    """
+    library.check_network_name(name)
+    captures, counts = [], []
+    for path in paths:
+        reading = readings.read_file(path, run)
+        sessions.check_length(path, reading.counts, sessions.baseline_bins(run), run)
+        captures.append(prepared.session_name(path))
+        counts.append(reading.counts)
+    return library.Network(
+        name, tuple(captures), tuple(counts), library.origin_of(run, note)
+    )
+
+
+def adapt(run: Run, network: library.Network) -> sessions.Adapted:
+    """Adapts a run to a network.
+
+    Args:
+      run: that was evaluated.
+      network: of a library.
+    Raises:
+      SiamjaxError: the run was evaluated by an older version, without a whitening.
+    """
+    whitening = run.deciding.whitening
+    if whitening is None:
+        raise SiamjaxError(
+            f"{run.workdir} was evaluated by an older version: run siamjax evaluate "
+            f"--workdir {run.workdir} again"
+        )
+    moments = [capture_moments(run, counts) for counts in network.counts]
+    fitted = normality.fit_normality(moments, whitening)
+    adapted = run._replace(deciding=run.deciding._replace(whitening=fitted.whitening))
+    joined = np.concatenate(network.counts)
+    return sessions.Adapted(
+        network.name, adapted, fitted, sessions.measure_baseline(joined, run)
+    )
+
+
+def capture_moments(run: Run, counts: np.ndarray) -> np.ndarray:
+    """The moments of a normal capture `[bins, F]`, see `normality.normal_moments`."""
+    data = run.config.data
+    return normality.normal_moments(
+        counts,
+        sessions.own_baseline(counts, run),
+        table=run.columns,
+        scaler=run.scaler,
+        bins=data.bins,
+        hop=sessions.hop_bins(run),
+    )
+
+
+def find_odd(run: Run, network: library.Network) -> list[str]:
+    """Lines about stretches of normal captures that are odd beside all the others."""
+    adapted, lines = adapt(run, network), []
+    for name, counts in zip(network.captures, network.counts):
+        traffic = sessions.Traffic(name, counts, sessions.own_baseline(counts, run))
+        start, windows, baseline = sessions.slide_windows(
+            traffic, run.config.data.bins, sessions.hop_bins(run)
+        )
+        odd = sessions.window_oddness(adapted, windows, baseline) > 1
+        start_s = start * run.config.data.bin_s
+        length_s = run.config.data.bins * run.config.data.bin_s
+        for first, end in stretches(odd):
+            if odd[first]:
+                lines.append(
+                    f"{name} is odd from {start_s[first]:.0f} to "
+                    f"{start_s[end - 1] + length_s:.0f} s: if that is a fault, adapt "
+                    "without it"
+                )
+    return lines

@@ -1,0 +1,173 @@
+"""What is normal in a network: learnt from its normal traffic, without a label.
+
+A window of normal traffic is a small deviation from the baseline, in any direction. Its
+direction, by which points of length 1 are compared, is chance; its size is not. So here
+a window is as odd as its deviation is large, in units of the network's own variation
+(the distance of Mahalanobis, 1936).
+
+Load that doubles or falls to a quarter is normal. Few captures show that, so the load
+of the normal traffic is varied: at half the load a message is there with a chance of
+one half, and at twice the load two moments of the traffic are added.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.checks import require
+from siamjax.data import columns, features
+from siamjax.evaluation import wccn
+from siamjax.evaluation.wccn import Whitening
+from siamjax.types import Baseline, Column, Scaler
+
+# The loads that count as normal, relative to that of the normal traffic. Like the two
+# numbers below, chosen on the test bed and on the network `access`
+# (docs/identification.md).
+LOADS = (0.25, 0.5, 1.0, 2.0)
+# The share of the network's own variation; the rest is that of the training.
+SHARE = 0.5
+# A window is odd where its size is so many times the median of the normal windows.
+LIMIT = 2.75
+# A load that is so many times more or less than that of the baseline is odd as well: a
+# server that says nothing any more is one whose load fell to nothing.
+LOAD_LIMIT = 8.0
+# At most so many windows of each load are used.
+_WINDOWS = 600
+
+
+class Normality(NamedTuple):
+    """How far normal windows of a network are from its baseline, and how many ways."""
+
+    mean: np.ndarray  # [2 * F] of the signed-log moments of normal windows
+    whitening: Whitening  # of the training, adapted to the network
+    limit: float  # a window whose size is above this is odd
+
+
+def vary_load(
+    counts: np.ndarray,
+    table: Sequence[Column],
+    load: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Counts `[bins, F]` of the same traffic at another load.
+
+    Latencies are not changed below load 1; above it they are those of both moments.
+    Counters have any unit, so they stay as they are.
+
+    Args:
+      counts: of a session, NaN where nothing was measured.
+      table: its F columns.
+      load: a factor, above 0 and at most 2.
+      rng: draws which messages are there.
+    """
+    require(0 < load <= 2, f"load is {load:g}: give a factor above 0 and at most 2")
+    is_count = _is_count(table)
+    whole = np.where(is_count, np.nan_to_num(counts), 0.0).round().astype(np.int64)
+    if load <= 1:
+        return np.where(is_count, rng.binomial(whole, load), counts)
+    other = np.roll(np.arange(len(counts)), len(counts) // 2)
+    added = counts + rng.binomial(whole[other], load - 1)
+    pair = np.stack([counts, counts[other]])
+    measured = np.isfinite(pair)
+    total = np.where(measured, pair, 0.0).sum(0)
+    with np.errstate(invalid="ignore"):  # 0/0 is NaN where nothing was measured
+        mean = total / measured.sum(0)
+    is_wait = np.array([not np.isfinite(column.empty) for column in table])
+    is_wait &= np.array([column.role != columns.COUNTER for column in table])
+    return np.where(is_count, added, np.where(is_wait, mean, counts))
+
+
+def normal_moments(
+    counts: np.ndarray,
+    baseline: Baseline,
+    *,
+    table: Sequence[Column],
+    scaler: Scaler,
+    bins: int,
+    hop: int,
+) -> np.ndarray:
+    """Signed-log moments `[N, 2 * F]` of the windows of normal traffic, at all `LOADS`.
+
+    Args:
+      counts: `[bins of the session, F]`.
+      baseline: `[F]` of the session.
+      table: its columns.
+      scaler: of the run.
+      bins: T, of a window.
+      hop: bins from one window to the next, or more if there are very many.
+    """
+    rng = np.random.default_rng(0)
+    start = np.arange(0, len(counts) - bins + 1, hop)
+    start = start[:: -(-len(start) // _WINDOWS) or 1]
+    rows = start[:, None] + np.arange(bins)  # [N, T]
+    repeated = Baseline(
+        *(np.repeat(np.asarray(x)[None], len(rows), 0) for x in baseline)
+    )
+    parts = []
+    for load in LOADS:
+        varied = vary_load(counts, table, load, rng).astype(np.float32)
+        z = features.to_features(varied[rows], repeated, scaler)
+        parts.append(wccn.signed_log_moments(np.asarray(z)))
+    return np.concatenate(parts)
+
+
+def fit_normality(moments: Iterable[np.ndarray], training: Whitening) -> Normality:
+    """The `Normality` of a network.
+
+    Args:
+      moments: `[N, 2 * F]` of each normal capture, see `normal_moments`.
+      training: the whitening of the run, adapted here.
+    Raises:
+      UsageError: there are fewer than two windows.
+    """
+    joined = np.concatenate(list(moments))
+    whitening = wccn.adapt_whitening(training, joined, SHARE)
+    fitted = Normality(joined.mean(0), whitening, np.nan)
+    return fitted._replace(limit=LIMIT * float(np.median(sizes(joined, fitted))))
+
+
+def sizes(moments: np.ndarray, normality: Normality) -> np.ndarray:
+    """`[N]` how large the deviations of windows are, in units of normal variation."""
+    centred = np.asarray(moments, np.float64) - normality.mean
+    return np.linalg.norm(centred @ normality.whitening.matrix, axis=1)
+
+
+def oddness(moments: np.ndarray, loads: np.ndarray, normality: Normality) -> np.ndarray:
+    """`[N]` how odd windows are: above 1 a window is not normal.
+
+    Args:
+      moments: `[N, 2 * F]` signed-log moments.
+      loads: `[N]` of `load_ratios`.
+      normality: of the network.
+    """
+    return np.maximum(
+        sizes(moments, normality) / normality.limit,
+        np.abs(np.log(loads)) / np.log(LOAD_LIMIT),
+    )
+
+
+def load_ratios(
+    counts: np.ndarray, baseline: Baseline, table: Sequence[Column]
+) -> np.ndarray:
+    """`[N]` messages in the newer half of windows, relative to the baseline; 1 for
+    counters.
+
+    One message is added to both sides: where few are expected, none is no surprise.
+
+    Args:
+      counts: `[N, T, F]`.
+      baseline: `[N, F]`.
+      table: the columns.
+    """
+    is_count = _is_count(table)
+    newer = np.nan_to_num(counts[:, counts.shape[1] // 2 :, is_count])
+    expected = np.expm1(np.asarray(baseline.mean)[:, is_count]).sum(-1)
+    return (newer.sum((1, 2)) + 1) / (newer.shape[1] * expected + 1)
+
+
+def _is_count(table):
+    """`[F]` bool: which columns count messages."""
+    return np.array(
+        [column.role != columns.COUNTER and column.empty == 0 for column in table]
+    )

@@ -1,0 +1,110 @@
+"""What is normal in a network: against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from siamjax.data import columns, features
+from siamjax.evaluation import wccn
+from siamjax.identification import normality
+from siamjax.types import Baseline, Column, UsageError
+
+TABLE = (
+    Column("INVITE", "request"),
+    Column("INVITE to final ms", "latency_final", empty=np.nan),
+    Column("cpu", columns.COUNTER, empty=np.nan),
+)
+
+
+def traffic(bins=400, rate=20.0, seed=0):
+    rng = np.random.default_rng(seed)
+    counts = np.full((bins, 3), 7.0)  # the third column is a counter
+    counts[:, 0] = rng.poisson(rate, bins)
+    counts[:, 1] = rng.normal(50.0, 5.0, bins)
+    return counts
+
+
+def test_the_load_varies_what_counts_messages_and_nothing_else():
+    counts, rng = traffic(), np.random.default_rng(1)
+    for load in (0.25, 0.5, 1.0, 2.0):
+        varied = normality.vary_load(counts, TABLE, load, rng)
+        mean, variance = varied[:, 0].mean(), varied[:, 0].var()
+        assert mean == pytest.approx(20 * load, rel=0.1)
+        assert variance == pytest.approx(20 * load, rel=0.3)  # still as Poisson has it
+        assert varied[:, 1].mean() == pytest.approx(50.0, rel=0.02)
+        assert (varied[:, 2] == 7).all()
+    np.testing.assert_array_equal(normality.vary_load(counts, TABLE, 1.0, rng), counts)
+    for load in (0.0, 2.1):
+        with pytest.raises(UsageError, match="load is"):
+            normality.vary_load(counts, TABLE, load, rng)
+
+
+def test_a_latency_that_was_not_measured_stays_so():
+    counts = traffic(4)
+    counts[:2, 1] = np.nan
+    rng = np.random.default_rng(0)
+    half = normality.vary_load(counts, TABLE, 0.5, rng)
+    np.testing.assert_array_equal(np.isnan(half), np.isnan(counts))
+    # At twice the load the other moment has a value.
+    twice = normality.vary_load(counts, TABLE, 2.0, rng)
+    np.testing.assert_allclose(twice[:, 1], counts[[2, 3, 2, 3], 1])
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """Scaler, baseline, normality of `traffic`."""
+    scaler = features.make_scaler(TABLE, floor=0.3, clip=30.0)
+    counts = traffic()
+    baseline = Baseline(
+        *map(np.asarray, features.session_baseline(counts[:48], scaler))
+    )
+    moments = normality.normal_moments(
+        counts, baseline, table=TABLE, scaler=scaler, bins=32, hop=2
+    )
+    rng = np.random.default_rng(2)
+    training = wccn.fit_whitening(rng.normal(size=(200, 6)), np.zeros(200, int))
+    return scaler, baseline, normality.fit_normality([moments], training)
+
+
+def odd(learnt, counts):
+    scaler, baseline, normal = learnt
+    windows = counts.reshape(-1, 32, 3)
+    repeated = Baseline(*(np.repeat(x[None], len(windows), 0) for x in baseline))
+    z = np.asarray(features.to_features(windows, repeated, scaler))
+    loads = normality.load_ratios(windows, repeated, TABLE)
+    return normality.oddness(wccn.signed_log_moments(z), loads, normal)
+
+
+def test_the_load_counts_the_messages_of_the_newer_half():
+    counts = np.zeros((2, 4, 3))
+    counts[0, 2:, 0], counts[1, :2, 0] = 3, 100
+    counts[:, :, 1:] = np.nan, 5.0  # no message
+    baseline = Baseline(np.log1p([[3.0, 50.0, 5.0]] * 2), np.zeros((2, 3)))
+    # By hand: 6 of 6 messages, and 0 of 6, each with one more on both sides.
+    np.testing.assert_allclose(
+        normality.load_ratios(counts, baseline, TABLE), [1.0, 1 / 7], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("rate", [5.0, 10.0, 20.0, 40.0])
+def test_a_load_that_halves_or_doubles_is_normal(learnt, rate):
+    assert np.quantile(odd(learnt, traffic(320, rate, seed=5)), 0.9) < 1
+
+
+def test_a_silence_or_a_slow_answer_is_odd(learnt):
+    silent, slow = traffic(320, seed=5), traffic(320, seed=6)
+    silent[:, 0], silent[:, 1] = 0, np.nan
+    slow[:, 1] *= 20
+    assert odd(learnt, silent).min() > 1 and odd(learnt, slow).min() > 1
+
+
+def test_the_limit_is_so_many_times_the_median(learnt):
+    normal = learnt[2]
+    rng = np.random.default_rng(3)
+    moments = rng.normal(size=(50, 6))
+    assert normality.oddness(moments, np.ones(50), normal) == pytest.approx(
+        normality.sizes(moments, normal) / normal.limit
+    )
+    assert (normality.oddness(moments, np.full(50, 1 / 8), normal) >= 1).all()
+    again = normality.fit_normality([moments[:20], moments[20:]], normal.whitening)
+    middle = np.median(normality.sizes(moments, again))
+    assert again.limit == pytest.approx(normality.LIMIT * middle)
