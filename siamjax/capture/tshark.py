@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import layers, messages, transactions
-from siamjax.capture.messages import NONE, TWICE_NS, Messages
+from siamjax.capture.messages import NONE, Messages
 from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Frame, Protocol
 from siamjax.capture.transactions import UNSAID, Named
@@ -50,7 +50,8 @@ _FAULTS = (
     "sctp.retransmission",
     "sctp.chunk_type == 6",
 )
-_OPTIONS = (
+# How tshark puts together what is in several packets.
+OPTIONS = (
     "tcp.reassemble_out_of_order:TRUE",
     "tcp.desegment_tcp_streams:TRUE",
     "sctp.reassembly:TRUE",
@@ -133,18 +134,22 @@ class Signalling:
 
     def _recognise(self, frame, packet):
         """The name of the protocol that a packet may hold, or None."""
+        whole = packet.source, packet.target, packet.ident
+        if packet.what == layers.FRAGMENT:
+            return self._idents.get(whole)
+        name = self._of_payload(frame, packet)
+        if name and packet.first_fragment:
+            if len(self._idents) > _IDENTS:
+                self._idents.clear()
+            self._idents[whole] = name
+        return name
+
+    def _of_payload(self, frame, packet):
         what, payload = packet.what, packet.payload
-        if what == layers.FRAGMENT:
-            return self._idents.get((packet.source, packet.target, packet.ident))
         if what == layers.UDP:
             if packet.tunnel_port and payload[1:2] == _USER_DATA:
                 return None
-            name = self._of_ports("udp", frame, _start_of_udp(frame, payload))
-            if name and packet.first_fragment:
-                if len(self._idents) > _IDENTS:
-                    self._idents.clear()
-                self._idents[packet.source, packet.target, packet.ident] = name
-            return name
+            return self._of_ports("udp", frame, _start_of_udp(frame, payload))
         if what == layers.TCP:
             return self._of_tcp(packet)
         if what == layers.SCTP:
@@ -310,18 +315,19 @@ class _Rows:
         """Adds the messages of a frame, or the fault of the transport that it shows."""
         frame = Frame(cells, self._places)
         stack = cells[1].split(":")
-        if self._is_copy(frame, cells, time_ns):
-            return
         quoting = next((i for i, x in enumerate(stack) if x in ("icmp", "icmpv6")), -1)
         ends = _ends_of(frame, stack[: quoting + 1] if quoting >= 0 else stack)
-        if ends is None:
+        if ends is None or self._is_copy(frame, hash(tuple(cells[2:])), time_ns):
             return
-        if quoting >= 0 and _is_error(frame):
-            self._add_fault(frame, stack, ends, time_ns, table.ERROR)
+        name = hash((ends, frame.first("ip.id"), frame.first("ip.len")))
+        # tshark takes a copy of a segment for a segment that was sent again.
+        was_there = self._is_copy(frame, name, time_ns)
+        if quoting >= 0 and is_error(frame):
+            self._add_fault(frame, ends, time_ns, table.ERROR)
             return
         is_message = False
         for i, protocol in enumerate(self._protocols):
-            if frame.first(protocol.marker):
+            if any(map(frame.first, protocol.markers)):
                 for message in protocol.read(frame):
                     self._add(i, message, ends, time_ns)
                     is_message = True
@@ -329,12 +335,11 @@ class _Rows:
                     self._flows[frozenset(ends)] = i
         if not is_message:
             reset = frame.first("tcp.flags.reset") in ("1", "True")
+            again = ("tcp.analysis.retransmission", "sctp.retransmission")
             if reset or _ABORT in frame.values("sctp.chunk_type"):
-                self._add_fault(frame, stack, ends, time_ns, table.ERROR)
-            elif frame.first("tcp.analysis.retransmission") or frame.first(
-                "sctp.retransmission"
-            ):
-                self._add_fault(frame, stack, ends, time_ns, table.RESENT)
+                self._add_fault(frame, ends, time_ns, table.ERROR)
+            elif any(map(frame.first, again)) and not was_there:
+                self._add_fault(frame, ends, time_ns, table.RESENT)
 
     def _add(self, i, message, ends, time_ns):
         source, target = ends
@@ -359,7 +364,7 @@ class _Rows:
             )
         )
 
-    def _add_fault(self, frame, stack, ends, time_ns, kind):
+    def _add_fault(self, frame, ends, time_ns, kind):
         """A row of the protocol whose traffic a frame without a message belongs to."""
         number = self._flows.get(frozenset(ends))
         if number is None:
@@ -376,19 +381,18 @@ class _Rows:
         if number is not None:
             self._add(number, table.Message(kind), ends, time_ns)
 
-    def _is_copy(self, frame, cells, time_ns):
-        """Whether a mirror port gave the same packet twice."""
+    def _is_copy(self, frame, name, time_ns):
+        """Whether a mirror port gave a packet again, later than 5 ms.
+
+        Only packets to which their sender gave a number: those of IPv6 have none.
+        """
         if abs(time_ns - self._since_ns) > _COPY_NS:
             self._before, self._copies, self._since_ns = self._copies, {}, time_ns
-        ident = frame.first("ip.id")
-        if table.number(ident) > 0:
-            fields = ("ip.src", "ip.dst", "ip.id", "ip.len")
-            name, within_ns = hash(tuple(map(frame.first, fields))), _COPY_NS
-        else:
-            name, within_ns = hash(tuple(cells[2:])), TWICE_NS
+        if table.number(frame.first("ip.id")) <= 0:
+            return False
         seen_ns = self._copies.get(name) or self._before.get(name)
         self._copies[name] = time_ns
-        return seen_ns is not None and abs(time_ns - seen_ns) <= within_ns
+        return seen_ns is not None and abs(time_ns - seen_ns) <= _COPY_NS
 
     def _word(self, word):
         return self._words.setdefault(word, len(self._words))
@@ -457,14 +461,14 @@ def tshark_version(program: str) -> str:
 
 def fields_of(protocols: Sequence[Protocol]) -> list[str]:
     """All fields that tshark prints of a frame, in order."""
-    own = [field for p in protocols for field in (p.marker, *p.fields)]
+    own = [field for p in protocols for field in (*p.markers, *p.fields)]
     return list(dict.fromkeys([*_COMMON, *own]))
 
 
 def _arguments(protocols):
     filters = [f"({protocol.filter})" for protocol in protocols]
     arguments = ["-n", "-r", "-", "-Y", " || ".join([*filters, *_FAULTS])]
-    for option in _OPTIONS:
+    for option in OPTIONS:
         arguments += ["-o", option]
     for print_as in ("occurrence=a", f"aggregator={table.SEPARATOR}", "separator=/t"):
         arguments += ["-E", print_as]
@@ -500,7 +504,8 @@ def _ends_of(frame, stack):
     return (sources[nth], ports[0]), (targets[nth], ports[1])
 
 
-def _is_error(frame):
+def is_error(frame: Frame) -> bool:
+    """Whether a frame of ICMP reports an error about a packet, which it quotes."""
     return any(
         table.number(value) in layers.ERRORS[family]
         for family, field in ((1, "icmp.type"), (58, "icmpv6.type"))

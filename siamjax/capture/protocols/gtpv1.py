@@ -15,15 +15,15 @@ _PAIRS = {
     **{114: "MBMSDeregistration", 116: "MBMSStart", 118: "MBMSStop", 120: "MBMSUpdate"},
     240: "DataRecord",
 }
-_TYPES = {code: (name, "") for code, name in _PAIRS.items()}
-_TYPES |= {code + 1: (name, "*") for code, name in _PAIRS.items()}
+_TYPES = table.pair_types(_PAIRS)
 _TYPES |= {
-    59: ("ForwardRelocationComplete", "*"),
-    55: ("ForwardRelocationComplete", ""),
+    59: ("RelocationComplete", "*"),
+    55: ("RelocationComplete", ""),
 }
 _TYPES |= {3: ("VersionNotSupported", ""), 26: ("ErrorIndication", "")}
 _TYPES |= {52: ("SGSNContextAck", "*"), 254: ("EndMarker", "")}
 _TYPES |= {31: ("SupportedHeaders", ""), 70: ("RANInformation", "")}
+_TYPES |= {255: None}  # packets of users
 
 # T3-RESPONSE and N3-REQUESTS are set by the operator; 5 s and 3 to 5 times are usual.
 _GIVEN_UP_S = 20.0
@@ -34,7 +34,7 @@ GTPV1 = Protocol(
     standard="3GPP TS 29.060",
     ports={"udp": (2123, 2152, 3386)},
     filter="gtp.message && gtp.message != 255 && !gtpv2",
-    marker="gtp.message",
+    markers=("gtp.message",),
     fields=("gtp.seq_number", "gtp.cause"),
     read=table.read_types(
         _TYPES,

@@ -66,17 +66,15 @@ class Protocol(NamedTuple):
     short: str  # its usual name
     standard: str
     procedures: tuple[str, ...]  # each has a column of its requests
-    answered: tuple[
-        str, ...
-    ]  # those of them that have columns of outcomes of their own
+    answered: tuple[str, ...]  # those of them with columns of outcomes of their own
     classes: Mapping[str, tuple[str, ...]]  # name: patterns of outcomes; the first fits
     causes: Mapping[str, str]  # common outcomes: each has a column; what it means
     waits: tuple[Wait, ...]
-    notices: frozenset[str] = frozenset()  # procedures whose messages have a cause, but
-    # which nothing answers
+    # Procedures whose messages have a cause, but which nothing answers.
+    notices: frozenset[str] = frozenset()
     ports: Mapping[str, tuple[int, ...]] = {}  # of udp, tcp, sctp; ppid: of SCTP
     filter: str = ""  # tshark's display filter; empty: not read by tshark
-    marker: str = ""  # the field that each message has
+    markers: tuple[str, ...] = ()  # fields: each message has one of them
     fields: tuple[str, ...] = ()  # the other fields
     read: Read = lambda frame: ()
     # Whose names of transactions differ: those of each pair of ends, those of each end
@@ -120,7 +118,7 @@ def number(text: str) -> int:
 
 
 def read_types(
-    types: Mapping[int, tuple[str, str]],
+    types: Mapping[int, tuple[str, str] | None],
     *,
     marker: str,
     name: str,
@@ -132,7 +130,7 @@ def read_types(
 
     Args:
       types: {type: (procedure, outcome)}. An empty outcome is that of a request; `*`
-        takes the cause of the message, or `answer` where it has none.
+        takes the cause of the message, or `answer` where it has none. None: no message.
       marker: field of the type.
       name: field of the transaction.
       cause: field of the cause.
@@ -146,9 +144,14 @@ def read_types(
         ]
         names = frame.values(name)
         causes = frame.values(cause) if cause else []
-        causes = share(causes, sum(outcome == "*" for _, outcome in kinds))
+        causes = share(
+            causes, sum(kind is not None and kind[1] == "*" for kind in kinds)
+        )
         marks = frame.values(mark) if mark else []
-        for i, (procedure, outcome) in enumerate(kinds):
+        for i, kind in enumerate(kinds):
+            if kind is None:
+                continue
+            procedure, outcome = kind
             if outcome == "*":
                 outcome = causes.pop(0) if causes else answer
             yield Message(
@@ -159,6 +162,13 @@ def read_types(
             )
 
     return read
+
+
+def pair_types(pairs: Mapping[int, str]) -> dict[int, tuple[str, str] | None]:
+    """Types of requests and of their answers, which have the next number."""
+    requests = {code: (procedure, "") for code, procedure in pairs.items()}
+    answers = {code + 1: (procedure, "*") for code, procedure in pairs.items()}
+    return {**requests, **answers}
 
 
 def share(values: Sequence[str], answers: int) -> list[str]:
