@@ -9,6 +9,7 @@ its packets: a dict of the fields that are not empty. To record it again:
 import json
 import pathlib
 import struct
+from collections import deque
 
 from siamjax.capture import tshark
 from siamjax.capture.protocols import PROTOCOLS
@@ -153,7 +154,8 @@ class RecordedRun:
     failed = False
 
     def __init__(self, program, protocols, overlap):
-        self.sent, self.lately, self._frames = 0, [], []
+        self.sent, self.lately, self._frames = 0, deque(maxlen=tshark.OVERLAP), []
+        self._overlap = overlap
         self._fields = tshark.fields_of(protocols)
         recorded = json.loads(RECORDED.read_text())
         self._lines = {
@@ -162,26 +164,27 @@ class RecordedRun:
             for (_, frame), cells in zip(CONVERSATIONS[name], lines, strict=True)
         }
 
-    def send(self, time_ns, link, frame, length):
-        self._frames.append((time_ns, frame))
+    def send(self, index, time_ns, link, frame, length):
+        self._frames.append((index, time_ns, frame))
+        self.lately.append((index, time_ns, link, frame, length))
         self.sent += 1
 
     def lines(self):
-        for time_ns, frame in self._frames:
-            cells = self._lines[frame]
-            if cells:
-                yield [cells.get(field, "") for field in self._fields], time_ns
+        for index, time_ns, frame in self._frames[self._overlap :]:
+            if cells := self._lines[frame]:
+                row = [cells.get(field, "") for field in self._fields]
+                yield row, index, time_ns
 
 
 def print_fields(records):
     """A dict of fields for each packet; empty: tshark printed no line for it."""
     protocols = [protocol for protocol in PROTOCOLS.values() if protocol.filter]
     run = tshark._Run(tshark.find_tshark(), protocols, 0)
-    for time_ns, frame in records:
-        run.send(time_ns, 1, frame, len(frame))
+    for index, (time_ns, frame) in enumerate(records):
+        run.send(index, time_ns, 1, frame, len(frame))
     fields = tshark.fields_of(protocols)
     lines = [{} for _ in records]
-    for cells, _ in run.lines():
+    for cells, _, _ in run.lines():
         named = {field: cell for field, cell in zip(fields, cells) if cell}
         lines[int(named.pop("frame.number")) - 1] = named
     return lines

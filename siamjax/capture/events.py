@@ -52,7 +52,7 @@ def _read(path, server_address, protocols, limit_expansion):
         others=None if protocols == SIP_ONLY else signalling.add,
         limit_expansion=limit_expansion,
     )
-    other = signalling.finish(contents.addresses)
+    other = signalling.finish(contents.packet_ns, contents.addresses)
     if not len(contents.packet_ns):
         why = cleaning.list_causes(contents.counts)
         raise SiamjaxError(

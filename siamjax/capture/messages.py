@@ -62,9 +62,9 @@ class CaptureContents(NamedTuple):
     counts: Counter  # by cause of `cleaning.CAUSES`
 
 
-# Takes a packet that is no message of SIP: time_ns, link type, frame, original length,
-# and how far it could be decoded.
-OtherPacket = Callable[[int, int, bytes, int, layers.Datagram], None]
+# Takes a packet that is no message of SIP: its index in the file, time_ns, link type,
+# frame, original length, and how far it could be decoded.
+OtherPacket = Callable[[int, int, int, bytes, int, layers.Datagram], None]
 
 
 def read_messages(
@@ -132,7 +132,8 @@ class _Numbering:
             counts["snapped"] += 1
         if what in _NO_ROW:
             if self._others:
-                self._others(time_ns, link, frame, length, packet)
+                index = len(self.packet_ns) - 1
+                self._others(index, time_ns, link, frame, length, packet)
             counts["cut_short" if cut and what == layers.DAMAGED else what] += 1
             return
         if first_fragment:
@@ -146,7 +147,8 @@ class _Numbering:
             kind, transaction, dialog, says = self._number(message)
         else:
             if self._others:
-                self._others(time_ns, link, frame, length, packet)
+                index = len(self.packet_ns) - 1
+                self._others(index, time_ns, link, frame, length, packet)
             what = layers.TUNNEL if tunnel_port else what
             kind, transaction, dialog, says = self._count(what)
         kind = kinds.setdefault(kind, len(kinds))

@@ -100,13 +100,14 @@ class Signalling:
 
     def add(
         self,
+        index: int,
         time_ns: int,
         link: int,
         frame: bytes,
         length: int,
         packet: layers.Datagram,
     ) -> None:
-        """Takes a packet that is no message of SIP."""
+        """Takes a packet that is no message of SIP, as `messages.OtherPacket`."""
         name = self._recognise(frame, packet)
         if name is None:
             return
@@ -119,16 +120,17 @@ class Signalling:
             return
         self._given[what] += 1
         self._given[layers.FRAGMENT] += packet.first_fragment
-        self._send(time_ns, link, frame, length)
+        self._send(index, time_ns, link, frame, length)
 
-    def finish(self, addresses: dict[bytes, int]) -> Contents:
+    def finish(self, packet_ns: np.ndarray, addresses: dict[bytes, int]) -> Contents:
         """Ends tshark and returns what it read.
 
         Args:
+          packet_ns: `[packets]` int64, the times of the capture's packets.
           addresses: the numbers of the capture's addresses; new ones are added.
         """
         self._end_run()
-        rows, kinds = self._reading.to_messages(addresses)
+        rows, kinds = self._reading.to_messages(packet_ns, addresses)
         version = tshark_version(self._program) if self._program and self._given else ""
         return Contents(rows, kinds, version, self._given, self._unread, self._failed)
 
@@ -207,23 +209,23 @@ class Signalling:
         transport = {17: "udp", 6: "tcp", 132: "sctp"}.get(protocol)
         return transport and self._of_ports(transport, quoted, start)
 
-    def _send(self, time_ns, link, frame, length):
+    def _send(self, *packet):
         run = self._runs[-1] if self._runs else None
         if run is None or run.sent >= MOST_PACKETS + OVERLAP:
             before = list(run.lately) if run else []
             self._end_run()
             run = _Run(self._program, self._protocols, len(before))
             self._runs.append(run)
-            for packet in before:
-                run.send(*packet)
-        run.send(time_ns, link, frame, length)
+            for sent in before:
+                run.send(*sent)
+        run.send(*packet)
 
     def _end_run(self):
         if not self._runs:
             return
         run = self._runs.pop()
-        for line, time_ns in run.lines():
-            self._reading.add_line(line, time_ns)
+        for line in run.lines():
+            self._reading.add_line(*line)
         self._failed += run.sent * run.failed
 
 
@@ -234,7 +236,7 @@ class _Run:
         self.failed = False
         self.sent, self.lately = 0, deque(maxlen=OVERLAP)
         self._overlap = overlap
-        self._times_ns, self._links = array("q"), {}
+        self._packets, self._links = array("q"), {}
         # A file, not a pipe: tshark must not wait for who reads it.
         self._output = tempfile.TemporaryFile()
         # An empty folder, not the settings of a user: a capture gives the same
@@ -253,7 +255,7 @@ class _Run:
         )
         self._write(_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
 
-    def send(self, time_ns, link, frame, length):
+    def send(self, index, time_ns, link, frame, length):
         if link not in self._links:
             self._links[link] = len(self._links)
             nanoseconds = struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
@@ -267,8 +269,8 @@ class _Run:
             max(length, len(frame)),
         )
         self._write(_block(6, head + frame + bytes(-len(frame) % 4)))
-        self._times_ns.append(time_ns)
-        self.lately.append((time_ns, link, frame, length))
+        self._packets.extend((index, time_ns))
+        self.lately.append((index, time_ns, link, frame, length))
         self.sent += 1
 
     def _write(self, data):
@@ -278,7 +280,7 @@ class _Run:
             pass
 
     def lines(self):
-        """Yields `(cells, time_ns)` of each frame, without those sent again."""
+        """Yields `(cells, index, time_ns)` of each frame, without those sent again."""
         try:
             self._process.stdin.close()
         except BrokenPipeError:
@@ -289,9 +291,10 @@ class _Run:
         with self._output as output:
             for line in output:
                 cells = line.decode("utf-8", "replace").rstrip("\n").split("\t")
-                index = int(cells[0]) - 1
-                if index >= self._overlap:
-                    yield cells, self._times_ns[index]
+                place = int(cells[0]) - 1
+                if place >= self._overlap:
+                    index, time_ns = self._packets[2 * place : 2 * place + 2]
+                    yield cells, index, time_ns
 
 
 class _Rows:
@@ -311,7 +314,7 @@ class _Rows:
         self._flows, self._copies, self._before = {}, {}, {}
         self._since_ns = 0
 
-    def add_line(self, cells, time_ns):
+    def add_line(self, cells, index, time_ns):
         """Adds the messages of a frame, or the fault of the transport that it shows."""
         frame = Frame(cells, self._places)
         stack = cells[1].split(":")
@@ -323,13 +326,13 @@ class _Rows:
         # tshark takes a copy of a segment for a segment that was sent again.
         was_there = self._is_copy(frame, name, time_ns)
         if quoting >= 0 and is_error(frame):
-            self._add_fault(frame, ends, time_ns, table.ERROR)
+            self._add_fault(frame, ends, index, table.ERROR)
             return
         is_message = False
         for i, protocol in enumerate(self._protocols):
             if any(map(frame.first, protocol.markers)):
                 for message in protocol.read(frame):
-                    self._add(i, message, ends, time_ns)
+                    self._add(i, message, ends, index)
                     is_message = True
                 if "udp" not in stack:  # its faults name the connection alone
                     self._flows[frozenset(ends)] = i
@@ -337,11 +340,11 @@ class _Rows:
             reset = frame.first("tcp.flags.reset") in ("1", "True")
             again = ("tcp.analysis.retransmission", "sctp.retransmission")
             if reset or _ABORT in frame.values("sctp.chunk_type"):
-                self._add_fault(frame, ends, time_ns, table.ERROR)
+                self._add_fault(frame, ends, index, table.ERROR)
             elif any(map(frame.first, again)) and not was_there:
-                self._add_fault(frame, ends, time_ns, table.RESENT)
+                self._add_fault(frame, ends, index, table.RESENT)
 
-    def _add(self, i, message, ends, time_ns):
+    def _add(self, i, message, ends, index):
         source, target = ends
         protocol, procedure, outcome = self._protocols[i], message.procedure, UNSAID
         name = NONE
@@ -353,7 +356,7 @@ class _Rows:
             outcome = self._word(message.outcome)
         self._rows.extend(
             (
-                time_ns,
+                index,
                 i,
                 self._word(procedure) if procedure else UNSAID,
                 outcome,
@@ -364,7 +367,7 @@ class _Rows:
             )
         )
 
-    def _add_fault(self, frame, ends, time_ns, kind):
+    def _add_fault(self, frame, ends, index, kind):
         """A row of the protocol whose traffic a frame without a message belongs to."""
         number = self._flows.get(frozenset(ends))
         if number is None:
@@ -379,7 +382,7 @@ class _Rows:
                 None,
             )
         if number is not None:
-            self._add(number, table.Message(kind), ends, time_ns)
+            self._add(number, table.Message(kind), ends, index)
 
     def _is_copy(self, frame, name, time_ns):
         """Whether a mirror port gave a packet again, later than 5 ms.
@@ -400,9 +403,10 @@ class _Rows:
     def _end(self, end):
         return self._ends.setdefault(end[0], len(self._ends))
 
-    def to_messages(self, addresses):
+    def to_messages(self, packet_ns, addresses):
         """`Messages` in order of time, and their kinds."""
         flat = np.array(self._rows, np.int64).reshape(-1, len(Named._fields))
+        flat[:, 0] = packet_ns[flat[:, 0]]
         flat = flat[np.argsort(flat[:, 0], kind="stable")]
         numbers = [
             addresses.setdefault(_packed(end), len(addresses)) for end in self._ends
