@@ -172,7 +172,7 @@ def test_one_command_starts_all(capsys, monkeypatch):
         (["siamjax", "--version"], 0, siamjax.__version__),
         (["siamjax", "help"], 0, "commands:"),
         (["siamjax", "trian"], 2, "no command 'trian' (did you mean train?); see"),
-        (["siamjax", "xyz"], 2, "no command 'xyz' among ingest, train"),
+        (["siamjax", "xyz"], 2, "no command 'xyz' among ingest, label"),
         (["siamjax", "--foo"], 2, "--foo stands before the command: write siamjax"),
     ):
         monkeypatch.setattr(sys, "argv", arguments)

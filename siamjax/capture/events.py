@@ -1,13 +1,14 @@
 """A capture -> events: one for each signalling message, and a report of all others."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, messages, server, tshark
+from siamjax.capture import cleaning, messages, packets, server, tshark
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
@@ -43,6 +44,20 @@ def read_events(
     chosen = tuple(PROTOCOLS if protocols is None else protocols)
     with files.reading(path):
         return _read(path, server_address, chosen, limit_expansion)
+
+
+def read_span(path: str | os.PathLike) -> tuple[int, int]:
+    """Times of the first and the last packet of a capture in ns since 1970.
+
+    Raises:
+      SiamjaxError: the file is not a capture, or without a packet.
+      OSError: it does not exist, or cannot be opened.
+    """
+    with files.reading(path):
+        packet_ns = [time for time, *_ in packets.read_packets(path, Counter())]
+    if not packet_ns:
+        raise SiamjaxError(f"{path}: a capture without a packet")
+    return _one_recording(np.array(packet_ns, np.int64))
 
 
 def _read(path, server_address, protocols, limit_expansion):

@@ -135,6 +135,16 @@ def read_labels(written: Sequence[str], clock: Clock, first_ns: int) -> np.ndarr
     return seconds
 
 
+def write_labels(seconds: Sequence[float], clock: Clock, first_ns: int) -> list[str]:
+    """Texts that `read_labels` reads as these seconds after the first row."""
+    if clock.kind != NUMBER:
+        first_ns, unit_ns = 0, 10**9
+    else:
+        unit_ns = _UNITS[clock.unit]
+    numbers = [(first_ns + round(second * 1e9)) / unit_ns for second in seconds]
+    return [np.format_float_positional(n, trim="-") for n in numbers]
+
+
 def refuse_unlikely_step(step_ns: int, clock: Clock, name: object) -> None:
     """Raises where numbers that nobody gave a unit are far apart as seconds.
 

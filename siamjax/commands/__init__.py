@@ -9,6 +9,7 @@ from siamjax import cli, text, usage
 
 NAMES = (
     "ingest",
+    "label",
     "train",
     "evaluate",
     "identify",

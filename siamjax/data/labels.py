@@ -1,13 +1,15 @@
 """labels.csv: the condition of each capture, and when it began and ended."""
 
 import csv
+import io
 import itertools
 import math
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from siamjax import text
+from siamjax import files, text
 from siamjax.types import NORMAL, Label, UsageError
 
 COLUMNS = ("file", "condition", "onset_s", "clear_s")
@@ -104,6 +106,57 @@ def read_table(
     if unknown := ", ".join(c for c in header if c not in columns and c not in _NOTES):
         problems.append(f"{name}: unknown column {unknown}, ignored")
     return [(f"{name}, row {i}", row) for i, row in enumerate(table, start=2)], problems
+
+
+def add_rows(
+    path: str | os.PathLike,
+    columns: tuple[str, ...],
+    rows: Sequence[dict[str, str]],
+    check: Callable[[Path], Sequence[str]],
+) -> list[str]:
+    """Adds rows to a table of labels, atomically; one that is not there is made.
+
+    A row that says that a file is normal throughout gives way to rows of this file.
+
+    Args:
+      path: of the table.
+      columns: that it must have, or gets.
+      rows: {column: text} of each.
+      check: says what is wrong with the new table at a path; empty: nothing.
+    Returns:
+      Lines about rows that gave way.
+    Raises:
+      UsageError: a column is missing, or something is wrong: the table stays as it was.
+    """
+    header, present = _rows(path) if Path(path).exists() else (columns, [])
+    if missing := ", ".join(c for c in columns if c not in header):
+        raise UsageError(f"{path} has no column {missing}")
+    if any(TOO_MANY in row for row in present):
+        raise UsageError(f"{path} has a row with {TOO_MANY}: mend it first")
+    times, files_added = columns_of_times(columns), {row["file"] for row in rows}
+    kept = [
+        row
+        for row in present
+        if row["file"].strip() not in files_added
+        or row["condition"].strip() != NORMAL
+        or any(row[name].strip() for name in times)
+    ]
+    written = io.StringIO()
+    writer = csv.DictWriter(written, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*kept, *rows])
+    with files.replacing(path) as beside:
+        beside.write_bytes(written.getvalue().encode("utf-8", "surrogateescape"))
+        if wrong := list(check(beside)):
+            line = wrong[0].replace(beside.name, Path(path).name)
+            raise UsageError(f"{line}: {path} stays as it was")
+    gone = [row["file"].strip() for row in present if row not in kept]
+    return [f"{file} is no longer normal throughout" for file in gone]
+
+
+def columns_of_times(columns: Sequence[str]) -> list[str]:
+    """The columns of a table of labels with times: neither file nor condition."""
+    return [name for name in columns if name not in ("file", "condition")]
 
 
 def check_row(row: dict[str, str]) -> None:

@@ -135,11 +135,8 @@ def find_sources(
       labels_path: the table of labels.
       read: reads the `labels.LabelTable` in it.
     """
-    captures = Path(captures)
-    if not captures.exists():
-        raise UsageError(f"{captures} does not exist")
     by_file, wrong, problems = read(labels_path)
-    files = _files(captures, Path(labels_path))
+    files = list_files(captures, labels_path)
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
@@ -163,8 +160,20 @@ def shown(files: Sequence[str]) -> str:
     return f"{len(files)} files ({', '.join(files[:NAMED])}, ...)"
 
 
-def _files(captures, labels_path):
-    """Files in a folder and its folders, by path, sorted; without hidden ones."""
+def list_files(
+    captures: str | os.PathLike, labels_path: str | os.PathLike | None = None
+) -> dict[str, Path]:
+    """{path below the folder: file} of all in a folder and its folders, sorted.
+
+    Args:
+      captures: a folder, or one file. Hidden files and folders do not count.
+      labels_path: a file that does not count.
+    Raises:
+      UsageError: the folder does not exist.
+    """
+    captures = Path(captures)
+    if not captures.exists():
+        raise UsageError(f"{captures} does not exist")
     if captures.is_file():
         return {captures.name: captures}
     paths = {p.relative_to(captures).as_posix(): p for p in captures.rglob("*")}
@@ -173,7 +182,7 @@ def _files(captures, labels_path):
         for file, path in sorted(paths.items())
         if os.path.isfile(path)
         and not any(part.startswith(".") for part in Path(file).parts)
-        and not path.samefile(labels_path)
+        and not (labels_path and path.samefile(labels_path))
     }
 
 
