@@ -118,6 +118,22 @@ def sip_frame(message, source=CLIENT, target=SERVER, **options):
     return ethernet(ipv4(udp(message), source, target, **options))
 
 
+def sip_part(part, source=CLIENT, target=SERVER, **options):
+    """A frame of a part of a datagram."""
+    return ethernet(ipv4(part, source, target, **options))
+
+
+def tcp(data, sequence=0, *, ports=(5060, 5060), flags=0x10):
+    return struct.pack("!HHIIBBHHH", *ports, sequence, 0, 0x50, flags, 99, 0, 0) + data
+
+
+def sctp(data, number=1, *, ports=(5060, 5060), flags=3):
+    """A packet with one chunk of data."""
+    chunk = struct.pack("!BBHIHHI", 0, flags, 16 + len(data), number, 0, 0, 0) + data
+    head = struct.pack("!HHII", *ports, 1, 0)
+    return head + chunk.ljust(-(-len(chunk) // 4) * 4, b"\0")
+
+
 def pcap(records, *, link=1, nano=False, order="<", snap=None):
     """A capture file of `(time_ns, frame)`."""
     magic, unit = (0xA1B23C4D, 1) if nano else (0xA1B2C3D4, 1000)

@@ -150,12 +150,16 @@ def test_a_packet_captured_twice_is_one_and_a_repeated_message_is_two(tmp_path):
     assert report.messages == 3 and report.packets == 5
 
 
-@pytest.mark.parametrize("later_ms, duplicates", [(5, 1), (6, 0), (49, 0)])
-def test_an_equal_packet_is_a_copy_for_five_milliseconds(
-    tmp_path, later_ms, duplicates
+@pytest.mark.parametrize(
+    "ident, later_ms, duplicates",
+    [(7, 5, 1), (7, 20, 1), (7, 499, 1), (7, 500, 0), (0, 5, 1), (0, 6, 0)],
+)
+def test_an_equal_packet_is_a_copy_until_sip_itself_would_repeat(
+    tmp_path, ident, later_ms, duplicates
 ):
+    """Without an identification of IP only for 5 ms."""
     ask = build.request()
-    records = [at(0, ask, ident=7), at(later_ms, ask, ident=7)]
+    records = [at(0, ask, ident=ident), at(later_ms, ask, ident=ident)]
     got, _, report = read(tmp_path / "a", records)
     assert report.causes.get("duplicated", 0) == duplicates
     assert len(got.time_ns) == 2 - duplicates
@@ -169,7 +173,7 @@ def test_what_is_remembered_is_bounded_where_all_packets_have_one_time(
     records = [far, *others, near, near, far]
     _, _, report = read(tmp_path / "a", records)
     assert report.causes == {"duplicated": 2}
-    monkeypatch.setattr(messages, "MOST_REMEMBERED", 10_000)  # less than 20 of them
+    monkeypatch.setattr(messages, "MOST_REMEMBERED", 20)
     _, _, report = read(tmp_path / "b", records)
     assert report.causes == {"duplicated": 1}
 
@@ -197,10 +201,13 @@ def test_packets_out_of_order_are_counted_and_sorted(tmp_path):
 
 def test_a_packet_from_a_wrong_clock_does_not_stretch_the_capture(tmp_path):
     ask = build.sip_frame(build.request("OPTIONS", "x"))
-    records = [(0, ask), *build.call(), (build.START_NS + 10**17, ask)]
-    got, _, report = read(tmp_path / "a", records)
-    assert report.span_s == 2.0 and len(got.time_ns) == 7
-    assert report.causes == {"misdated": 2}
+    records = [*build.call()[:3], (0, ask), *build.call()[3:]]
+    records.append((build.START_NS + 10**17, ask))
+    got, kinds, report = read(tmp_path / "a", records)
+    assert report.span_s == 2.0
+    assert (got.time_ns // MS).tolist() == [0, 5, 250, 250, 700, 710, 1990, 2000, 2000]
+    assert [i for i, kind in enumerate(kinds) if kind == "OPTIONS"] == [3, 8]
+    assert report.causes == {"clock_step": 2}
 
 
 def test_other_traffic_is_counted_by_cause(tmp_path):
@@ -216,22 +223,60 @@ def test_other_traffic_is_counted_by_cause(tmp_path):
     ]
     times = range(build.START_NS, build.START_NS + 8 * MS, MS)
     got, kinds, report = read(tmp_path / "a", list(zip(times, frames)))
-    assert kinds == ["other", "other", "other", "icmp", "other"]
+    assert kinds == ["other", "other", "icmp", "other"]
     assert set(got.direction) == {UNCLEAR}
     assert (got.latency_ns == -1).all() and not got.retransmitted.any()
     assert report.causes == dict.fromkeys(
-        "damaged not_ip fragment tcp tunnel udp icmp_other".split(), 1
-    )
+        "not_ip fragment tcp udp icmp_other".split(), 1
+    ) | {"damaged": 2}
     assert report.server == cleaning.UNCLEAR and report.messages == 0
 
 
-def test_a_message_in_fragments_is_read_from_the_first(tmp_path):
-    whole = build.udp(build.request())
-    first = build.ethernet(build.ipv4(whole[:200], fragment=0x2000))
-    second = build.ethernet(build.ipv4(whole[200:], fragment=25))
-    _, kinds, report = read(tmp_path / "a", [(0, first), (MS, second)])
-    assert kinds == ["INVITE"]
-    assert report.causes == {"fragment": 2}
+def in_fragments(message, ident, sizes, **options):
+    """Frames of the fragments of a message: of bytes, a multiple of 8 but the last."""
+    whole, frames, start = build.udp(message), [], 0
+    for size in [*sizes, len(whole)]:
+        part = whole[start : start + size]
+        more = 0x2000 if start + size < len(whole) else 0
+        place = more | start // 8
+        frames.append(build.sip_part(part, ident=ident, fragment=place, **options))
+        start += size
+        if not more:
+            return frames
+
+
+def test_fragments_are_put_together_in_any_order_and_where_copies_mix_in(tmp_path):
+    first, second, third = in_fragments(build.request(), 7, [104, 64])
+    frames = [third, first, first, second, third, second]
+    records = [(build.START_NS + i * MS, frame) for i, frame in enumerate(frames)]
+    got, kinds, report = read(tmp_path / "a", records)
+    assert kinds == ["INVITE"] and report.causes == {"duplicated": 3}
+    assert got.time_ns.tolist() == [3 * MS]  # when the receiver has all of it
+
+
+def test_the_beginning_is_read_where_the_rest_is_lost_and_nothing_else(tmp_path):
+    first, second, third = in_fragments(build.request(), 7, [168, 48])
+    records = [(0, first), (MS, third), (2 * MS, first[:20] + b"\0" * 22)]
+    got, kinds, report = read(tmp_path / "a", records)
+    assert kinds == ["INVITE"] and got.time_ns.tolist() == [0]
+    assert report.causes == {"fragment": 2, "damaged": 1}
+    _, kinds, report = read(tmp_path / "a", [(0, second), (MS, third)])
+    assert kinds == [] and report.causes == {"fragment": 2}
+
+
+def test_a_repeated_request_in_fragments_is_repeated(tmp_path):
+    """The transaction is named behind the first fragment."""
+    padded = build.request().replace(b"CSeq", b"Subject: %s\r\nCSeq" % (b"x" * 900))
+    records = [
+        (build.START_NS + later_ms * MS + i, frame)
+        for later_ms, ident in ((0, 7), (500, 8))
+        for i, frame in enumerate(in_fragments(padded, ident, [480, 480]))
+    ]
+    records.append(at(600, build.answer(200), up=False, ident=9))
+    got, _, report = read(tmp_path / "a", records, nano=True)
+    assert got.retransmitted.tolist() == [False, True, False]
+    assert got.latency_ns.tolist() == [-1, -1, 600 * MS - 2]
+    assert report.causes == {}
 
 
 def test_a_snap_length_costs_only_what_it_cuts(tmp_path):
@@ -472,22 +517,25 @@ def test_methods_that_a_sender_made_up_are_one_kind(tmp_path):
 
 def unread(packet):
     """How a call of seven messages looks inside what is not read."""
-    pppoe = b"\x11\0\0\1" + struct.pack("!HH", len(packet) + 2, 0x21)
+    hidden = packet[:19:-1]
+    record = b"\x17\3\3" + struct.pack("!H", len(hidden)) + hidden
     return {
-        "pppoe": (1, build.ethernet(pppoe + packet, 0x8864)),
-        "unknown_link": (252, b"\0\x0c\0\3sip" + packet),  # an exported PDU
+        "ipsec": (1, build.ethernet(build.ipv4(hidden, protocol=50, ident=0))),
+        "unknown_link": (147, packet),
         "not_ip": (1, build.ethernet(b"\0\1\x08\0\6\4\0\1" + bytes(20), 0x0806)),
-        "tcp": (1, build.ethernet(build.ipv4(packet[20:], protocol=6))),
-        "sctp": (1, build.ethernet(build.ipv4(packet[20:], protocol=132))),
-        "tunnel": (1, build.ethernet(build.ipv4(packet, protocol=4))),
+        "tls": (1, build.ethernet(build.ipv4(build.tcp(record), protocol=6))),
+        "sctp": (1, build.ethernet(build.ipv4(build.sctp(hidden), protocol=132))),
+        "tunnel": (1, build.ethernet(build.ipv4(hidden, protocol=115))),
     }
 
 
 @pytest.mark.parametrize("cause", unread(b""))
 def test_signalling_inside_what_is_not_read_is_no_message_but_a_count(tmp_path, cause):
     link, records = 1, []
-    for time_ns, frame in build.call():
+    for number, (time_ns, frame) in enumerate(build.call()):
         link, hidden = unread(frame[14:])[cause]
+        if cause == "tls":
+            hidden = hidden[:38] + struct.pack("!I", number << 16) + hidden[42:]
         records.append((time_ns, hidden))
     _, _, report = read(tmp_path / "a", records, link=link)
     assert (report.messages, report.packets, report.causes) == (0, 7, {cause: 7})
@@ -501,12 +549,13 @@ def test_signalling_inside_what_is_not_read_is_no_message_but_a_count(tmp_path, 
 
 
 def test_what_was_not_read_is_said_beside_what_was(tmp_path):
-    link, hidden = unread(build.call()[0][1][14:])["pppoe"]
-    records = [*build.call(), (build.START_NS + 9 * MS, hidden)]
+    link, hidden = unread(build.call()[0][1][14:])["ipsec"]
+    records = [*build.call(), (build.START_NS + 1999 * MS, hidden)]
     _, _, report = read(tmp_path / "a", records, link=link)
-    assert report.causes == {"pppoe": 1, "reordered": 1}
+    assert report.causes == {"ipsec": 1, "reordered": 1}
     assert cleaning.sentence(report) == (
-        "7 messages of SIP in 8 packets; not read: 1 pppoe (frames of PPPoE, not read)"
+        "7 messages of SIP in 8 packets; "
+        "not read: 1 ipsec (packets encrypted by IPsec, not read)"
     )
     _, _, report = read(tmp_path / "a", build.call())
     assert cleaning.not_read(report) == {}

@@ -4,7 +4,7 @@ import struct
 
 import dpkt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from siamjax.capture import layers
@@ -55,7 +55,7 @@ def test_ipv4_over_every_link(link, frame):
     assert got.payload == MESSAGE
     assert got.source == b"\xc0\0\2\1" and got.target == b"\xc0\0\2\2"
     assert got.ident == b"\0\x4d"
-    assert not got.first_fragment and not got.tunnel_port
+    assert got.ports == b"\x13\xc4\x13\xc4" and not got.missing
 
 
 @pytest.mark.parametrize(
@@ -88,26 +88,22 @@ def test_ipv6_headers_on_the_way_to_udp():
         hop_by_hop + destination + routing + authentication + whole + build.udp(MESSAGE)
     )
     got = layers.decode_frame(101, build.ipv6(body, protocol=0))
-    assert (got.what, got.payload, got.first_fragment) == (layers.UDP, MESSAGE, False)
+    assert (got.what, got.payload) == (layers.UDP, MESSAGE)
 
 
-def test_the_first_fragment_is_read_and_the_others_are_not():
+def test_a_fragment_says_where_it_belongs():
     body = build.udp(MESSAGE)
     first = layers.decode_frame(101, build.ipv4(body[:200], fragment=0x2000))
-    assert first.what == layers.UDP and first.first_fragment
-    assert first.payload == MESSAGE[:192]
-    for flags in (0x2019, 0x0019):  # more to come, and the last
-        assert (
-            layers.decode_frame(101, build.ipv4(body[200:], fragment=flags)).what
-            == "fragment"
-        )
-
-    header = struct.pack("!BBHI", 17, 0, 1, 99)
-    first = layers.decode_frame(101, build.ipv6(header + body[:200], protocol=44))
-    assert first.first_fragment and first.payload == MESSAGE[:192]
-    header = struct.pack("!BBHI", 17, 0, 25 << 3, 99)
+    assert (first.what, first.part) == (layers.FRAGMENT, (17, 0, True))
+    assert first.payload == body[:200]
+    for flags, more in ((0x2019, True), (0x0019, False)):
+        later = layers.decode_frame(101, build.ipv4(body[200:], fragment=flags))
+        assert later.part == (17, 200, more)
+    header = struct.pack("!BBHI", 17, 0, 25 << 3 | 1, 99)
     later = layers.decode_frame(101, build.ipv6(header + body[200:], protocol=44))
-    assert later.what == layers.FRAGMENT
+    assert later.part == (17, 200, True) and later.ident == b"\0\0\0\x63"
+    whole = layers.decode_whole(later, body)
+    assert (whole.what, whole.payload) == (layers.UDP, MESSAGE)
 
 
 @pytest.mark.parametrize(
@@ -119,19 +115,18 @@ def test_the_first_fragment_is_read_and_the_others_are_not():
             build.ethernet(b"\x42\x42\3" + b"\0" * 30, kind=38),
             layers.NOT_IP,
         ),  # 802.3
-        (
-            1,
-            build.ethernet(b"\x11\0\0\1\0\x20\0\x21" + FOUR, kind=0x8864),
-            layers.PPPOE,
-        ),
-        (1, build.ethernet(b"\0\0\1\xff" + FOUR, kind=0x8847), layers.TUNNEL),
+        (1, build.ethernet(b"\x11\x09" + b"\0" * 20, kind=0x8863), layers.NOT_IP),
+        (1, build.ethernet(b"\x11\0\0\1\0\6\xc0\x21\1\1", kind=0x8864), layers.NOT_IP),
         (0, b"\7\0\0\0" + FOUR, layers.NOT_IP),
         (147, FOUR, layers.UNKNOWN_LINK),
         (101, build.ipv4(b"\0" * 20, protocol=6), layers.TCP),
         (101, build.ipv4(b"\0" * 20, protocol=132), layers.SCTP),
-        (101, build.ipv4(FOUR, protocol=4), layers.TUNNEL),
-        (101, build.ipv4(b"\0" * 20, protocol=47), layers.TUNNEL),
-        (101, build.ipv4(b"\0" * 20, protocol=50), layers.TUNNEL),
+        (101, build.ipv4(b"\0" * 20, protocol=115), layers.TUNNEL),
+        (101, build.ipv4(b"\0" * 20, protocol=50), layers.IPSEC),
+        (101, build.ipv4(build.udp(b"\1" * 20, 4500, 4500)), layers.IPSEC),
+        (101, build.ipv4(build.udp(bytes(4) + b"\1" * 20, 4500, 4500)), layers.UDP),
+        (101, build.ipv4(build.udp(b"\xff", 4500, 4500)), layers.UDP),
+        (1, build.ethernet(b"", kind=0x8100) + b"\0\0\x81\0" * 99, layers.DAMAGED),
         (101, build.ipv4(b"\0" * 20, protocol=89), layers.OTHER_IP),
         (101, build.ipv4(b"\3\3" + b"\0" * 6 + FOUR, protocol=1), layers.ICMP_ERROR),
         (101, build.ipv4(b"\x0b\0" + b"\0" * 6, protocol=1), layers.ICMP_ERROR),
@@ -159,10 +154,125 @@ def test_what_is_not_udp_has_a_name(link, frame, what):
     assert layers.decode_frame(link, frame).what == what
 
 
-def test_tunnels_over_udp_are_known_by_their_port():
-    gtp = build.udp(b"\x30\xff\0\x54\0\0\0\1" + FOUR, 2152, 2152)
-    assert layers.decode_frame(101, build.ipv4(gtp)).tunnel_port
-    assert not layers.decode_frame(101, FOUR).tunnel_port
+def snap(packet, kind=0x0800):
+    return b"\xaa\xaa\3\0\0\0" + struct.pack("!H", kind) + packet
+
+
+SNAP = snap(FOUR)
+
+
+def radiotap(*, control=0x88, flags=1, quality=b"\0\0", body=SNAP):
+    header = bytes([control, flags]) + bytes(22) + quality
+    return b"\0\0\x08\0\0\0\0\0" + header + body
+
+
+def ppp(packet, kind=0x21):
+    return struct.pack("!H", kind) + packet
+
+
+def gtp(packet, *, flags=0x30, extra=b"", kind=255):
+    size = len(extra) + len(packet)
+    return struct.pack("!BBHI", flags, kind, size, 9) + extra + packet
+
+
+def over_udp(payload, port):
+    return build.ipv4(build.udp(payload, 40000, port), build.OTHER, "192.0.2.4")
+
+
+def exported(packet):
+    fields = [(12, b"sip\0"), (20, packet[12:16]), (21, packet[16:20])]
+    fields += [(24, b"\0\0\0\3"), (25, b"\0\0\x13\xc4"), (26, b"\0\0\x13\xc4")]
+    tags = b"".join(struct.pack("!HH", k, len(v)) + v for k, v in fields)
+    return tags + b"\0\0\0\0" + packet[28:]
+
+
+FRAME = build.ethernet(FOUR)
+PPPOE = b"\x11\0\0\1" + struct.pack("!H", len(FOUR) + 2)
+TEB = b"\x65\x58"
+
+
+@pytest.mark.parametrize(
+    "link, frame",
+    [
+        (1, build.ethernet(PPPOE + ppp(FOUR), kind=0x8864)),
+        (1, build.ethernet(snap(FOUR), kind=len(FOUR) + 8)),
+        (1, build.ethernet(b"\0\0\x10\x40\0\0\1\xff" + FOUR, kind=0x8847)),
+        (1, build.ethernet(b"\0\0\1\x40" + bytes(4) + FRAME, kind=0x8847)),
+        (1, build.ethernet(b"\x80\0\0\1\x08\0" + FOUR, kind=0x8926)),
+        (1, build.ethernet(b"\0" * 6 + b"\x08\0" + FOUR, kind=0x893F)),
+        (9, b"\xff\3" + ppp(FOUR)),
+        (9, b"\x21" + FOUR),
+        (50, b"\x0f\0\x08\0" + FOUR),
+        (51, PPPOE + ppp(FOUR)),
+        (104, b"\x8f\0\x08\0" + FOUR),
+        (105, radiotap()[8:]),
+        (127, radiotap()),
+        (127, radiotap(body=b"\0\0" + snap(FOUR))),  # aligned
+        (127, radiotap(control=8, flags=3, quality=bytes(6))),
+        (192, b"\0\0\x08\0\x69\0\0\0" + radiotap()[8:]),
+        (239, b"\2\0\0\0\x05\0\1\0x\0\0\0" + struct.pack("<HH", 9, 9) + FOUR),
+        (101, build.ipv4(FOUR, protocol=4)),
+        (101, build.ipv6(FOUR, protocol=4)),
+        (101, build.ipv4(b"\0\0\x08\0" + FOUR, protocol=47)),
+        (101, build.ipv4(b"\xb0\0" + TEB + bytes(12) + FRAME, protocol=47)),
+        (101, build.ipv4(b"\x30\x81\x88\x0b" + bytes(12) + ppp(FOUR), protocol=47)),
+        (101, build.ipv4(b"\x10\0\x88\xbe" + bytes(12) + FRAME, protocol=47)),
+        (101, build.ipv4(b"\0\0\x88\xbe" + FRAME, protocol=47)),
+        (101, build.ipv4(b"\x10\0\x22\xeb" + bytes(16) + FRAME, protocol=47)),
+        (
+            101,
+            build.ipv4(
+                b"\x10\0\x22\xeb" + bytes(15) + b"\1" + bytes(8) + FRAME, protocol=47
+            ),
+        ),
+        (101, build.ipv4(b"\x30\0" + FRAME, protocol=97)),
+        (101, build.ipv4(b"\0\0\1\xff" + FOUR, protocol=137)),
+        (101, build.ipv4(FRAME, protocol=143)),
+        (101, build.ipv4(b"\4\4" + bytes(22) + FOUR, protocol=51)),
+        (1, build.ethernet(over_udp(gtp(FOUR), 2152))),
+        (1, build.ethernet(over_udp(gtp(FOUR, flags=0x32, extra=bytes(4)), 2152))),
+        (
+            101,
+            over_udp(gtp(FOUR, flags=0x34, extra=b"\0\0\0\x85\1\x10\5\0"), 2152),
+        ),
+        (101, over_udp(b"\x08" + bytes(7) + FRAME, 4789)),
+        (101, over_udp(b"\1\0" + TEB + bytes(8) + FRAME, 6081)),
+        (101, over_udp(b"\x48\x02" + bytes(10) + b"\xff\3" + ppp(FOUR), 1701)),
+        (101, over_udp(b"\1\0\0\1\0\x0a\1\x05\1" + FRAME, 37008)),
+        (101, over_udp(gtp(build.ipv4(over_udp(gtp(FOUR), 2152), protocol=4)), 2152)),
+        (252, exported(FOUR)),
+        (252, struct.pack("!HH4sI", 12, 4, b"ip", 0) + FOUR),
+    ],
+)
+def test_what_ip_travels_in_is_opened(link, frame):
+    got = layers.decode_frame(link, frame)
+    assert got.what == layers.UDP
+    assert got.payload == MESSAGE
+    assert got.source == b"\xc0\0\2\1" and got.target == b"\xc0\0\2\2"
+    assert got.ports == b"\x13\xc4\x13\xc4"
+
+
+@pytest.mark.parametrize(
+    "payload, port",
+    [
+        (gtp(b"", kind=1, extra=b"\0" * 4), 2152),  # an echo
+        (gtp(FOUR, flags=0x10), 2152),
+        (b"\x80" + bytes(7) + FRAME, 4789),
+        (b"\xc8\2" + bytes(20), 1701),  # control
+        (MESSAGE, 2152),
+        (MESSAGE, 6081),
+    ],
+)
+def test_what_is_no_tunnel_is_only_udp(payload, port):
+    got = layers.decode_frame(101, over_udp(payload, port))
+    assert (got.what, got.payload) == (layers.UDP, payload)
+
+
+def test_what_is_encrypted_in_the_air_is_not_read():
+    frame = radiotap(flags=0x41)
+    assert layers.decode_frame(127, frame).what == layers.UNKNOWN_LINK
+    no_data = radiotap(control=0xC8)
+    assert layers.decode_frame(127, no_data).what == layers.NOT_IP
 
 
 def test_a_total_length_of_zero_means_as_far_as_it_was_captured():
@@ -198,6 +308,7 @@ def test_the_usual_way_is_only_faster(data):
     st.sampled_from([(), (0x8100,), (0x88A8, 0x8100)]),
 )
 def test_dpkt_finds_the_same_payload(payload, source_port, target_port, tags):
+    assume(not {source_port, target_port} & layers._UDP_TUNNELS.keys())
     frame = build.ethernet(
         build.ipv4(build.udp(payload, source_port, target_port)), tags=tags
     )

@@ -13,21 +13,27 @@ from siamjax.capture.protocols import PROTOCOLS
 CAUSES = {
     "truncated": "files cut inside a record: what is before the cut is used",
     "damaged": "records or headers that cannot be read",
-    "misdated": "packets more than a day away from the others, not used",
-    "untimed": "packets without a time, not used",
-    "unknown_link": "packets of a link type that is not read",
+    "joined": "captures behind the first one in a file: put in order of time",
+    "clock_step": "jumps of the clock, back or by more than a day: time goes on from "
+    "the packet before",
+    "untimed": "packets without a time: they have that of the packet before",
+    "unknown_link": "packets of a link type that is not read, or encrypted there",
     "not_ip": "frames without IP",
-    "pppoe": "frames of PPPoE, not read",
-    "fragment": "fragments of IP packets: the first is read, the others are not",
+    "fragment": "fragments of IP packets of which a part is missing: only the first "
+    "part is read",
     "snapped": "packets cut by the snap length: used if their headers are complete",
-    "cut_short": "packets cut by the snap length inside the headers of IP or UDP",
+    "cut_short": "packets cut by the snap length inside the headers of IP, UDP or TCP",
     "unnamed": "messages that do not name their transaction, or are cut before it: "
     "counted, but without latency and repetition",
     "other_method": "messages of a method that SIP does not have: of kind other",
     "reordered": "packets earlier than the one before: sorted",
     "duplicated": "packets captured twice: used once",
-    "tcp": "packets of TCP, not read",
-    "sctp": "packets of SCTP, not read",
+    "tls": "packets encrypted by TLS, not read",
+    "ipsec": "packets encrypted by IPsec, not read",
+    "tcp": "TCP without SIP",
+    "tcp_repeated": "segments of TCP that repeat bytes of SIP",
+    "tcp_lost": "holes in connections of SIP: messages in them are lost",
+    "sctp": "data of SCTP without SIP, not read",
     "tunnel": "packets in tunnels, not read",
     "tshark": "packets given to a tshark that failed: read in part",
     "udp": "UDP without SIP",
@@ -36,7 +42,7 @@ CAUSES = {
 }
 # Causes by which traffic is lost in which there may be messages.
 NOT_READ = frozenset(
-    """truncated damaged misdated untimed unknown_link pppoe fragment cut_short tcp sctp
+    """truncated damaged unknown_link fragment cut_short tls ipsec tcp_lost sctp
     tunnel tshark""".split()
 )
 # A fault shows even if the latencies of a few messages are missing. So unnamed messages

@@ -13,10 +13,6 @@ from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
 
-# Packets this far from the others are of a wrong clock, or of another recording.
-_APART_NS = 86_400_000_000_000
-
-
 # Where nothing is read but SIP: tshark is not asked.
 SIP_ONLY = (SIP.name,)
 
@@ -64,7 +60,7 @@ def _read(path, server_address, protocols, limit_expansion):
     signalling = tshark.Signalling([PROTOCOLS[name] for name in protocols])
     contents = messages.read_messages(
         path,
-        others=None if protocols == SIP_ONLY else signalling.add,
+        take_other=None if protocols == SIP_ONLY else signalling.add,
         limit_expansion=limit_expansion,
     )
     other = signalling.finish(contents.packet_ns, contents.addresses)
@@ -73,29 +69,32 @@ def _read(path, server_address, protocols, limit_expansion):
         raise SiamjaxError(
             ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
         )
-    first_ns, last_ns = _one_recording(contents.packet_ns)
     packet_ns = contents.packet_ns
-    packet_ns = packet_ns[(packet_ns >= first_ns) & (packet_ns <= last_ns)]
-    counts = _counts(contents, other, len(packet_ns))
+    first_ns, last_ns = int(packet_ns.min()), int(packet_ns.max())
+    counts = contents.counts - other.given
+    counts["tshark"] = other.failed
     counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
     rows, kinds = _merge(contents, other, SIP.name in protocols)
-    ordered = _in_order(rows, first_ns, last_ns)
-    group, names = _groups(ordered, kinds)
+    group, names = _groups(rows, kinds)
     by_protocol = {
         name: count
         for i, name in enumerate(names)
-        if (count := int((ordered.says[group == i] != messages.SILENT).sum()))
+        if (count := int((rows.says[group == i] != messages.SILENT).sum()))
     }
-    direction, state = _directions(
-        ordered, group, names, contents.addresses, server_address
+    direction, servers, state = _directions(
+        rows, group, names, contents.addresses, server_address
     )
-    events, kinds = _events(ordered, first_ns, direction, kinds)
+    events, kinds = _events(rows, first_ns, direction, kinds)
+    if SIP.name in protocols and len(contents.others.packet):
+        numbers = rows.packet, contents.others.packet
+        more = _other_events(contents.others, first_ns, servers[SIP.name])
+        events, kinds = _mix(events, kinds, more, np.concatenate(numbers))
     return (
         events,
         kinds,
         cleaning.Report(
             name=Path(path).name,
-            packets=len(contents.packet_ns),
+            packets=len(packet_ns),
             messages=sum(by_protocol.values()),
             retransmitted=int(events.retransmitted.sum()),
             span_s=(last_ns - first_ns) / 1e9,
@@ -107,14 +106,6 @@ def _read(path, server_address, protocols, limit_expansion):
             tshark=other.version,
         ),
     )
-
-
-def _counts(contents, other, used):
-    """Packets by cause: those that tshark read are not unread."""
-    counts = contents.counts - other.given
-    counts["tshark"] = other.failed
-    counts["misdated"] = len(contents.packet_ns) - used
-    return counts
 
 
 def _merge(contents, other, with_sip):
@@ -132,9 +123,10 @@ def _merge(contents, other, with_sip):
         kind=other.rows.kind + len(kinds),
         transaction=_behind(other.rows.transaction, rows.transaction),
         dialog=_behind(other.rows.dialog, rows.dialog),
+        leg=_behind(other.rows.leg, rows.leg),
     )
-    columns = (np.concatenate(pair) for pair in zip(rows, more))
-    return messages.Messages(*columns), [*kinds, *other.kinds]
+    rows = messages.Messages(*map(np.concatenate, zip(rows, more)))
+    return rows.take(np.lexsort((rows.packet, rows.time_ns))), [*kinds, *other.kinds]
 
 
 def _behind(numbers, others):
@@ -154,35 +146,22 @@ def _groups(table, kinds):
 
 
 def _directions(table, group, names, addresses, server_address):
-    """`[N]` int8 directions, and how the server is known.
+    """`[N]` int8 directions, the server of each protocol, and how it is known.
 
     Each protocol has its own server. The state is that of the protocol with the most
     messages.
     """
     direction = np.full(len(table.kind), UNCLEAR, np.int8)
-    states = {}
-    for i in range(len(names)):
+    states, servers = {}, {}
+    for i, name in enumerate(names):
         mine = group == i
         if mine.any() or not i:
             rows = table.take(mine)
             number, state = server.find_server(rows, addresses, server_address)
             direction[mine] = server.directions(rows, number)
+            servers[name] = number
             states[int((rows.says != messages.SILENT).sum())] = state
-    return direction, states[max(states)]
-
-
-def _one_recording(packet_ns):
-    """First and last time of the part with the most packets and no gap of a day."""
-    times = np.sort(packet_ns)
-    part = np.concatenate([[0], np.cumsum(np.diff(times) > _APART_NS)])
-    times = times[part == np.argmax(np.bincount(part))]
-    return int(times[0]), int(times[-1])
-
-
-def _in_order(table, first_ns, last_ns):
-    inside = (table.time_ns >= first_ns) & (table.time_ns <= last_ns)
-    table = table.take(inside)
-    return table.take(np.argsort(table.time_ns, kind="stable"))
+    return direction, servers, states[max(states)]
 
 
 def _events(table, first_ns, direction, kinds):
@@ -200,19 +179,43 @@ def _events(table, first_ns, direction, kinds):
     ), tuple(used)
 
 
+def _other_events(others, first_ns, server_number):
+    """`Events` of the packets without signalling, all of kind 0."""
+    count = len(others.packet)
+    return Events(
+        time_ns=others.time_ns - first_ns,
+        direction=server.directions(others, server_number),
+        kind=np.zeros(count, np.int32),
+        retransmitted=np.zeros(count, bool),
+        latency_ns=np.full(count, -1, np.int64),
+    )
+
+
+def _mix(events, kinds, others, packet):
+    """Events and others in order of time and packet, and the kinds of all."""
+    used = sorted({*kinds, messages.OTHER})
+    place = np.array([used.index(name) for name in kinds], np.int32)
+    events = events._replace(kind=place[events.kind] if kinds else events.kind)
+    others = others._replace(kind=others.kind + np.int32(used.index(messages.OTHER)))
+    mixed = Events(*map(np.concatenate, zip(events, others)))
+    order = np.lexsort((packet, mixed.time_ns))
+    return Events(*(column[order] for column in mixed)), tuple(used)
+
+
 def _retransmitted(table):
     """`[N]` bool: the same side sent this message of its transaction before.
 
     A transaction is named by Call-ID, number and method of CSeq, and branch. So a
     message that is captured on both sides of a proxy is not a repetition. An ACK has
-    the number of its INVITE and its own method; its branch is not used, and it is
-    repeated after each repeated 200. A second answer with the same status counts as
-    repeated even if its content differs, such as a 183 with other media.
+    the number of its INVITE and its own method; its ports and Max-Forwards are used
+    instead of its branch, and it is repeated after each repeated 200. A second answer
+    with the same status counts as repeated even if its content differs, such as a 183
+    with other media, but not if its To tag differs: it is of another branch of a fork.
     """
     known = np.flatnonzero(table.transaction != messages.NONE)
     named = table.take(known)
     sides, kinds = named.source.max(initial=0) + 1, named.kind.max(initial=0) + 1
-    name = (named.transaction * kinds + named.kind) * sides + named.source
+    name = (named.leg * kinds + named.kind) * sides + named.source
     repeated = np.zeros(len(table.kind), bool)
     repeated[known] = True
     repeated[known[np.unique(name, return_index=True)[1]]] = False

@@ -1,74 +1,101 @@
-"""Decodes a frame down to the payload of UDP, with byte offsets only.
+"""Decodes a frame down to UDP, TCP or SCTP, through tunnels, with byte offsets only.
 
-A full decode takes three times as long. The result is always a `Datagram`; its `what`
-says how far the frame could be decoded.
+A layer is a function of a frame and an offset. It gives the next layer and where that
+begins, or the `Datagram` in which it ends. Tables name the layer of each link type,
+Ethernet type, protocol of IP and port of a tunnel. A full decode of each layer would
+take three times as long.
 """
 
+import contextlib
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 # What a packet turned out to be.
 UDP, TCP, SCTP, ICMP, ICMP_ERROR = "udp", "tcp", "sctp", "icmp_other", "icmp_error"
-TUNNEL, OTHER_IP = "tunnel", "other_ip"
-NOT_IP, PPPOE, UNKNOWN_LINK, FRAGMENT = "not_ip", "pppoe", "unknown_link", "fragment"
-DAMAGED = "damaged"
+IPSEC, TUNNEL, OTHER_IP = "ipsec", "tunnel", "other_ip"
+NOT_IP, UNKNOWN_LINK = "not_ip", "unknown_link"
+FRAGMENT, DAMAGED = "fragment", "damaged"
 
-_IPV4, _IPV6 = 0x0800, 0x86DD
-_VLAN = frozenset((0x8100, 0x88A8, 0x9100, 0x9200))
-_PPPOE = (0x8863, 0x8864)
-_MPLS = (0x8847, 0x8848)
-_FAMILIES = {2: _IPV4, 10: _IPV6, 24: _IPV6, 28: _IPV6, 30: _IPV6}
-_PROTOCOLS = {6: TCP, 132: SCTP, 4: TUNNEL, 41: TUNNEL, 47: TUNNEL, 50: TUNNEL}
-_TUNNEL_PORTS = frozenset((1701, 2152, 4500, 4789, 6081))  # L2TP GTP-U ESP VXLAN Geneve
-_OCTETS = frozenset((0, 43, 60, 135, 139, 140))  # IPv6 headers, length in units of 8
-_FRAGMENT_HEADER, _AUTHENTICATION = 44, 51
-# Types of ICMP that report an error about a packet.
-ERRORS = {1: frozenset((3, 4, 5, 11, 12)), 58: frozenset((1, 2, 3, 4))}
+_MOST_LAYERS = 64  # more have no use; a frame of nothing but tags would have thousands
 
 _two = struct.Struct("!H").unpack_from
 _ip4 = struct.Struct("!BxH2sHxB2x4s4s").unpack_from
 _ip6 = struct.Struct("!B3xHBx16s16s").unpack_from
 _ip6_fragment = struct.Struct("!BxH4s").unpack_from
 _udp = struct.Struct("!HHH2x").unpack_from
+_ppi = struct.Struct("<xxHI").unpack_from
+_little = struct.Struct("<HH").unpack_from
 # All three headers at once, for the usual form that nearly all packets have.
 _ethernet_ip4_udp = struct.Struct("!12xHBxH2sHxB2x4s4sHHH2x").unpack_from
 
 
+class Part(NamedTuple):
+    """Where a fragment belongs in its packet."""
+
+    protocol: int  # of what the packet contains
+    offset: int  # bytes
+    more: bool  # whether it is not the last one
+
+
 class Datagram(NamedTuple):
-    """The content of a frame. Addresses are bytes of the IP header."""
+    """The content of a frame. Addresses are bytes of the innermost IP header."""
 
     what: str
     source: bytes = b""
     target: bytes = b""
     ident: bytes = b""  # of the IP packet; empty where it has none
     payload: bytes = b""  # of UDP, else of IP, the part that was captured
-    first_fragment: bool = False
-    tunnel_port: bool = False
+    ports: bytes = b""  # of UDP, source and target, as in its header
+    missing: int = 0  # bytes of the payload that were not captured
+    part: Part | None = None  # of a fragment
 
+
+Layer = Callable[[bytes, int], "tuple[Layer, int] | Datagram"]
 
 _new = tuple.__new__  # takes half the time of the class: there are millions of packets
 
 
 def decode_frame(link: int, frame: bytes) -> Datagram:
     """The `Datagram` of a frame, for a pcap link type."""
-    read_link = _LINKS.get(link)
-    if read_link is None:
+    layer = _LINKS.get(link)
+    if layer is None:
         return Datagram(UNKNOWN_LINK)
+    if layer is _ethernet and (datagram := _usual(frame)):
+        return datagram
+    return _decode(layer, frame, 0)
+
+
+def part_of(fragment: Datagram) -> Part:
+    """Where a fragment belongs."""
+    return fragment.part or Part(0, 0, False)
+
+
+def decode_whole(fragment: Datagram, body: bytes) -> Datagram:
+    """The `Datagram` of a packet whose fragments were put together.
+
+    Args:
+      fragment: one of its fragments.
+      body: all that follows the header of IP, or its beginning.
+    """
+    ends = fragment.source, fragment.target, fragment.ident
     try:
-        if read_link is _ethernet and (datagram := _usual(frame)):
-            return datagram
-        protocol, start = read_link(frame)
-        while protocol in _VLAN:
-            protocol, start = _two(frame, start + 2)[0], start + 4
-        if protocol == _IPV4:
-            return _ipv4(frame, start)
-        if protocol == _IPV6:
-            return _ipv6(frame, start)
+        step = _above(body, 0, len(body), part_of(fragment).protocol, ends)
+    except (IndexError, struct.error):
+        return Datagram(DAMAGED, *ends)
+    return step if isinstance(step, Datagram) else _decode(*step[:1], body, step[1])
+
+
+def _decode(layer, frame, start):
+    try:
+        for _ in range(_MOST_LAYERS):
+            step = layer(frame, start)
+            if type(step) is Datagram:
+                return step
+            layer, start = step
     except (IndexError, struct.error):
         return Datagram(DAMAGED)
-    if protocol in _PPPOE:
-        return Datagram(PPPOE)
-    return Datagram(TUNNEL if protocol in _MPLS else NOT_IP)
+    return Datagram(DAMAGED)
 
 
 def _usual(frame):
@@ -78,48 +105,273 @@ def _usual(frame):
     kind, first, total, ident, fragment, protocol, source, target, from_, to, size = (
         _ethernet_ip4_udp(frame)
     )
-    if kind != _IPV4 or first != 0x45 or protocol != 17 or fragment & 0x3FFF:
+    if kind != 0x0800 or first != 0x45 or protocol != 17 or fragment & 0x3FFF:
         return None
-    if size < 8 or total < 20 + size:
+    if size < 8 or total < 20 + size or from_ in _UDP_TUNNELS or to in _UDP_TUNNELS:
         return None
-    payload = frame[42 : 34 + size]
-    tunnel = from_ in _TUNNEL_PORTS or to in _TUNNEL_PORTS
-    return _new(Datagram, (UDP, source, target, ident, payload, False, tunnel))
+    payload, ports = frame[42 : 34 + size], frame[34:38]
+    missing = size - 8 - len(payload)
+    return _new(Datagram, (UDP, source, target, ident, payload, ports, missing, None))
 
 
-def _ethernet(frame):
-    return _two(frame, 12)[0], 14
+# Links.
 
 
-def _cooked(frame):
-    return _two(frame, 14)[0], 16
+def _ethernet(frame, start):
+    return _typed(frame, start + 12)
 
 
-def _cooked2(frame):
-    return _two(frame, 0)[0], 20
+def _cooked(frame, start):
+    return _typed(frame, start + 14)
 
 
-def _raw(frame):
-    return _IPV6 if frame[0] >> 4 == 6 else _IPV4, 0
+def _cooked2(frame, start):
+    return _layer_of(_two(frame, start)[0]), start + 20
 
 
-def _null(frame):
+def _cisco_hdlc(frame, start):
+    return _typed(frame, start + 2)
+
+
+def _ip(frame, start):
+    """IPv4 or IPv6, by the version."""
+    return {4: _ipv4, 6: _ipv6}.get(frame[start] >> 4, _not_ip), start
+
+
+def _null(frame, start):
     # The family is in the byte order of the machine that captured.
-    return _FAMILIES.get(frame[0] or frame[3], 0), 4
+    family = frame[start] or frame[start + 3]
+    return (_ip if family in (2, 10, 24, 28, 30) else _not_ip), start + 4
 
 
-_LINKS = {
-    0: _null,
-    108: _null,
+def _ppp(frame, start):
+    if frame[start] in (0xFF, 0, 1) and frame[start + 1] == 3:  # address and control
+        start += 2
+    if frame[start] & 1:  # the protocol is compressed to one byte
+        protocol, start = frame[start], start + 1
+    else:
+        protocol, start = _two(frame, start)[0], start + 2
+    return {0x21: _ipv4, 0x57: _ipv6, 0x281: _mpls}.get(protocol, _not_ip), start
+
+
+def _serial(frame, start):
+    """PPP, or HDLC as Cisco writes it."""
+    return (_cisco_hdlc if frame[start] in (0x0F, 0x8F) else _ppp), start
+
+
+def _per_packet(frame, start):
+    """PPI: the packet names its own link type."""
+    size, link = _ppi(frame, start)
+    return _LINKS.get(link, _unknown_link), start + size
+
+
+def _radiotap(frame, start):
+    return _wifi, start + _little(frame, start)[1]
+
+
+def _wifi(frame, start):
+    """802.11: only its data, and only where it is not encrypted."""
+    control, flags = frame[start], frame[start + 1]
+    if control & 0x0C != 8 or control & 0x40:
+        return _not_ip, start
+    if flags & 0x40:
+        return _unknown_link, start
+    size = 24 + 6 * (flags & 3 == 3)
+    if control & 0x80:  # with a field for the quality of service
+        size += 2 + 4 * bool(flags & 0x80)
+    if frame[start + size : start + size + 2] != b"\xaa\xaa":
+        size = (size + 3) & ~3  # some cards align what follows the header
+    return _llc, start + size
+
+
+def _firewall_log(frame, start):
+    """NFLOG: the packet is one of several attributes."""
+    start += 4
+    while True:
+        size, kind = _little(frame, start)
+        if kind == 9:
+            return _ip, start + 4
+        start += max(4, (size + 3) & ~3)
+
+
+def _exported(frame, start):
+    """A PDU that Wireshark exported, with the addresses of its packet."""
+    fields = {}
+    while kind := _two(frame, start)[0]:
+        size = _two(frame, start + 2)[0]
+        fields[kind] = frame[start + 4 : start + 4 + size]
+        start += 4 + size
+    start += 4 + _two(frame, start + 2)[0]
+    if fields.get(12, b"").rstrip(b"\0") in (b"ip", b"ipv6"):
+        return _ip, start
+    source = fields.get(20, fields.get(22, b""))
+    target = fields.get(21, fields.get(23, b""))
+    ports = fields.get(25, b"")[-2:] + fields.get(26, b"")[-2:]
+    return Datagram(UDP, source, target, b"", frame[start:], ports)
+
+
+_LINKS: dict[int, Layer] = {
+    **dict.fromkeys((0, 108), _null),
+    **dict.fromkeys((12, 14, 101), _ip),
+    **dict.fromkeys((9, 50, 166), _serial),
     1: _ethernet,
-    12: _raw,
-    14: _raw,
-    101: _raw,
+    51: lambda frame, start: (_ppp, start + 6),
+    104: _cisco_hdlc,
+    105: _wifi,
     113: _cooked,
+    127: _radiotap,
+    192: _per_packet,
+    228: lambda frame, start: (_ipv4, start),
+    229: lambda frame, start: (_ipv6, start),
+    239: _firewall_log,
+    252: _exported,
     276: _cooked2,
-    228: lambda frame: (_IPV4, 0),
-    229: lambda frame: (_IPV6, 0),
 }
+
+
+# Between the link and IP.
+
+
+def _typed(frame, start):
+    """What follows an Ethernet type."""
+    return _layer_of(_two(frame, start)[0]), start + 2
+
+
+def _layer_of(kind):
+    return _ETHERTYPES.get(kind, _llc if kind <= 1500 else _not_ip)
+
+
+def _not_ip(frame, start):
+    return Datagram(NOT_IP)
+
+
+def _unknown_link(frame, start):
+    return Datagram(UNKNOWN_LINK)
+
+
+def _llc(frame, start):
+    """802.2, with IP only under the header that is named SNAP."""
+    if frame[start : start + 3] != b"\xaa\xaa\3":
+        return _not_ip, start
+    return _typed(frame, start + 6)
+
+
+def _mpls(frame, start):
+    while not frame[start + 2] & 1:  # the last label has this bit
+        start += 4
+    start += 4
+    if frame[start] >> 4 in (4, 6):
+        return _ip, start
+    # Ethernet, often behind a control word that begins with zeros.
+    return _ethernet, start + 4 * (frame[start] >> 4 == 0)
+
+
+def _gre(frame, start):
+    flags, kind = _two(frame, start)[0], _two(frame, start + 2)[0]
+    if flags & 7 == 1:  # of PPTP, which has an acknowledgement as well
+        start += 8 + 4 * bool(flags & 0x1000) + 4 * bool(flags & 0x80)
+        return _ppp, start
+    start += 4 + 4 * bool(flags & 0xC000)
+    start += 4 * bool(flags & 0x2000) + 4 * bool(flags & 0x1000)
+    if kind == 0x88BE:  # ERSPAN, of whose types I has no header and no sequence
+        return _ethernet, start + (8 if flags & 0x1000 else 0)
+    if kind == 0x22EB:  # ERSPAN III
+        about = _two(frame, start + 10)[0]
+        inner = _ip if about >> 10 & 31 == 2 else _ethernet
+        return inner, start + 12 + 8 * (about & 1)
+    return _layer_of(kind), start
+
+
+_ETHERTYPES: dict[int, Layer] = {
+    0x0800: lambda frame, start: (_ipv4, start),
+    0x86DD: lambda frame, start: (_ipv6, start),
+    **dict.fromkeys((0x8847, 0x8848), _mpls),
+    **dict.fromkeys(
+        (0x8100, 0x88A8, 0x9100, 0x9200),  # VLAN
+        lambda frame, start: _typed(frame, start + 2),
+    ),
+    0x8926: lambda frame, start: _typed(frame, start + 4),  # VN-Tag
+    0x893F: lambda frame, start: _typed(frame, start + 6),  # E-Tag
+    0x8864: lambda frame, start: (_ppp, start + 6),  # PPPoE
+    0x880B: _ppp,
+    0x6558: _ethernet,
+}
+
+
+# Tunnels over UDP: None where the payload is not of that tunnel.
+
+
+def _gtp_user(frame, start):
+    flags = frame[start]
+    if flags >> 4 != 3 or frame[start + 1] != 255:  # not version 1, or no user data
+        return None
+    extension = frame[start + 11] if flags & 4 else 0
+    start += 12 if flags & 7 else 8
+    while extension:
+        start += 4 * (frame[start] or 1)
+        extension = frame[start - 1]
+    return _ip, start
+
+
+def _vxlan(frame, start):
+    return (_ethernet, start + 8) if frame[start] & 0x88 == 8 else None
+
+
+def _geneve(frame, start):
+    inner = _ETHERTYPES.get(_two(frame, start + 2)[0])
+    if frame[start] >= 0x40 or inner is None:
+        return None
+    return inner, start + 8 + 4 * (frame[start] & 0x3F)
+
+
+def _l2tp(frame, start):
+    flags = _two(frame, start)[0]
+    if flags & 0x800F != 2:  # not data of version 2
+        return None
+    start += 6 + 2 * bool(flags & 0x4000) + 4 * bool(flags & 0x0800)
+    if flags & 0x0200:
+        start += 2 + _two(frame, start)[0]
+    return _ppp, start
+
+
+def _tazmen(frame, start):
+    """TZSP, in which access points and routers send what they capture."""
+    inner = {1: _ethernet, 18: _wifi}.get(_two(frame, start + 2)[0])
+    if frame[start] != 1 or frame[start + 1] > 1 or inner is None:
+        return None
+    start += 4
+    while frame[start] != 1:  # the end of the tags; 0 is padding
+        start += 2 + frame[start + 1] if frame[start] else 1
+    return inner, start + 1
+
+
+_UDP_TUNNELS = {
+    1701: _l2tp,
+    2152: _gtp_user,
+    4789: _vxlan,
+    6081: _geneve,
+    8472: _vxlan,
+    37008: _tazmen,
+}
+_UDP_TUNNELS[4500] = lambda frame, start: None  # IPsec, which has no inner layer
+
+
+# IP and what it contains.
+
+_PROTOCOLS = {6: TCP, 132: SCTP, 50: IPSEC, 115: TUNNEL}
+_IP_TUNNELS: dict[int, Layer] = {
+    4: lambda frame, start: (_ipv4, start),
+    41: lambda frame, start: (_ipv6, start),
+    47: _gre,
+    97: lambda frame, start: (_ethernet, start + 2),
+    137: _mpls,
+    143: _ethernet,
+}
+# Extension headers of IPv6, and their lengths: units in bytes, and how many more.
+_EXTENSIONS = {**dict.fromkeys((0, 43, 60, 135, 139, 140), (8, 1)), 51: (4, 2)}
+_FRAGMENT_HEADER = 44
+# Types of ICMP that report an error about a packet.
+ERRORS = {1: frozenset((3, 4, 5, 11, 12)), 58: frozenset((1, 2, 3, 4))}
 
 
 def _ipv4(frame, start):
@@ -130,9 +382,11 @@ def _ipv4(frame, start):
     start += size
     if first >> 4 != 4 or size < 20 or end < start:
         return Datagram(DAMAGED)
-    more, offset = fragment & 0x2000, fragment & 0x1FFF
+    more, offset = bool(fragment & 0x2000), (fragment & 0x1FFF) * 8
     ends = source, target, ident
-    return _above(frame, start, end, protocol, ends, offset, bool(more or offset))
+    if more or offset:
+        return _fragment(frame, start, end, ends, Part(protocol, offset, more))
+    return _above(frame, start, end, protocol, ends)
 
 
 def _ipv6(frame, start):
@@ -141,34 +395,55 @@ def _ipv6(frame, start):
         return Datagram(DAMAGED)
     start += 40
     end = start + total if total else len(frame)
-    ident, offset, fragmented = b"", 0, False
-    while not offset:
-        if protocol in _OCTETS:
-            protocol, start = frame[start], start + 8 * (frame[start + 1] + 1)
-        elif protocol == _AUTHENTICATION:
-            protocol, start = frame[start], start + 4 * (frame[start + 1] + 2)
-        elif protocol == _FRAGMENT_HEADER:
-            protocol, offset, ident = _ip6_fragment(frame, start)
+    return _above(frame, start, end, protocol, (source, target, b""))
+
+
+def _fragment(frame, start, end, ends, part):
+    payload = frame[start:end]
+    missing = max(end - start - len(payload), 0)
+    return Datagram(FRAGMENT, *ends, payload, missing=missing, part=part)
+
+
+def _above(frame, start, end, protocol, ends):
+    while protocol in _EXTENSIONS or protocol == _FRAGMENT_HEADER:
+        if protocol == _FRAGMENT_HEADER:
+            protocol, place, ident = _ip6_fragment(frame, start)
+            ends, start = (*ends[:2], ident), start + 8
             # A fragment of offset 0 without a following one is complete (RFC 6946).
-            fragmented, offset, start = bool(offset & 0xFFF9), offset >> 3, start + 8
+            if place & 0xFFF9:
+                part = Part(protocol, place & 0xFFF8, bool(place & 1))
+                return _fragment(frame, start, end, ends, part)
         else:
-            break
-    ends = source, target, ident
-    return _above(frame, start, end, protocol, ends, offset, fragmented)
-
-
-def _above(frame, start, end, protocol, ends, offset, fragmented):
-    if offset:
-        return Datagram(FRAGMENT, *ends)
+            unit, more = _EXTENSIONS[protocol]
+            protocol, start = frame[start], start + unit * (frame[start + 1] + more)
     if protocol == 17:
-        source, target, size = _udp(frame, start)
-        if 0 < size < 8:
-            return Datagram(DAMAGED, *ends)
-        payload = frame[start + 8 : min(end, start + size) if size else end]
-        tunnel = source in _TUNNEL_PORTS or target in _TUNNEL_PORTS
-        return Datagram(UDP, *ends, payload, fragmented, tunnel)
+        return _datagram(frame, start, end, ends)
+    if protocol in _IP_TUNNELS:
+        return _IP_TUNNELS[protocol], start
     if protocol in ERRORS:
         what = ICMP_ERROR if frame[start] in ERRORS[protocol] else ICMP
     else:
         what = _PROTOCOLS.get(protocol, OTHER_IP)
-    return Datagram(what, *ends, frame[start:end], fragmented)
+    payload = frame[start:end]
+    missing = max(end - start - len(payload), 0)
+    return Datagram(what, *ends, payload, missing=missing)
+
+
+def _datagram(frame, start, end, ends):
+    source, target, size = _udp(frame, start)
+    if 0 < size < 8:
+        return Datagram(DAMAGED, *ends)
+    ports = frame[start : start + 4]
+    end = min(end, start + size) if size else end
+    start += 8
+    tunnel = _UDP_TUNNELS.get(source) or _UDP_TUNNELS.get(target)
+    if tunnel:
+        with contextlib.suppress(IndexError, struct.error):
+            if step := tunnel(frame[:end], start):
+                return step
+    payload = frame[start:end]
+    what = UDP
+    if 4500 in (source, target) and len(payload) > 8 and payload[:4] != bytes(4):
+        what = IPSEC  # not a key exchange, which has four zeros first
+    missing = max(end - start - len(payload), 0)
+    return Datagram(what, *ends, payload, ports, missing)

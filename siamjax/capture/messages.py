@@ -7,6 +7,7 @@ appear. They are not passed on: later steps only know whether two names are the 
 import contextlib
 import gc
 import os
+import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import layers, packets, sip
+from siamjax.capture import clock, fragments, hep, layers, packets, sctp, sip, tcp
 
 ICMP, OTHER = "icmp", "other"
 _OTHER_METHOD = OTHER.encode()
@@ -23,23 +24,25 @@ NONE = -1
 # What a row is: no message, an answer, a request, a request that can begin a dialog.
 SILENT, ANSWER, REQUEST, CREATES = range(4)
 _CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE"))
+# Answers that may come from several branches of a forked call.
+_FORKED = frozenset((b"INVITE", first) for first in b"12")
 
-# A packet that is seen again within this time is the same one at another port or hop:
-# SIP waits 500 ms (T1 of RFC 3261) before it repeats a message.
-TWICE_NS = 5_000_000
-# At most twice this many bytes of packets are kept for that: 5 ms at 25 Gbit/s. Without
-# a limit, a capture whose packets all have the same time would be kept completely.
-MOST_REMEMBERED = 1 << 24
-_OVERHEAD = 256  # bytes that a packet takes in memory in addition to its payload
+# A packet with the content and IP identification of one before is a copy, from another
+# port or hop, within this time: SIP waits 500 ms (T1 of RFC 3261) before it repeats a
+# message. Where the system gives no identification, only the next moment is safe: a
+# server may send two equal answers when it comes to two equal requests.
+COPY_NS, UNNAMED_COPY_NS = 499_000_000, 5_000_000
+# At most twice as many packets are remembered for that, so that memory stays bounded
+# in a capture whose packets all have the same time.
+MOST_REMEMBERED = 1 << 17
 
-_NO_ROW = frozenset(
-    (layers.NOT_IP, layers.PPPOE, layers.UNKNOWN_LINK, layers.FRAGMENT, layers.DAMAGED)
-)
+_NO_ROW = frozenset((layers.NOT_IP, layers.UNKNOWN_LINK, layers.DAMAGED))
 
 
 class Messages(NamedTuple):
-    """Columns, with one row for each message or other IP packet."""
+    """Columns, with one row for each message or ICMP error."""
 
+    packet: np.ndarray  # [N] int64, number in the file, from 0
     time_ns: np.ndarray  # [N] int64, since 1970
     kind: np.ndarray  # [N] int64, index into kinds
     source: np.ndarray  # [N] int64, number of the address
@@ -47,9 +50,19 @@ class Messages(NamedTuple):
     transaction: np.ndarray  # [N] int64; NONE: unknown
     dialog: np.ndarray  # [N] int64, number of the Call-ID; NONE: unknown
     says: np.ndarray  # [N] int64, SILENT to CREATES
+    leg: np.ndarray  # [N] int64, transaction, branch of a fork or hop of an ACK
 
     def take(self, chosen):
         return Messages(*(column[chosen] for column in self))
+
+
+class Others(NamedTuple):
+    """IP packets without signalling: columns of few bytes, since there are many."""
+
+    packet: np.ndarray  # [N] uint32, number in the file, from 0
+    time_ns: np.ndarray  # [N] int64, since 1970
+    source: np.ndarray  # [N] uint32, number of the address
+    target: np.ndarray  # [N] uint32
 
 
 class CaptureContents(NamedTuple):
@@ -57,36 +70,52 @@ class CaptureContents(NamedTuple):
 
     packet_ns: np.ndarray  # [packets] int64, of all packets, in the file's order
     rows: Messages
+    others: Others
     kinds: list[str]
     addresses: dict[bytes, int]
     counts: Counter  # by cause of `cleaning.CAUSES`
 
 
-# Takes a packet that is no message of SIP: its index in the file, time_ns, link type,
+# Takes a packet that is no message of SIP: its number in the file, time_ns, link type,
 # frame, original length, and how far it could be decoded.
 OtherPacket = Callable[[int, int, int, bytes, int, layers.Datagram], None]
 
 
 def read_messages(
-    path: str | os.PathLike, others: OtherPacket | None = None, **options: bool
+    path: str | os.PathLike, take_other: OtherPacket | None = None, **options: bool
 ) -> CaptureContents:
     """Reads the `CaptureContents` of a capture.
 
+    Times are those of `clock.mend`; rows are in order of time.
+
     Args:
       path: of the capture file.
-      others: is called with each packet that is no message of SIP.
+      take_other: is called with each packet that is no message of SIP.
       **options: of `packets.read_packets`.
     """
-    numbering = _Numbering(others)
+    numbering = _Numbering(take_other)
     records = packets.read_packets(path, numbering.counts, **options)
     with _no_garbage_collection():
         for time_ns, link, frame, length in records:
             numbering.add(time_ns, link, frame, length)
-    # [N, columns] -> contiguous columns
-    flat = np.array(numbering.rows, np.int64).reshape(-1, len(Messages._fields))
+        numbering.finish()
+    packet_ns, steps = clock.mend(
+        np.asarray(numbering.packet_ns).view(np.int64),
+        joined=numbering.counts["joined"] > 0,
+    )
+    numbering.counts["clock_step"] += steps
+    # [N, columns] -> contiguous columns, in order of time
+    rows = np.asarray(numbering.rows).view(np.int64)
+    packet, *columns = np.ascontiguousarray(
+        rows.reshape(-1, len(Messages._fields) - 1).T
+    )
+    rows = Messages(packet, packet_ns[packet], *columns)
+    packet, *columns = np.asarray(numbering.others).reshape(-1, 3).T
+    others = Others(packet, packet_ns[packet], *columns)
     return CaptureContents(
-        packet_ns=np.array(numbering.packet_ns, np.int64),
-        rows=Messages(*np.ascontiguousarray(flat.T)),
+        packet_ns=packet_ns,
+        rows=rows.take(np.lexsort((rows.packet, rows.time_ns))),
+        others=others,
         kinds=[_kind_name(kind) for kind in numbering.kinds],
         addresses=numbering.addresses,
         counts=numbering.counts,
@@ -108,56 +137,121 @@ def _no_garbage_collection():
 class _Numbering:
     """The rows of the packets so far, and the numbers of their names.
 
-    Call-IDs and transactions are kept as hashes of 64 bits: among ten million, two have
-    the same hash with a probability of 3 in a million.
+    Rows have the number of their packet instead of a time. Call-IDs and transactions
+    are kept as hashes of 64 bits: among ten million, two have the same hash with a
+    probability of 3 in a million.
     """
 
-    def __init__(self, others=None):
-        self._others = others
-        self.packet_ns, self.rows = array("q"), array("q")
+    def __init__(self, take_other=None):
+        self._take_other = take_other
+        self.packet_ns, self.rows, self.others = array("q"), array("q"), array("I")
         self.kinds, self.addresses = {}, {}
         self.counts = Counter()
         self._dialogs, self._transactions = {}, {}
-        self._lately, self._before = {}, {}
-        self._since_ns = self._remembered = 0
+        self._lately, self._before, self._since_ns = {}, {}, 0
+        self._fragments = fragments.Fragments(self._give_up)
+        self._streams = tcp.Streams(self._add_streamed, self._add_other, self._count)
+        self._associations = sctp.Associations()
 
     def add(self, time_ns, link, frame, length):
-        """Adds one packet: as a row, or as a count of its cause, or as both."""
+        """Adds one packet: as rows, or as a count of its cause, or as both."""
+        packet = len(self.packet_ns)
         self.packet_ns.append(time_ns)
-        packet = layers.decode_frame(link, frame)
-        what, source, target, _, payload, first_fragment, tunnel_port = packet
-        counts, kinds, addresses = self.counts, self.kinds, self.addresses
+        datagram = layers.decode_frame(link, frame)
+        what = datagram[0]
         cut = length > len(frame)
         if cut:
-            counts["snapped"] += 1
+            self.counts["snapped"] += 1
         if what in _NO_ROW:
-            if self._others:
-                index = len(self.packet_ns) - 1
-                self._others(index, time_ns, link, frame, length, packet)
-            counts["cut_short" if cut and what == layers.DAMAGED else what] += 1
-            return
-        if first_fragment:
-            counts[layers.FRAGMENT] += 1
-            cut = True
-        if self._twice(time_ns, packet):
-            counts["duplicated"] += 1
-            return
-        message = sip.parse_message(payload, cut) if what == layers.UDP else None
-        if message:
-            kind, transaction, dialog, says = self._number(message)
+            short = cut and what == layers.DAMAGED
+            self.counts["cut_short" if short else what] += 1
+        elif self._is_copy(time_ns, datagram):
+            self.counts["duplicated"] += 1
         else:
-            if self._others:
-                index = len(self.packet_ns) - 1
-                self._others(index, time_ns, link, frame, length, packet)
-            what = layers.TUNNEL if tunnel_port else what
-            kind, transaction, dialog, says = self._count(what)
-        kind = kinds.setdefault(kind, len(kinds))
-        source = addresses.setdefault(source, len(addresses))
-        target = addresses.setdefault(target, len(addresses))
-        self.rows.extend((time_ns, kind, source, target, transaction, dialog, says))
+            is_message = self._add_datagram(packet, time_ns, datagram, cut)
+            if self._take_other and not is_message:
+                self._take_other(packet, time_ns, link, frame, length, datagram)
 
-    def _number(self, message):
-        """Kind, transaction, dialog and `says` of a message."""
+    def finish(self):
+        """Adds what waited for packets that did not come."""
+        self._fragments.give_up_all()
+        self._streams.finish()
+
+    def _add_datagram(self, packet, time_ns, datagram, cut):
+        """Adds what a packet contains; whether it is a message of SIP over UDP."""
+        what, source, target, _, payload, ports, _, _ = datagram
+        ends = source, target, ports
+        if what == layers.UDP:
+            message = sip.parse_message(payload, cut)
+            if message:
+                self._add_message(packet, ends, payload, message)
+                return True
+            if self._add_hep(packet, payload, cut):
+                return True
+            self._add_other(packet, ends, what)
+        elif what == layers.TCP:
+            try:
+                self._streams.add(packet, time_ns, datagram)
+            except struct.error:
+                self.counts["cut_short" if cut else layers.DAMAGED] += 1
+        elif what == layers.SCTP:
+            self._add_chunks(packet, ends, datagram, cut)
+        elif what == layers.FRAGMENT:
+            whole = self._fragments.add(packet, time_ns, datagram)
+            while whole and whole.what == layers.FRAGMENT:  # of a packet in a tunnel
+                whole = self._fragments.add(packet, time_ns, whole)
+            if whole:
+                self._add_datagram(packet, time_ns, whole, cut)
+        elif what == layers.ICMP_ERROR:
+            self._add_row(packet, ICMP, ends, NONE, NONE, SILENT, NONE)
+        elif what in _NO_ROW:
+            self._count(what)
+        else:
+            self._add_other(packet, ends, what)
+        return False
+
+    def _add_hep(self, packet, payload, cut):
+        """Adds the message that an agent of Homer captured, if there is one."""
+        inner = hep.decode_hep(payload)
+        message = inner and sip.parse_message(inner.payload, cut)
+        if message:
+            ends = inner.source, inner.target, inner.ports
+            self._add_message(packet, ends, inner.payload, message)
+        return message
+
+    def _add_streamed(self, packet, ends, payload, cut):
+        """Adds a message of a connection of TCP."""
+        message = sip.parse_message(payload, cut)
+        if message:
+            self._add_message(packet, ends, payload, message)
+        elif not self._add_hep(packet, payload, cut):
+            self._add_other(packet, ends, layers.TCP)
+
+    def _add_chunks(self, packet, ends, datagram, cut):
+        """Adds the messages of SCTP; a packet without data only keeps it going."""
+        cause = layers.OTHER_IP
+        try:
+            for payload in self._associations.add(datagram):
+                message = sip.parse_message(payload, cut)
+                if message:
+                    self._add_message(packet, ends, payload, message)
+                    cause = None
+                elif cause:
+                    cause = layers.SCTP
+        except struct.error:
+            cause = layers.SCTP
+        if cause:
+            self._add_other(packet, ends, cause)
+
+    def _give_up(self, incomplete):
+        """Adds what the first fragments of a packet say, if the others are lost."""
+        self.counts[layers.FRAGMENT] += len(incomplete.parts)
+        datagram = incomplete.beginning()
+        if datagram and datagram.what == layers.UDP:
+            packet, time_ns = incomplete.packet, incomplete.time_ns
+            self._add_datagram(packet, time_ns, datagram, True)
+
+    def _add_message(self, packet, ends, payload, message):
         method, status, call_id, number, branch = message
         dialogs, transactions = self._dialogs, self._transactions
         dialog = transaction = NONE
@@ -169,49 +263,68 @@ class _Numbering:
             transaction = transactions.setdefault(name, len(transactions))
         else:
             self.counts["unnamed"] += 1
+        leg = transaction
         if status is None:
             says = CREATES if method in _CREATING else REQUEST
+            if method == b"ACK":  # so its hop is known by its ports and Max-Forwards
+                name = hash((transaction, ends[2], sip.max_forwards(payload)))
+                leg = transactions.setdefault(name, len(transactions))
         else:
             says = ANSWER
+            if (method, status[:1]) in _FORKED and status != b"100":
+                name = hash((transaction, sip.to_tag(payload)))
+                leg = transactions.setdefault(name, len(transactions))
         if method is None:  # an answer without CSeq: its request is unknown
-            return OTHER, transaction, dialog, says
-        if method not in sip.METHODS:  # otherwise a sender could make endless kinds
+            kind = OTHER
+        elif method in sip.METHODS:
+            kind = method, status
+        else:  # otherwise a sender could make endless kinds
             self.counts["other_method"] += 1
-            method = _OTHER_METHOD
-        return (method, status), transaction, dialog, says
+            kind = _OTHER_METHOD, status
+        self._add_row(packet, kind, ends, transaction, dialog, says, leg)
 
-    def _count(self, what):
-        """The same for a packet that is not a message."""
-        if what == layers.ICMP_ERROR:
-            return ICMP, NONE, NONE, SILENT
-        self.counts[what] += 1
-        return OTHER, NONE, NONE, SILENT
+    def _add_row(self, packet, kind, ends, transaction, dialog, says, leg):
+        kinds, addresses = self.kinds, self.addresses
+        kind = kinds.setdefault(kind, len(kinds))
+        source = addresses.setdefault(ends[0], len(addresses))
+        target = addresses.setdefault(ends[1], len(addresses))
+        row = packet, kind, source, target, transaction, dialog, says, leg
+        self.rows.extend(row)
 
-    def _twice(self, time_ns, packet):
+    def _add_other(self, packet, ends, cause):
+        self.counts[cause] += 1
+        addresses = self.addresses
+        source = addresses.setdefault(ends[0], len(addresses))
+        target = addresses.setdefault(ends[1], len(addresses))
+        self.others.extend((packet, source, target))
+
+    def _count(self, cause):
+        self.counts[cause] += 1
+
+    def _is_copy(self, time_ns, datagram):
         """Whether the same packet was seen just before, at any port or hop.
 
-        Packets are kept in two maps, of which the older one is dropped in turn. So
-        memory does not grow with the capture, even if its times are wrong.
+        Frame and time to live differ from hop to hop, so they are not compared. Names
+        are kept in two maps, of which the older one is dropped in turn. So memory does
+        not grow with the capture, even if its times are wrong.
         """
-        what, source, target, ident, payload, _, _ = packet
+        what, source, target, ident, payload, ports, _, part = datagram
         if ident > b"\0\0":
-            name = hash((source, target, ident, len(payload)))
+            within_ns = COPY_NS
         elif what == layers.UDP:
-            name = hash((source, target, payload))
+            within_ns = UNNAMED_COPY_NS
         else:
             return False  # two equal acknowledgements of TCP are not copies
-        is_over = abs(time_ns - self._since_ns) > TWICE_NS
-        if is_over or self._remembered > MOST_REMEMBERED:
-            self._before, self._lately = self._lately, {}
-            self._since_ns, self._remembered = time_ns, 0
-        self._remembered += len(payload) + _OVERHEAD
-        seen = self._lately.get(name) or self._before.get(name)
-        self._lately[name] = time_ns, payload
-        if seen is None:
-            return False
-        # Frame and time to live differ from hop to hop, so they are not compared.
-        seen_ns, seen_payload = seen
-        return seen_payload == payload and abs(time_ns - seen_ns) <= TWICE_NS
+        lately = self._lately
+        if len(lately) >= MOST_REMEMBERED or abs(time_ns - self._since_ns) > COPY_NS:
+            self._before, self._lately, self._since_ns = lately, {}, time_ns
+            lately = self._lately
+        name = hash((source, target, ident, ports, part, payload))
+        seen_ns = lately.get(name, self._before.get(name))
+        if seen_ns is not None and abs(time_ns - seen_ns) <= within_ns:
+            return True
+        lately[name] = time_ns
+        return False
 
 
 def _kind_name(kind):

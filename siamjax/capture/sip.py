@@ -11,21 +11,25 @@ METHODS = frozenset(
 
 # No message can make these patterns slow: possessive quantifiers (*+, ++) never try
 # again, and other parts are followed by what they cannot match.
-_ANSWER = re.compile(rb"SIP/2\.0 ([1-6]\d\d)(?!\d)")
-_REQUEST = re.compile(rb"([A-Z]++) [^ \r\n]++ SIP/2\.0\r?\n")
+_TOKEN = rb"[-A-Za-z0-9.!%*_+`'~]++"
+FIRST_LINE = re.compile(
+    rb"SIP/2\.0 ([1-6]\d\d)(?!\d)|(%s) [^ \r\n]++ SIP/2\.0\r?\n" % _TOKEN
+)
 # A packet may be cut by the snap length inside a long first line.
 _CUT_REQUEST = re.compile(
-    rb"([A-Z]++) (?:sips?|tel|urn):[^ \r\n]*+(?: [SIP/2.0]*+\r?)?\Z"
+    rb"()(%s) (?:sips?|tel|urn):[^ \r\n]*+(?: [SIP/2.0]*+\r?)?\Z" % _TOKEN
 )
 # The line must be complete: a part of a Call-ID would name another dialog.
 _HEADER = re.compile(
     rb"""\n(?:(cseq)|(call-id|i)|(?:via|v))[ \t]*+:
     (?:[ \t]|\r?\n[ \t])*+    # a value may begin on the next line
-    ([^\r\n]*+)(?=[\r\n])""",
+    ((?:[^\r\n]|\r?\n[ \t])*+)(?=[\r\n])""",
     re.IGNORECASE | re.VERBOSE,
 )
-_CSEQ = re.compile(rb"(\d++)[ \t]++([A-Z]++)")
-_BLANKS = b" \t"
+_CSEQ = re.compile(rb"(\d++)[ \t\r\n]++(%s)" % _TOKEN)
+_BLANKS = b" \t\r\n"
+_TO_TAG = re.compile(rb"\n(?:to|t)[ \t]*+:[^\r\n]*?;[ \t]*+tag=([^;\s]++)\s", re.I)
+_MAX_FORWARDS = re.compile(rb"\nmax-forwards[ \t]*+:[ \t]*+(\d++)\s", re.IGNORECASE)
 
 # Nearly all messages are written like this, and one match reads them in half the time.
 # It does not check for a line feed alone inside a line.
@@ -34,13 +38,13 @@ _USUAL = re.compile(
     Via:\ [^\r\n,;]*+;branch=([^\r\n,;\ \t]++)[^\r\n,]*+\r\n
     (?:(?!C(?:Seq|all-ID):\ )[^\r]++\r\n)*+
     (?:
-        CSeq:\ (\d++)\ ([A-Z]++)\r\n
+        CSeq:\ ((?!0\d)\d++)\ ([A-Z]++)\r\n
         (?:(?!Call-ID:\ )[^\r]++\r\n)*+
         Call-ID:\ ([^\r\n\ \t]++)\r
     |
         Call-ID:\ ([^\r\n\ \t]++)\r\n
         (?:(?!CSeq:\ )[^\r]++\r\n)*+
-        CSeq:\ (\d++)\ ([A-Z]++)\r
+        CSeq:\ ((?!0\d)\d++)\ ([A-Z]++)\r
     )""",
     re.VERBOSE,
 ).match
@@ -78,19 +82,31 @@ def parse_message(payload: bytes, cut: bool = False) -> Message | None:
 def _parse(payload, cut):
     """The same, for all forms that RFC 3261 allows."""
     payload = payload.lstrip(b"\r\n")  # RFC 3261, 7.5
-    method = status = None
-    if payload.startswith(b"SIP/2.0 "):
-        first = _ANSWER.match(payload)
-        status = first and first[1]
-    else:
-        first = _REQUEST.match(payload) or (cut and _CUT_REQUEST.match(payload))
-        method = first and first[1]
+    first = FIRST_LINE.match(payload) or (cut and _CUT_REQUEST.match(payload))
     if not first:
         return None
+    status, method = first.groups()
     via, cseq, call_id = _headers(payload, first.end() - 1)
     named = cseq and _CSEQ.match(cseq)
     number, asked = named.groups() if named else (None, None)
-    return Message(method or asked, status, call_id, number, _branch(via or b""))
+    if number:
+        number = number.lstrip(b"0") or b"0"
+    if asked and asked.upper() in METHODS:  # some servers change its case
+        asked = asked.upper()
+    branch = _branch(via or b"")
+    return Message(method or asked, status or None, call_id, number, branch)
+
+
+def to_tag(payload: bytes) -> bytes | None:
+    """The tag of the To header, which names the branch of a forked call."""
+    tag = _TO_TAG.search(payload)
+    return tag and tag[1]
+
+
+def max_forwards(payload: bytes) -> bytes | None:
+    """Max-Forwards, which is lower after each hop."""
+    left = _MAX_FORWARDS.search(payload)
+    return left and left[1]
 
 
 def _branch(via):
@@ -98,7 +114,7 @@ def _branch(via):
     for parameter in via.partition(b",")[0].split(b";")[1:]:
         name, _, value = parameter.partition(b"=")
         if name.strip(_BLANKS).lower() == b"branch":
-            return value.strip(_BLANKS).split(b" ")[0].split(b"\t")[0] or None
+            return (value.split() or [None])[0]
     return None
 
 

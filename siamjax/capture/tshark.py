@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import layers, messages, transactions
-from siamjax.capture.messages import NONE, Messages
+from siamjax.capture import layers, messages, sctp, transactions
+from siamjax.capture.messages import COPY_NS, NONE, Messages
 from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Frame, Protocol
 from siamjax.capture.transactions import UNSAID, Named
@@ -30,9 +30,6 @@ from siamjax.capture.transactions import UNSAID, Named
 MOST_PACKETS, OVERLAP = 100_000, 500
 # A file has at most so many kinds: a sender could make endless ones.
 MOST_KINDS = 1024
-# A packet with the number that its sender gave it, seen again within this time, is a
-# copy of a mirror port.
-_COPY_NS = 500_000_000
 
 _COMMON = (
     "frame.number frame.protocols ip.src ip.dst ipv6.src ipv6.dst ip.id ip.len "
@@ -59,10 +56,7 @@ OPTIONS = (
 )
 _ABORT = "6"
 _IDENTS = 4096  # of fragmented packets are remembered
-# In place of a protocol: a packet that controls an association, and has no data.
-_NO_DATA = ""
 _DATA, _CONTROL = 0, frozenset(range(1, 15))  # types of chunks (RFC 9260, 3.2)
-_USER_DATA = b"\xff"  # the type of GTP-U (3GPP TS 29.281) that carries packets
 _HTTP2 = b"PRI * HTTP/2.0\r\n"
 
 _ports = struct.Struct("!HH").unpack_from
@@ -108,18 +102,17 @@ class Signalling:
         packet: layers.Datagram,
     ) -> None:
         """Takes a packet that is no message of SIP, as `messages.OtherPacket`."""
-        name = self._recognise(frame, packet)
+        name = self._recognise(packet)
         if name is None:
             return
-        if name == _NO_DATA:
-            self._given[packet.what] += 1
-            return
-        what = layers.TUNNEL if packet.tunnel_port else packet.what
+        what = packet.what
+        if what == layers.SCTP and not sctp.has_data(packet):
+            what = layers.OTHER_IP  # it is counted there
         if self._program is None:
             self._unread[what, name] += 1
             return
-        self._given[what] += 1
-        self._given[layers.FRAGMENT] += packet.first_fragment
+        if what != layers.FRAGMENT:  # only lost ones are counted
+            self._given[what] += 1
         self._send(index, time_ns, link, frame, length)
 
     def finish(self, packet_ns: np.ndarray, addresses: dict[bytes, int]) -> Contents:
@@ -134,41 +127,41 @@ class Signalling:
         version = tshark_version(self._program) if self._program and self._given else ""
         return Contents(rows, kinds, version, self._given, self._unread, self._failed)
 
-    def _recognise(self, frame, packet):
+    def _recognise(self, packet):
         """The name of the protocol that a packet may hold, or None."""
         whole = packet.source, packet.target, packet.ident
-        if packet.what == layers.FRAGMENT:
+        if packet.what != layers.FRAGMENT:
+            return self._of_payload(packet)
+        if layers.part_of(packet).offset:
             return self._idents.get(whole)
-        name = self._of_payload(frame, packet)
-        if name and packet.first_fragment:
+        name = self._of_payload(layers.decode_whole(packet, packet.payload))
+        if name:
             if len(self._idents) > _IDENTS:
                 self._idents.clear()
             self._idents[whole] = name
         return name
 
-    def _of_payload(self, frame, packet):
+    def _of_payload(self, packet):
         what, payload = packet.what, packet.payload
         if what == layers.UDP:
-            if packet.tunnel_port and payload[1:2] == _USER_DATA:
-                return None
-            return self._of_ports("udp", frame, _start_of_udp(frame, payload))
+            return self._of_ports("udp", packet.ports)
         if what == layers.TCP:
             return self._of_tcp(packet)
         if what == layers.SCTP:
-            return self._of_ports("sctp", payload, 0) or self._of_chunks(payload)
+            return self._of_ports("sctp", payload) or self._of_chunks(payload)
         if what == layers.ICMP_ERROR:
             return self._of_quoted(payload)
         return None
 
-    def _of_ports(self, transport, data, start):
-        if start < 0 or len(data) < start + 4:
+    def _of_ports(self, transport, data):
+        if len(data) < 4:
             return None
-        source, target = _ports(data, start)
+        source, target = _ports(data)
         by_port = self._by_port
         return by_port.get((transport, target)) or by_port.get((transport, source))
 
     def _of_tcp(self, packet):
-        name = self._of_ports("tcp", packet.payload, 0)
+        name = self._of_ports("tcp", packet.payload)
         if name or len(packet.payload) < 20:
             return name
         source, target = _ports(packet.payload, 0)
@@ -195,7 +188,7 @@ class Signalling:
             if kind not in _CONTROL or size < 4:
                 return None
             start += (size + 3) // 4 * 4
-        return _NO_DATA
+        return None
 
     def _of_quoted(self, payload):
         """By the ports of the packet that an error of ICMP quotes."""
@@ -207,7 +200,7 @@ class Signalling:
         else:
             protocol, start = quoted[9], (quoted[0] & 15) * 4
         transport = {17: "udp", 6: "tcp", 132: "sctp"}.get(protocol)
-        return transport and self._of_ports(transport, quoted, start)
+        return transport and self._of_ports(transport, quoted[start:])
 
     def _send(self, *packet):
         run = self._runs[-1] if self._runs else None
@@ -389,13 +382,13 @@ class _Rows:
 
         Only packets to which their sender gave a number: those of IPv6 have none.
         """
-        if abs(time_ns - self._since_ns) > _COPY_NS:
+        if abs(time_ns - self._since_ns) > COPY_NS:
             self._before, self._copies, self._since_ns = self._copies, {}, time_ns
         if table.number(frame.first("ip.id")) <= 0:
             return False
         seen_ns = self._copies.get(name) or self._before.get(name)
         self._copies[name] = time_ns
-        return seen_ns is not None and abs(time_ns - seen_ns) <= _COPY_NS
+        return seen_ns is not None and abs(time_ns - seen_ns) <= COPY_NS
 
     def _word(self, word):
         return self._words.setdefault(word, len(self._words))
@@ -406,25 +399,28 @@ class _Rows:
     def to_messages(self, packet_ns, addresses):
         """`Messages` in order of time, and their kinds."""
         flat = np.array(self._rows, np.int64).reshape(-1, len(Named._fields))
-        flat[:, 0] = packet_ns[flat[:, 0]]
-        flat = flat[np.argsort(flat[:, 0], kind="stable")]
+        flat = flat[np.argsort(packet_ns[flat[:, 0]], kind="stable")]
         numbers = [
             addresses.setdefault(_packed(end), len(addresses)) for end in self._ends
         ]
         place = np.array(numbers, np.int64)
-        named = Named(*np.ascontiguousarray(flat.T))
+        packet, *columns = np.ascontiguousarray(flat.T)
+        named = Named(packet_ns[packet], *columns)
         transaction, procedure = transactions.number_transactions(
             named, self._protocols
         )
         kind, says, kinds = self._kinds(named, procedure)
+        transaction = np.where(says == messages.SILENT, NONE, transaction)
         rows = dict(
+            packet=packet,
             time_ns=named.time_ns,
             kind=kind,
             source=place[named.source],
             target=place[named.target],
-            transaction=np.where(says == messages.SILENT, NONE, transaction),
-            dialog=np.where(says == messages.SILENT, NONE, transaction),
+            transaction=transaction,
+            dialog=transaction,
             says=says,
+            leg=transaction,
         )
         return Messages(**rows), kinds
 
@@ -479,11 +475,6 @@ def _arguments(protocols):
     for field in fields_of(protocols):
         arguments += ["-e", field]
     return [*arguments, "-T", "fields"]
-
-
-def _start_of_udp(frame, payload):
-    """Where the header of UDP before a payload is in a frame; -1: unknown."""
-    return frame.find(payload) - 8 if payload else -1
 
 
 def _block(kind, body):

@@ -1,0 +1,48 @@
+"""Times of a capture whose clock was set while it ran, or that was joined of several.
+
+A clock jumps where it goes back by more than packets are ever out of order, or ahead by
+more than a day. Behind a jump the times go on from the packet before: so the order of
+the file is kept, and a wrong clock does not stretch the capture.
+"""
+
+import numpy as np
+
+BACK_NS, AHEAD_NS = 10**9, 86_400 * 10**9
+
+
+def mend(times_ns: np.ndarray, *, joined: bool = False) -> tuple[np.ndarray, int]:
+    """Times without the jumps of the clock, and how many jumps there were.
+
+    A clock that comes back to where it was before a jump shows its own times again.
+
+    Args:
+      times_ns: `[N]` int64, in the file's order.
+      joined: whether the file was joined of several, whose times may overlap: then
+        packets are only put in order, and the jumps ahead are closed.
+    Returns:
+      `[N]` int64 in the file's order; the number of jumps.
+    """
+    if joined:
+        order = np.argsort(times_ns, kind="stable")
+        mended = np.empty_like(times_ns)
+        mended[order], jumps = mend(times_ns[order])
+        return mended, jumps
+    step_ns = np.diff(times_ns)
+    begins = np.flatnonzero((step_ns < -BACK_NS) | (step_ns > AHEAD_NS)) + 1
+    if not len(begins):
+        return times_ns, 0
+    firsts, lasts = times_ns[begins].tolist(), times_ns[begins - 1].tolist()
+    shifts, before, jumps = [0], 0, 0
+    for first, last in zip(firsts, lasts):
+        last += shifts[-1]
+        for shift in (shifts[-1], before):
+            if -BACK_NS <= first + shift - last <= AHEAD_NS:
+                break
+        else:
+            shift = last - first
+            jumps += 1
+        if shift != shifts[-1]:
+            before = shifts[-1]
+        shifts.append(shift)
+    lengths = np.diff([0, *begins.tolist(), len(times_ns)])
+    return times_ns + np.repeat(np.array(shifts, np.int64), lengths), jumps

@@ -1,0 +1,233 @@
+"""TCP: the bytes of each direction of a connection in order, and their messages.
+
+Only sequence numbers are used, not acknowledgements: one direction is enough.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from siamjax.capture import framing, layers
+
+TLS, REPEATED, LOST = "tls", "tcp_repeated", "tcp_lost"
+
+# Where the first segment of a connection was not captured, or not yet, the others wait
+# this long for it. A hole waits as long as TCP repeats a lost segment.
+_BEGIN_NS, _HOLE_NS = 10**8, 60 * 10**9
+# Bytes of segments that wait behind a hole: of one direction, and of all.
+_MOST_WAITING, MOST_BYTES = 1 << 18, 1 << 25
+MOST_STREAMS = 1 << 15
+_OVERHEAD = 300  # bytes that a segment takes in memory in addition to its payload
+
+_FIN, _SYN, _RST = 1, 2, 4
+_header = struct.Struct("!4sI4xBB").unpack_from
+
+
+class Segment(NamedTuple):
+    """Bytes of a connection, and the packet that brought them."""
+
+    packet: int
+    data: bytes
+    missing: int  # bytes behind them that were not captured
+
+    @property
+    def size(self) -> int:
+        return len(self.data) + self.missing
+
+    @property
+    def memory(self) -> int:
+        return len(self.data) + _OVERHEAD
+
+
+class _Stream:
+    """One direction of a connection."""
+
+    def __init__(self, ends, time_ns):
+        self.ends = ends  # source, target, ports
+        self.parser = framing.Parser()
+        self.first = self.next = None  # sequence numbers; None: not known yet
+        self.waiting = {}  # segments behind a hole, by sequence number
+        self.held = 0  # memory of those
+        self.hole_ns = time_ns  # since when they wait
+        self.packet = -1  # the last one that was read
+        self.undecided = []  # packets before it is known what the stream carries
+
+
+class Streams:
+    """The connections of a capture.
+
+    Args:
+      message: called with the packet that completes a message, the ends (source,
+        target, ports), the bytes of the message, and whether some of it is missing.
+      other: called with a packet that carries no SIP, the ends, and the cause.
+      count: called with a cause that is not of one packet.
+    """
+
+    def __init__(
+        self,
+        message: Callable[[int, tuple, bytes, bool], None],
+        other: Callable[[int, tuple, str], None],
+        count: Callable[[str], None],
+    ) -> None:
+        self._message, self._other, self._count = message, other, count
+        self._streams: dict[tuple, _Stream] = {}
+        self._held = 0
+
+    def add(self, packet: int, time_ns: int, datagram: layers.Datagram) -> None:
+        """Reads one segment.
+
+        Raises:
+          struct.error: its header is cut.
+        """
+        ports, sequence, offset, flags = _header(datagram.payload)
+        ends = datagram.source, datagram.target, ports
+        if offset < 0x50:  # shorter than a header can be
+            self._other(packet, ends, layers.TCP)
+            return
+        data = datagram.payload[(offset >> 4) * 4 :]
+        segment = Segment(packet, data, datagram.missing)
+        stream = self._streams.get(ends)
+        if not segment.size and not flags & _SYN:
+            self._add_empty(packet, ends, flags, stream)
+            return
+        if stream is None:
+            if len(self._streams) >= MOST_STREAMS:
+                self._drop_oldest()
+            stream = self._streams[ends] = _Stream(ends, time_ns)
+        if flags & _SYN:
+            self._other(packet, ends, layers.TCP)
+            sequence = (sequence + 1) & 0xFFFFFFFF
+            self._begin(stream, sequence, time_ns)
+        if segment.size:
+            self._take(stream, sequence, time_ns, segment)
+
+    def finish(self) -> None:
+        """Gives up what still waits, at the end of the capture."""
+        while self._streams:
+            self._drop_oldest()
+
+    def _add_empty(self, packet, ends, flags, stream):
+        """An acknowledgement of a SIP connection belongs to it, and is nothing else."""
+        source, target, ports = ends
+        back = self._streams.get((target, source, ports[2:] + ports[:2]))
+        carries_sip = any(s.parser.carries_sip for s in (stream, back) if s)
+        if not carries_sip or flags & (_FIN | _RST):
+            self._other(packet, ends, layers.TCP)
+
+    def _begin(self, stream, first, time_ns):
+        """A connection begins, or its beginning was captured late or again."""
+        if stream.first not in (None, first):
+            self._give_up(stream)
+            stream.__init__(stream.ends, time_ns)
+        if stream.first is None:
+            stream.first = stream.next = first
+            self._drain(stream, time_ns)
+
+    def _take(self, stream, sequence, time_ns, segment):
+        if stream.next == sequence and not stream.waiting:  # nearly always
+            self._read(stream, sequence, segment)
+            return
+        if stream.next is not None and _is_before(
+            sequence + segment.size, stream.next + 1
+        ):
+            self._skip(stream, segment)
+            return
+        if not stream.waiting:
+            stream.hole_ns = time_ns
+        before = stream.waiting.get(sequence)
+        if before is None or before.size < segment.size:
+            self._hold(stream, segment.memory - (before.memory if before else 0))
+            stream.waiting[sequence] = segment
+        self._drain(stream, time_ns)
+        patience_ns = _BEGIN_NS if stream.next is None else _HOLE_NS
+        is_over = abs(time_ns - stream.hole_ns) > patience_ns
+        while stream.waiting and (is_over or stream.held > _MOST_WAITING):
+            self._skip_hole(stream, time_ns)
+        while self._held > MOST_BYTES:
+            self._drop_oldest()
+
+    def _drain(self, stream, time_ns):
+        """Reads the waiting segments up to the next hole."""
+        while stream.waiting and stream.next is not None:
+            sequence = _lowest(stream)
+            if _is_before(stream.next, sequence):
+                return
+            stream.hole_ns = time_ns
+            segment = stream.waiting.pop(sequence)
+            self._hold(stream, -segment.memory)
+            known = (stream.next - sequence) & 0xFFFFFFFF
+            if known >= segment.size:
+                self._skip(stream, segment)
+            else:
+                data = segment.data[known:]
+                missing = segment.size - known - len(data)
+                self._read(stream, stream.next, Segment(segment.packet, data, missing))
+
+    def _skip_hole(self, stream, time_ns):
+        """Goes on behind the bytes that were not captured."""
+        sequence = _lowest(stream)
+        if stream.first is None:
+            stream.first = sequence
+        else:
+            self._lose(stream)
+        stream.next = sequence
+        self._drain(stream, time_ns)
+
+    def _read(self, stream, sequence, segment):
+        stream.next = (sequence + segment.size) & 0xFFFFFFFF
+        stream.packet = segment.packet
+        for message in stream.parser.feed(segment.data):
+            self._message(segment.packet, stream.ends, message, False)
+        if segment.missing and (message := stream.parser.lose()):
+            self._message(segment.packet, stream.ends, message, True)
+        stream.undecided.append(segment.packet)
+        if stream.parser.carries_sip:
+            stream.undecided.clear()
+        elif stream.parser.carries != framing.UNKNOWN:
+            self._decide(stream)
+
+    def _lose(self, stream):
+        if stream.parser.carries_sip:
+            self._count(LOST)
+        if message := stream.parser.lose():
+            self._message(stream.packet, stream.ends, message, True)
+            stream.undecided.clear()
+
+    def _decide(self, stream):
+        """The packets so far carry no SIP."""
+        cause = TLS if stream.parser.carries == framing.TLS else layers.TCP
+        for packet in stream.undecided:
+            self._other(packet, stream.ends, cause)
+        stream.undecided.clear()
+
+    def _skip(self, stream, segment):
+        repeated = stream.parser.carries_sip
+        self._other(segment.packet, stream.ends, REPEATED if repeated else layers.TCP)
+
+    def _give_up(self, stream):
+        while stream.waiting:
+            self._skip_hole(stream, stream.hole_ns)
+        if message := stream.parser.lose():
+            self._message(stream.packet, stream.ends, message, True)
+            stream.undecided.clear()
+        self._decide(stream)
+
+    def _drop_oldest(self):
+        self._give_up(self._streams.pop(next(iter(self._streams))))
+
+    def _hold(self, stream, memory):
+        stream.held += memory
+        self._held += memory
+
+
+def _is_before(sequence, other):
+    """Whether a sequence number is lower than another; they begin again at 0."""
+    return (sequence - other) & 0xFFFFFFFF >= 1 << 31
+
+
+def _lowest(stream):
+    """The sequence number of the first segment that waits."""
+    base = stream.next if stream.next is not None else next(iter(stream.waiting))
+    return min(
+        stream.waiting, key=lambda number: (number - base + (1 << 31)) & 0xFFFFFFFF
+    )
