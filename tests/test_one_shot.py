@@ -33,7 +33,10 @@ def test_recall_is_the_count_of_right_windows(shots):
         for i in range(len(points)):
             if capture[i] in used:
                 continue
-            far = [np.linalg.norm(points[i] - points[rows].mean(0)) for rows in chosen]
+            far = [
+                min(np.linalg.norm(points[i] - points[row]) for row in rows)
+                for rows in chosen
+            ]
             right[condition[i]] += np.argmin(far) == condition[i]
             judged[condition[i]] += 1
             confusion[condition[i], np.argmin(far)] += 1

@@ -60,9 +60,8 @@ def recognise(
     windows from these captures in turn. A condition with windows in the library
     draws only from those. In any other condition one capture gives no example, so that
     it can be judged. A draw judges the windows that are not in the library and whose
-    capture gave no example of any condition. A window gets the condition whose examples
-    have the nearest mean (the prototype of Snell et al., 2017; with one shot, the
-    example itself).
+    capture gave no example of any condition. A window gets the condition of the nearest
+    example, as in `identification`.
 
     Args:
       points: `[N, E]` finite floats.
@@ -178,7 +177,7 @@ def draw_examples(
 
 
 def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
-    """Yields `[N, C]` for each draw: 1 at the nearest mean of examples, 1/k if k tie.
+    """Yields `[N, C]` for each draw: 1 at the nearest condition, 1/k if k tie.
 
     Args:
       points: `[N, E]`.
@@ -186,12 +185,14 @@ def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
     """
     x = points - points.mean(0)  # centred: no digits are lost to a common offset
     tie = _TIE * (points**2).sum(-1).max()
-    draws = max(1, _BLOCK // (len(x) * len(sets[0])))
+    most = max(sum(map(len, chosen)) for chosen in sets)
+    draws = max(1, _BLOCK // (len(x) * most))
     for i in range(0, len(sets), draws):
-        block = sets[i : i + draws]
-        means = np.stack([x[rows].mean(0) for chosen in block for rows in chosen])
-        d2 = pairwise.fast_squared(x, means)  # [N, D * C]
-        d2 = d2.reshape(len(x), len(block), -1)
+        block = [rows for chosen in sets[i : i + draws] for rows in chosen]
+        d2 = pairwise.fast_squared(x, x[np.concatenate(block)])  # [N, examples]
+        starts = np.cumsum([0, *map(len, block[:-1])])
+        d2 = np.minimum.reduceat(d2, starts, axis=1)  # [N, D * C]
+        d2 = d2.reshape(len(x), -1, len(sets[0]))
         nearest = d2 <= d2.min(-1, keepdims=True) + tie
         yield from _shared(nearest).swapaxes(0, 1)
 
