@@ -81,6 +81,21 @@ def test_normal_traffic_of_another_network_is_mixed_into_the_covariance():
         wccn.adapt_whitening(here, normal[:1])
 
 
+def test_learnt_points_are_whitened_by_normal_traffic_without_a_mean():
+    """By hand: normal points vary in the first direction alone, by 1.
+
+    Shrunk, the covariance is diag(0.7 + 0.3 / 2, 0.3 / 2).
+    """
+    normal = np.array([[4.0, 2.0], [6.0, 2.0]])
+    points = wccn.whiten_by_normal(np.array([[1.0, 0.0], [1.0, 1.0]]), normal)
+    scaled = np.array([1 / np.sqrt(0.85), 1 / np.sqrt(0.15)])
+    np.testing.assert_allclose(points, [[1.0, 0.0], scaled / np.linalg.norm(scaled)])
+    equal = wccn.whiten_by_normal(normal, np.ones((5, 2)))
+    np.testing.assert_allclose(np.linalg.norm(equal, axis=1), 1.0)
+    with pytest.raises(UsageError, match="at least two normal windows"):
+        wccn.whiten_by_normal(points, normal[:1])
+
+
 @pytest.mark.parametrize("shrinkage", [0.0, -0.1, 1.1, float("nan")])
 def test_a_shrinkage_outside_its_range_is_refused(shrinkage):
     with pytest.raises(UsageError, match="above 0 and at most 1"):

@@ -114,6 +114,37 @@ def adapt_whitening(
     )
 
 
+def whiten_by_normal(points: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Learnt points `[N, E]` of another network, whitened by its normal traffic alone.
+
+    What an encoder has learnt on one network varies on another one in directions that
+    mean nothing there. No condition of the other network is needed. No mean is
+    subtracted, as in `adapt_whitening`.
+
+    Args:
+      points: `[N, E]`.
+      normal: `[M, E]` points of normal windows of the same network, two or more.
+    Returns:
+      Points of length 1.
+    Raises:
+      UsageError: there are fewer than two normal windows.
+    """
+    require(
+        len(normal) > 1,
+        f"give at least two normal windows of the network, got {len(normal)}",
+    )
+    covariance = np.cov(np.asarray(normal, np.float64).T, bias=True)
+    return whiten(
+        points,
+        Whitening(
+            np.zeros(len(covariance)),
+            _inverse_root(covariance, SHRINKAGE),
+            covariance,
+            SHRINKAGE,
+        ),
+    )
+
+
 def _inverse_root(covariance, shrinkage):
     """The symmetric root of the inverse of a covariance `[E, E]`, shrunk."""
     level = np.trace(covariance) / len(covariance)

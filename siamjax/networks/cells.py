@@ -35,12 +35,12 @@ SHOTS = (1, 5)
 # The method of a run of siamjax: the space that validation chose.
 DECIDES = "siamjax"
 UNTRAINED = "untrained encoder"
-# The end of the name of a method whose whitening was adapted to another network.
+# The end of the name of a method that was adapted to another network.
 ADAPTED = ", adapted"
 # Methods without a trained encoder.
 SIMPLE = (spaces.WCCN, spaces.WCCN + ADAPTED, *baselines.BASELINES)
-# How many captures of normal traffic adapt the whitening to another network. They are
-# not judged.
+# How many captures of normal traffic adapt the methods to another network. They are not
+# judged.
 NORMAL_CAPTURES = 2
 
 # `points(splits, windows, normal) -> {method: [N, E]}`; `normal` are windows of another
@@ -148,12 +148,7 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
 
 def _decided(rows, space):
     """The rows of a space once more, as those of `DECIDES`, adapted and not."""
-    methods = {row.method for row in rows}
-    names = {DECIDES: space}
-    if any(method.endswith(ADAPTED) for method in methods):
-        # Without whitened statistics a space is the same after the adaptation.
-        adapted = space + ADAPTED
-        names[DECIDES + ADAPTED] = adapted if adapted in methods else space
+    names = {DECIDES: space, DECIDES + ADAPTED: space + ADAPTED}
     return [
         row._replace(method=decides)
         for decides, name in names.items()
@@ -208,22 +203,29 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
         points = trainings.bind_embedder(config, splits, weights)(*inputs)
         return {head: points[head][:, : heads[head].dim] for head in heads}
 
+    def adapt(splits, normal, learnt):
+        """Learnt points and the whitening, adapted to the network of `splits`."""
+        there = learnt_points(splits, splits.inputs(normal), after)
+        moments = wccn.signed_log_moments(splits.features(normal))
+        return {
+            head: wccn.whiten_by_normal(points, there[head])
+            for head, points in learnt.items()
+        }, wccn.adapt_whitening(whitening, moments)
+
     def points(splits, windows, normal):
         inputs = splits.inputs(windows)
         x = splits.features(windows)
         learnt = learnt_points(splits, inputs, after)
         untrained = learnt_points(splits, inputs, before)
         default = next(iter(candidates.values()))
-        whitenings = {"": whitening}
+        ways = {"": (learnt, whitening)}
         if normal is not None:
-            moments = wccn.signed_log_moments(splits.features(normal))
-            whitenings[ADAPTED] = wccn.adapt_whitening(whitening, moments)
+            ways[ADAPTED] = adapt(splits, normal, learnt)
         return {
             **{
-                name + end: spaces.to_space(space, learnt, x, matrix)
-                for end, matrix in whitenings.items()
+                name + end: spaces.to_space(space, points, x, matrix)
+                for end, (points, matrix) in ways.items()
                 for name, space in compared.items()
-                if not end or space.statistics == "whitened"
             },
             UNTRAINED: spaces.to_space(default, untrained, x, whitening),
             **{name: point(x) for name, point in baselines.BASELINES.items()},
@@ -266,7 +268,7 @@ def judge_methods(
     """`Row`s of all methods on the windows of a role; empty if there is no window.
 
     If the splits are of another network, they have no training captures. Then the first
-    normal captures adapt the whitening and are not judged.
+    normal captures adapt the methods and are not judged.
 
     Args:
       methods: gives the points of each method.
