@@ -97,6 +97,7 @@ def get_config(data_sets="testbed"):
         "untrained encoder",
         "WCCN",
         "mean and deviation, cosine",
+        "QUANT, cosine",
         "mean and deviation",
         "whole windows",
     )

@@ -18,6 +18,7 @@ Baseline = Literal[
     "untrained encoder",
     "WCCN",
     "mean and deviation, cosine",
+    "QUANT, cosine",
     "mean and deviation",
     "whole windows",
     "dtw",

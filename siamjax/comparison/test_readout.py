@@ -27,6 +27,7 @@ SEEDED = (UNTRAINED, "minirocket")
 BASELINES = {
     "WCCN": lambda x, fit, seed: baselines.wccn_points(x, baselines.learn_wccn(fit)),
     "mean and deviation, cosine": lambda x, fit, seed: baselines.directions(x),
+    "QUANT, cosine": lambda x, fit, seed: baselines.quant_directions(x),
     "whole windows": lambda x, fit, seed: baselines.whole_windows(x),
     "mean and deviation": lambda x, fit, seed: baselines.moments(x),
     "minirocket": lambda x, fit, seed: baselines.minirocket(x, fit.windows, seed=seed),

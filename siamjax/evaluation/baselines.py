@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.evaluation import wccn
+from siamjax.evaluation import quant, wccn
 from siamjax.types import UsageError
 
 # Length of MiniRocket's kernels; shorter windows are padded with their last bin.
@@ -43,12 +43,18 @@ def log_directions(windows: np.ndarray) -> np.ndarray:
     return _unit(wccn.signed_log_moments(windows))
 
 
+def quant_directions(windows: np.ndarray) -> np.ndarray:
+    """`quant.quant_features` scaled to length 1."""
+    return _unit(quant.quant_features(windows))
+
+
 # Name in the results -> representation. WCCN, which learns, is `wccn_points`.
 BASELINES = {
     "whole windows": whole_windows,
     "mean and deviation": moments,
     "mean and deviation, cosine": directions,
     "signed-log moments, cosine": log_directions,
+    "QUANT, cosine": quant_directions,
 }
 
 
