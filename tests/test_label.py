@@ -8,6 +8,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 
 from siamjax.assessment import labelling, review
+from siamjax.capture import events
 from siamjax.data import features, labels, splits, stretches, tickets
 from siamjax.reports import label_page
 from siamjax.types import Events, Label, SiamjaxError, UsageError
@@ -284,14 +285,14 @@ def test_the_page_of_a_table_writes_its_first_and_last_rows(tmp_path, chromium):
 
 def test_lines_of_a_capture_are_rates_and_latencies():
     time_ns = np.array([0, 1, 5, 9]) * 10**9
-    events = Events(
+    few = Events(
         time_ns,
         np.zeros(4, np.int8),
         np.array([0, 1, 0, 2], np.int32),
         np.array([False, False, True, False]),
         np.array([-1, 30_000_000, -1, -1]),
     )
-    lines = label_page.lines_of_events(events, ("sip:A", "sip:A/200", "other"), 10.0)
+    lines = label_page.lines_of_events(few, ("sip:A", "sip:A/200", "other"), 10.0)
     values = {line["name"]: np.array(line["values"]) for line in lines}
     assert values["requests / s"].sum() * 10 / 500 == 2
     assert values["answers / s"].sum() * 10 / 500 == 1
@@ -334,3 +335,12 @@ def test_normal_times_that_are_nearest_to_a_fault_are_listed(doubtful):
     )
     with pytest.raises(SiamjaxError, match="two captures with normal times, and a f"):
         review.find_doubts(run, doubtful._replace(windows=calm))
+
+
+def test_the_span_of_a_capture_is_that_of_its_events(tmp_path):
+    """Also where its clock was set back while it ran."""
+    early, late = build.call("a"), build.call("b", build.START_NS - 10**12)
+    (tmp_path / "a.pcap").write_bytes(build.pcap([*early, *late]))
+    first_ns, last_ns = events.read_span(tmp_path / "a.pcap")
+    _, _, report = events.read_events(tmp_path / "a.pcap")
+    assert first_ns == build.START_NS and (last_ns - first_ns) / 1e9 == report.span_s

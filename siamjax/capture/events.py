@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, messages, packets, server, tshark
+from siamjax.capture import cleaning, clock, messages, packets, server, tshark
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
@@ -49,11 +49,14 @@ def read_span(path: str | os.PathLike) -> tuple[int, int]:
       SiamjaxError: the file is not a capture, or without a packet.
       OSError: it does not exist, or cannot be opened.
     """
+    counts: Counter[str] = Counter()
     with files.reading(path):
-        packet_ns = [time for time, *_ in packets.read_packets(path, Counter())]
-    if not packet_ns:
+        records = packets.read_packets(path, counts)
+        packet_ns = np.fromiter((time_ns for time_ns, *_ in records), np.int64)
+    if not len(packet_ns):
         raise SiamjaxError(f"{path}: a capture without a packet")
-    return _one_recording(np.array(packet_ns, np.int64))
+    packet_ns, _ = clock.mend(packet_ns, joined=counts["joined"] > 0)
+    return int(packet_ns.min()), int(packet_ns.max())
 
 
 def _read(path, server_address, protocols, limit_expansion):
