@@ -85,6 +85,7 @@ class Signalling:
             for port in protocol.ports.get(transport, ())
         }
         self._flows: dict[tuple, str] = {}
+        self._http2_ports: dict[int, None] = {}  # in the order in which they appear
         self._idents: dict[tuple, str] = {}
         self._program = find_tshark()
         self._runs: list[_Run] = []
@@ -171,6 +172,8 @@ class Signalling:
             start = (packet.payload[12] >> 4) * 4
             if packet.payload.startswith(_HTTP2, start) and self._has("http2"):
                 name = "http2"
+                # tshark looks for HTTP/2 at the ports of HTTP, and a 5G core uses any.
+                self._http2_ports[target] = None
                 self._flows[flow] = self._flows[(*flow[2:], *flow[:2])] = name
         return name
 
@@ -204,10 +207,12 @@ class Signalling:
 
     def _send(self, *packet):
         run = self._runs[-1] if self._runs else None
-        if run is None or run.sent >= MOST_PACKETS + OVERLAP:
+        ports = tuple(self._http2_ports)
+        is_over = run and (run.sent >= MOST_PACKETS + OVERLAP or run.ports != ports)
+        if run is None or is_over:
             before = list(run.lately) if run else []
             self._end_run()
-            run = _Run(self._program, self._protocols, len(before))
+            run = _Run(self._program, self._protocols, len(before), ports)
             self._runs.append(run)
             for sent in before:
                 run.send(*sent)
@@ -225,8 +230,8 @@ class Signalling:
 class _Run:
     """One process of tshark."""
 
-    def __init__(self, program, protocols, overlap):
-        self.failed = False
+    def __init__(self, program, protocols, overlap, http2_ports=()):
+        self.failed, self.ports = False, http2_ports
         self.sent, self.lately = 0, deque(maxlen=OVERLAP)
         self._overlap = overlap
         self._packets, self._links = array("q"), {}
@@ -236,7 +241,7 @@ class _Run:
         # everywhere.
         self._settings = tempfile.TemporaryDirectory(prefix="siamjax")
         self._process = subprocess.Popen(
-            [program, *_arguments(protocols)],
+            [program, *_arguments(protocols, http2_ports)],
             stdin=subprocess.PIPE,
             stdout=self._output,
             stderr=subprocess.DEVNULL,
@@ -465,11 +470,13 @@ def fields_of(protocols: Sequence[Protocol]) -> list[str]:
     return list(dict.fromkeys([*_COMMON, *own]))
 
 
-def _arguments(protocols):
+def _arguments(protocols, http2_ports):
     filters = [f"({protocol.filter})" for protocol in protocols]
     arguments = ["-n", "-r", "-", "-Y", " || ".join([*filters, *_FAULTS])]
     for option in OPTIONS:
         arguments += ["-o", option]
+    for port in http2_ports:
+        arguments += ["-d", f"tcp.port=={port},http2"]
     for print_as in ("occurrence=a", f"aggregator={table.SEPARATOR}", "separator=/t"):
         arguments += ["-E", print_as]
     for field in fields_of(protocols):

@@ -30,10 +30,7 @@ MAP = Protocol(
         *("gsm_old.invoke_element", "gsm_old.returnResultLast_element"),
         *("gsm_old.returnError_element", "gsm_old.reject_element"),
     ),
-    fields=(
-        *("gsm_old.localValue", "gsm_old.invokeID", "gsm_old.errorCode"),
-        *("tcap.otid", "tcap.dtid", "gsm_old.returnResultNotLast_element"),
-    ),
+    fields=(*("gsm_old.localValue", "gsm_old.invokeID", "tcap.otid", "tcap.dtid"),),
     read=tcap.read_components(
         _OPERATIONS,
         operation="gsm_old.localValue",
@@ -41,7 +38,7 @@ MAP = Protocol(
         invoke="gsm_old.invoke_element",
         results=("gsm_old.returnResultLast_element",),
         error="gsm_old.returnError_element",
-        error_code="gsm_old.errorCode",
+        error_code="gsm_old.localValue",
         reject="gsm_old.reject_element",
     ),
     between="all",

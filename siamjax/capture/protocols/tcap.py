@@ -68,7 +68,7 @@ def read_components(
       invoke: field that each invocation has.
       results: fields of which each result has one.
       error: field that each error has.
-      error_code: field of its code.
+      error_code: field of its code, which comes behind those of operations.
       reject: field that each rejection has.
     """
 
@@ -79,7 +79,7 @@ def read_components(
         done = sum(len(frame.values(field)) for field in results)
         errors = len(frame.values(error))
         rejects = len(frame.values(reject))
-        error_codes = frame.values(error_code)
+        error_codes = frame.values(error_code)[-errors:] if errors else []
         for i in range(invokes):
             code = table.number(codes[i]) if i < len(codes) else -1
             procedure = operations.get(code, table.OTHER)
