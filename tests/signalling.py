@@ -258,15 +258,14 @@ class RecordedRun:
         }
 
     def send(self, index, time_ns, link, frame, length):
-        self._frames.append((index, time_ns, frame))
+        self._frames.append((index, frame))
         self.lately.append((index, time_ns, link, frame, length))
         self.sent += 1
 
     def lines(self):
-        for index, time_ns, frame in self._frames[self._overlap :]:
+        for index, frame in self._frames[self._overlap :]:
             if cells := self._lines[frame]:
-                row = [cells.get(field, "") for field in self._fields]
-                yield row, index, time_ns
+                yield [cells.get(field, "") for field in self._fields], index
 
 
 def print_fields(records):
@@ -277,7 +276,7 @@ def print_fields(records):
         run.send(index, time_ns, 1, frame, len(frame))
     fields = tshark.fields_of(protocols)
     lines = [{} for _ in records]
-    for cells, _, _ in run.lines():
+    for cells, _ in run.lines():
         named = {field: cell for field, cell in zip(fields, cells) if cell}
         lines[int(named.pop("frame.number")) - 1] = named
     return lines

@@ -354,6 +354,7 @@ def test_without_tshark_a_line_names_what_was_not_read(tmp_path, monkeypatch):
     records = sorted(build.call() + signalling.CONVERSATIONS["radius"])
     _, _, report = read(tmp_path / "a", records, None)
     assert report.by_protocol == {"sip": 7} and report.tshark == ""
+    assert cleaning.not_read(report) == {"no_tshark": 12}
     assert cleaning.without_tshark([report]) == [
         "warning: udp 11: 11 RADIUS; icmp_error 1: 1 RADIUS, not read: tshark missing; "
         "install it, such as apt install tshark"

@@ -26,6 +26,14 @@ _SIP = ("sip.Method", "sip.Status-Code")
 BEGIN, END = "<!-- counts: begin -->", "<!-- counts: end -->"
 
 
+def http2_ports(path):
+    """The ports at which connections begin as HTTP/2: tshark looks only at some."""
+    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-e", "tcp.dstport"]
+    command += ["-Y", 'tcp.payload contains "PRI * HTTP/2.0"']
+    printed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return sorted({port for port in printed.stdout.split() if port.isdigit()})
+
+
 def count_by_tshark(path):
     """{kind: messages} that tshark finds in a file; answers without a procedure."""
     protocols = [protocol for protocol in PROTOCOLS.values() if protocol.filter]
@@ -34,6 +42,8 @@ def count_by_tshark(path):
     command += ["-E", "occurrence=a", "-E", f"aggregator={table.SEPARATOR}"]
     for option in tshark.OPTIONS:
         command += ["-o", option]
+    for port in http2_ports(path):
+        command += ["-d", f"tcp.port=={port},http2"]
     for field in fields:
         command += ["-e", field]
     printed = subprocess.run(command, capture_output=True, check=False).stdout

@@ -35,6 +35,7 @@ CAUSES = {
     "tcp_lost": "holes in connections of SIP: messages in them are lost",
     "sctp": "data of SCTP without SIP, not read",
     "tunnel": "packets in tunnels, not read",
+    "no_tshark": "packets of signalling that only tshark reads, which is missing",
     "tshark": "packets given to a tshark that failed: read in part",
     "udp": "UDP without SIP",
     "icmp_other": "ICMP that reports no error",
@@ -43,7 +44,7 @@ CAUSES = {
 # Causes by which traffic is lost in which there may be messages.
 NOT_READ = frozenset(
     """truncated damaged unknown_link fragment cut_short tls ipsec tcp_lost sctp
-    tunnel tshark""".split()
+    tunnel no_tshark tshark""".split()
 )
 # A fault shows even if the latencies of a few messages are missing. So unnamed messages
 # count as not read only where they are more than this share of all.

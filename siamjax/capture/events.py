@@ -75,6 +75,7 @@ def _read(path, server_address, protocols, limit_expansion):
     packet_ns = contents.packet_ns
     first_ns, last_ns = int(packet_ns.min()), int(packet_ns.max())
     counts = contents.counts - other.given
+    counts["no_tshark"] = other.unread.total()
     counts["tshark"] = other.failed
     counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
     rows, kinds = _merge(contents, other, SIP.name in protocols)

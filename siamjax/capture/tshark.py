@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import layers, messages, sctp, transactions
-from siamjax.capture.messages import COPY_NS, NONE, Messages
+from siamjax.capture.messages import NONE, Messages
 from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Frame, Protocol
 from siamjax.capture.transactions import UNSAID, Named
@@ -88,7 +88,7 @@ class Signalling:
         self._http2_ports: dict[int, None] = {}  # in the order in which they appear
         self._idents: dict[tuple, str] = {}
         self._program = find_tshark()
-        self._runs: list[_Run] = []
+        self._run: _Run | None = None
         self._reading = _Rows(self._protocols)
         self._given, self._unread = Counter(), Counter()
         self._failed = 0
@@ -206,25 +206,22 @@ class Signalling:
         return transport and self._of_ports(transport, quoted[start:])
 
     def _send(self, *packet):
-        run = self._runs[-1] if self._runs else None
-        ports = tuple(self._http2_ports)
-        is_over = run and (run.sent >= MOST_PACKETS + OVERLAP or run.ports != ports)
-        if run is None or is_over:
+        run, ports = self._run, tuple(self._http2_ports)
+        if run is None or run.sent >= MOST_PACKETS + OVERLAP or run.ports != ports:
             before = list(run.lately) if run else []
             self._end_run()
-            run = _Run(self._program, self._protocols, len(before), ports)
-            self._runs.append(run)
+            run = self._run = _Run(self._program, self._protocols, len(before), ports)
             for sent in before:
                 run.send(*sent)
         run.send(*packet)
 
     def _end_run(self):
-        if not self._runs:
+        if self._run is None:
             return
-        run = self._runs.pop()
-        for line in run.lines():
+        for line in self._run.lines():
             self._reading.add_line(*line)
-        self._failed += run.sent * run.failed
+        self._failed += self._run.sent * self._run.failed
+        self._run = None
 
 
 class _Run:
@@ -267,7 +264,7 @@ class _Run:
             max(length, len(frame)),
         )
         self._write(_block(6, head + frame + bytes(-len(frame) % 4)))
-        self._packets.extend((index, time_ns))
+        self._packets.append(index)
         self.lately.append((index, time_ns, link, frame, length))
         self.sent += 1
 
@@ -278,7 +275,7 @@ class _Run:
             pass
 
     def lines(self):
-        """Yields `(cells, index, time_ns)` of each frame, without those sent again."""
+        """Yields `(cells, index)` of each frame, without those sent again."""
         try:
             self._process.stdin.close()
         except BrokenPipeError:
@@ -291,8 +288,7 @@ class _Run:
                 cells = line.decode("utf-8", "replace").rstrip("\n").split("\t")
                 place = int(cells[0]) - 1
                 if place >= self._overlap:
-                    index, time_ns = self._packets[2 * place : 2 * place + 2]
-                    yield cells, index, time_ns
+                    yield cells, self._packets[place]
 
 
 class _Rows:
@@ -309,20 +305,16 @@ class _Rows:
             for transport in _TRANSPORTS
             for port in protocol.ports.get(transport, ())
         }
-        self._flows, self._copies, self._before = {}, {}, {}
-        self._since_ns = 0
+        self._flows = {}
 
-    def add_line(self, cells, index, time_ns):
+    def add_line(self, cells, index):
         """Adds the messages of a frame, or the fault of the transport that it shows."""
         frame = Frame(cells, self._places)
         stack = cells[1].split(":")
         quoting = next((i for i, x in enumerate(stack) if x in ("icmp", "icmpv6")), -1)
         ends = _ends_of(frame, stack[: quoting + 1] if quoting >= 0 else stack)
-        if ends is None or self._is_copy(frame, hash(tuple(cells[2:])), time_ns):
+        if ends is None:
             return
-        name = hash((ends, frame.first("ip.id"), frame.first("ip.len")))
-        # tshark takes a copy of a segment for a segment that was sent again.
-        was_there = self._is_copy(frame, name, time_ns)
         if quoting >= 0 and is_error(frame):
             self._add_fault(frame, ends, index, table.ERROR)
             return
@@ -339,7 +331,7 @@ class _Rows:
             again = ("tcp.analysis.retransmission", "sctp.retransmission")
             if reset or _ABORT in frame.values("sctp.chunk_type"):
                 self._add_fault(frame, ends, index, table.ERROR)
-            elif any(map(frame.first, again)) and not was_there:
+            elif any(map(frame.first, again)):
                 self._add_fault(frame, ends, index, table.RESENT)
 
     def _add(self, i, message, ends, index):
@@ -381,19 +373,6 @@ class _Rows:
             )
         if number is not None:
             self._add(number, table.Message(kind), ends, index)
-
-    def _is_copy(self, frame, name, time_ns):
-        """Whether a mirror port gave a packet again, later than 5 ms.
-
-        Only packets to which their sender gave a number: those of IPv6 have none.
-        """
-        if abs(time_ns - self._since_ns) > COPY_NS:
-            self._before, self._copies, self._since_ns = self._copies, {}, time_ns
-        if table.number(frame.first("ip.id")) <= 0:
-            return False
-        seen_ns = self._copies.get(name) or self._before.get(name)
-        self._copies[name] = time_ns
-        return seen_ns is not None and abs(time_ns - seen_ns) <= COPY_NS
 
     def _word(self, word):
         return self._words.setdefault(word, len(self._words))
