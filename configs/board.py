@@ -44,6 +44,7 @@ def sip_network(name, *choices):
 
 # For each network: the template, what differs from it, the novel faults of each choice
 # (`novel` for the test, `novel_valid` for validation), and how many folds are judged.
+# A network with a `source` makes its data set itself.
 NETWORKS = dict(
     bed=dict(
         template="packets",
@@ -142,6 +143,25 @@ NETWORKS = dict(
         ),
         novel_valid=tuple(
             tuple(SOCKSHOP[(2 * i + j) % 10] for j in (3, 4)) for i in range(5)
+        ),
+        folds=2,
+    ),
+    # Made-up counters, see `siamjax.data.synthetic`: what is right is known there.
+    generator=dict(
+        template="counters",
+        source=dict(
+            name="synthetic", seed=0, conditions=13, sessions=104, strength=0.4
+        ),
+        changes=dict(
+            data=dict(dir="runs/generator", bins=24, baseline_s=48.0),
+            batch=dict(conditions=6),
+        ),
+        novel=tuple(
+            tuple(f"condition {4 * i + j}" for j in (1, 2, 3)) for i in range(3)
+        ),
+        novel_valid=tuple(
+            tuple(f"condition {4 * ((i + 1) % 3) + j}" for j in (1, 2))
+            for i in range(3)
         ),
         folds=2,
     ),

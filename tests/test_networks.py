@@ -257,6 +257,7 @@ def test_a_setting_that_changes_the_data_is_refused(two_networks):
         (dict(trained_on=["nowhere"]), "trained_on names 'nowhere'"),
         (dict(folds=0), "folds is 0"),
         (dict(changes=dict(steps=-1)), "networks.first.steps is -1"),
+        (dict(source=dict(name="nose")), r"networks.first.source.name is 'nose'"),
     ],
 )
 def test_a_wrong_field_of_a_network_is_named(two_networks, changes, message):
@@ -264,6 +265,17 @@ def test_a_wrong_field_of_a_network_is_named(two_networks, changes, message):
     plain["networks"]["first"] |= changes
     with pytest.raises(UsageError, match=message):
         config.from_dict(plain)
+
+
+def test_a_network_with_a_source_makes_its_data_set(two_networks, tmp_path):
+    plain = to_plain(two_networks)
+    source = dict(name="synthetic", seed=0, conditions=3, sessions=6)
+    data = dict(dir=str(tmp_path / "made"))
+    plain["networks"]["first"] |= dict(source=source, changes=dict(data=data))
+    plain["networks"]["second"]["changes"]["data"]["dir"] = str(tmp_path / "missing")
+    with pytest.raises(UsageError, match=r"network second: .*missing"):
+        run.run_board(config.from_dict(plain), tmp_path / "board")
+    assert len(prepared.read_data_set(tmp_path / "made").sessions) == 6
 
 
 def test_a_network_that_the_config_does_not_have_is_named():

@@ -33,7 +33,7 @@ class DataSetConfig:
 
     test_conditions: Positive | tuple[str, ...]  # names, or how many to draw
     ways: NotNegative = 0  # conditions that one-shot tells apart; 0: all
-    source: dict[str, Any] = Field(default_factory=dict)  # see `sources`
+    source: dict[str, Any] = Field(default_factory=dict)  # see `experiments.sources`
     changes: dict[str, Any] = Field(default_factory=dict)  # nested like `Config`
 
 

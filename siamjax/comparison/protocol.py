@@ -18,11 +18,11 @@ import numpy as np
 
 from siamjax import files, losses
 from siamjax.checks import require
-from siamjax.comparison import sources
 from siamjax.comparison.config import CompareConfig
 from siamjax.config import Config, DataConfig, to_plain, validate
 from siamjax.data import identity, prepared, roles
 from siamjax.data.splits import Splits, open_splits
+from siamjax.experiments import sources
 from siamjax.losses import search
 from siamjax.types import NORMAL, TEST, Session
 
@@ -62,7 +62,8 @@ def check_config(config: CompareConfig) -> None:
         losses.resolve(loss)
     twice = sorted({x for x in config.losses if config.losses.count(x) > 1})
     require(not twice, f"config.losses names {twice} twice: name each loss once")
-    sources.check_sources(config)
+    for name, data_set in config.data_sets.items():
+        sources.check_source(data_set.source, f"config.data_sets.{name}.source")
     for name in config.data_sets:
         config.train_on(name)
 

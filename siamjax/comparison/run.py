@@ -14,7 +14,6 @@ from siamjax.comparison import (
     page,
     protocol,
     report,
-    sources,
     studies,
     tables,
     test_readout,
@@ -23,7 +22,7 @@ from siamjax.comparison import (
 )
 from siamjax.comparison.config import CompareConfig
 from siamjax.config import to_plain
-from siamjax.experiments import runner
+from siamjax.experiments import runner, sources
 from siamjax.reports import trace
 from siamjax.training import tracer
 from siamjax.types import Interrupted, SiamjaxError, UsageError
@@ -64,7 +63,10 @@ def compare(
         _LOG.warning("%s", tuning.line)
     # Of machines that share the folder one does this, and the others wait.
     with files.locked(workdir, wait=True):
-        sources.make_data_sets(config)
+        for name, data_set in config.data_sets.items():
+            where = f"config.data_sets.{name}.source"
+            folder = config.train_on(name).data.dir
+            sources.make_if_missing(data_set.source, folder, where)
         if not storage:
             _warn_if_lost(workdir)
         protocol.claim_workdir(workdir, config)

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from siamjax.checks import require
 from siamjax.config import STRICT, Config, Positive, validate
-from siamjax.experiments import settings
+from siamjax.experiments import settings, sources
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -25,6 +25,8 @@ class NetworkConfig:
     novel_valid: tuple[tuple[str, ...], ...]  # for each choice, those of validation
     folds: Positive  # how many folds are the test, one after the other
     trained_on: tuple[str, ...] = ()  # other networks, whose trainings are judged here
+    # What the data set is made of if it is missing, see `experiments.sources`.
+    source: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -69,6 +71,7 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> BoardConfig:
             f"{len(network.novel_valid)}: give both the same number, at least one; a "
             "choice may be empty",
         )
+        sources.check_source(network.source, f"{where}.source")
         for other in network.trained_on:
             require(
                 other in config.networks and other != name,

@@ -8,7 +8,7 @@ from typing import Any
 
 from siamjax import files
 from siamjax.data import prepared
-from siamjax.experiments import runner
+from siamjax.experiments import runner, sources
 from siamjax.networks import cells, table
 from siamjax.networks.config import BoardConfig
 from siamjax.types import UsageError
@@ -35,6 +35,10 @@ def run_board(
       UsageError: a network has no data set; then nothing is written.
       SiamjaxError, Interrupted: see `experiments.runner.run_cells`.
     """
+    for name, network in config.networks.items():
+        folder = config.train_on(name, config.settings[0]).data.dir
+        where = f"config.networks.{name}.source"
+        sources.make_if_missing(network.source, folder, where)
     check_data(config)
     workdir = pathlib.Path(workdir)
     listed = cells.list_cells(config, valid=valid)

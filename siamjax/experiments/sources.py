@@ -1,4 +1,4 @@
-"""Data sets that a comparison makes if they are missing: made-up counters, and aeon's.
+"""Data sets that an experiment makes if they are missing: made-up counters, and aeon's.
 
 A data set with a `source` is written as a prepared data set if its folder is not there.
 `dict(name="synthetic", ...)` takes the arguments of `synthetic.make_data_set`, and
@@ -6,11 +6,13 @@ A data set with a `source` is written as a prepared data set if its folder is no
 """
 
 import inspect
+import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from siamjax.checks import require
-from siamjax.comparison.config import CompareConfig
 from siamjax.data import prepared, synthetic
 from siamjax.evaluation import baselines
 from siamjax.types import DataSet, Label, Series, Session, UsageError
@@ -18,51 +20,56 @@ from siamjax.types import DataSet, Label, Series, Session, UsageError
 MADE_OF = "made_of"  # in meta.json: the source of a data set that was made here
 
 
-def make_data_sets(config: CompareConfig) -> None:
-    """Writes the data sets of a comparison that have a source and no folder yet.
+def make_if_missing(
+    source: Mapping[str, Any], folder: str | os.PathLike, where: str
+) -> None:
+    """Writes a data set into a folder that is not there yet.
 
+    Args:
+      source: what it is made of; empty: the user prepares the data set.
+      folder: of the data set.
+      where: the field of the config that has the source, for messages.
     Raises:
-      UsageError: a folder was made from another source.
+      UsageError: the folder was made from another source.
     """
-    for name, data_set in config.data_sets.items():
-        source, folder = data_set.source, config.train_on(name).data.dir
-        if not source:
-            continue
-        meta = prepared.read_meta(folder)
-        if meta is None:
-            arguments = {k: v for k, v in source.items() if k != "name"}
-            created = SOURCES[source["name"]](**arguments)
-            created = created._replace(meta={**created.meta, MADE_OF: source})
-            prepared.write_data_set(folder, created, {})
-            continue
-        before = meta.get(MADE_OF, source)  # older data sets do not say
-        require(
-            before == source,
-            f"{folder} was made of {before}, config.data_sets.{name}.source is "
-            f"{source}: give another data.dir, or remove the folder",
-        )
+    if not source:
+        return
+    meta = prepared.read_meta(folder)
+    if meta is None:
+        arguments = {k: v for k, v in source.items() if k != "name"}
+        created = SOURCES[source["name"]](**arguments)
+        created = created._replace(meta={**created.meta, MADE_OF: dict(source)})
+        prepared.write_data_set(folder, created, {})
+        return
+    before = meta.get(MADE_OF, source)  # older data sets do not say
+    require(
+        before == source,
+        f"{folder} was made of {before}, {where} is {source}: give another "
+        "data.dir, or remove the folder",
+    )
 
 
-def check_sources(config: CompareConfig) -> None:
-    """Raises `UsageError` if a source is unknown, or does not take its options."""
-    for name, data_set in config.data_sets.items():
-        options = dict(data_set.source)
-        if not options:
-            continue
-        where = f"config.data_sets.{name}.source"
-        source = options.pop("name", None)
-        require(
-            source in SOURCES, f"{where}.name is {source!r}: one of {sorted(SOURCES)}"
-        )
-        takes = inspect.signature(SOURCES[source]).parameters
-        unknown = sorted(set(options) - set(takes))
-        require(not unknown, f"{where} sets {unknown}, {source} takes {sorted(takes)}")
-        missing = [
-            option
-            for option, parameter in takes.items()
-            if parameter.default is parameter.empty and option not in options
-        ]
-        require(not missing, f"{where} lacks {missing}, which {source} needs")
+def check_source(source: Mapping[str, Any], where: str) -> None:
+    """Raises `UsageError` if a source is unknown, or does not take its options.
+
+    Args:
+      source: of `make_if_missing`.
+      where: the field of the config that has it.
+    """
+    options = dict(source)
+    if not options:
+        return
+    name = options.pop("name", None)
+    require(name in SOURCES, f"{where}.name is {name!r}: one of {sorted(SOURCES)}")
+    takes = inspect.signature(SOURCES[name]).parameters
+    unknown = sorted(set(options) - set(takes))
+    require(not unknown, f"{where} sets {unknown}, {name} takes {sorted(takes)}")
+    missing = [
+        option
+        for option, parameter in takes.items()
+        if parameter.default is parameter.empty and option not in options
+    ]
+    require(not missing, f"{where} lacks {missing}, which {name} needs")
 
 
 def read_aeon(of: str) -> DataSet:

@@ -9,10 +9,11 @@ from scipy.spatial import distance
 
 from configs import compare, compare_smoke
 from siamjax.comparison import config as configs
-from siamjax.comparison import protocol, sources
+from siamjax.comparison import protocol
 from siamjax.comparison.readouts import embed_distances
 from siamjax.data import prepared
 from siamjax.evaluation import retrieval
+from siamjax.experiments import sources
 from siamjax.types import UsageError
 
 
@@ -26,11 +27,16 @@ def config(tmp_path, source):
 
 def test_made_up_counters_are_written_once_and_split_by_the_protocol(tmp_path):
     made = config(tmp_path, dict(name="synthetic", seed=1, conditions=7, sessions=28))
-    sources.check_sources(made)
-    sources.make_data_sets(made)
-    before = (tmp_path / "made" / "meta.json").stat().st_mtime_ns
-    sources.make_data_sets(made)
-    assert (tmp_path / "made" / "meta.json").stat().st_mtime_ns == before
+    source, folder = made.data_sets["synthetic"].source, tmp_path / "made"
+    sources.check_source(source, "source")
+    sources.make_if_missing(source, folder, "source")
+    before = (folder / "meta.json").stat().st_mtime_ns
+    sources.make_if_missing(source, folder, "source")
+    assert (folder / "meta.json").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match=r"was made of .*, source is .*'seed': 2"):
+        sources.make_if_missing(dict(source, seed=2), folder, "source")
+    sources.make_if_missing({}, tmp_path / "none", "source")
+    assert not (tmp_path / "none").exists()
     train = protocol.training_config(made, "synthetic", 0)
     assert len(train.data.novel) == 2 and len(train.data.novel_valid) == 2
     assert protocol.cell_splits(train, blind=False).counts.shape[0] == 28
