@@ -26,7 +26,8 @@ SOCKSHOP = (
 
 
 def sip_network(name, *choices):
-    """A recorded SIP network. Trainings on the bed are judged on it, too.
+    """A recorded SIP network. Trainings on others are judged on it, too: on the bed
+    alone, and on the three others together.
 
     Args:
       name: of its folder in data/.
@@ -38,7 +39,19 @@ def sip_network(name, *choices):
         novel=tuple(novel for novel, _ in choices),
         novel_valid=tuple(valid for _, valid in choices),
         folds=2,
-        trained_on=("bed",),
+        trained_on=("bed", f"without_{name}"),
+    )
+
+
+def three_networks(without):
+    """All recorded SIP networks but one, for a training that is judged on that one."""
+    return dict(
+        template="packets",
+        changes=dict(data=dict(dir=f"runs/without_{without}")),
+        novel=(("busy_reject", "delay", "packet_loss"),),
+        novel_valid=(("link_flap", "server_overload"),),
+        folds=2,
+        only_moved=True,
     )
 
 
@@ -116,6 +129,9 @@ NETWORKS = dict(
         ),
         folds=3,
     ),
+    without_access=three_networks("access"),
+    without_trunk=three_networks("trunk"),
+    without_core=three_networks("core"),
     kddi=dict(
         template="counters",
         changes=dict(

@@ -81,6 +81,16 @@ def test_a_run_is_judged_on_its_own_network_and_on_another(judged):
     assert moved == {(name, "moved") for name in names}
 
 
+def test_a_network_that_only_helps_others_is_not_judged_itself(two_networks):
+    first = dataclasses.replace(two_networks.networks["first"], only_moved=True)
+    networks = two_networks.networks | dict(first=first)
+    joined = dataclasses.replace(two_networks, networks=networks)
+    cell, _ = cells.list_cells(joined, valid=False)
+    assert [part["network"] for part in cells.run_cell(joined, cell)] == ["second"]
+    listed = cells.list_cells(joined, valid=True)
+    assert [cell["network"] for cell in listed] == ["second"]
+
+
 def test_what_decides_is_the_space_that_validation_chose(judged):
     for part in judged:
         by_method = collections.defaultdict(set)
@@ -240,6 +250,7 @@ def test_networks_can_be_named_without_those_they_are_moved_from():
     alone = config.from_dict(board_config.get_config("access"))
     assert alone.networks["access"].trained_on == ()
     both = config.from_dict(board_config.get_config("access,bed"))
+    assert "without_access" in board_config.NETWORKS["access"]["trained_on"]
     assert both.networks["access"].trained_on == ("bed",)
 
 

@@ -68,6 +68,7 @@ def list_cells(config: BoardConfig, *, valid: bool) -> list[dict[str, Any]]:
             ),
         )
         for network, about in config.networks.items()
+        if not (valid and about.only_moved)
         for setting, choice, fold, seed in itertools.product(
             config.settings,
             range(len(about.novel)),
@@ -138,7 +139,8 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
 
     if cell["valid"]:
         return [judge(cell["network"], splits, VALID)]
-    results = [judge(cell["network"], splits, TEST)]
+    only_moved = config.networks[cell["network"]].only_moved
+    results = [] if only_moved else [judge(cell["network"], splits, TEST)]
     for other in _moved_to(config, cell):
         data = config.train_on(other, cell["setting"]).data
         elsewhere = open_elsewhere(data, splits, train.data.dir)

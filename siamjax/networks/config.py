@@ -25,6 +25,8 @@ class NetworkConfig:
     novel_valid: tuple[tuple[str, ...], ...]  # for each choice, those of validation
     folds: Positive  # how many folds are the test, one after the other
     trained_on: tuple[str, ...] = ()  # other networks, whose trainings are judged here
+    # Its trainings are judged on other networks alone: it joins their data.
+    only_moved: bool = False
     # What the data set is made of if it is missing, see `experiments.sources`.
     source: dict[str, Any] = Field(default_factory=dict)
 
