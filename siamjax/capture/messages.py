@@ -197,11 +197,9 @@ class _Numbering:
         elif what == layers.SCTP:
             self._add_chunks(packet, ends, datagram, cut)
         elif what == layers.FRAGMENT:
-            whole = self._fragments.add(packet, time_ns, datagram)
-            while whole and whole.what == layers.FRAGMENT:  # of a packet in a tunnel
-                whole = self._fragments.add(packet, time_ns, whole)
+            whole = self._whole(packet, time_ns, datagram)
             if whole:
-                self._add_datagram(packet, time_ns, whole, cut)
+                return self._add_datagram(packet, time_ns, whole, cut)
         elif what == layers.ICMP_ERROR:
             self._add_row(packet, ICMP, ends, NONE, NONE, SILENT, NONE)
         elif what in _NO_ROW:
@@ -209,6 +207,18 @@ class _Numbering:
         else:
             self._add_other(packet, ends, what)
         return False
+
+    def _whole(self, packet, time_ns, datagram):
+        """The packet that a fragment completes; it may be a fragment in a tunnel."""
+        whole = self._fragments.add(packet, time_ns, datagram)
+        while whole:
+            if self._is_copy(time_ns, whole):
+                self.counts["duplicated"] += 1
+                return None
+            if whole.what != layers.FRAGMENT:
+                return whole
+            whole = self._fragments.add(packet, time_ns, whole)
+        return None
 
     def _add_hep(self, packet, payload, cut):
         """Adds the message that an agent of Homer captured, if there is one."""
