@@ -159,6 +159,22 @@ def unescape_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
+def list_files(folder: str | os.PathLike) -> Iterator[Path]:
+    """Yields all files in a folder and its folders, also those behind links.
+
+    A folder that several links lead to is listed once.
+    """
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        about = os.stat(parent)
+        if (about.st_dev, about.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        folders.sort()
+        yield from (Path(parent) / name for name in sorted(names))
+
+
 def open_at_once(path: str, flags: int) -> int:
     """An `opener` for `open` that does not wait for a writer of a named pipe.
 

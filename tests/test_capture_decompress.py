@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import tempfile
+import zipfile
 from collections import Counter
 
 import numpy as np
@@ -160,4 +161,40 @@ def test_blocks_of_pcapng_are_passed_over_wherever_the_pieces_end(tmp_path):
         (tmp_path / "a").write_bytes(data)
         counts = Counter()
         assert len(list(packets.read_packets(tmp_path / "a", counts))) == 7
-        assert counts == {"damaged": 1}
+        assert counts == {"damaged": 1, "joined": 6}
+
+
+def zip_file(path, kind=zipfile.ZIP_DEFLATED, **members):
+    with zipfile.ZipFile(path, "w", kind) as archive:
+        archive.writestr("folder/", b"")
+        for name, data in members.items():
+            archive.writestr(f"folder/{name}", data)
+    return path
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_only_file_in_a_zip_file_is_read(tmp_path, kind):
+    data = build.pcap(build.call())
+    path = zip_file(tmp_path / "a", kind, capture=data)
+    counts = Counter()
+    assert len(list(packets.read_packets(path, counts))) == 7 and not counts
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SiamjaxError, match="damaged or cut at its beginning"):
+        list(packets.read_packets(path, Counter()))
+
+
+def test_a_zip_file_that_is_not_simply_read_is_named_in_one_line(tmp_path):
+    data = build.pcap(build.call())
+    several = zip_file(tmp_path / "a", one=data, two=data)
+    with pytest.raises(SiamjaxError, match="a zip file with 2 files: unzip it first"):
+        list(packets.read_packets(several, Counter()))
+    secret = bytearray(zip_file(tmp_path / "b", one=data).read_bytes())
+    secret[6] |= 1
+    secret[secret.rindex(b"PK\1\2") + 8] |= 1  # the flag of encryption
+    (tmp_path / "b").write_bytes(secret)
+    with pytest.raises(SiamjaxError, match="with a password or of an unusual kind"):
+        list(packets.read_packets(tmp_path / "b", Counter()))
+    names = build.block(4, bytes((1 << 24) - 12))  # passed over, all zeros
+    bomb = zip_file(tmp_path / "c", one=build.pcapng([]) + 3 * names)
+    with pytest.raises(SiamjaxError, match="expand to more than"):
+        list(packets.read_packets(bomb, Counter()))

@@ -79,17 +79,36 @@ def test_sections_and_interfaces_keep_their_own_link_type_and_clock(tmp_path):
     got, counts = read(tmp_path / "a", first + second)
     assert [row[1] for row in got] == [101, 1, 276]
     assert got[2][0] == TIMES[2]
-    assert not counts
+    assert counts == {"joined": 1}
 
 
-def test_old_packet_blocks_are_read_and_blocks_without_a_time_counted(tmp_path):
+def test_old_packet_blocks_are_read_and_blocks_without_a_time_too(tmp_path):
     high, low = divmod(TIMES[0] // 1000, 2**32)
     old = build.block(2, struct.pack("<HHIIII", 0, 9, high, low, 4, 60) + b"abcd")
-    simple = build.block(3, struct.pack("<I", 4) + b"abcd")
+    simple = build.block(3, struct.pack("<I", 6) + b"abcdefgh")
     names = build.block(4, bytes(2_000_000))  # longer than any packet
-    got, counts = read(tmp_path / "a", build.pcapng([]) + names + old + simple)
-    assert got == [(TIMES[0] // 1000 * 1000, 1, b"abcd", 60)]
-    assert counts == {"untimed": 1}
+    data = build.pcapng([]) + simple + names + old + simple
+    got, counts = read(tmp_path / "a", data)
+    # What comes before any time has none.
+    time_ns = TIMES[0] // 1000 * 1000
+    assert got == [(time_ns, 1, b"abcd", 60), (time_ns, 1, b"abcdef", 6)]
+    assert counts == {"untimed": 2}
+
+
+def test_captures_joined_to_one_file_are_all_read(tmp_path):
+    forms = [
+        build.pcap(RECORDS[:2], link=101),
+        build.pcap(RECORDS[2:4], nano=True, order=">"),
+        build.pcapng(RECORDS[4:6], resolution=9),
+        build.pcap([]),
+        build.pcap(RECORDS[6:], nano=True),
+    ]
+    for order in (forms, forms[::-1]):
+        got, counts = read(tmp_path / "a", b"".join(order))
+        assert sorted(row[2] for row in got) == sorted(FRAMES)
+        assert counts == {"joined": 4}
+    got, counts = read(tmp_path / "a", forms[0] + b"\0" * 16 + forms[1])
+    assert len(got) == 2 and counts == {"damaged": 1}
 
 
 def test_the_snap_length_shows_in_the_original_length(tmp_path):

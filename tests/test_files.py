@@ -239,3 +239,17 @@ def test_of_two_processes_that_replace_one_folder_one_stays(tmp_path):
     assert [process.returncode for process in others] == [0, 0]
     assert [(folder / name).read_text() for name in "ab"] in (["1"] * 2, ["2"] * 2)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_files_behind_links_are_listed_once_and_a_circle_ends(tmp_path):
+    folder, away = tmp_path / "folder", tmp_path / "away"
+    (folder / "sub").mkdir(parents=True)
+    away.mkdir()
+    for path in (folder / "a", folder / "sub/b", away / "c"):
+        path.write_bytes(b"")
+    (folder / "link").symlink_to(away)
+    (folder / "again").symlink_to(away)
+    (away / "circle").symlink_to(folder)
+    (folder / "broken").symlink_to(tmp_path / "nothing")
+    listed = [str(p.relative_to(folder)) for p in files.list_files(folder)]
+    assert listed == ["a", "broken", "again/c", "sub/b"]

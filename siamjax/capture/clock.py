@@ -28,21 +28,19 @@ def mend(times_ns: np.ndarray, *, joined: bool = False) -> tuple[np.ndarray, int
         mended[order], jumps = mend(times_ns[order])
         return mended, jumps
     step_ns = np.diff(times_ns)
-    begins = np.flatnonzero((step_ns < -BACK_NS) | (step_ns > AHEAD_NS)) + 1
-    if not len(begins):
+    if not ((step_ns < -BACK_NS) | (step_ns > AHEAD_NS)).any():
         return times_ns, 0
+    begins = np.flatnonzero(np.abs(step_ns) > BACK_NS) + 1
     firsts, lasts = times_ns[begins].tolist(), times_ns[begins - 1].tolist()
     shifts, before, jumps = [0], 0, 0
     for first, last in zip(firsts, lasts):
         last += shifts[-1]
-        for shift in (shifts[-1], before):
-            if -BACK_NS <= first + shift - last <= AHEAD_NS:
-                break
-        else:
-            shift = last - first
+        shift = shifts[-1]
+        if abs(first + before - last) <= BACK_NS:  # the clock before the last jump
+            shift, before = before, shift
+        elif not -BACK_NS <= first + shift - last <= AHEAD_NS:
+            shift, before = last - first, shift
             jumps += 1
-        if shift != shifts[-1]:
-            before = shifts[-1]
         shifts.append(shift)
     lengths = np.diff([0, *begins.tolist(), len(times_ns)])
     return times_ns + np.repeat(np.array(shifts, np.int64), lengths), jumps

@@ -1,4 +1,4 @@
-"""The content of a file in bounded pieces: plain or gzip, bzip2, xz, zstd.
+"""The content of a file in bounded pieces: plain or gzip, bzip2, xz, zstd, zip.
 
 A file of 33 kB can expand to gigabytes. So the memory in use is bounded for every
 file, and a file that expands beyond the limits below is refused.
@@ -9,6 +9,7 @@ import io
 import lzma
 import math
 import os
+import zipfile
 import zlib
 from collections.abc import Generator, Iterator
 from typing import Any, BinaryIO
@@ -51,15 +52,16 @@ def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
       SiamjaxError: it expands, or needs memory, beyond the limits of this module.
     """
     raw = file.read(_CHUNK)
+    is_zip = raw.startswith(b"PK\x03\x04")
     kind = next((kind for magic, kind in _KINDS.items() if raw.startswith(magic)), None)
-    if kind is None:
+    if kind is None and not is_zip:
         while raw:
             yield raw
             raw = file.read(_CHUNK)
         return
     size, total = os.fstat(file.fileno()).st_size, 0
     most = allowed_bytes(size) if limited else math.inf
-    for piece in _streams(file, raw, *kind, limited):
+    for piece in _unzip(file) if is_zip else _streams(file, raw, *kind, limited):
         total += len(piece)
         if total > most:
             raise too_large(file.name, size)
@@ -100,6 +102,26 @@ def _refused(path, what):
         f"{path}: {what}, which may be an attack; if you trust the file, decompress it "
         "first, or ingest it with --nolimit_expansion"
     )
+
+
+def _unzip(file):
+    """Pieces of the only file in a zip file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            if len(members) != 1:
+                raise _packed(file, f"with {len(members)} files")
+            with archive.open(members[0]) as member:
+                while piece := member.read(_PIECE):
+                    yield piece
+    except (zipfile.BadZipFile, io.UnsupportedOperation, *_BROKEN) as error:
+        raise BrokenStream(str(error)) from None
+    except (RuntimeError, NotImplementedError):
+        raise _packed(file, "with a password or of an unusual kind") from None
+
+
+def _packed(file, what):
+    return SiamjaxError(f"{file.name}: a zip file {what}: unzip it first")
 
 
 def _streams(file, raw, new, feed, limited):

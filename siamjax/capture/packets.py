@@ -40,7 +40,10 @@ def read_packets(
 ) -> Iterator[tuple[int, int, bytes, int]]:
     """Yields `(time_ns, link type, frame, original length)` of each packet of a file.
 
-    A file that is cut is read up to the cut, and `counts["truncated"]` is set to 1.
+    A file may be joined of several captures: `counts["joined"]` is the number of those
+    behind the first. A file that is cut is read up to the cut, and
+    `counts["truncated"]` is set to 1. A packet without a time has that of the one
+    before, and is counted as `untimed`.
     Where a record is damaged, reading ends, since the next one cannot be found, and
     `counts["damaged"]` is increased. A named pipe without a writer is an empty file.
 
@@ -57,7 +60,17 @@ def read_packets(
         if not head:
             what = "damaged or cut at its beginning" if counts else "an empty file"
             raise SiamjaxError(f"{path}: {what}")
-        yield from _reader(head, path)(head, chunks, counts)
+        reader = _reader(head)
+        if reader is None:
+            raise SiamjaxError(f"{path}: not a capture, neither pcap nor pcapng")
+        while reader:
+            rest = yield from reader(head, chunks, counts)
+            head = _at_least(24, rest or b"", chunks)
+            reader = _reader(head)
+            if reader:
+                counts["joined"] += 1
+            elif rest is not None:
+                counts["damaged"] += 1
 
 
 def _guarded(chunks, counts):
@@ -95,14 +108,18 @@ def _after(size, data, chunks):
     return data[size:]
 
 
-def _reader(head, path):
+# A reader yields packets, and returns where it cannot go on: the bytes from there, in
+# which another capture may begin; None at the end of the file.
+
+
+def _reader(head):
     for order in "<>":
         magic = struct.unpack(f"{order}I", head[:4].ljust(4, b"\0"))[0]
         if magic in _PCAP and len(head) >= 24:
             return lambda *arguments: _pcap(order, *_PCAP[magic], *arguments)
         if magic == pcapng.PCAPNG_BT_SHB and len(head) >= 12:
             return _pcapng
-    raise SiamjaxError(f"{path}: not a capture, neither pcap nor pcapng")
+    return None
 
 
 def _pcap(order, unit_ns, size, head, chunks, counts):
@@ -115,8 +132,7 @@ def _pcap(order, unit_ns, size, head, chunks, counts):
             seconds, fraction, captured, length = unpack(data, position)
             # No packet has 0 bytes: the rest of the file are zeros of the disk.
             if captured > _LONGEST or not (captured or length):
-                counts["damaged"] += 1
-                return
+                return data[position:]
             needed = size + captured
             stop = position + needed
             if stop > end:
@@ -129,10 +145,12 @@ def _pcap(order, unit_ns, size, head, chunks, counts):
             break
     if data:
         counts["truncated"] = 1
+    return None
 
 
 def _pcapng(head, chunks, counts):
     data, position, order, interfaces = head, 0, "<", []
+    time_ns = None  # of the last packet
     while True:
         if len(data) - position < 12:
             data, position = _at_least(12, data[position:], chunks), 0
@@ -141,11 +159,12 @@ def _pcapng(head, chunks, counts):
         kind, size = struct.unpack_from(f"{order}II", data, position)
         if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both byte orders
             little = data[position + 8 : position + 12] == b"\x4d\x3c\x2b\x1a"
+            if time_ns is not None:
+                counts["joined"] += 1
             order, interfaces = "<" if little else ">", []
             size = struct.unpack_from(f"{order}I", data, position + 4)[0]
         if size < 12 or size % 4 or size > _LONGEST_BLOCK:
-            counts["damaged"] += 1
-            return
+            return data[position:]
         stop = position + size
         if kind in _READ and size <= _LONGEST_READ:
             if stop > len(data):
@@ -157,9 +176,13 @@ def _pcapng(head, chunks, counts):
                 if kind == pcapng.PCAPNG_BT_IDB:
                     interfaces.append(_interface(order, body))
                 elif kind in _TIMED:
-                    yield _timed(order, _TIMED[kind], body, interfaces)
+                    packet = _timed(order, _TIMED[kind], body, interfaces)
+                    time_ns = packet[0]
+                    yield packet
                 else:
                     counts["untimed"] += 1
+                    if time_ns is not None:
+                        yield time_ns, *_simple(order, body, interfaces)
             except (struct.error, IndexError):
                 counts["damaged"] += 1
         else:
@@ -172,6 +195,13 @@ def _pcapng(head, chunks, counts):
         position = stop
     if data is None or data:
         counts["truncated"] = 1
+    return None
+
+
+def _simple(order, body, interfaces):
+    """Link type, frame and original length of a packet without a time."""
+    length = struct.unpack_from(f"{order}I", body)[0]
+    return interfaces[0][0], body[4 : 4 + length], length
 
 
 def _timed(order, layout, body, interfaces):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import siamjax
-from siamjax import text
+from siamjax import files, text
 from siamjax.capture import cleaning, events
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
@@ -176,7 +176,10 @@ def list_files(
         raise UsageError(f"{captures} does not exist")
     if captures.is_file():
         return {captures.name: captures}
-    paths = {p.relative_to(captures).as_posix(): p for p in captures.rglob("*")}
+    paths = {
+        path.relative_to(captures).as_posix(): path
+        for path in files.list_files(captures)
+    }
     return {
         file: path
         for file, path in sorted(paths.items())

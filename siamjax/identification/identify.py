@@ -226,7 +226,7 @@ def list_captures(
             continue
         inside = [
             file
-            for file in sorted(pathlib.Path(path).rglob("*"))
+            for file in sorted(files.list_files(path))
             if ending.search(file.name)
             and file.is_file()
             and not any(p.startswith(".") for p in file.relative_to(path).parts)
