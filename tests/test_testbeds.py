@@ -29,11 +29,12 @@ def scripts():
         import loader_example
         import networks
         import plan
+        import signs
         import split
         import summarize
     finally:
         sys.path.remove(str(SCRIPTS))
-    modules = (loader_example, networks, plan, split, summarize)
+    modules = (loader_example, networks, plan, signs, split, summarize)
     return {module.__name__: module for module in modules}
 
 
@@ -102,7 +103,7 @@ def test_the_check_of_signs_notices_a_wrong_label(scripts, tmp_path):
         table.writelines(kept)
     row = dict(read_rows(source / "labels.csv")[0])
     assert row["file"].startswith("normal_001")
-    for condition in scripts["summarize"].SIGNS:
+    for condition in scripts["signs"].SIP.signs:
         is_rate = condition in ("registration_storm", "invite_flood")
         severity = "20" if is_rate else "0.5"
         row |= dict(condition=condition, onset_s="40", clear_s="80", severity=severity)

@@ -52,7 +52,7 @@ class Network:
     name: str
     captures: Mapping[str, int]  # how many of each kind a campaign records
     duration_s: int  # of a capture with one fault, or none
-    protocol: str = "sip"  # or radius, gtp
+    protocol: str = "sip"  # or radius, gtpv1
 
     # Load. Rates are per second. What is said of calls holds for the sessions of other
     # protocols, too.
@@ -250,7 +250,7 @@ GTP = Network(
         begins_inside=3,
     ),
     duration_s=75,
-    protocol="gtp",
+    protocol="gtpv1",
     rate_cps=(3, 12),
     hold_s=(4, 12),
     interim_s=5,

@@ -14,25 +14,15 @@ import random
 
 from pyrad import packet
 from pyrad.dictionary import Dictionary
-from sessions import PASSWORD, SECRET, Client, Node, main
+from sessions import PASSWORD, SECRET, Client, Node, main, radius_timeouts
 
 OTHER_SECRET = "another"
 WRONG_PASSWORD = "mistyped"
 TRIES = 3  # of a login that is refused
-LONGEST_TIMER_S, LONGEST_WAIT_S = 16.0, 30.0  # MRT and MRD of RFC 5080
 DICTIONARIES = [f"/usr/share/freeradius/dictionary.rfc{n}" for n in (2865, 2866, 2869)]
 ACCEPT, REJECT, CHALLENGE = 2, 3, 11
 EAP_RESPONSE, EAP_IDENTITY, EAP_MD5 = 2, 1, 4
 START, STOP, INTERIM = "Start", "Stop", "Interim-Update"
-
-
-def timeouts(first_s):
-    """Seconds to wait after each time a request is sent: RFC 5080, section 2.2.1."""
-    timer_s, waited_s = first_s * random.uniform(0.9, 1.1), 0.0
-    while waited_s < LONGEST_WAIT_S:
-        yield min(timer_s, LONGEST_WAIT_S - waited_s)
-        waited_s += timer_s
-        timer_s = min(timer_s * random.uniform(1.9, 2.1), LONGEST_TIMER_S)
 
 
 def eap_response(number, kind, data):
@@ -80,7 +70,7 @@ class RadiusClient(Client):
             reply = requests[0].CreateReply(packet=data)
             return requests[0].VerifyReply(reply, data)
 
-        waits = timeouts(self.options.timer_s)
+        waits = radius_timeouts(self.options.timer_s)
         data = await socket.request(build, waits, fits)
         return data and packet.Packet(packet=data, dict=self.dictionary)
 

@@ -25,7 +25,7 @@ from plan import KINDS, make_plan
 from radius_bed import RadiusBed
 from sip_bed import SipBed
 
-BEDS = dict(sip=SipBed, radius=RadiusBed, gtp=GtpBed)
+BEDS = dict(sip=SipBed, radius=RadiusBed, gtpv1=GtpBed)
 # An action of a fault that is done later than this spoils the capture.
 MAX_LATE_S = 0.5
 LABEL_COLUMNS = (

@@ -16,6 +16,16 @@ import sys
 SECRET = "testbed"  # of access nodes and RADIUS server
 PASSWORD = "secret"  # of every subscriber
 APNS = dict(internet=0.5, ims=0.3, m2m=0.2)  # access points: share of the sessions
+LONGEST_TIMER_S, LONGEST_WAIT_S = 16.0, 30.0  # MRT and MRD of RFC 5080
+
+
+def radius_timeouts(first_s):
+    """Seconds to wait after each time a request is sent: RFC 5080, section 2.2.1."""
+    timer_s, waited_s = first_s * random.uniform(0.9, 1.1), 0.0
+    while waited_s < LONGEST_WAIT_S:
+        yield min(timer_s, LONGEST_WAIT_S - waited_s)
+        waited_s += timer_s
+        timer_s = min(timer_s * random.uniform(1.9, 2.1), LONGEST_TIMER_S)
 
 
 class Node(asyncio.DatagramProtocol):

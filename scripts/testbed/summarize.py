@@ -24,12 +24,8 @@ from pathlib import Path
 import numpy as np
 from loader_example import BIN_S, load_counts
 from networks import NETWORKS
+from signs import VIEWS, Phase, share
 
-COLUMNS = (
-    "INVITE ACK BYE CANCEL REGISTER OPTIONS 100 180 200 401 404 408 480 486 487 503"
-).split()
-EXTRA = "retrans silent ring reg".split()
-METHODS = "INVITE ACK BYE CANCEL REGISTER OPTIONS".split()
 # A fault is looked for from so many seconds after its onset on.
 SETTLE_S = 2.0
 # Retransmissions go on for so long after the end of a fault.
@@ -38,152 +34,8 @@ ECHO_S = 10.0
 MOST_REPEATED = 0.002
 
 
-class Phase:
-    """The counts of some bins of a capture: means of columns."""
-
-    def __init__(self, rows, header):
-        self._rows, self._index = rows, {name: i for i, name in enumerate(header)}
-        self.bins = len(rows)
-
-    def column(self, name):
-        return self._rows[:, self._index[name]]
-
-    def rate(self, *names):
-        """Messages per second, of several columns together."""
-        return sum(float(self.column(name).mean()) for name in names) / BIN_S
-
-    def median(self, name):
-        values = self.column(name)
-        measured = values[~np.isnan(values)]
-        return float(np.median(measured)) if len(measured) else float("nan")
-
-    @property
-    def requests(self):
-        return self.rate(*METHODS)
-
-    @property
-    def answers(self):
-        return self.rate(*(name for name in self._index if name.endswith("xx")))
-
-    @property
-    def messages(self):
-        return self.requests + self.answers
-
-    @property
-    def repeated(self):
-        return self.rate("retransmitted requests", "retransmitted answers")
-
-    @property
-    def silent(self):
-        return float(np.mean(sum(self.column(name) for name in METHODS) == 0))
-
-    def cells(self):
-        """What the table of phases shows."""
-        values = [self.rate(name) for name in COLUMNS]
-        return [
-            *values,
-            self.repeated,
-            100 * self.silent,
-            self.median("INVITE to ringing ms"),
-            self.median("REGISTER to final ms"),
-        ]
-
-
-def share(count, total):
-    return count / total if total else 0.0
-
-
-def _stops(before, during, severity):
-    first = [p.requests - p.rate("retransmitted requests") for p in (before, during)]
-    left = min(
-        share(during.answers, before.answers),
-        share(first[1], first[0]),
-        share(during.rate("INVITE/1xx"), before.rate("INVITE/1xx")),
-    )
-    return left, left < 0.1
-
-
-def _repeats(before, during, severity):
-    repeated = share(during.repeated, during.messages)
-    return repeated, repeated > 0.02
-
-
-def _rings_later(before, during, severity):
-    name = "INVITE to ringing ms"
-    later_s = (during.median(name) - before.median(name)) / 1000
-    return later_s, later_s > severity
-
-
-def _share_of_requests(code, *methods):
-    """The sign of conditions whose severity is a share of requests with one answer."""
-
-    def sign(before, during, severity):
-        more = share(during.rate(code), during.rate(*methods)) - share(
-            before.rate(code), before.rate(*methods)
-        )
-        return more, more > severity / 3
-
-    return sign
-
-
-def _registers_more(before, during, severity):
-    more = during.rate("REGISTER") - before.rate("REGISTER")
-    return more, more > severity  # each registration has two
-
-
-def _leaves_open(before, during, severity):
-    left_open = during.rate("INVITE") - during.rate("ACK")
-    return left_open, left_open > severity / 3
-
-
-def _rings_no_more(before, during, severity):
-    rings = share(during.rate("180"), during.rate("INVITE"))
-    return rings, rings < 0.1
-
-
-def _is_silent(before, during, severity):
-    more = during.silent - before.silent
-    return more, more > severity / 3
-
-
-def _is_refused(before, during, severity):
-    refused = share(during.rate("401"), during.rate("REGISTER"))
-    return refused, refused > 0.6
-
-
-def _registers_slowly(before, during, severity):
-    name = "REGISTER to final ms"
-    slower = during.median(name) / before.median(name)
-    return slower, slower > 5
-
-
-# Of each condition: what is measured, and the function that gives it and whether the
-# fault is seen.
-SIGNS = dict(
-    blocked=("answers or new requests, of before", _stops),
-    capacity_limit=("share of repeated messages", _repeats),
-    packet_loss=("share of repeated messages", _repeats),
-    downlink_loss=("share of repeated messages", _repeats),
-    delay=("s until ringing, more than before", _rings_later),
-    server_overload=(
-        "503 to a request, more than before",
-        _share_of_requests("503", "INVITE", "REGISTER", "OPTIONS"),
-    ),
-    registration_storm=("REGISTER/s, more than before", _registers_more),
-    callee_down=("180 to an INVITE", _rings_no_more),
-    busy_reject=(
-        "486 to an INVITE, more than before",
-        _share_of_requests("486", "INVITE"),
-    ),
-    link_flap=("share of bins without a request, more than before", _is_silent),
-    auth_failure=("401 to a REGISTER", _is_refused),
-    invite_flood=("INVITE/s without an ACK", _leaves_open),
-    slow_registrar=("time to register, times before", _registers_slowly),
-    routing_failure=(
-        "404 to an INVITE, more than before",
-        _share_of_requests("404", "INVITE"),
-    ),
-)
+def view_of(folder):
+    return VIEWS[NETWORKS[folder.name].protocol]
 
 
 def read_rows(folder):
@@ -195,7 +47,7 @@ def read_rows(folder):
     return rows
 
 
-def cut_phases(counts, rows, header):
+def cut_phases(counts, rows, header, view):
     """(condition, severity, before, during, after) of each fault of a capture.
 
     `before` of a capture that begins inside its fault is what follows the echo of it.
@@ -204,7 +56,7 @@ def cut_phases(counts, rows, header):
 
     def phase(begin_s, end_s):
         part = counts[int(np.ceil(begin_s / BIN_S)) : int(end_s / BIN_S)]
-        return Phase(part, header) if len(part) else None
+        return Phase(part, header, view) if len(part) else None
 
     end_s = len(counts) * BIN_S
     if rows[0]["condition"] == "normal":
@@ -234,10 +86,11 @@ def find_problems(folder):
       The lines, and {condition: [(value of the sign, whether it is seen)]}.
     """
     counts, header = load_counts(folder)
+    view = view_of(folder)
     problems, signs = [], defaultdict(list)
     for file, rows in read_rows(folder).items():
         for condition, severity, before, during, _ in cut_phases(
-            counts[file], rows, header
+            counts[file], rows, header, view
         ):
             starts_inside = rows[0]["onset_s"] and float(rows[0]["onset_s"]) == 0
             repeated = share(before.repeated, before.messages)
@@ -249,19 +102,24 @@ def find_problems(folder):
             if condition == "normal":
                 signs["normal"].append((repeated, repeated <= MOST_REPEATED))
                 continue
-            value, seen = SIGNS[condition][1](before, during, severity)
+            value, seen = view.signs[condition][1](before, during, severity)
             signs[condition].append((value, bool(seen)))
             if not seen:
                 problems.append(f"{file}: {condition} is not seen: {value:.3f}")
     return problems, signs
 
 
-def print_signs(signs_of):
-    """Prints a table of all networks, from {network: {condition: [(value, seen)]}}."""
+def print_signs(signs_of, view):
+    """Prints a table of the networks of a protocol.
+
+    Args:
+      signs_of: {network: {condition: [(value, seen)]}}.
+      view: of the protocol.
+    """
     print("| condition | sign |", " | ".join(signs_of), "|")
     print("|---|---|" + "---|" * len(signs_of))
-    for condition in ("normal", *SIGNS):
-        sign = SIGNS.get(condition, ("share of repeated messages",))[0]
+    for condition in ("normal", *view.signs):
+        sign = view.signs.get(condition, ("share of repeated messages",))[0]
         cells = []
         for signs in signs_of.values():
             values = [value for value, _ in signs[condition]]
@@ -272,19 +130,22 @@ def print_signs(signs_of):
                 else "-"
             )
         print(f"| {condition} | {sign} |", " | ".join(cells), "|")
+    print()
 
 
 def print_phases(folder):
     counts, header = load_counts(folder)
+    view = view_of(folder)
     phases = defaultdict(list)
     for file, rows in read_rows(folder).items():
-        for condition, _, *parts in cut_phases(counts[file], rows, header):
+        for condition, _, *parts in cut_phases(counts[file], rows, header, view):
             for name, part in zip(("before", "during", "after"), parts, strict=True):
                 if part:
                     phases[condition, name].append(part.cells())
-    columns = " | ".join([*COLUMNS, *EXTRA])
-    print(f"\n{folder.name}\n\n| condition | phase | captures | {columns} |")
-    print("|---|---|" + "--:|" * (len(COLUMNS) + len(EXTRA) + 1))
+    columns = [*view.shown, "retrans", "silent", *view.latencies]
+    shown = " | ".join(columns)
+    print(f"\n{folder.name}\n\n| condition | phase | captures | {shown} |")
+    print("|---|---|" + "--:|" * (len(columns) + 1))
     conditions = dict.fromkeys(condition for condition, _ in phases)
     for condition, name in product(conditions, ("before", "during", "after")):
         if cells := phases[condition, name]:
@@ -309,7 +170,10 @@ def main():
     for folder in folders:
         of_folder, signs_of[folder.name] = find_problems(folder)
         problems += [f"{folder.name}: {problem}" for problem in of_folder]
-    print_signs(signs_of)
+    for view in VIEWS.values():
+        of_view = {f.name: signs_of[f.name] for f in folders if view_of(f) is view}
+        if of_view:
+            print_signs(of_view, view)
     for folder in folders:
         print_phases(folder)
     if problems:
