@@ -2,9 +2,10 @@
 
     python scripts/testbed/export_counts.py data/access
 
-A row is one bin of one capture: its file, its begin in seconds, and the columns of
-`siamjax.data.columns.SIP`. An empty cell is a latency without an answer in the bin.
-Who reads the table needs no siamjax: see loader_example.py. Needs siamjax.
+A row is one bin of one capture: its file, its begin in seconds, and the columns of its
+protocol (see siamjax/data/columns.py). An empty cell is a latency without an answer in
+the bin. Who reads the table needs no siamjax: see loader_example.py. Needs siamjax, and
+tshark for other protocols than SIP.
 """
 
 import argparse
@@ -14,26 +15,29 @@ import lzma
 from pathlib import Path
 
 import numpy as np
+from networks import NETWORKS
 
-from siamjax.capture.events import SIP_ONLY, read_events
+from siamjax.capture.events import read_events
 from siamjax.data import columns, counts
 
 BIN_S = 0.5
 
 
-def count_capture(path):
+def count_capture(path, protocol):
     """Counts `[bins, columns]` of one capture."""
-    events, kinds, report = read_events(path, protocols=SIP_ONLY)
-    return counts.bin_events(events, kinds, report.span_s, BIN_S)
+    events, kinds, report = read_events(path, protocols=[protocol])
+    return counts.bin_events(events, kinds, report.span_s, BIN_S, [protocol])
 
 
 def write_counts(folder):
     files = sorted(path.name for path in (folder / "captures").glob("*.pcap.xz"))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "start_s", *(column.name for column in columns.SIP)])
+    protocol = NETWORKS[folder.name].protocol
+    names = [column.name for column in columns.event_columns([protocol])]
+    writer.writerow(["file", "start_s", *names])
     for file in files:
-        for i, row in enumerate(count_capture(folder / "captures" / file)):
+        for i, row in enumerate(count_capture(folder / "captures" / file, protocol)):
             cells = ["" if np.isnan(value) else f"{value:.5g}" for value in row]
             writer.writerow([file, f"{i * BIN_S:g}", *cells])
     data = lzma.compress(text.getvalue().encode(), preset=9 | lzma.PRESET_EXTREME)

@@ -1,6 +1,7 @@
 """Print data/split.csv: which captures and conditions are for what, in all networks.
 
-    python scripts/testbed/split.py data/{testbed,access,trunk,core} > data/split.csv
+    python scripts/testbed/split.py data/{testbed,access,trunk,core,radius,gtp} \
+        > data/split.csv
 
 `part` is by capture: of each kind the last quarter of the seeds is "test", the quarter
 before it "valid", the others "train". Captures with two faults, that begin inside a
@@ -20,9 +21,12 @@ from plan import SPECIAL_KINDS
 NOVEL = dict(
     link_flap="valid",
     server_overload="valid",
+    server_stall="valid",
     busy_reject="test",
     delay="test",
     packet_loss="test",
+    stale_contexts="test",
+    wrong_secret="test",
 )
 
 
