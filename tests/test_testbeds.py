@@ -16,7 +16,7 @@ from siamjax.data import counts, labels, prepared
 ROOT = pathlib.Path(__file__).parent.parent
 DATA, SCRIPTS = ROOT / "data", ROOT / "scripts" / "testbed"
 FOLDERS = sorted(path.parent for path in DATA.glob("*/labels.csv"))
-MOST_BYTES = 40_000_000  # of all data
+MOST_BYTES = 56_000_000  # of all data
 
 each_network = pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 
