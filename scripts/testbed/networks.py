@@ -231,7 +231,8 @@ RADIUS = Network(
     failing_kinds=("mistyped", "unknown"),
     onset=(0.37, 0.46),
     clear=(0.72, 0.9),
-    call_bytes=(430, 290),
+    severity=dict(capacity_limit=(0.5, 0.8)),
+    call_bytes=(510, 340),
     t1_ms=2000,  # IRT of RFC 5080
     snap_length=96,  # accounting requests fit, passwords do not
 )
@@ -261,8 +262,8 @@ GTP = Network(
     failing_kinds=("unknown", "twice"),
     onset=(0.37, 0.46),
     clear=(0.72, 0.9),
-    severity=dict(session_storm=(15, 50)),
-    call_bytes=(230, 205),
+    severity=dict(capacity_limit=(0.5, 0.8), session_storm=(15, 50)),
+    call_bytes=(280, 260),
     options_bytes=(56, 58),
     t1_ms=2500,  # T3-RESPONSE
     snap_length=200,  # nothing is cut

@@ -107,6 +107,11 @@ def _answers_stop(before, during, severity):
     return left, left < 0.1
 
 
+def _answers_are_fewer(before, during, severity):
+    left = share(during.answers, before.answers)
+    return left, left < 0.85
+
+
 def _answers_pause(before, during, severity):
     more = during.without_answers - before.without_answers
     return more, more > severity / 3
@@ -251,7 +256,7 @@ def _view(prefix, procedures, main, signs):
         latencies=(latency,),
         signs=dict(
             blocked=("answers, of before", _answers_stop),
-            capacity_limit=("share of repeated messages", _repeats),
+            capacity_limit=("answers, of before", _answers_are_fewer),
             packet_loss=("share of repeated messages", _repeats),
             downlink_loss=("share of repeated messages", _repeats),
             delay=(f"s until an answer to {main}, more than before", _later(latency)),
