@@ -13,7 +13,6 @@ from siamjax.comparison import (
     protocol,
     report,
     run,
-    sources,
     studies,
     tables,
     test_readout,
@@ -22,6 +21,7 @@ from siamjax.comparison import (
 from siamjax.comparison import config as configs
 from siamjax.comparison.readouts import NOVEL
 from siamjax.data import prepared
+from siamjax.experiments import sources
 from siamjax.types import DataSet, SiamjaxError, UsageError
 from tests import small_data
 
@@ -139,15 +139,12 @@ def test_a_workdir_is_for_one_content_of_its_data(config, tmp_path):
 
 
 def test_a_folder_is_made_of_one_source(tmp_path):
-    config = compare.get_config("synthetic")
-    made_of = dict(name="synthetic", seed=1, conditions=3, sessions=3)
-    config.data_sets.synthetic.source = made_of
-    config.data_sets.synthetic.data.dir = str(tmp_path / "made")
-    sources.make_data_sets(configs.from_dict(config))
-    sources.make_data_sets(configs.from_dict(config))
-    config.data_sets.synthetic.source.seed = 2
+    source = dict(name="synthetic", seed=1, conditions=3, sessions=3)
+    folder = tmp_path / "made"
+    sources.make_if_missing(source, folder, "source")
+    sources.make_if_missing(source, folder, "source")
     with pytest.raises(UsageError, match=r"seed': 1.*seed': 2.*remove the"):
-        sources.make_data_sets(configs.from_dict(config))
+        sources.make_if_missing({**source, "seed": 2}, folder, "source")
 
 
 def test_names_of_strangers_are_safe_in_tables(tmp_path):
