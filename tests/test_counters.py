@@ -281,7 +281,7 @@ def test_a_zip_of_several_files_says_so(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.csv", "time,load\n0,1\n")
         archive.writestr("b.csv", "time,load\n0,1\n")
-    with pytest.raises(SiamjaxError, match="has 2 files: unpack it"):
+    with pytest.raises(SiamjaxError, match="a zip file with 2 files: unzip it first"):
         counters.read_counters(tmp_path / "a.zip")
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import unicodedata
 from fnmatch import fnmatch
 
@@ -400,6 +401,68 @@ cli.run(lambda argv: prepare.prepare_packets(
 """
 
 
+def test_what_was_read_before_is_not_read_again(tmp_path, monkeypatch):
+    """Not after more files came, not after Ctrl-C; but after another option."""
+    files = {f"{name}.pcap": good(i) for i, name in enumerate("abc")}
+    rows = [f"{name},normal,," for name in files]
+    folder = lay_out(tmp_path / "in", files, rows[:2])
+    read, paths, stops = prepare.events.read_events, [], [True]
+
+    def read_noting(path, *arguments, **options):
+        paths.append(path.name)
+        if path.name == "c.pcap" and stops and stops.pop():
+            raise KeyboardInterrupt
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(prepare.events, "read_events", read_noting)
+    run(folder, tmp_path / "out")
+    assert paths == ["a.pcap", "b.pcap"]
+    (folder / "d.pcap").write_bytes(good(3))
+    text = HEAD + "\n".join([*rows, "d.pcap,delay,0.001,"]) + "\n"
+    (folder / "labels.csv").write_text(text)
+    (folder / "a.pcap").write_bytes(good(7))  # it changed
+    paths.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "out")
+    assert paths == ["a.pcap", "c.pcap"]
+    paths.clear()
+    said = run(folder, tmp_path / "out")
+    assert paths == ["c.pcap", "d.pcap"] and "2 of 4 files were read before" in said
+    # The same as if all were read at once.
+    paths.clear()
+    run(folder, tmp_path / "fresh")
+    assert len(paths) == 4
+    assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
+    assert len(list((tmp_path / ".out.read").iterdir())) == 4
+    paths.clear()
+    run(folder, tmp_path / "out", protocols=["sip"])
+    assert len(paths) == 4
+    # A damaged entry counts as none.
+    entry = sorted((tmp_path / ".out.read").iterdir())[0]
+    entry.write_bytes(entry.read_bytes()[:99])
+    (folder / "labels.csv").write_text(text + "\n")
+    paths.clear()
+    run(folder, tmp_path / "out", protocols=["sip"])
+    assert len(paths) == 1
+
+
+def test_a_named_pipe_is_read_as_it_comes(tmp_path):
+    pipe = tmp_path / "a.pcap"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # does not wait for the reader
+    os.write(writer, good())
+    (tmp_path / "labels.csv").write_text(HEAD + "a.pcap,normal,,\n")
+    closing = threading.Timer(1.0, os.close, [writer])
+    closing.start()
+    said = []
+    prepare.prepare_packets(
+        pipe, tmp_path / "labels.csv", tmp_path / "out", workers=1, say=said.append
+    )
+    closing.join()
+    assert "out: 1 sessions: 1 normal" in "\n".join(said)
+    assert not (tmp_path / ".out.read").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_ingest_that_is_ended_leaves_the_old_set_and_nothing_beside_it(
     tmp_path, number
@@ -422,6 +485,8 @@ def test_an_ingest_that_is_ended_leaves_the_old_set_and_nothing_beside_it(
     if number == signal.SIGTERM:
         assert child.returncode == 143 and errors.count("\n") == 1
     else:
-        assert len(list(data_set.parent.iterdir())) == 2
+        assert len(list(data_set.parent.iterdir())) == 3
         run(folder, data_set)
-    assert list(data_set.parent.iterdir()) == [data_set]
+    readings = data_set.parent / ".out.read"  # kept for the next ingest
+    assert set(data_set.parent.iterdir()) == {data_set, readings}
+    assert len(list(readings.iterdir())) == 1

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from siamjax.capture import decompress
 from siamjax.data import reading
 from siamjax.types import SiamjaxError
 
@@ -16,6 +17,7 @@ from siamjax.types import SiamjaxError
 SLEEPERS = """
 import pathlib, sys
 from siamjax import cli
+from siamjax.capture import decompress
 from siamjax.data import reading
 from tests import test_reading
 folder = pathlib.Path(sys.argv.pop())
@@ -89,3 +91,39 @@ def test_a_signal_ends_the_workers_too(tmp_path, number, code):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
+
+
+def read_bytes(path):
+    with open(path, "rb") as file:
+        return sum(map(len, decompress.read_pieces(file)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_is_in_bytes_while_a_file_is_read(tmp_path, monkeypatch, workers):
+    """Each file adds its size once; results come while others are still read."""
+    sizes, bars = [300_000, 0, 50_000], []
+
+    class Bar(reading._Bar):
+        def __init__(self, *arguments):
+            self.steps = []
+            bars.append(self)
+            super().__init__(*arguments)
+
+        def advance(self, i, size):
+            self.steps.append((i, min(size, self._left[i])))
+            super().advance(i, size)
+
+    monkeypatch.setattr(reading, "_Bar", Bar)
+    monkeypatch.setattr(reading, "_TELL_S", 0.0)
+    tasks = []
+    for i, size in enumerate(sizes):
+        (tmp_path / str(i)).write_bytes(bytes(size))
+        tasks.append(reading.Task(read_bytes, tmp_path / str(i), str(i)))
+    kept = []
+    results = reading.read_all(tasks, workers, lambda task, x: kept.append(task.file))
+    assert results == sizes and sorted(kept) == ["0", "1", "2"]
+    (bar,) = bars
+    for i, size in enumerate(sizes):
+        assert sum(step for j, step in bar.steps if i == j) == size
+    assert max(step for _, step in bar.steps) <= 1 << 17 or workers > 1
+    assert len([1 for i, step in bar.steps if i == 0 and step]) > 1

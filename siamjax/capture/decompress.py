@@ -5,14 +5,15 @@ file, and a file that expands beyond the limits below is refused.
 """
 
 import bz2
+import contextlib
 import io
 import lzma
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
@@ -33,6 +34,33 @@ MOST_TIMES = 1000
 ALWAYS_BYTES, MOST_BYTES = 1 << 24, 1 << 34
 
 
+_on_read: Callable[[int], None] | None = None
+
+
+@contextlib.contextmanager
+def watching(on_read: Callable[[int], None]) -> Iterator[None]:
+    """Calls `on_read` with the number of bytes of each read of a file in the block."""
+    global _on_read
+    before, _on_read = _on_read, on_read
+    try:
+        yield
+    finally:
+        _on_read = before
+
+
+class _Watched:
+    """A file whose reads are watched."""
+
+    def __init__(self, file: BinaryIO, on_read: Callable[[int], None]):
+        self._file, self._on_read = file, on_read
+        self.name, self.fileno = file.name, file.fileno
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._on_read(len(data))
+        return data
+
+
 class BrokenStream(Exception):
     """A compressed stream that cannot be decompressed."""
 
@@ -51,6 +79,9 @@ def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
       BrokenStream: a stream cannot be decompressed.
       SiamjaxError: it expands, or needs memory, beyond the limits of this module.
     """
+    opened = file
+    if _on_read is not None:
+        file = cast(BinaryIO, _Watched(file, _on_read))
     raw = file.read(_CHUNK)
     is_zip = raw.startswith(b"PK\x03\x04")
     kind = next((kind for magic, kind in _KINDS.items() if raw.startswith(magic)), None)
@@ -61,7 +92,7 @@ def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
         return
     size, total = os.fstat(file.fileno()).st_size, 0
     most = allowed_bytes(size) if limited else math.inf
-    for piece in _unzip(file) if is_zip else _streams(file, raw, *kind, limited):
+    for piece in _unzip(opened) if is_zip else _streams(file, raw, *kind, limited):
         total += len(piece)
         if total > most:
             raise too_large(file.name, size)

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import warnings
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -121,17 +120,9 @@ def list_names(names: Sequence[object], most: int = 8) -> str:
 
 
 def _open_text(path, limited):
-    """The content of a text file as bytes; of a zip file, its only member."""
+    """The content of a text file as bytes."""
     file = open(path, "rb", opener=files.open_at_once)
-    if file.read(4) != b"PK\3\4":
-        file.seek(0)
-        return io.BufferedReader(decompress.Decompressed(file, limited=limited))
-    archive = zipfile.ZipFile(file)
-    member, *others = archive.infolist()
-    if others:
-        raise SiamjaxError(f"{file.name} has {1 + len(others)} files: unpack it")
-    _check_size(file, member.file_size, limited)
-    return archive.open(member)
+    return io.BufferedReader(decompress.Decompressed(file, limited=limited))
 
 
 def _parquet(pandas, file, limited):

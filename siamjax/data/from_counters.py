@@ -9,6 +9,7 @@ import numpy as np
 
 from siamjax.capture import counters, growth, tables
 from siamjax.data import prepare, prepared, reading, stretches
+from siamjax.data.kept_readings import KeptReadings
 from siamjax.types import NORMAL, DataSet, Session, SiamjaxError
 
 # Columns with such a name hold labels, and are left out.
@@ -66,9 +67,8 @@ def prepare_counters(
         prepare.tell([f"{folder} is up to date"], say)
         return
     read = functools.partial(counters.read_counters, limit_expansion=limit_expansion)
-    tasks = [reading.Task(read, source.path, source.file) for source in sources]
-    results = reading.read_all(tasks, workers)
-    prepare.forget_hashes(meta, sources, results)
+    keep = KeptReadings(folder, options)
+    results = prepare.read_sources(sources, read, meta, keep, workers, say)
     usable, more = _usable(sources, results, allow_empty)
     more = prepare.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):

@@ -13,10 +13,11 @@ import numpy as np
 
 import siamjax
 from siamjax import files, text
-from siamjax.capture import cleaning, events
+from siamjax.capture import cleaning, events, tshark
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data import labels, naming, prepared, reading
+from siamjax.data.kept_readings import KeptReadings
 from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError, UsageError
 
 # At most so many conditions are named in a summary.
@@ -92,10 +93,12 @@ def prepare_packets(
         protocols=protocols,
         limit_expansion=limit_expansion,
     )
-    tasks = [reading.Task(read, source.path, source.file) for source in sources]
-    results = reading.read_all(tasks, workers)
-    forget_hashes(meta, sources, results)
-    _forget_unread(meta, sources, results)
+    keep = None
+    if server_address is None:
+        program = tshark.find_tshark()
+        version = program and tshark.tshark_version(program)
+        keep = KeptReadings(folder, options | {"tshark": version})
+    results = read_sources(sources, read, meta, keep, workers, say)
     usable, left_out = _usable(sources, results, allow_empty)
     left_out = tell(left_out, say)
     reports = [report for *_, report in usable]
@@ -135,8 +138,8 @@ def find_sources(
       labels_path: the table of labels.
       read: reads the `labels.LabelTable` in it.
     """
-    by_file, wrong, problems = read(labels_path)
     files = list_files(captures, labels_path)
+    by_file, wrong, problems = read(labels_path)
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
@@ -174,7 +177,7 @@ def list_files(
     captures = Path(captures)
     if not captures.exists():
         raise UsageError(f"{captures} does not exist")
-    if captures.is_file():
+    if not captures.is_dir():  # also a named pipe
         return {captures.name: captures}
     paths = {
         path.relative_to(captures).as_posix(): path
@@ -185,8 +188,12 @@ def list_files(
         for file, path in sorted(paths.items())
         if os.path.isfile(path)
         and not any(part.startswith(".") for part in Path(file).parts)
-        and not (labels_path and path.samefile(labels_path))
+        and not (labels_path and _is_same(path, labels_path))
     }
+
+
+def _is_same(path, other):
+    return os.path.exists(other) and path.samefile(other)
 
 
 def nothing_usable(
@@ -218,23 +225,53 @@ def provenance(
     }
 
 
-def forget_hashes(
-    meta: dict[str, Any], sources: list[Source], results: list[Any]
-) -> None:
-    """Removes from meta the hashes of files whose reading failed for a passing reason.
+def read_sources(
+    sources: Sequence[Source],
+    read: Callable[[Path], Any],
+    meta: dict[str, Any],
+    keep: KeptReadings | None,
+    workers: int | None,
+    say: Callable[[str], None],
+) -> list[Any]:
+    """What `read(path)` gives of each source, or a `reading.Failure`.
 
-    Otherwise the next ingest would find the data set up to date, and not try again.
+    Each reading is kept as soon as it is there. From `meta`, the hashes are removed of
+    files that may be read better another time: the system refused, or tshark was
+    missing. Otherwise the next ingest would find the data set up to date.
+
+    Args:
+      sources: of the files.
+      read: of a module: other processes must find it.
+      meta: entries of meta.json, see `provenance`.
+      keep: where readings are kept; None: nowhere.
+      workers: see `reading.read_all`.
+      say: is called with a line about files that were read before.
     """
+    hashes = meta["captures_sha256"]
+    results = [keep and keep.load(hashes[source.file]) for source in sources]
+    rest = [i for i, result in enumerate(results) if result is None]
+    if len(rest) < len(sources):
+        count = len(sources) - len(rest)
+        tell([f"{count} of {len(sources)} files were read before"], say)
+
+    def on_result(task, result):
+        if keep and not _lacks_tshark(result):
+            keep.save(hashes[task.file], result)
+
+    tasks = [reading.Task(read, sources[i].path, sources[i].file) for i in rest]
+    for i, result in zip(rest, reading.read_all(tasks, workers, on_result)):
+        results[i] = result
+    if keep:
+        keep.forget_others(hashes.values())
     for source, result in zip(sources, results):
-        if isinstance(result, reading.Failure) and result.temporary:
-            meta["captures_sha256"][source.file] = ""
+        failed = isinstance(result, reading.Failure)
+        if result.temporary if failed else _lacks_tshark(result):
+            hashes[source.file] = ""
+    return results
 
 
-def _forget_unread(meta, sources, results):
-    """The same for files in which signalling was not read since tshark was missing."""
-    for source, result in zip(sources, results):
-        if not isinstance(result, reading.Failure) and result[-1].unread:
-            meta["captures_sha256"][source.file] = ""
+def _lacks_tshark(result):
+    return bool(getattr(result[-1], "unread", ()))
 
 
 def is_made_of(folder: str | os.PathLike, meta: dict[str, Any]) -> bool:
@@ -249,6 +286,8 @@ def is_made_of(folder: str | os.PathLike, meta: dict[str, Any]) -> bool:
 
 def _sha256(path):
     """The hash of a file; "" where it cannot be opened: reading it reports that."""
+    if not os.path.isfile(path):  # a pipe can be read only once
+        return ""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

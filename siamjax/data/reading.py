@@ -2,10 +2,12 @@
 
 import collections
 import contextlib
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,11 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from siamjax.capture import decompress
 from siamjax.types import SiamjaxError
+
+# A worker tells how far it is not more often than this.
+_TELL_S = 0.2
 
 
 class Task(NamedTuple):
@@ -42,7 +48,33 @@ class _Killed(NamedTuple):
     exit_code: int  # as `Process.exitcode`: -9 for signal 9
 
 
-def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
+class _Progress(NamedTuple):
+    """Before a result: how much more of a file was read."""
+
+    size: int  # in bytes
+
+
+class _Bar:
+    """Shows in a terminal how many bytes of all files were read, and the time left."""
+
+    def __init__(self, tasks, bar):
+        self._left, self._bar = [_size(task.path) for task in tasks], bar
+        bar.reset(sum(self._left))
+
+    def advance(self, i, size):
+        size = min(size, self._left[i])  # the beginning of a table is read twice
+        self._left[i] -= size
+        self._bar.update(size)
+
+    def finish(self, i):
+        self.advance(i, self._left[i])
+
+
+def read_all(
+    tasks: Sequence[Task],
+    workers: int | None = None,
+    on_result: Callable[[Task, Any], None] | None = None,
+) -> list[Any]:
     """The result of `read(path)` of each task, in order, or a `Failure`.
 
     A file whose process was killed is read again alone after all others: a system that
@@ -51,25 +83,52 @@ def read_all(tasks: Sequence[Task], workers: int | None = None) -> list[Any]:
     Args:
       tasks: what to read.
       workers: number of processes, by default one for each core; 1: reads in this one.
+      on_result: is called with each result as soon as it is there; not with failures.
     """
-    results = [None] * len(tasks)
-    with tqdm(total=len(tasks), unit=" captures", disable=None) as bar:
+    results: list[Any] = [None] * len(tasks)
+
+    def take(i, result):
+        results[i] = result
+        if on_result and not isinstance(result, (Failure, _Killed)):
+            on_result(tasks[i], result)
+
+    with tqdm(total=0, unit="B", unit_scale=True, disable=None) as shown:
+        bar = _Bar(tasks, shown)
         if workers == 1 or len(tasks) <= 1:
-            done = ((i, try_read(*task)) for i, task in enumerate(tasks))
+            done = _in_this_process(tasks, bar)
         else:
-            done = _in_processes(tasks, workers or len(os.sched_getaffinity(0)))
+            count = workers or len(os.sched_getaffinity(0))
+            done = _in_processes(tasks, count, bar)
         with contextlib.closing(done):
             for i, result in done:
-                results[i] = result
-                bar.update()
-    for i, result in enumerate(results):
-        if isinstance(result, _Killed):
-            with contextlib.closing(_in_processes([tasks[i]], 1)) as done:
-                _, results[i] = next(done)
+                take(i, result)
+                bar.finish(i)
+        for i, result in enumerate(results):
+            if isinstance(result, _Killed):
+                again = _in_processes([tasks[i]], 1, _Bar([], shown))
+                with contextlib.closing(again):
+                    _, result = next(again)
+                take(i, result)
     return [
         _of_killed(task, result) if isinstance(result, _Killed) else result
         for task, result in zip(tasks, results)
     ]
+
+
+def _size(path):
+    """Bytes of a file; 0 where they are not known, as of a pipe."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _in_this_process(tasks, bar):
+    """Yields `(index, result)` in order."""
+    for i, task in enumerate(tasks):
+        with decompress.watching(functools.partial(bar.advance, i)):
+            result = try_read(*task)
+        yield i, result
 
 
 def try_read(read: Callable[[Path], Any], path: Path, file: str) -> Any:
@@ -106,7 +165,7 @@ def _of_killed(task, killed):
     )
 
 
-def _in_processes(tasks, count):
+def _in_processes(tasks, count, bar):
     """Yields `(index, result)` in the order in which they are ready.
 
     The processes end with the generator. Unlike a pool of `concurrent.futures`, it
@@ -123,14 +182,18 @@ def _in_processes(tasks, count):
                 with contextlib.suppress(OSError):  # it was killed: recv reports it
                     worker.connection.send(task)
             for connection in multiprocessing.connection.wait(list(busy)):
-                worker, index = busy.pop(connection)
-                idle.append(worker)
+                worker, index = busy[connection]
                 try:
                     result = connection.recv()
                 except (EOFError, OSError):
-                    idle.remove(worker)
                     worker.process.join()
                     result = _Killed(worker.process.exitcode)
+                else:
+                    if isinstance(result, _Progress):
+                        bar.advance(index, result.size)
+                        continue
+                    idle.append(worker)
+                del busy[connection]
                 yield index, result
     finally:
         for process, connection in idle + [worker for worker, _ in busy.values()]:
@@ -158,12 +221,26 @@ def _start():
     return _Worker(process, connection)
 
 
+class _Teller:
+    """Sends how many bytes were read, not more often than a bar is drawn."""
+
+    def __init__(self, connection):
+        self._connection, self._size, self._next_s = connection, 0, 0.0
+
+    def add(self, size):
+        self._size += size
+        if time.monotonic() >= self._next_s:
+            self._connection.send(_Progress(self._size))
+            self._size, self._next_s = 0, time.monotonic() + _TELL_S
+
+
 def _serve(connection):
     """Reads files until the other end of the connection is closed."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             task = connection.recv()
-            result = try_read(*task)
+            with decompress.watching(_Teller(connection).add):
+                result = try_read(*task)
             try:
                 connection.send(result)
             except MemoryError:  # it comes before a byte is sent
