@@ -27,7 +27,7 @@ _WORDS = (b"SIP/2.0 ", *(method + b" " for method in _METHODS))
 _BLANK_LINES = re.compile(rb"[\r\n]*+")
 _LENGTH = re.compile(rb"\n(?:content-length|l)[ \t]*+:\s*+(\d++)", re.IGNORECASE)
 _TLS = re.compile(rb"[\x14-\x17]\x03[\x00-\x04][\x00-\x41]", re.DOTALL)
-_UPGRADE = re.compile(rb"GET [^\r\n]*+ HTTP/1\.1\r\n|HTTP/1\.1 101 ")
+_UPGRADE = re.compile(rb"GET [^ \r\n]++ HTTP/1\.1\r\n|HTTP/1\.1 101 ")
 
 
 class Parser:
@@ -48,6 +48,8 @@ class Parser:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that these bytes complete."""
+        if not data:
+            return []
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._needed:
@@ -224,7 +226,7 @@ def _unmasked(data, position, start, end):
 
 def _begins_in_frame(data):
     """Whether it begins with a frame of WebSocket that begins with a message."""
-    if data[:1] not in (b"\x81", b"\x82"):
+    if data[0] & 0x7F not in (1, 2):  # text or bytes
         return False
     head = _frame_head(data, 0)
     if head is None:

@@ -230,12 +230,11 @@ class _Numbering:
         return message
 
     def _add_streamed(self, packet, ends, payload, cut):
-        """Adds a message of a connection of TCP."""
+        """Adds a message of a connection of TCP, and says whether it is of SIP."""
         message = sip.parse_message(payload, cut)
         if message:
             self._add_message(packet, ends, payload, message)
-        elif not self._add_hep(packet, payload, cut):
-            self._add_other(packet, ends, layers.TCP)
+        return bool(message or self._add_hep(packet, payload, cut))
 
     def _add_chunks(self, packet, ends, datagram, cut):
         """Adds the messages of SCTP; a packet without data only keeps it going."""

@@ -26,6 +26,7 @@ _header = struct.Struct("!4sI4xBB").unpack_from
 class Segment(NamedTuple):
     """Bytes of a connection, and the packet that brought them."""
 
+    time_ns: int
     packet: int
     data: bytes
     missing: int  # bytes behind them that were not captured
@@ -58,14 +59,15 @@ class Streams:
 
     Args:
       message: called with the packet that completes a message, the ends (source,
-        target, ports), the bytes of the message, and whether some of it is missing.
+        target, ports), the bytes of the message, and whether some of it is missing;
+        returns whether it is of SIP.
       other: called with a packet that carries no SIP, the ends, and the cause.
       count: called with a cause that is not of one packet.
     """
 
     def __init__(
         self,
-        message: Callable[[int, tuple, bytes, bool], None],
+        message: Callable[[int, tuple, bytes, bool], bool],
         other: Callable[[int, tuple, str], None],
         count: Callable[[str], None],
     ) -> None:
@@ -85,7 +87,7 @@ class Streams:
             self._other(packet, ends, layers.TCP)
             return
         data = datagram.payload[(offset >> 4) * 4 :]
-        segment = Segment(packet, data, datagram.missing)
+        segment = Segment(time_ns, packet, data, datagram.missing)
         stream = self._streams.get(ends)
         if not segment.size and not flags & _SYN:
             self._add_empty(packet, ends, flags, stream)
@@ -99,7 +101,7 @@ class Streams:
             sequence = (sequence + 1) & 0xFFFFFFFF
             self._begin(stream, sequence, time_ns)
         if segment.size:
-            self._take(stream, sequence, time_ns, segment)
+            self._take(stream, sequence, segment)
 
     def finish(self) -> None:
         """Gives up what still waits, at the end of the capture."""
@@ -123,7 +125,7 @@ class Streams:
             stream.first = stream.next = first
             self._drain(stream, time_ns)
 
-    def _take(self, stream, sequence, time_ns, segment):
+    def _take(self, stream, sequence, segment):
         if stream.next == sequence and not stream.waiting:  # nearly always
             self._read(stream, sequence, segment)
             return
@@ -132,22 +134,24 @@ class Streams:
         ):
             self._skip(stream, segment)
             return
+        time_ns = segment.time_ns
         if not stream.waiting:
             stream.hole_ns = time_ns
         before = stream.waiting.get(sequence)
         if before is None or before.size < segment.size:
             self._hold(stream, segment.memory - (before.memory if before else 0))
             stream.waiting[sequence] = segment
-        self._drain(stream, time_ns)
-        patience_ns = _BEGIN_NS if stream.next is None else _HOLE_NS
-        is_over = abs(time_ns - stream.hole_ns) > patience_ns
-        while stream.waiting and (is_over or stream.held > _MOST_WAITING):
+        self._drain(stream, time_ns, segment)
+        while stream.waiting and _is_over(stream, time_ns):
             self._skip_hole(stream, time_ns)
         while self._held > MOST_BYTES:
             self._drop_oldest()
 
-    def _drain(self, stream, time_ns):
-        """Reads the waiting segments up to the next hole."""
+    def _drain(self, stream, time_ns, filler=None):
+        """Reads the waiting segments up to the next hole.
+
+        Where a segment fills the hole before them, their receiver gets them with it.
+        """
         while stream.waiting and stream.next is not None:
             sequence = _lowest(stream)
             if _is_before(stream.next, sequence):
@@ -161,7 +165,8 @@ class Streams:
             else:
                 data = segment.data[known:]
                 missing = segment.size - known - len(data)
-                self._read(stream, stream.next, Segment(segment.packet, data, missing))
+                came = max(segment[:2], filler[:2] if filler else segment[:2])
+                self._read(stream, stream.next, Segment(*came, data, missing))
 
     def _skip_hole(self, stream, time_ns):
         """Goes on behind the bytes that were not captured."""
@@ -176,14 +181,19 @@ class Streams:
     def _read(self, stream, sequence, segment):
         stream.next = (sequence + segment.size) & 0xFFFFFFFF
         stream.packet = segment.packet
-        for message in stream.parser.feed(segment.data):
-            self._message(segment.packet, stream.ends, message, False)
-        if segment.missing and (message := stream.parser.lose()):
-            self._message(segment.packet, stream.ends, message, True)
-        stream.undecided.append(segment.packet)
-        if stream.parser.carries_sip:
+        packet, parser = segment.packet, stream.parser
+        are_sip = [
+            self._message(packet, stream.ends, message, False)
+            for message in parser.feed(segment.data)
+        ]
+        if segment.missing and (message := parser.lose()):
+            self._message(packet, stream.ends, message, True)
+        stream.undecided.append(packet)
+        if parser.carries_sip:
             stream.undecided.clear()
-        elif stream.parser.carries != framing.UNKNOWN:
+            if are_sip and not any(are_sip):  # of another protocol over WebSocket
+                self._other(packet, stream.ends, layers.TCP)
+        elif parser.carries != framing.UNKNOWN:
             self._decide(stream)
 
     def _lose(self, stream):
@@ -218,6 +228,13 @@ class Streams:
     def _hold(self, stream, memory):
         stream.held += memory
         self._held += memory
+
+
+def _is_over(stream, time_ns):
+    """Whether the bytes before those that wait will not come any more."""
+    patience_ns = _BEGIN_NS if stream.next is None else _HOLE_NS
+    waited_ns = abs(time_ns - stream.hole_ns)
+    return waited_ns > patience_ns or stream.held > _MOST_WAITING
 
 
 def _is_before(sequence, other):
