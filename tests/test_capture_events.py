@@ -115,6 +115,56 @@ def test_the_ack_of_a_repeated_200_repeats_whatever_its_branch(tmp_path):
     assert got.retransmitted.tolist() == [False, True, False]
 
 
+def tagged(status, tag, **options):
+    to = b"To: <sip:bob@example.org>"
+    return build.answer(status, **options).replace(to, to + b";tag=" + tag)
+
+
+def test_two_branches_of_a_forked_call_ring_and_answer_without_a_repetition(tmp_path):
+    records = [
+        at(0, build.request()),
+        at(100, build.answer(100), up=False, ident=2),
+        at(200, tagged(180, b"a"), up=False, ident=3),
+        at(300, tagged(180, b"b"), up=False, ident=4),
+        at(400, tagged(180, b"a"), up=False, ident=5),  # this one again
+        at(500, tagged(200, b"b"), up=False, ident=6),
+        at(600, tagged(200, b"a"), up=False, ident=7),
+        at(1100, tagged(200, b"a"), up=False, ident=8),
+        # Other requests are not forked.
+        at(1200, build.request("BYE", number=2), ident=9),
+        at(1300, tagged(200, b"a", method="BYE", number=2), up=False, ident=10),
+        at(1400, tagged(200, b"b", method="BYE", number=2), up=False, ident=11),
+    ]
+    got, _, _ = read(tmp_path / "a", records)
+    again = np.flatnonzero(got.retransmitted)
+    assert again.tolist() == [4, 7, 10]
+    assert got.latency_ns[[2, 3, 5, 6]].tolist() == [
+        200 * MS,
+        300 * MS,
+        500 * MS,
+        600 * MS,
+    ]
+
+
+def test_a_proxy_that_forwards_on_its_own_address_repeats_nothing(tmp_path):
+    """Its ports tell the hops of an ACK apart, or else Max-Forwards."""
+
+    def ack(branch, hops_left, *ports):
+        message = build.request("ACK", branch=branch)
+        message = message.replace(b"s: 70", b"s: %d" % hops_left)
+        return build.ethernet(build.ipv4(build.udp(message, *ports), ident=ports[0]))
+
+    frames = [
+        ack("z9hG4bK-1", 70, 5060, 6060),
+        ack("z9hG4bK-2", 70, 6060, 7060),
+        ack("z9hG4bK-3", 69, 6060, 7060),
+        ack("z9hG4bK-4", 70, 5060, 6060),  # of a repeated 200
+    ]
+    records = [(build.START_NS + i * 600 * MS, f) for i, f in enumerate(frames)]
+    got, _, _ = read(tmp_path / "a", records)
+    assert got.retransmitted.tolist() == [False, False, False, True]
+
+
 def test_an_answer_without_its_request_has_no_latency(tmp_path):
     records = [at(0, build.answer(200), up=False), at(9, build.request())]
     got, _, _ = read(tmp_path / "a", records)

@@ -54,6 +54,66 @@ def test_an_empty_header_does_not_take_the_next_line():
     assert sip.parse_message(text) == (b"BYE", None, None, b"1", b"b")
 
 
+# Of the torture messages of RFC 4475 that are valid: 3.1.1.1, 3.1.1.2, 3.1.1.4.
+TORTURE = {
+    "wsinv": (
+        b"INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\r\n"
+        b"TO :\r\n sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n\r\n"
+        b"Call-ID: wsinv.ndaksdj@192.0.2.1\r\nContent-Length   : 150\r\n"
+        b"cseq: 0009\r\n  INVITE\r\nVia  : SIP  /   2.0\r\n /UDP\r\n"
+        b"    192.0.2.2;branch=390skdjuw\r\ns :\r\n\r\n",
+        (b"INVITE", None, b"wsinv.ndaksdj@192.0.2.1", b"9", b"390skdjuw"),
+    ),
+    "intmeth": (
+        b"!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)"
+        b"&isn't+it$/crazy?,/;;*:&it+has=1@example.com SIP/2.0\r\n"
+        b"Via: SIP/2.0/TCP host1.example.com;branch=z9hG4bK-.!%66*_+`'~\r\n"
+        b"Call-ID: intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{\r\n"
+        b"CSeq: 139122385 !interesting-Method0123456789_*+`.%indeed'~\r\n\r\n",
+        (
+            b"!interesting-Method0123456789_*+`.%indeed'~",
+            None,
+            b"intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{",
+            b"139122385",
+            b"z9hG4bK-.!%66*_+`'~",
+        ),
+    ),
+    "esc02": (
+        b"RE%47IST%45R sip:registrar.example.com SIP/2.0\r\nCall-ID: esc02.as\r\n"
+        b"CSeq: 29344 RE%47IST%45R\r\nv: SIP/2.0/TCP a;branch=z9hG4bK2\r\n\r\n",
+        (b"RE%47IST%45R", None, b"esc02.as", b"29344", b"z9hG4bK2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORTURE)
+def test_valid_messages_that_torture(name):
+    text, expected = TORTURE[name]
+    assert sip.parse_message(text) == expected
+
+
+def test_the_case_of_a_method_in_cseq_does_not_matter():
+    text = build.answer(200, "INVITE").replace(b"1 INVITE", b"1 Invite")
+    assert sip.parse_message(text).method == b"INVITE"
+    text = build.request("X-y").replace(b"1 X-y", b"1 X-y")
+    assert sip.parse_message(text).method == b"X-y"
+
+
+def test_the_tag_of_to_and_max_forwards():
+    text = build.answer(200)
+    assert sip.to_tag(text) is None and sip.max_forwards(text) == b"70"
+    for line, tag in (
+        (b"To: <sip:b@c;x=y>;a=b; tag=t-1;z=9", b"t-1"),
+        (b't:"B" <sip:b@c>;tag=t2 ', b"t2"),
+    ):
+        tagged = text.replace(b"To: <sip:bob@example.org>", line)
+        assert sip.to_tag(tagged) == tag
+    assert (
+        sip.max_forwards(text.replace(b"Max-Forwards: 70", b"MAX-FORWARDS :7")) == b"7"
+    )
+    assert sip.max_forwards(text[: text.index(b"70")]) is None
+
+
 @pytest.mark.parametrize(
     "payload",
     [

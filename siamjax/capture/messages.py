@@ -25,7 +25,7 @@ NONE = -1
 SILENT, ANSWER, REQUEST, CREATES = range(4)
 _CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE"))
 # Answers that may come from several branches of a forked call.
-_FORKED = frozenset((b"INVITE", first) for first in b"12")
+_FORKED = frozenset((b"INVITE", first) for first in (b"1", b"2"))
 
 # A packet with the content and IP identification of one before is a copy, from another
 # port or hop, within this time: SIP waits 500 ms (T1 of RFC 3261) before it repeats a

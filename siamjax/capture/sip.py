@@ -28,7 +28,7 @@ _HEADER = re.compile(
 )
 _CSEQ = re.compile(rb"(\d++)[ \t\r\n]++(%s)" % _TOKEN)
 _BLANKS = b" \t\r\n"
-_TO_TAG = re.compile(rb"\n(?:to|t)[ \t]*+:[^\r\n]*?;[ \t]*+tag=([^;\s]++)\s", re.I)
+_TO_TAG = re.compile(rb"\n(?:to|t)[ \t]*+:[^\r\n]*?;[ \t]*+tag=([^;\s]++)[;\s]", re.I)
 _MAX_FORWARDS = re.compile(rb"\nmax-forwards[ \t]*+:[ \t]*+(\d++)\s", re.IGNORECASE)
 
 # Nearly all messages are written like this, and one match reads them in half the time.
