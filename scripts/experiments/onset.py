@@ -18,8 +18,9 @@ from absl import flags
 
 from scripts.experiments import quality_cells
 from siamjax import cli
-from siamjax.data import features
-from siamjax.evaluation import baselines, cross_fit, one_shot, pairwise
+from siamjax.evaluation import baselines, cross_fit, one_shot, pairwise, spaces
+from siamjax.inference import deciding
+from siamjax.training.whitening import learn_whitening
 from siamjax.types import Windows
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/final", "Where cells are kept.")
@@ -66,13 +67,18 @@ def onsets(
     """
     embed_windows, config, splits = quality_cells.trained(cell, workdir)
     bin_s, length = config.data.bin_s, config.data.bins
+    default = deciding.default_deciding(config)._replace(
+        whitening=learn_whitening(splits)
+    )
 
     def points(windows):
-        inputs = splits.inputs(windows)
-        counts, baseline, _ = inputs
-        x = np.asarray(features.to_features(counts, baseline, splits.scaler))
+        x = splits.features(windows)
+        embedded = embed_windows(*splits.inputs(windows))
         return {
-            config.deciding_head: embed_windows(*inputs)[config.deciding_head],
+            spaces.describe_space(default.space): deciding.to_points(
+                default, config, embedded, x
+            ),
+            spaces.WCCN: baselines.wccn_points(x, default.whitening),
             BASELINE: baselines.BASELINES[BASELINE](x),
         }
 

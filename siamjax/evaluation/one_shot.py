@@ -21,7 +21,7 @@ _TIE = 1e-12
 _VOTE_TIE = 1e-9
 
 # How many distances are in memory at once.
-_BLOCK = 2**21
+_BLOCK = 2**23
 
 
 class OneShot(NamedTuple):
@@ -189,7 +189,9 @@ def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
     draws = max(1, _BLOCK // (len(x) * most))
     for i in range(0, len(sets), draws):
         block = [rows for chosen in sets[i : i + draws] for rows in chosen]
-        d2 = pairwise.fast_squared(x, x[np.concatenate(block)])  # [N, examples]
+        # Most windows are an example in several draws.
+        used, place = np.unique(np.concatenate(block), return_inverse=True)
+        d2 = pairwise.fast_squared(x, x[used])[:, place]  # [N, examples]
         starts = np.cumsum([0, *map(len, block[:-1])])
         d2 = np.minimum.reduceat(d2, starts, axis=1)  # [N, D * C]
         d2 = d2.reshape(len(x), -1, len(sets[0]))
