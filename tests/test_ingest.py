@@ -401,6 +401,35 @@ cli.run(lambda argv: prepare.prepare_packets(
 """
 
 
+def test_several_folders_are_joined_with_their_labels(tmp_path):
+    rows = ["a.pcap,normal,,", "b.pcap,slow,0.001,"]
+    one = lay_out(tmp_path / "one", {"a.pcap": good(), "b.pcap": good(1)}, rows)
+    (tmp_path / "x").mkdir()
+    rows = ["a.pcap,slow,0.002,", "z.pcap,slow,1,"]
+    two = lay_out(tmp_path / "x/two", {"a.pcap": good(2)}, rows)
+    flags = [f"--captures={one}", f"--labels={one}/labels.csv"]
+    more = [f"--captures={two}", f"--labels={two}/labels.csv"]
+    done = commands.run(
+        "ingest", *flags, *more, f"--out={tmp_path / 'out'}", "--workers=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "x/two/z.pcap: has a label, but there is no such file" in done.stdout
+    sessions = prepared.read_data_set(tmp_path / "out").sessions
+    assert {s.name: [x.onset_s for x in s.labels] for s in sessions} == {
+        "one__a.pcap": [],
+        "b": [0.001],
+        "x__two__a.pcap": [0.002],
+    }
+    done = commands.run("ingest", *flags, *more, f"--out={tmp_path / 'out'}")
+    assert done.stdout.splitlines()[-1].endswith("out is up to date")
+    for wrong, reason in (
+        ([*flags, more[0]], "2 --captures have 1 --labels"),
+        ([*flags, f"--captures={one / 'a.pcap'}", more[1]], "a.pcap is in "),
+    ):
+        done = commands.run("ingest", *wrong, f"--out={tmp_path / 'more'}")
+        assert done.returncode == 2 and reason in done.stderr
+
+
 def test_what_was_read_before_is_not_read_again(tmp_path, monkeypatch):
     """Not after more files came, not after Ctrl-C; but after another option."""
     files = {f"{name}.pcap": good(i) for i, name in enumerate("abc")}

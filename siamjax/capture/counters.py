@@ -278,7 +278,8 @@ def _kind_of_times(column):
 
 def _is_even(column):
     spacing = np.diff(times.read_times(column).ns)
-    return (np.abs(spacing / np.median(spacing) - 1) < OFF_GRID).mean() > _EVEN
+    usual = np.median(spacing)
+    return (np.abs(spacing - usual) < OFF_GRID * usual).mean() > _EVEN
 
 
 def _read_times(frame, names):

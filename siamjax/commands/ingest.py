@@ -16,14 +16,14 @@ from siamjax import cli, files
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax ingest", __doc__)
-_CAPTURES = flags.DEFINE_string(
+_CAPTURES = flags.DEFINE_multi_string(
     "captures",
     None,
-    "Folder of captures, or one capture.",
+    "Folder of captures, or one capture. May be repeated, with --labels for each.",
     COMMAND.flags,
     required=True,
 )
-_LABELS = flags.DEFINE_string(
+_LABELS = flags.DEFINE_multi_string(
     "labels",
     None,
     "CSV of file, condition, onset_s, clear_s; of counters: file, start, end, "

@@ -28,8 +28,8 @@ class Columns(NamedTuple):
 
 
 def prepare_counters(
-    captures: str | os.PathLike,
-    labels_path: str | os.PathLike,
+    captures: prepare.Paths,
+    labels_path: prepare.Paths,
     folder: str | os.PathLike,
     *,
     limit_expansion: bool = True,
@@ -43,8 +43,9 @@ def prepare_counters(
     the folder already has the data set of the same input and options.
 
     Args:
-      captures: a folder of CSV and Parquet files, or one file.
-      labels_path: the table of labels, see `data.stretches`.
+      captures: a folder of tables, one table, or several of these.
+      labels_path: the table of labels, see `data.stretches`; or one for each of
+        `captures`.
       folder: the folder to write.
       limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: whether to use tables without a value: silence may be a fault.

@@ -30,6 +30,10 @@ EMPTY = "left out: where silence is the fault, use it with --allow_empty"
 LINE = 2000
 
 
+# One path, or several.
+Paths = str | os.PathLike | Sequence[str | os.PathLike]
+
+
 class Source(NamedTuple):
     """A capture to read."""
 
@@ -40,8 +44,8 @@ class Source(NamedTuple):
 
 
 def prepare_packets(
-    captures: str | os.PathLike,
-    labels_path: str | os.PathLike,
+    captures: Paths,
+    labels_path: Paths,
     folder: str | os.PathLike,
     *,
     server_address: bytes | None = None,
@@ -57,8 +61,8 @@ def prepare_packets(
     where the folder already has the data set of the same input and options.
 
     Args:
-      captures: a folder of captures, or one capture.
-      labels_path: the table of labels.
+      captures: a folder of captures, one capture, or several of these.
+      labels_path: the table of labels, or one for each of `captures`.
       folder: the folder to write.
       server_address: bytes of the server's address; by default it is found in each
         capture.
@@ -127,19 +131,31 @@ def tell(lines: Iterable[str], say: Callable[[str], None]) -> list[str]:
 
 
 def find_sources(
-    captures: str | os.PathLike,
-    labels_path: str | os.PathLike,
+    captures: Paths,
+    labels_path: Paths,
     read: Callable[..., labels.LabelTable] = labels.read_labels,
 ) -> tuple[list[Source], list[str]]:
-    """The `Source`s of a folder that have usable labels, and lines about the others.
+    """The `Source`s of folders that have usable labels, and lines about the others.
 
     Args:
-      captures: a folder of captures, or one capture.
-      labels_path: the table of labels.
+      captures: a folder of captures or one capture, or several of them. The files of
+        several are named by their path below the folder that has all of them.
+      labels_path: the table of labels, or one for each of `captures`.
       read: reads the `labels.LabelTable` in it.
+    Raises:
+      UsageError: an input does not exist, or is in another; or there are not as many
+        tables as folders.
     """
-    files = list_files(captures, labels_path)
-    by_file, wrong, problems = read(labels_path)
+    files: dict[str, Path] = {}
+    by_file: dict[str, Any] = {}
+    wrong: dict[str, str] = {}
+    problems: list[str] = []
+    for prefix, folder, table_path in _pair_inputs(captures, labels_path):
+        files |= {prefix + f: p for f, p in list_files(folder, table_path).items()}
+        table = read(table_path)
+        by_file |= {prefix + file: given for file, given in table.labels.items()}
+        wrong |= {prefix + file: why for file, why in table.wrong.items()}
+        problems += [prefix + line for line in table.problems]
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
     missing = [file for file in by_file if file not in files]
     if missing:
@@ -154,6 +170,35 @@ def find_sources(
         for file in chosen
     ]
     return sources, problems
+
+
+def list_paths(paths: Paths) -> list[Path]:
+    """One path, or several, as a list."""
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    return [Path(path) for path in several]
+
+
+def _pair_inputs(captures, labels_path):
+    """`(what comes before the names of files, folder, table of labels)` of each."""
+    folders, tables = list_paths(captures), list_paths(labels_path)
+    if len(folders) != len(tables):
+        raise UsageError(
+            f"{len(folders)} --captures have {len(tables)} --labels: give one for "
+            "each, in the same order"
+        )
+    if len(folders) == 1:
+        return [("", folders[0], tables[0])]
+    places = [path.resolve() for path in folders]
+    for i, j in itertools.permutations(range(len(places)), 2):
+        if places[i].is_relative_to(places[j]):
+            raise UsageError(f"{folders[i]} is in {folders[j]}: give one of them")
+    parents = [place if place.is_dir() else place.parent for place in places]
+    top = os.path.commonpath(parents)
+    prefixes = [parent.relative_to(top).as_posix() + "/" for parent in parents]
+    return [
+        (prefix.removeprefix("./"), folder, table)
+        for prefix, folder, table in zip(prefixes, folders, tables)
+    ]
 
 
 def shown(files: Sequence[str]) -> str:
@@ -196,15 +241,15 @@ def _is_same(path, other):
     return os.path.exists(other) and path.samefile(other)
 
 
-def nothing_usable(
-    sources: list[Source], captures: str | os.PathLike, labels_path: str | os.PathLike
-) -> str:
+def nothing_usable(sources: list[Source], captures: Paths, labels_path: Paths) -> str:
     """The error message where no file can be used."""
+    folders = ", ".join(map(str, list_paths(captures)))
     if sources:
-        return f"none of {len(sources)} files of {captures} can be used"
+        return f"none of {len(sources)} files of {folders} can be used"
+    tables = ", ".join(map(str, list_paths(labels_path)))
     return (
-        f"no file in {captures} has a usable label in {labels_path}: name each file by "
-        "its path in the folder of captures"
+        f"no file in {folders} has a usable label in {tables}: name each file by its "
+        "path in the folder of captures"
     )
 
 
@@ -214,13 +259,16 @@ def expansion_option(limited: bool) -> dict[str, str]:
 
 
 def provenance(
-    sources: list[Source], labels_path: str | os.PathLike, options: dict[str, Any]
+    sources: list[Source], labels_path: Paths, options: dict[str, Any]
 ) -> dict[str, Any]:
     """The entries of meta.json about the origin of a data set."""
+    tables = [_sha256(path) for path in list_paths(labels_path)]
+    if len(tables) > 1:
+        tables = [hashlib.sha256(" ".join(tables).encode()).hexdigest()]
     return {
         "version": siamjax.__version__,
         "options": options,
-        "labels_sha256": _sha256(labels_path),
+        "labels_sha256": tables[0],
         "captures_sha256": {source.file: _sha256(source.path) for source in sources},
     }
 
