@@ -56,7 +56,7 @@ class Conversation:
         else:
             body = build.udp(payload, *ports)
         protocol = {"tcp": 6, "sctp": 132, "udp": 17}[self._over]
-        ident = len(self.records) + 1
+        ident = len(self.records) % 65535 + 1
         frame = build.ethernet(build.ipv4(body, *ends, protocol=protocol, ident=ident))
         self.records.append((build.START_NS + round(ms * MS), frame))
         return self
