@@ -242,14 +242,14 @@ CONVERSATIONS = {name: talk.records for name, talk in _TALKS.items()}
 
 
 class RecordedRun:
-    """Stands for `tshark._Run`: it printed the same of the same packets."""
+    """Stands for `tshark.Run`: it printed the same of the same packets."""
 
     failed = False
 
-    def __init__(self, program, protocols, overlap, http2_ports=()):
+    def __init__(self, program, protocols, take_line, *, overlap=0, http2_ports=()):
         self.sent, self.lately, self._frames = 0, deque(maxlen=tshark.OVERLAP), []
-        self._overlap, self.ports = overlap, http2_ports
-        self._fields = tshark.fields_of(protocols)
+        self.http2_ports, self._overlap = http2_ports, overlap
+        self._take_line, self._fields = take_line, tshark.fields_of(protocols)
         recorded = json.loads(RECORDED.read_text())
         self._lines = {
             frame: cells
@@ -262,23 +262,27 @@ class RecordedRun:
         self.lately.append((index, time_ns, link, frame, length))
         self.sent += 1
 
-    def lines(self):
+    def finish(self):
         for index, frame in self._frames[self._overlap :]:
             if cells := self._lines[frame]:
-                yield [cells.get(field, "") for field in self._fields], index
+                self._take_line([cells.get(name, "") for name in self._fields], index)
 
 
 def print_fields(records):
     """A dict of fields for each packet; empty: tshark printed no line for it."""
     protocols = [protocol for protocol in PROTOCOLS.values() if protocol.filter]
-    run = tshark._Run(tshark.find_tshark(), protocols, 0, (7777,))
-    for index, (time_ns, frame) in enumerate(records):
-        run.send(index, time_ns, 1, frame, len(frame))
     fields = tshark.fields_of(protocols)
     lines = [{} for _ in records]
-    for cells, _ in run.lines():
-        named = {field: cell for field, cell in zip(fields, cells) if cell}
-        lines[int(named.pop("frame.number")) - 1] = named
+
+    def take_line(cells, index):
+        lines[index] = {field: cell for field, cell in zip(fields, cells) if cell}
+        del lines[index]["frame.number"]
+
+    program = tshark.find_tshark()
+    run = tshark.Run(program, protocols, take_line, http2_ports=(7777,))
+    for index, (time_ns, frame) in enumerate(records):
+        run.send(index, time_ns, 1, frame, len(frame))
+    run.finish()
     return lines
 
 

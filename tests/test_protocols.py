@@ -25,7 +25,7 @@ HAS_TSHARK = tshark.find_tshark() is not None
 @pytest.fixture
 def recorded(monkeypatch):
     """tshark as it was recorded."""
-    monkeypatch.setattr(tshark, "_Run", signalling.RecordedRun)
+    monkeypatch.setattr(tshark, "Run", signalling.RecordedRun)
     monkeypatch.setattr(tshark, "find_tshark", lambda: "tshark")
     monkeypatch.setattr(tshark, "tshark_version", lambda program: "4.0.17")
 
@@ -365,7 +365,7 @@ def test_sip_alone_never_asks_for_tshark(tmp_path, monkeypatch):
     def fail(*arguments):
         raise AssertionError("tshark was started")
 
-    monkeypatch.setattr(tshark, "_Run", fail)
+    monkeypatch.setattr(tshark, "Run", fail)
     _, rows, report = read(tmp_path / "a", build.call(), None)
     assert len(rows) == 7 and report.tshark == ""
     mixed = sorted(build.call() + signalling.CONVERSATIONS["radius"])

@@ -51,11 +51,12 @@ def count_by_tshark(path):
     for line in printed.decode("utf-8", "replace").splitlines():
         frame = Frame(line.split("\t"), places)
         stack = frame.first("frame.protocols").split(":")
-        if {"icmp", "icmpv6"} & set(stack) and tshark.is_error(frame):
+        if {"icmp", "icmpv6"} & set(stack) and printed.is_error(frame):
             continue  # it quotes a packet that was counted
         counts["sip:"] += sum(len(frame.values(field)) for field in _SIP)
         for protocol in protocols:
-            if any(map(frame.first, protocol.markers)):
+            named = set(protocol.layers or (protocol.name,)) & set(stack)
+            if named and any(map(frame.first, protocol.markers)):
                 for message in protocol.read(frame):
                     counts[_kind(protocol, message.procedure, message.outcome)] += 1
     return +counts

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, clock, messages, packets, server, tshark
+from siamjax.capture import cleaning, clock, messages, packets, server, signalling
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
@@ -60,13 +60,13 @@ def read_span(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def _read(path, server_address, protocols, limit_expansion):
-    signalling = tshark.Signalling([PROTOCOLS[name] for name in protocols])
+    collector = signalling.Collector([PROTOCOLS[name] for name in protocols])
     contents = messages.read_messages(
         path,
-        take_other=None if protocols == SIP_ONLY else signalling.add,
+        take_other=None if protocols == SIP_ONLY else collector.add,
         limit_expansion=limit_expansion,
     )
-    other = signalling.finish(contents.packet_ns, contents.addresses)
+    other = collector.finish(contents.packet_ns, contents.addresses)
     if not len(contents.packet_ns):
         why = cleaning.list_causes(contents.counts)
         raise SiamjaxError(

@@ -8,8 +8,6 @@ _TYPES |= {2: "NS", 6: "SOA", 16: "TXT", 65: "HTTPS", 255: "ANY"}
 
 
 def _read(frame):
-    if "mdns" in frame.first("frame.protocols").split(":"):
-        return []
     kinds = frame.values("dns.qry.type")
     procedure = _TYPES.get(table.number(kinds[0]) if kinds else -1, table.OTHER)
     name = (frame.first("dns.id"), procedure)

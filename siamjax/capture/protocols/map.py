@@ -25,6 +25,7 @@ MAP = Protocol(
     name="map",
     short="MAP",
     standard="3GPP TS 29.002",
+    layers=("gsm_map",),
     filter="gsm_map",
     markers=(
         *("gsm_old.invoke_element", "gsm_old.returnResultLast_element"),

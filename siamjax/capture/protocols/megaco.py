@@ -54,6 +54,7 @@ MEGACO = Protocol(
         "sctp": (2944, 2945),
         "ppid": (7,),
     },
+    layers=("megaco", "h248"),
     filter="megaco || h248",
     markers=("megaco.transaction", _REQUEST, _REPLY),
     fields=(

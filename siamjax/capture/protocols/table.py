@@ -53,6 +53,10 @@ class Frame:
         """The first value of a field; empty: it has none."""
         return self._cells[self._places[field]].partition(SEPARATOR)[0]
 
+    def last(self, field: str) -> str:
+        """The last value of a field; empty: it has none."""
+        return self._cells[self._places[field]].rpartition(SEPARATOR)[2]
+
 
 SEPARATOR = "\x1f"  # between the values of a field: no field holds it
 
@@ -73,6 +77,7 @@ class Protocol(NamedTuple):
     # Procedures whose messages have a cause, but which nothing answers.
     notices: frozenset[str] = frozenset()
     ports: Mapping[str, tuple[int, ...]] = {}  # of udp, tcp, sctp; ppid: of SCTP
+    layers: tuple[str, ...] = ()  # tshark's names of its layer; by default its name
     filter: str = ""  # tshark's display filter; empty: not read by tshark
     markers: tuple[str, ...] = ()  # fields: each message has one of them
     fields: tuple[str, ...] = ()  # the other fields

@@ -1,0 +1,242 @@
+"""Lines that tshark prints -> rows of numbers, as those of SIP are."""
+
+import functools
+import ipaddress
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import layers, messages, transactions, tshark
+from siamjax.capture.messages import NONE, Messages
+from siamjax.capture.protocols import table
+from siamjax.capture.protocols.table import Frame, Message, Protocol
+from siamjax.capture.transactions import UNSAID, Named
+
+# A file has at most so many kinds: a sender could make endless ones.
+MOST_KINDS = 1024
+
+_ABORT = "6"  # type of a chunk of SCTP
+_YES = ("1", "True")
+
+
+class _Stack(NamedTuple):
+    """What the layers of a frame say of it."""
+
+    family: str  # of the innermost packet, `ip` or `ipv6`; empty: no packet of IP
+    nth: int  # how many packets of this family are around it
+    transport: str  # the innermost; empty: none
+    quotes: bool  # it is of ICMP, and may quote another packet
+    has_flow: bool  # it belongs to a connection of TCP or SCTP
+    protocols: tuple[int, ...]  # indices of those that may have messages in it
+
+
+class Rows:
+    """Collects the messages of lines."""
+
+    def __init__(self, protocols: Sequence[Protocol]):
+        self._protocols = protocols
+        self._rows = array("q")
+        self._words: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        self._places = {field: i for i, field in enumerate(tshark.fields_of(protocols))}
+        self._by_port = {
+            (transport, str(port)): i
+            for i, protocol in enumerate(protocols)
+            for transport in tshark.TRANSPORTS
+            for port in protocol.ports.get(transport, ())
+        }
+        self._flows: dict[frozenset, int] = {}
+        self._stack = functools.lru_cache(4096)(self._read_stack)
+
+    def add_line(self, cells: list[str], index: int) -> None:
+        """Adds the messages of a frame, or the fault of the transport that it shows.
+
+        Args:
+          cells: the fields of `tshark.fields_of`.
+          index: of its packet in the capture.
+        """
+        frame = Frame(cells, self._places)
+        stack = self._stack(cells[1])
+        ends = _ends_of(frame, stack)
+        if ends is None:
+            return
+        if stack.quotes and is_error(frame):
+            self._add_fault(frame, ends, index, table.ERROR)
+            return
+        is_message = False
+        for i in stack.protocols:
+            protocol = self._protocols[i]
+            if not any(frame.first(marker) for marker in protocol.markers):
+                continue
+            for message in protocol.read(frame):
+                self._add(i, message, ends, index)
+                is_message = True
+            if stack.has_flow:  # its faults name the connection alone
+                self._flows[frozenset(ends)] = i
+        if not is_message and stack.has_flow:
+            if frame.first("tcp.flags.reset") in _YES or _ABORT in frame.values(
+                "sctp.chunk_type"
+            ):
+                self._add_fault(frame, ends, index, table.ERROR)
+            elif frame.first("tcp.analysis.retransmission") or frame.first(
+                "sctp.retransmission"
+            ):
+                self._add_fault(frame, ends, index, table.RESENT)
+
+    def _read_stack(self, names):
+        """The `_Stack` of a frame's layers, such as `eth:ip:udp:radius`."""
+        stack = names.split(":")
+        quoting = next((i for i, x in enumerate(stack) if x in ("icmp", "icmpv6")), -1)
+        outer = stack[: quoting + 1] if quoting >= 0 else stack
+        family = next((x for x in reversed(outer) if x in ("ip", "ipv6")), "")
+        transport = next((x for x in reversed(outer) if x in tshark.TRANSPORTS), "")
+        return _Stack(
+            family=family,
+            nth=outer.count(family) - 1,
+            transport=transport,
+            quotes=quoting >= 0,
+            has_flow=transport in ("tcp", "sctp"),
+            protocols=tuple(
+                i
+                for i, protocol in enumerate(self._protocols)
+                if set(protocol.layers or (protocol.name,)) & set(stack)
+            ),
+        )
+
+    def _add(self, i, message, ends, index):
+        source, target = ends
+        procedure, outcome = message.procedure, message.outcome
+        name = NONE
+        if message.name:
+            between = self._protocols[i].between
+            if between == "ends":
+                around = frozenset(ends)
+            elif between == "asker":
+                around = target if outcome else source
+            else:
+                around = None
+            name = hash((i, around, message.name))
+        self._rows.extend(
+            (
+                index,
+                i,
+                self._word(procedure) if procedure else UNSAID,
+                self._word(outcome) if outcome else UNSAID,
+                self._end(source),
+                self._end(target),
+                name,
+                hash(message.mark),
+            )
+        )
+
+    def _add_fault(self, frame, ends, index, kind):
+        """A row of the protocol whose traffic a frame without a message belongs to."""
+        number = self._flows.get(frozenset(ends))
+        if number is None:
+            number = next(
+                (
+                    self._by_port[transport, port]
+                    for transport in tshark.TRANSPORTS
+                    for end in ("dst", "src")
+                    for port in frame.values(f"{transport}.{end}port")[-1:]
+                    if (transport, port) in self._by_port
+                ),
+                None,
+            )
+        if number is not None:
+            self._add(number, Message(kind), ends, index)
+
+    def _word(self, word):
+        return self._words.setdefault(word, len(self._words))
+
+    def _end(self, end):
+        return self._ends.setdefault(end[0], len(self._ends))
+
+    def to_messages(
+        self, packet_ns: np.ndarray, addresses: dict[bytes, int]
+    ) -> tuple[Messages, list[str]]:
+        """`Messages` in order of time, and their kinds.
+
+        Args:
+          packet_ns: `[packets]` int64, the times of the capture's packets.
+          addresses: the numbers of the capture's addresses; new ones are added.
+        """
+        flat = np.array(self._rows, np.int64).reshape(-1, len(Named._fields))
+        flat = flat[np.argsort(packet_ns[flat[:, 0]], kind="stable")]
+        numbers = [
+            addresses.setdefault(_packed(end), len(addresses)) for end in self._ends
+        ]
+        place = np.array(numbers, np.int64)
+        packet, *columns = np.ascontiguousarray(flat.T)
+        named = Named(packet_ns[packet], *columns)
+        transaction, procedure = transactions.number_transactions(
+            named, self._protocols
+        )
+        kind, says, kinds = self._kinds(named, procedure)
+        transaction = np.where(says == messages.SILENT, NONE, transaction)
+        rows = dict(
+            packet=packet,
+            time_ns=named.time_ns,
+            kind=kind,
+            source=place[named.source],
+            target=place[named.target],
+            transaction=transaction,
+            dialog=transaction,
+            says=says,
+            leg=transaction,
+        )
+        return Messages(**rows), kinds
+
+    def _kinds(self, named, procedure):
+        """Kind and `says` of each row, and the names of the kinds."""
+        words = [*self._words, ""]  # the last is that of UNSAID
+        triples = named.protocol, procedure + 1, named.outcome + 1
+        sizes = len(self._protocols), len(words), len(words)
+        flat, kind = np.unique(
+            np.ravel_multi_index(triples, sizes), return_inverse=True
+        )
+        used = np.stack(np.unravel_index(flat, sizes), 1) - [0, 1, 1]
+        names, says = [], []
+        for number, what, outcome in used.tolist():
+            protocol, what = self._protocols[number], words[what] or table.OTHER
+            if what in (table.ERROR, table.RESENT):
+                says.append(messages.SILENT)
+            elif outcome == UNSAID or what in protocol.notices:
+                says.append(messages.CREATES)
+            else:
+                says.append(messages.ANSWER)
+            answer = words[outcome] if len(names) < MOST_KINDS else table.OTHER
+            parts = [what] if outcome == UNSAID else [what, answer]
+            names.append(f"{protocol.name}:{'/'.join(parts)}")
+        kinds = sorted(set(names))
+        place = np.array([kinds.index(name) for name in names], np.int64)
+        return place[kind], np.array(says, np.int64)[kind], kinds
+
+
+def _ends_of(frame, stack):
+    """The two ends `(address, port)` of the innermost packet; None: it has none."""
+    if not stack.family:
+        return None
+    sources = frame.values(f"{stack.family}.src")
+    targets = frame.values(f"{stack.family}.dst")
+    if stack.nth >= len(sources) or stack.nth >= len(targets):
+        return None
+    ports = ["", ""]
+    if stack.transport:
+        ports = [frame.last(f"{stack.transport}.{end}port") for end in ("src", "dst")]
+    return (sources[stack.nth], ports[0]), (targets[stack.nth], ports[1])
+
+
+def is_error(frame: Frame) -> bool:
+    """Whether a frame of ICMP reports an error about a packet, which it quotes."""
+    return any(
+        table.number(value) in layers.ERRORS[family]
+        for family, field in ((1, "icmp.type"), (58, "icmpv6.type"))
+        for value in frame.values(field)
+    )
+
+
+def _packed(address):
+    return ipaddress.ip_address(address).packed

@@ -1,0 +1,192 @@
+"""Signalling other than SIP: finds its packets in a capture, and lets tshark read them.
+
+Only packets that look like one of the protocols are given to tshark, so that a capture
+of SIP alone does not start it.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import layers, printed, sctp, tshark
+from siamjax.capture.messages import Messages
+from siamjax.capture.protocols.table import Protocol
+
+_IDENTS = 4096  # of fragmented packets are remembered
+_DATA, _CONTROL = 0, frozenset(range(1, 15))  # types of chunks (RFC 9260, 3.2)
+_HTTP2 = b"PRI * HTTP/2.0\r\n"
+
+_ports = struct.Struct("!HH").unpack_from
+
+
+class Contents(NamedTuple):
+    """What tshark read of a capture."""
+
+    rows: Messages  # in order of time
+    kinds: list[str]  # `protocol:procedure[/outcome]`
+    version: str  # of tshark; empty: it was not started
+    given: Counter  # packets by cause of `cleaning.CAUSES`, that tshark read
+    unread: Counter  # packets by (cause, protocol), that could not be read without it
+    failed: int  # packets that a tshark got which then failed
+
+
+class Collector:
+    """Collects packets of signalling; `add` takes them in the order of the file."""
+
+    def __init__(self, protocols: Sequence[Protocol]):
+        self._protocols = [p for p in protocols if p.filter]
+        self._by_port = {
+            (transport, port): protocol.name
+            for protocol in self._protocols
+            for transport in (*tshark.TRANSPORTS, "ppid")
+            for port in protocol.ports.get(transport, ())
+        }
+        self._flows: dict[tuple, str] = {}
+        self._http2_ports: dict[int, None] = {}  # in the order in which they appear
+        self._idents: dict[tuple, str] = {}
+        self._program = tshark.find_tshark()
+        self._run: tshark.Run | None = None
+        self._rows = printed.Rows(self._protocols)
+        self._given, self._unread = Counter(), Counter()
+        self._failed = 0
+
+    def add(
+        self,
+        index: int,
+        time_ns: int,
+        link: int,
+        frame: bytes,
+        length: int,
+        packet: layers.Datagram,
+    ) -> None:
+        """Takes a packet that is no message of SIP, as `messages.OtherPacket`."""
+        name = self._recognise(packet)
+        if name is None:
+            return
+        what = packet.what
+        if what == layers.SCTP and not sctp.has_data(packet):
+            what = layers.OTHER_IP  # it is counted there
+        if self._program is None:
+            self._unread[what, name] += 1
+            return
+        if what != layers.FRAGMENT:  # only lost ones are counted
+            self._given[what] += 1
+        self._send(index, time_ns, link, frame, length)
+
+    def finish(self, packet_ns: np.ndarray, addresses: dict[bytes, int]) -> Contents:
+        """Ends tshark and returns what it read.
+
+        Args:
+          packet_ns: `[packets]` int64, the times of the capture's packets.
+          addresses: the numbers of the capture's addresses; new ones are added.
+        """
+        self._end_run()
+        rows, kinds = self._rows.to_messages(packet_ns, addresses)
+        version = ""
+        if self._program and self._given:
+            version = tshark.tshark_version(self._program)
+        return Contents(rows, kinds, version, self._given, self._unread, self._failed)
+
+    def _recognise(self, packet):
+        """The name of the protocol that a packet may hold, or None."""
+        whole = packet.source, packet.target, packet.ident
+        if packet.what != layers.FRAGMENT:
+            return self._of_payload(packet)
+        if layers.part_of(packet).offset:
+            return self._idents.get(whole)
+        name = self._of_payload(layers.decode_whole(packet, packet.payload))
+        if name:
+            if len(self._idents) > _IDENTS:
+                self._idents.clear()
+            self._idents[whole] = name
+        return name
+
+    def _of_payload(self, packet):
+        what, payload = packet.what, packet.payload
+        if what == layers.UDP:
+            return self._of_ports("udp", packet.ports)
+        if what == layers.TCP:
+            return self._of_tcp(packet)
+        if what == layers.SCTP:
+            return self._of_ports("sctp", payload) or self._of_chunks(payload)
+        if what == layers.ICMP_ERROR:
+            return self._of_quoted(payload)
+        return None
+
+    def _of_ports(self, transport, data):
+        if len(data) < 4:
+            return None
+        source, target = _ports(data)
+        by_port = self._by_port
+        return by_port.get((transport, target)) or by_port.get((transport, source))
+
+    def _of_tcp(self, packet):
+        name = self._of_ports("tcp", packet.payload)
+        if name or len(packet.payload) < 20:
+            return name
+        source, target = _ports(packet.payload, 0)
+        flow = (packet.source, source, packet.target, target)
+        name = self._flows.get(flow)
+        if name is None:
+            start = (packet.payload[12] >> 4) * 4
+            if packet.payload.startswith(_HTTP2, start) and self._has("http2"):
+                name = "http2"
+                # tshark looks for HTTP/2 at the ports of HTTP, and a 5G core uses any.
+                self._http2_ports[target] = None
+                self._flows[flow] = self._flows[(*flow[2:], *flow[:2])] = name
+        return name
+
+    def _has(self, name):
+        return any(protocol.name == name for protocol in self._protocols)
+
+    def _of_chunks(self, payload):
+        """By the identifier of the first data in a packet of SCTP (RFC 9260)."""
+        start = 12
+        while start + 4 <= len(payload):
+            kind, _, size = struct.unpack_from("!BBH", payload, start)
+            if kind == _DATA and start + 16 <= len(payload):
+                ppid = struct.unpack_from("!I", payload, start + 12)[0]
+                return self._by_port.get(("ppid", ppid))
+            if kind not in _CONTROL or size < 4:
+                return None
+            start += (size + 3) // 4 * 4
+        return None
+
+    def _of_quoted(self, payload):
+        """By the ports of the packet that an error of ICMP quotes."""
+        quoted = payload[8:]
+        if len(quoted) < 28:
+            return None
+        if quoted[0] >> 4 == 6:
+            protocol, start = quoted[6], 40
+        else:
+            protocol, start = quoted[9], (quoted[0] & 15) * 4
+        transport = {17: "udp", 6: "tcp", 132: "sctp"}.get(protocol)
+        return transport and self._of_ports(transport, quoted[start:])
+
+    def _send(self, *packet):
+        run, ports = self._run, tuple(self._http2_ports)
+        most = tshark.MOST_PACKETS + tshark.OVERLAP
+        if run is None or run.sent >= most or run.http2_ports != ports:
+            before = list(run.lately) if run else []
+            self._end_run()
+            run = self._run = tshark.Run(
+                self._program,
+                self._protocols,
+                self._rows.add_line,
+                overlap=len(before),
+                http2_ports=ports,
+            )
+            for sent in before:
+                run.send(*sent)
+        run.send(*packet)
+
+    def _end_run(self):
+        if self._run is None:
+            return
+        self._run.finish()
+        self._failed += self._run.sent * self._run.failed
+        self._run = None
