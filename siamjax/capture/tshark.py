@@ -100,6 +100,7 @@ class Run:
         self._settings = tempfile.TemporaryDirectory(prefix="siamjax")
         self._process = subprocess.Popen(
             [program, *_arguments(protocols, http2_ports)],
+            bufsize=1 << 18,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
