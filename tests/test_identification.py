@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.identification import decide, examples, sessions, timeline
+from siamjax.identification import decide, examples, timeline
 from siamjax.types import Baseline, Label
 
 RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
@@ -114,6 +114,32 @@ def test_where_a_network_is_known_its_oddness_is_the_distance_to_normal():
     assert names(decide.find_spans(only, RULE)) == ["normal", "blocked", "unknown"]
 
 
+def test_a_short_other_name_before_a_fault_is_its_beginning():
+    """By hand: 5 windows near blocked, then 9 of a new fault; and the other way."""
+    calm, new, blocked = [[0.2, 3.0]] * 6, [[3.0, 3.0]], [[3.0, 0.3]]
+    for rows in (calm + blocked * 5 + new * 9, calm + new * 5 + blocked * 9):
+        seen = evidence(rows, [0.1] * 6 + [1.0] * 14)
+        spans = decide.find_spans(seen, RULE)
+        assert len(spans) == 2 and spans[1].start_s == 6.0 + RULE.onset_s
+    # What lasts as long as a window, or longer than what follows, is another fault.
+    for rows in (calm + blocked * 16 + new * 20, calm + blocked * 9 + new * 5):
+        seen = evidence(rows, [0.1] * 6 + [1.0] * (len(rows) - 6))
+        assert names(decide.find_spans(seen, RULE)) == ["normal", "blocked", "unknown"]
+
+
+def test_a_taught_fault_may_be_farther_but_gives_no_alarm():
+    rows = [[0.2, 2.0]] * 8 + [[3.0, 1.1]] * 8
+    seen = evidence(rows, [0.1] * 8 + [1.0] * 8)
+    assert names(decide.find_spans(seen, RULE)) == ["normal", "unknown"]
+    taught = decide.find_spans(seen, RULE, taught=["blocked", "other"])
+    assert names(taught) == ["normal", "blocked"] and taught[1].distance == 1.1
+    farther = evidence(np.add(rows, [0, 0.2]), [0.1] * 8 + [1.0] * 8)
+    assert names(decide.find_spans(farther, RULE, taught=["blocked"]))[1] == "unknown"
+    # Where normal is a little nearer, the taught fault does not win.
+    calm = evidence([[0.9, 0.95]] * 16, [0.1] * 16)
+    assert names(decide.find_spans(calm, RULE, taught=["blocked"])) == ["normal"]
+
+
 def test_a_session_too_short_for_a_window_has_no_timeline():
     seen = evidence(np.zeros((0, 2)), [])
     assert decide.find_spans(seen, RULE) == []
@@ -210,11 +236,3 @@ def test_examples_are_saved_and_joined(tmp_path):
     got = examples.load_examples(tmp_path / "e.npz")
     assert got.places == joined.places and got.names == ("a", "a")
     np.testing.assert_array_equal(got.counts, joined.counts)
-
-
-def test_a_baseline_unlike_all_of_training_is_far():
-    rng = np.random.default_rng(0)
-    normal = rng.normal(size=(20, 5))
-    assert not sessions.is_far(normal[3] + 0.01, normal)
-    assert sessions.is_far(normal[3] + 10.0, normal)
-    assert not sessions.is_far(normal[0], normal[:1])

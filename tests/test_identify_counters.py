@@ -70,7 +70,11 @@ def opened(config):
     """The part of a run that reading needs, and the splits it was made of."""
     read = splits.open_splits(config.data)
     run = types.SimpleNamespace(
-        config=config, columns=read.columns, scaler=read.scaler, normal=read.baseline
+        config=config,
+        columns=read.columns,
+        scaler=read.scaler,
+        normal=read.baseline,
+        deciding=types.SimpleNamespace(whitening=None),
     )
     return run, read
 

@@ -105,6 +105,32 @@ def test_the_limit_is_so_many_times_the_median(learnt):
         normality.sizes(moments, normal) / normal.limit
     )
     assert (normality.oddness(moments, np.full(50, 1 / 8), normal) >= 1).all()
+    more = normality.oddness(moments, np.full(50, 99.0), normal)
+    np.testing.assert_array_equal(more, normality.oddness(moments, np.ones(50), normal))
     again = normality.fit_normality([moments[:20], moments[20:]], normal.whitening)
+    wider = normality.fit_normality([moments], normal.whitening, 9 * np.eye(6))
+    assert (normality.sizes(moments, wider) < normality.sizes(moments, again)).all()
     middle = np.median(normality.sizes(moments, again))
     assert again.limit == pytest.approx(normality.LIMIT * middle)
+
+
+def test_a_baseline_is_compared_with_those_of_training():
+    scaler = features.make_scaler(TABLE, floor=0.3, clip=30.0)
+    rng = np.random.default_rng(0)
+    # Sessions of training differ in the first column, and hardly in the others.
+    mean = 3.0 + rng.normal(size=(20, 3)) * [1.0, 0.05, 0.05]
+    trained = Baseline(mean, np.full((20, 3), 0.1))
+    whitening = wccn.fit_whitening(rng.normal(size=(200, 6)) / 10, np.zeros(200, int))
+
+    def far(*mean):
+        return normality.distance_to_training(
+            np.array(mean), trained, whitening, scaler
+        )
+
+    assert far(*mean[3]) == 0.0 and far(3.2, 3.0, 3.0) < 1
+    assert far(3.0, 5.0, 3.0) > 1.5 and far(3.0, 5.0, 3.0) > 2 * far(5.0, 3.0, 3.0)
+    one = Baseline(*(x[:1] for x in trained))
+    assert normality.distance_to_training(mean[0] + 9, one, whitening, scaler) == 0.0
+    covariance = normality.between_sessions(trained, scaler)
+    assert covariance[0, 0] > 10 * covariance[1, 1] > 0
+    assert not covariance[3:].any() and not covariance[:, 3:].any()

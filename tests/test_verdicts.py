@@ -225,10 +225,10 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
     identify.identify_captures("", [path])
     identify.identify_captures("", [path], as_json=True, plot=plot)
     *text, row = capsys.readouterr().out.splitlines()
-    assert sum("seems to start in a fault" in line for line in text) == 1
-    assert "seems to start in a fault" in json.loads(row)["warnings"][0]
+    assert sum("it starts in a fault, or" in line for line in text) == 1
+    assert "it starts in a fault, or" in json.loads(row)["warnings"][0]
     with open(plot, encoding="utf-8") as file:
-        assert "seems to start in a fault" in file.read()
+        assert "it starts in a fault, or" in file.read()
 
 
 def test_one_bad_capture_does_not_stop_the_others(

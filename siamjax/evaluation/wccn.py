@@ -79,12 +79,15 @@ def fit_whitening(
     within = points - means[condition]
     covariance = within.T @ within / len(points)
     return Whitening(
-        points.mean(0), _inverse_root(covariance, shrinkage), covariance, shrinkage
+        points.mean(0), inverse_root(covariance, shrinkage), covariance, shrinkage
     )
 
 
 def adapt_whitening(
-    whitening: Whitening, normal: np.ndarray, share: float = NORMAL_SHARE
+    whitening: Whitening,
+    normal: np.ndarray,
+    share: float = NORMAL_SHARE,
+    added: np.ndarray | float = 0.0,
 ) -> Whitening:
     """The whitening for another network, from windows of its normal traffic alone.
 
@@ -96,6 +99,7 @@ def adapt_whitening(
       whitening: of the training.
       normal: `[N, E]` points of normal windows of the other network.
       share: weight of their covariance, from 0 to 1.
+      added: `[E, E]` covariance of what varies besides.
     Raises:
       UsageError: there are fewer than two windows.
     """
@@ -104,11 +108,11 @@ def adapt_whitening(
         f"give at least two normal windows of the network, got {len(normal)}",
     )
     covariance = np.cov(np.asarray(normal, np.float64).T, bias=True)
-    covariance = (1 - share) * whitening.covariance + share * covariance
+    covariance = (1 - share) * whitening.covariance + share * covariance + added
     shrinkage = float(whitening.shrinkage)
     return Whitening(
         np.zeros_like(whitening.mean),
-        _inverse_root(covariance, shrinkage),
+        inverse_root(covariance, shrinkage),
         covariance,
         shrinkage,
     )
@@ -138,14 +142,14 @@ def whiten_by_normal(points: np.ndarray, normal: np.ndarray) -> np.ndarray:
         points,
         Whitening(
             np.zeros(len(covariance)),
-            _inverse_root(covariance, SHRINKAGE),
+            inverse_root(covariance, SHRINKAGE),
             covariance,
             SHRINKAGE,
         ),
     )
 
 
-def _inverse_root(covariance, shrinkage):
+def inverse_root(covariance, shrinkage):
     """The symmetric root of the inverse of a covariance `[E, E]`, shrunk."""
     level = np.trace(covariance) / len(covariance)
     # Where nothing varies at all, every direction keeps its scale.

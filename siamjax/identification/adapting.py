@@ -9,7 +9,7 @@ from siamjax.data import prepared
 from siamjax.identification import library, normality, readings, sessions
 from siamjax.identification.timeline import stretches
 from siamjax.inference.runs import Run
-from siamjax.types import SiamjaxError
+from siamjax.types import Baseline, SiamjaxError
 
 # Less normal traffic than this is said to be little.
 _ENOUGH_S = 600.0
@@ -73,7 +73,7 @@ def read_network(
 
 
 def adapt(run: Run, network: library.Network) -> sessions.Adapted:
-    """Adapts a run to a network.
+    """What a run knows of a network, from its normal traffic in a library.
 
     Args:
       run: that was evaluated.
@@ -88,11 +88,16 @@ def adapt(run: Run, network: library.Network) -> sessions.Adapted:
             f"--workdir {run.workdir} again"
         )
     moments = [capture_moments(run, counts) for counts in network.counts]
-    fitted = normality.fit_normality(moments, whitening)
-    adapted = run._replace(deciding=run.deciding._replace(whitening=fitted.whitening))
+    own = [sessions.own_baseline(counts, run) for counts in network.counts]
+    baselines = Baseline(*(np.stack(x) for x in zip(*own)))
+    between = normality.between_sessions(run.normal, run.scaler)
+    between += normality.between_sessions(baselines, run.scaler)
     joined = np.concatenate(network.counts)
     return sessions.Adapted(
-        network.name, adapted, fitted, sessions.measure_baseline(joined, run)
+        network.name,
+        sessions.measure_baseline(joined, run),
+        own=normality.fit_normality(moments, whitening),
+        across=normality.fit_normality(moments, whitening, between),
     )
 
 
@@ -117,7 +122,7 @@ def find_odd(run: Run, network: library.Network) -> list[str]:
         start, windows, baseline = sessions.slide_windows(
             traffic, run.config.data.bins, sessions.hop_bins(run)
         )
-        odd = sessions.window_oddness(adapted, windows, baseline) > 1
+        odd = sessions.window_oddness(run, adapted.own, windows, baseline) > 1
         start_s = start * run.config.data.bin_s
         length_s = run.config.data.bins * run.config.data.bin_s
         for first, end in stretches(odd):

@@ -22,11 +22,11 @@ from siamjax.identification import (
     sessions,
 )
 from siamjax.identification.examples import Examples, Place, join_examples
-from siamjax.identification.timeline import Span
+from siamjax.identification.timeline import IN_DOUBT, Span
 from siamjax.inference import runs
 from siamjax.reports import page, plots
 from siamjax.text import printable, short, terminal_width
-from siamjax.types import SiamjaxError, UsageError
+from siamjax.types import NORMAL, SiamjaxError, UsageError
 
 PLOTS = (".html", ".png", ".svg")
 # Names of files that count as captures, or as tables of counters, in a folder.
@@ -41,10 +41,11 @@ _NUMBERS, _NAME = 37, 19
 class Reference(NamedTuple):
     """What captures are compared with, and by which rule."""
 
-    run: runs.Run  # adapted to the network, if there is one
+    run: runs.Run
     examples: Examples
     rule: decide.Rule
-    network: sessions.Adapted | None
+    taught: frozenset[str]  # conditions that have examples only from the library
+    network: sessions.Adapted | None  # to which the run is adapted
 
 
 class Identification(NamedTuple):
@@ -80,7 +81,6 @@ def open_reference(
     adapted = None
     if network is not None:
         adapted = adapting.adapt(run, kept.network(network))
-        run = adapted.run
     known: dict[str, sessions.Traffic] = {}
     parts = [
         stored,
@@ -88,7 +88,8 @@ def open_reference(
         *(read_example(Place(*place), run, known, adapted) for place in places),
     ]
     joined = join_examples(*(part for part in parts if part is not None))
-    return Reference(run, joined, rule, adapted)
+    taught = frozenset(joined.names) - frozenset(stored.names)
+    return Reference(run, joined, rule, taught, adapted)
 
 
 def identify_capture(
@@ -134,15 +135,20 @@ def compare_capture(
 
 def compare_session(traffic: sessions.Traffic, reference: Reference) -> Identification:
     """`compare_capture` with what was read of a capture."""
-    normal = reference.network.normality if reference.network else None
     evidence = sessions.compare_traffic(
-        reference.run, traffic, reference.examples, normal
+        reference.run, traffic, reference.examples, reference.network
     )
     origins = [
         f"{pathlib.Path(place.capture).name}@{place.start_s:g}"
         for place in reference.examples.places
     ]
-    return Identification(decide.find_spans(evidence, reference.rule, origins), traffic)
+    spans = decide.find_spans(evidence, reference.rule, origins, reference.taught)
+    if not traffic.calibrated:
+        spans = [
+            span._replace(condition=IN_DOUBT) if span.condition == NORMAL else span
+            for span in spans
+        ]
+    return Identification(spans, traffic)
 
 
 def identify_captures(
@@ -328,6 +334,7 @@ def _print(capture, traffic, spans, as_json):
         record = dict(
             capture=str(capture),
             **span._asdict(),
+            calibrated=traffic.calibrated,
             warnings=traffic.warnings,
             not_read=readings.count_not_read(traffic.report),
         )

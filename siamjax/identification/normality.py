@@ -29,9 +29,11 @@ LOADS = (0.25, 0.5, 1.0, 2.0)
 SHARE = 0.5
 # A window is odd where its size is so many times the median of the normal windows.
 LIMIT = 2.75
-# A load that is so many times more or less than that of the baseline is odd as well: a
-# server that says nothing any more is one whose load fell to nothing.
-LOAD_LIMIT = 8.0
+# The shrinkage of the covariance between sessions.
+BETWEEN_SHRINKAGE = 0.1
+# A load below this share of the baseline's is odd as well: a server that says nothing
+# any more is one whose load fell to nothing.
+LEAST_LOAD = 0.125
 # At most so many windows of each load are used.
 _WINDOWS = 600
 
@@ -112,19 +114,84 @@ def normal_moments(
     return np.concatenate(parts)
 
 
-def fit_normality(moments: Iterable[np.ndarray], training: Whitening) -> Normality:
+def fit_normality(
+    moments: Iterable[np.ndarray],
+    training: Whitening,
+    between: np.ndarray | float = 0.0,
+) -> Normality:
     """The `Normality` of a network.
 
     Args:
       moments: `[N, 2 * F]` of each normal capture, see `normal_moments`.
       training: the whitening of the run, adapted here.
+      between: `[2 * F, 2 * F]` of `between_sessions`, where windows are compared with
+        the baseline of another session.
     Raises:
       UsageError: there are fewer than two windows.
     """
     joined = np.concatenate(list(moments))
-    whitening = wccn.adapt_whitening(training, joined, SHARE)
+    whitening = wccn.adapt_whitening(training, joined, SHARE, between)
     fitted = Normality(joined.mean(0), whitening, np.nan)
     return fitted._replace(limit=LIMIT * float(np.median(sizes(joined, fitted))))
+
+
+def between_sessions(baselines: Baseline, scaler: Scaler) -> np.ndarray:
+    """Covariance `[2 * F, 2 * F]` of the mean features of a session, where its baseline
+    is that of another session.
+
+    Args:
+      baselines: `[S, F]` of captures of one network; the covariance of one is 0.
+      scaler: of the run.
+    """
+    mean = np.asarray(baselines.mean)
+    apart = [
+        np.delete(_apart(mean, _row(baselines, i), scaler), i, 0)
+        for i in range(len(mean))
+    ]
+    joined = np.concatenate(apart)
+    covariance = np.zeros((2 * mean.shape[1],) * 2)
+    half = slice(mean.shape[1])
+    covariance[half, half] = joined.T @ joined / max(len(joined), 1)
+    return covariance
+
+
+def distance_to_training(
+    mean: np.ndarray, baselines: Baseline, training: Whitening, scaler: Scaler
+) -> float:
+    """How far a baseline is from the nearest one of training, relative to the largest
+    such distance among these; 0 where there are fewer than two.
+
+    Args:
+      mean: `[F]` of the baseline.
+      baselines: `[S, F]` of the training captures.
+      training: the whitening of the run.
+      scaler: of the run.
+    """
+    means = np.asarray(baselines.mean)
+    if len(means) < 2:
+        return 0.0
+    width = means.shape[1]
+    covariance = between_sessions(baselines, scaler) + training.covariance
+    matrix = wccn.inverse_root(covariance[:width, :width], BETWEEN_SHRINKAGE)
+
+    def nearest(mean, others):
+        apart = [_apart(mean, _row(baselines, i), scaler) for i in others]
+        return np.linalg.norm(np.stack(apart) @ matrix, axis=1).min()
+
+    all_rows = range(len(means))
+    among = [nearest(means[i], [j for j in all_rows if j != i]) for i in all_rows]
+    return float(nearest(np.asarray(mean), all_rows) / max(max(among), 1e-12))
+
+
+def _row(baselines, i):
+    return Baseline(*(np.asarray(x)[i] for x in baselines))
+
+
+def _apart(mean, baseline, scaler):
+    """Signed logs `[..., F]` of the features of a session's mean `[..., F]`."""
+    unit = np.asarray(baseline.deviation) + np.asarray(scaler.floor)
+    z = np.clip((mean - baseline.mean) / unit, -scaler.clip, scaler.clip)
+    return np.sign(z) * np.log1p(np.abs(z))
 
 
 def sizes(moments: np.ndarray, normality: Normality) -> np.ndarray:
@@ -143,7 +210,7 @@ def oddness(moments: np.ndarray, loads: np.ndarray, normality: Normality) -> np.
     """
     return np.maximum(
         sizes(moments, normality) / normality.limit,
-        np.abs(np.log(loads)) / np.log(LOAD_LIMIT),
+        np.log(np.minimum(loads, 1.0)) / np.log(LEAST_LOAD),
     )
 
 

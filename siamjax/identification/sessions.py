@@ -13,21 +13,21 @@ from siamjax.identification.normality import Normality
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
-# A baseline is far from those of training if its distance to the nearest of them is
-# more than so many times the largest such distance among them.
-FAR = 1.5
-# A capture of a network that the run was adapted to begins in a fault if the windows of
-# its beginning are so odd against the network's baseline.
-BEGINNING = 2.5
+# A beginning is unlike training if its baseline is farther from the nearest one of the
+# training captures, relative to the largest such distance among them.
+FAR = 1.0
+# It is unlike a network that the run was adapted to if the median of its windows is as
+# odd as this, against the baseline of the network.
+BEGINNING = 1.25
 
 
 class Adapted(NamedTuple):
-    """A run adapted to a network by its normal traffic."""
+    """What a run knows of a network from its normal traffic."""
 
-    name: str  # of the network
-    run: runs.Run  # compares windows in a space that was adapted to the network
-    normality: Normality
+    name: str
     baseline: Baseline  # [F] of all its normal traffic
+    own: Normality  # of windows compared with the baseline of their own session
+    across: Normality  # of windows compared with the baseline of the network
 
 
 class Traffic(NamedTuple):
@@ -38,6 +38,8 @@ class Traffic(NamedTuple):
     baseline: Baseline  # [F]
     warnings: tuple[str, ...] = ()  # what was not read of it, or is unusual
     report: Any = None  # of `capture.cleaning` or `capture.counters`, of a file
+    across: bool = False  # the baseline is that of the network, not its own
+    calibrated: bool = True  # what is normal in its network is known
 
 
 def read_traffic(
@@ -66,54 +68,96 @@ def read_traffic(
         check_baseline_s(baseline_s, bin_s)
         first = round(baseline_s / bin_s)
     reading = readings.read_file(path, run)
-    warnings = readings.list_warnings(reading)
     was_read = not first or bool((reading.read_s < first * bin_s).any())
-    if network is not None:
-        if not was_read or _begins_odd(reading.counts[:first], network):
-            warnings.append(
-                f"its beginning is unlike normal traffic of {network.name}: it is "
-                "judged from its first window, with the baseline of this network"
-            )
-            baseline, first = network.baseline, 0
-        else:
-            baseline = own_baseline(reading.counts, run)
+    if network is None and not was_read:
         check_length(path, reading.counts, first, run)
-        return _traffic(path, reading, baseline, warnings)
-    check_length(path, reading.counts, first, run)
-    if not was_read:
         raise readings.NoEvidence(
             path,
             f"nothing read in its first {first * bin_s:g} s, the baseline",
             reading.report,
         )
-    baseline = own_baseline(reading.counts, run)
-    if baseline_s is not None:
-        baseline = measure_baseline(reading.counts[:first], run)
-    if first and is_far(baseline.mean, run.normal.mean):
-        warnings.append(
-            "its baseline is far from those of training: it seems to start in a fault"
-        )
-    return _traffic(path, reading, baseline, warnings)
-
-
-def _traffic(path, reading, baseline, warnings):
-    return Traffic(
-        prepared.session_name(path),
-        reading.counts,
-        baseline,
-        tuple(warnings),
-        reading.report,
+    traffic = from_counts(
+        path, reading.counts, run, first=first, network=network, was_read=was_read
+    )
+    return traffic._replace(
+        name=prepared.session_name(path),
+        warnings=(*readings.list_warnings(reading), *traffic.warnings),
+        report=reading.report,
     )
 
 
-def _begins_odd(counts, network):
+def from_counts(
+    name: str | os.PathLike,
+    counts: np.ndarray,
+    run: runs.Run,
+    *,
+    first: int | None = None,
+    network: Adapted | None = None,
+    was_read: bool = True,
+) -> Traffic:
+    """A session with its baseline, and what is unusual about that.
+
+    Args:
+      name: of the session, for messages.
+      counts: `[bins, F]`.
+      run: gives bin, columns, scaler and the baselines of training.
+      first: bins of the baseline at its beginning; by default as many as in training.
+      network: whose baseline is used if the beginning is odd.
+      was_read: whether anything was read in the beginning.
+    Raises:
+      SiamjaxError: it is too short.
+    """
+    first = baseline_bins(run) if first is None else first
+    warnings: tuple[str, ...] = ()
+    across, far = False, 0.0
+    if network is not None:
+        across = not was_read or _begins_odd(counts[:first], run, network)
+    check_length(name, counts, 0 if across else first, run)
+    if network is not None and across:
+        baseline = network.baseline
+        warnings = (
+            f"its beginning is unlike normal traffic of {network.name}: it is judged "
+            "from its first window, with the baseline of this network",
+        )
+    else:
+        baseline = own_baseline(counts, run, first)
+    if network is None and first:
+        far = distance_to_training(run, baseline)
+    if far > FAR:
+        warnings = (
+            f"its beginning is unlike those of training ({far:.1f} times as far from "
+            "them as they are from each other): it starts in a fault, or it is of "
+            "another network. So what is called normal is in doubt, and no verdict is "
+            "calibrated. Learn normal traffic of its network with siamjax adapt, then "
+            "give --network",
+        )
+    return Traffic(
+        str(name),
+        counts,
+        baseline,
+        warnings,
+        across=across,
+        calibrated=far <= FAR,
+    )
+
+
+def _begins_odd(counts, run, network):
     """Whether most windows of a beginning `[bins, F]` are odd for a network."""
-    data = network.run.config.data
-    if len(counts) < data.bins:  # shorter than a window: it cannot be judged
+    if len(counts) < run.config.data.bins:  # shorter than a window: it cannot be judged
         return False
     traffic = Traffic("", counts, network.baseline)
-    _, windows, baseline = slide_windows(traffic, data.bins, hop_bins(network.run))
-    return bool(np.median(window_oddness(network, windows, baseline)) > BEGINNING)
+    _, windows, baseline = slide_windows(traffic, run.config.data.bins, hop_bins(run))
+    odd = window_oddness(run, network.across, windows, baseline)
+    return bool(np.median(odd) > BEGINNING)
+
+
+def distance_to_training(run: runs.Run, baseline: Baseline) -> float:
+    """See `normality.distance_to_training`; 0 for a run without a whitening."""
+    if run.deciding.whitening is None:
+        return 0.0
+    return normality.distance_to_training(
+        np.asarray(baseline.mean), run.normal, run.deciding.whitening, run.scaler
+    )
 
 
 def check_length(
@@ -145,9 +189,17 @@ def hop_bins(run: runs.Run) -> int:
     return max(round(decide.HOP_S / run.config.data.bin_s), 1)
 
 
-def own_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
-    """The baseline `[F]` of a session `[bins, F]` whose beginning is normal."""
-    first = baseline_bins(run)
+def own_baseline(
+    counts: np.ndarray, run: runs.Run, first: int | None = None
+) -> Baseline:
+    """The baseline `[F]` of a session `[bins, F]` whose beginning is normal.
+
+    Args:
+      counts: of the session.
+      run: whose one baseline is used if its sessions have none of their own.
+      first: bins of the beginning; by default as many as in training.
+    """
+    first = baseline_bins(run) if first is None else first
     if not first:
         return Baseline(*(x[0] for x in run.normal))
     return measure_baseline(counts[:first], run)
@@ -173,21 +225,6 @@ def measure_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
     return Baseline(*map(np.asarray, features.session_baseline(counts, run.scaler)))
 
 
-def is_far(mean: np.ndarray, training_means: np.ndarray) -> bool:
-    """Whether a baseline's mean `[F]` lies far from all of training's `[S, F]`.
-
-    Far is more than `FAR` times the largest distance of a training mean to its nearest
-    other one. A distance is the mean over columns of the absolute difference.
-    """
-    if len(training_means) < 2:
-        return False
-    among = np.abs(training_means[:, None] - training_means[None]).mean(-1)
-    np.fill_diagonal(among, np.inf)
-    return bool(
-        np.abs(training_means - mean[None]).mean(-1).min() > FAR * among.min(1).max()
-    )
-
-
 def slide_windows(
     traffic: Traffic, bins: int, hop: int
 ) -> tuple[np.ndarray, np.ndarray, Baseline]:
@@ -210,7 +247,7 @@ def compare_traffic(
     run: runs.Run,
     traffic: Traffic,
     library: examples.Examples,
-    normal: Normality | None = None,
+    network: Adapted | None = None,
 ) -> decide.Evidence:
     """The `Evidence` of a session.
 
@@ -218,9 +255,13 @@ def compare_traffic(
       run: embeds the windows.
       traffic: the session.
       library: the examples to compare with.
-      normal: of the network that the run was adapted to, if it was.
+      network: to which the run is adapted, if it is.
     """
-    data = run.config.data
+    data, normal = run.config.data, None
+    if network is not None:
+        normal = network.across if traffic.across else network.own
+        adapted = run.deciding._replace(whitening=normal.whitening)
+        run = run._replace(deciding=adapted)
     start, counts, baseline = slide_windows(traffic, data.bins, hop_bins(run))
     points = run.compared(counts, baseline)
     # A window in which nothing was measured has no distance to any example.
@@ -242,11 +283,11 @@ def compare_traffic(
 
 
 def window_oddness(
-    network: Adapted, counts: np.ndarray, baseline: Baseline
+    run: runs.Run, normal: Normality, counts: np.ndarray, baseline: Baseline
 ) -> np.ndarray:
     """`[N]` oddness of windows `[N, T, F]` with baselines `[N, F]`."""
-    z = features.to_features(counts, baseline, network.run.scaler)
-    return _oddness(network.run, network.normality, counts, baseline, np.asarray(z))
+    z = features.to_features(counts, baseline, run.scaler)
+    return _oddness(run, normal, counts, baseline, np.asarray(z))
 
 
 def _oddness(run, normal, counts, baseline, z):

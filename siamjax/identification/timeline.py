@@ -7,6 +7,9 @@ import numpy as np
 from siamjax.data import labels
 
 UNKNOWN, RECOVERING = labels.RESERVED
+# Instead of normal, where a session is compared with a beginning that may be no normal
+# traffic.
+IN_DOUBT = "normal?"
 
 
 class Span(NamedTuple):
@@ -14,7 +17,7 @@ class Span(NamedTuple):
 
     start_s: float  # estimated change, in seconds after the first packet
     end_s: float  # the next change, or the end of the session
-    condition: str  # a name, `unknown` or `recovering`
+    condition: str  # a name, `unknown`, `recovering` or `normal?`
     distance: float  # to the nearest example, median of its windows; NaN: none finite
     margin: float  # how much farther the nearest other condition is; NaN: none
     example: str  # the nearest example; empty: none

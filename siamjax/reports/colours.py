@@ -14,6 +14,7 @@ _FIXED = {
     "normal": (NORMAL, "circle"),
     "blocked": (BLOCKED, "square"),
     "capacity_limit": (CAPACITY_LIMIT, "triangle"),
+    "normal?": (PALE, "circle"),
     "unknown": (GREY, "circle"),
     "recovering": (PALE, "square"),
     "transitional": (PALE, "triangle"),
