@@ -2,7 +2,8 @@
 
 The capture has whole messages of calls and registrations, because tshark reads no
 header of a message that a snap length cut. tshark prints the fields that events are
-made of, without decoding SDP, which is its fastest way. It does not match answers to
+made of, without decoding SDP, which is its fastest way. Over TCP, each message is
+acknowledged, and a call begins with one that is split. tshark does not match answers to
 requests; siamjax does. Both count the messages of each kind, and the counts must agree.
 The time is the processor time of the whole process with its start. Both use one core.
 
@@ -31,10 +32,11 @@ SIAMJAX = """
 import collections, json, sys
 import numpy as np
 from siamjax.capture import events
-rows, kinds, report = events.read_events(sys.argv[1])
+rows, kinds, report = events.read_events(sys.argv[1], protocols=["sip"])
 counts = np.bincount(rows.kind, minlength=len(kinds)).tolist()
 print(json.dumps([report.packets, dict(zip(kinds, counts))]))
 """
+SEGMENT = 600  # bytes; a message with a media description is longer
 CLIENT, SERVER = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
 
 
@@ -47,7 +49,10 @@ def main():
     if not shutil.which("tshark"):
         sys.exit("tshark is not installed: apt-get install tshark")
     with tempfile.TemporaryDirectory() as folder:
-        captures = options.captures or [make(f"{folder}/made.pcap", options.calls)]
+        captures = options.captures or [
+            make(f"{folder}/{name}.pcap", options.calls, records)
+            for name, records in (("udp", over_udp), ("tcp", over_tcp))
+        ]
         rows = [row for path in captures for row in measure(path, options.rounds)]
     version = subprocess.check_output(["tshark", "--version"], text=True).split(" (Git")
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, {version[0]}")
@@ -87,7 +92,8 @@ def read_siamjax(capture):
         [sys.executable, "-c", SIAMJAX, capture], check=True, capture_output=True
     )
     packets, counts = json.loads(done.stdout)
-    return packets, {kind: n for kind, n in counts.items() if kind.isupper()}
+    messages = {k.removeprefix("sip:"): n for k, n in counts.items() if ":" in k}
+    return packets, messages
 
 
 def read_tshark(capture):
@@ -103,26 +109,48 @@ def read_tshark(capture):
     return len(lines), dict(counts)
 
 
-def make(path, calls):
+def make(path, calls, in_packets):
     """A capture of calls with media descriptions, and registrations."""
     records = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
     time_us = 1_700_000_000_000_000
-    for call in range(calls):
-        for message, up in dialog(call):
-            time_us += 137
-            frame = ethernet(message, up, ident=len(records) % 65536)
-            head = (time_us // 10**6, time_us % 10**6, len(frame), len(frame))
-            records.append(struct.pack("<IIII", *head) + frame)
+    messages = (row for call in range(calls) for row in dialog(call))
+    for body, protocol, up in in_packets(messages):
+        time_us += 137
+        frame = ethernet(body, protocol, up, ident=len(records) % 65536)
+        head = (time_us // 10**6, time_us % 10**6, len(frame), len(frame))
+        records.append(struct.pack("<IIII", *head) + frame)
     pathlib.Path(path).write_bytes(b"".join(records))
     return path
 
 
-def ethernet(message, up, ident):
-    size = len(message)
+def over_udp(messages):
+    """`(what IP carries, protocol, to the server)` of `(message, to the server)`."""
+    for message, up in messages:
+        yield struct.pack("!HHHH", 5060, 5060, 8 + len(message), 0) + message, 17, up
+
+
+def over_tcp(messages):
+    """The same in segments of one connection, with acknowledgements."""
+    place = {True: 1, False: 1}
+    for message, up in messages:
+        while message:
+            data, message = message[:SEGMENT], message[SEGMENT:]
+            yield segment(place[up], place[not up], up) + data, 6, up
+            place[up] = (place[up] + len(data)) % 2**32
+        yield segment(place[not up], place[up], not up), 6, not up
+
+
+def segment(sequence, acknowledged, up):
+    ports = (40000, 5060) if up else (5060, 40000)
+    flags, window = 0x10, 65535
+    numbers = *ports, sequence, acknowledged, 0x50, flags, window, 0, 0
+    return struct.pack("!HHIIBBHHH", *numbers)
+
+
+def ethernet(body, protocol, up, ident):
     ends = (CLIENT, SERVER) if up else (SERVER, CLIENT)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 28 + size, ident, 0, 64, 17, 0)
-    udp = struct.pack("!HHHH", 5060, 5060, 8 + size, 0)
-    return b"\2" * 12 + b"\x08\0" + head + b"".join(ends) + udp + message
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), ident, 0, 64, protocol, 0)
+    return b"\2" * 12 + b"\x08\0" + head + b"".join(ends) + body
 
 
 def dialog(call):

@@ -25,6 +25,7 @@ _BEGINNING = re.compile(
 _LATER = re.compile(rb"\n(?=%s)" % _BEGINNING.pattern)
 _WORDS = (b"SIP/2.0 ", *(method + b" " for method in _METHODS))
 _BLANK_LINES = re.compile(rb"[\r\n]*+")
+_USUAL_LENGTH = b"\nContent-Length: "
 _LENGTH = re.compile(rb"\n(?:content-length|l)[ \t]*+:\s*+(\d++)", re.IGNORECASE)
 _TLS = re.compile(rb"[\x14-\x17]\x03[\x00-\x04][\x00-\x41]", re.DOTALL)
 _UPGRADE = re.compile(rb"GET [^ \r\n]++ HTTP/1\.1\r\n|HTTP/1\.1 101 ")
@@ -70,6 +71,20 @@ class Parser:
         elif position < len(data):
             self._buffer = bytearray(data[position:])  # which can grow
         return list(filter(None, messages))
+
+    def is_whole(self, data: bytes) -> bool:
+        """Whether these bytes are one message of SIP, and no other is begun."""
+        if self.carries != SIP or self._buffer or not self._in_step:
+            return False
+        end = data.find(b"\r\n\r\n")
+        place = data.rfind(_USUAL_LENGTH, 0, end) + len(_USUAL_LENGTH)
+        size = data[place : data.find(b"\r", place)]
+        return (
+            place >= len(_USUAL_LENGTH)
+            and size.isdigit()
+            and end + 4 + int(size[:10]) == len(data)
+            and sip.FIRST_LINE.match(data) is not None
+        )
 
     def lose(self) -> bytes:
         """Goes on behind bytes that are lost; gives the message they were part of."""
@@ -193,7 +208,7 @@ def _last_line(data, position):
 
 def _body_size(data, start, end):
     """Content-Length; 0 where it is missing, or too large to be true."""
-    place = data.rfind(b"\nContent-Length: ", start, end)
+    place = data.rfind(_USUAL_LENGTH, start, end)
     length = _LENGTH.match(data, place) if place >= 0 else None
     length = length or _LENGTH.search(data, start, end)
     size = int(length[1][:10]) if length else 0

@@ -99,13 +99,19 @@ def _decode(layer, frame, start):
 
 
 def _usual(frame):
-    """The `Datagram` of Ethernet, IPv4 in one piece without options, UDP; else None."""
+    """The `Datagram` of Ethernet, IPv4 without options, UDP or TCP; else None."""
     if len(frame) < 42:
         return None
     kind, first, total, ident, fragment, protocol, source, target, from_, to, size = (
         _ethernet_ip4_udp(frame)
     )
-    if kind != 0x0800 or first != 0x45 or protocol != 17 or fragment & 0x3FFF:
+    if kind != 0x0800 or first != 0x45 or fragment & 0x3FFF:
+        return None
+    if protocol == 6 and total >= 20:
+        payload = frame[34 : 14 + total]
+        missing = total - 20 - len(payload)
+        return _new(Datagram, (TCP, source, target, ident, payload, b"", missing, None))
+    if protocol != 17:
         return None
     if size < 8 or total < 20 + size or from_ in _UDP_TUNNELS or to in _UDP_TUNNELS:
         return None

@@ -87,11 +87,21 @@ class Streams:
             self._other(packet, ends, layers.TCP)
             return
         data = datagram.payload[(offset >> 4) * 4 :]
-        segment = Segment(time_ns, packet, data, datagram.missing)
         stream = self._streams.get(ends)
-        if not segment.size and not flags & _SYN:
+        if not (data or datagram.missing or flags & _SYN):
             self._add_empty(packet, ends, flags, stream)
             return
+        if (
+            stream
+            and stream.next == sequence
+            and stream.parser.is_whole(data)
+            and not (stream.waiting or flags & _SYN or datagram.missing)
+        ):  # nearly always, and worth a short way
+            stream.next = (sequence + len(data)) & 0xFFFFFFFF
+            stream.packet = packet
+            self._message(packet, ends, data, False)
+            return
+        segment = Segment(time_ns, packet, data, datagram.missing)
         if stream is None:
             if len(self._streams) >= MOST_STREAMS:
                 self._drop_oldest()
@@ -110,11 +120,14 @@ class Streams:
 
     def _add_empty(self, packet, ends, flags, stream):
         """An acknowledgement of a SIP connection belongs to it, and is nothing else."""
-        source, target, ports = ends
-        back = self._streams.get((target, source, ports[2:] + ports[:2]))
-        carries_sip = any(s.parser.carries_sip for s in (stream, back) if s)
-        if not carries_sip or flags & (_FIN | _RST):
-            self._other(packet, ends, layers.TCP)
+        if not flags & (_FIN | _RST):
+            if stream and stream.parser.carries_sip:
+                return
+            source, target, ports = ends
+            back = self._streams.get((target, source, ports[2:] + ports[:2]))
+            if back and back.parser.carries_sip:
+                return
+        self._other(packet, ends, layers.TCP)
 
     def _begin(self, stream, first, time_ns):
         """A connection begins, or its beginning was captured late or again."""
@@ -126,7 +139,7 @@ class Streams:
             self._drain(stream, time_ns)
 
     def _take(self, stream, sequence, segment):
-        if stream.next == sequence and not stream.waiting:  # nearly always
+        if stream.next == sequence and not stream.waiting:
             self._read(stream, sequence, segment)
             return
         if stream.next is not None and _is_before(
