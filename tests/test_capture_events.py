@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from siamjax.capture import cleaning, events, messages
-from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, SiamjaxError
+from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, Events, SiamjaxError
 from tests import packet_builder as build
 
 CAPTURES = pathlib.Path(__file__).parent.parent / "data/testbed/captures"
@@ -628,3 +628,28 @@ def test_a_lack_of_memory_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(events.messages, "read_messages", fail)
     with pytest.raises(SiamjaxError, match="a needs more memory than there is"):
         read(tmp_path / "a", build.call())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_packets_without_signalling_are_mixed_in_by_time_and_packet(seed):
+    """As sorting all by time, then by number in the file."""
+    rng = np.random.default_rng(seed)
+    is_other = rng.random(40) < rng.random()
+    times_ns = rng.integers(0, 12, 40) * 10**9
+    numbers = np.arange(40)
+
+    def part(chosen, kind):
+        order = np.lexsort((numbers[chosen], times_ns[chosen]))
+        packet = numbers[chosen][order]
+        zeros = np.zeros(len(packet), np.int8)
+        kinds = np.full(len(packet), kind, np.int32)
+        return Events(times_ns[packet], zeros, kinds, zeros > 0, packet), packet
+
+    few, packet = part(~is_other, 0)
+    many, other_packet = part(is_other, 0)
+    mixed, kinds = events._mix(few, ("sip:ACK",), packet, many, other_packet)
+    assert kinds == ("other", "sip:ACK")
+    order = np.lexsort((numbers, times_ns))
+    np.testing.assert_array_equal(mixed.latency_ns, numbers[order])
+    np.testing.assert_array_equal(mixed.time_ns, times_ns[order])
+    np.testing.assert_array_equal(mixed.kind == 0, is_other[order])

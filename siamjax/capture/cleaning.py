@@ -78,14 +78,15 @@ def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
     """Unusually long times without a packet, `[[start_s, length_s]]`.
 
     Args:
-      times_ns: `[N]` int64 since the first packet, sorted.
+      times_ns: `[N]` int64, sorted; starts are since the first.
     """
-    spacing_s = np.diff(times_ns) / 1e9
-    if not len(spacing_s):
+    spacing_ns = np.diff(times_ns)
+    if not len(spacing_ns):
         return []
-    long = (spacing_s > _GAP_S) & (spacing_s > _GAP_SPACINGS * np.median(spacing_s))
-    starts_s = times_ns[:-1] / 1e9
-    return np.stack([starts_s, spacing_s], 1)[long].tolist()
+    least_ns = max(_GAP_S * 1e9, _GAP_SPACINGS * np.median(spacing_ns))
+    long = np.flatnonzero(spacing_ns > least_ns)
+    starts_ns = times_ns[long] - times_ns[0]
+    return (np.stack([starts_ns, spacing_ns[long]], 1) / 1e9).tolist()
 
 
 def not_read(report: Report) -> dict[str, int]:

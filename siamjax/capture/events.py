@@ -78,6 +78,8 @@ def _read(path, server_address, protocols, limit_expansion):
     counts["no_tshark"] = other.unread.total()
     counts["tshark"] = other.failed
     counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
+    in_order = np.sort(packet_ns) if counts["reordered"] else packet_ns
+    gaps = cleaning.find_gaps(in_order)
     rows, kinds = _merge(contents, other, SIP.name in protocols)
     group, names = _groups(rows, kinds)
     by_protocol = {
@@ -90,9 +92,9 @@ def _read(path, server_address, protocols, limit_expansion):
     )
     events, kinds = _events(rows, first_ns, direction, kinds)
     if SIP.name in protocols and len(contents.others.packet):
-        numbers = rows.packet, contents.others.packet
-        more = _other_events(contents.others, first_ns, servers[SIP.name])
-        events, kinds = _mix(events, kinds, more, np.concatenate(numbers))
+        others = _in_order(contents.others)
+        more = _other_events(others, first_ns, servers[SIP.name])
+        events, kinds = _mix(events, kinds, rows.packet, more, others.packet)
     return (
         events,
         kinds,
@@ -104,7 +106,7 @@ def _read(path, server_address, protocols, limit_expansion):
             span_s=(last_ns - first_ns) / 1e9,
             server=state,
             causes={c: counts[c] for c in cleaning.CAUSES if counts[c]},
-            gaps=cleaning.find_gaps(np.sort(packet_ns) - first_ns),
+            gaps=gaps,
             by_protocol=by_protocol,
             unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
             tshark=other.version,
@@ -183,27 +185,46 @@ def _events(table, first_ns, direction, kinds):
     ), tuple(used)
 
 
+def _in_order(others):
+    """The packets without signalling in order of time and packet."""
+    if (np.diff(others.time_ns) >= 0).all():  # they are in order of packet
+        return others
+    order = np.lexsort((others.packet, others.time_ns))
+    return type(others)(*(column[order] for column in others))
+
+
 def _other_events(others, first_ns, server_number):
-    """`Events` of the packets without signalling, all of kind 0."""
+    """`Events` of the packets without signalling, all of kind 0, in order of time.
+
+    There can be millions of them, so that columns of one value take no memory.
+    """
     count = len(others.packet)
     return Events(
         time_ns=others.time_ns - first_ns,
         direction=server.directions(others, server_number),
-        kind=np.zeros(count, np.int32),
-        retransmitted=np.zeros(count, bool),
-        latency_ns=np.full(count, -1, np.int64),
+        kind=np.broadcast_to(np.int32(0), count),
+        retransmitted=np.broadcast_to(np.bool_(False), count),
+        latency_ns=np.broadcast_to(np.int64(-1), count),
     )
 
 
-def _mix(events, kinds, others, packet):
-    """Events and others in order of time and packet, and the kinds of all."""
+def _mix(events, kinds, packet, others, others_packet):
+    """Events and others in order of time and packet, and the kinds of all.
+
+    Both are in that order. The others are many: they are copied once, not sorted.
+    """
     used = sorted({*kinds, messages.OTHER})
     place = np.array([used.index(name) for name in kinds], np.int32)
     events = events._replace(kind=place[events.kind] if kinds else events.kind)
-    others = others._replace(kind=others.kind + np.int32(used.index(messages.OTHER)))
-    mixed = Events(*map(np.concatenate, zip(events, others)))
-    order = np.lexsort((packet, mixed.time_ns))
-    return Events(*(column[order] for column in mixed)), tuple(used)
+    kind = np.int32(used.index(messages.OTHER))
+    others = others._replace(kind=np.broadcast_to(kind, len(others.kind)))
+    first = np.searchsorted(others.time_ns, events.time_ns)
+    last = np.searchsorted(others.time_ns, events.time_ns, "right")
+    for i in np.flatnonzero(last > first):  # of equal times
+        same = others_packet[first[i] : last[i]]
+        first[i] += np.searchsorted(same, packet[i])
+    columns = (np.insert(o, first, e) for e, o in zip(events, others))
+    return Events(*columns), tuple(used)
 
 
 def _retransmitted(table):
