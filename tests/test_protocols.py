@@ -6,6 +6,8 @@ recorded, and the last tests compare the recording where tshark is installed.
 
 import itertools
 import json
+import pathlib
+import re
 from collections import Counter
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 from siamjax.capture import cleaning, events, messages, tshark
 from siamjax.capture.protocols import PROTOCOLS
-from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame
+from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame, Message
 from siamjax.data import columns, counts, prepare, prepared
 from siamjax.types import FROM_SERVER, TO_SERVER
 from tests import packet_builder as build
@@ -347,6 +349,21 @@ def _samples(protocol):
         for pattern in patterns:
             if "[" not in pattern and "*" not in pattern:
                 yield pattern.replace("?", "0")
+
+
+def test_the_table_of_the_page_is_a_protocol():
+    """The example of docs/protocols.md reads a message and has columns."""
+    page = pathlib.Path(__file__).parent.parent / "docs/protocols.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    names = {}
+    exec(code, names)
+    protocol = names["SGSAP"]
+    fields = (*protocol.markers, *protocol.fields)
+    frame = Frame(["11", "2", "1"], {field: i for i, field in enumerate(fields)})
+    assert list(protocol.read(frame)) == [Message("LocationUpdate", "2", ("1",))]
+    table = columns.protocol_columns(protocol)
+    assert {"sgsap Paging/success", "sgsap 2 unknown IMSI"} <= {c.name for c in table}
+    assert len({column.name for column in table}) == len(table)
 
 
 def test_without_tshark_a_line_names_what_was_not_read(tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
     python -m scripts.tools.protocol_counts FOLDER [--kinds] [--write docs/protocols.md]
 
 Prints, for each protocol, how many messages tshark finds in all files of the folder,
-how many siamjax reads of the same files, and the causes of the rest. With --kinds, also
+how many of them are copies (of a mirror port, or inside and outside of a tunnel), how
+many siamjax reads of the same files, and the causes of the rest. With --kinds, also
 each kind of message whose count differs. With --write, the table of the page is
 replaced. Where tshark or the folder is missing, it says so and does nothing.
 
@@ -17,12 +18,15 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from siamjax.capture import events, tshark
+from siamjax.capture import events, printed, tshark
 from siamjax.capture.protocols import PROTOCOLS, table
 from siamjax.capture.protocols.table import Frame
 from siamjax.types import SiamjaxError
 
-_SIP = ("sip.Method", "sip.Status-Code")
+_SIP = ("sip.Method", "sip.Status-Code", "sip.CSeq", "sip.Via.branch")
+# The same packet again is a copy: within 5 ms, or 500 ms if its sender numbered it.
+_COPY_S, _UNNUMBERED_COPY_S = 0.5, 0.005
+_PACKET = ("frame.time_epoch", "ip.id", "ip.len")
 BEGIN, END = "<!-- counts: begin -->", "<!-- counts: end -->"
 
 
@@ -30,14 +34,14 @@ def http2_ports(path):
     """The ports at which connections begin as HTTP/2: tshark looks only at some."""
     command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-e", "tcp.dstport"]
     command += ["-Y", 'tcp.payload contains "PRI * HTTP/2.0"']
-    printed = subprocess.run(command, capture_output=True, text=True, check=False)
-    return sorted({port for port in printed.stdout.split() if port.isdigit()})
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return sorted({port for port in answer.stdout.split() if port.isdigit()})
 
 
 def count_by_tshark(path):
-    """{kind: messages} that tshark finds in a file; answers without a procedure."""
+    """{kind: messages} that tshark finds in a file, and how many of them are copies."""
     protocols = [protocol for protocol in PROTOCOLS.values() if protocol.filter]
-    fields = [*tshark.fields_of(protocols), *_SIP]
+    fields = [*tshark.fields_of(protocols), *_SIP, *_PACKET]
     command = ["tshark", "-n", "-r", str(path), "-T", "fields"]
     command += ["-E", "occurrence=a", "-E", f"aggregator={table.SEPARATOR}"]
     for option in tshark.OPTIONS:
@@ -46,20 +50,34 @@ def count_by_tshark(path):
         command += ["-d", f"tcp.port=={port},http2"]
     for field in fields:
         command += ["-e", field]
-    printed = subprocess.run(command, capture_output=True, check=False).stdout
-    counts, places = Counter(), {field: i for i, field in enumerate(fields)}
-    for line in printed.decode("utf-8", "replace").splitlines():
+    output = subprocess.run(command, capture_output=True, check=False).stdout
+    places = {field: i for i, field in enumerate(fields)}
+    all_counts, copies, seen_s = Counter(), Counter(), {}
+    for line in output.decode("utf-8", "replace").splitlines():
         frame = Frame(line.split("\t"), places)
         stack = frame.first("frame.protocols").split(":")
         if {"icmp", "icmpv6"} & set(stack) and printed.is_error(frame):
             continue  # it quotes a packet that was counted
-        counts["sip:"] += sum(len(frame.values(field)) for field in _SIP)
+        counts = Counter({"sip:": sum(len(frame.values(f)) for f in _SIP[:2])})
         for protocol in protocols:
             named = set(protocol.layers or (protocol.name,)) & set(stack)
             if named and any(map(frame.first, protocol.markers)):
                 for message in protocol.read(frame):
                     counts[_kind(protocol, message.procedure, message.outcome)] += 1
-    return +counts
+        all_counts += counts
+        if _is_copy(frame, fields, seen_s):
+            copies += counts
+    return all_counts, copies
+
+
+def _is_copy(frame, fields, seen_s):
+    """Whether a frame has the innermost packet of one just before."""
+    inner = [f for f in fields if not f.startswith("frame.")]
+    name = tuple(frame.last(field) for field in inner)
+    time_s = float(frame.first("frame.time_epoch"))
+    before_s, seen_s[name] = seen_s.get(name, -1.0), time_s
+    numbered = table.number(frame.last("ip.id")) > 0
+    return time_s - before_s <= (_COPY_S if numbered else _UNNUMBERED_COPY_S)
 
 
 def count_by_siamjax(path):
@@ -88,11 +106,11 @@ def _kind(protocol, procedure, outcome):
 
 
 def count_folder(folder):
-    """`(file, by tshark, by siamjax, causes)` of each file."""
+    """`(file, by tshark, copies, by siamjax, causes)` of each file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         if path.suffix not in (".md", ".csv"):
-            yield path.name, count_by_tshark(path), *count_by_siamjax(path)
+            yield path.name, *count_by_tshark(path), *count_by_siamjax(path)
 
 
 def _of(counts, name):
@@ -101,21 +119,22 @@ def _of(counts, name):
 
 def table_of(rows):
     """The table in Markdown."""
-    lines = ["| protocol | tshark | siamjax | read |", "|---|--:|--:|--:|"]
+    lines = ["| protocol | tshark | of them copies | siamjax | read |"]
+    lines.append("|---|--:|--:|--:|--:|")
     for name, protocol in PROTOCOLS.items():
-        want = sum(_of(by_tshark, name) for _, by_tshark, _, _ in rows)
-        have = sum(_of(by_siamjax, name) for _, _, by_siamjax, _ in rows)
+        want, copies, have = (sum(_of(row[i], name) for row in rows) for i in (1, 2, 3))
         if want or have:
-            share = f"{100 * have / want:.1f} %" if want else "-"
-            lines.append(f"| {protocol.short} | {want} | {have} | {share} |")
+            share = f"{100 * have / (want - copies):.1f} %" if want > copies else "-"
+            lines.append(f"| {protocol.short} | {want} | {copies} | {have} | {share} |")
     return "\n".join(lines)
 
 
 def differences(rows, kinds):
     """Lines about files in which the counts differ, with the causes of the report."""
-    for file, by_tshark, by_siamjax, causes in rows:
+    for file, by_tshark, copies, by_siamjax, causes in rows:
         for name, protocol in PROTOCOLS.items():
-            want, have = _of(by_tshark, name), _of(by_siamjax, name)
+            want = _of(by_tshark, name) - _of(copies, name)
+            have = _of(by_siamjax, name)
             if want != have:
                 counted = f"tshark {want}, siamjax {have}"
                 yield f"{file}: {protocol.short}: {counted}; {causes}"
