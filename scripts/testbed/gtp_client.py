@@ -109,7 +109,7 @@ class GtpClient(Client):
             return message(DELETE + 1, teid, number, bytes([CAUSE, ACCEPTED]))
         return None
 
-    def set(self, name, value):
+    def change_setting(self, name, value):
         self.settings[name] = value
         if name == "updates":
             self._begin(self._update_many)
@@ -153,9 +153,9 @@ class GtpClient(Client):
         )
         self.contexts[context.teid] = context
         answer = await self._ask(context.node, CREATE, 0, elements)
-        found = read_elements(answer) if answer else {}
-        context.server_teid = found.get(TEID_CONTROL, 0)
-        if found.get(CAUSE) == ACCEPTED:
+        read = read_elements(answer) if answer else {}
+        context.server_teid = read.get(TEID_CONTROL, 0)
+        if read.get(CAUSE) == ACCEPTED:
             return context
         del self.contexts[context.teid]
         return None

@@ -8,26 +8,14 @@ delay, so a large jitter also changes their order.
 """
 
 import asyncio
-import random
 import sys
+
+from delays import Delay
 
 PROXY = ("10.2.0.1", 5060)
 OUTER = ("10.2.0.2", 5060)
 INNER = ("127.0.0.1", 5061)
 CALLEE = ("127.0.0.1", 5070)
-
-
-class Delay:
-    def __init__(self):
-        self.mean = self.jitter = 0.0
-
-    def read_setting(self):
-        self.mean, self.jitter = map(float, sys.stdin.readline().split())
-
-    def draw(self):
-        return max(
-            0.0, random.uniform(self.mean - self.jitter, self.mean + self.jitter)
-        )
 
 
 class Leg(asyncio.DatagramProtocol):

@@ -122,8 +122,8 @@ class Client:
     async def keep_alive(self):
         raise NotImplementedError
 
-    def set(self, name, value):
-        """A setting of the protocol's own."""
+    def change_setting(self, name, value):
+        """Change a setting of the protocol's own."""
         raise NotImplementedError
 
     # -- helpers -----------------------------------------------------------
@@ -172,7 +172,7 @@ class Client:
             for _ in range(self.storm):
                 self._begin(self.short_session, self.draw_user())
         else:
-            self.set(name, float(values[0]))
+            self.change_setting(name, float(values[0]))
 
     async def run(self):
         await self.open()

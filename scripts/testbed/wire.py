@@ -8,28 +8,14 @@ jitter also changes their order. Frames that hold no IP (ARP) are not delayed.
 """
 
 import asyncio
-import random
 import socket
 import sys
+
+from delays import Delay
 
 ALL_PROTOCOLS = 0x0003
 IPV4 = b"\x08\x00"
 LARGEST_FRAME = 2048  # bytes
-
-
-class Delay:
-    def __init__(self):
-        self.mean = self.jitter = 0.0
-
-    def read_setting(self):
-        self.mean, self.jitter = map(float, sys.stdin.readline().split())
-
-    def draw(self, frame):
-        if frame[12:14] != IPV4:
-            return 0.0
-        return max(
-            0.0, random.uniform(self.mean - self.jitter, self.mean + self.jitter)
-        )
 
 
 def open_interface(name):
@@ -50,8 +36,9 @@ def send(interface, frame):
 
 def forward(loop, delay, source, target):
     frame, (_, _, packet_type, *_) = source.recvfrom(LARGEST_FRAME)
-    if packet_type != socket.PACKET_OUTGOING:  # not what this process has sent
-        loop.call_later(delay.draw(frame), send, target, frame)
+    if packet_type == socket.PACKET_OUTGOING:  # what this process has sent
+        return
+    loop.call_later(delay.draw() if frame[12:14] == IPV4 else 0, send, target, frame)
 
 
 async def main():
