@@ -108,6 +108,10 @@ def test_where_a_network_is_known_its_oddness_is_the_distance_to_normal():
     spans = decide.find_spans(seen, RULE, ["a@1", "b@2"])
     assert names(spans) == ["normal", "blocked", "unknown"]
     assert (spans[0].distance, spans[0].example) == (0.5, "")
+    # An example that is near makes no alarm of a window that is normal there.
+    near = evidence([[3.0, 0.1]] * 9, [0.1] * 9)._replace(oddness=np.full(9, 0.9))
+    (span,) = decide.find_spans(near, RULE, ["a@1", "b@2"])
+    assert span.condition == "normal" and span.margin == pytest.approx(-0.8)
     only = seen._replace(
         names=("blocked",), distances=seen.distances[:, 1:], nearest=seen.nearest[:, 1:]
     )

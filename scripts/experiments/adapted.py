@@ -7,9 +7,10 @@
 
 Each network is a prepared data set, runs/NAME. Its first two captures without a fault
 adapt the run in turn, then both together, and are not judged then. A capture of more
-than 20 minutes adapts it by its first ten minutes, and the rest is judged. Examples of its faults are taken
-from the captures of each number in turn (auth_failure_001, blocked_001, ...): one
-window in the middle of each fault. The other captures of one fault or none are judged:
+than 20 minutes adapts it by its first ten minutes, and the rest is judged. Examples of
+its faults are taken from the captures of each number in turn (auth_failure_001,
+blocked_001, ...): one window in the middle of each fault. The other captures of one
+fault or none are judged:
 
   alarm     share of the time of normal captures that is not called normal
   normals   normal captures with an alarm

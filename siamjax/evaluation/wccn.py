@@ -133,19 +133,21 @@ def whiten_by_normal(points: np.ndarray, normal: np.ndarray) -> np.ndarray:
     Raises:
       UsageError: there are fewer than two normal windows.
     """
+    return whiten(points, fit_on_normal(normal))
+
+
+def fit_on_normal(normal: np.ndarray) -> Whitening:
+    """The whitening of `whiten_by_normal`."""
     require(
         len(normal) > 1,
         f"give at least two normal windows of the network, got {len(normal)}",
     )
     covariance = np.cov(np.asarray(normal, np.float64).T, bias=True)
-    return whiten(
-        points,
-        Whitening(
-            np.zeros(len(covariance)),
-            inverse_root(covariance, SHRINKAGE),
-            covariance,
-            SHRINKAGE,
-        ),
+    return Whitening(
+        np.zeros(len(covariance)),
+        inverse_root(covariance, SHRINKAGE),
+        covariance,
+        SHRINKAGE,
     )
 
 

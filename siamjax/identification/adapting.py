@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from siamjax.data import prepared
+from siamjax.evaluation import wccn
 from siamjax.identification import library, normality, readings, sessions
 from siamjax.identification.timeline import stretches
 from siamjax.inference.runs import Run
@@ -98,7 +99,27 @@ def adapt(run: Run, network: library.Network) -> sessions.Adapted:
         sessions.measure_baseline(joined, run),
         own=normality.fit_normality(moments, whitening),
         across=normality.fit_normality(moments, whitening, between),
+        learnt=_fit_learnt(run, network.counts),
     )
+
+
+def _fit_learnt(run, counts):
+    """The whitening of the learnt points of normal captures; None if the space of the
+    run has none."""
+    head = run.deciding.space.head
+    if not head or run.config.active_heads[head].norm != "unit":
+        return None
+    parts = []
+    for capture in counts:
+        traffic = sessions.Traffic("", capture, sessions.own_baseline(capture, run))
+        start, windows, baseline = sessions.slide_windows(
+            traffic, run.config.data.bins, sessions.hop_bins(run)
+        )
+        rows = np.arange(len(start))[:: -(-len(start) // normality.MOST_WINDOWS)]
+        baselines = Baseline(*(x[rows] for x in baseline))
+        parts.append(run.embed(windows[rows], baselines)[head])
+    points = np.concatenate(parts)[:, : run.config.active_heads[head].dim]
+    return wccn.fit_on_normal(points)
 
 
 def capture_moments(run: Run, counts: np.ndarray) -> np.ndarray:

@@ -121,6 +121,11 @@ def find_spans(
     blind = ~np.isfinite(distances).any(1)
     too_far = np.full((len(distances), 1), rule.unknown)
     costs = np.concatenate([distances, too_far], 1)
+    if evidence.oddness is not None:
+        # No example makes an alarm of a window that is normal for the network.
+        calm = evidence.oddness < 1
+        normal = costs[:, [evidence.names.index(NORMAL)]]
+        costs[calm] = np.maximum(costs, normal)[calm]
     costs[blind] = 0.0
     names, path = (*evidence.names, UNKNOWN), decode(costs, rule.penalty)
     path = _with_taught(path, costs, evidence.names, taught, rule.penalty)
@@ -216,7 +221,7 @@ def _with_beginnings(parts, evidence, blind):
     from the examples of both, or near that of another fault. Windows in which nothing
     was measured stay apart.
     """
-    joined: list[tuple[int, int, str]] = []
+    joined = []
     for first, end, name in parts:
         window_s = evidence.end_s - evidence.start_s[-1]
         begins = first
@@ -264,12 +269,17 @@ def _span(evidence, parts, i, name, rule, origins):
     distance = float(np.median(distances[:, column]))
     if not np.isfinite(distance):
         return Span(float(start_s), float(end_s), UNKNOWN, np.nan, np.nan, "")
-    others = np.median(np.delete(distances, column, 1), 0)
-    finite = np.isfinite(others)
-    margin = float(others[finite].min() - distance) if finite.any() else np.nan
+    others = np.median(distances, 0)  # [K]
+    others[column] = np.inf
+    runner_up = int(others.argmin())
+    margin = float(others[runner_up] - distance)
+    margin = margin if np.isfinite(margin) else np.nan
+    other = evidence.names[runner_up] if np.isfinite(margin) else ""
+    if decoded not in evidence.names:
+        other = evidence.names[column]
     nearest = evidence.nearest[first + distances[:, column].argmin(), column]
     origin = origins[nearest] if origins and nearest >= 0 else ""
-    return Span(float(start_s), float(end_s), name, distance, margin, origin)
+    return Span(float(start_s), float(end_s), name, distance, margin, origin, other)
 
 
 def _joined(spans):

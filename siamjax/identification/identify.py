@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from siamjax.identification import (
     enrol,
     library,
     readings,
+    reasons,
     sessions,
 )
 from siamjax.identification.examples import Examples, Place, join_examples
@@ -189,13 +191,16 @@ def identify_captures(
     for path in paths:
         try:
             spans, traffic = compare_capture(path, reference, baseline_s=baseline_s)
+            moved = [reasons.find_moved(run, traffic, span) for span in spans]
         except UsageError:
             raise  # a flag is wrong, and would be for every capture
         except Exception as error:  # the other captures are still read
             failures += 1
             rows.append(_report_failure(path, error, as_json))
             continue
-        _print(path, traffic, spans, as_json)
+        (_print_json if as_json else _print)(
+            path, traffic, spans, moved, reference.rule
+        )
         warning = "; ".join(traffic.warnings)
         end_s = len(traffic.counts) * run.config.data.bin_s
         rows.append(
@@ -324,16 +329,30 @@ def _report_failure(capture, error, as_json):
     return page.timeline(name, (), None, warning=f"no verdict: {reason}", end_s=0.0)
 
 
-def _print(capture, traffic, spans, as_json):
-    if not as_json:
-        notes = [f"  note: {warning}" for warning in traffic.warnings]
-        lines = [capture, *notes, *format_spans(spans, terminal_width())]
-        print("\n".join(map(printable, lines)), flush=True)
-        return
-    for span in spans:
+def _print(capture, traffic, spans, moved, rule):
+    notes = [f"  note: {warning}" for warning in traffic.warnings]
+    heading, *rows = format_spans(spans, terminal_width())
+    lines = [str(capture), *notes, heading]
+    for row, span, columns_moved in zip(rows, spans, moved):
+        lines.append(row)
+        if why := reasons.describe(span, columns_moved, rule):
+            lines += textwrap.wrap(
+                f"why: {why}",
+                terminal_width(),
+                initial_indent=" " * 19,
+                subsequent_indent=" " * 24,
+            )
+    print("\n".join(map(printable, lines)), flush=True)
+
+
+def _print_json(capture, traffic, spans, moved, rule):
+    for span, columns_moved in zip(spans, moved):
+        fields = span._asdict()
+        fields.pop("other")
         record = dict(
             capture=str(capture),
-            **span._asdict(),
+            **fields,
+            **reasons.as_record(span, columns_moved, rule),
             calibrated=traffic.calibrated,
             warnings=traffic.warnings,
             not_read=readings.count_not_read(traffic.report),

@@ -114,6 +114,8 @@ def _distances(place, traffic, reference):
     run = reference.run
     first = round(place.start_s / run.config.data.bin_s)
     counts = traffic.counts[None, first : first + run.config.data.bins]
+    if reference.network is not None:
+        run = reference.network.adapt(run, across=traffic.across)
     point = run.compared(counts, sessions.repeat_baseline(traffic.baseline, 1))
     others = run.compared(*reference.examples.inputs)
     return np.linalg.norm(point - others, axis=1)

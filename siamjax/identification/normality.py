@@ -35,7 +35,7 @@ BETWEEN_SHRINKAGE = 0.1
 # any more is one whose load fell to nothing.
 LEAST_LOAD = 0.125
 # At most so many windows of each load are used.
-_WINDOWS = 600
+MOST_WINDOWS = 600
 
 
 class Normality(NamedTuple):
@@ -101,7 +101,7 @@ def normal_moments(
     """
     rng = np.random.default_rng(0)
     start = np.arange(0, len(counts) - bins + 1, hop)
-    start = start[:: -(-len(start) // _WINDOWS) or 1]
+    start = start[:: -(-len(start) // MOST_WINDOWS) or 1]
     rows = start[:, None] + np.arange(bins)  # [N, T]
     repeated = Baseline(
         *(np.repeat(np.asarray(x)[None], len(rows), 0) for x in baseline)

@@ -8,6 +8,7 @@ import numpy as np
 
 from siamjax.data import features, prepared
 from siamjax.evaluation import wccn
+from siamjax.evaluation.wccn import Whitening
 from siamjax.identification import decide, examples, normality, readings
 from siamjax.identification.normality import Normality
 from siamjax.inference import runs
@@ -28,6 +29,27 @@ class Adapted(NamedTuple):
     baseline: Baseline  # [F] of all its normal traffic
     own: Normality  # of windows compared with the baseline of their own session
     across: Normality  # of windows compared with the baseline of the network
+    learnt: Whitening | None  # of the learnt points of normal windows; None: unused
+
+    def adapt(self, run: runs.Run, *, across: bool) -> runs.Run:
+        """The run, where windows are compared in a space adapted to the network.
+
+        Args:
+          run: that the network was adapted to.
+          across: the windows are compared with the baseline of the network.
+        """
+        normal = self.across if across else self.own
+        deciding = run.deciding._replace(whitening=normal.whitening)
+        if self.learnt is None:
+            return run._replace(deciding=deciding)
+        head = deciding.space.head
+        width = len(self.learnt.mean)
+
+        def embed(*inputs):
+            points = run.embed(*inputs)
+            return points | {head: wccn.whiten(points[head][:, :width], self.learnt)}
+
+        return run._replace(deciding=deciding, embed=embed)
 
 
 class Traffic(NamedTuple):
@@ -260,8 +282,7 @@ def compare_traffic(
     data, normal = run.config.data, None
     if network is not None:
         normal = network.across if traffic.across else network.own
-        adapted = run.deciding._replace(whitening=normal.whitening)
-        run = run._replace(deciding=adapted)
+        run = network.adapt(run, across=traffic.across)
     start, counts, baseline = slide_windows(traffic, data.bins, hop_bins(run))
     points = run.compared(counts, baseline)
     # A window in which nothing was measured has no distance to any example.

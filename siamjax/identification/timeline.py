@@ -21,6 +21,9 @@ class Span(NamedTuple):
     distance: float  # to the nearest example, median of its windows; NaN: none finite
     margin: float  # how much farther the nearest other condition is; NaN: none
     example: str  # the nearest example; empty: none
+    other: str = (
+        ""  # the nearest other condition; of `unknown` the nearest; empty: none
+    )
 
 
 def decode(costs: np.ndarray, penalty: float) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""Why a stretch got its name: the columns that moved most against normal."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from siamjax.data import columns, features
+from siamjax.identification.decide import Rule
+from siamjax.identification.sessions import Traffic
+from siamjax.identification.timeline import IN_DOUBT, Span
+from siamjax.inference.runs import Run
+from siamjax.text import short
+from siamjax.types import NORMAL, Column
+
+# At most so many columns are named, those that moved at least so many deviations.
+LISTED, LEAST = 3, 1.0
+
+
+class Moved(NamedTuple):
+    """A column in a stretch of a session, against its baseline."""
+
+    column: str
+    normal: float  # typical value in the baseline
+    now: float  # typical value in the stretch
+    unit: str  # "/s", "ms", or "" of counters and of requests that wait
+    deviations: float  # how far it moved; negative: down
+
+
+def find_moved(run: Run, traffic: Traffic, span: Span) -> list[Moved]:
+    """The columns that moved most in a stretch, the most first; none if it is normal.
+
+    Args:
+      run: has columns and scaler.
+      traffic: the session, with its baseline.
+      span: the stretch.
+    """
+    if span.condition in (NORMAL, IN_DOUBT):
+        return []
+    bin_s = run.config.data.bin_s
+    first, end = round(span.start_s / bin_s), round(span.end_s / bin_s)
+    x = np.asarray(features.log_counts(traffic.counts[first:end], run.scaler))
+    measured = np.isfinite(x)
+    count = measured.sum(0)
+    now = np.where(measured, x, 0.0).sum(0) / np.maximum(count, 1)
+    normal = np.asarray(traffic.baseline.mean)
+    unit = np.asarray(traffic.baseline.deviation) + np.asarray(run.scaler.floor)
+    moved = np.where(count > 0, (now - normal) / unit, 0.0)  # [F]
+    order = np.argsort(-np.abs(moved), kind="stable")[:LISTED]
+    heavy = np.asarray(run.scaler.heavy)
+    return [
+        Moved(
+            run.columns[i].name,
+            _value(normal[i], heavy[i], run.columns[i], bin_s),
+            _value(now[i], heavy[i], run.columns[i], bin_s),
+            _unit(run.columns[i]),
+            float(moved[i]),
+        )
+        for i in order
+        if abs(moved[i]) >= LEAST
+    ]
+
+
+def describe(span: Span, moved: Sequence[Moved], rule: Rule) -> str:
+    """A line that says why a stretch got its name; empty if it is normal."""
+    if span.condition in (NORMAL, IN_DOUBT):
+        return ""
+    parts = []
+    for column, normal, now, unit, _ in moved:
+        name = short(column.removesuffix(" ms"), 30)
+        end = " ms" if unit == "ms" else unit
+        parts.append(f"{name} {normal:.3g} -> {now:.3g}{end}")
+    other = f"next is {short(span.other, 30)}, " if span.other else ""
+    what = ", ".join(parts) or "nothing moved much"
+    return f"{what}; {other}threshold {rule.unknown:.2f}"
+
+
+def as_record(span: Span, moved: Sequence[Moved], rule: Rule) -> dict[str, Any]:
+    """The same as plain values, for JSON."""
+    return dict(
+        moved=[m._asdict() for m in moved],
+        runner_up=span.other or None,
+        threshold=rule.unknown,
+    )
+
+
+def _value(x: Any, heavy: Any, column: Column, bin_s: float) -> float:
+    """A mean of log counts as people read it: messages per second, or the value."""
+    value = float(np.expm1(x)) if heavy else float(x)
+    return value / bin_s if _unit(column) == "/s" else value
+
+
+def _unit(column: Column) -> str:
+    if column.role.startswith("latency"):
+        return "ms"
+    if column.role == columns.COUNTER or column.role.startswith("open"):
+        return ""
+    return "/s"

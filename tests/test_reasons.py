@@ -1,0 +1,60 @@
+"""Why a stretch got its name: worked out by hand."""
+
+import types
+
+import numpy as np
+import pytest
+
+from siamjax.data import columns, features
+from siamjax.identification import decide, reasons, sessions, timeline
+from siamjax.types import Baseline, Column
+
+TABLE = (
+    Column("INVITE", "request"),
+    Column("INVITE to final ms", "latency_final", empty=np.nan),
+    Column("cpu", columns.COUNTER, heavy=False, empty=np.nan),
+    Column("BYE", "request"),
+)
+RULE = decide.Rule(unknown=1.5, penalty=1.0, onset_s=0.0, clear_s=0.0)
+
+
+def moved(condition="slow", deviation=0.7):
+    """4 s normal, then 4 s in which INVITEs end and answers are slow."""
+    counts = np.full((16, 4), [9.0, 50.0, 20.0, 3.0])
+    counts[8:, :3] = 0.0, 500.0, np.nan
+    mean = [np.log(10.0), np.log(51.0), 20.0, np.log(4.0)]
+    baseline = Baseline(np.array(mean), np.full(4, deviation))
+    run = types.SimpleNamespace(
+        columns=TABLE,
+        scaler=features.make_scaler(TABLE, floor=0.3, clip=30.0),
+        config=types.SimpleNamespace(data=types.SimpleNamespace(bin_s=0.5)),
+    )
+    span = timeline.Span(4.0, 8.0, condition, 0.5, 0.4, "a@1", "blocked")
+    return span, reasons.find_moved(run, sessions.Traffic("x", counts, baseline), span)
+
+
+def test_the_columns_that_moved_most_come_first_as_people_read_them():
+    span, (first, second) = moved()  # the unit is 0.7 + 0.3
+    assert (first.column, second.column) == ("INVITE", "INVITE to final ms")
+    assert first.deviations == pytest.approx(-np.log(10), rel=1e-5)
+    assert (first.normal, first.now) == pytest.approx((18.0, 0.0))  # 9 in half a second
+    assert (second.normal, second.now) == pytest.approx((50.0, 500.0), rel=1e-4)
+    line = reasons.describe(span, [first, second], RULE)
+    assert line == (
+        "INVITE 18 -> 0/s, INVITE to final 50 -> 500 ms; next is blocked, "
+        "threshold 1.50"
+    )
+    record = reasons.as_record(span, [first], RULE)
+    assert record["runner_up"] == "blocked" and record["threshold"] == 1.5
+    assert record["moved"][0]["column"] == "INVITE"
+
+
+def test_what_is_normal_needs_no_reason_and_small_moves_are_none():
+    for condition in ("normal", "normal?"):
+        span, none = moved(condition)
+        assert none == [] and reasons.describe(span, none, RULE) == ""
+    span, none = moved(deviation=9.0)
+    assert none == []
+    assert reasons.describe(span._replace(other=""), none, RULE) == (
+        "nothing moved much; threshold 1.50"
+    )
