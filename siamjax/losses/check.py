@@ -66,7 +66,7 @@ KEYS = 400
 STANDARD_ERRORS = 5
 # Programs that run once: XLA compiles them in a third of the time, and they compute the
 # same.
-FAST_COMPILATION: dict[str, bool | int] = {
+FAST_COMPILATION: Any = {
     "xla_backend_optimization_level": 0,
     "xla_cpu_use_fusion_emitters": False,
 }
@@ -520,6 +520,62 @@ def half_precision(m: Measured) -> tuple[str, str]:
     return _verdict(problems, "bfloat16 and float16")
 
 
+# Where the Hessian must be finite, and of these where it must be right.
+CURVED = ("base", "random 0", "a duplicate", "all equal", "a zero row", "one class")
+SMOOTH = ("base", "random 0")
+
+
+def second_derivatives(m: Measured) -> tuple[str, str]:
+    """The Hessian times a direction, by all four orders of forward and reverse mode,
+    agrees with differences of the gradient in float64, and is finite where rows are
+    equal or 0."""
+    direction = _directions(m.batches["base"], 1)[0]
+    with jax.enable_x64(True):
+        state = jax.tree.map(lambda a: _cast(a, jnp.float64), m.state)
+        batch = edge_cases.stack([m.batches[name] for name in CURVED])
+        run = jax.jit(
+            jax.vmap(lambda b: _hessian_products(m.loss, state, b, direction))
+        )
+        answers = run.lower(batch).compile(FAST_COMPILATION)(batch)
+    answers = {name: np.asarray(values) for name, values in answers.items()}
+    differences, problems, worst = answers.pop("differences"), [], 0.0
+    for i, name in enumerate(CURVED):
+        wanted = {1: differences[i], 0: np.sum(differences[i] * direction)}
+        for route, values in answers.items():
+            if not np.isfinite(values[i]).all():
+                problems.append(f"{route} not finite on {name}")
+            elif name in SMOOTH:
+                right = wanted[min(values[i].ndim, 1)]
+                worst = max(worst, relative_error(values[i], right))
+                problems.append(_differ(f"{route} on {name}", values[i], right, 1e-4))
+    if m.loss.name in HELD:
+        problems = [problem for problem in problems if "finite" in problem]
+        return _verdict(problems, "finite; a part is held constant")
+    return _verdict(problems, f"four routes within {worst:.1e}")
+
+
+def _hessian_products(loss, state, batch, direction):
+    """Name of the route -> Hessian times direction `[B, E]`; forward over forward gives
+    its product with the direction again. `differences` are those of the gradient."""
+    x, v = jnp.asarray(batch.x), jnp.asarray(direction)
+    key, step = jax.random.key(1), 1e-6
+
+    def value(x):
+        return _apply(loss, state, batch._replace(x=x), key)[0]
+
+    def slope(x):
+        return jax.jvp(value, (x,), (v,))[1]
+
+    gradient = jax.grad(value)
+    return {
+        "forward over reverse": jax.jvp(gradient, (x,), (v,))[1],
+        "reverse over reverse": jax.grad(lambda x: jnp.vdot(gradient(x), v))(x),
+        "reverse over forward": jax.grad(slope)(x),
+        "forward over forward": jax.jvp(slope, (x,), (v,))[1],
+        "differences": (gradient(x + step * v) - gradient(x - step * v)) / (2 * step),
+    }
+
+
 GRID: dict[str, Check] = {
     "finite": finite,
     "rows not finite": not_finite_rows,
@@ -533,7 +589,10 @@ GRID: dict[str, Check] = {
     "gradient at collapse": collapse,
 }
 # Checks with compilations of their own: the quick tests run them for a few losses only.
-LONG: dict[str, Check] = {"half precision": half_precision}
+LONG: dict[str, Check] = {
+    "half precision": half_precision,
+    "second derivatives": second_derivatives,
+}
 
 
 IN_MEAN = f"it draws: means over {KEYS} keys"

@@ -18,6 +18,7 @@ from jax import lax
 
 from siamjax.losses.annotations import Array, Distance, Lp
 from siamjax.losses.reductions import safe_ratio
+from siamjax.losses.varying import zeros
 from siamjax.types import UsageError
 
 EXACT = lax.Precision.HIGHEST
@@ -179,12 +180,15 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, jnp.sqrt(_or_one(x)), jnp.zeros_like(x))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def safe_power(x: jax.Array, power: float) -> jax.Array:
+    """x^power for x >= 0, with slopes of 0 at 0 however small the power is."""
+    if float(power).is_integer() if isinstance(power, int | float) else False:
+        return x**power
+    return jnp.where(x > 0, _or_one(x) ** power, jnp.zeros_like(x))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _pairwise(x, y, root):
-    return _pairwise_forward(x, y, root)[0]
-
-
-def _pairwise_forward(x, y, root):
     if x.dtype == jnp.float64:
         d = _direct(x, y, root=root)
     else:
@@ -194,30 +198,30 @@ def _pairwise_forward(x, y, root):
             cpu=functools.partial(_gram, root=root),
             default=functools.partial(_direct, root=root),
         )
-    d = bounded(d)
-    return d, (x, y, d)
+    return bounded(d)
 
 
-def _pairwise_backward(root, residuals, g):
-    x, y, d = residuals
-    # Slope with respect to x_i - y_j: g / d for a root, 2 g for a square, and 0 for
+@_pairwise.defjvp
+def _pairwise_jvp(root, rows, directions):
+    x, y = rows
+    d = _pairwise(x, y, root)
+    # Slope with respect to x_i - y_j: 1 / d for a root, 2 for a square, and 0 for
     # equal rows.
     inside = (d > 0) & (d < jnp.finfo(d.dtype).max / 8)
-    weight = jnp.where(inside, g / _or_one(d) if root else 2 * g, 0)
+    weight = 1 / _or_one(d) if root else 2.0
     if x.dtype == jnp.float64:
-        return _direct_gradient(x, y, weight)
-    return lax.platform_dependent(
-        x, y, weight, cpu=_gram_gradient, default=_direct_gradient
-    )
-
-
-_pairwise.defvjp(_pairwise_forward, _pairwise_backward)
+        along = _direct_product(x, y, *directions)
+    else:
+        along = lax.platform_dependent(
+            x, y, *directions, cpu=_gram_product, default=_direct_product
+        )
+    return d, jnp.where(inside, weight * along, 0)
 
 
 def _centred(x, y):
     """Both in float64 and about a common centre: distances do not depend on it."""
     x, y = x.astype(jnp.float64), y.astype(jnp.float64)
-    centre = (x.sum(0) + y.sum(0)) / max(len(x) + len(y), 1)
+    centre = lax.stop_gradient(x.sum(0) + y.sum(0)) / max(len(x) + len(y), 1)
     return x - centre[None], y - centre[None]
 
 
@@ -231,13 +235,13 @@ def _gram(x, y, *, root):
         return (jnp.sqrt(d2) if root else d2).astype(x.dtype)
 
 
-def _gram_gradient(x, y, weight):
+def _gram_product(x, y, x_direction, y_direction):
+    """`[A, R]`: (x_i - y_j) · (direction of x_i - direction of y_j)."""
     with jax.enable_x64(True):
         a, b = _centred(x, y)
-        w = weight.astype(jnp.float64)
-        x_gradient = w.sum(1)[:, None] * a - _times(w, b)
-        y_gradient = w.sum(0)[:, None] * b - _times(w.T, a)
-        return x_gradient.astype(x.dtype), y_gradient.astype(y.dtype)
+        u, v = x_direction.astype(jnp.float64), y_direction.astype(jnp.float64)
+        ends = jnp.sum(a * u, 1)[:, None] + jnp.sum(b * v, 1)[None]
+        return (ends - _times(a, v.T) - _times(u, b.T)).astype(x.dtype)
 
 
 def _times(a, b):
@@ -254,9 +258,9 @@ def _direct(x, y, *, root):
     return size * jnp.sqrt(jnp.sum((difference / size) ** 2, -1))
 
 
-def _direct_gradient(x, y, weight):
-    pull = weight[:, :, None] * (x[:, None] - y[None])
-    return pull.sum(1), -pull.sum(0)
+def _direct_product(x, y, x_direction, y_direction):
+    gap, move = x[:, None] - y[None], x_direction[:, None] - y_direction[None]
+    return jnp.sum(gap * move, -1)
 
 
 def _signals(x, y):
@@ -296,43 +300,48 @@ def _minkowski_rows(p):
     return rows
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _minkowski(p, x, y):
-    return _minkowski_forward(p, x, y)[0]
+    size = lax.stop_gradient(_or_one(jnp.maximum(_largest(x), _largest(y))))
+    start = zeros((len(x), len(y)), x.dtype, x, y)
+    if p == jnp.inf:
+        return size * _largest_gaps(x / size, y / size, start)
 
-
-def _minkowski_forward(p, x, y):
-    size = _or_one(jnp.maximum(_largest(x), _largest(y)))
-    start = jnp.zeros((len(x), len(y)), x.dtype)
-
+    # Forgets what it computed, and computes it again for the gradient: else that of
+    # all coordinates is in memory at once.
+    @jax.checkpoint
     def add(total, coordinate):
         a, b = coordinate
-        gap = jnp.abs(a[:, None] - b[None]) / size
-        return (jnp.maximum(total, gap) if p == jnp.inf else total + gap**p), None
+        gap = _absolute(a[:, None] - b[None])
+        return total + (gap if p == 1 else safe_power(gap, p)), None
 
-    total, _ = lax.scan(add, start, (x.T, y.T))
-    return size * (total if p == jnp.inf else total ** (1 / p)), (x, y, start + total)
+    total, _ = lax.scan(add, start, (x.T / size, y.T / size))
+    return size * (total if p == 1 else safe_power(total, 1 / p))
 
 
-def _minkowski_backward(p, residuals, g):
-    x, y, total = residuals
-    size = _or_one(jnp.maximum(_largest(x), _largest(y)))
-    # d/d|gap| = (|gap| / d)^(p-1); for infinite p only the largest coordinate has one.
-    norm = total if p == jnp.inf else total ** (1 / p)
+def _absolute(x):
+    """|x| with slope 0 at 0; that of `jnp.abs` is 1."""
+    return x * lax.stop_gradient(jnp.sign(x))
 
-    def slope(_, coordinate):
+
+def _largest_gaps(x, y, start):
+    """`[A, R]`: the largest gap of a coordinate; those that tie share the gradient."""
+
+    def widen(largest, coordinate):
         a, b = coordinate
-        gap = (a[:, None] - b[None]) / size
-        share = jnp.abs(gap) / _or_one(norm)
-        part = (share >= 1) if p == jnp.inf else share ** (p - 1)
-        pull = jnp.where(norm > 0, g * jnp.sign(gap) * part, jnp.zeros_like(g))
-        return None, (pull.sum(1), -pull.sum(0))
+        return jnp.maximum(largest, jnp.abs(a[:, None] - b[None])), None
 
-    _, (x_gradient, y_gradient) = lax.scan(slope, None, (x.T, y.T))
-    return x_gradient.T, y_gradient.T
+    columns = x.T, y.T
+    largest = lax.stop_gradient(lax.scan(widen, start, lax.stop_gradient(columns))[0])
 
+    @jax.checkpoint
+    def add(totals, coordinate):
+        a, b = coordinate
+        gap = _absolute(a[:, None] - b[None])
+        is_largest = lax.stop_gradient(gap) >= largest
+        return (totals[0] + jnp.where(is_largest, gap, 0), totals[1] + is_largest), None
 
-_minkowski.defvjp(_minkowski_forward, _minkowski_backward)
+    (total, number), _ = lax.scan(add, (start, start), columns)
+    return total / jnp.maximum(number, 1)
 
 
 def _largest(x):

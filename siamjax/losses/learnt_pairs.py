@@ -9,6 +9,7 @@ from siamjax.losses import distances, reductions, tuples
 from siamjax.losses import mining as miners
 from siamjax.losses.annotations import Distance, MarginMining, check_choice
 from siamjax.losses.guard import Stateful, stateful
+from siamjax.losses.varying import zeros
 from siamjax.types import UsageError
 
 
@@ -170,5 +171,5 @@ def _sum_of_differences(x, y, w):
         a, b, weight = coordinate
         return total + weight * jnp.abs(a[:, None] - b[None]), None
 
-    start = jnp.zeros((len(x), len(y)), x.dtype)
+    start = zeros((len(x), len(y)), x.dtype, x, y, w)
     return lax.scan(add, start, (x.T, y.T, w))[0]

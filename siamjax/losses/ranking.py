@@ -10,6 +10,7 @@ from siamjax.losses.annotations import Array, Distance, Reduction
 from siamjax.losses.guard import guarded
 from siamjax.losses.positives_loop import sum_over_positives, value_at
 from siamjax.losses.tuples import References
+from siamjax.losses.varying import zeros
 
 
 @guarded
@@ -114,7 +115,7 @@ def fastap(
         up_pos, up_all = running[0] + in_pos, running[1] + in_all
         return (up_pos, up_all), in_pos * reductions.safe_ratio(up_pos, up_all)
 
-    start = jnp.zeros(len(labels), d.dtype)
+    start = zeros((len(labels),), d.dtype, d, batch.pos)
     edges = width * jnp.arange(bins + 1, dtype=d.dtype)
     hits = lax.scan(add, (start, start), edges)[1].sum(0)
     valid = batch.pos.any(1)
