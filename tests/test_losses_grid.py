@@ -24,6 +24,8 @@ from tests import reference
 
 # One of each kind: exact counts, softmax, a loop over positives, weights, a ring.
 FIVE = ("triplet", "ntxent", "smooth_ap", "proxy_anchor", "memory")
+# Exact counts, and a loop over positives: quickly for these, with --slow for all.
+CURVED = ("triplet", "smooth_ap")
 VARIANTS = (
     "triplet:margin=soft,scale=5",
     "triplet:swap=True",
@@ -34,6 +36,8 @@ VARIANTS = (
     "triplet:mining=distance_weighted",
     "triplet:distance=manhattan",
     "triplet:distance=l3",
+    "contrastive:distance=l1.5,power=1.5",
+    "contrastive:distance=linf",
     "triplet:reduce=class",
     "contrastive:distance=cosine,pos_margin=1.0,neg_margin=0.2",
     "lossless:beta=5",
@@ -57,6 +61,8 @@ def test_the_grid_and_the_paper(name):
     """The paper on unsorted, unbalanced labels, with singletons, in float64."""
     m = measured(name)
     grid = check.GRID | (check.LONG if name in FIVE else {})
+    if name not in CURVED:
+        grid.pop("second derivatives", None)
     results = {name: run_check(m) for name, run_check in grid.items()}
     assert {k: r for k, r in results.items() if r[0] == "FAIL"} == {}
     state = {k: np.asarray(v, float) for k, v in m.state.get("params", {}).items()}
@@ -79,9 +85,17 @@ def test_half_precision_of_every_loss(spec):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("spec", sorted(set(LOSSES) - set(CURVED)))
+def test_second_derivatives_of_every_loss(spec):
+    assert check.second_derivatives(measured(spec))[0] == "pass"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", VARIANTS)
 def test_the_grid_on_other_settings(spec):
-    results = {r.check: r for r in check.run_grid(spec)}
+    grid = check.GRID | {"second derivatives": check.second_derivatives}
+    m = check.measure(spec)
+    results = {name: check.Result(name, *run(m)) for name, run in grid.items()}
     results.pop("invariances")  # those of the default
     if "memory" in spec:
         results.pop("finite differences")  # the references are held constant

@@ -33,7 +33,9 @@ def test_a_choice_that_is_not_known_is_refused_without_resolve():
     with pytest.raises(UsageError, match="mining=hrad is not known: use one of all, "):
         losses.triplet(x, labels, mining="hrad")
     with pytest.raises(UsageError, match="reduce=al is not known: use one of active, "):
-        check_choice("reduce", "al", losses.Reduction)
+        losses.triplet(x, labels, reduce="al")
+    with pytest.raises(UsageError, match="mining=al is not known: use one of all, "):
+        check_choice("mining", "al", losses.Mining)
 
 
 def test_mypy_sees_a_wrong_choice(tmp_path):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from siamjax import losses
 from siamjax.losses import LOSSES, Reduction, References, reductions, resolve
 from siamjax.types import UsageError
 from tests import reference
@@ -156,11 +157,17 @@ def test_reductions_by_hand():
     by_anchor = (4 / 3 + 2) / 2
     wanted = dict(sum=6, all=6 / 4, active=6 / 3, anchor=by_anchor)
     wanted["class"] = by_anchor
-    assert set(wanted) == set(get_args(Reduction))
+    wanted |= {"divisor(4)": 6 / 4, "threshold(0.5,2.5)": (1 + 2) / 2}
+    wanted["class_weights(2.0,7.0)"] = 2 * 6 / 4
+    assert {how for how in wanted if "(" not in how} | {"none"} == set(
+        get_args(get_args(Reduction)[0])
+    )
     for how, number in wanted.items():
-        assert float(reductions.reduce_terms(terms, how, labels)) == pytest.approx(
-            number
-        )
+        loss = reductions.reduce_costs(costs, valid, how, labels)
+        assert float(loss) == pytest.approx(number), how
+    rows = reductions.reduce_terms(terms, "none", labels)
+    np.testing.assert_allclose(rows, [4 / 3, 2, 0], rtol=1e-6)
+    assert np.isnan(reductions.reduce_terms(terms, "class_weights(1)", 1 + labels))
     # Were the second anchor of the other class, each class would count alike.
     more = reductions.sum_terms(
         jnp.array([[1.0], [2.0], [6.0]]), jnp.ones((3, 1), bool)
@@ -169,5 +176,159 @@ def test_reductions_by_hand():
     assert float(by_class) == pytest.approx((1.5 + 6) / 2)
     none = reductions.sum_terms(costs, jnp.zeros((3, 3), bool))
     assert all(float(reductions.reduce_terms(none, how, labels)) == 0 for how in wanted)
-    with pytest.raises(UsageError, match="active, all, anchor, class, sum"):
-        reductions.reduce_terms(terms, "average")
+    for how in ("average", "divisor(0)", "threshold(2,1)", "class_weights(1,-1)"):
+        with pytest.raises(UsageError, match="active, all, anchor, class, sum"):
+            reductions.reduce_terms(terms, how)
+    with pytest.raises(UsageError, match="needs each term, but lossless adds"):
+        LOSSES["lossless"](X, LABELS, reduce="threshold(0,1)")
+    assert losses.threshold(0, 1.5) == "threshold(0.0,1.5)"
+    assert losses.class_weights(1, 2) == "class_weights(1.0,2.0)"
+    with pytest.raises(UsageError, match="n above 0"):
+        losses.divisor(-1)
+
+
+def test_no_reduction_gives_a_loss_for_each_row():
+    """Their mean over the anchors that have a term is the loss by `anchor`; the mean of
+    the terms above 0 is the loss of the active ones."""
+    names = ("triplet", "contrastive", "supcon", "cosface")
+
+    @jax.jit  # one compilation for all
+    def values(x):
+        results = {}
+        for name in names:
+            pair = [resolve(f"{name}:reduce={h}") for h in ("none", "anchor")]
+            states = [loss.init(jax.random.key(0), CLASSES, E) for loss in pair]
+            results[name] = [
+                loss.apply(state, x, LABELS)[0] for loss, state in zip(pair, states)
+            ]
+        return results
+
+    for name, (rows, by_anchor) in values(np.float32(X)).items():
+        assert rows.shape == LABELS.shape, name
+        if name == "contrastive":
+            continue  # the sum of two means, over other anchors each
+        anchors = float(rows.sum()) / float(by_anchor)  # a class has one row only
+        assert anchors == pytest.approx(round(anchors), rel=1e-5), name
+        assert round(anchors) in (len(LABELS), len(LABELS) - 1), name
+    shares = ("threshold(0.0,1e9)", "active")
+    kept, active = (LOSSES["triplet"](X, LABELS, reduce=how) for how in shares)
+    assert float(kept) == pytest.approx(float(active), rel=1e-6)
+
+
+# Settings that one may learn; quickly for those that had no gradient.
+LEARNT = {"triplet:mining=semihard_set": ("margin",), "triplet:margin=soft": ("scale",)}
+LEARNT_TOO = {
+    "contrastive:power=1.5,neg_margin=4.0": ("pos_margin", "neg_margin", "power"),
+    "lossless:beta=4.0,epsilon=0.3": ("beta", "epsilon"),
+    "angular": ("angle",),
+    "tuplet_margin": ("margin", "scale"),
+    "arcface": ("margin", "scale"),
+    "margin:nu=0.1": ("margin", "boundary", "nu"),
+    "sigmoid_pairs": ("scale", "bias"),
+    "soft_triple": ("tau", "gamma", "margin"),
+}
+
+
+@pytest.mark.parametrize(
+    "learnt", [LEARNT, pytest.param(LEARNT_TOO, marks=pytest.mark.slow)]
+)
+def test_settings_have_the_gradient_of_finite_differences(learnt):
+    """The margin of `semihard_set` had none, the scale of the soft margin raised."""
+    step, settings = 1e-6, [(s, n) for s, names in learnt.items() for n in names]
+
+    def value(number, spec, name, x):
+        loss = resolve(spec, {name: number})
+        state = loss.init(jax.random.key(0), CLASSES, E)
+        rows = jax.nn.sigmoid(x) if spec.startswith("lossless") else x
+        return loss.apply(state, rows, LABELS)[0]
+
+    def difference(number, *where):
+        above, below = (value(number + s, *where) for s in (step, -step))
+        return (above - below) / (2 * step)
+
+    @jax.jit  # one compilation for all
+    def slopes(x, numbers):
+        pairs = zip(numbers, settings)
+        return [
+            (jax.grad(value)(number, *where, x), difference(number, *where, x))
+            for number, where in pairs
+        ]
+
+    numbers = [float(resolve(spec).hyper[name] or 0.5) for spec, name in settings]
+    with jax.enable_x64(True):
+        answers = slopes(jnp.asarray(X), [jnp.float64(v) for v in numbers])
+    for where, (slope, wanted) in zip(settings, answers):
+        assert float(slope) == pytest.approx(float(wanted), rel=1e-4, abs=1e-7), where
+        assert float(slope) != 0, where
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (dict(power=0.5), "power=0.5 must be at least 1"),
+        (dict(neg_margin=[1.0]), r"neg_margin=\[1.0\] must be a number"),
+        (
+            dict(neg_margin=np.ones(3)),
+            r"neg_margin=an array of shape \[3\] must be a num",
+        ),
+        (dict(power="2"), "power=2 must be a number"),
+        (dict(neg_margin=None), "neg_margin=None must be a number"),
+        (dict(neg_margin=True), "neg_margin=True must be a number"),
+    ],
+)
+def test_a_call_with_what_is_no_number_is_refused(settings, says):
+    with pytest.raises(UsageError, match=says):
+        LOSSES["contrastive"](X, LABELS, **settings)
+
+
+def test_numbers_of_any_type_are_numbers():
+    wanted = float(LOSSES["multi_similarity"](X, LABELS, alpha=1.0, epsilon=1.0))
+    for one in (1, np.float32(1), np.int64(1), np.ones(()), jnp.ones(())):
+        loss = LOSSES["multi_similarity"](X, LABELS, alpha=one, epsilon=one)
+        assert float(loss) == wanted
+    assert resolve("multi_similarity:epsilon=1").hyper["epsilon"] == 1
+
+
+def test_what_a_program_depends_on_is_not_traced():
+    with pytest.raises(UsageError, match="bins is traced: it decides what the program"):
+        jax.jit(lambda bins: LOSSES["fastap"](X, LABELS, bins=bins))(10)
+
+
+def test_gathered_references_work_in_a_shard_map():
+    """With the check of what varies over devices: loops started from what does not."""
+    specs = ("triplet:margin=soft", "fastap", "manhattan_lstm", "weighted_l1")
+    losses = [resolve(spec) for spec in specs]
+    mesh, rows = jax.sharding.Mesh(np.array(jax.devices()), ("data",)), len(X) + 2
+    x = np.float32(RNG.normal(size=(rows, E)))
+    labels = np.arange(rows) % 4
+    states = [loss.init(jax.random.key(0), CLASSES, E) for loss in losses]
+
+    def totals(x, labels, references):
+        """Sums over anchors: they add up over devices."""
+        parts = zip(losses, states)
+        values = [
+            loss.apply(s, x, labels, references=references)[0] for loss, s in parts
+        ]
+        return jnp.stack(values) * len(x)
+
+    def local(x, labels):
+        gathered = (jax.lax.all_gather(a, "data", tiled=True) for a in (x, labels))
+        place = jax.lax.axis_index("data") * len(x) + jnp.arange(len(x))
+        values = totals(x, labels, References(*gathered, anchor_rows=place))
+        return jax.lax.psum(values, "data")
+
+    def value_and_slope(function, x):
+        return function(x), jax.grad(lambda x: function(x).sum())(x)
+
+    data = jax.sharding.PartitionSpec("data")
+    spread = jax.shard_map(
+        local, mesh=mesh, in_specs=(data, data), out_specs=jax.sharding.PartitionSpec()
+    )
+    value, slope = jax.jit(lambda x: value_and_slope(lambda x: spread(x, labels), x))(x)
+    assert np.isfinite(value).all() and np.isfinite(slope).all()
+    by_device = []
+    for i in range(8):
+        own = slice(2 * i, 2 * i + 2)
+        others = References(x, labels, anchor_rows=np.arange(rows)[own])
+        by_device.append(jax.jit(totals)(x[own], labels[own], others))
+    np.testing.assert_allclose(value, np.sum(by_device, 0), rtol=1e-5)

@@ -26,6 +26,7 @@ from siamjax.losses.mining import (
 from siamjax.losses.pairs import contrastive, intra_pair_variance, manhattan_lstm, snr
 from siamjax.losses.proxies import proxy_anchor, proxy_nca, proxy_nca_pp, soft_triple
 from siamjax.losses.ranking import fastap, histogram, ranked_list, smooth_ap
+from siamjax.losses.reductions import class_weights, divisor, threshold
 from siamjax.losses.registry import LOSSES, Loss, resolve
 from siamjax.losses.regularisers import (
     covariance,
@@ -117,10 +118,12 @@ __all__ = [
     "arcface",
     "center",
     "circle",
+    "class_weights",
     "contrastive",
     "cosface",
     "covariance",
     "distance_weighted_negatives",
+    "divisor",
     "easiest_positive",
     "effective_rank",
     "embedding_norm",
@@ -164,6 +167,7 @@ __all__ = [
     "soft_triple",
     "stateful",
     "supcon",
+    "threshold",
     "triplet",
     "tuplet_margin",
     "uniformity",

@@ -1,14 +1,12 @@
 """Losses that train an embedding by classifying with weights for each class."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
 
-from siamjax import checks
 from siamjax.losses import distances, reductions
-from siamjax.losses.annotations import Reduction
+from siamjax.losses.annotations import Degrees, Positive, Reduction, Share, Size
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import checked_rows
@@ -17,7 +15,7 @@ from siamjax.losses.tuples import checked_rows
 @stateful
 def normalized_softmax(
     *,
-    temperature: float = 0.05,
+    temperature: Positive = 0.05,
     reduce: Reduction = "all",
 ) -> Stateful:
     """Cross-entropy over the cosines to one weight vector for each class.
@@ -32,7 +30,6 @@ def normalized_softmax(
       counts, and with one class.
     Reference: Zhai, Wu, BMVC 2019 (NormSoftmax).
     """
-    checks.positive(temperature=temperature)
     return _softmax(1 / temperature, lambda cos, sin: cos, reduce)
 
 
@@ -40,7 +37,7 @@ def normalized_softmax(
 def cosface(
     *,
     margin: float = 0.35,
-    scale: float = 64.0,
+    scale: Positive = 64.0,
     reduce: Reduction = "all",
 ) -> Stateful:
     """Cross-entropy over cosines, less a margin at the row's own class.
@@ -62,9 +59,9 @@ def cosface(
 @stateful
 def arcface(
     *,
-    margin: float = 28.6,
-    scale: float = 64.0,
-    centers: int = 1,
+    margin: Degrees = 28.6,
+    scale: Positive = 64.0,
+    centers: Size = 1,
     reduce: Reduction = "all",
 ) -> Stateful:
     """Cross-entropy over cosines, with a wider angle at the row's own class.
@@ -84,18 +81,17 @@ def arcface(
       0 without a row that counts, and with one class.
     Reference: Deng et al., CVPR 2019, eq. 3; Deng et al., ECCV 2020 (sub-centers).
     """
-    m = math.radians(margin)
 
     def widen(cos, sin):
-        turned = cos * math.cos(m) - sin * math.sin(m)
-        return jnp.where(cos >= -math.cos(m), turned, cos - m * math.sin(m))
+        m = jnp.radians(margin)
+        turned = cos * jnp.cos(m) - sin * jnp.sin(m)
+        return jnp.where(cos >= -jnp.cos(m), turned, cos - m * jnp.sin(m))
 
     return _softmax(scale, widen, reduce, centers)
 
 
 def _softmax(scale, own_logit, reduce, centers=1):
     """Cross-entropy of scale * cosines, with `own_logit(cos, sin)` at the label."""
-    checks.positive(scale=scale, centers=centers)
 
     def apply(state, embeddings, labels, *, where=None):
         weights = state["params"]["weights"]
@@ -129,7 +125,7 @@ def _init(centers, key, classes, dim):
 @stateful
 def center(
     *,
-    rate: float = 0.5,
+    rate: Share = 0.5,
 ) -> Stateful:
     """Draws rows to the center of their class; the center follows them.
 

@@ -8,6 +8,7 @@ apart, with gradient 0.
 """
 
 import functools
+import numbers
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -85,7 +86,7 @@ def check_difference(measure: Measure, **given: Any) -> None:
 
 
 def _numbers(given):
-    return {k: v for k, v in given.items() if isinstance(v, int | float)}
+    return {k: v for k, v in given.items() if isinstance(v, numbers.Real)}
 
 
 def euclidean(x: Array, y: Array) -> jax.Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from siamjax import checks
 from siamjax.losses.annotations import AnyFunction
+from siamjax.losses.settings import check_numbers
 from siamjax.losses.states import StateForms
 from siamjax.losses.tuples import check_references, finite_rows
 from siamjax.types import UsageError
@@ -53,6 +54,7 @@ def guarded(loss: AnyFunction) -> AnyFunction:
 
     @functools.wraps(loss)
     def guarded_loss(embeddings, labels, *args, **data):
+        check_numbers(loss, data)
         labels, data, bad = _inspect(embeddings, labels, data)
         value = loss(embeddings, labels, *args, **data)
         if isinstance(value, Stateful):
@@ -78,6 +80,7 @@ def stateful(factory: AnyFunction) -> AnyFunction:
 
     @functools.wraps(factory)
     def make_guarded(*args, **hyper):
+        check_numbers(factory, hyper)
         loss = factory(*args, **hyper)
         init = _check_init(name, loss.init)
         return loss._replace(init=init, apply=_guard_apply(name, loss))

@@ -4,19 +4,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
 from siamjax.losses import mining as miners
-from siamjax.losses.annotations import Distance, MarginMining, check_choice
+from siamjax.losses.annotations import (
+    Distance,
+    MarginMining,
+    NotNegative,
+    Positive,
+    check_choice,
+)
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.varying import zeros
-from siamjax.types import UsageError
 
 
 @stateful
 def margin_loss(
     *,
-    margin: float = 0.2,
+    margin: NotNegative = 0.2,
     boundary: float = 1.2,
     nu: float = 0.0,
     per_class: bool = False,
@@ -45,13 +49,11 @@ def margin_loss(
     """
     measure = distances.by_name(distance)
     check_choice("mining", mining, MarginMining)
-    if isinstance(margin, int | float) and margin < 0:
-        raise UsageError(f"margin={margin} must not be negative")
     distances.check_values(measure, boundary=boundary)
 
     def init(key, classes, dim):
         number = classes if per_class else 1
-        return dict(params=dict(boundary=jnp.full(number, float(boundary))), memory={})
+        return dict(params=dict(boundary=jnp.full(number, boundary, float)), memory={})
 
     def apply(state, embeddings, labels, *, where=None, references=None, key=None):
         batch = tuples.all_pairs(embeddings, labels, where, references)
@@ -85,7 +87,7 @@ def _weighted_sum(cost, weight):
 @stateful
 def sigmoid_pairs(
     *,
-    scale: float = 10.0,
+    scale: Positive = 10.0,
     bias: float = -10.0,
 ) -> Stateful:
     """Classifies each pair as of one class or of two, by its cosine; SigLIP's loss.
@@ -104,11 +106,12 @@ def sigmoid_pairs(
       pair.
     Reference: Zhai et al. (SigLIP), ICCV 2023.
     """
-    checks.positive(scale=scale)
 
     def init(key, classes, dim):
-        log_scale = jnp.log(jnp.float32(scale))
-        return dict(params=dict(log_scale=log_scale, bias=jnp.float32(bias)), memory={})
+        log_scale = jnp.log(jnp.asarray(scale, float))
+        return dict(
+            params=dict(log_scale=log_scale, bias=jnp.asarray(bias, float)), memory={}
+        )
 
     def apply(state, embeddings, labels, *, where=None, references=None):
         batch = tuples.all_pairs(embeddings, labels, where, references)

@@ -4,10 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from siamjax.losses import distances, reductions
-from siamjax.losses.annotations import Array, LosslessForm, Reduction, check_choice
+from siamjax.losses.annotations import (
+    Array,
+    LosslessForm,
+    Positive,
+    Reduction,
+    check_choice,
+)
 from siamjax.losses.guard import guarded
 from siamjax.losses.tuples import all_pairs, gather_tuples
-from siamjax.types import UsageError
 
 
 @guarded
@@ -17,9 +22,9 @@ def lossless(
     *,
     where: Array | None = None,
     triplets: Array | None = None,
-    beta: float | None = None,
+    beta: Positive | None = None,
     form: LosslessForm = "safe",
-    epsilon: float | None = None,
+    epsilon: Positive | None = None,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """Pulls at every triplet: logarithms in place of the triplet loss's hinge.
@@ -56,8 +61,6 @@ def lossless(
     Reference: M. Arsenault, "Lossless Triplet loss", coffeeanddata.ca, 2018.
     """
     check_choice("form", form, LosslessForm)
-    if beta is not None and not beta > 0:
-        raise UsageError(f"beta={beta} must be greater than 0")
     pos_cost, neg_cost = _costs(form, embeddings, beta, epsilon)
     if triplets is not None:
         (a, p, n), row_labels, valid = gather_tuples(
@@ -66,6 +69,7 @@ def lossless(
         squared = distances.by_name("squared").rows
         cost = jnp.where(valid, pos_cost(squared(a, p)) + neg_cost(squared(a, n)), 0)
         return reductions.reduce_costs(cost, valid, reduce, row_labels[0])
+    reductions.refuse_threshold(reduce, "lossless adds those of all triplets as sums")
     batch = all_pairs(embeddings, labels, where)
     d = distances.squared(batch.x, batch.y)
     # In the sum over all (p, n) each p counts as often as there are n, and each n as

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from siamjax.losses import distances, reductions
-from siamjax.losses.annotations import Array, Distance, Reduction
+from siamjax.losses.annotations import Array, Distance, NotNegative, Power, Reduction
 from siamjax.losses.guard import guarded
 from siamjax.losses.regularisers import zero_mean
 from siamjax.losses.tuples import References, all_pairs, gather_tuples
@@ -20,7 +20,7 @@ def contrastive(
     pairs: Array | None = None,
     pos_margin: float = 0.0,
     neg_margin: float = 1.0,
-    power: float = 2,
+    power: Power = 2,
     distance: Distance = "euclidean",
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -66,8 +66,8 @@ def contrastive(
         anchor_labels, pos, neg = jnp.asarray(labels), batch.pos, batch.neg
         cost = measure.cost(measure.matrix(batch.x, batch.y))
     near, far = near.astype(cost.dtype), far.astype(cost.dtype)
-    pull = jnp.maximum(jnp.where(pos, cost - near, 0), 0) ** power
-    push = jnp.maximum(jnp.where(neg, far - cost, 0), 0) ** power
+    pull = distances.safe_power(jnp.maximum(jnp.where(pos, cost - near, 0), 0), power)
+    push = distances.safe_power(jnp.maximum(jnp.where(neg, far - cost, 0), 0), power)
     return _two_means(pull, pos, push, neg, reduce=reduce, labels=anchor_labels)
 
 
@@ -86,7 +86,7 @@ def snr(
     pairs: Array | None = None,
     pos_margin: float = 0.0,
     neg_margin: float = 1.0,
-    regulariser: float = 0.0,
+    regulariser: NotNegative = 0.0,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """The linear contrastive loss of noise over signal, which does not depend on scale.
@@ -135,8 +135,8 @@ def intra_pair_variance(
     *,
     where: Array | None = None,
     references: References | None = None,
-    pos_epsilon: float = 0.01,
-    neg_epsilon: float = 0.01,
+    pos_epsilon: NotNegative = 0.01,
+    neg_epsilon: NotNegative = 0.01,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """Draws each pair that is worse than the mean of its kind towards that mean.

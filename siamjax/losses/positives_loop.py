@@ -29,9 +29,10 @@ def sum_over_positives(term: Callable, pos: jax.Array, *arrays: Any) -> Any:
       term: a pure function; `picked` `[A, R]` bool marks the r-th positive of each
         anchor; the row of an anchor with fewer positives is empty.
       pos: `[A, R]` bool.
-      arrays: pytrees of arrays.
+      arrays: pytrees of arrays, also of numbers that the term reads.
     """
-    leaves, tree = jax.tree.flatten(arrays)
+    leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, arrays))
+    leaves = _alike_on_devices(pos, leaves)
 
     def term_of_leaves(picked, *leaves):
         return term(picked, *tree.unflatten(leaves))
@@ -43,13 +44,15 @@ def sum_over_positives(term: Callable, pos: jax.Array, *arrays: Any) -> Any:
         constants, leaves = values[: len(program.consts)], values[len(program.consts) :]
         return jaxpr_as_fun(ClosedJaxpr(program.jaxpr, constants))(picked, *leaves)
 
-    values = [jnp.asarray(v) for v in (*program.consts, *leaves)]
-    # For `shard_map`, what has a gradient varies over devices as all the rest does.
-    values = [
-        v + zeros((), v.dtype, pos, *values) if _is_float(v) else v for v in values
-    ]
-    sums = _bind(term_of_all, _ranks(pos), *values)
+    constants = _alike_on_devices(pos, list(map(jnp.asarray, program.consts)))
+    sums = _bind(term_of_all, _ranks(pos), *constants, *leaves)
     return jax.tree.unflatten(jax.tree.structure(shapes), sums)
+
+
+def _alike_on_devices(pos, values):
+    """In a `shard_map` what has a gradient varies over devices as all the rest does."""
+    zero = zeros((), jnp.float32, pos, *values)
+    return [v + zero.astype(v.dtype) if _is_float(v) else v for v in values]
 
 
 _loop = Primitive("sum_over_positives")

@@ -5,9 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from siamjax import checks
 from siamjax.losses import distances, reductions
-from siamjax.losses.annotations import Reduction
+from siamjax.losses.annotations import NotNegative, Positive, Reduction, Size
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
 from siamjax.losses.tuples import checked_rows
@@ -16,7 +15,7 @@ from siamjax.losses.tuples import checked_rows
 @stateful
 def proxy_nca(
     *,
-    scale: float = 1.0,
+    scale: Positive = 1.0,
     own: bool = False,
     reduce: Reduction = "all",
 ) -> Stateful:
@@ -37,7 +36,6 @@ def proxy_nca(
       counts, and with one class.
     Reference: Movshovitz-Attias et al., ICCV 2017, eq. 4.
     """
-    checks.positive(scale=scale)
 
     def apply(state, embeddings, labels, *, where=None):
         x, own_class, valid = _rows_and_classes(state, embeddings, labels, where)
@@ -53,7 +51,7 @@ def proxy_nca(
 @stateful
 def proxy_nca_pp(
     *,
-    temperature: float = 1 / 9,
+    temperature: Positive = 1 / 9,
     reduce: Reduction = "all",
 ) -> Stateful:
     """ProxyNCA++: the softmax over all proxies, at a low temperature.
@@ -71,14 +69,13 @@ def proxy_nca_pp(
       counts, and with one class.
     Reference: Teh, DeVries, Taylor, ECCV 2020.
     """
-    checks.positive(temperature=temperature)
     return proxy_nca(scale=1 / temperature, own=True, reduce=reduce)
 
 
 @stateful
 def proxy_anchor(
     *,
-    scale: float = 32.0,
+    scale: Positive = 32.0,
     margin: float = 0.1,
 ) -> Stateful:
     """Proxies as anchors: each attracts its rows and repels the others, hardest first.
@@ -98,7 +95,6 @@ def proxy_anchor(
       counts.
     Reference: Kim et al., CVPR 2020, eq. 4.
     """
-    checks.positive(scale=scale)
 
     def apply(state, embeddings, labels, *, where=None):
         x, own_class, valid = _rows_and_classes(state, embeddings, labels, where)
@@ -116,11 +112,11 @@ def proxy_anchor(
 @stateful
 def soft_triple(
     *,
-    centers: int = 10,
-    scale: float = 20.0,
-    gamma: float = 10.0,
+    centers: Size = 10,
+    scale: Positive = 20.0,
+    gamma: Positive = 10.0,
     margin: float = 0.01,
-    tau: float = 0.2,
+    tau: NotNegative = 0.2,
 ) -> Stateful:
     """A softmax over classes that have several centers each; similar centers merge.
 
@@ -142,7 +138,6 @@ def soft_triple(
       that counts only the term of the centers is left.
     Reference: Qian et al., ICCV 2019.
     """
-    checks.positive(centers=centers, scale=scale, gamma=gamma)
 
     def apply(state, embeddings, labels, *, where=None):
         classes = len(state["params"]["proxies"]) // centers
@@ -157,7 +152,7 @@ def soft_triple(
             masked_logsumexp(logits, ~own_class) - _of_own_class(logits, own_class)
         )
         loss = reductions.masked_mean(cost, valid)
-        if tau and centers > 1:
+        if centers > 1:
             w = w.reshape(classes, centers, -1)
             apart = jax.vmap(distances.euclidean)(w, w).sum()
             loss = loss + tau * apart / (2 * classes * centers * (centers - 1))

@@ -6,7 +6,15 @@ from jax import lax
 
 from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
-from siamjax.losses.annotations import Array, Distance, Reduction
+from siamjax.losses.annotations import (
+    Array,
+    Distance,
+    NotNegative,
+    Positive,
+    Reduction,
+    Share,
+    Size,
+)
 from siamjax.losses.guard import guarded
 from siamjax.losses.positives_loop import sum_over_positives, value_at
 from siamjax.losses.tuples import References
@@ -20,7 +28,7 @@ def smooth_ap(
     *,
     where: Array | None = None,
     references: References | None = None,
-    temperature: float = 0.01,
+    temperature: Positive = 0.01,
     count_self: bool = False,
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -47,7 +55,6 @@ def smooth_ap(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Brown et al., ECCV 2020.
     """
-    checks.positive(temperature=temperature)
     checks.require(
         not count_self or references is None,
         "count_self=True counts each anchor in its own ranking, so it takes no "
@@ -80,7 +87,7 @@ def fastap(
     *,
     where: Array | None = None,
     references: References | None = None,
-    bins: int = 10,
+    bins: Size = 10,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """One minus the average precision, from distances in soft bins.
@@ -102,7 +109,6 @@ def fastap(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Cakir et al., CVPR 2019.
     """
-    checks.positive(bins=bins)
     batch = tuples.all_pairs(embeddings, labels, where, references)
     d = distances.squared(distances.unit(batch.x), distances.unit(batch.y))
     width = 4 / bins
@@ -132,7 +138,7 @@ def histogram(
     *,
     where: Array | None = None,
     references: References | None = None,
-    bins: int = 100,
+    bins: Size = 100,
 ) -> jax.Array:
     """The chance that a negative pair is more similar than a positive pair.
 
@@ -153,7 +159,6 @@ def histogram(
       The scalar loss in [0, 1]; 0 without a positive or without a negative pair.
     Reference: Ustinova, Lempitsky, NeurIPS 2016.
     """
-    checks.positive(bins=bins)
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     place = jnp.clip((s + 1) * (bins / 2), 0, bins)
@@ -187,11 +192,11 @@ def ranked_list(
     *,
     where: Array | None = None,
     references: References | None = None,
-    margin: float = 0.4,
+    margin: NotNegative = 0.4,
     limit: float | None = None,
-    pos_scale: float = 0.0,
-    neg_scale: float = 10.0,
-    balance: float = 0.5,
+    pos_scale: NotNegative = 0.0,
+    neg_scale: NotNegative = 10.0,
+    balance: Share = 0.5,
     distance: Distance = "euclidean",
     reduce: Reduction = "all",
 ) -> jax.Array:

@@ -1,22 +1,18 @@
 """From a text to a loss: `triplet:margin=0.3,mining=hard`, checked before it runs."""
 
 import ast
-import difflib
 import functools
 import importlib
 import inspect
 import math
-import sys
-import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, NewType, Union, get_args, get_origin
+from typing import Any, NamedTuple
 
 import jax
 
 from siamjax import checks
-from siamjax.losses import distances
-from siamjax.losses.annotations import Lp
 from siamjax.losses.guard import check_takes_rows, guarded, is_stateful
+from siamjax.losses.settings import check_value, nearest_name, signature
 from siamjax.types import UsageError
 
 # Every loss that has a name of its own; `siamjax.losses` fills it.
@@ -277,78 +273,15 @@ def _hyper_parameters(name, function, given):
     for key, value in given.items():
         if key not in known:
             raise UsageError(f"loss {name} has no {key}{_hint(key, known)}")
-        _check_value(name, known[key], value)
+        check_value(name, known[key], value)
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
     if missing:
         raise UsageError(f"loss {name} needs {', '.join(missing)}")
     return {k: given.get(k, p.default) for k, p in known.items()}
 
 
-def signature(function: Callable) -> inspect.Signature:
-    """The signature of a loss; annotations are types where they can be evaluated."""
-    try:
-        return inspect.signature(function, eval_str=True)
-    except NameError:  # a name that exists for type checkers only
-        return inspect.signature(function)
-
-
-_WORDS: dict[Any, str] = {
-    float: "a number",
-    int: "a whole number",
-    bool: "True or False",
-    str: "a text",
-    types.NoneType: "None",
-    Lp: "l<p> with p >= 1",
-}
-
-
-def _check_value(name, parameter, value):
-    """Refuses a value that is not of the annotation, or of the default's type."""
-    annotation, default = parameter.annotation, parameter.default
-    if annotation is parameter.empty and default is not parameter.empty:
-        annotation = Any if default is None else type(default)
-    choices = _choices(annotation)
-    if choices is None or any(_fits(value, choice) for choice in choices):
-        return
-    words = [_WORDS.get(c) or getattr(c, "__name__", str(c)) for c in choices]
-    nearest = _nearest(value, words)
-    *first, last = words
-    allowed = f"{', '.join(first)} or {last}" if first else last
-    hint = f"; did you mean {nearest}?" if nearest else ""
-    raise UsageError(f"loss {name}: {parameter.name}={value} must be {allowed}{hint}")
-
-
-def _choices(annotation):
-    """The types and texts that an annotation allows; None where it does not say."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        members = [_choices(member) for member in get_args(annotation)]
-        return None if None in members else [c for choices in members for c in choices]
-    if get_origin(annotation) is Literal:
-        return list(get_args(annotation))
-    if annotation in (Any, inspect.Parameter.empty):
-        return None
-    return [annotation] if isinstance(annotation, type | NewType) else None
-
-
-def _fits(value, choice):
-    if choice is Lp:
-        return distances.is_lp(value)
-    if not isinstance(choice, type):
-        return value == choice
-    if isinstance(value, bool):
-        return choice is bool
-    if choice is float:
-        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
-    return isinstance(value, choice)
-
-
-def _nearest(name, known):
-    matches = difflib.get_close_matches(str(name), known, 1)
-    return matches[0] if matches else None
-
-
 def _hint(name: str, known: Iterable[str]) -> str:
-    nearest = _nearest(name, known)
+    nearest = nearest_name(name, known)
     if nearest:
         return f", did you mean {nearest}?"
     return f"; known: {', '.join(sorted(known)) or 'none'}"

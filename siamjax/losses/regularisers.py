@@ -8,7 +8,13 @@ import jax.numpy as jnp
 
 from siamjax import checks
 from siamjax.losses import distances, reductions
-from siamjax.losses.annotations import Array
+from siamjax.losses.annotations import (
+    Array,
+    NotNegative,
+    Positive,
+    Power,
+    ShareBelowAll,
+)
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import all_pairs, zero_uncounted
@@ -20,8 +26,8 @@ def variance(
     labels: Array,
     *,
     where: Array | None = None,
-    target: float = 1.0,
-    epsilon: float = 1e-4,
+    target: NotNegative = 1.0,
+    epsilon: Positive = 1e-4,
 ) -> jax.Array:
     """Keeps the deviation of every coordinate over the batch above a target.
 
@@ -75,7 +81,7 @@ def koleo(
     labels: Array,
     *,
     where: Array | None = None,
-    epsilon: float = 1e-8,
+    epsilon: Positive = 1e-8,
 ) -> jax.Array:
     """Spreads unit rows: each moves away from its nearest neighbour.
 
@@ -104,7 +110,7 @@ def uniformity(
     labels: Array,
     *,
     where: Array | None = None,
-    scale: float = 2.0,
+    scale: Positive = 2.0,
 ) -> jax.Array:
     """Spreads unit rows evenly over the sphere.
 
@@ -158,7 +164,7 @@ def embedding_norm(
     labels: Array,
     *,
     where: Array | None = None,
-    power: float = 1,
+    power: Power = 1,
 ) -> jax.Array:
     """Keeps rows short: the loss is the mean of |x|^power.
 
@@ -174,7 +180,7 @@ def embedding_norm(
     counted = checks.check_batch(embeddings, labels, where)
     x = zero_uncounted(embeddings, counted)
     norm = distances.by_name("euclidean").rows(x, jnp.zeros_like(x))
-    return reductions.masked_mean(norm**power, counted)
+    return reductions.masked_mean(distances.safe_power(norm, power), counted)
 
 
 @guarded
@@ -183,7 +189,7 @@ def saturation(
     labels: Array,
     *,
     where: Array | None = None,
-    limit: float = 0.9,
+    limit: ShareBelowAll = 0.9,
 ) -> jax.Array:
     """Keeps the outputs of a sigmoid away from its flat ends.
 

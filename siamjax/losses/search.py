@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from siamjax.losses import registry
+from siamjax.losses import registry, settings
 
 
 class Range(NamedTuple):
@@ -132,7 +132,7 @@ def _around_defaults(function):
     """A `Range` around the default of each float argument whose default is above 0."""
     return {
         name: _log(p.default / DEFAULT_FACTOR, p.default * DEFAULT_FACTOR)
-        for name, p in registry.signature(function).parameters.items()
+        for name, p in settings.signature(function).parameters.items()
         if type(p.default) is float or p.annotation in (float, "float")
         if isinstance(p.default, int | float) and 0 < p.default < math.inf
     }

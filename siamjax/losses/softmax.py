@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from siamjax import checks
 from siamjax.losses import distances, reductions, tuples
-from siamjax.losses.annotations import Array, Distance, Reduction
+from siamjax.losses.annotations import Array, Count, Distance, Positive, Reduction
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import References
@@ -18,7 +17,7 @@ def ntxent(
     *,
     where: Array | None = None,
     references: References | None = None,
-    temperature: float = 0.1,
+    temperature: Positive = 0.1,
     distance: Distance = "cosine",
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -56,7 +55,7 @@ def supcon(
     *,
     where: Array | None = None,
     references: References | None = None,
-    temperature: float = 0.1,
+    temperature: Positive = 0.1,
     distance: Distance = "cosine",
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -93,7 +92,7 @@ def infonce(
     *,
     where: Array | None = None,
     pairs: Array | None = None,
-    temperature: float = 0.05,
+    temperature: Positive = 0.05,
     symmetric: bool = False,
     distance: Distance = "cosine",
     reduce: Reduction = "all",
@@ -121,7 +120,6 @@ def infonce(
       The scalar loss; 0 without a pair, or with pairs of one class only.
     Reference: Oord et al., 2018; Henderson et al., 2017 (one over the temperature: 20).
     """
-    checks.positive(temperature=temperature)
     if pairs is None:
         pairs = tuples.first_pairs(labels, tuples.counted_rows(labels, where))
     rows, row_labels, valid = tuples.gather_tuples(
@@ -185,7 +183,7 @@ def nca(
     *,
     where: Array | None = None,
     references: References | None = None,
-    scale: float = 1.0,
+    scale: Positive = 1.0,
     distance: Distance = "squared",
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -208,7 +206,6 @@ def nca(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Goldberger et al., NeurIPS 2004 (the variant with the logarithm).
     """
-    checks.positive(scale=scale)
     batch, s = _scores(embeddings, labels, where, references, distance, 1 / scale)
     valid = batch.pos.any(1)
     odds = jnp.where(
@@ -224,7 +221,7 @@ def prototypical(
     labels: Array,
     *,
     where: Array | None = None,
-    shots: int = 0,
+    shots: Count = 0,
     distance: Distance = "squared",
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -268,7 +265,6 @@ def prototypical(
 
 
 def _scores(embeddings, labels, where, references, distance, temperature):
-    checks.positive(temperature=temperature)
     batch = tuples.all_pairs(embeddings, labels, where, references)
     measure = distances.by_name(distance)
     return batch, measure.score(measure.matrix(batch.x, batch.y)) / temperature

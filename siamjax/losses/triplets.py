@@ -5,10 +5,16 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from siamjax import checks
 from siamjax.losses import distances, reductions, triplet_sums
 from siamjax.losses import mining as miners
-from siamjax.losses.annotations import Array, Distance, Mining, Reduction, check_choice
+from siamjax.losses.annotations import (
+    Array,
+    Distance,
+    Mining,
+    Positive,
+    Reduction,
+    check_choice,
+)
 from siamjax.losses.guard import guarded
 from siamjax.losses.positives_loop import first_index, sum_over_positives, value_at
 from siamjax.losses.tuples import References, all_pairs, gather_tuples
@@ -25,7 +31,7 @@ def triplet(
     triplets: Array | None = None,
     key: jax.Array | None = None,
     margin: float | Literal["soft"] = 0.2,
-    scale: float = 1.0,
+    scale: Positive = 1.0,
     mining: Mining = "all",
     swap: bool = False,
     distance: Distance = "euclidean",
@@ -75,7 +81,6 @@ def triplet(
     _check_settings(measure, margin, mining)
     if swap and (mining != "all" or references is not None or triplets is not None):
         raise UsageError("swap needs mining=all, without references or triplets")
-    checks.positive(scale=scale)
     penalty = _penalty(margin, scale)
     if triplets is not None:
         rows, row_labels, valid = gather_tuples(
@@ -87,19 +92,21 @@ def triplet(
         return reductions.reduce_costs(penalty(gap), valid, reduce, row_labels[0])
     batch = all_pairs(embeddings, labels, where, references)
     cost = measure.cost(measure.matrix(batch.x, batch.y))
-    if mining == "all" and not swap and margin != "soft":
+    one_by_one = swap or margin == "soft" or reductions.is_threshold(reduce)
+    if mining == "all" and not one_by_one:
         terms = _all_hinges(batch, cost, margin)
     elif mining == "all":
-        terms = _all_triplets(batch, cost, measure, penalty, swap)
+        terms = _all_triplets(batch, cost, measure, penalty, swap, reduce)
     elif mining == "semihard_set":
+        reductions.refuse_threshold(reduce, "mining=semihard_set has their sums only")
         terms = _semihard_hinges(batch, cost, margin)
     elif mining == "distance_weighted":
         column, valid = miners.distance_weighted_negatives(batch, key)
         gap = jnp.where(valid, cost - miners.take_columns(cost, column), 0)
-        terms = reductions.sum_terms(penalty(gap), valid)
+        terms = reductions.sum_terms(penalty(gap), valid, reduce)
     else:
         gap, valid = miners.triplet_gaps(mining, cost, batch.pos, batch.neg)
-        terms = reductions.sum_terms(penalty(gap), valid)
+        terms = reductions.sum_terms(penalty(gap), valid, reduce)
     return reductions.reduce_terms(terms, reduce, labels)
 
 
@@ -116,7 +123,7 @@ def _semihard_hinges(batch, cost, margin):
     return reductions.Terms(sums, active, active)
 
 
-def _all_triplets(batch, cost, measure, penalty, swap):
+def _all_triplets(batch, cost, measure, penalty, swap, reduce):
     def term(picked, x, cost, neg):
         negative_cost = cost
         if swap:
@@ -125,12 +132,10 @@ def _all_triplets(batch, cost, measure, penalty, swap):
             negative_cost = jnp.minimum(cost, from_positive)
         valid = neg & picked.any(1)[:, None]
         gap = jnp.where(valid, value_at(picked, cost)[:, None] - negative_cost, 0)
-        costs = jnp.where(valid, penalty(gap), 0)
-        return costs.sum(1), (costs > 0).sum(1)
+        return tuple(reductions.sum_terms(penalty(gap), valid, reduce))
 
     arrays = batch.x, cost, batch.neg
-    sums, active = sum_over_positives(term, batch.pos, *arrays)
-    return reductions.Terms(sums, active, _number_of_triplets(batch))
+    return reductions.Terms(*sum_over_positives(term, batch.pos, *arrays))
 
 
 def _number_of_triplets(batch):

@@ -1,14 +1,19 @@
 """Losses that weigh all pairs of an anchor by how hard they are."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from siamjax import checks
 from siamjax.losses import distances, mining, reductions, tuples
-from siamjax.losses.annotations import Array, Distance, Reduction
+from siamjax.losses.annotations import (
+    AcuteDegrees,
+    Array,
+    Degrees,
+    Distance,
+    NotNegative,
+    Positive,
+    Reduction,
+)
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
 from siamjax.losses.positives_loop import first_index, sum_over_positives
@@ -22,10 +27,10 @@ def multi_similarity(
     *,
     where: Array | None = None,
     references: References | None = None,
-    alpha: float = 2.0,
-    beta: float = 50.0,
+    alpha: Positive = 2.0,
+    beta: Positive = 50.0,
     base: float = 0.5,
-    epsilon: float | None = 0.1,
+    epsilon: NotNegative | None = 0.1,
     distance: Distance = "cosine",
     reduce: Reduction = "all",
 ) -> jax.Array:
@@ -54,7 +59,6 @@ def multi_similarity(
       of the two sums; with epsilon it has neither.
     Reference: Wang et al. (multi-similarity), CVPR 2019.
     """
-    checks.positive(alpha=alpha, beta=beta)
     batch = tuples.all_pairs(embeddings, labels, where, references)
     measure = distances.by_name(distance)
     s = measure.score(measure.matrix(batch.x, batch.y))
@@ -77,7 +81,7 @@ def circle(
     where: Array | None = None,
     references: References | None = None,
     margin: float = 0.4,
-    scale: float = 80.0,
+    scale: Positive = 80.0,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """Pulls each similarity harder the farther it is from its optimum.
@@ -100,7 +104,6 @@ def circle(
       The scalar loss; 0 without an anchor that has both kinds.
     Reference: Sun et al., CVPR 2020.
     """
-    checks.positive(scale=scale)
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
     held = lax.stop_gradient(s)
@@ -204,8 +207,8 @@ def tuplet_margin(
     *,
     where: Array | None = None,
     references: References | None = None,
-    margin: float = 5.73,
-    scale: float = 64.0,
+    margin: Degrees = 5.73,
+    scale: Positive = 64.0,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """A softmax of each positive, at a wider angle, against all negatives.
@@ -227,11 +230,10 @@ def tuplet_margin(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Yu, Tao, ICCV 2019.
     """
-    checks.positive(scale=scale)
     batch = tuples.all_pairs(embeddings, labels, where, references)
-    x, y, beta = distances.unit(batch.x), distances.unit(batch.y), math.radians(margin)
+    x, y, beta = distances.unit(batch.x), distances.unit(batch.y), jnp.radians(margin)
     cos, sin = distances.cos_and_sin(distances.euclidean(x, y))
-    turned = scale * (cos * math.cos(beta) + sin * math.sin(beta))
+    turned = scale * (cos * jnp.cos(beta) + sin * jnp.sin(beta))
     negatives = masked_logsumexp(scale * distances.dot(x, y), batch.neg)
     cost = jax.nn.softplus(negatives[:, None] - jnp.where(batch.pos, turned, 0))
     valid = batch.pos & batch.neg.any(1)[:, None]
@@ -245,7 +247,7 @@ def angular(
     *,
     where: Array | None = None,
     references: References | None = None,
-    angle: float = 40.0,
+    angle: AcuteDegrees = 40.0,
     reduce: Reduction = "all",
 ) -> jax.Array:
     """Bounds the angle at the negative of the triangle with anchor and positive.
@@ -266,18 +268,15 @@ def angular(
     Reference: Wang et al. (angular), ICCV 2017.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
-    t2 = math.tan(math.radians(angle)) ** 2
+    t2 = jnp.tan(jnp.radians(angle)) ** 2
     x, y = distances.unit(batch.x), distances.unit(batch.y)
 
-    def term(picked, x, y, neg):
+    def term(picked, x, y, neg, t2):
         positive = y[first_index(picked)]  # [A, E]
         near = 2 * (1 + t2) * jnp.sum(x * positive, 1)
         logits = 4 * t2 * distances.dot(x + positive, y) - near[:, None]
-        cost = jnp.where(picked.any(1), log1p_sum_exp(logits, neg), 0)
-        return cost, (cost != 0).astype(jnp.int32)
+        cost, valid = log1p_sum_exp(logits, neg), picked.any(1) & neg.any(1)
+        return tuple(reductions.sum_terms(cost, valid, reduce))
 
-    sums, active = sum_over_positives(term, batch.pos, x, y, batch.neg)
-    valid = batch.pos.sum(1) * batch.neg.any(1)
-    return reductions.reduce_terms(
-        reductions.Terms(sums, active, valid), reduce, labels
-    )
+    terms = reductions.Terms(*sum_over_positives(term, batch.pos, x, y, batch.neg, t2))
+    return reductions.reduce_terms(terms, reduce, labels)

@@ -4,7 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from siamjax.losses import distances, mining, tuples
-from siamjax.losses.annotations import Distance, PairMiner, check_choice
+from siamjax.losses.annotations import (
+    Count,
+    Distance,
+    NotNegative,
+    PairMiner,
+    ShareAboveNone,
+    Size,
+    check_choice,
+)
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.registry import resolve
 from siamjax.losses.tuples import References
@@ -15,8 +23,8 @@ from siamjax.types import UsageError
 def memory(
     *,
     loss: str = "contrastive",
-    size: int = 1024,
-    start: int = 0,
+    size: Size = 1024,
+    start: Count = 0,
 ) -> Stateful:
     """A loss of the batch against the rows of past batches and its own rows.
 
@@ -84,10 +92,10 @@ def mined(
     loss: str = "contrastive",
     by: PairMiner = "multi_similarity",
     distance: Distance = "cosine",
-    epsilon: float = 0.1,
+    epsilon: NotNegative = 0.1,
     pos_limit: float = 0.8,
     neg_limit: float = 0.2,
-    share: float = 0.5,
+    share: ShareAboveNone = 0.5,
 ) -> Stateful:
     """A loss on the pairs that a miner chooses.
 
@@ -113,8 +121,6 @@ def mined(
     """
     inner, measure = _inner(loss), distances.by_name(distance)
     check_choice("by", by, PairMiner)
-    if not 0 < share <= 1:
-        raise UsageError(f"share={share} must be in (0, 1]")
     if by == "pair_margin":
         distances.check_sides(measure, pos_limit=pos_limit, neg_limit=neg_limit)
 
