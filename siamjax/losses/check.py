@@ -92,9 +92,7 @@ class Steps(NamedTuple):
     number: int
     passes_end: bool  # of the largest array that it remembers
     finite_value: np.ndarray  # [number] bool, value and gradient
-    finite_state: dict[
-        str, np.ndarray
-    ]  # name of an array of the state -> [number] bool
+    finite_state: dict[str, np.ndarray]  # array of the state -> [number] bool
 
 
 class Mean(NamedTuple):
