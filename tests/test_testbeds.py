@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import importlib
 import lzma
 import pathlib
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from siamjax.capture import cleaning, tshark
+from siamjax.configs import board
 from siamjax.data import counts, labels, prepared
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -130,6 +132,18 @@ def test_the_split_names_every_capture(scripts):
     ]
     assert sorted(tuple(row.values()) for row in rows) == sorted(expected)
     assert {row["part"] for row in rows} <= {"train", "valid", "test", "stream"}
+
+
+@pytest.mark.parametrize("name", ["radius", "gtp"])
+def test_novel_faults_of_configs_are_in_the_network(name):
+    labelled = {row["condition"] for row in read_rows(DATA / name / "labels.csv")}
+    config = importlib.import_module(f"siamjax.configs.{name}").get_config()
+    assert config.data.dir == f"runs/{name}"
+    network = board.get_config(name).networks[name]
+    choices = zip(network.novel, network.novel_valid, strict=True)
+    for novel, novel_valid in (*choices, (config.data.novel, config.data.novel_valid)):
+        assert {*novel, *novel_valid} < labelled
+        assert not set(novel) & set(novel_valid)
 
 
 def test_the_loader_needs_only_numpy_and_tells_faults_apart():
