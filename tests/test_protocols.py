@@ -16,10 +16,10 @@ import pytest
 from siamjax.capture import cleaning, events, messages, tshark
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame, Message
-from siamjax.data import columns, counts, prepare, prepared
-from siamjax.types import FROM_SERVER, TO_SERVER
+from siamjax.data import columns, counts, identity, prepare, prepared
+from siamjax.types import FROM_SERVER, TO_SERVER, DataSet, UsageError
+from tests import commands, signalling
 from tests import packet_builder as build
-from tests import signalling
 
 HAS_TSHARK = tshark.find_tshark() is not None
 
@@ -378,6 +378,48 @@ def test_without_tshark_a_line_names_what_was_not_read(tmp_path, monkeypatch):
     ]
 
 
+def test_a_run_of_another_protocol_is_told_what_is_missing(tmp_path, monkeypatch):
+    """Without tshark, and in captures and data sets that do not have it."""
+    monkeypatch.setattr(tshark, "find_tshark", lambda: None)
+    records = signalling.CONVERSATIONS["radius"]
+    _, _, report = read(tmp_path / "a", records, ["radius"])
+    assert cleaning.sentence(report) == (
+        "0 messages of RADIUS in 12 packets: 12 no_tshark (packets of signalling that "
+        "only tshark reads, which is not installed), 11 udp (UDP without SIP)"
+    )
+    session, kinds, _ = prepared.session_from_capture(tmp_path / "a", None, ["sip"])
+    trained = identity.Trained(
+        dir="runs/set",
+        sha256="",
+        captures={},
+        conditions=("normal",),
+        known=1,
+        columns=columns.event_columns(["radius", "gtpv1"]),
+        scaler=None,
+        baseline=None,
+    )
+    both = DataSet((session,), kinds, {"protocols": ["sip", "gtpv1", "radius"]})
+    identity.check_columns(both, trained, "runs/both")
+    other = both._replace(meta={"protocols": ["sip", "gtpv1"]})
+    with pytest.raises(UsageError, match=r"lacks radius.*--protocols=radius,gtpv1"):
+        identity.check_columns(other, trained, "runs/other")
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--protocols=sip,foo"], ["foo", "choose of sip, diameter"]),
+        (["--protocols="], ["--protocols is empty"]),
+        (["--protocols=sip", "--format=counters"], ["is for packets"]),
+    ],
+)
+def test_a_wrong_protocol_is_one_line(tmp_path, flags, words):
+    paths = [f"--{name}={tmp_path}" for name in ("captures", "labels")]
+    done = commands.run("ingest", *paths, f"--out={tmp_path / 'out'}", *flags)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in words)
+
+
 def test_sip_alone_never_asks_for_tshark(tmp_path, monkeypatch):
     def fail(*arguments):
         raise AssertionError("tshark was started")
@@ -454,7 +496,7 @@ def test_hashes_of_sip_are_those_of_older_versions(tmp_path):
     (tmp_path / "one.pcap").write_bytes(build.pcap(build.call()))
     session, kinds, _ = prepared.session_from_capture(tmp_path / "one.pcap")
     assert messages.OTHER not in kinds
-    data_set = prepared.DataSet((session,), kinds, {})
+    data_set = DataSet((session,), kinds, {})
     assert prepared.content_hashes(data_set)["one"].startswith(OLD_HASHES[0])
     assert prepared.data_hash(data_set).startswith(OLD_HASHES[1])
     bare = data_set._replace(kinds=tuple(kind.partition(":")[2] for kind in kinds))

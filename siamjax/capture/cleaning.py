@@ -35,7 +35,7 @@ CAUSES = {
     "tcp_lost": "holes in connections of SIP: messages in them are lost",
     "sctp": "data of SCTP without SIP, not read",
     "tunnel": "packets in tunnels, not read",
-    "no_tshark": "packets of signalling that only tshark reads, which is missing",
+    "no_tshark": "packets of signalling that only tshark reads, which is not installed",
     "tshark": "packets given to a tshark that failed: read in part",
     "udp": "UDP without SIP",
     "icmp_other": "ICMP that reports no error",

@@ -87,6 +87,8 @@ def _read(path, server_address, protocols, limit_expansion):
         for i, name in enumerate(names)
         if (count := int((rows.says[group == i] != messages.SILENT).sum()))
     }
+    if not by_protocol and len(protocols) < len(PROTOCOLS):
+        by_protocol = dict.fromkeys(protocols, 0)  # what was looked for
     direction, servers, state = _directions(
         rows, group, names, contents.addresses, server_address
     )

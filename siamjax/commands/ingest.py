@@ -13,6 +13,7 @@ from typing import Any
 from absl import flags
 
 from siamjax import cli, files
+from siamjax.text import short
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax ingest", __doc__)
@@ -107,10 +108,9 @@ def _check_protocols(names):
         return None
     names = [name.strip().lower() for name in names]
     unknown = [name for name in names if name not in PROTOCOLS]
-    if unknown or not names:
+    if unknown:
         raise UsageError(
-            f"--protocols has {unknown[:1] or 'no name'}: choose of "
-            f"{', '.join(PROTOCOLS)}"
+            f"--protocols has {short(unknown[0])!r}: choose of {', '.join(PROTOCOLS)}"
         )
     return tuple(name for name in PROTOCOLS if name in names)
 
