@@ -354,6 +354,21 @@ def test_what_is_kept_of_connections_is_bounded(monkeypatch):
         for i in range(50, 60)
     ]
     assert read(frames)[0][2] == ["INVITE"] * 30
+    # Messages whose bodies do not come.
+    begun = PING.replace(b"Content-Length: 0", b"Content-Length: 900")
+    monkeypatch.setattr(tcp, "MOST_BYTES", 3000)
+    numbering = messages._Numbering()
+    for i in range(90):
+        frame = tcp_frame(begun, 1, ports=(1000 + i, 5060))
+        syn = tcp_frame(b"", 0, ports=(1000 + i, 5060), flags=2)
+        for packet in (syn, frame):
+            numbering.add(i * MS, 1, packet, len(packet))
+        assert numbering._streams._held <= 3000
+    assert len(numbering.rows) // (len(messages.Messages._fields) - 1) > 70
+    numbering.finish()
+    assert len(numbering.rows) // (len(messages.Messages._fields) - 1) == 90
+    assert numbering._streams._held == 0
+    # Segments behind a hole.
     monkeypatch.setattr(tcp, "MOST_BYTES", 10_000)
     frames = [
         (i * MS, tcp_frame(PING, 10_000 * i, ports=(1000 + i % 3, 5060)))

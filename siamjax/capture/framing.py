@@ -47,6 +47,11 @@ class Parser:
     def carries_sip(self) -> bool:
         return self.carries in _NEXT
 
+    @property
+    def begun_bytes(self) -> int:
+        """Bytes of messages that are not complete."""
+        return len(self._buffer) + len(self._message)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that these bytes complete."""
         if not data:

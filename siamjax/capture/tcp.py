@@ -14,7 +14,8 @@ TLS, REPEATED, LOST = "tls", "tcp_repeated", "tcp_lost"
 # Where the first segment of a connection was not captured, or not yet, the others wait
 # this long for it. A hole waits as long as TCP repeats a lost segment.
 _BEGIN_NS, _HOLE_NS = 10**8, 60 * 10**9
-# Bytes of segments that wait behind a hole: of one direction, and of all.
+# Bytes of segments that wait behind a hole in one direction; of those and of messages
+# that are not complete in all.
 _MOST_WAITING, MOST_BYTES = 1 << 18, 1 << 25
 MOST_STREAMS = 1 << 15
 _OVERHEAD = 300  # bytes that a segment takes in memory in addition to its payload
@@ -49,6 +50,7 @@ class _Stream:
         self.first = self.next = None  # sequence numbers; None: not known yet
         self.waiting = {}  # segments behind a hole, by sequence number
         self.held = 0  # memory of those
+        self.begun = 0  # bytes of the message that is not complete
         self.hole_ns = time_ns  # since when they wait
         self.packet = -1  # the last one that was read
         self.undecided = []  # packets before it is known what the stream carries
@@ -112,6 +114,8 @@ class Streams:
             self._begin(stream, sequence, time_ns)
         if segment.size:
             self._take(stream, sequence, segment)
+        while self._held > MOST_BYTES:
+            self._drop_oldest()
 
     def finish(self) -> None:
         """Gives up what still waits, at the end of the capture."""
@@ -157,8 +161,6 @@ class Streams:
         self._drain(stream, time_ns, segment)
         while stream.waiting and _is_over(stream, time_ns):
             self._skip_hole(stream, time_ns)
-        while self._held > MOST_BYTES:
-            self._drop_oldest()
 
     def _drain(self, stream, time_ns, filler=None):
         """Reads the waiting segments up to the next hole.
@@ -201,6 +203,7 @@ class Streams:
         ]
         if segment.missing and (message := parser.lose()):
             self._message(packet, stream.ends, message, True)
+        self._weigh(stream)
         stream.undecided.append(packet)
         if parser.carries_sip:
             stream.undecided.clear()
@@ -212,9 +215,14 @@ class Streams:
     def _lose(self, stream):
         if stream.parser.carries_sip:
             self._count(LOST)
+        self._end_message(stream)
+
+    def _end_message(self, stream):
+        """The rest of a message that was begun will not come."""
         if message := stream.parser.lose():
             self._message(stream.packet, stream.ends, message, True)
             stream.undecided.clear()
+        self._weigh(stream)
 
     def _decide(self, stream):
         """The packets so far carry no SIP."""
@@ -230,13 +238,17 @@ class Streams:
     def _give_up(self, stream):
         while stream.waiting:
             self._skip_hole(stream, stream.hole_ns)
-        if message := stream.parser.lose():
-            self._message(stream.packet, stream.ends, message, True)
-            stream.undecided.clear()
+        self._end_message(stream)
         self._decide(stream)
 
     def _drop_oldest(self):
         self._give_up(self._streams.pop(next(iter(self._streams))))
+
+    def _weigh(self, stream):
+        """Counts the memory of the message that is not complete."""
+        begun = stream.parser.begun_bytes
+        self._held += begun - stream.begun
+        stream.begun = begun
 
     def _hold(self, stream, memory):
         stream.held += memory
