@@ -1,7 +1,8 @@
 """A Siamese LSTM on the SIP test bed, with three faults it never sees in training.
 
 Half a minute of one core. Over six choices of the three faults, one example of each of
-twelve conditions: known 0.997, novel 0.968; in the view 0.983, 0.872 (docs/networks.md).
+twelve conditions: known 0.997, novel 0.968; in the view 0.983, 0.872, see
+docs/networks.md.
 
 siamjax train --config=configs/default.py --workdir=runs/first
 """
