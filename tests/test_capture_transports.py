@@ -166,6 +166,22 @@ def test_the_way_of_a_message_changes_no_event(
     assert (same.messages, same.server) == (report.messages, report.server)
 
 
+def test_a_copy_is_one_where_only_the_first_was_in_fragments_of_its_tunnel():
+    """So at both ends of a gateway, whose outer packets differ in size."""
+    draw = random.Random(0)
+    parts = split(packets_of(STEPS)[0][1], draw)
+    assert len(parts) > 1
+    frames = []
+    for place, part in enumerate(parts):
+        outer = TUNNELS["gtp"](part, 100 + place)[14:]
+        frames += split(outer[:4] + struct.pack("!H", 50 + place) + outer[6:], draw)
+    frames = [build.ethernet(piece) for piece in frames]
+    frames += [TUNNELS["gtp"](part, 200 + place) for place, part in enumerate(parts)]
+    got, report = read([(i * MS, frame) for i, frame in enumerate(frames)])
+    assert got[2] == ["INVITE"]
+    assert report.causes == {"duplicated": len(parts)}
+
+
 # TCP.
 
 
