@@ -56,6 +56,7 @@ def in_a_clone(monkeypatch):
         (["learn", "--workdir=x", "unknown=b@1"], "give it another name"),
         (["learn", "--workdir=x"], "name one example or more"),
         (["adapt", "--workdir=x", "--network=a"], "name one capture of normal"),
+        (["group", "--workdir=x"], "name one capture or more"),
         (["list"], "give --library DIR, or --workdir DIR"),
         (["forget", "--library=nowhere", "a"], "there is no library nowhere"),
         (["forget", "--library=nowhere"], "name what to forget"),

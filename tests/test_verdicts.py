@@ -14,6 +14,7 @@ from siamjax.identification import (
     decide,
     enrol,
     examples,
+    grouping,
     identify,
     learning,
     readings,
@@ -218,7 +219,7 @@ def test_a_server_that_is_not_known_is_said(run, tmp_path):
     assert traffic.warnings[0].startswith("its server is unclear")
 
 
-def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
+def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys, caplog):
     near = np.zeros((3, len(columns.SIP)))
     run.normal = Baseline(near + 0.01 * np.arange(3)[:, None], near)
     path, plot = write(tmp_path / "x.pcap", calls()), str(tmp_path / "x.html")
@@ -226,9 +227,14 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys):
     identify.identify_captures("", [path], as_json=True, plot=plot)
     *text, row = capsys.readouterr().out.splitlines()
     assert sum("it starts in a fault, or" in line for line in text) == 1
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2 and "1 of 1 captures begin unlike" in said[0]
+    assert "normal?" in text[3] and json.loads(row)["condition"] == "normal?"
+    assert json.loads(row)["calibrated"] is False
     assert "it starts in a fault, or" in json.loads(row)["warnings"][0]
     with open(plot, encoding="utf-8") as file:
-        assert "it starts in a fault, or" in file.read()
+        drawn = file.read()
+    assert "it starts in a fault, or" in drawn and '"normal?"' in drawn
 
 
 def test_one_bad_capture_does_not_stop_the_others(
@@ -437,6 +443,20 @@ def test_one_capture_is_identified_as_records(run, tmp_path):
     assert joined.names == ("normal", "calm")
     (span,), _ = identify.identify_capture(run, path, places=places)
     assert (span.condition, span.example) == ("calm", "x.pcap@20")
+
+
+def test_unknown_stretches_are_grouped(run, tmp_path):
+    """Two servers that fall silent, and one that does not."""
+    paths = [
+        write(tmp_path / f"{end_s}.pcap", [*calls(0, end_s), others(ARP)[-1]])
+        for end_s in (20, 21, SPAN_S)
+    ]
+    reference = identify.open_reference(run)
+    reference = reference._replace(rule=RULE._replace(unknown=0.02, penalty=0.02))
+    found = [grouping.find_unknown(path, reference) for path in paths]
+    assert [len(stretches) for stretches in found] == [1, 1, 0]
+    assert found[0][0].start_s >= found[0][0].span.start_s > 10
+    assert len(grouping.group_stretches(found[0] + found[1], 0.5)) == 1
 
 
 def test_a_folder_is_read_in_order_of_name(run, tmp_path, capsys, caplog):

@@ -53,6 +53,7 @@ _NETWORKS = flags.DEFINE_list(
 )
 _DATA = flags.DEFINE_string("data", "runs", "Where the prepared data sets are.")
 NEAR_S, MARGIN_S, SHORTEST_S = 8.0, 4.0, 28.0
+HEADS = ("right", "named", "early", "unseen", "cut", "calm")
 ADAPTED_BY, LEARNT_S = 2, 600.0
 
 
@@ -91,10 +92,8 @@ class Score(NamedTuple):
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     run = runs.open_run(_WORKDIR.value)
-    print(
-        "network         alarm normals      right      named      early     unseen"
-        "        cut       calm"
-    )
+    heads = "".join(f"{head:>10}" for head in HEADS)
+    print(f"{'network':17}{'alarm':>6}{'normals':>8}{heads}")
     for name in _NETWORKS.value:
         captures = read_captures(run, pathlib.Path(_DATA.value) / name)
         print(describe(name, judge_network(run, captures)), flush=True)
@@ -281,9 +280,9 @@ def describe(name: str, score: Score) -> str:
         "cut": (score.cut_named, score.cut),
         "calm": (score.calm, score.cut),
     }
-    cells = "".join(f"{f'{k:.0f} of {n:.0f}':>11}" for k, n in pairs.values())
-    normals = f"{score.alarms:.0f} of {score.normals:.0f}"
-    return f"{name:16}{share:4.1f}%{normals:>8}{cells}"
+    cells = "".join(f"{f'{k:.0f}/{n:.0f}':>10}" for k, n in pairs.values())
+    normals = f"{score.alarms:.0f}/{score.normals:.0f}"
+    return f"{name:17}{share:5.1f}%{normals:>8}{cells}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ NAMES = (
     "adapt",
     "list",
     "forget",
+    "group",
     "export",
     "import",
     "visualize",

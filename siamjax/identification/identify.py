@@ -187,7 +187,7 @@ def identify_captures(
         sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
     reference = open_reference(run, folder=folder, network=network)
-    failures, rows = 0, []
+    failures, doubtful, rows = 0, 0, []
     for path in paths:
         try:
             spans, traffic = compare_capture(path, reference, baseline_s=baseline_s)
@@ -201,6 +201,7 @@ def identify_captures(
         (_print_json if as_json else _print)(
             path, traffic, spans, moved, reference.rule
         )
+        doubtful += not traffic.calibrated
         warning = "; ".join(traffic.warnings)
         end_s = len(traffic.counts) * run.config.data.bin_s
         rows.append(
@@ -208,6 +209,14 @@ def identify_captures(
         )
     if plot:
         _draw(plot, rows)
+    if doubtful:
+        _LOG.warning(
+            "%d of %d captures begin unlike those of training: learn normal traffic of "
+            "their network with siamjax adapt --network NAME CAPTURE, then give "
+            "--network NAME",
+            doubtful,
+            len(paths),
+        )
     return failures
 
 

@@ -149,9 +149,7 @@ def from_counts(
         warnings = (
             f"its beginning is unlike those of training ({far:.1f} times as far from "
             "them as they are from each other): it starts in a fault, or it is of "
-            "another network. So what is called normal is in doubt, and no verdict is "
-            "calibrated. Learn normal traffic of its network with siamjax adapt, then "
-            "give --network",
+            "another network; its verdicts are not calibrated (see --network)",
         )
     return Traffic(
         str(name),
