@@ -339,8 +339,7 @@ def test_a_snap_length_costs_only_what_it_cuts(tmp_path):
     assert report.causes == {"snapped": 7}
     # Down to the first line: requests keep their kind, nothing else is known.
     got, kinds, report = read(tmp_path / "c", build.call(), snap=42 + 45)
-    answers = {"other/100": 1, "other/180": 1, "other/200": 2}
-    assert Counter(kinds) == {"INVITE": 1, "ACK": 1, "BYE": 1} | answers
+    assert Counter(kinds) == {"INVITE": 1, "ACK": 1, "BYE": 1, "other": 4}
     assert report.causes == {"snapped": 7, "unnamed": 7}
     assert cleaning.not_read(report) == {"unnamed": 7}
     assert report.messages == 7 and report.server == cleaning.UNCLEAR

@@ -283,12 +283,13 @@ class _Numbering:
             if (method, status[:1]) in _FORKED and status != b"100":
                 name = hash((transaction, sip.to_tag(payload)))
                 leg = transactions.setdefault(name, len(transactions))
-        if method in sip.METHODS:
+        if method is None:  # an answer without CSeq: its request is unknown
+            kind = OTHER
+        elif method in sip.METHODS:
             kind = method, status
         else:  # otherwise a sender could make endless kinds
+            self.counts["other_method"] += 1
             kind = _OTHER_METHOD, status
-            if method:  # an answer without CSeq has none
-                self.counts["other_method"] += 1
         self._add_row(packet, kind, ends, transaction, dialog, says, leg)
 
     def _add_row(self, packet, kind, ends, transaction, dialog, says, leg):
