@@ -226,15 +226,17 @@ def test_recall_axes_show_where_things_happen_and_quiet_curves_are_named(opened)
     quiet = opened.execute_script("return document.querySelector('.quiet').textContent")
     assert quiet == "Not drawn, below 5 % at every step: match: share of active tuples."
     bars = "return document.querySelector('#results > p').textContent"
-    low = min(
-        recall[unit]["low"]
+    ends = [
+        recall[unit][end]
         for part in opened.execute_script("return Object.values(data.results.shots)")
         for groups in part["recall"].values()
         for recall in groups.values()
         for unit in results.UNITS
-    )
-    caption = opened.execute_script(bars)
-    assert f"Bars run from {np.floor(10 * max(low, 0)) / 10:g} to 1." in caption
+        for end in ("low", "high")
+    ]
+    low, high = np.floor(10 * min(ends)) / 10, np.ceil(10 * max(ends)) / 10
+    scale = f"Bars run from {max(low, 0):g} to {min(high, 1):g}."
+    assert scale in opened.execute_script(bars)
 
 
 def test_contents_lead_to_every_section(opened):
