@@ -42,6 +42,8 @@ show siamjax learn --workdir runs/first slow=delay_001.pcap.xz@60
 $bin/siamjax learn --workdir runs/first slow=$captures/delay_001.pcap.xz@60
 show siamjax identify --workdir runs/first delay_002.pcap.xz
 $bin/siamjax identify --workdir runs/first $captures/delay_002.pcap.xz
+show siamjax forget --workdir runs/first slow
+$bin/siamjax forget --workdir runs/first slow
 
 bold "5/5 Drawing"
 quietly $bin/siamjax visualize --workdir runs/first > /dev/null

@@ -255,7 +255,7 @@ def test_networks_can_be_named_without_those_they_are_moved_from():
 
 
 def test_a_setting_that_changes_the_data_is_refused(two_networks):
-    plain = to_plain(two_networks) | dict(settings=["default", "short:data.bins=8"])
+    plain = to_plain(two_networks) | dict(settings=["short:data.bins=8", "default"])
     with pytest.raises(UsageError, match=r"short:data.bins=8.*a board of its own"):
         config.from_dict(plain)
 
@@ -268,11 +268,13 @@ def test_a_setting_that_changes_the_data_is_refused(two_networks):
         (dict(trained_on=["nowhere"]), "trained_on names 'nowhere'"),
         (dict(folds=0), "folds is 0"),
         (dict(changes=dict(steps=-1)), "networks.first.steps is -1"),
+        (dict(only_moved=True), "network first is judged on other networks alone"),
         (dict(source=dict(name="nose")), r"networks.first.source.name is 'nose'"),
     ],
 )
 def test_a_wrong_field_of_a_network_is_named(two_networks, changes, message):
     plain = to_plain(two_networks)
+    plain["networks"]["second"]["trained_on"] = []
     plain["networks"]["first"] |= changes
     with pytest.raises(UsageError, match=message):
         config.from_dict(plain)

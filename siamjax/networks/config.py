@@ -80,7 +80,13 @@ def from_dict(plain: Mapping[str, Any] | ConfigDict) -> BoardConfig:
                 f"{where}.trained_on names {other!r}: give other networks of "
                 "config.networks",
             )
-        data = config.train_on(name, config.settings[0]).data
+        helps = any(name in other.trained_on for other in config.networks.values())
+        require(
+            helps or not network.only_moved,
+            f"network {name} is judged on other networks alone, and none of them is on "
+            "the board: name one of them, too",
+        )
+        data = config.train_on(name, "default").data
         for setting in config.settings:
             require(
                 config.train_on(name, setting).data == data,

@@ -32,7 +32,7 @@ def run_board(
     Returns:
       The dict of `networks.table`.
     Raises:
-      UsageError: a network has no data set; then nothing is written.
+      UsageError: a network has no data set; then nothing is trained.
       SiamjaxError, Interrupted: see `experiments.runner.run_cells`.
     """
     for name, network in config.networks.items():
