@@ -288,6 +288,14 @@ def test_a_connection_joined_in_the_middle_goes_on_at_the_next_message(lines):
     assert got == ["BYE", "OPTIONS"] and "tcp" not in report.causes
 
 
+def test_the_bytes_that_came_first_count_where_a_longer_segment_repeats_them():
+    stream, half = ASK + BYE, len(ASK) // 2
+    longer = b"Z" * half + ASK[half : half + 30]
+    parts = [(stream[:half], 5), (longer, 5), (stream[half:], 5 + half)]
+    got, _ = read_stream(parts)
+    assert got == ["INVITE", "BYE"]
+
+
 @pytest.mark.parametrize("lost", [1, 2, 3, 4])
 def test_a_lost_segment_costs_its_messages_and_no_others(lost):
     messages_sent = [ASK, BYE, PING, build.request("INFO"), build.request("UPDATE")]

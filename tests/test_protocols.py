@@ -17,7 +17,7 @@ from siamjax.capture import cleaning, events, messages, tshark
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame, Message
 from siamjax.data import columns, counts, identity, prepare, prepared
-from siamjax.types import FROM_SERVER, TO_SERVER, DataSet, UsageError
+from siamjax.types import FROM_SERVER, TO_SERVER, DataSet, SiamjaxError, UsageError
 from tests import commands, signalling
 from tests import packet_builder as build
 
@@ -430,6 +430,37 @@ def test_sip_alone_never_asks_for_tshark(tmp_path, monkeypatch):
     mixed = sorted(build.call() + signalling.CONVERSATIONS["radius"])
     _, rows, report = read(tmp_path / "b", mixed, ["sip"])
     assert report.by_protocol == {"sip": 7} and len(rows) == 7 + 12
+
+
+def test_a_capture_that_only_tshark_reads_is_not_taken_for_silence(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tshark, "find_tshark", lambda: None)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(build.pcap(signalling.CONVERSATIONS["radius"]))
+    (tmp_path / "labels.csv").write_text(
+        "file,condition,onset_s,clear_s\na.pcap,normal,,\n"
+    )
+    lines = []
+    with pytest.raises(SiamjaxError, match="none of 1 files"):
+        prepare.prepare_packets(
+            tmp_path,
+            tmp_path / "labels.csv",
+            tmp_path / "out",
+            workers=1,
+            say=lines.append,
+        )
+    assert any("install tshark to read it" in line for line in lines)
+    assert not any("--allow_empty" in line for line in lines)
+
+
+def test_a_packet_with_a_message_is_not_counted_as_one_without(tmp_path, recorded):
+    mixed = sorted(build.call() + signalling.CONVERSATIONS["radius"])
+    _, alone, _ = read(tmp_path / "a", mixed, ["radius"])
+    _, rows, report = read(tmp_path / "b", mixed, ["sip", "radius"])
+    assert report.messages == 7 + 11
+    assert len(rows) == 7 + len(alone) + 1  # SIP counts the error of ICMP, too
+    assert "other" not in {kind for _, kind, *_ in rows}
 
 
 def test_a_data_set_has_the_columns_of_its_protocols(tmp_path, recorded):

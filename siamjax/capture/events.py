@@ -94,7 +94,7 @@ def _read(path, server_address, protocols, limit_expansion):
     )
     events, kinds = _events(rows, first_ns, direction, kinds)
     if SIP.name in protocols and len(contents.others.packet):
-        others = _in_order(contents.others)
+        others = _without(_in_order(contents.others), other.rows.packet)
         more = _other_events(others, first_ns, servers[SIP.name])
         events, kinds = _mix(events, kinds, rows.packet, more, others.packet)
     return (
@@ -193,6 +193,14 @@ def _in_order(others):
         return others
     order = np.lexsort((others.packet, others.time_ns))
     return type(others)(*(column[order] for column in others))
+
+
+def _without(others, packet):
+    """The packets without those that tshark read a message in."""
+    if not len(packet):
+        return others
+    kept = ~np.isin(others.packet, packet)
+    return type(others)(*(column[kept] for column in others))
 
 
 def _other_events(others, first_ns, server_number):

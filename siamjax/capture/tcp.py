@@ -156,6 +156,9 @@ class Streams:
             stream.hole_ns = time_ns
         before = stream.waiting.get(sequence)
         if before is None or before.size < segment.size:
+            if before and not before.missing:  # what came first counts
+                data = before.data + segment.data[before.size :]
+                segment = segment._replace(data=data)
             self._hold(stream, segment.memory - (before.memory if before else 0))
             stream.waiting[sequence] = segment
         self._drain(stream, time_ns, segment)

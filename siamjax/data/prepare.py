@@ -25,6 +25,7 @@ SHOWN = 16
 # At most so many files are named in a line about a problem.
 NAMED = 5
 # The end of a line about a file in which nothing was measured.
+UNREAD = "left out: install tshark to read it"
 EMPTY = "left out: where silence is the fault, use it with --allow_empty"
 # The longest line of the report, in characters.
 LINE = 2000
@@ -352,7 +353,8 @@ def _usable(sources, results, allow_empty):
             continue
         *rest, report = result
         if not (report.messages or allow_empty):
-            lines.append(f"{source.file}: {cleaning.sentence(report)}, {EMPTY}")
+            why = UNREAD if report.unread else EMPTY
+            lines.append(f"{source.file}: {cleaning.sentence(report)}, {why}")
         elif problem := labels.find_outside(source.labels, report.span_s):
             lines.append(f"{source.file}: {problem}, left out")
         else:
