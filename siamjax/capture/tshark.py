@@ -65,8 +65,8 @@ def tshark_version(program: str) -> str:
 
 def fields_of(protocols: Sequence[Protocol]) -> list[str]:
     """All fields that tshark prints of a frame, in order."""
-    own = [field for p in protocols for field in (*p.markers, *p.fields)]
-    return list(dict.fromkeys([*_COMMON, *own]))
+    of_tables = [field for p in protocols for field in (*p.markers, *p.fields)]
+    return list(dict.fromkeys([*_COMMON, *of_tables]))
 
 
 class Run:

@@ -151,7 +151,7 @@ def fit_on_normal(normal: np.ndarray) -> Whitening:
     )
 
 
-def inverse_root(covariance, shrinkage):
+def inverse_root(covariance: np.ndarray, shrinkage: float) -> np.ndarray:
     """The symmetric root of the inverse of a covariance `[E, E]`, shrunk."""
     level = np.trace(covariance) / len(covariance)
     # Where nothing varies at all, every direction keeps its scale.

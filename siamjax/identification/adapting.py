@@ -89,8 +89,8 @@ def adapt(run: Run, network: library.Network) -> sessions.Adapted:
             f"--workdir {run.workdir} again"
         )
     moments = [capture_moments(run, counts) for counts in network.counts]
-    own = [sessions.own_baseline(counts, run) for counts in network.counts]
-    baselines = Baseline(*(np.stack(x) for x in zip(*own)))
+    by_session = [sessions.own_baseline(counts, run) for counts in network.counts]
+    baselines = Baseline(*(np.stack(x) for x in zip(*by_session)))
     between = normality.between_sessions(run.normal, run.scaler)
     between += normality.between_sessions(baselines, run.scaler)
     joined = np.concatenate(network.counts)

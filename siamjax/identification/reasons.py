@@ -42,17 +42,17 @@ def find_moved(run: Run, traffic: Traffic, span: Span) -> list[Moved]:
     x = np.asarray(features.log_counts(traffic.counts[first:end], run.scaler))
     measured = np.isfinite(x)
     count = measured.sum(0)
-    now = np.where(measured, x, 0.0).sum(0) / np.maximum(count, 1)
+    stretch = np.where(measured, x, 0.0).sum(0) / np.maximum(count, 1)
     normal = np.asarray(traffic.baseline.mean)
     unit = np.asarray(traffic.baseline.deviation) + np.asarray(run.scaler.floor)
-    moved = np.where(count > 0, (now - normal) / unit, 0.0)  # [F]
+    moved = np.where(count > 0, (stretch - normal) / unit, 0.0)  # [F]
     order = np.argsort(-np.abs(moved), kind="stable")[:LISTED]
     heavy = np.asarray(run.scaler.heavy)
     return [
         Moved(
             run.columns[i].name,
             _value(normal[i], heavy[i], run.columns[i], bin_s),
-            _value(now[i], heavy[i], run.columns[i], bin_s),
+            _value(stretch[i], heavy[i], run.columns[i], bin_s),
             _unit(run.columns[i]),
             float(moved[i]),
         )

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 
 from siamjax.capture.protocols import table
-from siamjax.capture.protocols.table import Frame, Message
+from siamjax.capture.protocols.table import Frame, Message, Read
 
 # Outcomes of messages of NAS that have no cause.
 ACCEPT, REJECT = "accept", "reject"
 Types = Mapping[int, tuple[str, str]]
 
 
-def read_nas(types: Mapping[str, Types], causes: Mapping[str, str], terminal: str):
+def read_nas(
+    types: Mapping[str, Types], causes: Mapping[str, str], terminal: str
+) -> Read:
     """A reader of messages of NAS, which travel in S1AP or NGAP.
 
     Args:
@@ -24,11 +26,11 @@ def read_nas(types: Mapping[str, Types], causes: Mapping[str, str], terminal: st
         number = frame.first(terminal)
         if not number:  # it is carried on inside the core, where it was counted before
             return
-        for field, of_field in types.items():
+        for field, kinds in types.items():
             left = frame.values(causes[field])
             for value in frame.values(field):
                 unknown = (table.OTHER, "")
-                procedure, outcome = of_field.get(table.number(value), unknown)
+                procedure, outcome = kinds.get(table.number(value), unknown)
                 if outcome == REJECT and left:
                     outcome = left.pop(0)
                 yield Message(procedure, outcome, (procedure, number))
