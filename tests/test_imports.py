@@ -30,6 +30,7 @@ ORDER = [
     "experiments",
     "auditing",
     "identification",
+    "monitoring",
     "assessment",
     "comparison",
     "networks",
