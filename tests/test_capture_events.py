@@ -46,7 +46,8 @@ def test_a_call_by_hand(tmp_path):
     assert got.direction.tolist() == [*up, FROM_SERVER]
     assert not got.retransmitted.any()
     assert report == cleaning.Report(
-        "a.pcap", 7, 7, 0, 2.0, cleaning.FOUND, {}, [], {"sip": 7}, []
+        *("a.pcap", 7, 7, 0, 2.0, cleaning.FOUND, {}, [], {"sip": 7}, []),
+        servers={"sip": cleaning.FOUND},
     )
     types = (np.int64, np.int8, np.int32, np.bool_, np.int64)
     assert tuple(column.dtype.type for column in got) == types

@@ -21,6 +21,7 @@ from siamjax.types import FROM_SERVER, TO_SERVER, DataSet, SiamjaxError, UsageEr
 from tests import commands, signalling
 from tests import packet_builder as build
 
+MS = 1_000_000
 HAS_TSHARK = tshark.find_tshark() is not None
 
 
@@ -233,6 +234,37 @@ def test_the_server_is_who_is_asked(tmp_path, recorded, name):
     assert read_events.direction.tolist() == [
         TO_SERVER if asks else FROM_SERVER for asks in up
     ]
+
+
+def test_each_protocol_has_its_own_server(tmp_path, recorded):
+    """A server of SIP that was given says nothing of the server of RADIUS."""
+    calls = build.call("a", client="192.0.2.7", server="192.0.2.8")
+    path = tmp_path / "a"
+    path.write_bytes(build.pcap(sorted(calls + signalling.CONVERSATIONS["radius"])))
+    for given, state in (None, cleaning.FOUND), (b"\xc0\0\2\x08", cleaning.GIVEN):
+        read_events, kinds, report = events.read_events(path, given)
+        assert report.servers == {"sip": state, "radius": cleaning.FOUND}
+        assert report.server == state
+        of_access = read_events.kind == kinds.index("radius:Access")
+        assert set(read_events.direction[of_access]) == {TO_SERVER}
+
+
+def test_a_server_that_is_unclear_is_not_hidden_by_another(tmp_path, recorded):
+    """Also where both protocols have the same number of messages."""
+    peers = [("192.0.2.7", "192.0.2.8"), ("192.0.2.8", "192.0.2.7")]
+    calls = [
+        record
+        for i, ends in enumerate(peers)
+        for record in build.call(f"c{i}", build.START_NS + i * MS, *ends)
+    ]
+    radius = signalling.CONVERSATIONS["radius"]
+    for extra in calls[:11], calls:
+        _, _, report = read(tmp_path / "a", sorted(extra + radius), None)
+        assert report.servers == {"sip": "unclear", "radius": "found"}
+        assert report.server == "unclear"
+        line = cleaning.format_reports([report]).splitlines()[1]
+        assert "unclear: sip" in line
+        assert cleaning.without_server(report) == ["SIP"]
 
 
 def test_components_of_camel_and_calls_of_h323_from_text():

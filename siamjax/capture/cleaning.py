@@ -1,7 +1,7 @@
 """The cleaning report: what a capture contains, and what was wrong in it, by cause."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ NOT_READ = frozenset(
 MOST_UNNAMED = 0.05
 # How the server is known. Absent: its address was given, but no packet has it.
 FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
+_WORSE = FOUND, GIVEN, UNCLEAR, ABSENT  # in this order
 
 INSTALL = "install it, such as apt install tshark"
 
@@ -65,13 +66,14 @@ class Report(NamedTuple):
     messages: int  # packets captured twice count once
     retransmitted: int  # messages that repeat one
     span_s: float  # first packet to last
-    server: str  # found, given, absent or unclear
+    server: str  # found, given, unclear or absent: the worst of its protocols
     causes: dict[str, int]  # of CAUSES, those that occurred
     gaps: list[list[float]]  # [start_s, length_s]: long silence
     by_protocol: Mapping[str, int] = {}  # messages, by the protocol's name
     # [cause, protocol, packets] of signalling that could not be read without tshark.
     unread: Sequence[Sequence[Any]] = ()
     tshark: str = ""  # its version; empty: it was not started
+    servers: Mapping[str, str] = {}  # as `server`, by the protocol's name
 
 
 def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
@@ -87,6 +89,20 @@ def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
     long = np.flatnonzero(spacing_ns > least_ns)
     starts_ns = times_ns[long] - times_ns[0]
     return (np.stack([starts_ns, spacing_ns[long]], 1) / 1e9).tolist()
+
+
+def worst_state(servers: Iterable[str]) -> str:
+    """Of the states of several servers, the one that is known least."""
+    return max(servers, key=_WORSE.index, default=UNCLEAR)
+
+
+def without_server(report: Report) -> list[str]:
+    """The usual names of the protocols whose directions are not known."""
+    return [
+        PROTOCOLS[name].short
+        for name, state in report.servers.items()
+        if state in (UNCLEAR, ABSENT)
+    ]
 
 
 def not_read(report: Report) -> dict[str, int]:
@@ -191,6 +207,14 @@ def align_cells(lines: Sequence[Sequence[object]]) -> list[str]:
     ]
 
 
+def _server_cell(report):
+    """The state of the servers; with names where it is not that of all."""
+    if len(set(report.servers.values())) <= 1:
+        return report.server
+    names = [name for name, state in report.servers.items() if state == report.server]
+    return f"{report.server}: {' '.join(names)}"
+
+
 def _cells(report, gap_count, causes):
     rate = report.messages / report.span_s if report.span_s else 0.0
     return [
@@ -200,7 +224,7 @@ def _cells(report, gap_count, causes):
         str(report.retransmitted),
         f"{report.span_s:.1f}",
         f"{rate:.1f}",
-        report.server,
+        _server_cell(report),
         str(gap_count),
         *(str(report.causes.get(cause, 0)) for cause in causes),
     ]

@@ -89,13 +89,18 @@ def _read(path, server_address, protocols, limit_expansion):
     }
     if not by_protocol and len(protocols) < len(PROTOCOLS):
         by_protocol = dict.fromkeys(protocols, 0)  # what was looked for
-    direction, servers, state = _directions(
+    direction, servers = _directions(
         rows, group, names, contents.addresses, server_address
     )
+    states = {
+        name: state
+        for name, (_, state) in servers.items()
+        if by_protocol.get(name) or not any(by_protocol.values())
+    }
     events, kinds = _events(rows, first_ns, direction, kinds)
     if SIP.name in protocols and len(contents.others.packet):
         others = _without(_in_order(contents.others), other.rows.packet)
-        more = _other_events(others, first_ns, servers[SIP.name])
+        more = _other_events(others, first_ns, servers[SIP.name][0])
         events, kinds = _mix(events, kinds, rows.packet, more, others.packet)
     return (
         events,
@@ -106,12 +111,13 @@ def _read(path, server_address, protocols, limit_expansion):
             messages=sum(by_protocol.values()),
             retransmitted=int(events.retransmitted.sum()),
             span_s=(last_ns - first_ns) / 1e9,
-            server=state,
+            server=cleaning.worst_state(states.values()),
             causes={c: counts[c] for c in cleaning.CAUSES if counts[c]},
             gaps=gaps,
             by_protocol=by_protocol,
             unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
             tshark=other.version,
+            servers=states,
         ),
     )
 
@@ -154,22 +160,18 @@ def _groups(table, kinds):
 
 
 def _directions(table, group, names, addresses, server_address):
-    """`[N]` int8 directions, the server of each protocol, and how it is known.
-
-    Each protocol has its own server. The state is that of the protocol with the most
-    messages.
-    """
+    """`[N]` int8 directions, and the server of each protocol and how it is known."""
     direction = np.full(len(table.kind), UNCLEAR, np.int8)
-    states, servers = {}, {}
-    for i, name in enumerate(names):
-        mine = group == i
-        if mine.any() or not i:
-            rows = table.take(mine)
-            number, state = server.find_server(rows, addresses, server_address)
-            direction[mine] = server.directions(rows, number)
-            servers[name] = number
-            states[int((rows.says != messages.SILENT).sum())] = state
-    return direction, servers, states[max(states)]
+    of_protocol = {name: np.flatnonzero(group == i) for i, name in enumerate(names)}
+    rows = {
+        name: table.take(mine)
+        for name, mine in of_protocol.items()
+        if len(mine) or name == SIP.name
+    }
+    servers = server.find_servers(rows, addresses, server_address)
+    for name, part in rows.items():
+        direction[of_protocol[name]] = server.directions(part, servers[name][0])
+    return direction, servers
 
 
 def _events(table, first_ns, direction, kinds):

@@ -47,6 +47,37 @@ def find_server(
     return None, cleaning.UNCLEAR
 
 
+def find_servers(
+    rows: Mapping[str, Messages],
+    addresses: Mapping[bytes, int],
+    given: bytes | None = None,
+) -> dict[str, tuple[int | None, str]]:
+    """What `find_server` gives for each protocol: each has its own server.
+
+    A given address is the server of the protocols that it takes part in. The servers of
+    the others are found, such as that of Diameter behind a server of SIP.
+
+    Args:
+      rows: `messages.Messages` of each protocol, in order of time.
+      addresses: the number of each address, by its bytes.
+      given: bytes of a server's address, if the user gave it.
+    """
+    number = None if given is None else addresses.get(given)
+    takes_part = {
+        name
+        for name, part in rows.items()
+        if ((part.source == number) | (part.target == number)).any()
+    }
+    return {
+        name: find_server(
+            part,
+            addresses,
+            given if name in takes_part or not (takes_part and len(part.kind)) else None,
+        )
+        for name, part in rows.items()
+    }
+
+
 def directions(rows: Messages, server: int | None) -> np.ndarray:
     """`[N]` int8: the direction of each row, for the number of the server or None."""
     direction = np.full(len(rows.source), UNCLEAR, np.int8)

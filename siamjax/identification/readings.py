@@ -99,8 +99,11 @@ def list_warnings(reading: Reading) -> list[str]:
         warnings += _say_when("nothing was measured", _unmeasured(reading))
         return warnings
     if report.server in (cleaning.UNCLEAR, cleaning.ABSENT):
+        names = cleaning.without_server(report) if len(report.servers) > 1 else []
+        of_which = f" of {', '.join(names)}" if names else ""
         warnings.append(
-            f"its server is {report.server}: the direction of its messages is not known"
+            f"its server{of_which} is {report.server}: the direction of its messages "
+            "is not known"
         )
     silent = _without_message(reading)
     quiet = [(s, length) for s, length in silent if _is_quiet(s, length, report.gaps)]
