@@ -36,6 +36,13 @@ def test_the_recorders_columns_are_known_in_any_order(tmp_path):
     assert table == ({"a": (Label("delay", 3.0, math.inf),)}, {}, [])
 
 
+def test_empty_lines_are_no_rows_but_count_in_their_numbers(tmp_path):
+    table = read(tmp_path, f"\n{HEAD}a,normal,,\n\n,,,\n  \nb,x,soon,\n,,,,\n")
+    assert table.labels == {"a": ()} and table.problems == []
+    reason = "onset_s 'soon' is not a number of seconds"
+    assert table.wrong == {"b": f"labels.csv, row 7: {reason}"}
+
+
 @pytest.mark.parametrize(
     "row, reason",
     [

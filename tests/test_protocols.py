@@ -417,7 +417,8 @@ def test_a_run_of_another_protocol_is_told_what_is_missing(tmp_path, monkeypatch
     _, _, report = read(tmp_path / "a", records, ["radius"])
     assert cleaning.sentence(report) == (
         "0 messages of RADIUS in 12 packets: 12 no_tshark (packets of signalling that "
-        "only tshark reads, which is not installed), 11 udp (UDP without SIP)"
+        "only tshark reads, which is not installed), 11 udp (UDP without a message "
+        "that is read)"
     )
     session, kinds, _ = prepared.session_from_capture(tmp_path / "a", None, ["sip"])
     trained = identity.Trained(
@@ -442,6 +443,8 @@ def test_a_run_of_another_protocol_is_told_what_is_missing(tmp_path, monkeypatch
     [
         (["--protocols=sip,foo"], ["foo", "choose of sip, diameter"]),
         (["--protocols="], ["--protocols is empty"]),
+        (["--protocols=,"], ["--protocols is empty", "choose of sip, diameter"]),
+        (["--protocols=sip,"], ["labels", "is not a file"]),
         (["--protocols=sip", "--format=counters"], ["is for packets"]),
     ],
 )
@@ -462,6 +465,40 @@ def test_sip_alone_never_asks_for_tshark(tmp_path, monkeypatch):
     mixed = sorted(build.call() + signalling.CONVERSATIONS["radius"])
     _, rows, report = read(tmp_path / "b", mixed, ["sip"])
     assert report.by_protocol == {"sip": 7} and len(rows) == 7 + 12
+
+
+def test_what_was_not_asked_for_is_named(tmp_path, recorded):
+    talks = signalling.CONVERSATIONS
+    mixed = sorted(build.call() + talks["radius"] + talks["s1ap"] + talks["http2"])
+    _, _, of_sip = read(tmp_path / "a", mixed, ["sip"])
+    counts = "11 packets of RADIUS, 7 packets of S1AP, 6 packets of HTTP/2"
+    assert cleaning.list_also([of_sip]) == [f"also there, not asked for: {counts}"]
+    _, _, report = read(tmp_path / "a", mixed, ["dns", "radius"])
+    assert set(report.also) == {"sip", "s1ap", "http2"} and report.also["sip"] == 7
+    _, _, report = read(tmp_path / "a", talks["gtpv2"], ["sip", "gtpv1"])
+    assert set(report.also) == {"gtpv2"}
+    _, _, report = read(tmp_path / "a", talks["radius"], ["sip"])
+    says = "; also there, not asked for: 11 packets of RADIUS"
+    assert cleaning.sentence(report).endswith(says)
+
+
+@pytest.mark.parametrize(
+    "name, carrier",
+    [("nas-eps", "s1ap"), ("nas-5gs", "ngap"), ("isup", "m3ua"), ("map", "m3ua")],
+)
+def test_a_protocol_is_read_without_the_one_that_carries_it(
+    tmp_path, recorded, name, carrier
+):
+    conversation = next(
+        talk
+        for talk, rows in EXPECTED.items()
+        if any(kind.startswith(f"{name}:") for _, kind, _, _ in rows)
+    )
+    records = signalling.CONVERSATIONS[conversation]
+    _, rows, _ = read(tmp_path / "a", records, [name, carrier])
+    _, alone, report = read(tmp_path / "a", records, [name])
+    assert alone and report.by_protocol[name]
+    assert alone == [row for row in rows if row[1].startswith(f"{name}:")]
 
 
 def test_a_capture_that_only_tshark_reads_is_not_taken_for_silence(

@@ -30,14 +30,14 @@ CAUSES = {
     "duplicated": "packets captured twice: used once",
     "tls": "packets encrypted by TLS, not read",
     "ipsec": "packets encrypted by IPsec, not read",
-    "tcp": "TCP without SIP",
+    "tcp": "TCP without a message that is read",
     "tcp_repeated": "segments of TCP that repeat bytes of SIP",
     "tcp_lost": "holes in connections of SIP: messages in them are lost",
-    "sctp": "data of SCTP without SIP, not read",
+    "sctp": "data of SCTP without a message that is read",
     "tunnel": "packets in tunnels, not read",
     "no_tshark": "packets of signalling that only tshark reads, which is not installed",
     "tshark": "packets given to a tshark that failed: read in part",
-    "udp": "UDP without SIP",
+    "udp": "UDP without a message that is read",
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",
 }
@@ -74,6 +74,7 @@ class Report(NamedTuple):
     unread: Sequence[Sequence[Any]] = ()
     tshark: str = ""  # its version; empty: it was not started
     servers: Mapping[str, str] = {}  # as `server`, by the protocol's name
+    also: Mapping[str, int] = {}  # packets of protocols that were not asked for
 
 
 def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
@@ -119,11 +120,13 @@ def not_read(report: Report) -> dict[str, int]:
 def sentence(report: Report) -> str:
     """How much signalling was read, and what was not, in one line without the name.
 
-    Where no message was read, it lists all causes: they say what the capture contains.
+    Where no message was read, it lists all causes, and the protocols that were not
+    asked for: they say what the capture contains.
     """
     read = f"{_list_messages(report)} in {report.packets} packets"
     if not report.messages:
-        return ": ".join(filter(None, [read, list_causes(report.causes)]))
+        listed = ": ".join(filter(None, [read, list_causes(report.causes)]))
+        return "; ".join([listed, *list_also([report])])
     return "; not read: ".join(filter(None, [read, list_causes(not_read(report))]))
 
 
@@ -150,6 +153,13 @@ def without_tshark(reports: Sequence[Report]) -> list[str]:
     return [f"warning: {missing}"] if unread else []
 
 
+def list_also(reports: Sequence[Report]) -> list[str]:
+    """What is there of protocols that were not asked for; empty: nothing."""
+    also = total_report(reports).also
+    counts = [f"{n} packets of {PROTOCOLS[name].short}" for name, n in also.items()]
+    return [f"also there, not asked for: {', '.join(counts)}"] * bool(counts)
+
+
 def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:
     """Counts by cause with their meanings, in one line: `14 pppoe (frames of ...)`."""
     return ", ".join(
@@ -162,9 +172,10 @@ def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES)
 def total_report(reports: Sequence[Report]) -> Report:
     """One `Report` of all captures; the gaps are only in the reports of captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
-    by_protocol, unread = Counter(), Counter()
+    by_protocol, unread, also = Counter(), Counter(), Counter()
     for report in reports:
         by_protocol.update(report.by_protocol)
+        also.update(report.also)
         unread.update({(what, name): n for what, name, n in report.unread})
     unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
     return Report(
@@ -178,6 +189,7 @@ def total_report(reports: Sequence[Report]) -> Report:
         gaps=[],
         by_protocol={name: n for name in PROTOCOLS if (n := by_protocol[name])},
         unread=[[what, name, n] for (what, name), n in unread.most_common()],
+        also={name: n for name in PROTOCOLS if (n := also[name])},
     )
 
 

@@ -13,9 +13,6 @@ from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
 
-# Where nothing is read but SIP: tshark is not asked.
-SIP_ONLY = (SIP.name,)
-
 
 def read_events(
     path: str | os.PathLike,
@@ -63,7 +60,7 @@ def _read(path, server_address, protocols, limit_expansion):
     collector = signalling.Collector([PROTOCOLS[name] for name in protocols])
     contents = messages.read_messages(
         path,
-        take_other=None if protocols == SIP_ONLY else collector.add,
+        take_other=collector.add,
         limit_expansion=limit_expansion,
     )
     other = collector.finish(contents.packet_ns, contents.addresses)
@@ -92,6 +89,9 @@ def _read(path, server_address, protocols, limit_expansion):
     direction, servers = _directions(
         rows, group, names, contents.addresses, server_address
     )
+    also = other.also
+    if SIP.name not in protocols:
+        also[SIP.name] = int((contents.rows.says != messages.SILENT).sum())
     states = {
         name: state
         for name, (_, state) in servers.items()
@@ -118,6 +118,7 @@ def _read(path, server_address, protocols, limit_expansion):
             unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
             tshark=other.version,
             servers=states,
+            also={name: n for name in PROTOCOLS if (n := also[name])},
         ),
     )
 

@@ -68,12 +68,11 @@ def find_servers(
         for name, part in rows.items()
         if ((part.source == number) | (part.target == number)).any()
     }
+    elsewhere = {n for n, part in rows.items() if len(part.kind)} - takes_part
+    if not takes_part:
+        elsewhere = set()
     return {
-        name: find_server(
-            part,
-            addresses,
-            given if name in takes_part or not (takes_part and len(part.kind)) else None,
-        )
+        name: find_server(part, addresses, None if name in elsewhere else given)
         for name, part in rows.items()
     }
 

@@ -13,10 +13,14 @@ import numpy as np
 
 from siamjax.capture import layers, printed, sctp, tshark
 from siamjax.capture.messages import Messages
+from siamjax.capture.protocols import PROTOCOLS
+from siamjax.capture.protocols.gtpv1 import GTPV1
+from siamjax.capture.protocols.gtpv2 import GTPV2
 from siamjax.capture.protocols.table import Protocol
 
 _IDENTS = 4096  # of fragmented packets are remembered
 _DATA, _CONTROL = 0, frozenset(range(1, 15))  # types of chunks (RFC 9260, 3.2)
+_GTP = GTPV1.name, GTPV2.name  # the version is in the first three bits
 _HTTP2 = b"PRI * HTTP/2.0\r\n"
 
 _ports = struct.Struct("!HH").unpack_from
@@ -31,26 +35,36 @@ class Contents(NamedTuple):
     given: Counter  # packets by cause of `cleaning.CAUSES`, that tshark read
     unread: Counter  # packets by (cause, protocol), that could not be read without it
     failed: int  # packets that a tshark got which then failed
+    also: Counter  # packets by the name of a protocol that was not asked for
 
 
 class Collector:
-    """Collects packets of signalling; `add` takes them in the order of the file."""
+    """Collects packets of signalling; `add` takes them in the order of the file.
+
+    Packets of other protocols are only counted.
+    """
 
     def __init__(self, protocols: Sequence[Protocol]):
         self._protocols = [p for p in protocols if p.filter]
+        self._names = frozenset(p.name for p in self._protocols)
+        others = [p for p in PROTOCOLS.values() if p.name not in self._names]
+        # At a port of several protocols, one that was asked for has it, and before it
+        # the one whose own port it is.
         self._by_port = {
-            (transport, port): protocol.name
-            for protocol in self._protocols
-            for transport in (*tshark.TRANSPORTS, "ppid")
-            for port in protocol.ports.get(transport, ())
+            end: protocol.name for protocol in others[::-1] for end in _ends(protocol)
         }
+        for protocol in self._protocols:
+            for carrier in map(PROTOCOLS.get, protocol.carriers):
+                self._by_port |= dict.fromkeys(_ends(carrier), protocol.name)
+        for protocol in self._protocols:
+            self._by_port |= dict.fromkeys(_ends(protocol), protocol.name)
         self._flows: dict[tuple, str] = {}
         self._http2_ports: dict[int, None] = {}  # in the order in which they appear
         self._idents: dict[tuple, str] = {}
         self._program = tshark.find_tshark()
         self._run: tshark.Run | None = None
         self._rows = printed.Rows(self._protocols)
-        self._given, self._unread = Counter(), Counter()
+        self._given, self._unread, self._also = Counter(), Counter(), Counter()
         self._failed = 0
 
     def add(
@@ -67,6 +81,9 @@ class Collector:
         if name is None:
             return
         what = packet.what
+        if name not in self._names:
+            self._also[name] += _has_data(packet)
+            return
         if what == layers.SCTP and not sctp.has_data(packet):
             what = layers.OTHER_IP  # it is counted there
         if self._program is None:
@@ -88,7 +105,15 @@ class Collector:
         version = ""
         if self._program and self._given:
             version = tshark.tshark_version(self._program)
-        return Contents(rows, kinds, version, self._given, self._unread, self._failed)
+        return Contents(
+            rows,
+            kinds,
+            version,
+            self._given,
+            self._unread,
+            self._failed,
+            self._also,
+        )
 
     def _recognise(self, packet):
         """The name of the protocol that a packet may hold, or None."""
@@ -107,7 +132,10 @@ class Collector:
     def _of_payload(self, packet):
         what, payload = packet.what, packet.payload
         if what == layers.UDP:
-            return self._of_ports("udp", packet.ports)
+            name = self._of_ports("udp", packet.ports)
+            if name in _GTP:  # both versions use port 2123
+                name = _GTP[payload[:1] >= b"\x40"]
+            return name
         if what == layers.TCP:
             return self._of_tcp(packet)
         if what == layers.SCTP:
@@ -132,15 +160,13 @@ class Collector:
         name = self._flows.get(flow)
         if name is None:
             start = (packet.payload[12] >> 4) * 4
-            if packet.payload.startswith(_HTTP2, start) and self._has("http2"):
+            if packet.payload.startswith(_HTTP2, start):
                 name = "http2"
                 # tshark looks for HTTP/2 at the ports of HTTP, and a 5G core uses any.
-                self._http2_ports[target] = None
+                if name in self._names:
+                    self._http2_ports[target] = None
                 self._flows[flow] = self._flows[(*flow[2:], *flow[:2])] = name
         return name
-
-    def _has(self, name):
-        return any(protocol.name == name for protocol in self._protocols)
 
     def _of_chunks(self, payload):
         """By the identifier of the first data in a packet of SCTP (RFC 9260)."""
@@ -190,3 +216,21 @@ class Collector:
         self._run.finish()
         self._failed += self._run.sent * self._run.failed
         self._run = None
+
+
+def _ends(protocol):
+    """The ports of a protocol and its identifiers in SCTP, `(transport, number)`."""
+    return [
+        (transport, port)
+        for transport in (*tshark.TRANSPORTS, "ppid")
+        for port in protocol.ports.get(transport, ())
+    ]
+
+
+def _has_data(packet):
+    """Whether a packet does more than keep its connection going."""
+    if packet.what == layers.SCTP:
+        return sctp.has_data(packet)
+    if packet.what == layers.TCP:
+        return len(packet.payload) > (packet.payload[12] >> 4) * 4
+    return packet.what == layers.UDP

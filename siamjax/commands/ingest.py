@@ -106,7 +106,9 @@ def _check_protocols(names):
 
     if names is None:
         return None
-    names = [name.strip().lower() for name in names]
+    names = [name.strip().lower() for name in names if name.strip()]
+    if not names:
+        raise UsageError(f"--protocols is empty: choose of {', '.join(PROTOCOLS)}")
     unknown = [name for name in names if name not in PROTOCOLS]
     if unknown:
         raise UsageError(

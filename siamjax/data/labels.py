@@ -105,7 +105,7 @@ def read_table(
     name, problems = Path(path).name, []
     if unknown := ", ".join(c for c in header if c not in columns and c not in _NOTES):
         problems.append(f"{name}: unknown column {unknown}, ignored")
-    return [(f"{name}, row {i}", row) for i, row in enumerate(table, start=2)], problems
+    return [(f"{name}, row {number}", row) for number, row in table], problems
 
 
 def add_rows(
@@ -128,7 +128,8 @@ def add_rows(
     Raises:
       UsageError: a column is missing, or something is wrong: the table stays as it was.
     """
-    header, present = _rows(path) if Path(path).exists() else (columns, [])
+    header, numbered = _rows(path) if Path(path).exists() else (columns, [])
+    present = [row for _, row in numbered]
     if missing := ", ".join(c for c in columns if c not in header):
         raise UsageError(f"{path} has no column {missing}")
     if any(TOO_MANY in row for row in present):
@@ -193,9 +194,10 @@ def check_condition(condition: str) -> None:
 
 
 def _rows(path):
-    """Names of the columns, and rows as dicts.
+    """Names of the columns, and `(number in the file, row)`, the row as a dict.
 
-    Bytes that are not UTF-8 become surrogates, as in the names of files.
+    Rows without text, such as empty lines, are left out. Bytes that are not UTF-8
+    become surrogates, as in the names of files.
     """
     if Path(path).exists() and not Path(path).is_file():
         raise UsageError(f"{path} is not a file: give a table of labels")
@@ -203,15 +205,26 @@ def _rows(path):
         with open(
             path, newline="", encoding="utf-8-sig", errors="surrogateescape"
         ) as file:
-            reader = csv.DictReader(file, restval="", restkey=TOO_MANY)
-            columns, table = tuple(reader.fieldnames or ()), list(reader)
+            numbered = [
+                (number, cells)
+                for number, cells in enumerate(csv.reader(file), start=1)
+                if any(cell.strip() for cell in cells)
+            ]
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None
     except csv.Error as error:
         raise UsageError(f"{path} is not a table of text: {error}") from None
+    columns = tuple(numbered[0][1]) if numbered else ()
     if "\0" in "".join(columns):
         raise UsageError(f"{path} is not a table of text: save it as CSV in UTF-8")
-    return columns, table
+    return columns, [(number, _row(columns, cells)) for number, cells in numbered[1:]]
+
+
+def _row(columns, cells):
+    """A row as a dict: missing cells are empty, and surplus ones under `TOO_MANY`."""
+    width = len(columns)
+    row = dict(zip(columns, cells + [""] * (width - len(cells))))
+    return row if len(cells) <= width else row | {TOO_MANY: cells[width:]}
 
 
 def _label(row):

@@ -120,6 +120,7 @@ def prepare_packets(
     say(cleaning.format_reports(reports))  # long: `| head` may close the output
     tell([summary(folder, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
+    tell(cleaning.list_also(reports), say)
     tell(cleaning.without_tshark(reports), say)
 
 

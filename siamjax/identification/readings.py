@@ -99,8 +99,8 @@ def list_warnings(reading: Reading) -> list[str]:
         warnings += _say_when("nothing was measured", _unmeasured(reading))
         return warnings
     if report.server in (cleaning.UNCLEAR, cleaning.ABSENT):
-        names = cleaning.without_server(report) if len(report.servers) > 1 else []
-        of_which = f" of {', '.join(names)}" if names else ""
+        whose = ", ".join(cleaning.without_server(report))
+        of_which = f" of {whose}" if len(report.servers) > 1 else ""
         warnings.append(
             f"its server{of_which} is {report.server}: the direction of its messages "
             "is not known"

@@ -19,6 +19,7 @@ CAMEL = Protocol(
     name="camel",
     short="CAMEL",
     standard="3GPP TS 29.078",
+    carriers=("m3ua", "sccp"),
     filter="camel",
     markers=(
         *("camel.invoke_element", "camel.returnResult_element"),

@@ -47,6 +47,7 @@ ISUP = Protocol(
     name="isup",
     short="ISUP",
     standard="ITU-T Q.763",
+    carriers=("m3ua",),
     filter="isup",
     markers=("isup.message_type",),
     fields=(

@@ -25,6 +25,7 @@ MAP = Protocol(
     name="map",
     short="MAP",
     standard="3GPP TS 29.002",
+    carriers=("m3ua", "sccp"),
     layers=("gsm_map",),
     filter="gsm_map",
     markers=(

@@ -39,6 +39,7 @@ NAS_5GS = Protocol(
     name="nas-5gs",
     short="NAS-5GS",
     standard="3GPP TS 24.501",
+    carriers=("ngap",),
     filter="nas-5gs",
     markers=("nas_5gs.mm.message_type", "nas_5gs.sm.message_type"),
     fields=(

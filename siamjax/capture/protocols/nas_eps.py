@@ -40,6 +40,7 @@ NAS_EPS = Protocol(
     name="nas-eps",
     short="NAS-EPS",
     standard="3GPP TS 24.301",
+    carriers=("s1ap",),
     filter="nas-eps",
     markers=("nas_eps.nas_msg_emm_type", "nas_eps.nas_msg_esm_type"),
     fields=("nas_eps.emm.cause", "nas_eps.esm.cause", "s1ap.ENB_UE_S1AP_ID"),

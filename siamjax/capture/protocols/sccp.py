@@ -29,6 +29,7 @@ SCCP = Protocol(
     name="sccp",
     short="SCCP",
     standard="ITU-T Q.713",
+    carriers=("m3ua",),
     ports={"ppid": (4,), "sctp": (14001,)},
     filter="sccp",
     markers=("sccp.message_type",),

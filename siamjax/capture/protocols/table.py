@@ -77,6 +77,7 @@ class Protocol(NamedTuple):
     # Procedures whose messages have a cause, but which nothing answers.
     notices: frozenset[str] = frozenset()
     ports: Mapping[str, tuple[int, ...]] = {}  # of udp, tcp, sctp; ppid: of SCTP
+    carriers: tuple[str, ...] = ()  # names of the protocols that it travels in
     layers: tuple[str, ...] = ()  # tshark's names of its layer; by default its name
     filter: str = ""  # tshark's display filter; empty: not read by tshark
     markers: tuple[str, ...] = ()  # fields: each message has one of them

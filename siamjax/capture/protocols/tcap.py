@@ -27,6 +27,7 @@ TCAP = Protocol(
     name="tcap",
     short="TCAP",
     standard="ITU-T Q.773",
+    carriers=("m3ua", "sccp"),
     filter="tcap",
     markers=tuple(
         f"tcap.{name}_element" for name in (*_ELEMENTS, "continue", "unidirectional")
