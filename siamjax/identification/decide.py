@@ -112,13 +112,22 @@ def find_spans(
       origins: a text for each example, where it comes from.
       taught: names of conditions that were learnt from an example after the training.
     """
+    evidence, costs = weigh_windows(evidence, rule)
+    path = decode(costs, rule.penalty)
+    return spans_of_path(evidence, costs, path, rule, origins, taught)
+
+
+def weigh_windows(evidence: Evidence, rule: Rule) -> tuple[Evidence, np.ndarray]:
+    """What each window costs in each condition; windows do not depend on each other.
+
+    Returns:
+      The evidence with what is normal in it, K names; costs `[N, K + 1]`, the last of
+      `unknown`.
+    """
     evidence = _with_normality(evidence, rule)
     distances = evidence.distances
     distances = np.where(np.isfinite(distances), distances, np.inf)
     evidence = evidence._replace(distances=distances)
-    # A window without a finite distance costs the same in every state, so that the
-    # windows around it decide.
-    blind = ~np.isfinite(distances).any(1)
     too_far = np.full((len(distances), 1), rule.unknown)
     costs = np.concatenate([distances, too_far], 1)
     if evidence.oddness is not None:
@@ -126,10 +135,31 @@ def find_spans(
         calm = evidence.oddness < 1
         normal = costs[:, [evidence.names.index(NORMAL)]]
         costs[calm] = np.maximum(costs, normal)[calm]
-    costs[blind] = 0.0
-    names, path = (*evidence.names, UNKNOWN), decode(costs, rule.penalty)
+    # A window without a finite distance costs the same in every state, so that the
+    # windows around it decide.
+    costs[_blind(evidence)] = 0.0
+    return evidence, costs
+
+
+def spans_of_path(
+    evidence: Evidence,
+    costs: np.ndarray,
+    path: np.ndarray,
+    rule: Rule,
+    origins: Sequence[str] | None = None,
+    taught: Collection[str] = (),
+) -> list[Span]:
+    """The timeline of the cheapest path `[N]`.
+
+    Args:
+      evidence, costs: of `weigh_windows`.
+      path: of `timeline.decode`.
+      rule, origins, taught: see `find_spans`.
+    """
+    blind = _blind(evidence)
+    names = *evidence.names, UNKNOWN
     path = _with_taught(path, costs, evidence.names, taught, rule.penalty)
-    path[blind] = len(evidence.names)
+    path = np.where(blind, len(evidence.names), path)
     parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
     parts = _with_beginnings(parts, evidence, blind)
     return _joined(
@@ -173,6 +203,11 @@ def fit_rule(
             if matching and ends and matching[-1] is not spans[-1]:
                 clears.append(label.clear_s - matching[-1].end_s)
     return rule._replace(onset_s=_median(onsets), clear_s=_median(clears))
+
+
+def _blind(evidence):
+    """`[N]` bool: windows in which nothing was measured."""
+    return ~np.isfinite(evidence.distances).any(1)
 
 
 def _with_normality(evidence, rule):

@@ -32,20 +32,63 @@ def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
     Of states that cost the same the lower one is taken. Dynamic programming (Viterbi,
     IEEE Trans. Inf. Theory 1967).
     """
-    n, states = costs.shape
-    if n == 0:
-        return np.zeros(0, int)
-    total, back = costs[0].astype(float), np.zeros((n, states), int)
-    for i in range(1, n):
-        best = total.argmin()
-        stay = total <= total[best] + penalty
-        back[i] = np.where(stay, np.arange(states), best)
-        total = np.where(stay, total, total[best] + penalty) + costs[i]
-    path = np.empty(n, int)
-    path[-1] = total.argmin()
-    for i in range(n - 1, 0, -1):
-        path[i - 1] = back[i, path[i]]
-    return path
+    decoder = Decoder(costs.shape[1], penalty)
+    for row in costs:
+        decoder.add(row)
+    return decoder.path()
+
+
+class Decoder:
+    """`decode`, window by window: the cheapest path so far is known at any time.
+
+    Attributes:
+      total: `[K]` cost of the cheapest path that ends in each state.
+      back: for each window `[K]`, the state before it on that path; of the first the
+        states themselves.
+    """
+
+    def __init__(self, states: int, penalty: float) -> None:
+        self.total = np.zeros(states)
+        self.back: list[np.ndarray] = []
+        self._states, self._penalty = np.arange(states), penalty
+        self._path: list[int] = []  # the cheapest up to now
+
+    def add(self, costs: np.ndarray) -> int:
+        """Goes on by one window with costs `[K]`.
+
+        Returns:
+          From which window on the cheapest path is another one than before.
+        """
+        if self.back:
+            best = self.total.argmin()
+            stay = self.total <= self.total[best] + self._penalty
+            self.back.append(np.where(stay, self._states, best))
+            self.total = np.where(stay, self.total, self.total[best] + self._penalty)
+        else:
+            self.back.append(self._states)
+        self.total = self.total + costs
+        state, i = int(self.total.argmin()), len(self._path)
+        self._path.append(state)
+        while i > 0:
+            state = int(self.back[i][state])
+            if self._path[i - 1] == state:
+                break
+            i -= 1
+            self._path[i] = state
+        return i
+
+    def path(self) -> np.ndarray:
+        """The cheapest states `[N]`."""
+        return np.array(self._path, int)
+
+    def settled(self) -> int:
+        """The first windows whose states no later window can change: how many."""
+        states = np.unique(self._states)
+        for i in range(len(self.back) - 1, 0, -1):
+            if len(states) == 1:
+                return i + 1
+            states = np.unique(self.back[i][states])
+        return min(len(states) == 1, len(self.back))
 
 
 def stretches(values: np.ndarray) -> list[tuple[int, int]]:

@@ -1,0 +1,46 @@
+"""The cheapest path of windows, all at once and window by window."""
+
+import itertools
+
+import numpy as np
+
+from siamjax.identification import timeline
+
+
+def cheapest(costs, penalty):
+    """All paths are tried."""
+    n, states = costs.shape
+    paths = np.array(list(itertools.product(range(states), repeat=n)))
+    total = costs[np.arange(n), paths].sum(1) + penalty * (np.diff(paths) != 0).sum(1)
+    return paths[total.argmin()]
+
+
+def test_window_by_window_the_path_is_the_cheapest_of_all_so_far():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        costs, penalty = rng.random((7, 3)), rng.random()
+        decoder = timeline.Decoder(3, penalty)
+        before: list[int] = []
+        for i, row in enumerate(costs):
+            changed = decoder.add(row)
+            path = decoder.path()
+            np.testing.assert_array_equal(path, cheapest(costs[: i + 1], penalty))
+            np.testing.assert_array_equal(path[:changed], before[:changed])
+            before = path
+        np.testing.assert_array_equal(timeline.decode(costs, penalty), path)
+
+
+def test_no_later_window_changes_what_is_settled():
+    rng = np.random.default_rng(1)
+    most = 0
+    for _ in range(20):
+        costs = rng.random((30, 4))
+        decoder = timeline.Decoder(4, 0.6)
+        final = timeline.decode(costs, 0.6)
+        for i, row in enumerate(costs):
+            decoder.add(row)
+            settled = decoder.settled()
+            most = max(most, settled)
+            np.testing.assert_array_equal(decoder.path()[:settled], final[:settled])
+            assert settled <= i + 1
+    assert most > 20
