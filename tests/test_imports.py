@@ -31,6 +31,7 @@ ORDER = [
     "auditing",
     "identification",
     "monitoring",
+    "alarms",
     "assessment",
     "comparison",
     "networks",

@@ -82,7 +82,25 @@ def build_page(
     novel: Collection[str] = (),
     follow: float = 0,
 ) -> None:
-    """Writes another page, atomically, with the head, style and base scripts of all.
+    """Writes another page, atomically, see `page_text`.
+
+    Args:
+      path: of the HTML file.
+      data, scripts, conditions, novel, follow: see `page_text`.
+    """
+    text = page_text(data, scripts, conditions=conditions, novel=novel, follow=follow)
+    files.write_text(path, text)
+
+
+def page_text(
+    data: dict[str, Any],
+    scripts: Sequence[str],
+    *,
+    conditions: Sequence[str] = (),
+    novel: Collection[str] = (),
+    follow: float = 0,
+) -> str:
+    """A page of HTML with the head, style and base scripts of all.
 
     The last script puts the parts together. To show several runs side by side, it calls
     `cube([{name: "a loss", trace: data.traces[0]}, ...], "title", "text")` and
@@ -90,7 +108,6 @@ def build_page(
     `el` is never read as markup, and the page may not load anything.
 
     Args:
-      path: of the HTML file.
       data: plain values, `title` and perhaps `subtitle` among them; the scripts read
         them as the constant `data`, NaN as null.
       scripts: in order, without those that every page has: names of assets, or
@@ -116,7 +133,7 @@ def build_page(
     html = _asset("page.html")
     for mark, part in parts.items():
         html = html.replace(mark, part, 1)
-    files.write_text(path, html)
+    return html
 
 
 def _asset(name):
