@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, clock, messages, packets, server, signalling
+from siamjax.capture import cleaning, clock, messages, parts, server, signalling
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
@@ -24,7 +24,7 @@ def read_events(
     """Reads the events of a capture in order of time, without addresses and Call-IDs.
 
     Args:
-      path: of the capture file.
+      path: of the capture file, or `parts.Parts`.
       server_address: bytes of the server's IP address; by default it is found.
       protocols: names in `protocols.PROTOCOLS`; by default all.
       limit_expansion: whether a file that expands beyond the limits is refused.
@@ -48,11 +48,13 @@ def read_span(path: str | os.PathLike) -> tuple[int, int]:
     """
     counts: Counter[str] = Counter()
     with files.reading(path):
-        records = packets.read_packets(path, counts)
+        seams: list[parts.Seam] = []
+        records = parts.read_in_order(path, counts, seams)
         packet_ns = np.fromiter((time_ns for time_ns, *_ in records), np.int64)
     if not len(packet_ns):
         raise SiamjaxError(f"{path}: a capture without a packet")
-    packet_ns, _ = clock.mend(packet_ns, joined=counts["joined"] > 0)
+    joined = counts["joined"] > 0 or parts.overlap(seams)
+    packet_ns, _ = clock.mend(packet_ns, joined=joined)
     return int(packet_ns.min()), int(packet_ns.max())
 
 
@@ -77,6 +79,7 @@ def _read(path, server_address, protocols, limit_expansion):
     counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
     in_order = np.sort(packet_ns) if counts["reordered"] else packet_ns
     gaps = cleaning.find_gaps(in_order)
+    longest_s = min((length_s for _, length_s in gaps), default=clock.AHEAD_NS / 1e9)
     rows, kinds = _merge(contents, other, SIP.name in protocols)
     group, names = _groups(rows, kinds)
     by_protocol = {
@@ -117,6 +120,7 @@ def _read(path, server_address, protocols, limit_expansion):
             by_protocol=by_protocol,
             unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
             tshark=other.version,
+            notes=parts.describe_seams(contents.seams, longest_s),
             servers=states,
             also={name: n for name in PROTOCOLS if (n := also[name])},
         ),

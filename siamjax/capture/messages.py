@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import clock, fragments, hep, layers, packets, sctp, sip, tcp
+from siamjax.capture import clock, fragments, hep, layers, parts, sctp, sip, tcp
 
 ICMP, OTHER = "icmp", "other"
 _OTHER_METHOD = OTHER.encode()
@@ -74,6 +74,7 @@ class CaptureContents(NamedTuple):
     kinds: list[str]
     addresses: dict[bytes, int]
     counts: Counter  # by cause of `cleaning.CAUSES`
+    seams: list[parts.Seam]  # where files of a session meet
 
 
 # Takes a packet that is no message of SIP: its number in the file, time_ns, link type,
@@ -89,19 +90,20 @@ def read_messages(
     Times are those of `clock.mend`; rows are in order of time.
 
     Args:
-      path: of the capture file.
+      path: of the capture file, or `parts.Parts`.
       take_other: is called with each packet that is no message of SIP.
-      **options: of `packets.read_packets`.
+      **options: of `parts.read_in_order`.
     """
     numbering = _Numbering(take_other)
-    records = packets.read_packets(path, numbering.counts, **options)
+    seams: list[parts.Seam] = []
+    records = parts.read_in_order(path, numbering.counts, seams, **options)
     with _no_garbage_collection():
         for time_ns, link, frame, length in records:
             numbering.add(time_ns, link, frame, length)
         numbering.finish()
     packet_ns, steps = clock.mend(
         np.asarray(numbering.packet_ns).view(np.int64),
-        joined=numbering.counts["joined"] > 0,
+        joined=numbering.counts["joined"] > 0 or parts.overlap(seams),
     )
     numbering.counts["clock_step"] += steps
     # [N, columns] -> contiguous columns, in order of time
@@ -119,6 +121,7 @@ def read_messages(
         kinds=[_kind_name(kind) for kind in numbering.kinds],
         addresses=numbering.addresses,
         counts=numbering.counts,
+        seams=seams,
     )
 
 

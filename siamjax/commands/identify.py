@@ -17,6 +17,13 @@ COMMAND = cli.Command("siamjax identify", __doc__, arguments="CAPTURE...")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "An evaluated run.", COMMAND.flags, required=True
 )
+_SESSION = flags.DEFINE_multi_string(
+    "session",
+    [],
+    "NAME=GLOB: captures that were written in a row (a ring buffer) are read as one, "
+    "in order of time. May be repeated.",
+    COMMAND.flags,
+)
 _LIBRARY = flags.DEFINE_string(
     "library",
     None,
@@ -45,17 +52,20 @@ _PLOT = flags.DEFINE_string(
 
 
 def main(argv: Sequence[str]) -> int:
-    if len(argv) < 2:
+    if len(argv) < 2 and not _SESSION.value:
         raise UsageError(
             "name one capture or more: siamjax identify --workdir DIR CAPTURE"
         )
     if _BASELINE.value is not None and _NETWORK.value:
         raise UsageError("give --baseline or --network, not both")
+    from siamjax.capture import parts
     from siamjax.identification import identify
+
+    sessions = parts.parse_sessions(_SESSION.value)
 
     failures = identify.identify_captures(
         _WORKDIR.value,
-        argv[1:],
+        [*argv[1:], *(parts.match_files(*item) for item in sessions.items())],
         folder=_LIBRARY.value,
         network=_NETWORK.value,
         baseline_s=_BASELINE.value,

@@ -3,6 +3,8 @@
 Prints what was read of each file and what was not. Examples:
 
   siamjax ingest --captures DIR --labels labels.csv --out runs/mine
+  siamjax ingest --captures DIR --labels labels.csv --session 'trunk=trunk_*.pcap' \
+    --out runs/mine
   siamjax ingest --format counters --captures DIR --labels labels.csv --out runs/mine
 """
 
@@ -54,6 +56,13 @@ _PROTOCOLS = flags.DEFINE_list(
     "Protocols to read, such as sip,diameter; those with messages if it is not given.",
     COMMAND.flags,
 )
+_SESSION = flags.DEFINE_multi_string(
+    "session",
+    [],
+    "NAME=GLOB: captures that were written in a row (a ring buffer) are one session, "
+    "which labels call NAME. GLOB is of paths as labels have them. May be repeated.",
+    COMMAND.flags,
+)
 _LIMIT_EXPANSION = flags.DEFINE_bool(
     "limit_expansion",
     True,
@@ -80,6 +89,7 @@ _WORKERS = flags.DEFINE_integer(
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     files.check_writable(_OUT.value)
+    from siamjax.capture import parts
     from siamjax.data import from_counters, prepare
 
     paths = _CAPTURES.value, _LABELS.value, _OUT.value
@@ -92,11 +102,15 @@ def main(argv: Sequence[str]) -> None:
         server = _address(_SERVER.value)
         protocols = _check_protocols(_PROTOCOLS.value)
         prepare.prepare_packets(
-            *paths, server_address=server, protocols=protocols, **options
+            *paths,
+            server_address=server,
+            protocols=protocols,
+            sessions=parts.parse_sessions(_SESSION.value),
+            **options,
         )
         return
-    for flag in (_SERVER, _PROTOCOLS):
-        if flag.value is not None:
+    for flag in (_SERVER, _PROTOCOLS, _SESSION):
+        if flag.present:
             raise UsageError(f"--{flag.name} is for packets, not for counters")
     from_counters.prepare_counters(*paths, **options)
 

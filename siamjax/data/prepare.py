@@ -1,8 +1,10 @@
 """A folder of captures and a table of labels -> a prepared data set."""
 
+import fnmatch
 import functools
 import hashlib
 import itertools
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +15,7 @@ import numpy as np
 
 import siamjax
 from siamjax import files, text
-from siamjax.capture import cleaning, events, tshark
+from siamjax.capture import cleaning, events, parts, tshark
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data import labels, naming, prepared, reading
@@ -40,7 +42,7 @@ class Source(NamedTuple):
 
     name: str  # of its session
     file: str  # its path in the folder of captures, made safe to show
-    path: Path
+    path: Path | parts.Parts
     labels: tuple[Label, ...]
 
 
@@ -51,6 +53,7 @@ def prepare_packets(
     *,
     server_address: bytes | None = None,
     protocols: Sequence[str] | None = None,
+    sessions: Mapping[str, str] | None = None,
     limit_expansion: bool = True,
     allow_empty: bool = False,
     workers: int | None = None,
@@ -69,6 +72,8 @@ def prepare_packets(
         capture.
       protocols: names of those to read; by default those with messages, of which the
         data set then has the columns.
+      sessions: {name: pattern} of files that were written in a row, see
+        `group_files`.
       limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: whether to use captures without a message: silence may be a fault.
       workers: number of processes; by default one for each core.
@@ -79,7 +84,7 @@ def prepare_packets(
       SiamjaxError: no capture can be used.
     """
     prepared.make_room(folder)
-    sources, problems = find_sources(captures, labels_path)
+    sources, problems = find_sources(captures, labels_path, sessions=sessions)
     problems = tell(problems, say)
     server = cleaning.FOUND if server_address is None else cleaning.GIVEN
     options = {"format": "packets", "server": server, "allow_empty": allow_empty}
@@ -121,6 +126,7 @@ def prepare_packets(
     tell([summary(folder, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
     tell(cleaning.list_also(reports), say)
+    tell([f"{r.name}: {note}" for r in reports for note in r.notes], say)
     tell(cleaning.without_tshark(reports), say)
 
 
@@ -136,6 +142,7 @@ def find_sources(
     captures: Paths,
     labels_path: Paths,
     read: Callable[..., labels.LabelTable] = labels.read_labels,
+    sessions: Mapping[str, str] | None = None,
 ) -> tuple[list[Source], list[str]]:
     """The `Source`s of folders that have usable labels, and lines about the others.
 
@@ -144,22 +151,27 @@ def find_sources(
         several are named by their path below the folder that has all of them.
       labels_path: the table of labels, or one for each of `captures`.
       read: reads the `labels.LabelTable` in it.
+      sessions: see `group_files`.
     Raises:
-      UsageError: an input does not exist, or is in another; or there are not as many
-        tables as folders.
+      UsageError: an input does not exist, or is in another; there are not as many
+        tables as folders; or a session has no file.
     """
-    files: dict[str, Path] = {}
+    single: dict[str, Path] = {}
     by_file: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     problems: list[str] = []
     for prefix, folder, table_path in _pair_inputs(captures, labels_path):
-        files |= {prefix + f: p for f, p in list_files(folder, table_path).items()}
+        single |= {prefix + f: p for f, p in list_files(folder, table_path).items()}
         table = read(table_path)
         by_file |= {prefix + file: given for file, given in table.labels.items()}
         wrong |= {prefix + file: why for file, why in table.wrong.items()}
         problems += [prefix + line for line in table.problems]
     problems += [f"{why}: {f or 'the row'} is left out" for f, why in wrong.items()]
-    missing = [file for file in by_file if file not in files]
+    files = group_files(single, sessions or {})
+    inside = [file for file in by_file if file in single and file not in files]
+    if inside:
+        problems.append(f"{shown(inside)}: belongs to a session, which has the label")
+    missing = [file for file in by_file if file not in files and file not in inside]
     if missing:
         problems.append(f"{shown(missing)}: has a label, but there is no such file")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
@@ -237,6 +249,34 @@ def list_files(
         and not any(part.startswith(".") for part in Path(file).parts)
         and not (labels_path and _is_same(path, labels_path))
     }
+
+
+def group_files(
+    files: Mapping[str, Path], sessions: Mapping[str, str]
+) -> dict[str, Path | parts.Parts]:
+    """The files, those of a session as one `parts.Parts`, sorted by name.
+
+    Args:
+      files: {path below the folder of captures: file}.
+      sessions: {name: pattern of such paths, in which * also stands for /}.
+    Raises:
+      UsageError: a session has no file, or one of another; or its name is that of
+        another file.
+    """
+    groups: dict[str, Path | parts.Parts] = {}
+    rest = dict(files)
+    for name, pattern in sessions.items():
+        members = fnmatch.filter(files, pattern)
+        shared = [file for file in members if file not in rest]
+        if shared:
+            raise UsageError(f"{shared[0]} is in two sessions: {name}, and one before")
+        if not members:
+            raise UsageError(f"--session={name}={pattern}: no capture has such a path")
+        groups[name] = parts.in_row(name, [rest.pop(file) for file in members])
+    for name in groups:
+        if name in rest:
+            raise UsageError(f"--session={name}: a file has this name, give another")
+    return dict(sorted((rest | groups).items()))
 
 
 def _is_same(path, other):
@@ -335,7 +375,14 @@ def is_made_of(folder: str | os.PathLike, meta: dict[str, Any]) -> bool:
 
 
 def _sha256(path):
-    """The hash of a file; "" where it cannot be opened: reading it reports that."""
+    """The hash of a file; "" where it cannot be opened: reading it reports that.
+
+    Of a session, that of the names and hashes of its files.
+    """
+    if isinstance(path, parts.Parts):
+        hashes = [(part.name, _sha256(part)) for part in path.paths]
+        known = json.dumps(hashes).encode()
+        return hashlib.sha256(known).hexdigest() if all(h for _, h in hashes) else ""
     if not os.path.isfile(path):  # a pipe can be read only once
         return ""
     try:

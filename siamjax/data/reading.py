@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from siamjax.capture import decompress
+from siamjax.capture import decompress, parts
 from siamjax.types import SiamjaxError
 
 # A worker tells how far it is not more often than this.
@@ -25,8 +25,8 @@ _TELL_S = 0.2
 class Task(NamedTuple):
     """A file to read."""
 
-    read: Callable[[Path], Any]  # of a module: other processes must find it
-    path: Path
+    read: Callable[..., Any]  # of a module: other processes must find it
+    path: Path | parts.Parts
     file: str  # its name in messages
 
 
@@ -58,7 +58,7 @@ class _Bar:
     """Shows in a terminal how many bytes of all files were read, and the time left."""
 
     def __init__(self, tasks, bar):
-        self._left, self._bar = [_size(task.path) for task in tasks], bar
+        self._left, self._bar = [parts.size_of(task.path) for task in tasks], bar
         bar.reset(sum(self._left))
 
     def advance(self, i, size):
@@ -115,14 +115,6 @@ def read_all(
     ]
 
 
-def _size(path):
-    """Bytes of a file; 0 where they are not known, as of a pipe."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
-
-
 def _in_this_process(tasks, bar):
     """Yields `(index, result)` in order."""
     for i, task in enumerate(tasks):
@@ -131,7 +123,7 @@ def _in_this_process(tasks, bar):
         yield i, result
 
 
-def try_read(read: Callable[[Path], Any], path: Path, file: str) -> Any:
+def try_read(read: Callable[..., Any], path: Path | parts.Parts, file: str) -> Any:
     """The result of `read(path)`, or a `Failure`."""
     try:
         return read(path)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax import files
+from siamjax.capture import parts
 from siamjax.data import columns, prepared
 from siamjax.identification import (
     adapting,
@@ -170,7 +171,8 @@ def identify_captures(
 
     Args:
       workdir: of a run that was evaluated.
-      captures: paths of captures, and of folders whose captures are all read.
+      captures: paths of captures, and of folders whose captures are all read; or
+        `parts.Parts`.
       folder, network: see `open_reference`.
       baseline_s: see `sessions.read_traffic`.
       as_json: prints JSON lines instead of text.
@@ -241,7 +243,10 @@ def list_captures(
     for path in paths:
         if str(path) == "-":
             raise UsageError("standard input (-) cannot be read: name a file")
-        if not os.path.isdir(path):
+        in_row = isinstance(path, parts.Parts)
+        if in_row and is_table:
+            raise UsageError(f"--session={path} is for packets, not for counters")
+        if in_row or not os.path.isdir(path):
             listed.append(path)
             continue
         inside = [

@@ -88,6 +88,7 @@ def list_warnings(reading: Reading) -> list[str]:
     report, warnings = reading.report, []
     if count_not_read(report):
         warnings.append(_sentence(report))
+    warnings += getattr(report, "notes", ())
     if isinstance(report, counters.Report):
         if reading.missing:
             names = ", ".join(short(name, 30) for name in reading.missing[:LISTED])
