@@ -360,6 +360,55 @@ def test_compact_headers_and_ipv6(tmp_path):
     assert report.causes == {}
 
 
+@pytest.mark.parametrize("pause_s, again", [(20, True), (3600, False)])
+def test_calls_made_again_with_the_same_names_repeat_nothing(tmp_path, pause_s, again):
+    """As where a test ran twice and its captures were joined; 20 s may be SIP's own."""
+    later = build.call(start_ns=build.START_NS + pause_s * 1000 * MS)
+    both = tmp_path / "both"
+    both.write_bytes(build.pcap(build.call()) + build.pcap(later))
+    got, _, report = events.read_events(both)
+    assert report.messages == 14
+    assert got.retransmitted.tolist() == [False] * 7 + [again] * 7
+    if not again:
+        assert got.latency_ns[7:].tolist() == got.latency_ns[:7].tolist()
+        assert got.latency_ns.max() == 700 * MS
+
+
+def test_joined_captures_of_two_clocks_are_suspected(tmp_path):
+    """The same call, captured at two places whose clocks differ by 3 s."""
+    other = build.call(start_ns=build.START_NS + 3000 * MS)
+    both = tmp_path / "both"
+    both.write_bytes(build.pcap(build.call()) + build.pcap(other[2:]))
+    _, _, report = events.read_events(both)
+    assert cleaning.list_suspicions(report) == [
+        "5 of 12 messages repeat another, and the file is joined of 2 captures: if "
+        "they show the same calls, give each a file of its own"
+    ]
+    assert not cleaning.list_suspicions(report._replace(retransmitted=3))
+    assert not cleaning.list_suspicions(report._replace(causes={}))
+
+
+def test_names_used_again_of_one_call_among_others(tmp_path):
+    """Also where a request is repeated, and where the answer to one is lost."""
+    start, minute = build.START_NS, 60_000 * MS
+    ask, ok = build.request("OPTIONS", "ping"), build.answer(200, "OPTIONS", "ping")
+    up = [build.sip_frame(ask, ident=i + 50) for i in range(4)]
+    down = [
+        build.sip_frame(ok, build.SERVER, build.CLIENT, ident=i + 60) for i in range(3)
+    ]
+    pings = [(0, up[0]), (10, down[0]), (60000, up[1]), (60500, up[2])]
+    pings += [(60530, down[1]), (120000, up[3])]
+    records = [(start + ms * MS, frame) for ms, frame in pings]
+    calls = [r for i in range(3) for r in build.call(f"c{i}", start + i * minute)]
+    got, kinds, _ = read(tmp_path / "a", sorted(records + calls))
+    of_pings = [kind.startswith("OPTIONS") for kind in kinds]
+    again = [False, False, False, True, False, False]
+    assert got.retransmitted[of_pings].tolist() == again
+    waits_ms = [-1, 10, -1, -1, 530, -1]
+    assert [max(w, -1) // MS for w in got.latency_ns[of_pings].tolist()] == waits_ms
+    assert not got.retransmitted[np.logical_not(of_pings)].any()
+
+
 def many_calls(count, client, server, start=0):
     return [
         record

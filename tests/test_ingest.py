@@ -401,6 +401,17 @@ cli.run(lambda argv: prepare.prepare_packets(
 """
 
 
+def test_a_capture_that_is_there_twice_is_named(tmp_path):
+    files = {"a.pcap": good(), "b.pcap": good(1), "x/a.pcap": good()}
+    rows = [f"{file},normal,," for file in files]
+    folder = lay_out(tmp_path / "in", files, rows)
+    said = run(folder, tmp_path / "out")
+    line = "warning: 1 files have the content of another: x/a.pcap of a.pcap: it counts"
+    assert line in said
+    cleaning = json.loads((tmp_path / "out/cleaning.json").read_text())
+    assert cleaning["problems"][0].startswith(line)
+
+
 def test_several_folders_are_joined_with_their_labels(tmp_path):
     rows = ["a.pcap,normal,,", "b.pcap,slow,0.001,"]
     one = lay_out(tmp_path / "one", {"a.pcap": good(), "b.pcap": good(1)}, rows)

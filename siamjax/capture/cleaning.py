@@ -53,6 +53,10 @@ MOST_UNNAMED = 0.05
 FOUND, GIVEN, ABSENT, UNCLEAR = "found", "given", "absent", "unclear"
 _WORSE = FOUND, GIVEN, UNCLEAR, ABSENT  # in this order
 
+# Where more than this share of the messages of joined captures repeat another, they may
+# show the same calls, at two places whose clocks differ.
+MOST_REPEATED = 1 / 3
+
 INSTALL = "install it, such as apt install tshark"
 
 _GAP_S, _GAP_SPACINGS = 2.0, 10
@@ -159,6 +163,21 @@ def list_also(reports: Sequence[Report]) -> list[str]:
     also = total_report(reports).also
     counts = [f"{n} packets of {PROTOCOLS[name].short}" for name, n in also.items()]
     return [f"also there, not asked for: {', '.join(counts)}"] * bool(counts)
+
+
+def list_suspicions(report: Report) -> list[str]:
+    """Says where captures that were joined may show the same calls; empty: they do not.
+
+    Copies at one time were recognised, and calls that were made again much later, too.
+    """
+    joined = report.causes.get("joined", 0)
+    if not joined or report.retransmitted <= MOST_REPEATED * report.messages:
+        return []
+    return [
+        f"{report.retransmitted} of {report.messages} messages repeat another, and the "
+        f"file is joined of {joined + 1} captures: if they show the same calls, give "
+        "each a file of its own"
+    ]
 
 
 def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES) -> str:

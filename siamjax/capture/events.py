@@ -13,6 +13,10 @@ from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
 
+# SIP repeats a message for 64 times T1, with pauses of 16 s at most (RFC 3261, 17). The
+# same request after a longer pause is of a call that was made again with its names.
+_REUSED_NS = 32 * 10**9
+
 
 def read_events(
     path: str | os.PathLike,
@@ -133,9 +137,7 @@ def _merge(contents, other, with_sip):
         kind if kind in (messages.ICMP, messages.OTHER) else f"{SIP.name}:{kind}"
         for kind in contents.kinds
     ]
-    rows = contents.rows
-    if not with_sip:
-        rows = rows.take(slice(0))
+    rows = _tell_apart(contents.rows if with_sip else contents.rows.take(slice(0)))
     if not len(other.rows.time_ns):
         return rows, kinds
     more = other.rows._replace(
@@ -146,6 +148,36 @@ def _merge(contents, other, with_sip):
     )
     rows = messages.Messages(*map(np.concatenate, zip(rows, more)))
     return rows.take(np.lexsort((rows.packet, rows.time_ns))), [*kinds, *other.kinds]
+
+
+def _tell_apart(rows):
+    """Gives transactions of SIP that use the names of earlier ones their own numbers.
+
+    So a test that was run twice with the same Call-IDs, in captures that were joined,
+    does not look like a call whose messages were repeated.
+    """
+    known = np.flatnonzero(rows.transaction != messages.NONE)
+    order = known[np.argsort(rows.transaction[known], kind="stable")]
+    is_request = rows.says[order] >= messages.REQUEST
+    asked = order[is_request]
+    later = np.diff(rows.time_ns[asked]) > _REUSED_NS
+    again = np.r_[False, later & (np.diff(rows.transaction[asked]) == 0)]
+    if not again.any():
+        return rows
+    begins = np.zeros(len(order), np.int64)
+    begins[is_request] = again
+    total = np.cumsum(begins)
+    first = np.r_[True, np.diff(rows.transaction[order]) > 0]
+    # [N], how many earlier transactions had the name
+    earlier = np.zeros(len(rows.kind), np.int64)
+    earlier[order] = total - total[first][np.cumsum(first) - 1]
+    renamed = {}
+    for name in ("transaction", "leg"):
+        pairs = np.stack([getattr(rows, name)[known], earlier[known]])
+        _, number = np.unique(pairs, axis=1, return_inverse=True)
+        renamed[name] = np.full(len(rows.kind), messages.NONE)
+        renamed[name][known] = number.ravel()
+    return rows._replace(**renamed)
 
 
 def _behind(numbers, others):

@@ -74,6 +74,7 @@ def prepare_counters(
     more = prepare.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):
         raise SiamjaxError(prepare.nothing_usable(sources, captures, labels_path))
+    copies = prepare.list_copies([source for source, *_ in usable], meta)
     labelling = _label_columns(usable)
     columns, selected = _columns([table for _, _, table, _ in usable], labelling)
     grown = [growth.growth_of_columns(*rows, columns.growing) for rows in selected]
@@ -87,7 +88,7 @@ def prepare_counters(
     ]
     notes = prepare.tell(notes, say)
     report = {
-        "problems": problems + more + notes,
+        "problems": problems + more + notes + copies,
         "captures": [report._asdict() for report in reports],
     }
     sessions = [
@@ -106,7 +107,7 @@ def prepare_counters(
     say(counters.format_reports(reports))  # long: `| head` may close the output
     prepare.tell([prepare.summary(folder, (s.labels for s in sessions))], say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
-    prepare.tell(lines, say)
+    prepare.tell(copies + lines, say)
 
 
 def _usable(sources, results, allow_empty):

@@ -111,11 +111,12 @@ def prepare_packets(
     results = read_sources(sources, read, meta, keep, workers, say)
     usable, left_out = _usable(sources, results, allow_empty)
     left_out = tell(left_out, say)
+    copies = list_copies([source for source, *_ in usable], meta)
     reports = [report for *_, report in usable]
     if not any(report.messages for report in reports):
         raise SiamjaxError(nothing_usable(sources, captures, labels_path))
     report = {
-        "problems": problems + left_out,
+        "problems": problems + left_out + copies,
         "total": cleaning.total_report(reports)._asdict(),
         "captures": [report._asdict() for report in reports],
     }
@@ -125,6 +126,7 @@ def prepare_packets(
     say(cleaning.format_reports(reports))  # long: `| head` may close the output
     tell([summary(folder, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
+    tell(copies, say)
     tell(cleaning.list_also(reports), say)
     tell([f"{r.name}: {note}" for r in reports for note in r.notes], say)
     tell(cleaning.without_tshark(reports), say)
@@ -360,6 +362,25 @@ def read_sources(
     return results
 
 
+def list_copies(sources: Sequence[Source], meta: dict[str, Any]) -> list[str]:
+    """A line about files with the content of another one; empty: there are none."""
+    by_content: dict[str, list[str]] = {}
+    for source in sources:
+        sha256 = meta["captures_sha256"][source.file]
+        by_content.setdefault(sha256 or source.file, []).append(source.file)
+    pairs = [
+        f"{file} of {first}"
+        for first, *others in by_content.values()
+        for file in others
+    ]
+    if not pairs:
+        return []
+    return [
+        f"warning: {len(pairs)} files have the content of another: {shown(pairs)}: it "
+        "counts twice, and may be in training and test; give each file once"
+    ]
+
+
 def _lacks_tshark(result):
     return bool(getattr(result[-1], "unread", ()))
 
@@ -406,6 +427,8 @@ def _usable(sources, results, allow_empty):
         elif problem := labels.find_outside(source.labels, report.span_s):
             lines.append(f"{source.file}: {problem}, left out")
         else:
+            doubts = cleaning.list_suspicions(report)
+            lines += [f"warning: {source.file}: {line}" for line in doubts]
             usable.append((source, *rest, report._replace(name=source.file)))
     return usable, lines
 

@@ -106,6 +106,7 @@ def list_warnings(reading: Reading) -> list[str]:
             f"its server{of_which} is {report.server}: the direction of its messages "
             "is not known"
         )
+    warnings += cleaning.list_suspicions(report)
     silent = _without_message(reading)
     quiet = [(s, length) for s, length in silent if _is_quiet(s, length, report.gaps)]
     others = [stretch for stretch in silent if stretch not in quiet]
