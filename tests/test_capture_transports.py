@@ -381,7 +381,7 @@ def test_what_is_kept_of_connections_is_bounded(monkeypatch):
     # Messages whose bodies do not come.
     begun = PING.replace(b"Content-Length: 0", b"Content-Length: 900")
     monkeypatch.setattr(tcp, "MOST_BYTES", 3000)
-    numbering = messages._Numbering()
+    numbering = messages.MessageReader()
     for i in range(90):
         frame = tcp_frame(begun, 1, ports=(1000 + i, 5060))
         syn = tcp_frame(b"", 0, ports=(1000 + i, 5060), flags=2)
@@ -526,7 +526,7 @@ def test_messages_in_sctp():
 
 def test_rtp_beside_sip_takes_few_bytes_for_each_packet():
     rtp = build.udp(b"\x80\0" + bytes(170), 6000, 6002)
-    numbering = messages._Numbering()
+    numbering = messages.MessageReader()
     for number in range(1000):
         packet = build.ipv4(rtp[:-2] + struct.pack("!H", number), ident=number)
         numbering.add(number * MS, 1, build.ethernet(packet), 214)

@@ -32,15 +32,39 @@ def mend(times_ns: np.ndarray, *, joined: bool = False) -> tuple[np.ndarray, int
         return times_ns, 0
     begins = np.flatnonzero(np.abs(step_ns) > BACK_NS) + 1
     firsts, lasts = times_ns[begins].tolist(), times_ns[begins - 1].tolist()
-    shifts, before, jumps = [0], 0, 0
-    for first, last in zip(firsts, lasts):
-        last += shifts[-1]
-        shift = shifts[-1]
-        if abs(first + before - last) <= BACK_NS:  # the clock before the last jump
-            shift, before = before, shift
-        elif not -BACK_NS <= first + shift - last <= AHEAD_NS:
-            shift, before = last - first, shift
-            jumps += 1
-        shifts.append(shift)
+    clock = Clock()
+    shifts = [0, *map(clock.step, lasts, firsts)]
     lengths = np.diff([0, *begins.tolist(), len(times_ns)])
-    return times_ns + np.repeat(np.array(shifts, np.int64), lengths), jumps
+    return times_ns + np.repeat(np.array(shifts, np.int64), lengths), clock.jumps
+
+
+class Clock:
+    """`mend`, packet by packet.
+
+    Attributes:
+      shift: is added to the times of now.
+      jumps: how many there were.
+    """
+
+    def __init__(self) -> None:
+        self.shift, self.jumps = 0, 0
+        self._before = 0  # the shift before the last jump
+        self._last_ns: int | None = None
+
+    def mend(self, time_ns: int) -> int:
+        """The time of the next packet without the jumps of the clock."""
+        last_ns, self._last_ns = self._last_ns, time_ns
+        if last_ns is not None and not -BACK_NS <= time_ns - last_ns <= BACK_NS:
+            self.step(last_ns, time_ns)
+        return time_ns + self.shift
+
+    def step(self, last_ns: int, first_ns: int) -> int:
+        """The shift from a packet on that is more than `BACK_NS` from the last one."""
+        last_ns += self.shift
+        if abs(first_ns + self._before - last_ns) <= BACK_NS:
+            # It is the clock before the last jump.
+            self.shift, self._before = self._before, self.shift
+        elif not -BACK_NS <= first_ns + self.shift - last_ns <= AHEAD_NS:
+            self.shift, self._before = last_ns - first_ns, self.shift
+            self.jumps += 1
+        return self.shift

@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from siamjax import files
-from siamjax.capture import cleaning, clock, messages, parts, server, signalling
+from siamjax.capture import (
+    cleaning,
+    clock,
+    messages,
+    pairing,
+    parts,
+    server,
+    signalling,
+)
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
-
-# SIP repeats a message for 64 times T1, with pauses of 16 s at most (RFC 3261, 17). The
-# same request after a longer pause is of a call that was made again with its names.
-_REUSED_NS = 32 * 10**9
 
 
 def read_events(
@@ -137,7 +141,7 @@ def _merge(contents, other, with_sip):
         kind if kind in (messages.ICMP, messages.OTHER) else f"{SIP.name}:{kind}"
         for kind in contents.kinds
     ]
-    rows = _tell_apart(contents.rows if with_sip else contents.rows.take(slice(0)))
+    rows = contents.rows if with_sip else contents.rows.take(slice(0))
     if not len(other.rows.time_ns):
         return rows, kinds
     more = other.rows._replace(
@@ -148,36 +152,6 @@ def _merge(contents, other, with_sip):
     )
     rows = messages.Messages(*map(np.concatenate, zip(rows, more)))
     return rows.take(np.lexsort((rows.packet, rows.time_ns))), [*kinds, *other.kinds]
-
-
-def _tell_apart(rows):
-    """Gives transactions of SIP that use the names of earlier ones their own numbers.
-
-    So a test that was run twice with the same Call-IDs, in captures that were joined,
-    does not look like a call whose messages were repeated.
-    """
-    known = np.flatnonzero(rows.transaction != messages.NONE)
-    order = known[np.argsort(rows.transaction[known], kind="stable")]
-    is_request = rows.says[order] >= messages.REQUEST
-    asked = order[is_request]
-    later = np.diff(rows.time_ns[asked]) > _REUSED_NS
-    again = np.r_[False, later & (np.diff(rows.transaction[asked]) == 0)]
-    if not again.any():
-        return rows
-    begins = np.zeros(len(order), np.int64)
-    begins[is_request] = again
-    total = np.cumsum(begins)
-    first = np.r_[True, np.diff(rows.transaction[order]) > 0]
-    # [N], how many earlier transactions had the name
-    earlier = np.zeros(len(rows.kind), np.int64)
-    earlier[order] = total - total[first][np.cumsum(first) - 1]
-    renamed = {}
-    for name in ("transaction", "leg"):
-        pairs = np.stack([getattr(rows, name)[known], earlier[known]])
-        _, number = np.unique(pairs, axis=1, return_inverse=True)
-        renamed[name] = np.full(len(rows.kind), messages.NONE)
-        renamed[name][known] = number.ravel()
-    return rows._replace(**renamed)
 
 
 def _behind(numbers, others):
@@ -216,13 +190,14 @@ def _events(table, first_ns, direction, kinds):
     used = sorted({kinds[kind] for kind in np.unique(table.kind)})
     place = {name: i for i, name in enumerate(used)}
     new_number = np.array([place.get(name, 0) for name in kinds], np.int32)
-    retransmitted = _retransmitted(table)
+    pauses_ns = pairing.longest_pauses(kinds)
+    retransmitted, latency_ns = pairing.pair_messages(table, pauses_ns)
     return Events(
         time_ns=table.time_ns - first_ns,
         direction=direction,
         kind=new_number[table.kind],
         retransmitted=retransmitted,
-        latency_ns=_latency(table, retransmitted),
+        latency_ns=latency_ns,
     ), tuple(used)
 
 
@@ -274,37 +249,3 @@ def _mix(events, kinds, packet, others, others_packet):
         first[i] += np.searchsorted(same, packet[i])
     columns = (np.insert(o, first, e) for e, o in zip(events, others))
     return Events(*columns), tuple(used)
-
-
-def _retransmitted(table):
-    """`[N]` bool: the same side sent this message of its transaction before.
-
-    A transaction is named by Call-ID, number and method of CSeq, and branch. So a
-    message that is captured on both sides of a proxy is not a repetition. An ACK has
-    the number of its INVITE and its own method; its ports and Max-Forwards are used
-    instead of its branch, and it is repeated after each repeated 200. A second answer
-    with the same status counts as repeated even if its content differs, such as a 183
-    with other media, but not if its To tag differs: it is of another branch of a fork.
-    """
-    known = np.flatnonzero(table.transaction != messages.NONE)
-    named = table.take(known)
-    sides, kinds = named.source.max(initial=0) + 1, named.kind.max(initial=0) + 1
-    name = (named.leg * kinds + named.kind) * sides + named.source
-    repeated = np.zeros(len(table.kind), bool)
-    repeated[known] = True
-    repeated[known[np.unique(name, return_index=True)[1]]] = False
-    return repeated
-
-
-def _latency(table, retransmitted):
-    """`[N]` int64: ns from the first request to this first answer; -1: none."""
-    latency_ns = np.full(len(table.kind), -1, np.int64)
-    known = table.transaction != messages.NONE
-    asked = np.flatnonzero(known & (table.says >= messages.REQUEST))
-    answers = np.flatnonzero(known & (table.says == messages.ANSWER) & ~retransmitted)
-    asked_ns = np.full(table.transaction.max(initial=0) + 1, np.iinfo(np.int64).max)
-    # In reverse order: the first request of a transaction is written last.
-    asked_ns[table.transaction[asked[::-1]]] = table.time_ns[asked[::-1]]
-    waited = table.time_ns[answers] - asked_ns[table.transaction[answers]]
-    latency_ns[answers] = np.where(waited >= 0, waited, -1)
-    return latency_ns

@@ -10,8 +10,8 @@ import os
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,9 @@ COPY_NS, UNNAMED_COPY_NS = 499_000_000, 5_000_000
 # At most twice as many packets are remembered for that, so that memory stays bounded
 # in a capture whose packets all have the same time.
 MOST_REMEMBERED = 1 << 17
+
+# Packets without signalling are many: their numbers are kept in 32 bits.
+_LOW_BITS = 0xFFFFFFFF
 
 _NO_ROW = frozenset((layers.NOT_IP, layers.UNKNOWN_LINK, layers.DAMAGED))
 
@@ -72,7 +75,7 @@ class CaptureContents(NamedTuple):
     rows: Messages
     others: Others
     kinds: list[str]
-    addresses: dict[bytes, int]
+    addresses: "Numbers"
     counts: Counter  # by cause of `cleaning.CAUSES`
     seams: list[parts.Seam]  # where files of a session meet
 
@@ -94,33 +97,26 @@ def read_messages(
       take_other: is called with each packet that is no message of SIP.
       **options: of `parts.read_in_order`.
     """
-    numbering = _Numbering(take_other)
+    reader = MessageReader(take_other)
     seams: list[parts.Seam] = []
-    records = parts.read_in_order(path, numbering.counts, seams, **options)
+    records = parts.read_in_order(path, reader.counts, seams, **options)
     with _no_garbage_collection():
         for time_ns, link, frame, length in records:
-            numbering.add(time_ns, link, frame, length)
-        numbering.finish()
+            reader.add(time_ns, link, frame, length)
+        reader.finish()
     packet_ns, steps = clock.mend(
-        np.asarray(numbering.packet_ns).view(np.int64),
-        joined=numbering.counts["joined"] > 0 or parts.overlap(seams),
+        np.asarray(reader.packet_ns).view(np.int64),
+        joined=reader.counts["joined"] > 0 or parts.overlap(seams),
     )
-    numbering.counts["clock_step"] += steps
-    # [N, columns] -> contiguous columns, in order of time
-    rows = np.asarray(numbering.rows).view(np.int64)
-    packet, *columns = np.ascontiguousarray(
-        rows.reshape(-1, len(Messages._fields) - 1).T
-    )
-    rows = Messages(packet, packet_ns[packet], *columns)
-    packet, *columns = np.asarray(numbering.others).reshape(-1, 3).T
-    others = Others(packet, packet_ns[packet], *columns)
+    reader.counts["clock_step"] += steps
+    rows, others = reader.take(packet_ns)
     return CaptureContents(
         packet_ns=packet_ns,
-        rows=rows.take(np.lexsort((rows.packet, rows.time_ns))),
+        rows=rows,
         others=others,
-        kinds=[_kind_name(kind) for kind in numbering.kinds],
-        addresses=numbering.addresses,
-        counts=numbering.counts,
+        kinds=list(map(kind_name, reader.kinds)),
+        addresses=reader.addresses,
+        counts=reader.counts,
         seams=seams,
     )
 
@@ -137,20 +133,52 @@ def _no_garbage_collection():
             gc.enable()
 
 
-class _Numbering:
-    """The rows of the packets so far, and the numbers of their names.
+class Numbers(dict):
+    """The numbers of names, in the order in which they appear.
+
+    A stream without an end can `forget` the names that it did not use for long.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[Hashable, int] = {}
+        self._count = 0
+
+    def __missing__(self, name: Hashable) -> int:
+        number = self._before.get(name)
+        if number is None:
+            number, self._count = self._count, self._count + 1
+        self[name] = number
+        return number
+
+    def forget(self) -> None:
+        """Drops the names that were not used since the last call."""
+        self._before = dict(self)
+        self.clear()
+
+
+class MessageReader:
+    """The rows of packets, and the numbers of their names.
 
     Rows have the number of their packet instead of a time. Call-IDs and transactions
     are kept as hashes of 64 bits: among ten million, two have the same hash with a
     probability of 3 in a million.
+
+    Attributes:
+      packet_ns: times of the packets, from number `first` on.
+      first: see `forget_times`.
+      kinds, addresses: their numbers.
+      counts: by cause of `cleaning.CAUSES`.
     """
 
-    def __init__(self, take_other=None):
+    def __init__(self, take_other: OtherPacket | None = None) -> None:
         self._take_other = take_other
-        self.packet_ns, self.rows, self.others = array("q"), array("q"), array("I")
-        self.kinds, self.addresses = {}, {}
-        self.counts = Counter()
-        self._dialogs, self._transactions = {}, {}
+        self.packet_ns, self.first = array("q"), 0
+        self.rows, self.others = array("q"), array("I")
+        self.kinds: dict[Any, int] = {}
+        self.addresses = Numbers()
+        self.counts: Counter[str] = Counter()
+        self._dialogs, self._transactions = Numbers(), Numbers()
         self._lately, self._before, self._since_ns = {}, {}, 0
         self._fragments = fragments.Fragments(self._give_up)
         self._streams = tcp.Streams(self._add_streamed, self._add_other, self._count)
@@ -158,7 +186,7 @@ class _Numbering:
 
     def add(self, time_ns, link, frame, length):
         """Adds one packet: as rows, or as a count of its cause, or as both."""
-        packet = len(self.packet_ns)
+        packet = self.first + len(self.packet_ns)
         self.packet_ns.append(time_ns)
         datagram = layers.decode_frame(link, frame)
         what = datagram[0]
@@ -179,6 +207,36 @@ class _Numbering:
         """Adds what waited for packets that did not come."""
         self._fragments.give_up_all()
         self._streams.finish()
+
+    def take(self, packet_ns: np.ndarray) -> tuple[Messages, Others]:
+        """The rows since the last call, in order of time.
+
+        Args:
+          packet_ns: `[packets]` int64, times of the packets from number `first` on.
+        """
+        # [N, columns] -> contiguous columns
+        rows = np.asarray(self.rows).view(np.int64)
+        packet, *columns = np.ascontiguousarray(
+            rows.reshape(-1, len(Messages._fields) - 1).T
+        )
+        messages = Messages(packet, packet_ns[packet - self.first], *columns)
+        packet, *columns = np.asarray(self.others).reshape(-1, 3).T
+        # They have the low bits of a number that may be larger.
+        end = self.first + len(packet_ns)
+        number = end - (np.uint32(end & _LOW_BITS) - packet).astype(np.int64)
+        others = Others(packet, packet_ns[number - self.first], *columns)
+        self.rows, self.others = array("q"), array("I")
+        return messages.take(np.lexsort((messages.packet, messages.time_ns))), others
+
+    def forget_times(self, count: int) -> None:
+        """Drops the times of the oldest packets, which no row will need any more."""
+        del self.packet_ns[:count]
+        self.first += count
+
+    def forget_names(self) -> None:
+        """Drops the names that were not used since the last call."""
+        for numbers in (self.addresses, self._dialogs, self._transactions):
+            numbers.forget()
 
     def _add_datagram(self, packet, time_ns, datagram, cut):
         """Adds what a packet contains; whether it is a message of SIP over UDP."""
@@ -268,11 +326,11 @@ class _Numbering:
         dialogs, transactions = self._dialogs, self._transactions
         dialog = transaction = NONE
         if call_id:
-            dialog = dialogs.setdefault(hash(call_id), len(dialogs))
+            dialog = dialogs[hash(call_id)]
         if dialog != NONE and number:
             # Some clients send the ACK of each repeated 200 with a new branch.
             name = hash((dialog, number, method, None if method == b"ACK" else branch))
-            transaction = transactions.setdefault(name, len(transactions))
+            transaction = transactions[name]
         else:
             self.counts["unnamed"] += 1
         leg = transaction
@@ -280,12 +338,12 @@ class _Numbering:
             says = CREATES if method in _CREATING else REQUEST
             if method == b"ACK":  # so its hop is known by its ports and Max-Forwards
                 name = hash((transaction, ends[2], sip.max_forwards(payload)))
-                leg = transactions.setdefault(name, len(transactions))
+                leg = transactions[name]
         else:
             says = ANSWER
             if (method, status[:1]) in _FORKED and status != b"100":
                 name = hash((transaction, sip.to_tag(payload)))
-                leg = transactions.setdefault(name, len(transactions))
+                leg = transactions[name]
         if method is None:  # an answer without CSeq: its request is unknown
             kind = OTHER
         elif method in sip.METHODS:
@@ -298,17 +356,15 @@ class _Numbering:
     def _add_row(self, packet, kind, ends, transaction, dialog, says, leg):
         kinds, addresses = self.kinds, self.addresses
         kind = kinds.setdefault(kind, len(kinds))
-        source = addresses.setdefault(ends[0], len(addresses))
-        target = addresses.setdefault(ends[1], len(addresses))
+        source, target = addresses[ends[0]], addresses[ends[1]]
         row = packet, kind, source, target, transaction, dialog, says, leg
         self.rows.extend(row)
 
     def _add_other(self, packet, ends, cause):
         self.counts[cause] += 1
         addresses = self.addresses
-        source = addresses.setdefault(ends[0], len(addresses))
-        target = addresses.setdefault(ends[1], len(addresses))
-        self.others.extend((packet, source, target))
+        source, target = addresses[ends[0]] & _LOW_BITS, addresses[ends[1]] & _LOW_BITS
+        self.others.extend((packet & _LOW_BITS, source, target))
 
     def _count(self, cause):
         self.counts[cause] += 1
@@ -339,7 +395,8 @@ class _Numbering:
         return False
 
 
-def _kind_name(kind):
+def kind_name(kind: str | tuple[bytes, bytes | None]) -> str:
+    """The name of a kind of `MessageReader`, without its protocol."""
     if isinstance(kind, str):
         return kind
     return "/".join(part.decode() for part in kind if part is not None)

@@ -155,7 +155,7 @@ class Rows:
         return self._ends.setdefault(end[0], len(self._ends))
 
     def to_messages(
-        self, packet_ns: np.ndarray, addresses: dict[bytes, int]
+        self, packet_ns: np.ndarray, addresses: messages.Numbers
     ) -> tuple[Messages, list[str]]:
         """`Messages` in order of time, and their kinds.
 
@@ -165,9 +165,7 @@ class Rows:
         """
         flat = np.array(self._rows, np.int64).reshape(-1, len(Named._fields))
         flat = flat[np.argsort(packet_ns[flat[:, 0]], kind="stable")]
-        numbers = [
-            addresses.setdefault(_packed(end), len(addresses)) for end in self._ends
-        ]
+        numbers = [addresses[_packed(end)] for end in self._ends]
         place = np.array(numbers, np.int64)
         packet, *columns = np.ascontiguousarray(flat.T)
         named = Named(packet_ns[packet], *columns)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import layers, printed, sctp, tshark
-from siamjax.capture.messages import Messages
+from siamjax.capture.messages import Messages, Numbers
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.gtpv1 import GTPV1
 from siamjax.capture.protocols.gtpv2 import GTPV2
@@ -93,7 +93,7 @@ class Collector:
             self._given[what] += 1
         self._send(index, time_ns, link, frame, length)
 
-    def finish(self, packet_ns: np.ndarray, addresses: dict[bytes, int]) -> Contents:
+    def finish(self, packet_ns: np.ndarray, addresses: Numbers) -> Contents:
         """Ends tshark and returns what it read.
 
         Args:
