@@ -170,3 +170,25 @@ def test_every_full_bin_of_events_is_there(bin_ms, bins):
 def test_nanoseconds_of_infinity_are_the_latest_time():
     assert counts.nanoseconds(0.1 + 0.2) == 300_000_000
     assert counts.nanoseconds(np.inf) == np.iinfo(np.int64).max
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_of_bins_have_the_counts_of_all_at_once(seed):
+    """Answers come later than the batch of their request, and repeat across batches."""
+    rng = np.random.default_rng(seed)
+    asked_ms = np.sort(rng.integers(0, 90_000, 40))
+    rows = [(int(ms), "INVITE", False, None) for ms in asked_ms]
+    for kind in ("INVITE/180", "INVITE/200", "INVITE/100", "INVITE/200"):
+        for ms in asked_ms[rng.random(40) < 0.7].tolist():
+            late = int(rng.integers(0, 40_000))
+            rows.append((ms + late, kind, bool(rng.random() < 0.1), late))
+    stream = events(*[row for row in rows if row[0] < 100_000])
+    at_once = counts.bin_events(stream, KINDS, 100.0, 0.5)
+    binner, parts = counts.EventBinner(500_000_000, ("sip",)), []
+    for bins in (1, 2, 40, 41, 130, 199, 200):
+        first = binner.bins * 500_000_000
+        inside = (stream.time_ns >= first) & (stream.time_ns < bins * 500_000_000)
+        batch = Events(*(column[inside] for column in stream))
+        parts.append(binner.add(batch, KINDS, bins))
+        binner.forget() if bins in (2, 130) else None
+    np.testing.assert_array_equal(np.concatenate(parts), at_once)

@@ -45,35 +45,68 @@ def bin_events(
     bins = nanoseconds(span_s) // bin_ns
     inside = events.time_ns < bins * bin_ns
     events = type(events)(*(column[inside] for column in events))
-    bin_of = events.time_ns // bin_ns
-    index = {c.name: i for i, c in enumerate(columns.event_columns(protocols))}
+    return EventBinner(bin_ns, protocols).add(events, kinds, bins)
 
-    table = _histogram(bin_of, events.kind, bins, len(kinds)) @ _kind_columns(
-        kinds, index
-    )
-    for name in protocols:
-        protocol = PROTOCOLS[name]
-        first = "" if name == SIP.name else f"{name} "
-        mine = [protocol_of(kind) == name for kind in kinds]
-        answer = _of_kinds(
-            events,
-            [m and protocol.is_answer(split_kind(k)[1]) for m, k in zip(mine, kinds)],
+
+class EventBinner:
+    """`bin_events` of a stream: events come in batches, each of whole bins.
+
+    Attributes:
+      bins: how many were counted.
+    """
+
+    def __init__(self, bin_ns: int, protocols: Sequence[str]) -> None:
+        self.bins = 0
+        self._bin_ns = bin_ns
+        self._protocols = tuple(protocols)
+        names = columns.event_columns(protocols)
+        self._index = {column.name: i for i, column in enumerate(names)}
+        self._waits = [
+            _Wait(name, wait, bin_ns)
+            for name in protocols
+            for wait in PROTOCOLS[name].waits
+        ]
+
+    def add(self, events: Events, kinds: Sequence[str], bins: int) -> np.ndarray:
+        """Counts `[bins - self.bins, F]` of the next bins, up to the number `bins`.
+
+        Args:
+          events: all those in these bins; answers of a kind are in order of time.
+          kinds: names of the events' kinds.
+          bins: how many were counted after this.
+        """
+        first, self.bins = self.bins, bins
+        bin_of, count = events.time_ns // self._bin_ns - first, bins - first
+        index = self._index
+        table = _histogram(bin_of, events.kind, count, len(kinds)) @ _kind_columns(
+            kinds, index
         )
-        again = events.retransmitted & _of_kinds(events, mine)
-        for what, chosen in (
-            ("requests", again & ~answer),
-            ("answers", again & answer),
-        ):
-            table[:, index[f"{first}retransmitted {what}"]] = np.bincount(
-                bin_of[chosen], minlength=bins
-            )
-        for wait in protocol.waits:
-            latency_ms, still_open = _count_wait(
-                events, kinds, name, wait, bin_of, bin_ns, bins
-            )
-            table[:, index[f"{first}{wait.procedure} to {wait.end} ms"]] = latency_ms
-            table[:, index[f"{first}{wait.procedure} without {wait.end}"]] = still_open
-    return table.astype(np.float32)
+        for name in self._protocols:
+            protocol = PROTOCOLS[name]
+            prefix = _prefix(name)
+            mine = [protocol_of(kind) == name for kind in kinds]
+            is_answer = [
+                m and protocol.is_answer(split_kind(k)[1]) for m, k in zip(mine, kinds)
+            ]
+            answer = _of_kinds(events, is_answer)
+            again = events.retransmitted & _of_kinds(events, mine)
+            for what, chosen in (
+                ("requests", again & ~answer),
+                ("answers", again & answer),
+            ):
+                table[:, index[f"{prefix}retransmitted {what}"]] = np.bincount(
+                    bin_of[chosen], minlength=count
+                )
+        for wait in self._waits:
+            latency_ms, still_open = wait.add(events, kinds, first, bins)
+            table[:, index[f"{wait.name} ms"]] = latency_ms
+            table[:, index[wait.open_name]] = still_open
+        return table.astype(np.float32)
+
+    def forget(self) -> None:
+        """Drops the requests whose waits ended before the last call."""
+        for wait in self._waits:
+            wait.forget()
 
 
 def _of_kinds(events, chosen):
@@ -146,51 +179,79 @@ def _histogram(bin_of, kind, bins, kinds):
     return flat.reshape(bins, kinds).astype(float)
 
 
-def _count_wait(events, kinds, name, wait, bin_of, bin_ns, bins):
-    """Mean latency in ms `[bins]`, NaN where nothing was answered, and how many
-    requests were open at the end of each bin `[bins]`."""
-    asked_ns, closed_ns, latency_ns, answered_bin = _waits(
-        events, kinds, name, wait, bin_of
-    )
-    with np.errstate(invalid="ignore"):  # 0/0 gives NaN where nothing was answered
-        latency_ms = np.bincount(
-            answered_bin, latency_ns / 1e6, minlength=bins
-        ) / np.bincount(answered_bin, minlength=bins)
-    change = np.bincount(asked_ns // bin_ns, minlength=bins + 1)[: bins + 1].astype(
-        float
-    )
-    closed_bin = np.minimum(closed_ns // bin_ns, bins)
-    change -= np.bincount(closed_bin, minlength=bins + 1)
-    return latency_ms, np.cumsum(change)[:bins]
+class _Wait:
+    """The requests of a procedure that wait for an answer, from bin to bin."""
+
+    def __init__(self, protocol, wait, bin_ns):
+        self.name = f"{_prefix(protocol)}{wait.procedure} to {wait.end}"
+        self.open_name = f"{_prefix(protocol)}{wait.procedure} without {wait.end}"
+        self._protocol, self._wait, self._bin_ns = protocol, wait, bin_ns
+        self._open_ns = np.zeros(0, np.int64)  # when those that wait were sent
+        # When those were sent whose wait was ended by an answer, in two halves.
+        self._ended_ns = self._ended_before_ns = np.zeros(0, np.int64)
+
+    def add(self, events, kinds, first, bins):
+        """Mean latency in ms of the bins from `first` to `bins`, NaN where nothing was
+        answered, and how many requests were open at the end of each."""
+        sent_ns, request_ns, answers = self._find(events, kinds)
+        latency_ns = events.latency_ns[answers]
+        answered_bin = events.time_ns[answers] // self._bin_ns - first
+        count = bins - first
+        with np.errstate(invalid="ignore"):  # 0/0 gives NaN where nothing was answered
+            latency_ms = np.bincount(
+                answered_bin, latency_ns / 1e6, minlength=count
+            ) / np.bincount(answered_bin, minlength=count)
+        asked_ns = np.concatenate([self._open_ns, sent_ns])
+        closed_ns = asked_ns + nanoseconds(self._wait.timer_s)
+        place = np.searchsorted(asked_ns, request_ns)
+        known = np.flatnonzero(place < len(asked_ns))
+        known = known[asked_ns[place[known]] == request_ns[known]]
+        closed_ns[place[known]] = np.minimum(
+            closed_ns[place[known]], events.time_ns[answers[known]]
+        )
+        closed_bin = np.minimum(closed_ns // self._bin_ns - first, count)
+        change = np.bincount(sent_ns // self._bin_ns - first, minlength=count + 1)
+        change = change - np.bincount(closed_bin, minlength=count + 1)
+        still_open = len(self._open_ns) + np.cumsum(change.astype(float))[:count]
+        self._open_ns = asked_ns[closed_bin == count]
+        place = np.searchsorted(self._ended_ns, request_ns)
+        self._ended_ns = np.insert(self._ended_ns, place, request_ns)
+        return latency_ms, still_open
+
+    def forget(self):
+        self._ended_before_ns = self._ended_ns
+        self._ended_ns = np.zeros(0, np.int64)
+
+    def _find(self, events, kinds):
+        """When requests were sent `[R]`; of the first answers to requests, when these
+        were sent `[A]` and the rows of the answers `[A]`."""
+        name, wait = self._protocol, self._wait
+        requests = [split_kind(kind) == (name, wait.procedure) for kind in kinds]
+        ends = [_ends(kind, name, wait) for kind in kinds]
+        request = _of_kinds(events, requests)
+        answered = _of_kinds(events, ends) & (events.latency_ns >= 0)
+        answered &= ~events.retransmitted
+        sent_ns = np.unique(events.time_ns[request & ~events.retransmitted])
+        # Events are in order of time: the first answer to a request ends its wait.
+        request_ns, first = np.unique(
+            (events.time_ns - events.latency_ns)[answered], return_index=True
+        )
+        is_first = ~_among(request_ns, self._ended_ns)
+        is_first &= ~_among(request_ns, self._ended_before_ns)
+        rows = np.flatnonzero(answered)[first[is_first]]
+        return sent_ns, request_ns[is_first], rows
 
 
-def _waits(events, kinds, name, wait, bin_of):
-    """When requests of a procedure were sent, when they were answered, and how late.
+def _among(values, others):
+    """`[N]` bool: which values are among others; both are sorted."""
+    if not len(others):
+        return np.zeros(len(values), bool)
+    return others[np.searchsorted(others, values) % len(others)] == values
 
-    Returns:
-      `asked_ns [R]`: when each request was sent; `closed_ns [R]`: when its wait ended,
-      by an answer or by its timer. Of the answers that ended a wait: `latency_ns [A]`,
-      `bin [A]`.
-    """
-    requests = [split_kind(kind) == (name, wait.procedure) for kind in kinds]
-    ends = [_ends(kind, name, wait) for kind in kinds]
-    request = _of_kinds(events, requests)
-    answered = _of_kinds(events, ends) & (events.latency_ns >= 0)
-    answered &= ~events.retransmitted
-    asked_ns = np.unique(events.time_ns[request & ~events.retransmitted])
-    # Events are in order of time: the first answer to a request ends its wait.
-    request_ns, first = np.unique(
-        (events.time_ns - events.latency_ns)[answered], return_index=True
-    )
-    rows = np.flatnonzero(answered)[first]
-    closed_ns = asked_ns + nanoseconds(wait.timer_s)
-    place = np.searchsorted(asked_ns, request_ns)
-    known = np.flatnonzero(place < len(asked_ns))
-    known = known[asked_ns[place[known]] == request_ns[known]]
-    closed_ns[place[known]] = np.minimum(
-        closed_ns[place[known]], events.time_ns[rows[known]]
-    )
-    return asked_ns, closed_ns, events.latency_ns[rows], bin_of[rows]
+
+def _prefix(protocol):
+    """What the names of a protocol's columns begin with."""
+    return "" if protocol == SIP.name else f"{protocol} "
 
 
 def _ends(kind, name, wait):
