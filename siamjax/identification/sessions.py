@@ -277,28 +277,70 @@ def compare_traffic(
       library: the examples to compare with.
       network: to which the run is adapted, if it is.
     """
-    data, normal = run.config.data, None
-    if network is not None:
-        normal = network.across if traffic.across else network.own
-        run = network.adapt(run, across=traffic.across)
+    data = run.config.data
     start, counts, baseline = slide_windows(traffic, data.bins, hop_bins(run))
-    points = run.compared(counts, baseline)
-    # A window in which nothing was measured has no distance to any example.
-    unmeasured = ~np.isfinite(counts).any((1, 2))
-    points[unmeasured] = np.nan
-    z = np.asarray(features.to_features(counts, baseline, run.scaler))
-    evidence = decide.compare_windows(
-        points,
-        run.compared(*library.inputs),
-        library.names,
+    return Comparison(run, library, network, across=traffic.across).compare(
+        counts,
+        baseline,
         start_s=start * data.bin_s,
         end_s=len(traffic.counts) * data.bin_s,
-        deviation=np.abs(z[:, -(data.bins // 4) :]).mean((1, 2)),
     )
-    if normal is None:
-        return evidence
-    odd = _oddness(run, normal, counts, baseline, z)
-    return evidence._replace(oddness=np.where(unmeasured, np.nan, odd))
+
+
+class Comparison:
+    """Compares windows with examples, whose points are computed once."""
+
+    def __init__(
+        self,
+        run: runs.Run,
+        library: examples.Examples,
+        network: Adapted | None = None,
+        *,
+        across: bool = False,
+    ) -> None:
+        """Embeds the examples.
+
+        Args:
+          run: embeds the windows.
+          library: the examples to compare with.
+          network: to which the run is adapted, if it is.
+          across: windows are compared with the baseline of the network.
+        """
+        self._normal = None
+        if network is not None:
+            self._normal = network.across if across else network.own
+            run = network.adapt(run, across=across)
+        self._run, self.names = run, library.names
+        self._points = run.compared(*library.inputs)
+
+    def compare(
+        self, counts: np.ndarray, baseline: Baseline, start_s: np.ndarray, end_s: float
+    ) -> decide.Evidence:
+        """The `Evidence` of windows; each depends on its own counts alone.
+
+        Args:
+          counts: `[N, T, F]`.
+          baseline: `[N, F]`.
+          start_s, end_s: see `decide.Evidence`.
+        """
+        run = self._run
+        points = run.compared(counts, baseline)
+        # A window in which nothing was measured has no distance to any example.
+        unmeasured = ~np.isfinite(counts).any((1, 2))
+        points[unmeasured] = np.nan
+        z = np.asarray(features.to_features(counts, baseline, run.scaler))
+        evidence = decide.compare_windows(
+            points,
+            self._points,
+            self.names,
+            start_s=start_s,
+            end_s=end_s,
+            deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
+        )
+        if self._normal is None:
+            return evidence
+        odd = _oddness(run, self._normal, counts, baseline, z)
+        return evidence._replace(oddness=np.where(unmeasured, np.nan, odd))
 
 
 def window_oddness(
