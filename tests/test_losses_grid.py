@@ -20,7 +20,7 @@ from siamjax.losses import (
     tuples,
 )
 from siamjax.losses.edge_cases import Batch
-from tests import reference
+from tests import references
 
 # One of each kind: exact counts, softmax, a loop over positives, weights, a ring.
 FIVE = ("triplet", "ntxent", "smooth_ap", "proxy_anchor", "memory")
@@ -68,14 +68,14 @@ def test_the_grid_and_the_paper(name):
     state = {k: np.asarray(v, float) for k, v in m.state.get("params", {}).items()}
     for which in ("base", "a duplicate", "random 0", "random 1", "random 2"):
         batch = m.batches[which]
-        wanted = reference.LOSSES[name](batch.x, batch.labels.tolist(), state)
+        wanted = references.LOSSES[name](batch.x, batch.labels.tolist(), state)
         assert m.double.value[which] == pytest.approx(wanted, rel=1e-9, abs=1e-12), (
             which
         )
 
 
 def test_every_loss_has_a_reference_and_known_invariances():
-    assert set(reference.LOSSES) == set(LOSSES) == set(check.INVARIANT)
+    assert set(references.LOSSES) == set(LOSSES) == set(check.INVARIANT)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from siamjax.losses import LOSSES, check, health, registry, resolve
 from siamjax.types import UsageError
-from tests import reference
+from tests import references
 
 E, CLASSES = 4, 3
 LABELS = np.array([0, 1, 0, 2, 1, 0, 2, 1], np.int32)
@@ -98,7 +98,7 @@ def test_p4_low_temperatures_do_not_saturate(name):
         assert check.relative_error(got_slope, slope) < 1e-5 + 1e-7 / t
         assert np.linalg.norm(slope) > 0
         if name != "normalized_softmax":
-            brute = reference.LOSSES[name](
+            brute = references.LOSSES[name](
                 np.float64(X), LABELS.tolist(), temperature=t
             )
             assert float(value) == pytest.approx(brute, rel=1e-9)

@@ -27,7 +27,9 @@ GROUPS = {
     "pairs": "Pairs",
     "triplets": "Triplets",
     "lossless_triplet": "Triplets",
+    "view_pairs": "Two views",
     "softmax": "Softmax over rows",
+    "softmax_variants": "Softmax over rows",
     "weighted_pairs": "Weighted pairs",
     "ranking": "Rankings and distributions",
     "learnt_pairs": "With a few weights",
@@ -86,8 +88,8 @@ value NaN. `where` is a mask of bools, or of 0 and 1; other numbers do the same.
 Every loss has derivatives of every order, forwards and backwards. The Hessian times a
 direction, by all four orders of `jax.jvp` and `jax.grad`, agrees with differences of
 the gradient in float64, and is finite where rows are equal or 0. `circle` holds its
-weights constant and `memory` its references, so their Hessian is that of what they do
-not hold. A number among the settings, such as a margin, may be traced and has a
+weights constant, `memory` its references and `negative_cosine` its targets, so their
+Hessian is that of what they do not hold. A number among the settings, such as a margin, may be traced and has a
 gradient; what decides the program (a size, a text) may not, and the error says so. With
 gathered references the losses work in `jax.shard_map` as it is, without
 `check_vma=False`.
@@ -95,7 +97,8 @@ gathered references the losses work in `jax.shard_map` as it is, without
 ## At a glance
 
 *Work* is that of value and gradient: B rows, P positives of a row, C classes, E
-dimensions. *Memory* is temporary, by XLA's account at B = 4096, E = 128, in floats of
+dimensions. *Derivatives* says where a part is held constant. *Oracle*: the paper's sum
+as loops in float64, and values and gradients of pytorch-metric-learning. *Memory* is temporary, by XLA's account at B = 4096, E = 128, in floats of
 B x B. *Equal* is the value where all rows are one point; *push* the norm of the
 gradient there, and where all lie 0.001 about one point (12 rows of 4 classes). A loss
 with push 0 at equal rows cannot leave a collapse that is perfect; one with a large
@@ -113,6 +116,8 @@ WORK = {
     "npairs": "pairs² E",
     "infonce": "pairs² E",
     "covariance": "B E²",
+    "vicreg": "pairs E²",
+    "barlow_twins": "pairs E²",
     "memory": "B R E",
     **dict.fromkeys(
         ("variance", "zero_mean", "embedding_norm", "saturation", "center"), "B E"
@@ -210,13 +215,14 @@ def write_pages(folder):
         module = function.__module__.rpartition(".")[2]
         family, measured = GROUPS[module], figures(name)
         link = f"[`{name}`]({file_name(family)}#{anchor(name)})"
-        rows.append([link, work(name, module), *measured])
+        rows.append([link, work(name, module), *proofs(name), *measured])
         families.setdefault(family, []).append(section(name, function))
         print(name, *measured, flush=True)
     for family, sections in families.items():
         text = f"# {family}\n\n[All losses](index.md)\n\n" + "\n".join(sections)
         (folder / file_name(family)).write_text(text)
-    head = ["loss", "work", "memory", "equal", "push at 0", "push at 0.001"]
+    head = ["loss", "work", "derivatives", "oracle", "memory", "equal"]
+    head += ["push at 0", "push at 0.001"]
     batches = edge_cases.all_batches(proxies=np.ones((1, 4)))
     reductions = inspect.getdoc(losses.reductions).partition("\n\n")[2]
     text = HEAD.format(
@@ -271,6 +277,14 @@ def anchor(name):
 
 def work(name, module):
     return WORK.get(name, "B C E" if module in PROXIES else USUAL)
+
+
+def proofs(name):
+    """Which derivatives a loss has, and what its values are compared with."""
+    stored = np.load(ROOT / "tests/oracle_values.npz").files
+    in_peer = {key.split("/")[1].partition(":")[0] for key in stored if "/" in key}
+    held = "all, a part is held" if name in check.HELD else "all"
+    return held, "loops, PML" if name in in_peer else "loops"
 
 
 def figures(name):

@@ -38,8 +38,16 @@ from siamjax.losses.regularisers import (
     zero_mean,
 )
 from siamjax.losses.softmax import infonce, nca, npairs, ntxent, prototypical, supcon
+from siamjax.losses.softmax_variants import decoupled, robust_infonce, sincere
 from siamjax.losses.triplets import triplet
-from siamjax.losses.tuples import Pairs, References, all_pairs, first_pairs
+from siamjax.losses.tuples import Pairs, References, all_pairs, first_pairs, two_views
+from siamjax.losses.view_pairs import (
+    alignment,
+    barlow_twins,
+    negative_cosine,
+    spectral_contrastive,
+    vicreg,
+)
 from siamjax.losses.weighted_pairs import (
     angular,
     circle,
@@ -65,6 +73,9 @@ _PUBLIC_LOSSES = (
     npairs,
     nca,
     prototypical,
+    sincere,
+    decoupled,
+    robust_infonce,
     # weighted pairs
     multi_similarity,
     circle,
@@ -89,6 +100,12 @@ _PUBLIC_LOSSES = (
     cosface,
     arcface,
     center,
+    # two views of an example
+    vicreg,
+    barlow_twins,
+    negative_cosine,
+    alignment,
+    spectral_contrastive,
     # regularisers
     variance,
     covariance,
@@ -113,15 +130,18 @@ __all__ = [
     "Reduction",
     "References",
     "Stateful",
+    "alignment",
     "all_pairs",
     "angular",
     "arcface",
+    "barlow_twins",
     "center",
     "circle",
     "class_weights",
     "contrastive",
     "cosface",
     "covariance",
+    "decoupled",
     "distance_weighted_negatives",
     "divisor",
     "easiest_positive",
@@ -149,6 +169,7 @@ __all__ = [
     "multi_similarity",
     "multi_similarity_pairs",
     "nca",
+    "negative_cosine",
     "next_negative",
     "normalized_softmax",
     "npairs",
@@ -159,19 +180,24 @@ __all__ = [
     "proxy_nca_pp",
     "ranked_list",
     "resolve",
+    "robust_infonce",
     "saturation",
     "semihard_negatives",
     "sigmoid_pairs",
+    "sincere",
     "smooth_ap",
     "snr",
     "soft_triple",
+    "spectral_contrastive",
     "stateful",
     "supcon",
     "threshold",
     "triplet",
     "tuplet_margin",
+    "two_views",
     "uniformity",
     "variance",
+    "vicreg",
     "weighted_l1",
     "zero_mean",
 ]

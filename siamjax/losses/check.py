@@ -31,7 +31,9 @@ INVARIANT = {
     ),
     "PROS": (  # of angles
         "intra_pair_variance, ntxent, supcon, multi_similarity, circle, tuplet_margin, "
-        "angular, smooth_ap, fastap, histogram, sigmoid_pairs, koleo, uniformity"
+        "angular, smooth_ap, fastap, histogram, sigmoid_pairs, koleo, uniformity, "
+        "negative_cosine, alignment, spectral_contrastive, sincere, decoupled, "
+        "robust_infonce"
     ),
     "PRT": "manhattan_lstm, weighted_l1, variance, covariance",
     "PRS": "snr",
@@ -39,6 +41,8 @@ INVARIANT = {
     "PR": "lossless, zero_mean, saturation",
     "ROS": "infonce",
     "RO": "npairs",
+    "RT": "vicreg",
+    "RTS": "barlow_twins",
     "PS": (
         "proxy_nca, proxy_nca_pp, proxy_anchor, soft_triple, normalized_softmax, "
         "cosface, arcface"
@@ -46,7 +50,7 @@ INVARIANT = {
 }
 INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split(", ")}
 # Losses whose paper holds a part constant: finite differences are not their gradient.
-HELD = ("circle", "memory")
+HELD = ("circle", "memory", "negative_cosine")
 LEFT_OUT = "garbage where not counted"
 # The batches that a loss with a memory meets one after the other, again and again.
 SEQUENCE = (

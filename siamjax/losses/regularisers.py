@@ -3,6 +3,8 @@
 They take labels as every loss does, but do not read them.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -17,7 +19,7 @@ from siamjax.losses.annotations import (
 )
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import masked_logsumexp
-from siamjax.losses.tuples import all_pairs, zero_uncounted
+from siamjax.losses.tuples import all_pairs, checked_rows, zero_uncounted
 
 
 @guarded
@@ -43,10 +45,8 @@ def variance(
       The scalar loss; 0 for fewer than two rows.
     Reference: Bardes, Ponce, LeCun (VICReg), ICLR 2022, eq. 1.
     """
-    gap, number = _centred(embeddings, labels, where)
-    var = jnp.sum(gap * gap, 0) / jnp.maximum(number - 1, 1)
-    loss = jnp.maximum(target - jnp.sqrt(var + epsilon), 0).mean()
-    return jnp.where(number > 1, loss, 0)
+    x, counted = checked_rows(embeddings, labels, where)
+    return low_variance(x, counted, target, epsilon)
 
 
 @guarded
@@ -68,11 +68,7 @@ def covariance(
       The scalar loss; 0 for fewer than two rows.
     Reference: Bardes, Ponce, LeCun (VICReg), ICLR 2022, eq. 4.
     """
-    gap, number = _centred(embeddings, labels, where)
-    gap = gap / jnp.sqrt(jnp.maximum(number - 1, 1))
-    cov = distances.dot(gap.T, gap.T)
-    apart = ~jnp.eye(len(cov), dtype=bool)
-    return distances.bounded(jnp.sum(jnp.where(apart, cov, 0) ** 2) / len(cov))
+    return squared_covariance(*checked_rows(embeddings, labels, where))
 
 
 @guarded
@@ -209,10 +205,27 @@ def saturation(
     return reductions.masked_mean(((over / (1 - limit)) ** 2).mean(1), counted)
 
 
-def _centred(embeddings, labels, where):
-    """Rows less their mean, 0 where not counted, and how many count (float)."""
-    counted = checks.check_batch(embeddings, labels, where)
-    x = zero_uncounted(embeddings, counted)
+def low_variance(
+    x: jax.Array, counted: jax.Array, target: Any, epsilon: Any
+) -> jax.Array:
+    """`variance` of rows `[B, E]` that are 0 where not counted."""
+    gap, number = centred(x, counted)
+    var = jnp.sum(gap * gap, 0) / jnp.maximum(number - 1, 1)
+    loss = jnp.maximum(target - jnp.sqrt(var + epsilon), 0).mean()
+    return jnp.where(number > 1, loss, 0)
+
+
+def squared_covariance(x: jax.Array, counted: jax.Array) -> jax.Array:
+    """`covariance` of rows `[B, E]` that are 0 where not counted."""
+    gap, number = centred(x, counted)
+    gap = gap / jnp.sqrt(jnp.maximum(number - 1, 1))
+    cov = distances.dot(gap.T, gap.T)
+    apart = ~jnp.eye(len(cov), dtype=bool)
+    return distances.bounded(jnp.sum(jnp.where(apart, cov, 0) ** 2) / len(cov))
+
+
+def centred(x: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rows `[B, E]` less their mean, 0 where not counted, and how many count."""
     number = counted.sum().astype(x.dtype)
     mean = jnp.sum(x / jnp.maximum(number, 1), 0)
     return zero_uncounted(x - mean[None], counted), number

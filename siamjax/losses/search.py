@@ -62,6 +62,16 @@ SEARCH = {
     "ntxent": _TEMPERATURE,
     "supcon": _TEMPERATURE,
     "infonce": _TEMPERATURE,
+    "sincere": _TEMPERATURE,
+    "decoupled": _TEMPERATURE,
+    "robust_infonce": dict(
+        temperature=_log(0.05, 1.0), robustness=Range(0.1, 1.0), density=_log(1e-3, 0.1)
+    ),
+    "vicreg": dict(
+        invariance=_log(1.0, 50.0), variance=_log(1.0, 50.0), covariance=_log(0.1, 10.0)
+    ),
+    "barlow_twins": dict(balance=_log(1e-4, 0.1)),
+    "spectral_contrastive": dict(),
     "npairs": dict(),
     "nca": dict(scale=_log(0.3, 100.0)),
     "prototypical": dict(shots=(0, 1, 2), distance=("squared", "euclidean")),

@@ -1,5 +1,7 @@
 """Losses that let a positive compete with all others in a softmax."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -42,7 +44,9 @@ def ntxent(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Sohn, NeurIPS 2016; Chen et al. (SimCLR), ICML 2020, eq. 1.
     """
-    batch, s = _scores(embeddings, labels, where, references, distance, temperature)
+    batch, s = scored_pairs(
+        embeddings, labels, where, references, distance, temperature
+    )
     negatives = masked_logsumexp(s, batch.neg)
     cost = jax.nn.softplus(negatives[:, None] - jnp.where(batch.pos, s, 0))
     return reductions.reduce_costs(cost, batch.pos, reduce, labels)
@@ -77,7 +81,9 @@ def supcon(
       The scalar loss; 0 without a positive. Its least value with P positives is log P.
     Reference: Khosla et al., NeurIPS 2020, eq. 2.
     """
-    batch, s = _scores(embeddings, labels, where, references, distance, temperature)
+    batch, s = scored_pairs(
+        embeddings, labels, where, references, distance, temperature
+    )
     number = jnp.maximum(batch.pos.sum(1), 1).astype(s.dtype)
     mean = jnp.where(batch.pos, s, 0).sum(1) / number
     valid = batch.pos.any(1)
@@ -120,11 +126,7 @@ def infonce(
       The scalar loss; 0 without a pair, or with pairs of one class only.
     Reference: Oord et al., 2018; Henderson et al., 2017 (one over the temperature: 20).
     """
-    if pairs is None:
-        pairs = tuples.first_pairs(labels, tuples.counted_rows(labels, where))
-    rows, row_labels, valid = tuples.gather_tuples(
-        embeddings, labels, where, pairs, "pairs"
-    )
+    rows, row_labels, valid = tuples.paired_rows(embeddings, labels, where, pairs)
     anchor_labels, partner_labels = row_labels
     valid = valid & (anchor_labels == partner_labels)
     measure = distances.by_name(distance)
@@ -206,7 +208,7 @@ def nca(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Goldberger et al., NeurIPS 2004 (the variant with the logarithm).
     """
-    batch, s = _scores(embeddings, labels, where, references, distance, 1 / scale)
+    batch, s = scored_pairs(embeddings, labels, where, references, distance, 1 / scale)
     valid = batch.pos.any(1)
     odds = jnp.where(
         valid, masked_logsumexp(s, batch.neg) - masked_logsumexp(s, batch.pos), 0
@@ -264,7 +266,15 @@ def prototypical(
     return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
-def _scores(embeddings, labels, where, references, distance, temperature):
+def scored_pairs(
+    embeddings: Array,
+    labels: Array,
+    where: Array | None,
+    references: References | None,
+    distance: Distance,
+    temperature: Any,
+) -> tuple[tuples.Pairs, jax.Array]:
+    """All `Pairs`, and their similarities `[A, R]` divided by the temperature."""
     batch = tuples.all_pairs(embeddings, labels, where, references)
     measure = distances.by_name(distance)
     return batch, measure.score(measure.matrix(batch.x, batch.y)) / temperature

@@ -202,3 +202,32 @@ def gather_tuples(
     valid = jnp.all(index >= 0, 1) & jnp.all(index[:, 1:] != index[:, :1], 1)
     valid = valid & jnp.all(jnp.stack([counted[i] for i in columns]), 0)
     return [x[i] for i in columns], [labels[i] for i in columns], valid
+
+
+def paired_rows(
+    embeddings: Array, labels: Array, where: Array | None, pairs: Array | None
+) -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
+    """`gather_tuples` of the given pairs `[N, 2]`, or of the `first_pairs`."""
+    if pairs is None:
+        pairs = first_pairs(labels, counted_rows(labels, where))
+    return gather_tuples(embeddings, labels, where, pairs, "pairs")
+
+
+def two_views(first: Array, second: Array) -> tuple[jax.Array, jax.Array]:
+    """Two views of N examples as a batch: example i is the class i, with two rows.
+
+    Args:
+      first, second: `[N, E]` float, row i of both is of one example.
+    Returns:
+      Embeddings `[2 N, E]` and labels `[2 N]`, for any loss: `ntxent(*two_views(a, b))`
+      is SimCLR's loss.
+    Raises:
+      UsageError: the shapes differ.
+    """
+    if first.shape != second.shape or first.ndim != 2:
+        raise UsageError(
+            f"two views have the shapes {list(first.shape)} and {list(second.shape)}: "
+            "both must be [N, E], row i of both of one example"
+        )
+    labels = jnp.arange(len(first), dtype=jnp.int32)
+    return jnp.concatenate([first, second]), jnp.concatenate([labels, labels])
