@@ -148,7 +148,7 @@ def _read(path, limit_expansion):
     if 2 * sum(lost.values()) > size:
         raise tables.Unusable(
             f"{sum(lost.values())} of {size} rows cannot be used: "
-            f"{cleaning.list_causes(lost, CAUSES)}"
+            f"{cleaning.list_causes(lost, CAUSES)}{_why_equal(time_ns, rows.clock)}"
         )
     step_ns = _step(time_ns, key)
     times.refuse_unlikely_step(step_ns, rows.clock, name)
@@ -174,6 +174,13 @@ def _read(path, limit_expansion):
         gaps=[[start * step_s, length * step_s] for start, length in gaps],
         notes=notes,
     )
+
+
+def _why_equal(time_ns, clock):
+    """What times lack that are those of several rows; empty: nothing."""
+    lacks = ["date"] * (clock.kind == times.CLOCK)
+    lacks += ["seconds"] * bool((time_ns % (60 * 10**9) == 0).all())
+    return f"; its times have no {' and no '.join(lacks)}" if lacks else ""
 
 
 def not_read(report: Report) -> dict[str, int]:

@@ -9,13 +9,21 @@ import numpy as np
 RISES = 10
 # With so many rises, one may be undone: a step back is then an error of the table.
 RISES_FOR_STEP_BACK = 50
+# With so many rises, one fall may be by half or more, but not to about 0.
+RISES_FOR_DROP = 500
+# About 0 is what grows in at most so many steps as large as the largest.
+_NEAR_ZERO_STEPS = 3
+# A counter that falls to 0 is a gauge where it does so this often in one session, each
+# time from the same height, up to this part of it.
+_TEETH, _SAME_HEIGHT = 3, 0.05
 
 
 class Growth(NamedTuple):
     """The growth of a counter of N rows."""
 
     values: np.ndarray  # [N] float64 in each step; NaN where nothing was measured
-    resets: int  # it began again, or ran over
+    resets: int  # it began again
+    overflows: int  # of 32 or 64 bits
     glitches: int  # rows that were left out, and steps back
 
 
@@ -25,7 +33,8 @@ def find_growing(
     """`[F]` bool: which columns only grow, in the tables `[N, F]` of all sessions.
 
     Such a counter may be reset to about 0. It goes back by less only in one of 50 rises
-    or more seldom.
+    or more seldom. What falls to about 0 from the same height again and again, or often
+    by half to another value than 0, is a gauge with the form of a saw.
 
     Args:
       tables: values `[N, F]` of each session.
@@ -33,27 +42,42 @@ def find_growing(
     """
     total: Any = 0
     for values, rest in zip(tables, rests):
-        counts = np.zeros((3, values.shape[1]), int)
-        for f, column in enumerate(values.T):
-            rows, change = _changes(column, None if rest is None else rest[:, f])
-            fell, reset = change < 0, column[rows[1:]] < 0.5 * column[rows[:-1]]
-            counts[:, f] = (
-                (change > 0).sum(),
-                (fell & reset).sum(),
-                (fell & ~reset).sum(),
-            )
-        total = total + counts
-    rises, resets, backs = total
+        counts = [
+            _count_falls(column, None if rest is None else rest[:, f])
+            for f, column in enumerate(values.T)
+        ]
+        total = total + np.array(counts, int).T
+    rises, resets, backs, drops, saws = total
     return (
-        (backs * RISES_FOR_STEP_BACK <= rises)
-        & (rises >= RISES)
+        (rises >= RISES)
         & (resets * RISES <= rises)
+        & (backs * RISES_FOR_STEP_BACK <= rises)
+        & (drops * RISES_FOR_DROP <= rises)
+        & (saws == 0)
+    )
+
+
+def _count_falls(column, rest):
+    """How often a column rises, is reset, goes back, drops; and whether it is a saw."""
+    _, change, before, after, length, over, dips, glitches = _falls(column, rest)
+    step = (change / length).max(initial=0.0)
+    fell, is_over = change < 0, ~np.isnan(over)
+    is_low = fell & ~is_over & (after < 0.5 * before)
+    is_zero = is_low & (after <= _NEAR_ZERO_STEPS * step * length)
+    heights = before[is_zero]
+    is_saw = len(heights) >= _TEETH and np.ptp(heights) <= _SAME_HEIGHT * heights.max()
+    return (
+        (change > 0).sum(),
+        is_zero.sum() + is_over.sum() + dips,
+        (fell & ~is_low & ~is_over).sum() + glitches - dips,
+        (is_low & ~is_zero).sum(),
+        is_saw,
     )
 
 
 def growth_of_columns(
     values: np.ndarray, rest: np.ndarray | None, growing: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Replaces the columns that only grow by their growth.
 
     Args:
@@ -61,9 +85,9 @@ def growth_of_columns(
       rest: `[N, F]`, what these lost of large integers; None: nothing.
       growing: `[F]` bool.
     Returns:
-      Values `[N, F]`, resets `[F]` and glitches `[F]`.
+      Values `[N, F]`; resets, overflows and glitches, each `[F]`.
     """
-    values, counts = values.copy(), np.zeros((2, values.shape[1]), int)
+    values, counts = values.copy(), np.zeros((3, values.shape[1]), int)
     for f in np.flatnonzero(growing):
         grown = measure_growth(values[:, f], None if rest is None else rest[:, f])
         values[:, f], counts[:, f] = grown.values, grown[1:]
@@ -85,30 +109,53 @@ def measure_growth(column: np.ndarray, rest: np.ndarray | None = None) -> Growth
       column: `[N]` float64, NaN where nothing was measured.
       rest: `[N]` float64, what `column` lost of large integers; None: nothing.
     """
-    rows, change = _changes(column, rest)
-    glitches = _glitches(column[rows], change)
-    glitch_rows = rows[glitches]
-    if len(glitches):
-        column = column.copy()
-        column[glitch_rows] = np.nan
-        rows, change = _changes(column, rest)
+    falls = _falls(column, rest)
+    fell, is_over = falls.change < 0, ~np.isnan(falls.over)
+    is_reset = fell & ~is_over & (falls.after < 0.5 * falls.before)
+    growth = np.where(is_reset, falls.after, np.where(fell, falls.over, falls.change))
     growth_of_rows = np.full(len(column), np.nan)
-    before, after = column[rows[:-1]], column[rows[1:]]
-    usual = change[change >= 0].max(initial=0.0)
-    fell, reset = change < 0, after < 0.5 * before
-    growth = np.where(fell, after, change)
-    for bits in (32, 64):
-        # before - 2^bits is exact where before is near it; so digits are kept.
-        over = (after - (before - 2.0**bits)) + _rest_change(rest, rows)
-        ran_over = fell & (before < 2.0**bits) & (over <= usual)
-        growth = np.where(ran_over, over, growth)
-        reset = reset | ran_over
-    growth = np.where(fell & ~reset, np.nan, growth)
-    growth_of_rows[rows[1:]] = growth / np.diff(rows)
+    growth_of_rows[falls.rows[1:]] = growth / falls.length
     return Growth(
         growth_of_rows,
-        int((fell & reset).sum()),
-        len(glitches) + int((fell & ~reset).sum()),
+        int(is_reset.sum()),
+        int(is_over.sum()),
+        falls.glitches + int((fell & ~is_over & ~is_reset).sum()),
+    )
+
+
+class _Falls(NamedTuple):
+    """Changes of a column between its M measured rows that are no glitches."""
+
+    rows: np.ndarray  # [M] int64
+    change: np.ndarray  # [M - 1] float64, exact
+    before: np.ndarray  # [M - 1] float64
+    after: np.ndarray  # [M - 1] float64
+    length: np.ndarray  # [M - 1] int64, in rows
+    over: np.ndarray  # [M - 1] float64, growth past the end of 32 or 64 bits; else NaN
+    dips: int  # glitches to less than half
+    glitches: int  # rows that were left out
+
+
+def _falls(column, rest):
+    rows, change = _changes(column, rest)
+    glitches = _glitches(column[rows], change)
+    dips = column[rows[glitches]] < 0.5 * column[rows[glitches - 1]]
+    if len(glitches):
+        column = column.copy()
+        column[rows[glitches]] = np.nan
+        rows, change = _changes(column, rest)
+    before, after = column[rows[:-1]], column[rows[1:]]
+    usual = change[change >= 0].max(initial=0.0)
+    over = np.full(len(change), np.nan)
+    for bits in (32, 64):
+        # before - 2^bits is exact where before is near it; so digits are kept.
+        past = (after - (before - 2.0**bits)) + _rest_change(rest, rows)
+        over = np.where(
+            (change < 0) & (before <= 2.0**bits) & (past <= usual), past, over
+        )
+    return _Falls(
+        *(rows, change, before, after, np.diff(rows), over),
+        *(int(dips.sum()), len(glitches)),
     )
 
 

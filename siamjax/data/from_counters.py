@@ -78,13 +78,13 @@ def prepare_counters(
     labelling = _label_columns(usable)
     columns, selected = _columns([table for _, _, table, _ in usable], labelling)
     grown = [growth.growth_of_columns(*rows, columns.growing) for rows in selected]
-    values, resets, glitches = zip(*grown)
+    values, *falls = zip(*grown)
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
     steps_ns = [table.step_ns for _, _, table, _ in usable]
     notes = [
         *_shared_notes(reports),
         *[f"column {name} {why}, left out" for name, why in labelling.items()],
-        *_notes(columns, np.sum(resets, 0), np.sum(glitches, 0), steps_ns),
+        *_notes(columns, [np.sum(counts, 0) for counts in falls], steps_ns),
     ]
     notes = prepare.tell(notes, say)
     report = {
@@ -209,17 +209,17 @@ def _shared_notes(reports):
     return [f"{prepare.shown(names)}: {note}" for note, names in by_note.items()]
 
 
-def _notes(columns, resets, glitches, steps_ns):
-    """Lines about columns and steps."""
+_FALLS = ("resets", "overflows of 32 or 64 bits", "rows that go back, not measured")
+
+
+def _notes(columns, falls, steps_ns):
+    """Lines about columns and steps; `falls` are the counts `[F]` of each of _FALLS."""
     steps = sorted(set(steps_ns))
-    lines = [
-        f"{name} only grows: its growth in each step is used; it was reset "
-        f"{resets[f]} times"
-        + f"; {glitches[f]} rows that go back: not measured"
-        * bool(glitches[f])
-        for f, name in enumerate(columns.names)
-        if columns.growing[f]
-    ]
+    lines = []
+    for f in np.flatnonzero(columns.growing):
+        counts = [f"{what}: {n[f]}" for what, n in zip(_FALLS, falls) if n[f]]
+        line = f"{columns.names[f]} only grows: its growth in each step is used"
+        lines.append("; ".join([line, *counts]))
     if columns.constant.any():
         names = [name for name, same in zip(columns.names, columns.constant) if same]
         shown = tables.list_names(names, prepare.NAMED)

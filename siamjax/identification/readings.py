@@ -88,7 +88,6 @@ def list_warnings(reading: Reading) -> list[str]:
     report, warnings = reading.report, []
     if count_not_read(report):
         warnings.append(_sentence(report))
-    warnings += getattr(report, "notes", ())
     if isinstance(report, counters.Report):
         if reading.missing:
             names = ", ".join(short(name, 30) for name in reading.missing[:LISTED])
@@ -106,7 +105,7 @@ def list_warnings(reading: Reading) -> list[str]:
             f"its server{of_which} is {report.server}: the direction of its messages "
             "is not known"
         )
-    warnings += cleaning.list_suspicions(report)
+    warnings += [*report.notes, *cleaning.list_suspicions(report)]
     silent = _without_message(reading)
     quiet = [(s, length) for s, length in silent if _is_quiet(s, length, report.gaps)]
     others = [stretch for stretch in silent if stretch not in quiet]
