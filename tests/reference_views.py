@@ -95,7 +95,14 @@ def robust_infonce(
     return mean(terms)
 
 
+def matryoshka(x, labels, state=None):
+    x = np.asarray(x, np.float64)
+    sizes = {max(x.shape[1] // 2**n, 1) for n in range(4)}
+    return sum(reference.supcon(x[:, :size], labels) for size in sizes)
+
+
 LOSSES = dict(
+    matryoshka=matryoshka,
     vicreg=vicreg,
     barlow_twins=barlow_twins,
     negative_cosine=negative_cosine,

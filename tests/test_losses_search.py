@@ -9,7 +9,7 @@ from siamjax.losses.search import SEARCH, Range
 
 # Losses that stand beside another one, or around it.
 BESIDE = {name for name in LOSSES if hasattr(regularisers, name)}
-BESIDE |= {"center", "memory", "mined", "alignment", "negative_cosine"}
+BESIDE |= {"center", "memory", "mined", "matryoshka", "alignment", "negative_cosine"}
 
 
 def test_every_loss_that_trains_alone_has_an_entry():

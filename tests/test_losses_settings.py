@@ -66,6 +66,18 @@ SETTINGS = {
     "soft_triple:centers=2,tau=0.5": dict(centers=2, tau=0.5),
     "arcface:margin=60,centers=3": dict(margin=60, centers=3),
     "decoupled:sigma=0.5": dict(sigma=0.5),
+    "recall_at_k:ks=(1,3),temperature=0.1,rank_temperature=0.5": dict(
+        ks=(1, 3), temperature=0.1, rank_temperature=0.5
+    ),
+    "sup_ap:temperature=0.1,slope=20.0,delta=0.3": dict(
+        temperature=0.1, slope=20.0, delta=0.3
+    ),
+    "pnp:form=O": dict(form="O"),
+    "pnp:form=Ds": dict(form="Ds"),
+    "pnp:form=Iu": dict(form="Iu"),
+    "pnp:form=Ib,b=3.0": dict(form="Ib", b=3.0),
+    "pnp:alpha=4.0": dict(alpha=4.0),
+    "contextual:neighbours=6,epsilon=0.2": dict(neighbours=6, epsilon=0.2),
     "alignment:power=3": dict(power=3),
     "robust_infonce:robustness=0.1,density=0.2,temperature=0.2": dict(
         robustness=0.1, density=0.2, temperature=0.2

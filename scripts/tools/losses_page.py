@@ -32,6 +32,7 @@ GROUPS = {
     "softmax_variants": "Softmax over rows",
     "weighted_pairs": "Weighted pairs",
     "ranking": "Rankings and distributions",
+    "rank_surrogates": "Rankings and distributions",
     "learnt_pairs": "With a few weights",
     "proxies": "Proxies",
     "classifiers": "Classifiers",
@@ -89,20 +90,21 @@ Every loss has derivatives of every order, forwards and backwards. The Hessian t
 direction, by all four orders of `jax.jvp` and `jax.grad`, agrees with differences of
 the gradient in float64, and is finite where rows are equal or 0. `circle` holds its
 weights constant, `memory` its references and `negative_cosine` its targets, so their
-Hessian is that of what they do not hold. A number among the settings, such as a margin, may be traced and has a
-gradient; what decides the program (a size, a text) may not, and the error says so. With
-gathered references the losses work in `jax.shard_map` as it is, without
-`check_vma=False`.
+Hessian is that of what they do not hold. A number among the settings, such as a
+margin, may be traced and has a gradient; what decides the program (a size, a text) may
+not, and the error says so. With gathered references the losses work in `jax.shard_map`
+as it is, without `check_vma=False`.
 
 ## At a glance
 
 *Work* is that of value and gradient: B rows, P positives of a row, C classes, E
 dimensions. *Derivatives* says where a part is held constant. *Oracle*: the paper's sum
-as loops in float64, and values and gradients of pytorch-metric-learning. *Memory* is temporary, by XLA's account at B = 4096, E = 128, in floats of
-B x B. *Equal* is the value where all rows are one point; *push* the norm of the
-gradient there, and where all lie 0.001 about one point (12 rows of 4 classes). A loss
-with push 0 at equal rows cannot leave a collapse that is perfect; one with a large
-push near it does not get there.
+as loops in float64, and values and gradients of pytorch-metric-learning. *Memory* is
+temporary, by XLA's account at B = 4096, E = 128, in floats of B x B. *Equal* is the
+value where all rows are one point; *push* the norm of the gradient there, and where all
+lie 0.001 about one point (12 rows of 4 classes). A loss with push 0 at equal rows
+cannot leave a collapse that is perfect; one with a large push near it does not get
+there.
 
 {table}
 """
@@ -110,7 +112,8 @@ WORK = {
     "triplet": "B² (E + log B)",
     "margin": "B² E",
     "angular": "B² P E",
-    "smooth_ap": "B² P",
+    **dict.fromkeys(("smooth_ap", "recall_at_k", "sup_ap", "roadmap", "pnp"), "B² P"),
+    "contextual": "B³",
     "fastap": "B² bins",
     "histogram": "B²",
     "npairs": "pairs² E",

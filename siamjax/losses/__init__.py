@@ -25,6 +25,7 @@ from siamjax.losses.mining import (
 )
 from siamjax.losses.pairs import contrastive, intra_pair_variance, manhattan_lstm, snr
 from siamjax.losses.proxies import proxy_anchor, proxy_nca, proxy_nca_pp, soft_triple
+from siamjax.losses.rank_surrogates import contextual, pnp, recall_at_k, roadmap, sup_ap
 from siamjax.losses.ranking import fastap, histogram, ranked_list, smooth_ap
 from siamjax.losses.reductions import class_weights, divisor, threshold
 from siamjax.losses.registry import LOSSES, Loss, resolve
@@ -56,7 +57,7 @@ from siamjax.losses.weighted_pairs import (
     multi_similarity,
     tuplet_margin,
 )
-from siamjax.losses.wrappers import memory, mined
+from siamjax.losses.wrappers import matryoshka, memory, mined
 
 _PUBLIC_LOSSES = (
     # pairs and triplets
@@ -88,6 +89,11 @@ _PUBLIC_LOSSES = (
     fastap,
     histogram,
     ranked_list,
+    recall_at_k,
+    sup_ap,
+    roadmap,
+    pnp,
+    contextual,
     # with weights
     margin_loss,
     sigmoid_pairs,
@@ -117,6 +123,7 @@ _PUBLIC_LOSSES = (
     # around another loss
     memory,
     mined,
+    matryoshka,
 )
 LOSSES.update((f.__name__.removesuffix("_loss"), f) for f in _PUBLIC_LOSSES)
 
@@ -138,6 +145,7 @@ __all__ = [
     "center",
     "circle",
     "class_weights",
+    "contextual",
     "contrastive",
     "cosface",
     "covariance",
@@ -164,6 +172,7 @@ __all__ = [
     "manhattan_lstm",
     "margin_loss",
     "margin_pairs",
+    "matryoshka",
     "memory",
     "mined",
     "multi_similarity",
@@ -174,12 +183,15 @@ __all__ = [
     "normalized_softmax",
     "npairs",
     "ntxent",
+    "pnp",
     "prototypical",
     "proxy_anchor",
     "proxy_nca",
     "proxy_nca_pp",
     "ranked_list",
+    "recall_at_k",
     "resolve",
+    "roadmap",
     "robust_infonce",
     "saturation",
     "semihard_negatives",
@@ -190,6 +202,7 @@ __all__ = [
     "soft_triple",
     "spectral_contrastive",
     "stateful",
+    "sup_ap",
     "supcon",
     "threshold",
     "triplet",

@@ -36,6 +36,7 @@ Mining = Literal[
 MarginMining = Literal["all", "distance_weighted"]
 PairMiner = Literal["multi_similarity", "pair_margin", "hardest"]
 LosslessForm = Literal["safe", "original"]
+PenaltyForm = Literal["O", "Ds", "Dq", "Iu", "Ib"]
 
 
 class Bound(NamedTuple):

@@ -33,10 +33,10 @@ INVARIANT = {
         "intra_pair_variance, ntxent, supcon, multi_similarity, circle, tuplet_margin, "
         "angular, smooth_ap, fastap, histogram, sigmoid_pairs, koleo, uniformity, "
         "negative_cosine, alignment, spectral_contrastive, sincere, decoupled, "
-        "robust_infonce"
+        "robust_infonce, recall_at_k, sup_ap, roadmap, pnp, contextual"
     ),
     "PRT": "manhattan_lstm, weighted_l1, variance, covariance",
-    "PRS": "snr",
+    "PRS": "snr, matryoshka",
     "PRO": "center, embedding_norm, mined",
     "PR": "lossless, zero_mean, saturation",
     "ROS": "infonce",
@@ -50,7 +50,7 @@ INVARIANT = {
 }
 INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split(", ")}
 # Losses whose paper holds a part constant: finite differences are not their gradient.
-HELD = ("circle", "memory", "negative_cosine")
+HELD = ("circle", "memory", "negative_cosine", "contextual")
 LEFT_OUT = "garbage where not counted"
 # The batches that a loss with a memory meets one after the other, again and again.
 SEQUENCE = (

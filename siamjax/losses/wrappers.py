@@ -1,5 +1,7 @@
 """Losses around another loss: against a memory of past batches, or on mined pairs."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 
@@ -142,6 +144,75 @@ def mined(
         )
 
     return Stateful(inner.init, apply, inner.per_class)
+
+
+@stateful
+def matryoshka(
+    *,
+    loss: str = "supcon",
+    halvings: Count = 3,
+    unit_rows: bool = True,
+) -> Stateful:
+    """A loss of the first E, E/2, E/4, ... coordinates, so that each prefix is useful.
+
+      total = sum over sizes m of loss(first m coordinates)
+
+    Args:
+      loss: the text of any loss, in parentheses.
+      halvings: how often E is halved; 3: E, E/2, E/4 and E/8. A size is at least 1, and
+        one that comes twice counts once. Time and memory grow with their number.
+      unit_rows: each prefix is divided by its norm.
+    Returns:
+      `Stateful`, with a list of the loss's params and memory, one for each size. It
+      takes the data that the loss takes.
+    Reference: Kusupati et al. (Matryoshka), NeurIPS 2022, eq. 1, all weights 1.
+    """
+    inner = resolve(loss)
+
+    def sizes(dim):
+        return sorted({max(dim >> n, 1) for n in range(halvings + 1)}, reverse=True)
+
+    def init(key, classes, dim):
+        parts = sizes(dim)
+        keys = jax.random.split(key, len(parts))
+        states = [inner.init(k, classes, m) for k, m in zip(keys, parts)]
+        if not any(states):
+            return {}
+        return {p: [s.get(p, {}) for s in states] for p in ("params", "memory")}
+
+    def apply(state, embeddings, labels, *, key=None, references=None, **data):
+        parts = sizes(embeddings.shape[1])
+        counted = tuples.counted_rows(labels, data.get("where"))
+        x, total, memory = tuples.zero_uncounted(embeddings, counted), 0.0, []
+        keys = [None] * len(parts) if key is None else jax.random.split(key, len(parts))
+        for i, (size, part_key) in enumerate(zip(parts, keys)):
+            rows = references
+            if references is not None:
+                y = tuples.zero_uncounted(references.embeddings, references.where)
+                rows = references._replace(embeddings=prefix(y, size))
+            part = {name: state[name][i] for name in state}
+            value, part = inner.apply(
+                part, prefix(x, size), labels, key=part_key, references=rows, **data
+            )
+            total, memory = total + value, [*memory, part.get("memory", {})]
+        return total, state and {**state, "memory": memory}
+
+    def prefix(x, size):
+        return distances.unit(x[:, :size]) if unit_rows else x[:, :size]
+
+    return Stateful(init, _with_data(apply, inner.uses), inner.per_class)
+
+
+def _with_data(apply, uses):
+    """`apply`, with a signature that names the data which it takes."""
+    kinds = inspect.Parameter
+    names = [
+        kinds(name, kinds.POSITIONAL_OR_KEYWORD)
+        for name in ("state", "embeddings", "labels")
+    ]
+    names += [kinds(name, kinds.KEYWORD_ONLY, default=None) for name in sorted(uses)]
+    apply.__signature__ = inspect.Signature(names)
+    return apply
 
 
 def _inner(loss):
