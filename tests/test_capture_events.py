@@ -619,7 +619,11 @@ def unread(packet):
     """How a call of seven messages looks inside what is not read."""
     hidden = packet[:19:-1]
     record = b"\x17\3\3" + struct.pack("!H", len(hidden)) + hidden
+    deep = packet
+    for _ in range(70 * bool(packet)):
+        deep = build.ipv4(deep, protocol=4)
     return {
+        "too_deep": (101, deep),
         "ipsec": (1, build.ethernet(build.ipv4(hidden, protocol=50, ident=0))),
         "unknown_link": (147, packet),
         "not_ip": (1, build.ethernet(b"\0\1\x08\0\6\4\0\1" + bytes(20), 0x0806)),

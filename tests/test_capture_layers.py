@@ -126,7 +126,7 @@ def test_a_fragment_says_where_it_belongs():
         (101, build.ipv4(build.udp(b"\1" * 20, 4500, 4500)), layers.IPSEC),
         (101, build.ipv4(build.udp(bytes(4) + b"\1" * 20, 4500, 4500)), layers.UDP),
         (101, build.ipv4(build.udp(b"\xff", 4500, 4500)), layers.UDP),
-        (1, build.ethernet(b"", kind=0x8100) + b"\0\0\x81\0" * 99, layers.DAMAGED),
+        (1, build.ethernet(b"", kind=0x8100) + b"\0\0\x81\0" * 99, layers.TOO_DEEP),
         (101, build.ipv4(b"\0" * 20, protocol=89), layers.OTHER_IP),
         (101, build.ipv4(b"\3\3" + b"\0" * 6 + FOUR, protocol=1), layers.ICMP_ERROR),
         (101, build.ipv4(b"\x0b\0" + b"\0" * 6, protocol=1), layers.ICMP_ERROR),

@@ -35,6 +35,7 @@ CAUSES = {
     "tcp_lost": "holes in connections of SIP: messages in them are lost",
     "sctp": "data of SCTP without a message that is read",
     "tunnel": "packets in tunnels, not read",
+    "too_deep": "packets in more than 60 layers of tunnels or tags, not read",
     "no_tshark": "packets of signalling that only tshark reads, which is not installed",
     "tshark": "packets given to a tshark that failed: read in part",
     "udp": "UDP without a message that is read",
@@ -44,7 +45,7 @@ CAUSES = {
 # Causes by which traffic is lost in which there may be messages.
 NOT_READ = frozenset(
     """truncated damaged unknown_link fragment cut_short tls ipsec tcp_lost sctp
-    tunnel no_tshark tshark""".split()
+    tunnel too_deep no_tshark tshark""".split()
 )
 # A fault shows even if the latencies of a few messages are missing. So unnamed messages
 # count as not read only where they are more than this share of all.

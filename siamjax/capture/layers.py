@@ -14,6 +14,7 @@ from typing import NamedTuple
 # What a packet turned out to be.
 UDP, TCP, SCTP, ICMP, ICMP_ERROR = "udp", "tcp", "sctp", "icmp_other", "icmp_error"
 IPSEC, TUNNEL, OTHER_IP = "ipsec", "tunnel", "other_ip"
+TOO_DEEP = "too_deep"
 NOT_IP, UNKNOWN_LINK = "not_ip", "unknown_link"
 FRAGMENT, DAMAGED = "fragment", "damaged"
 
@@ -95,7 +96,7 @@ def _decode(layer, frame, start):
             layer, start = step
     except (IndexError, struct.error):
         return Datagram(DAMAGED)
-    return Datagram(DAMAGED)
+    return Datagram(TOO_DEEP)
 
 
 def _usual(frame):

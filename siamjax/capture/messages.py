@@ -39,7 +39,9 @@ MOST_REMEMBERED = 1 << 17
 # Packets without signalling are many: their numbers are kept in 32 bits.
 _LOW_BITS = 0xFFFFFFFF
 
-_NO_ROW = frozenset((layers.NOT_IP, layers.UNKNOWN_LINK, layers.DAMAGED))
+_NO_ROW = frozenset(
+    (layers.NOT_IP, layers.UNKNOWN_LINK, layers.DAMAGED, layers.TOO_DEEP)
+)
 
 
 class Messages(NamedTuple):
