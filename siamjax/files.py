@@ -41,8 +41,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     If the block raises or the process dies, `path` stays as it was. Temporary files
     that dead processes of this machine left are removed.
+
+    Raises:
+      UsageError: `path` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     beside = _beside(path, _NEW)

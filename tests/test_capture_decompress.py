@@ -1,8 +1,10 @@
 """Compressed files: all that was packed, in bounded pieces, not beyond measure."""
 
 import bz2
+import contextlib
 import gzip
 import lzma
+import random
 import tempfile
 import zipfile
 from collections import Counter
@@ -179,8 +181,27 @@ def test_the_only_file_in_a_zip_file_is_read(tmp_path, kind):
     counts = Counter()
     assert len(list(packets.read_packets(path, counts))) == 7 and not counts
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(SiamjaxError, match="damaged or cut at its beginning"):
+    with pytest.raises(SiamjaxError, match="a zip file that is cut or damaged"):
         list(packets.read_packets(path, Counter()))
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "zst"])
+def test_a_stream_that_is_cut_anywhere_gives_what_is_before_the_cut(tmp_path, kind):
+    """More bytes never give fewer packets, and a line says that it is cut."""
+    noise = random.Random(1).randbytes
+    path, records = tmp_path / "a", [(i, noise(900)) for i in range(400)]
+    packed = build.PACK[kind](build.pcap(records))
+    for size in range(0, len(packed), len(packed) // 19):
+        path.write_bytes(packed[:size])
+        counts, read = Counter(), []
+        with contextlib.suppress(SiamjaxError):
+            read = list(packets.read_packets(path, counts))
+        assert [frame for _, _, frame, _ in read] == [
+            f for _, f in records[: len(read)]
+        ]
+        lost = size - sum(len(frame) + 16 for _, _, frame, _ in read)
+        assert lost < 150_000  # a block of zstd, or one read
+        assert counts["truncated"] or not read
 
 
 def test_a_zip_file_that_is_not_simply_read_is_named_in_one_line(tmp_path):

@@ -22,6 +22,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise RuntimeError
     assert files.read_json(path, "") == {"x": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    with pytest.raises(UsageError, match="is a folder: give the name of a file"):
+        files.write_json(tmp_path, {})
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path):

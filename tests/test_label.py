@@ -151,6 +151,11 @@ def test_tickets_label_tables(tmp_path):
             "pattern,condition\nx,unknown\n",
             "mapping.csv, row 2: cond",
         ),
+        (f"1;{at(9)};{at(1)};x\n", MAPPING + "x,y\n", "'x': end .* is before start"),
+        (f"1;;{at(1)};x\n", MAPPING + "x,y\n", "ticket 'x': no start"),
+        ("", "pattern,condition\n,y\n", "row 2: no pattern: it would fit each"),
+        ("", "pattern,condition\nx{1,2},y\n", "row 2: more fields than columns"),
+        ("", "pattern,condition\nx,normal\n", "of no fault leave condition empty"),
         (
             f"1;{at(1)};;x\n",
             "text,condition\nx,y\n",
@@ -161,6 +166,16 @@ def test_tickets_label_tables(tmp_path):
 def test_tickets_that_cannot_be_used_say_why(tmp_path, rows, mapping, reason):
     with pytest.raises(SiamjaxError, match=reason):
         tickets.read_tickets(*write_tickets(tmp_path, rows, mapping))
+
+
+def test_tickets_without_text_and_empty_rows_do_no_harm(tmp_path):
+    rows = f"1;{at(1)};{at(2)};\n;;;\n2;{at(3)};;link down\n"
+    read, lines = tickets.read_tickets(*write_tickets(tmp_path, rows))
+    assert [ticket.condition for ticket in read] == ["link_down"]
+    assert lines[-1] == "1 tickets match no pattern, ignored: ''"
+    missing = tmp_path / "missing.csv"
+    with pytest.raises(UsageError, match="does not exist"):
+        tickets.read_tickets(missing, tmp_path / "mapping.csv")
 
 
 def test_a_line_adds_stretches_all_or_none(tmp_path, folder):
@@ -193,6 +208,10 @@ def test_a_line_adds_stretches_all_or_none(tmp_path, folder):
         "a/one.pcap,delay,10,20.5,",
         "a/one.pcap,slow,30,,",
     ]
+    text = path.read_text()
+    done = add("slow=30-")
+    assert done.stdout.endswith("labels.csv: a/one.pcap,slow,30, is there already\n")
+    assert path.read_text() == text
 
 
 def test_a_line_adds_stretches_of_a_table_that_was_not_labelled(tmp_path):

@@ -46,7 +46,8 @@ def read(path):
 
 
 def sleep(path):
-    path.write_text(str(os.getpid()))
+    held = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    path.write_text(f"{os.getpid()} {held}\n")
     time.sleep(60)
 
 
@@ -80,11 +81,17 @@ def test_a_signal_ends_the_workers_too(tmp_path, number, code):
         stderr=subprocess.PIPE,
         text=True,
         cwd=pathlib.Path(__file__).parent.parent,
+        start_new_session=True,
     )
-    while len(pids := [p.read_text() for p in tmp_path.iterdir()]) < 2 or "" in pids:
+    while len(said := [p.read_text() for p in tmp_path.iterdir()]) < 2 or "" in said:
         assert parent.poll() is None
         time.sleep(0.02)
-    parent.send_signal(number)
+    pids, held = zip(*map(str.split, said))
+    assert held == ("True", "True")  # SIGINT is for the parent
+    if number == signal.SIGINT:  # a terminal sends it to all processes
+        os.killpg(parent.pid, number)
+    else:
+        parent.send_signal(number)
     _, errors = parent.communicate(timeout=60)
     assert parent.returncode == code
     assert len(errors.splitlines()) == 1 and "Traceback" not in errors

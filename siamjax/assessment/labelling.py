@@ -71,7 +71,8 @@ def label_by_tickets(
             recording = recordings.open_recording(path, is_table=is_table)
             rows += tickets.label_recording(given, recording, file)
         except (SiamjaxError, ValueError, OSError) as error:
-            lines.append(f"{file}: {str(error).replace(str(path), file)}, not labelled")
+            why = str(error).replace(str(path), file).removeprefix(f"{file}: ")
+            lines.append(f"{file}: {why}, not labelled")
     if not rows:
         raise SiamjaxError("; ".join([*lines, f"no file of {captures} gets a label"]))
     columns = recordings.columns_of_labels(is_table=is_table)
@@ -111,9 +112,7 @@ def add_labels(
     def check(path):
         return recordings.check_times(recording, _read(path, target), target.file)
 
-    lines = labels.add_rows(target.labels, columns, rows, check)
-    added = [",".join(row[name] for name in columns) for row in rows]
-    return [*lines, *[f"{target.labels}: added {row}" for row in added]]
+    return labels.add_rows(target.labels, columns, rows, check)
 
 
 def draw_page(target: Target, page: str | os.PathLike) -> list[str]:

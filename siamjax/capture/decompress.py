@@ -138,7 +138,13 @@ def _refused(path, what):
 def _unzip(file):
     """Pieces of the only file in a zip file."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        opened = zipfile.ZipFile(file)
+    except zipfile.BadZipFile:  # the list of its files is at its end
+        raise SiamjaxError(
+            f"{file.name}: a zip file that is cut or damaged: get it again"
+        ) from None
+    try:
+        with opened as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
             if len(members) != 1:
                 raise _packed(file, f"with {len(members)} files")

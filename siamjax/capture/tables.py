@@ -108,6 +108,8 @@ def read_content(path: str | os.PathLike, limited: bool) -> Content:
         raise UsageError("Parquet files need pyarrow: pip install pyarrow") from None
     except (SiamjaxError, MemoryError):
         raise
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
     except Exception as error:  # of pandas, of pyarrow, of each decompressor
         why = str(error).strip().splitlines() or [type(error).__name__]
         raise SiamjaxError(f"{path} cannot be read as a table: {why[0]}") from None

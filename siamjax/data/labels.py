@@ -116,7 +116,8 @@ def add_rows(
 ) -> list[str]:
     """Adds rows to a table of labels, atomically; one that is not there is made.
 
-    A row that says that a file is normal throughout gives way to rows of this file.
+    A row that says that a file is normal throughout gives way to rows of this file. A
+    row that is there already is not added.
 
     Args:
       path: of the table.
@@ -124,7 +125,7 @@ def add_rows(
       rows: {column: text} of each.
       check: says what is wrong with the new table at a path; empty: nothing.
     Returns:
-      Lines about rows that gave way.
+      Lines about rows that gave way, that were there, and that were added.
     Raises:
       UsageError: a column is missing, or something is wrong: the table stays as it was.
     """
@@ -134,6 +135,8 @@ def add_rows(
         raise UsageError(f"{path} has no column {missing}")
     if any(TOO_MANY in row for row in present):
         raise UsageError(f"{path} has a row with {TOO_MANY}: mend it first")
+    there = [row for row in rows if any(row.items() <= old.items() for old in present)]
+    rows = [row for row in rows if row not in there]
     times, files_added = columns_of_times(columns), {row["file"] for row in rows}
     kept = [
         row
@@ -152,7 +155,15 @@ def add_rows(
             line = wrong[0].replace(beside.name, Path(path).name)
             raise UsageError(f"{line}: {path} stays as it was")
     gone = [row["file"].strip() for row in present if row not in kept]
-    return [f"{file} is no longer normal throughout" for file in gone]
+    return [
+        *(f"{file} is no longer normal throughout" for file in gone),
+        *(f"{path}: {_as_line(row)} is there already" for row in there),
+        *(f"{path}: added {_as_line(row)}" for row in rows),
+    ]
+
+
+def _as_line(row):
+    return ",".join(row.values())
 
 
 def columns_of_times(columns: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import signal
 import time
@@ -203,6 +204,8 @@ def _start():
     """
     context = multiprocessing.get_context("spawn")
     connection, other_end = context.Pipe()
+    # The first start of a process would start this one, too, and then let SIGINT in.
+    multiprocessing.resource_tracker.ensure_running()
     process = context.Process(target=_serve, args=(other_end,), daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

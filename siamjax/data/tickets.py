@@ -7,6 +7,7 @@ tickets are no fault.
 """
 
 import csv
+import datetime
 import itertools
 import math
 import os
@@ -48,7 +49,7 @@ def read_tickets(
       zone: of dates without one, as `Europe/Berlin`; None: that of the captures.
     Raises:
       UsageError: a file does not exist, or has not the columns.
-      SiamjaxError: a time cannot be read.
+      SiamjaxError: a time cannot be read; a ticket has no start, or ends before it.
     """
     patterns = _read_mapping(mapping_path)
     try:
@@ -61,13 +62,19 @@ def read_tickets(
             f"{path} has no column {missing}; it has "
             f"{tables.list_names(list(frame.columns))}"
         )
+    frame = frame.dropna(how="all")
     starts, ends = (_dates(path, frame[name], zone) for name in COLUMNS[:2])
+    all_words = frame["text"].astype(object).where(frame["text"].notna(), "")
     tickets, unknown = [], []
-    for start, end, words in zip(starts, ends, frame["text"].astype(str)):
+    for start, end, words in zip(starts, ends, map(str, all_words)):
         condition = next((c for p, c in patterns if p.search(words)), None)
         if condition is None:
             unknown.append(words)
         elif condition:
+            # Without it, its fault would be taken for normal traffic.
+            if not start or (end and _instant(end) < _instant(start)):
+                why = f"end {end} is before start {start}" if start else "no start"
+                raise SiamjaxError(f"{path}: ticket {text.short(words)!r}: {why}")
             tickets.append(Ticket(start, end, condition))
     counts = Counter(ticket.condition for ticket in tickets)
     lines = [f"{count} tickets of {name}" for name, count in sorted(counts.items())]
@@ -125,6 +132,7 @@ def _read_mapping(path):
         raise UsageError(f"{path} does not exist") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not a table of text: {error}") from None
+    rows = [row for row in rows if any(row.values())]
     if not rows or not {"pattern", "condition"} <= set(rows[0]):
         raise UsageError(
             f"{path} must have rows with the columns pattern and condition"
@@ -132,6 +140,12 @@ def _read_mapping(path):
     patterns = []
     for number, row in enumerate(rows, start=2):
         name, condition = f"{Path(path).name}, row {number}", row["condition"].strip()
+        if None in row:
+            raise UsageError(f'{name}: {labels.TOO_MANY}: write a comma as "a,b"')
+        if not row["pattern"]:
+            raise UsageError(f"{name}: no pattern: it would fit each ticket")
+        if condition == NORMAL:
+            raise UsageError(f"{name}: for tickets of no fault leave condition empty")
         try:
             if condition:
                 labels.check_condition(condition)
@@ -160,6 +174,11 @@ def _dates(path, column, zone):
         local = _zone(zone)
         texts = [date.replace(tzinfo=local).isoformat() for date in dates.tolist()]
     return [date if there else "" for date, there in zip(texts, filled)]
+
+
+def _instant(date):
+    """A text of `_dates` as a time that can be compared."""
+    return datetime.datetime.fromisoformat(date)
 
 
 def _zone(name):
