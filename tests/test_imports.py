@@ -24,6 +24,7 @@ ORDER = [
     "models",
     "losses",
     "evaluation",
+    "metrics",
     "reports",
     "training",
     "inference",
@@ -48,6 +49,7 @@ ONLY = {
     "config": {"types"},
     "models": {"types", "checks", "config", "data"},
     "evaluation": {"types", "checks", "text", "forms"},
+    "metrics": {"types", "checks", "evaluation"},
 }
 # A tool at the end of a part that is itself a command.
 COMMANDS = {"losses/check.py": {"commands", "files"}}

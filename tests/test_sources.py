@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 from scipy.spatial import distance
 
 from configs import compare, compare_smoke
+from siamjax import metrics
 from siamjax.comparison import config as configs
 from siamjax.comparison import protocol
 from siamjax.comparison.readouts import embed_distances
 from siamjax.data import prepared
-from siamjax.evaluation import retrieval
 from siamjax.experiments import sources
 from siamjax.types import UsageError
 
@@ -98,5 +98,7 @@ def test_points_stand_for_distances_that_are_no_metric():
     labels = np.arange(60) % 4
     of = embed_distances(distance.squareform(distance.pdist(x, "sqeuclidean")))
     np.testing.assert_allclose(distance.pdist(of), distance.pdist(x), atol=1e-6)
-    scores = retrieval.score_queries(of, labels)
-    np.testing.assert_allclose(scores, retrieval.score_queries(x, labels), atol=1e-12)
+    precision, right = (
+        metrics.score_queries(points, labels, ["map"])["map"] for points in (of, x)
+    )
+    np.testing.assert_allclose(precision, right, atol=1e-12)

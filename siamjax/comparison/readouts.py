@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import distance
 
-from siamjax.evaluation import one_shot, pairwise, retrieval, unknowns
+from siamjax import metrics
+from siamjax.evaluation import one_shot, pairwise, unknowns
 from siamjax.losses.diagnostics import COLLAPSED
 
 KNOWN, NOVEL = "known", "novel"
@@ -21,6 +22,12 @@ METRICS = {
     "r_precision": "R-precision",
     "precision_at_1": "P@1",
     "auroc": "AUROC of unknown",
+}
+# Of these the score in `metrics.score_queries`.
+RETRIEVAL = {
+    "map_at_r": "map@r",
+    "r_precision": "precision@r",
+    "precision_at_1": "precision@1",
 }
 
 
@@ -54,8 +61,10 @@ def read_points(
       draws: how often examples are drawn.
       seed: of the draws. They depend on the seed, conditions and captures alone.
     """
-    by_query = retrieval.score_queries(points, conditions, captures)
-    scores = dict(zip(("precision_at_1", "r_precision", "map_at_r"), by_query.T))
+    by_query = metrics.score_queries(
+        points, conditions, list(RETRIEVAL.values()), groups=captures
+    )
+    scores = {metric: by_query[name] for metric, name in RETRIEVAL.items()}
     hits = n_way_hits(points, conditions, captures, ways=ways, draws=draws, seed=seed)
     scores["one_shot"] = hits
     is_novel = np.isin(conditions, novel)
@@ -168,7 +177,13 @@ def map_at_r(
 ) -> float:
     """Mean over the judged conditions of the mean AP@R of their windows."""
     rows = np.isin(conditions, judged)
-    precision = retrieval.score_queries(points, conditions, captures, rows)[:, 2]
+    gallery = metrics.Gallery(points, conditions, np.flatnonzero(rows), captures)
+    judged_rows = points[rows], conditions[rows]
+    scores = metrics.score_queries(
+        *judged_rows, ["map@r"], gallery=gallery, groups=captures[rows]
+    )
+    precision = np.full(len(points), np.nan)
+    precision[rows] = scores["map@r"]
     return condition_mean(_units(precision, rows, conditions, captures))
 
 
