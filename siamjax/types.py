@@ -52,6 +52,13 @@ class Events(NamedTuple):
     kind: np.ndarray  # [N] int32, index into the data set's `kinds`
     retransmitted: np.ndarray  # [N] bool, repeats a message of its transaction
     latency_ns: np.ndarray  # [N] int64, from first request to answer; -1: none
+    # [N] int64, how many packets a row stands for; None: each for one. Only packets of
+    # kind `other` share a row, which has the time of the first of them.
+    packets: np.ndarray | None = None
+
+    def take(self, chosen: np.ndarray | slice) -> "Events":
+        """The rows that are chosen by a mask, indices or a slice."""
+        return Events(*(c if c is None else c[chosen] for c in self))
 
 
 class Series(NamedTuple):

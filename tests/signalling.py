@@ -257,15 +257,15 @@ class RecordedRun:
             for (_, frame), cells in zip(CONVERSATIONS[name], lines, strict=True)
         }
 
-    def send(self, index, time_ns, link, frame, length):
-        self._frames.append((index, frame))
-        self.lately.append((index, time_ns, link, frame, length))
+    def send(self, packet, time_ns, link, frame, length):
+        self._frames.append((packet, frame))
+        self.lately.append((packet, time_ns, link, frame, length))
         self.sent += 1
 
     def finish(self):
-        for index, frame in self._frames[self._overlap :]:
+        for sent, frame in self._frames[self._overlap :]:
             if cells := self._lines[frame]:
-                self._take_line([cells.get(name, "") for name in self._fields], index)
+                self._take_line([cells.get(name, "") for name in self._fields], sent)
 
 
 def print_fields(records):
@@ -274,14 +274,14 @@ def print_fields(records):
     fields = tshark.fields_of(protocols)
     lines = [{} for _ in records]
 
-    def take_line(cells, index):
-        lines[index] = {field: cell for field, cell in zip(fields, cells) if cell}
-        del lines[index]["frame.number"]
+    def take_line(cells, packet):
+        lines[packet[0]] = {field: cell for field, cell in zip(fields, cells) if cell}
+        del lines[packet[0]]["frame.number"]
 
     program = tshark.find_tshark()
     run = tshark.Run(program, protocols, take_line, http2_ports=(7777,))
     for index, (time_ns, frame) in enumerate(records):
-        run.send(index, time_ns, 1, frame, len(frame))
+        run.send((index, time_ns), time_ns, 1, frame, len(frame))
     run.finish()
     return lines
 

@@ -88,7 +88,7 @@ def test_the_clock_is_mended_packet_by_packet_as_in_a_file(seed):
     rng = np.random.default_rng(seed)
     steps = rng.choice([1, 3 * S // 2, -2 * S, 90_000 * S, -90_000 * S], 60)
     times_ns = 10**18 + np.cumsum(steps)
-    mended, jumps = clock.mend(times_ns)
-    by_packet = clock.Clock()
-    assert [by_packet.mend(t) for t in times_ns.tolist()] == mended.tolist()
-    assert by_packet.jumps == jumps > 0
+    timeline, by_packet = clock.Timeline(), clock.Clock()
+    packets = [timeline.add(t) for t in times_ns.tolist()]
+    assert [by_packet.mend(t) for t in times_ns.tolist()] == [t for _, t in packets]
+    assert by_packet.jumps == timeline.finish(joined=False).jumps > 0

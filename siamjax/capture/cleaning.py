@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax import text
+from siamjax.capture.clock import PAUSE_NS
 from siamjax.capture.protocols import PROTOCOLS
 
 # Causes in the order in which they are shown, and what each counts.
@@ -89,13 +90,30 @@ def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
     Args:
       times_ns: `[N]` int64, sorted; starts are since the first.
     """
-    spacing_ns = np.diff(times_ns)
-    if not len(spacing_ns):
+    pauses_ns = np.stack([times_ns[:-1] - times_ns[:1], np.diff(times_ns)], 1)
+    return list_gaps(pauses_ns[pauses_ns[:, 1] > PAUSE_NS], len(times_ns))
+
+
+def list_gaps(pauses_ns: np.ndarray, packets: int) -> list[list[float]]:
+    """The pauses that are unusually long, `[[start_s, length_s]]`.
+
+    Args:
+      pauses_ns: `[P, 2]`, start and length of each that is longer than `PAUSE_NS`;
+        shorter ones count as none.
+      packets: how many there are.
+    """
+    if packets < 2:
         return []
-    least_ns = max(_GAP_S * 1e9, _GAP_SPACINGS * np.median(spacing_ns))
-    long = np.flatnonzero(spacing_ns > least_ns)
-    starts_ns = times_ns[long] - times_ns[0]
-    return (np.stack([starts_ns, spacing_ns[long]], 1) / 1e9).tolist()
+    short = packets - 1 - len(pauses_ns)
+    in_order = np.sort(pauses_ns[:, 1])
+    middle = [in_order[i - short] if i >= short else 0 for i in _middle(packets - 1)]
+    least_ns = max(_GAP_S * 1e9, _GAP_SPACINGS * np.mean(middle))
+    return (pauses_ns[pauses_ns[:, 1] > least_ns] / 1e9).tolist()
+
+
+def _middle(count):
+    """The one or two places in the middle, whose mean is the median."""
+    return sorted({(count - 1) // 2, count // 2})
 
 
 def worst_state(servers: Iterable[str]) -> str:

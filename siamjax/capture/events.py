@@ -17,6 +17,7 @@ from siamjax.capture import (
     server,
     signalling,
 )
+from siamjax.capture.others import STEPS_NS, share_rows
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.types import UNCLEAR, Events, SiamjaxError
@@ -58,12 +59,13 @@ def read_span(path: str | os.PathLike) -> tuple[int, int]:
     with files.reading(path):
         seams: list[parts.Seam] = []
         records = parts.read_in_order(path, counts, seams)
-        packet_ns = np.fromiter((time_ns for time_ns, *_ in records), np.int64)
-    if not len(packet_ns):
+        timeline = clock.Timeline()
+        for time_ns, *_ in records:
+            timeline.add(time_ns)
+    if not timeline.packets:
         raise SiamjaxError(f"{path}: a capture without a packet")
     joined = counts["joined"] > 0 or parts.overlap(seams)
-    packet_ns, _ = clock.mend(packet_ns, joined=joined)
-    return int(packet_ns.min()), int(packet_ns.max())
+    return timeline.finish(joined=joined)[1:3]
 
 
 def _read(path, server_address, protocols, limit_expansion):
@@ -71,22 +73,21 @@ def _read(path, server_address, protocols, limit_expansion):
     contents = messages.read_messages(
         path,
         take_other=collector.add,
+        server_address=server_address,
         limit_expansion=limit_expansion,
     )
-    other = collector.finish(contents.packet_ns, contents.addresses)
-    if not len(contents.packet_ns):
+    times = contents.times
+    other = collector.finish(times, contents.addresses)
+    if not times.packets:
         why = cleaning.list_causes(contents.counts)
         raise SiamjaxError(
             ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
         )
-    packet_ns = contents.packet_ns
-    first_ns, last_ns = int(packet_ns.min()), int(packet_ns.max())
     counts = contents.counts - other.given
     counts["no_tshark"] = other.unread.total()
     counts["tshark"] = other.failed
-    counts["reordered"] = int((np.diff(packet_ns) < 0).sum())
-    in_order = np.sort(packet_ns) if counts["reordered"] else packet_ns
-    gaps = cleaning.find_gaps(in_order)
+    counts["reordered"] = times.reordered
+    gaps = cleaning.list_gaps(times.pauses_ns, times.packets)
     longest_s = min((length_s for _, length_s in gaps), default=clock.AHEAD_NS / 1e9)
     rows, kinds = _merge(contents, other, SIP.name in protocols)
     group, names = _groups(rows, kinds)
@@ -108,20 +109,22 @@ def _read(path, server_address, protocols, limit_expansion):
         for name, (_, state) in servers.items()
         if by_protocol.get(name) or not any(by_protocol.values())
     }
-    events, kinds = _events(rows, first_ns, direction, kinds)
-    if SIP.name in protocols and len(contents.others.packet):
-        others = _without(_in_order(contents.others), other.rows.packet)
-        more = _other_events(others, first_ns, servers[SIP.name][0])
-        events, kinds = _mix(events, kinds, rows.packet, more, others.packet)
+    events, kinds = _events(rows, times.first_ns, direction, kinds)
+    if SIP.name in protocols:
+        others = contents.others.take(
+            ~np.isin(contents.others.packet, other.rows.packet)
+        )
+        others = _by_direction(others, times.first_ns, servers[SIP.name][0])
+        events, kinds = _mix(events, kinds, rows.packet, others, times.first_ns)
     return (
         events,
         kinds,
         cleaning.Report(
             name=Path(path).name,
-            packets=len(packet_ns),
+            packets=times.packets,
             messages=sum(by_protocol.values()),
             retransmitted=int(events.retransmitted.sum()),
-            span_s=(last_ns - first_ns) / 1e9,
+            span_s=(times.last_ns - times.first_ns) / 1e9,
             server=cleaning.worst_state(states.values()),
             causes={c: counts[c] for c in cleaning.CAUSES if counts[c]},
             gaps=gaps,
@@ -201,51 +204,38 @@ def _events(table, first_ns, direction, kinds):
     ), tuple(used)
 
 
-def _in_order(others):
-    """The packets without signalling in order of time and packet."""
-    if (np.diff(others.time_ns) >= 0).all():  # they are in order of packet
-        return others
-    order = np.lexsort((others.packet, others.time_ns))
-    return type(others)(*(column[order] for column in others))
+def _by_direction(others, first_ns, server_number):
+    """The packets without signalling, one row for each step of time and direction.
 
-
-def _without(others, packet):
-    """The packets without those that tshark read a message in."""
-    if not len(packet):
-        return others
-    kept = ~np.isin(others.packet, packet)
-    return type(others)(*(column[kept] for column in others))
-
-
-def _other_events(others, first_ns, server_number):
-    """`Events` of the packets without signalling, all of kind 0, in order of time.
-
-    There can be millions of them, so that columns of one value take no memory.
+    In place of addresses, `source` has the direction.
     """
-    count = len(others.packet)
-    return Events(
-        time_ns=others.time_ns - first_ns,
-        direction=server.directions(others, server_number),
-        kind=np.broadcast_to(np.int32(0), count),
-        retransmitted=np.broadcast_to(np.bool_(False), count),
-        latency_ns=np.broadcast_to(np.int64(-1), count),
+    direction = server.directions(others, server_number)
+    rows = others._replace(
+        source=direction.astype(np.int64), target=np.zeros(len(direction), np.int64)
     )
+    return share_rows(rows, STEPS_NS[0], first_ns)
 
 
-def _mix(events, kinds, packet, others, others_packet):
-    """Events and others in order of time and packet, and the kinds of all.
-
-    Both are in that order. The others are many: they are copied once, not sorted.
-    """
+def _mix(events, kinds, packet, others, first_ns):
+    """Events and others in order of time and packet, and the kinds of all."""
+    if not len(others.packet):
+        return events, kinds
     used = sorted({*kinds, messages.OTHER})
     place = np.array([used.index(name) for name in kinds], np.int32)
-    events = events._replace(kind=place[events.kind] if kinds else events.kind)
-    kind = np.int32(used.index(messages.OTHER))
-    others = others._replace(kind=np.broadcast_to(kind, len(others.kind)))
-    first = np.searchsorted(others.time_ns, events.time_ns)
-    last = np.searchsorted(others.time_ns, events.time_ns, "right")
-    for i in np.flatnonzero(last > first):  # of equal times
-        same = others_packet[first[i] : last[i]]
-        first[i] += np.searchsorted(same, packet[i])
-    columns = (np.insert(o, first, e) for e, o in zip(events, others))
-    return Events(*columns), tuple(used)
+    few, many = len(events.kind), len(others.packet)
+    packets = np.concatenate([np.ones(few, np.int64), others.packets])
+    mixed = Events(
+        time_ns=np.concatenate([events.time_ns, others.time_ns - first_ns]),
+        direction=np.concatenate([events.direction, others.source.astype(np.int8)]),
+        kind=np.concatenate(
+            [
+                place[events.kind] if few else events.kind,
+                np.full(many, used.index(messages.OTHER), np.int32),
+            ]
+        ),
+        retransmitted=np.concatenate([events.retransmitted, np.zeros(many, bool)]),
+        latency_ns=np.concatenate([events.latency_ns, np.full(many, -1)]),
+        packets=packets if (packets > 1).any() else None,
+    )
+    numbers = np.concatenate([packet, others.packet])
+    return mixed.take(np.lexsort((numbers, mixed.time_ns))), tuple(used)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from siamjax.capture import layers
+from siamjax.capture.clock import Packet
 
 # A packet whose fragments are further apart is given up (RFC 791 waits 15 s, systems
 # wait 30 s), and so are the oldest where all that wait are larger than this.
@@ -15,7 +16,7 @@ _OVERHEAD = 400  # bytes that a fragment takes in memory in addition to its payl
 class Incomplete:
     """The fragments of a packet that were seen so far."""
 
-    packet: int  # number of the first one in the capture
+    packet: Packet  # number of the first one in the capture
     time_ns: int  # of the same
     parts: dict[int, layers.Datagram]  # by offset in bytes
     size: int = 0  # bytes of all parts
@@ -60,7 +61,7 @@ class Fragments:
         self._held = 0
 
     def add(
-        self, packet: int, time_ns: int, fragment: layers.Datagram
+        self, packet: Packet, time_ns: int, fragment: layers.Datagram
     ) -> layers.Datagram | None:
         """The packet that this fragment completes, or None."""
         part = layers.part_of(fragment)

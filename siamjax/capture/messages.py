@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax.capture import clock, fragments, hep, layers, parts, sctp, sip, tcp
+from siamjax.capture.others import OtherPackets, Others
 
 ICMP, OTHER = "icmp", "other"
 _OTHER_METHOD = OTHER.encode()
@@ -36,8 +37,8 @@ COPY_NS, UNNAMED_COPY_NS = 499_000_000, 5_000_000
 # in a capture whose packets all have the same time.
 MOST_REMEMBERED = 1 << 17
 
-# Packets without signalling are many: their numbers are kept in 32 bits.
-_LOW_BITS = 0xFFFFFFFF
+# So many addresses are taken for possible servers while a capture is read.
+_SERVERS = 4
 
 _NO_ROW = frozenset(
     (layers.NOT_IP, layers.UNKNOWN_LINK, layers.DAMAGED, layers.TOO_DEEP)
@@ -61,66 +62,72 @@ class Messages(NamedTuple):
         return Messages(*(column[chosen] for column in self))
 
 
-class Others(NamedTuple):
-    """IP packets without signalling: columns of few bytes, since there are many."""
-
-    packet: np.ndarray  # [N] uint32, number in the file, from 0
-    time_ns: np.ndarray  # [N] int64, since 1970
-    source: np.ndarray  # [N] uint32, number of the address
-    target: np.ndarray  # [N] uint32
-
-
 class CaptureContents(NamedTuple):
     """The packets of a capture as numbers."""
 
-    packet_ns: np.ndarray  # [packets] int64, of all packets, in the file's order
+    times: clock.Times
     rows: Messages
     others: Others
     kinds: list[str]
     addresses: "Numbers"
     counts: Counter  # by cause of `cleaning.CAUSES`
     seams: list[parts.Seam]  # where files of a session meet
+    step_ns: int  # of rows that packets without signalling share
 
 
-# Takes a packet that is no message of SIP: its number in the file, time_ns, link type,
-# frame, original length, and how far it could be decoded.
-OtherPacket = Callable[[int, int, int, bytes, int, layers.Datagram], None]
+# Takes a packet that is no message of SIP: its number and time, the time that the file
+# has, link type, frame, original length, and how far it could be decoded. Says whether
+# it may be a message of another protocol.
+OtherPacket = Callable[[clock.Packet, int, int, bytes, int, layers.Datagram], bool]
 
 
 def read_messages(
-    path: str | os.PathLike, take_other: OtherPacket | None = None, **options: bool
+    path: str | os.PathLike,
+    take_other: OtherPacket | None = None,
+    server_address: bytes | None = None,
+    **options: bool,
 ) -> CaptureContents:
     """Reads the `CaptureContents` of a capture.
 
-    Times are those of `clock.mend`; rows are in order of time.
+    Times are those of `clock.Times`; rows are in order of time.
 
     Args:
       path: of the capture file, or `parts.Parts`.
       take_other: is called with each packet that is no message of SIP.
+      server_address: bytes of the server's address, if it is known.
       **options: of `parts.read_in_order`.
     """
-    reader = MessageReader(take_other)
+    reader = MessageReader(take_other, server_address)
     seams: list[parts.Seam] = []
     records = parts.read_in_order(path, reader.counts, seams, **options)
     with _no_garbage_collection():
         for time_ns, link, frame, length in records:
             reader.add(time_ns, link, frame, length)
         reader.finish()
-    packet_ns, steps = clock.mend(
-        np.asarray(reader.packet_ns).view(np.int64),
-        joined=reader.counts["joined"] > 0 or parts.overlap(seams),
+    joined = reader.counts["joined"] > 0 or parts.overlap(seams)
+    times = reader.timeline.finish(joined=joined)
+    reader.counts["clock_step"] += times.jumps
+    rows, others = (
+        in_order(table._replace(time_ns=times.settle(table.packet, table.time_ns)))
+        for table in reader.take()
     )
-    reader.counts["clock_step"] += steps
-    rows, others = reader.take(packet_ns)
     return CaptureContents(
-        packet_ns=packet_ns,
+        times=times,
         rows=rows,
         others=others,
         kinds=list(map(kind_name, reader.kinds)),
         addresses=reader.addresses,
         counts=reader.counts,
         seams=seams,
+        step_ns=reader.step_ns,
     )
+
+
+def in_order(rows: Any) -> Any:
+    """`Messages` or `Others` in order of time and packet."""
+    if (np.diff(rows.time_ns) > 0).all():
+        return rows
+    return rows.take(np.lexsort((rows.packet, rows.time_ns)))
 
 
 @contextlib.contextmanager
@@ -162,21 +169,24 @@ class Numbers(dict):
 class MessageReader:
     """The rows of packets, and the numbers of their names.
 
-    Rows have the number of their packet instead of a time. Call-IDs and transactions
-    are kept as hashes of 64 bits: among ten million, two have the same hash with a
-    probability of 3 in a million.
+    Call-IDs and transactions are kept as hashes of 64 bits: among ten million, two have
+    the same hash with a probability of 3 in a million.
 
     Attributes:
-      packet_ns: times of the packets, from number `first` on.
-      first: see `forget_times`.
+      timeline: the times of the packets.
       kinds, addresses: their numbers.
       counts: by cause of `cleaning.CAUSES`.
     """
 
-    def __init__(self, take_other: OtherPacket | None = None) -> None:
-        self._take_other = take_other
-        self.packet_ns, self.first = array("q"), 0
-        self.rows, self.others = array("q"), array("I")
+    def __init__(
+        self,
+        take_other: OtherPacket | None = None,
+        server_address: bytes | None = None,
+    ) -> None:
+        self._take_other, self._server_address = take_other, server_address
+        self.timeline = clock.Timeline()
+        self.rows = array("q")
+        self._others = OtherPackets(self._servers, self.timeline.first_ns)
         self.kinds: dict[Any, int] = {}
         self.addresses = Numbers()
         self.counts: Counter[str] = Counter()
@@ -188,8 +198,7 @@ class MessageReader:
 
     def add(self, time_ns, link, frame, length):
         """Adds one packet: as rows, or as a count of its cause, or as both."""
-        packet = self.first + len(self.packet_ns)
-        self.packet_ns.append(time_ns)
+        packet = self.timeline.add(time_ns)
         datagram = layers.decode_frame(link, frame)
         what = datagram[0]
         cut = length > len(frame)
@@ -203,37 +212,26 @@ class MessageReader:
         else:
             is_message = self._add_datagram(packet, time_ns, datagram, cut)
             if self._take_other and not is_message:
-                self._take_other(packet, time_ns, link, frame, length, datagram)
+                if self._take_other(packet, time_ns, link, frame, length, datagram):
+                    self._others.keep(packet)
 
     def finish(self):
         """Adds what waited for packets that did not come."""
         self._fragments.give_up_all()
         self._streams.finish()
 
-    def take(self, packet_ns: np.ndarray) -> tuple[Messages, Others]:
-        """The rows since the last call, in order of time.
+    @property
+    def step_ns(self):
+        """The length of the steps of rows that packets without signalling share."""
+        return self._others.step_ns
 
-        Args:
-          packet_ns: `[packets]` int64, times of the packets from number `first` on.
-        """
+    def take(self) -> tuple[Messages, Others]:
+        """The rows since the last call, in order of time."""
         # [N, columns] -> contiguous columns
-        rows = np.asarray(self.rows).view(np.int64)
-        packet, *columns = np.ascontiguousarray(
-            rows.reshape(-1, len(Messages._fields) - 1).T
-        )
-        messages = Messages(packet, packet_ns[packet - self.first], *columns)
-        packet, *columns = np.asarray(self.others).reshape(-1, 3).T
-        # They have the low bits of a number that may be larger.
-        end = self.first + len(packet_ns)
-        number = end - (np.uint32(end & _LOW_BITS) - packet).astype(np.int64)
-        others = Others(packet, packet_ns[number - self.first], *columns)
-        self.rows, self.others = array("q"), array("I")
-        return messages.take(np.lexsort((messages.packet, messages.time_ns))), others
-
-    def forget_times(self, count: int) -> None:
-        """Drops the times of the oldest packets, which no row will need any more."""
-        del self.packet_ns[:count]
-        self.first += count
+        rows = np.array(self.rows, np.int64).reshape(-1, len(Messages._fields))
+        self.rows = array("q")
+        table = Messages(*np.ascontiguousarray(rows.T))
+        return in_order(table), in_order(self._others.take())
 
     def forget_names(self) -> None:
         """Drops the names that were not used since the last call."""
@@ -359,14 +357,21 @@ class MessageReader:
         kinds, addresses = self.kinds, self.addresses
         kind = kinds.setdefault(kind, len(kinds))
         source, target = addresses[ends[0]], addresses[ends[1]]
-        row = packet, kind, source, target, transaction, dialog, says, leg
+        row = *packet, kind, source, target, transaction, dialog, says, leg
         self.rows.extend(row)
 
     def _add_other(self, packet, ends, cause):
         self.counts[cause] += 1
         addresses = self.addresses
-        source, target = addresses[ends[0]] & _LOW_BITS, addresses[ends[1]] & _LOW_BITS
-        self.others.extend((packet & _LOW_BITS, source, target))
+        self._others.add(packet, addresses[ends[0]], addresses[ends[1]])
+
+    def _servers(self):
+        """Addresses that may be the server: those that begin most dialogs are asked."""
+        given = self.addresses.get(self._server_address)
+        rows = np.array(self.rows, np.int64).reshape(-1, len(Messages._fields))
+        asked = Messages(*rows.T).target[Messages(*rows.T).says == CREATES]
+        most = np.argsort(-np.bincount(asked), kind="stable")[:_SERVERS].tolist()
+        return most if given is None else [*most, given]
 
     def _count(self, cause):
         self.counts[cause] += 1

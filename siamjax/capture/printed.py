@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import layers, messages, transactions, tshark
+from siamjax.capture.clock import Packet, Times
 from siamjax.capture.messages import NONE, Messages
 from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Frame, Message, Protocol
@@ -50,12 +51,12 @@ class Rows:
         self._flows: dict[frozenset, int] = {}
         self._stack = functools.lru_cache(4096)(self._read_stack)
 
-    def add_line(self, cells: list[str], index: int) -> None:
+    def add_line(self, cells: list[str], packet: Packet) -> None:
         """Adds the messages of a frame, or the fault of the transport that it shows.
 
         Args:
           cells: the fields of `tshark.fields_of`.
-          index: of its packet in the capture.
+          packet: that the frame is.
         """
         frame = Frame(cells, self._places)
         stack = self._stack(cells[1])
@@ -63,7 +64,7 @@ class Rows:
         if ends is None:
             return
         if stack.quotes and is_error(frame):
-            self._add_fault(frame, ends, index, table.ERROR)
+            self._add_fault(frame, ends, packet, table.ERROR)
             return
         is_message = False
         for i in stack.protocols:
@@ -71,7 +72,7 @@ class Rows:
             if not any(frame.first(marker) for marker in protocol.markers):
                 continue
             for message in protocol.read(frame):
-                self._add(i, message, ends, index)
+                self._add(i, message, ends, packet)
                 is_message = True
             if stack.has_flow:  # its faults name the connection alone
                 self._flows[frozenset(ends)] = i
@@ -79,11 +80,11 @@ class Rows:
             if frame.first("tcp.flags.reset") in _YES or _ABORT in frame.values(
                 "sctp.chunk_type"
             ):
-                self._add_fault(frame, ends, index, table.ERROR)
+                self._add_fault(frame, ends, packet, table.ERROR)
             elif frame.first("tcp.analysis.retransmission") or frame.first(
                 "sctp.retransmission"
             ):
-                self._add_fault(frame, ends, index, table.RESENT)
+                self._add_fault(frame, ends, packet, table.RESENT)
 
     def _read_stack(self, names):
         """The `_Stack` of a frame's layers, such as `eth:ip:udp:radius`."""
@@ -105,7 +106,7 @@ class Rows:
             ),
         )
 
-    def _add(self, i, message, ends, index):
+    def _add(self, i, message, ends, packet):
         source, target = ends
         procedure, outcome = message.procedure, message.outcome
         name = NONE
@@ -120,7 +121,7 @@ class Rows:
             name = hash((i, around, message.name))
         self._rows.extend(
             (
-                index,
+                *packet,
                 i,
                 self._word(procedure) if procedure else UNSAID,
                 self._word(outcome) if outcome else UNSAID,
@@ -131,7 +132,7 @@ class Rows:
             )
         )
 
-    def _add_fault(self, frame, ends, index, kind):
+    def _add_fault(self, frame, ends, packet, kind):
         """A row of the protocol whose traffic a frame without a message belongs to."""
         number = self._flows.get(frozenset(ends))
         if number is None:
@@ -146,7 +147,7 @@ class Rows:
                 None,
             )
         if number is not None:
-            self._add(number, Message(kind), ends, index)
+            self._add(number, Message(kind), ends, packet)
 
     def _word(self, word):
         return self._words.setdefault(word, len(self._words))
@@ -155,20 +156,21 @@ class Rows:
         return self._ends.setdefault(end[0], len(self._ends))
 
     def to_messages(
-        self, packet_ns: np.ndarray, addresses: messages.Numbers
+        self, times: Times, addresses: messages.Numbers
     ) -> tuple[Messages, list[str]]:
         """`Messages` in order of time, and their kinds.
 
         Args:
-          packet_ns: `[packets]` int64, the times of the capture's packets.
+          times: of the capture's packets.
           addresses: the numbers of the capture's addresses; new ones are added.
         """
-        flat = np.array(self._rows, np.int64).reshape(-1, len(Named._fields))
-        flat = flat[np.argsort(packet_ns[flat[:, 0]], kind="stable")]
+        flat = np.array(self._rows, np.int64).reshape(-1, 1 + len(Named._fields))
+        flat[:, 1] = times.settle(flat[:, 0], flat[:, 1])
+        flat = flat[np.argsort(flat[:, 1], kind="stable")]
         numbers = [addresses[_packed(end)] for end in self._ends]
         place = np.array(numbers, np.int64)
         packet, *columns = np.ascontiguousarray(flat.T)
-        named = Named(packet_ns[packet], *columns)
+        named = Named(*columns)
         transaction, procedure = transactions.number_transactions(
             named, self._protocols
         )

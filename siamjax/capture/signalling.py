@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from siamjax.capture import layers, printed, sctp, tshark
+from siamjax.capture.clock import Packet, Times
 from siamjax.capture.messages import Messages, Numbers
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.gtpv1 import GTPV1
@@ -69,39 +68,40 @@ class Collector:
 
     def add(
         self,
-        index: int,
+        packet: Packet,
         time_ns: int,
         link: int,
         frame: bytes,
         length: int,
-        packet: layers.Datagram,
-    ) -> None:
+        datagram: layers.Datagram,
+    ) -> bool:
         """Takes a packet that is no message of SIP, as `messages.OtherPacket`."""
-        name = self._recognise(packet)
+        name = self._recognise(datagram)
         if name is None:
-            return
-        what = packet.what
+            return False
+        what = datagram.what
         if name not in self._names:
-            self._also[name] += _has_data(packet)
-            return
-        if what == layers.SCTP and not sctp.has_data(packet):
+            self._also[name] += _has_data(datagram)
+            return False
+        if what == layers.SCTP and not sctp.has_data(datagram):
             what = layers.OTHER_IP  # it is counted there
         if self._program is None:
             self._unread[what, name] += 1
-            return
+            return False
         if what != layers.FRAGMENT:  # only lost ones are counted
             self._given[what] += 1
-        self._send(index, time_ns, link, frame, length)
+        self._send(packet, time_ns, link, frame, length)
+        return True
 
-    def finish(self, packet_ns: np.ndarray, addresses: Numbers) -> Contents:
+    def finish(self, times: Times, addresses: Numbers) -> Contents:
         """Ends tshark and returns what it read.
 
         Args:
-          packet_ns: `[packets]` int64, the times of the capture's packets.
+          times: of the capture's packets.
           addresses: the numbers of the capture's addresses; new ones are added.
         """
         self._end_run()
-        rows, kinds = self._rows.to_messages(packet_ns, addresses)
+        rows, kinds = self._rows.to_messages(times, addresses)
         version = ""
         if self._program and self._given:
             version = tshark.tshark_version(self._program)

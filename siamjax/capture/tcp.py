@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from siamjax.capture import framing, layers
+from siamjax.capture.clock import Packet
 
 TLS, REPEATED, LOST = "tls", "tcp_repeated", "tcp_lost"
 
@@ -28,7 +29,7 @@ class Segment(NamedTuple):
     """Bytes of a connection, and the packet that brought them."""
 
     time_ns: int
-    packet: int
+    packet: Packet
     data: bytes
     missing: int  # bytes behind them that were not captured
 
@@ -52,7 +53,7 @@ class _Stream:
         self.held = 0  # memory of those
         self.begun = 0  # bytes of the message that is not complete
         self.hole_ns = time_ns  # since when they wait
-        self.packet = -1  # the last one that was read
+        self.packet = None  # the last one that was read
         self.undecided = []  # packets before it is known what the stream carries
 
 
@@ -69,15 +70,15 @@ class Streams:
 
     def __init__(
         self,
-        message: Callable[[int, tuple, bytes, bool], bool],
-        other: Callable[[int, tuple, str], None],
+        message: Callable[[Packet, tuple, bytes, bool], bool],
+        other: Callable[[Packet, tuple, str], None],
         count: Callable[[str], None],
     ) -> None:
         self._message, self._other, self._count = message, other, count
         self._streams: dict[tuple, _Stream] = {}
         self._held = 0
 
-    def add(self, packet: int, time_ns: int, datagram: layers.Datagram) -> None:
+    def add(self, packet: Packet, time_ns: int, datagram: layers.Datagram) -> None:
         """Reads one segment.
 
         Raises:

@@ -15,6 +15,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from siamjax.capture.clock import Packet
 from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Protocol
 
@@ -46,8 +47,8 @@ OPTIONS = (
     "ip.defragment:TRUE",
 )
 
-# Takes the cells of a line, and the index of its packet in the capture.
-TakeLine = Callable[[list[str], int], None]
+# Takes the cells of a line, and its packet.
+TakeLine = Callable[[list[str], Packet], None]
 
 
 def find_tshark() -> str | None:
@@ -115,10 +116,10 @@ class Run:
         self._write(_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
 
     def send(
-        self, index: int, time_ns: int, link: int, frame: bytes, length: int
+        self, packet: Packet, time_ns: int, link: int, frame: bytes, length: int
     ) -> None:
-        """Gives it a packet, whose index in the capture is `index`."""
-        self._packets.append(index)
+        """Gives it a packet, and the time that the capture has of it."""
+        self._packets.extend(packet)
         if link not in self._links:
             self._links[link] = len(self._links)
             nanoseconds = struct.pack("<HHB3xHH", 9, 1, 9, 0, 0)
@@ -131,7 +132,7 @@ class Run:
         )
         end = bytes(padded - size) + struct.pack("<I", 32 + padded)
         self._write(b"".join((head, frame, end)))
-        self.lately.append((index, time_ns, link, frame, length))
+        self.lately.append((packet, time_ns, link, frame, length))
         self.sent += 1
 
     def finish(self) -> None:
@@ -161,7 +162,8 @@ class Run:
                 cells = line.decode("utf-8", "replace").rstrip("\n").split("\t")
                 place = int(cells[0]) - 1
                 if place >= self._overlap:
-                    self._take_line(cells, self._packets[place])
+                    number, time_ns = self._packets[2 * place : 2 * place + 2]
+                    self._take_line(cells, (number, time_ns))
             except Exception as error:
                 self._error = error
 

@@ -43,8 +43,7 @@ def bin_events(
     """
     bin_ns = nanoseconds(bin_s)
     bins = nanoseconds(span_s) // bin_ns
-    inside = events.time_ns < bins * bin_ns
-    events = type(events)(*(column[inside] for column in events))
+    events = events.take(events.time_ns < bins * bin_ns)
     return EventBinner(bin_ns, protocols).add(events, kinds, bins)
 
 
@@ -78,7 +77,7 @@ class EventBinner:
         first, self.bins = self.bins, bins
         bin_of, count = events.time_ns // self._bin_ns - first, bins - first
         index = self._index
-        table = _histogram(bin_of, events.kind, count, len(kinds)) @ _kind_columns(
+        table = _histogram(bin_of, events, count, len(kinds)) @ _kind_columns(
             kinds, index
         )
         for name in self._protocols:
@@ -174,8 +173,9 @@ def _kind_columns(kinds, index):
     return counts_in
 
 
-def _histogram(bin_of, kind, bins, kinds):
-    flat = np.bincount(bin_of * kinds + kind, minlength=bins * kinds)
+def _histogram(bin_of, events, bins, kinds):
+    row = bin_of * kinds + events.kind
+    flat = np.bincount(row, events.packets, minlength=bins * kinds)
     return flat.reshape(bins, kinds).astype(float)
 
 

@@ -451,7 +451,7 @@ def _data_set(usable, meta):
         number = np.array([place.get(name, -1) for name in names], np.int32)
         rows = rows._replace(kind=number[rows.kind])
         if -1 in number:
-            rows = type(rows)(*(column[rows.kind >= 0] for column in rows))
+            rows = rows.take(rows.kind >= 0)
         sessions.append(Session(source.name, report.span_s, source.labels, rows, None))
     return DataSet(tuple(sessions), tuple(kinds), meta)
 

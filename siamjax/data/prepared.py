@@ -246,7 +246,7 @@ def _fill(folder, data_set, cleaning):
     sessions.mkdir()
     for session in data_set.sessions:
         columns = session.events if session.series is None else session.series
-        np.savez_compressed(sessions / f"{session.name}.npz", **columns._asdict())
+        np.savez_compressed(sessions / f"{session.name}.npz", **_arrays(columns))
     meta = {
         **data_set.meta,
         "format": FORMAT,
@@ -324,7 +324,12 @@ def _content_hash(session, kinds):
         columns = series._replace(values=series.values[:, order])
     labels = [[c, float(onset), float(clear)] for c, onset, clear in session.labels]
     facts = {"kinds": names, "labels": labels, "span_s": float(session.span_s)}
-    return _sha256(facts, columns._asdict())
+    return _sha256(facts, _arrays(columns))
+
+
+def _arrays(columns):
+    """The columns by name; data sets of older versions do not have all."""
+    return {name: x for name, x in columns._asdict().items() if x is not None}
 
 
 def _sha256(facts, arrays):

@@ -58,13 +58,15 @@ def lines_of_events(
     events: Events, kinds: Sequence[str], span_s: float
 ) -> list[dict[str, Any]]:
     """Lines of a capture over time: messages a second, and their mean latency."""
+    packets = np.ones(len(events.kind)) if events.packets is None else events.packets
     edges_ns = np.linspace(0, max(span_s, 1e-3) * 1e9, _POINTS + 1)
     seconds = np.diff(edges_ns)[0] / 1e9
     is_message = np.array([":" in kind for kind in kinds], bool)[events.kind]
     is_answer = np.array(["/" in kind for kind in kinds], bool)[events.kind]
 
     def rate(chosen):
-        return np.histogram(events.time_ns[chosen], edges_ns)[0] / seconds
+        rows = events.time_ns[chosen], edges_ns
+        return np.histogram(*rows, weights=packets[chosen])[0] / seconds
 
     answered = events.latency_ns >= 0
     total_ms, _ = np.histogram(
@@ -78,7 +80,7 @@ def lines_of_events(
         "repeated / s": rate(events.retransmitted),
         "latency, ms": latency_ms,
     }
-    counts = np.bincount(events.kind, minlength=len(kinds))
+    counts = np.bincount(events.kind, packets, minlength=len(kinds))
     for kind in np.argsort(-counts, kind="stable")[:_KINDS]:
         if counts[kind]:
             lines[f"{kinds[kind]} / s"] = rate(events.kind == kind)
