@@ -8,7 +8,8 @@ from hypothesis import given as given_by
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from siamjax.capture import others
+from siamjax.capture import events, others
+from tests import packet_builder as build
 
 MS = 1_000_000
 
@@ -67,3 +68,30 @@ def test_packets_that_share_rows_count_as_if_each_had_its_own(
     )
     assert count(rows) == count(single)
     assert given <= set(rows.packet[rows.packets == 1].tolist())
+
+
+def test_a_capture_counts_the_same_where_its_media_share_rows(tmp_path, monkeypatch):
+    """Also by direction: the server is known before the first packets share a row."""
+    frames = build.call()
+    for number in range(600):
+        media = build.udp(b"\x80" + bytes(20) + number.to_bytes(2, "big"), 6000, 6002)
+        ends = [build.CLIENT, build.SERVER, build.OTHER]
+        packet = build.ipv4(media, ends[number % 3], ends[number % 2], ident=number + 9)
+        late_ms = number * 3 + 40 * (number % 5 == 0)  # out of order
+        frames.append((build.START_NS + late_ms * MS, build.ethernet(packet)))
+    frames.sort(key=lambda frame: frame[0] // (100 * MS))
+    (tmp_path / "a").write_bytes(build.pcap(frames))
+    alone, kinds, report = events.read_events(tmp_path / "a")
+    monkeypatch.setattr(others, "MOST_SINGLE", 50)
+    shared, same_kinds, same = events.read_events(tmp_path / "a")
+    assert (kinds, report) == (same_kinds, same) and len(alone.kind) < 400
+    for column, wanted in zip(shared, alone):
+        np.testing.assert_array_equal(column, wanted)
+    assert {0, 1, 2} == set(shared.direction.tolist())
+    monkeypatch.setattr(others, "MOST_SHARED", 50)
+    coarse, _, report = events.read_events(tmp_path / "a")
+    assert report.notes == (
+        "packets without signalling are counted in steps of 1 s: they are many, over "
+        "a long time",
+    )
+    assert coarse.packets.sum() == shared.packets.sum() == 607

@@ -172,6 +172,17 @@ def test_nanoseconds_of_infinity_are_the_latest_time():
     assert counts.nanoseconds(np.inf) == np.iinfo(np.int64).max
 
 
+def test_a_row_counts_as_often_as_packets_share_it():
+    stream = events((100, "INVITE", False, None), (700, "FOO", False, None))
+    single = counts.bin_events(stream, KINDS, 1.0, 0.5)
+    shared = counts.bin_events(
+        stream._replace(packets=np.array([1, 9])), KINDS, 1.0, 0.5
+    )
+    np.testing.assert_array_equal(column(shared, "INVITE"), [1, 0])
+    assert column(single, "other").tolist() == [0, 1]
+    assert column(shared, "other").tolist() == [0, 9]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_batches_of_bins_have_the_counts_of_all_at_once(seed):
     """Answers come later than the batch of their request, and repeat across batches."""
@@ -188,7 +199,6 @@ def test_batches_of_bins_have_the_counts_of_all_at_once(seed):
     for bins in (1, 2, 40, 41, 130, 199, 200):
         first = binner.bins * 500_000_000
         inside = (stream.time_ns >= first) & (stream.time_ns < bins * 500_000_000)
-        batch = Events(*(column[inside] for column in stream))
-        parts.append(binner.add(batch, KINDS, bins))
+        parts.append(binner.add(stream.take(inside), KINDS, bins))
         binner.forget() if bins in (2, 130) else None
     np.testing.assert_array_equal(np.concatenate(parts), at_once)

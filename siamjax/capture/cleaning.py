@@ -79,7 +79,7 @@ class Report(NamedTuple):
     # [cause, protocol, packets] of signalling that could not be read without tshark.
     unread: Sequence[Sequence[Any]] = ()
     tshark: str = ""  # its version; empty: it was not started
-    notes: Sequence[str] = ()  # sentences on how the files of a session meet
+    notes: Sequence[str] = ()  # sentences on how it was read
     servers: Mapping[str, str] = {}  # as `server`, by the protocol's name
     also: Mapping[str, int] = {}  # packets of protocols that were not asked for
 

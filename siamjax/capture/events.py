@@ -131,7 +131,10 @@ def _read(path, server_address, protocols, limit_expansion):
             by_protocol=by_protocol,
             unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
             tshark=other.version,
-            notes=parts.describe_seams(contents.seams, longest_s),
+            notes=(
+                *parts.describe_seams(contents.seams, longest_s),
+                *_describe_steps(contents.step_ns),
+            ),
             servers=states,
             also={name: n for name in PROTOCOLS if (n := also[name])},
         ),
@@ -214,6 +217,16 @@ def _by_direction(others, first_ns, server_number):
         source=direction.astype(np.int64), target=np.zeros(len(direction), np.int64)
     )
     return share_rows(rows, STEPS_NS[0], first_ns)
+
+
+def _describe_steps(step_ns):
+    """A sentence where packets without signalling are counted in longer steps."""
+    if step_ns == STEPS_NS[0]:
+        return ()
+    return (
+        f"packets without signalling are counted in steps of {step_ns / 1e9:g} s: they "
+        "are many, over a long time",
+    )
 
 
 def _mix(events, kinds, packet, others, first_ns):
