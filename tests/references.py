@@ -1,5 +1,19 @@
 """The plain loops of every loss by its name: `LOSSES[name](x, labels, state)`."""
 
-from tests import reference, reference_rankings, reference_views
+from tests import (
+    reference,
+    reference_classifiers,
+    reference_rankings,
+    reference_views,
+)
 
-LOSSES = reference.LOSSES | reference_views.LOSSES | reference_rankings.LOSSES
+LOSSES = {
+    name: loss
+    for family in (
+        reference,
+        reference_classifiers,
+        reference_rankings,
+        reference_views,
+    )
+    for name, loss in family.LOSSES.items()
+}

@@ -31,7 +31,9 @@ def test_the_corners_are_losses(spec):
         loss = resolve(search.fill(spec, values))
         assert {key: loss.hyper[key] for key in values} == values
         state = loss.init(jax.random.key(0), edge_cases.CLASSES, 4)
-        jax.eval_shape(loss.apply, state, x, labels)  # margins are checked when traced
+        draws = dict(key=jax.random.key(0))
+        # Margins are checked when traced.
+        jax.eval_shape(loss.apply, state, x, labels, **draws)
 
 
 @pytest.mark.parametrize("spec", SEARCH)

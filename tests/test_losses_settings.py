@@ -65,6 +65,13 @@ SETTINGS = {
     "margin:per_class=True,nu=0.1": dict(per_class=True, nu=0.1),
     "soft_triple:centers=2,tau=0.5": dict(centers=2, tau=0.5),
     "arcface:margin=60,centers=3": dict(margin=60, centers=3),
+    "sphereface:margin=3": dict(margin=3),
+    "large_margin_softmax:margin=1": dict(margin=1),
+    "adaface:margin=0.6,rate=1.0,concentration=0.9": dict(margin=0.6, rate=1.0, h=0.9),
+    "magface:low_norm=0.5,high_norm=4.0,low_margin=5.0": dict(
+        low_norm=0.5, high_norm=4.0, low_margin=5.0
+    ),
+    "curricularface:rate=0.5,margin=70.0": dict(rate=0.5, margin=70.0),
     "decoupled:sigma=0.5": dict(sigma=0.5),
     "recall_at_k:ks=(1,3),temperature=0.1,rank_temperature=0.5": dict(
         ks=(1, 3), temperature=0.1, rank_temperature=0.5
@@ -349,3 +356,14 @@ def test_gathered_references_work_in_a_shard_map():
         others = References(x, labels, anchor_rows=np.arange(rows)[own])
         by_device.append(jax.jit(totals)(x[own], labels[own], others))
     np.testing.assert_allclose(value, np.sum(by_device, 0), rtol=1e-5)
+
+
+def test_sub_center_outliers_are_far_from_the_main_center():
+    """Class 0 has its main center along x, class 1 along y; the fourth row of class 0
+    is nearest to its other center, the last row counts not."""
+    weights = np.array([[1.0, 0], [0, 1], [0, -1], [0, 1]])
+    x = np.array([[1, 0.1], [1, -0.2], [1, 0.3], [0.1, 1], [0.1, 2], [-1, 0.2]])
+    x = np.concatenate([x, [[-1, 0]]])
+    labels, where = np.array([0, 0, 0, 0, 1, 1, 0]), np.arange(7) != 6
+    outliers = losses.sub_center_outliers(weights, x, labels, 2, where=where)
+    assert outliers.tolist() == [False, False, False, True, False, True, False]

@@ -36,6 +36,7 @@ GROUPS = {
     "learnt_pairs": "With a few weights",
     "proxies": "Proxies",
     "classifiers": "Classifiers",
+    "adaptive_margins": "Classifiers",
     "regularisers": "Regularisers",
     "wrappers": "Around another loss",
 }
@@ -126,7 +127,7 @@ WORK = {
         ("variance", "zero_mean", "embedding_norm", "saturation", "center"), "B E"
     ),
 }
-PROXIES = ("proxies", "classifiers")
+PROXIES = ("proxies", "classifiers", "adaptive_margins")
 # Distances are B² E each, and of most losses all there is.
 USUAL = "B² E"
 TAIL = """

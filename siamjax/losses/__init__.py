@@ -5,8 +5,23 @@
 docs/own_loop.md shows how to use them in a training loop of your own.
 """
 
+from siamjax.losses.adaptive_margins import (
+    adaface,
+    curricularface,
+    elasticface,
+    large_margin_softmax,
+    magface,
+    p2sgrad,
+    sphereface,
+)
 from siamjax.losses.annotations import Distance, LosslessForm, Mining, Reduction
-from siamjax.losses.classifiers import arcface, center, cosface, normalized_softmax
+from siamjax.losses.classifiers import (
+    arcface,
+    center,
+    cosface,
+    normalized_softmax,
+    sub_center_outliers,
+)
 from siamjax.losses.diagnostics import effective_rank, health
 from siamjax.losses.distances import lp
 from siamjax.losses.guard import Stateful, stateful
@@ -106,6 +121,13 @@ _PUBLIC_LOSSES = (
     cosface,
     arcface,
     center,
+    sphereface,
+    large_margin_softmax,
+    adaface,
+    magface,
+    elasticface,
+    curricularface,
+    p2sgrad,
     # two views of an example
     vicreg,
     barlow_twins,
@@ -137,6 +159,7 @@ __all__ = [
     "Reduction",
     "References",
     "Stateful",
+    "adaface",
     "alignment",
     "all_pairs",
     "angular",
@@ -149,11 +172,13 @@ __all__ = [
     "contrastive",
     "cosface",
     "covariance",
+    "curricularface",
     "decoupled",
     "distance_weighted_negatives",
     "divisor",
     "easiest_positive",
     "effective_rank",
+    "elasticface",
     "embedding_norm",
     "fastap",
     "first_pairs",
@@ -166,9 +191,11 @@ __all__ = [
     "infonce",
     "intra_pair_variance",
     "koleo",
+    "large_margin_softmax",
     "lifted",
     "lossless",
     "lp",
+    "magface",
     "manhattan_lstm",
     "margin_loss",
     "margin_pairs",
@@ -183,6 +210,7 @@ __all__ = [
     "normalized_softmax",
     "npairs",
     "ntxent",
+    "p2sgrad",
     "pnp",
     "prototypical",
     "proxy_anchor",
@@ -201,7 +229,9 @@ __all__ = [
     "snr",
     "soft_triple",
     "spectral_contrastive",
+    "sphereface",
     "stateful",
+    "sub_center_outliers",
     "sup_ap",
     "supcon",
     "threshold",

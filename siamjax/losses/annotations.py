@@ -36,6 +36,7 @@ Mining = Literal[
 MarginMining = Literal["all", "distance_weighted"]
 PairMiner = Literal["multi_similarity", "pair_margin", "hardest"]
 LosslessForm = Literal["safe", "original"]
+ElasticForm = Literal["arc", "cos"]
 PenaltyForm = Literal["O", "Ds", "Dq", "Iu", "Ib"]
 
 

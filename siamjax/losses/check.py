@@ -45,12 +45,20 @@ INVARIANT = {
     "RTS": "barlow_twins",
     "PS": (
         "proxy_nca, proxy_nca_pp, proxy_anchor, soft_triple, normalized_softmax, "
-        "cosface, arcface"
+        "cosface, arcface, elasticface, curricularface, p2sgrad"
     ),
+    "P": "adaface, magface, sphereface, large_margin_softmax",
 }
 INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split(", ")}
 # Losses whose paper holds a part constant: finite differences are not their gradient.
-HELD = ("circle", "memory", "negative_cosine", "contextual")
+HELD = (
+    "circle",
+    "memory",
+    "negative_cosine",
+    "contextual",
+    "adaface",
+    "curricularface",
+)
 LEFT_OUT = "garbage where not counted"
 # The batches that a loss with a memory meets one after the other, again and again.
 SEQUENCE = (
@@ -216,7 +224,8 @@ def _apply(loss, state, batch, key):
 
 def _take_steps(loss, state, batches):
     """`Steps` over `SEQUENCE`, until what is remembered was written over."""
-    rows = max(leaf.shape[0] for leaf in jax.tree.leaves(state["memory"]) if leaf.ndim)
+    leaves = jax.tree.leaves(state["memory"])
+    rows = max((leaf.shape[0] for leaf in leaves if leaf.ndim), default=0)
     wanted = 2 * len(SEQUENCE) + -(-rows // edge_cases.B)
     count = min(wanted, MOST_STEPS)
     sequence = edge_cases.stack([batches[name] for name in SEQUENCE])
@@ -602,15 +611,17 @@ IN_MEAN = f"it draws: means over {KEYS} keys"
 
 def _differ_in_mean(mean, wanted, slopes=True):
     """Texts that say by how many standard errors two means differ, if too many."""
-    gaps = {"value": (abs(mean.value - wanted.value), "value_error")}
+    parts = {"value": ("value", "value_error")}
     if slopes:
-        gaps["gradient"] = np.linalg.norm(mean.slope - wanted.slope), "slope_error"
+        parts["gradient"] = "slope", "slope_error"
     problems = []
-    for what, (gap, error) in gaps.items():
-        allowed = STANDARD_ERRORS * np.hypot(
+    for what, (part, error) in parts.items():
+        gap = np.linalg.norm(getattr(mean, part) - getattr(wanted, part))
+        rounding = 1e-6 * max(1.0, np.linalg.norm(getattr(wanted, part)))
+        allowed = rounding + STANDARD_ERRORS * np.hypot(
             getattr(mean, error), getattr(wanted, error)
         )
-        if not gap <= allowed + 1e-6:
+        if not gap <= allowed:
             problems.append(f"mean {what} off by {gap:.1e}, allowed {allowed:.1e}")
     return problems
 

@@ -1,12 +1,13 @@
 """Losses that train an embedding by classifying with weights for each class."""
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from siamjax.losses import distances, reductions
-from siamjax.losses.annotations import Degrees, Positive, Reduction, Share, Size
+from siamjax.losses.annotations import Array, Degrees, Positive, Reduction, Share, Size
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import checked_rows
@@ -81,13 +82,62 @@ def arcface(
       0 without a row that counts, and with one class.
     Reference: Deng et al., CVPR 2019, eq. 3; Deng et al., ECCV 2020 (sub-centers).
     """
+    return _softmax(
+        scale, lambda cos, sin: widen(cos, sin, jnp.radians(margin)), reduce, centers
+    )
 
-    def widen(cos, sin):
-        m = jnp.radians(margin)
-        turned = cos * jnp.cos(m) - sin * jnp.sin(m)
-        return jnp.where(cos >= -jnp.cos(m), turned, cos - m * jnp.sin(m))
 
-    return _softmax(scale, widen, reduce, centers)
+class ClassAngles(NamedTuple):
+    """What rows and class weights have to do with each other."""
+
+    x: jax.Array  # [B, E] rows, 0 where not counted
+    norm: jax.Array  # [B], of the rows
+    s: jax.Array  # [B, C] cosines to the nearest center of each class
+    cos: jax.Array  # [B], of the angle to the row's own class
+    sin: jax.Array  # [B]
+    is_own: jax.Array  # [B, C] bool
+    valid: jax.Array  # [B] bool, the rows that count
+
+
+def class_angles(
+    weights: jax.Array,
+    embeddings: Array,
+    labels: Array,
+    where: Array | None,
+    centers: int = 1,
+) -> ClassAngles:
+    """The `ClassAngles` of rows `[B, E]` and weights `[C * centers, E]`."""
+    classes = len(weights) // centers
+    rows, valid = checked_rows(embeddings, labels, where)
+    x, w = distances.unit(rows), distances.unit(weights.astype(rows.dtype))
+    # One matrix for each center, since a maximum over a short last axis is slow.
+    cosines = (distances.dot(x, w[i::centers]) for i in range(centers))
+    s = functools.reduce(jnp.maximum, cosines)
+    is_own = labels[:, None] == jnp.arange(classes)[None]
+    chord = _chord(x, w, labels, classes, centers)
+    norm = distances.by_name("euclidean").rows(rows, jnp.zeros_like(rows))
+    cos, sin = distances.cos_and_sin(chord)
+    return ClassAngles(rows, norm, s, cos, sin, is_own, valid)
+
+
+def cross_entropy(
+    own: jax.Array,
+    logits: jax.Array,
+    angles: ClassAngles,
+    reduce: Reduction,
+    labels: Array,
+) -> jax.Array:
+    """Cross-entropy of the logits `[B]` of the own class and `[B, C]` of the others."""
+    others = masked_logsumexp(logits, ~angles.is_own)
+    cost = jax.nn.softplus(others - own)
+    return reductions.reduce_costs(cost, angles.valid, reduce, labels)
+
+
+def widen(cos: jax.Array, sin: jax.Array, margin: Any) -> jax.Array:
+    """cos(theta + margin), for a margin in radians; where theta + margin is more than
+    180 degrees, cos(theta) - margin * sin(margin)."""
+    turned = cos * jnp.cos(margin) - sin * jnp.sin(margin)
+    return jnp.where(cos >= -jnp.cos(margin), turned, cos - margin * jnp.sin(margin))
 
 
 def _softmax(scale, own_logit, reduce, centers=1):
@@ -95,20 +145,11 @@ def _softmax(scale, own_logit, reduce, centers=1):
 
     def apply(state, embeddings, labels, *, where=None):
         weights = state["params"]["weights"]
-        classes = len(weights) // centers
-        x, valid = checked_rows(embeddings, labels, where)
-        x, w = distances.unit(x), distances.unit(weights.astype(x.dtype))
-        # One matrix for each center, since a maximum over a short last axis is slow.
-        cosines = (distances.dot(x, w[i::centers]) for i in range(centers))
-        s = functools.reduce(jnp.maximum, cosines)
-        own_class = labels[:, None] == jnp.arange(classes)[None]
-        chord = _chord(x, w, labels, classes, centers)
-        own_s = own_logit(*distances.cos_and_sin(chord))
-        others = masked_logsumexp(scale * s, ~own_class)
-        cost = jax.nn.softplus(others - scale * own_s)
-        return reductions.reduce_costs(cost, valid, reduce, labels), state
+        angles = class_angles(weights, embeddings, labels, where, centers)
+        own = scale * own_logit(angles.cos, angles.sin)
+        return cross_entropy(own, scale * angles.s, angles, reduce, labels), state
 
-    return Stateful(functools.partial(_init, centers), apply)
+    return Stateful(functools.partial(init_weights, centers), apply)
 
 
 def _chord(x, w, labels, classes, centers):
@@ -117,9 +158,48 @@ def _chord(x, w, labels, classes, centers):
     return jax.vmap(distances.euclidean)(x[:, None], w)[:, 0].min(1)
 
 
-def _init(centers, key, classes, dim):
+def init_weights(
+    centers: int, key: jax.Array, classes: int, dim: int
+) -> dict[str, Any]:
+    """The state of a classifier: weights `[C * centers, E]`, and no memory."""
     weights = jax.random.normal(key, (classes * centers, dim)) / jnp.sqrt(dim)
     return dict(params=dict(weights=weights), memory={})
+
+
+def sub_center_outliers(
+    weights: Array,
+    embeddings: Array,
+    labels: Array,
+    centers: int,
+    *,
+    where: Array | None = None,
+    angle: Degrees = 75.0,
+) -> jax.Array:
+    """Rows that are probably labelled wrongly: far from the main center of their class.
+
+    The main center of a class is the one that is nearest to most of its rows. After
+    some training with `arcface:centers=3`, leave these rows out and train again.
+
+    Args:
+      weights: `[C * centers, E]`, the params of `arcface` with several centers.
+      embeddings: `[B, E]` float, best of the whole training set.
+      labels: `[B]` int.
+      centers: of each class.
+      where: `[B]` bool, the rows that count; all by default.
+      angle: degrees from the main center; beyond it a row is an outlier.
+    Returns:
+      `[B]` bool, the outliers; False where not counted.
+    Reference: Deng et al. (sub-center ArcFace), ECCV 2020, section 3.3.
+    """
+    rows, counted = checked_rows(embeddings, labels, where)
+    classes = len(weights) // centers
+    x, w = distances.unit(rows), distances.unit(jnp.asarray(weights, rows.dtype))
+    own = w.reshape(classes, centers, -1)[jnp.clip(labels, 0, classes - 1)]
+    cos = jnp.sum(x[:, None] * own, 2)  # [B, centers]
+    number = jnp.zeros((classes, centers)).at[labels, cos.argmax(1)].add(counted)
+    main = number.argmax(1)[jnp.clip(labels, 0, classes - 1)]
+    main_cos = jnp.take_along_axis(cos, main[:, None], 1)[:, 0]
+    return counted & (main_cos < jnp.cos(jnp.radians(angle)))
 
 
 @stateful

@@ -113,6 +113,22 @@ SEARCH = {
     "normalized_softmax": dict(temperature=_log(0.004, 0.5)),
     "cosface": dict(margin=Range(0.0, 0.7), scale=_PROXY_SCALE),
     "arcface": dict(margin=Range(0.0, 50.0), scale=_PROXY_SCALE),
+    "sphereface": dict(margin=Range(1, 4)),
+    "large_margin_softmax": dict(margin=Range(1, 4)),
+    "adaface": dict(
+        margin=Range(0.0, 0.7), scale=_PROXY_SCALE, concentration=_log(0.1, 1.0)
+    ),
+    "magface": dict(
+        scale=_PROXY_SCALE,
+        low_margin=Range(0.0, 30.0),
+        high_margin=Range(30.0, 60.0),
+        balance=_log(1.0, 100.0),
+    ),
+    "elasticface": dict(
+        margin=Range(0.0, 0.8), deviation=Range(0.0, 0.2), scale=_PROXY_SCALE
+    ),
+    "curricularface": dict(margin=Range(0.0, 50.0), scale=_PROXY_SCALE),
+    "p2sgrad": dict(),
 }
 
 
