@@ -1,10 +1,12 @@
 """Folders of captures to prepared data sets: every bad input has its line."""
 
 import hashlib
+import itertools
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +87,13 @@ DIRT = [
         "x.pcap: a capture without a packet",
         False,
     ),
-    ("x.pcap", good()[:-9], "x.pcap,delay,1,", "truncated: files cut inside", True),
+    (
+        "x.pcap",
+        good()[:-9],
+        "x.pcap,delay,1,",
+        "truncated: files whose last packet is cut",
+        True,
+    ),
     ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: has a label, but there", False),
     ("x.pcap", good(), None, "x.pcap: has no label, left out", False),
     ("x.pcap", good(), "x.pcap,delay,2,", "onset of delay at 2 s is after", False),
@@ -484,6 +492,43 @@ def test_what_was_read_before_is_not_read_again(tmp_path, monkeypatch):
     paths.clear()
     run(folder, tmp_path / "out", protocols=["sip"])
     assert len(paths) == 1
+
+
+def test_a_file_that_grows_is_read_so_far_and_again_when_it_has_grown(
+    tmp_path, monkeypatch
+):
+    whole = good()
+    cuts = [0, len(build.pcap(build.call()[:4])) + 30, len(whole) - 9, len(whole)]
+    pieces = [whole[start:end] for start, end in itertools.pairwise(cuts)]
+    folder = lay_out(tmp_path / "in", {"a.pcap": pieces[0]}, ["a.pcap,normal,,"])
+    said = run(folder, tmp_path / "out")
+    assert "1 truncated (files whose last packet is cut, perhaps still being" in said
+    read, appended = prepare.events.read_events, [pieces[1]]
+
+    def read_while_it_grows(path, *arguments, **options):
+        result = read(path, *arguments, **options)
+        with open(path, "ab") as file:
+            file.write(appended.pop() if appended else b"")
+        return result
+
+    monkeypatch.setattr(prepare.events, "read_events", read_while_it_grows)
+    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(tmp_path / ".out.read")
+    said = run(folder, tmp_path / "out")
+    assert (
+        "a.pcap: still being written: what was complete is used; ingest again" in said
+    )
+    assert len(prepared.read_data_set(tmp_path / "out").sessions[0].events.kind) == 4
+    # It has not grown since, but more than what was read.
+    said = run(folder, tmp_path / "out")
+    assert "a.pcap: still being written" not in said and "up to date" not in said
+    assert len(prepared.read_data_set(tmp_path / "out").sessions[0].events.kind) == 6
+    assert run(folder, tmp_path / "out").endswith("is up to date")
+    with open(folder / "a.pcap", "ab") as file:
+        file.write(pieces[2])
+    run(folder, tmp_path / "out")
+    run(lay_out(tmp_path / "x", {"a.pcap": whole}, ["a.pcap,normal,,"]), tmp_path / "y")
+    assert digests(tmp_path / "out") == digests(tmp_path / "y")
 
 
 def test_a_named_pipe_is_read_as_it_comes(tmp_path):

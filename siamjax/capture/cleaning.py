@@ -12,7 +12,8 @@ from siamjax.capture.protocols import PROTOCOLS
 
 # Causes in the order in which they are shown, and what each counts.
 CAUSES = {
-    "truncated": "files cut inside a record: what is before the cut is used",
+    "truncated": "files whose last packet is cut, perhaps still being written: what is "
+    "before the cut is used",
     "damaged": "records or headers that cannot be read",
     "joined": "captures behind the first one in a file: put in order of time",
     "clock_step": "jumps of the clock, back or by more than a day: time goes on from "

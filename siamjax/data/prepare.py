@@ -29,6 +29,8 @@ NAMED = 5
 # The end of a line about a file in which nothing was measured.
 UNREAD = "left out: install tshark to read it"
 EMPTY = "left out: where silence is the fault, use it with --allow_empty"
+# The end of a line about a file that was changed while it was read.
+GROWING = "what was complete is used; ingest again when it is finished"
 # The longest line of the report, in characters.
 LINE = 2000
 
@@ -44,6 +46,7 @@ class Source(NamedTuple):
     file: str  # its path in the folder of captures, made safe to show
     path: Path | parts.Parts
     labels: tuple[Label, ...]
+    size: int  # in bytes, when it was listed; 0: not known
 
 
 def prepare_packets(
@@ -182,7 +185,13 @@ def find_sources(
     chosen = [file for file in files if file in by_file]
     names = naming.session_names(chosen)
     sources = [
-        Source(names[file], text.printable(file), files[file], by_file[file])
+        Source(
+            name=names[file],
+            file=text.printable(file),
+            path=files[file],
+            labels=by_file[file],
+            size=parts.size_of(files[file]),
+        )
         for file in chosen
     ]
     return sources, problems
@@ -328,8 +337,8 @@ def read_sources(
     """What `read(path)` gives of each source, or a `reading.Failure`.
 
     Each reading is kept as soon as it is there. From `meta`, the hashes are removed of
-    files that may be read better another time: the system refused, or tshark was
-    missing. Otherwise the next ingest would find the data set up to date.
+    files that may be read better another time: the system refused, tshark was missing,
+    or the file grew. Otherwise the next ingest would find the data set up to date.
 
     Args:
       sources: of the files.
@@ -346,8 +355,11 @@ def read_sources(
         count = len(sources) - len(rest)
         tell([f"{count} of {len(sources)} files were read before"], say)
 
+    listed = {source.file: source.size for source in sources}
+
     def on_result(task, result):
-        if keep and not _lacks_tshark(result):
+        grew = parts.size_of(task.path) != listed[task.file]
+        if keep and not grew and not _lacks_tshark(result):
             keep.save(hashes[task.file], result)
 
     tasks = [reading.Task(read, sources[i].path, sources[i].file) for i in rest]
@@ -355,6 +367,10 @@ def read_sources(
         results[i] = result
     if keep:
         keep.forget_others(hashes.values())
+    growing = [s.file for s in sources if parts.size_of(s.path) != s.size]
+    if growing:
+        tell([f"{shown(growing)}: still being written: {GROWING}"], say)
+    hashes |= dict.fromkeys(growing, "")
     for source, result in zip(sources, results):
         failed = isinstance(result, reading.Failure)
         if result.temporary if failed else _lacks_tshark(result):
