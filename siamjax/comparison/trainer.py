@@ -122,7 +122,6 @@ def prepare_training(train: Config, splits: Splits, member: protocol.Member) -> 
     """`Ready` of a member."""
     parts, key = _parts(train, splits, member)
     first = state.create_state(member.seed, parts)
-    first = jax.device_put(first, devices.replicated(parts.mesh))
     data = loop.place_data(splits, train.batch.batch_from, parts, member.seed)
     return Ready(key, parts, splits, first, data)
 

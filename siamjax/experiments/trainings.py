@@ -70,7 +70,6 @@ def train(
     parts, run_steps, _ = compile_programs(config, splits)
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
     trained = state.create_state(config.seed, parts)
-    trained = jax.device_put(trained, devices.replicated(parts.mesh))
     yield 0, get_weights(trained)
     done = 0
     for stop in sorted(stops):

@@ -155,7 +155,6 @@ def open_run(
 
     def embed_untrained(*inputs):
         first = state.create_state(checkpoint.config.seed, parts)
-        first = jax.device_put(first, devices.replicated(parts.mesh))
         return embed_with(first, *inputs)
 
     return Run(

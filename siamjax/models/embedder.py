@@ -1,10 +1,12 @@
 """Embeds windows with trained weights, in chunks of one size: one program."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from siamjax.data import features
 from siamjax.models import moments
@@ -15,12 +17,18 @@ from siamjax.types import Baseline
 CHUNK = 128
 
 
-def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
+def make_embedder(
+    encoder: Encoder, sharding: NamedSharding | None = None
+) -> Callable[..., dict[str, np.ndarray]]:
     """Gives a function that turns windows into points:
 
     `embed(params, final, scaler, counts [N, T, F], baseline [N, F], session [N]) ->
     {head: [N, E]}`; the last three are a `types.Inputs`. Without `session` all windows
     are of one session. The function is compiled for `CHUNK` windows at a time.
+
+    With a `sharding`, the windows are divided over its devices, `CHUNK` for each. Its
+    devices may belong to several processes, which all call the function with the same
+    arguments and get all points. The number of devices changes no point.
 
     Weights, statistics and the `types.Scaler` are arguments, so one compiled function
     serves every training with the same encoder, also with another scaler.
@@ -29,7 +37,10 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
     among the N, and not `final`.
     """
 
-    @jax.jit
+    size = CHUNK if sharding is None else CHUNK * sharding.num_devices
+    whole = sharding and NamedSharding(sharding.mesh, PartitionSpec())
+
+    @partial(jax.jit, out_shardings=whole)
     def embed_chunk(params, final, scaler, counts, baseline):
         x = features.to_features(counts, baseline, scaler)
         lengths = jnp.full(x.shape[:1], x.shape[1], jnp.int32)
@@ -37,21 +48,30 @@ def make_embedder(encoder: Encoder) -> Callable[..., dict[str, np.ndarray]]:
         points = encoder.apply(params, x, lengths, final, group=group, train=False)
         return encoder.add_statistics(points, x, lengths)
 
+    def pad(array):
+        """Pads the rows with zeros up to `size`, and divides them over devices."""
+        array = np.asarray(array)
+        widths = [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)
+        padded = np.pad(array, widths)
+        if sharding is None:
+            return padded
+        return jax.make_array_from_callback(
+            padded.shape, sharding, lambda index: padded[index]
+        )
+
     def embed(params, final, scaler, counts, baseline, session=None):
         chunks, n, session_moments = [], len(counts), None
         if encoder.by_session and n:
             session = np.zeros(n, int) if session is None else session
             session_moments = _session_moments(scaler, counts, baseline, session)
-        for start in range(0, max(n, 1), CHUNK):
-            rows = slice(start, start + CHUNK)
-            cut_baseline = Baseline(*(_pad(x[rows]) for x in baseline))
+        for start in range(0, max(n, 1), size):
+            rows = slice(start, start + size)
+            cut_baseline = Baseline(*(pad(x[rows]) for x in baseline))
             if session_moments is not None:
                 final = FinalStats(
-                    {k: _pad(v[rows]) for k, v in session_moments.items()}
+                    {k: pad(v[rows]) for k, v in session_moments.items()}
                 )
-            points = embed_chunk(
-                params, final, scaler, _pad(counts[rows]), cut_baseline
-            )
+            points = embed_chunk(params, final, scaler, pad(counts[rows]), cut_baseline)
             chunks.append(jax.device_get(points))
         joined = jax.tree.map(lambda *x: np.concatenate(x), *chunks)
         return {head: x[:n] for head, x in joined.items()}
@@ -65,9 +85,3 @@ def _session_moments(scaler, counts, baseline, session):
     x = features.to_features(counts, baseline, scaler)
     mean, variance = moments.of_groups(x, np.ones(x.shape[:2], bool), group)
     return dict(mean=np.asarray(mean), variance=np.asarray(variance))
-
-
-def _pad(array):
-    """Pads the rows with zeros up to `CHUNK`."""
-    array = np.asarray(array)
-    return np.pad(array, [(0, CHUNK - len(array))] + [(0, 0)] * (array.ndim - 1))

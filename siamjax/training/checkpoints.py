@@ -48,7 +48,9 @@ class Checkpoints:
 
     def __init__(self, folder: str | os.PathLike, *, write: bool = False):
         self._folder, self._manager = pathlib.Path(folder).absolute(), None
-        self._reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._reader = ocp.Checkpointer(
+            ocp.CompositeCheckpointHandler(), multiprocessing_options=_alone()
+        )
         if write:
             _set_aside(path for path in _steps(self._folder) if _rank_of(path) is None)
             self._manager = ocp.CheckpointManager(self._folder, options=_options())
@@ -64,6 +66,8 @@ class Checkpoints:
           SiamjaxError: it cannot be written, for instance on a full disk.
         """
         step = int(state.step)
+        if jax.process_count() > 1:  # orbax refuses arrays of a part of the processes
+            state = jax.device_get(state)
         metrics = dict(step=step) if score is None else dict(step=step, score=score)
         hashes = dict(state=_hash_of_state(state), meta=_hash_of_meta(meta))
         items = ocp.args.Composite(
@@ -216,6 +220,16 @@ def _options():
             [managers.LatestN(KEEP_LAST), best]
         ),
         enable_async_checkpointing=False,
+        multiprocessing_options=_alone(),
+        create=False,
+    )
+
+
+def _alone():
+    """Of several processes this one reads and writes, and waits for no other one."""
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=str(this)
     )
 
 

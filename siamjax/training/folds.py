@@ -19,7 +19,7 @@ from siamjax.config import Config
 from siamjax.data.roles import NONE
 from siamjax.data.splits import open_splits
 from siamjax.reports import scalars
-from siamjax.training import loop
+from siamjax.training import hosts, loop
 from siamjax.training.state import TrainState
 from siamjax.types import NORMAL
 
@@ -55,7 +55,7 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
     if not trains_on_all(config):
         return loop.train(config, workdir)
     config, runs = plan_folds(config, workdir)
-    loop.compare_config(workdir, config)
+    hosts.from_first(lambda: loop.compare_config(workdir, config))
     stages = len(runs) + 1
     for stage, run in enumerate(runs, 1):
         data = run.config.data
@@ -68,8 +68,8 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
         )
         loop.train(run.config, run.workdir)
         # Not before: a config that cannot be trained must leave nothing.
-        loop.check_config(workdir, config)
-    steps = best_steps(runs, config.steps)
+        hosts.from_first(lambda: loop.check_config(workdir, config))
+    steps = hosts.from_first(lambda: best_steps(runs, config.steps))
     _LOG.info(
         "stage %d of %d: training on all captures for %d steps, the best of the folds",
         stages,

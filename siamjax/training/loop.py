@@ -1,6 +1,7 @@
 """The training loop: the compiled steps, and what happens between them."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -26,6 +27,7 @@ from siamjax.training import (
     checkpoints,
     devices,
     finite,
+    hosts,
     run_config,
     step,
     tracer,
@@ -75,7 +77,7 @@ def train(
       SiamjaxError: the loss or the state is not finite; what was saved before stays.
       Interrupted: SIGTERM or Ctrl-C, after saving.
     """
-    with files.locked(workdir):
+    with hosts.on_first(lambda: files.locked(workdir)):
         return _train(config, workdir, until or config.steps)
 
 
@@ -84,37 +86,40 @@ def _train(config, workdir, end):
     splits = open_splits(config.data)
     for line in splits.provenance.left_out:
         _LOG.warning("left out: %s", line)
-    check_data(workdir, config.data.dir, splits)
+    hosts.check_same(_facts(config, splits))
+    hosts.from_first(lambda: check_data(workdir, config.data.dir, splits))
     parts = step.build_parts(
         config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
     data = place_data(splits, config.batch.batch_from, parts, config.seed)
-    check_config(workdir, config)
+    hosts.from_first(lambda: check_config(workdir, config))
     _log_setup(splits, parts)
     run_steps = step.compile_run(parts)
-    embed = embedder.make_embedder(parts.encoder)
+    embed = embedder.make_embedder(parts.encoder, devices.batch_sharding(mesh))
     plan = validation.plan_validation(splits, config.draws)
     judges = bool(plan.known or plan.novel)
     for line in plan.lines:
         _LOG.log(logging.INFO if judges else logging.WARNING, line)
     validate = validation.make_validator(splits, parts, config, embed, plan)
     with (
-        checkpoints.open_checkpoints(workdir, write=True) as saved,
+        hosts.on_first(
+            lambda: checkpoints.open_checkpoints(workdir, write=True)
+        ) as saved,
         _catch_signals() as caught,
     ):
         state = create_state(config.seed, parts)
-        state = jax.device_put(state, devices.replicated(mesh))
         best = kept_step = None
-        last = saved.restore(checkpoints.LAST, checkpoints.state_template(state))
+        last = hosts.from_first(lambda: _restore(saved, state))
         if last is not None:
-            state, best, kept_step = last.state, last.meta["best"], last.step
+            state = devices.place(last.state, devices.replicated(mesh))
+            best, kept_step = last.meta["best"], last.step
             _LOG.info("going on from step %d", last.step)
         done = int(state.step)
         tracing = tracer.open_tracer(
             workdir, done, splits=splits, parts=parts, config=config, embed=embed
         )
         with (
-            scalars.open_writer(workdir, done) as write,
+            hosts.on_first(lambda: scalars.open_writer(workdir, done)) as write,
             tracing as (record_trace, flush_trace),
             _progress(end, done) as bar,
         ):
@@ -123,7 +128,8 @@ def _train(config, workdir, end):
             for pause in pauses(config, done, end):
                 state, metrics = run_steps(state, pause.step - done, data)
                 done, logged, score = pause.step, {}, None
-                stop = bool(caught)  # a later signal waits for the next pause
+                # A later signal waits for the next pause.
+                stop = hosts.most_of(sum(caught[:1])) > 0
                 with finite.with_remedy(_remedy(config, workdir, done, kept_step)):
                     if pause.log:
                         logged = _to_floats(jax.device_get(metrics), done)
@@ -131,7 +137,7 @@ def _train(config, workdir, end):
                         norm.assert_moved(state.batch_stats, done)
                     if pause.evaluate or stop:
                         finite.check_state(state)
-                    scores = validate(state) if pause.evaluate else {}
+                    scores = _validate(validate, state) if pause.evaluate else {}
                 if pause.evaluate:
                     logged |= {f"valid/{name}": value for name, value in scores.items()}
                     score = scores.get("score")
@@ -142,22 +148,47 @@ def _train(config, workdir, end):
                         )
                 if pause.trace:
                     record_trace(state, done)
-                write.add(done, logged)
+                if write is not None:
+                    write.add(done, logged)
                 bar.show(done, logged)
                 if pause.evaluate or stop:
-                    write.flush()
-                    flush_trace()
-                    meta = checkpoint_meta(config, splits, best, workdir)
-                    saved.save(state, meta, score)
+                    if write is not None and saved is not None:
+                        write.flush()
+                        flush_trace()
+                        meta = checkpoint_meta(config, splits, best, workdir)
+                        saved.save(state, meta, score)
                     kept_step = done
                 if stop:
                     break
-            if caught:
+            if signal_number := hosts.most_of(sum(caught[:1])):
                 raise Interrupted(
                     f"stopped at step {done}, state saved: the same command goes on",
-                    128 + caught[0],
+                    128 + signal_number,
                 )
     return state
+
+
+def _facts(config, splits):
+    """What all processes must have alike."""
+    data = dataclasses.replace(config.data, dir="any")
+    return dict(
+        versions=[siamjax.__version__, jax.__version__],
+        config=to_plain(dataclasses.replace(config, data=data, platform="")),
+        data=splits.provenance.sha256,
+    )
+
+
+def _restore(saved, state):
+    """The last checkpoint on one device of this host, as a `Saved`, or None."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    template = checkpoints.state_template(state, device)
+    return saved.restore(checkpoints.LAST, template)
+
+
+def _validate(validate, state):
+    """The scores of a state, the same in all processes."""
+    scores = validate(state)
+    return hosts.from_first(lambda: scores)
 
 
 def place_data(
@@ -190,7 +221,7 @@ def place_data(
         windows=splits.windows,
         table=table,
     )
-    return jax.device_put(data, devices.replicated(parts.mesh))
+    return devices.place(data, devices.replicated(parts.mesh))
 
 
 def check_config(workdir: str | pathlib.Path, config: Config) -> None:
@@ -363,5 +394,6 @@ class _Bar:
 
 @contextlib.contextmanager
 def _progress(total, initial):
-    with tqdm(total=total, initial=initial, unit="step", disable=None) as bar:
+    disable = None if hosts.is_first() else True
+    with tqdm(total=total, initial=initial, unit="step", disable=disable) as bar:
         yield _Bar(bar)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from siamjax import streams
+from siamjax.training import devices
 
 if TYPE_CHECKING:
     from siamjax.training.step import Parts
@@ -27,9 +28,10 @@ class TrainState:
 
 
 def create_state(seed: int, parts: Parts) -> TrainState:
-    """The state before the first step, a function of the seed."""
+    """The state before the first step, a function of the seed, on every device."""
     # Compiled as one program: op by op it would take about sixty compilations.
-    return jax.jit(partial(_create_state, parts=parts))(seed)
+    create = partial(_create_state, parts=parts)
+    return jax.jit(create, out_shardings=devices.replicated(parts.mesh))(seed)
 
 
 def state_shapes(parts: Parts) -> TrainState:

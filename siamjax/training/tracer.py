@@ -10,6 +10,7 @@ from siamjax.config import Config
 from siamjax.data import windows
 from siamjax.data.splits import Splits
 from siamjax.reports import trace
+from siamjax.training import hosts
 from siamjax.training.state import TrainState
 from siamjax.training.step import Parts
 from siamjax.types import TEST, TRAIN, VALID, Windows
@@ -27,6 +28,8 @@ def open_tracer(
 ) -> Iterator[tuple[Callable[[TrainState, int], None], Callable[[], None]]]:
     """Gives `record_trace(state, step)` and `flush()`, to write the trace of a run.
 
+    All processes embed, and the first one writes.
+
     Args:
       workdir: of the run.
       step: the step that the run starts from; later steps of an old trace are dropped.
@@ -38,9 +41,7 @@ def open_tracer(
     chosen, roles = choose_windows(splits, config.trace_windows)
     head = "view" if "view" in parts.heads else config.deciding_head
     inputs = splits.inputs(chosen)
-    with trace.open_writer(
-        workdir,
-        step,
+    about = dict(
         head=head,
         dim=parts.heads[head].dim,
         conditions=[splits.conditions.names[c] for c in chosen.condition],
@@ -48,15 +49,17 @@ def open_tracer(
         times=chosen.start * config.data.bin_s,
         roles=roles,
         novel=splits.conditions.held_out,
-    ) as write:
+    )
+    with hosts.on_first(lambda: trace.open_writer(workdir, step, **about)) as write:
 
         def record_trace(state, step):
             params = state.params["encoder"]
             final = parts.encoder.finalise(state.batch_stats)
             points = embed(params, final, splits.scaler, *inputs)
-            write.append(step, points[head])
+            if write is not None:
+                write.append(step, points[head])
 
-        yield record_trace, write.flush
+        yield record_trace, write.flush if write is not None else lambda: None
 
 
 def choose_windows(splits: Splits, limit: int) -> tuple[Windows, list[str]]:
