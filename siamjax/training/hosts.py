@@ -35,8 +35,10 @@ CONNECT_S, LOST_S, LEAVE_S = 300, 60, 10
 # How long the others wait while the first process alone works after the training.
 EVALUATION_S = 24 * 3600
 # Errors of a collective operation begin with a status of gRPC.
-_STATUSES = ("UNKNOWN", "UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED")
-_STATUSES += ("DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "DATA_LOSS")
+_STATUSES = (
+    *("UNKNOWN", "UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED"),
+    *("DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "DATA_LOSS"),
+)
 
 
 class Address(NamedTuple):

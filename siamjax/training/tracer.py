@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -41,7 +42,10 @@ def open_tracer(
     chosen, roles = choose_windows(splits, config.trace_windows)
     head = "view" if "view" in parts.heads else config.deciding_head
     inputs = splits.inputs(chosen)
-    about = dict(
+    writer = partial(
+        trace.open_writer,
+        workdir,
+        step,
         head=head,
         dim=parts.heads[head].dim,
         conditions=[splits.conditions.names[c] for c in chosen.condition],
@@ -50,7 +54,7 @@ def open_tracer(
         roles=roles,
         novel=splits.conditions.held_out,
     )
-    with hosts.on_first(lambda: trace.open_writer(workdir, step, **about)) as write:
+    with hosts.on_first(writer) as write:
 
         def record_trace(state, step):
             params = state.params["encoder"]

@@ -1,0 +1,83 @@
+"""Several processes that train one run: the same end, one line where one is lost."""
+
+import dataclasses
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from scripts.experiments import same_on
+from siamjax.training import checkpoints, hosts, loop
+from siamjax.types import UsageError
+from tests import small_data
+
+TWO = same_on.Layout(2, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("hosts")
+    same_on.make_data(path)
+    return path
+
+
+def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder):
+    killed = same_on.start(folder, TWO, "training", "run", kill=same_on.KILLED)
+    assert [process.wait() for process in killed] == [1, -signal.SIGKILL]
+    first, second = (
+        (folder / f"run.{i}.txt").read_text().splitlines() for i in range(2)
+    )
+    assert "process 0 of 2 ends, since another one failed" in first[-1]
+    assert "goes on from its last checkpoint" in first[-1]
+    assert f"step {same_on.KILLED - 1}: loss" in first[-2] + first[-3] and not second
+    with checkpoints.open_checkpoints(folder / "run") as saved:
+        assert saved.restore(checkpoints.LAST).step == 4
+    same_on.finish(same_on.start(folder, TWO, "training", "run"))
+    assert not (folder / "run.1.txt").read_text()
+    with small_data.one_device():
+        loop.train(same_on.run_config(folder), folder / "alone")
+    got, want = (same_on.arrays_of(folder / name) for name in ("run", "alone"))
+    assert same_on.difference(got, want, "state") <= same_on.RUN_LIMIT
+    # Each step was logged once, by the first process.
+    rows = (folder / "run" / "scalars.csv").read_text().splitlines()
+    assert sum(",loss," in row for row in rows) == same_on.STEPS
+
+
+@pytest.mark.slow
+def test_the_same_numbers_on_devices_and_processes(folder):
+    assert same_on.print_numbers(folder, same_on.LAYOUTS)
+
+
+def test_a_difference_is_a_share_of_the_largest_value():
+    first = {"step/a": np.array([0.0, 4.0]), "loss": np.array(2.0)}
+    numbers = {"step/a": np.array([1.0, 4.0]), "loss": np.array(2.5)}
+    assert same_on.difference(numbers, first, "step") == 0.25
+    assert same_on.difference(numbers, first, "loss") == 0.25
+
+
+def test_one_process_is_the_first_and_asks_nobody():
+    assert hosts.is_first() and hosts.most_of(15) == 15
+    assert hosts.from_first(lambda: dict(step=3)) == dict(step=3)
+    hosts.check_same(dict(data="a"))
+    with hosts.on_first(small_data.one_device):
+        assert len(jax.devices()) == 1
+
+
+def test_a_process_with_other_facts_is_refused(monkeypatch):
+    of_first = dict(config=hosts._hash(1), data=hosts._hash("a"))
+    monkeypatch.setattr(hosts, "from_first", lambda make: of_first)
+    hosts.check_same(dict(config=1, data="a"))
+    with pytest.raises(UsageError, match="differs from the first one in its data:"):
+        hosts.check_same(dict(config=1, data="b"))
+
+
+def test_facts_are_all_but_where_data_are_and_the_platform(folder):
+    config = same_on.run_config(folder)
+    splits = loop.open_splits(config.data)
+    other = dataclasses.replace(
+        config, platform="cpu", data=dataclasses.replace(config.data, dir="elsewhere")
+    )
+    assert loop._facts(config, splits) == loop._facts(other, splits)
+    other = dataclasses.replace(config, seed=1)
+    assert loop._facts(config, splits) != loop._facts(other, splits)
