@@ -244,7 +244,7 @@ CONVERSATIONS = {name: talk.records for name, talk in _TALKS.items()}
 class RecordedRun:
     """Stands for `tshark.Run`: it printed the same of the same packets."""
 
-    failed = False
+    failed = hung = False
 
     def __init__(self, program, protocols, take_line, *, overlap=0, http2_ports=()):
         self.sent, self.lately, self._frames = 0, deque(maxlen=tshark.OVERLAP), []

@@ -134,6 +134,7 @@ def _read(path, server_address, protocols, limit_expansion):
             notes=(
                 *parts.describe_seams(contents.seams, longest_s),
                 *_describe_steps(contents.step_ns),
+                *other.notes,
             ),
             servers=states,
             also={name: n for name in PROTOCOLS if (n := also[name])},

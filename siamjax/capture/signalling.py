@@ -35,6 +35,7 @@ class Contents(NamedTuple):
     unread: Counter  # packets by (cause, protocol), that could not be read without it
     failed: int  # packets that a tshark got which then failed
     also: Counter  # packets by the name of a protocol that was not asked for
+    notes: tuple[str, ...]  # sentences on processes that hung
 
 
 class Collector:
@@ -65,6 +66,7 @@ class Collector:
         self._rows = printed.Rows(self._protocols)
         self._given, self._unread, self._also = Counter(), Counter(), Counter()
         self._failed = 0
+        self._hangs: list[str] = []  # sentences on them
 
     def add(
         self,
@@ -113,6 +115,7 @@ class Collector:
             self._unread,
             self._failed,
             self._also,
+            tuple(self._hangs),
         )
 
     def _recognise(self, packet):
@@ -194,6 +197,11 @@ class Collector:
         return transport and self._of_ports(transport, quoted[start:])
 
     def _send(self, *packet):
+        if self._run and self._run.hung:
+            self._end_run()  # its last packets are not given to another one
+        if len(self._hangs) >= tshark.MOST_HANGS:
+            self._failed += 1
+            return
         run, ports = self._run, tuple(self._http2_ports)
         most = tshark.MOST_PACKETS + tshark.OVERLAP
         if run is None or run.sent >= most or run.http2_ports != ports:
@@ -213,9 +221,17 @@ class Collector:
     def _end_run(self):
         if self._run is None:
             return
-        self._run.finish()
-        self._failed += self._run.sent * self._run.failed
-        self._run = None
+        run, self._run = self._run, None
+        run.finish()
+        if run.hung:
+            self._failed += run.sent - run.answered
+            first, last = run.unread()
+            self._hangs.append(
+                f"tshark hung for {tshark.PATIENCE_S:g} s and was ended: packets "
+                f"{first} to {last} were given to it and not read"
+            )
+        else:
+            self._failed += run.sent * run.failed
 
 
 def _ends(protocol):

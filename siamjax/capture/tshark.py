@@ -11,6 +11,7 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ from siamjax.capture.protocols.table import Protocol
 # The memory of tshark grows by 0.3 to 1.9 kB with each packet, so a new one is started
 # after so many. It first gets the last packets again: a message may begin in them.
 MOST_PACKETS, OVERLAP = 100_000, 500
+# A tshark that neither reads nor prints for so long hangs. After so many of them in one
+# capture, no other is started.
+PATIENCE_S, MOST_HANGS = 60.0, 3
 TRANSPORTS = ("udp", "tcp", "sctp")
 
 _COMMON = (
@@ -71,7 +75,14 @@ def fields_of(protocols: Sequence[Protocol]) -> list[str]:
 
 
 class Run:
-    """One process of tshark."""
+    """One process of tshark.
+
+    Attributes:
+      failed: it ended with an error.
+      hung: it was ended, because it hung.
+      sent: packets that it got.
+      answered: of those, how many up to the last one of which it printed a line.
+    """
 
     def __init__(
         self,
@@ -93,6 +104,7 @@ class Run:
         """
         self.failed, self.http2_ports = False, tuple(http2_ports)
         self.sent, self.lately = 0, deque(maxlen=OVERLAP)
+        self.hung, self.answered = False, 0
         self._overlap, self._take_line = overlap, take_line
         self._packets, self._links = array("q"), {}
         self._error: Exception | None = None
@@ -113,6 +125,9 @@ class Run:
         )
         self._thread = threading.Thread(target=self._take_lines, daemon=True)
         self._thread.start()
+        self._waits, self._moved_s = False, time.monotonic()
+        self._done = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
         self._write(_block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)))
 
     def send(
@@ -137,22 +152,39 @@ class Run:
 
     def finish(self) -> None:
         """Waits until it has printed all. Raises what `take_line` raised."""
+        self._waits, self._moved_s = True, time.monotonic()
         try:
             self._process.stdin.close()
         except BrokenPipeError:
             pass
         self._thread.join()
+        self._done.set()
         self.failed = self._process.wait() != 0
         self._process.stdout.close()
         self._settings.cleanup()
         if self._error:
             raise self._error
 
+    def unread(self) -> tuple[int, int]:
+        """The first and last packet, counted from 1, that it got and did not read."""
+        numbers = self._packets[2 * min(self.answered, self.sent - 1) :: 2]
+        return numbers[0] + 1, numbers[-1] + 1
+
     def _write(self, data):
+        self._waits, self._moved_s = True, time.monotonic()
         try:
             self._process.stdin.write(data)
         except BrokenPipeError:  # it failed: `finish` says so
             pass
+        self._waits = False
+
+    def _watch(self):
+        """Ends a process that neither reads nor prints."""
+        while not self._done.wait(PATIENCE_S / 4):
+            if self._waits and time.monotonic() - self._moved_s > PATIENCE_S:
+                self.hung = True
+                self._process.kill()
+                return
 
     def _take_lines(self):
         for line in self._process.stdout:
@@ -160,7 +192,8 @@ class Run:
                 continue  # tshark must not wait until its lines are read
             try:
                 cells = line.decode("utf-8", "replace").rstrip("\n").split("\t")
-                place = int(cells[0]) - 1
+                place, self._moved_s = int(cells[0]) - 1, time.monotonic()
+                self.answered = place + 1
                 if place >= self._overlap:
                     number, time_ns = self._packets[2 * place : 2 * place + 2]
                     self._take_line(cells, (number, time_ns))
@@ -170,7 +203,8 @@ class Run:
 
 def _arguments(protocols, http2_ports):
     filters = [f"({protocol.filter})" for protocol in protocols]
-    arguments = ["-n", "-r", "-", "-Y", " || ".join([*filters, *_FAULTS])]
+    # It prints each line at once (-l), so that none is lost where it is ended.
+    arguments = ["-n", "-l", "-r", "-", "-Y", " || ".join([*filters, *_FAULTS])]
     for option in OPTIONS:
         arguments += ["-o", option]
     for port in http2_ports:
