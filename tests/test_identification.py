@@ -11,6 +11,8 @@ from siamjax.identification import decide, examples, timeline
 from siamjax.types import Baseline, Label
 
 RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
+KNOWN = decide.Scores(np.linspace(0.1, 0.5, 9), np.linspace(0.1, 0.2, 9))
+NOVEL = decide.Scores(np.array([1.5, 1.6]), np.array([0.4, 0.5]))
 
 
 def cost_of(path, costs, penalty):
@@ -144,6 +146,39 @@ def test_a_taught_fault_may_be_farther_but_gives_no_alarm():
     assert names(decide.find_spans(calm, RULE, taught=["blocked"])) == ["normal"]
 
 
+def test_how_new_a_window_is_says_its_distance_to_the_training_windows():
+    """By hand: the limit is 0.3. The examples are near or far, but windows of training
+    are not."""
+    rule = RULE._replace(novelty=0.3, taught=1.5)
+    rows = [[0.2, 2.0]] * 8 + [[2.0, 0.7]] * 8
+    relative = [[0.1, 0.9]] * 8 + [[0.8, 0.45]] * 8
+    far = evidence(rows, [0.1] * 8 + [1.0] * 8)._replace(relative=np.array(relative))
+    span = decide.find_spans(far, rule)[1]
+    assert (span.condition, span.other, span.distance) == ("unknown", "blocked", 0.7)
+    assert span.threshold == pytest.approx(0.2)  # 0.7 - (1.5 - 1)
+    rows = [[0.2, 2.0]] * 8 + [[2.0, 1.4]] * 8
+    relative[8:] = [[0.8, 0.15]] * 8
+    near = evidence(rows, [0.1] * 8 + [1.0] * 8)._replace(relative=np.array(relative))
+    span = decide.find_spans(near, rule)[1]
+    assert (span.condition, span.threshold) == ("blocked", pytest.approx(1.9))
+    # A fault that was taught has no training windows: its example is enough.
+    relative[8:] = [[0.8, 0.45]] * 8
+    taught = near._replace(relative=np.array(relative))
+    assert names(decide.find_spans(taught, rule)) == ["normal", "unknown"]
+    spans = decide.find_spans(taught, rule, taught=["blocked"])
+    assert names(spans) == ["normal", "blocked"]
+    assert spans[1].threshold == 1.5
+
+
+def test_normal_traffic_of_training_makes_no_window_known_where_oddness_decides():
+    rows = np.array([[0.1, 3.0]] * 9)
+    relative = np.array([[0.1, 0.9]] * 9)
+    seen = evidence(rows, [1.0] * 9)._replace(oddness=np.full(9, 1.5))
+    rule = RULE._replace(novelty=0.3)
+    (span,) = decide.find_spans(seen._replace(relative=relative), rule)
+    assert span.condition == "unknown"
+
+
 def test_a_session_too_short_for_a_window_has_no_timeline():
     seen = evidence(np.zeros((0, 2)), [])
     assert decide.find_spans(seen, RULE) == []
@@ -153,8 +188,10 @@ def test_the_rule_learns_threshold_and_offsets():
     rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 30)
     label = Label("blocked", 14.0, 25.0)
-    rule = decide.fit_rule([(seen, (label,))], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
-    assert 0.5 <= rule.unknown <= 1.5
+    rule = decide.fit_rule([(seen, (label,))], KNOWN, NOVEL)
+    assert rule.unknown == rule.penalty == pytest.approx(1.0)  # the middle of the gap
+    assert rule.taught == pytest.approx(np.sqrt(1.0 * 0.496))
+    assert rule.novelty == pytest.approx(np.sqrt(0.3 * 0.199))
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
     spans = decide.find_spans(seen, rule)
     assert [(s.start_s, s.condition) for s in spans] == [
@@ -176,7 +213,7 @@ def test_a_fault_begins_with_the_unknown_windows_before_it():
         (seen, (Label("blocked", 18.0, np.inf),)),
         (new, (Label("new", 18.0, np.inf),)),
     )
-    rule = decide.fit_rule(learnt, np.linspace(0.1, 0.5, 9), [1.5, 1.6])
+    rule = decide.fit_rule(learnt, KNOWN, NOVEL)
     assert rule.onset_s == 8.0
     for session, name in ((seen, "blocked"), (new, "unknown")):
         spans = [(s.start_s, s.condition) for s in decide.find_spans(session, rule)]
@@ -198,7 +235,7 @@ def test_faults_of_one_name_do_not_shift_each_other():
     rows = ([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10) * 2 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 50)
     labels = Label("blocked", 14.0, 25.0), Label("blocked", 34.0, 45.0)
-    rule = decide.fit_rule([(seen, labels)], np.linspace(0.1, 0.5, 9), [1.5, 1.6])
+    rule = decide.fit_rule([(seen, labels)], KNOWN, NOVEL)
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from siamjax.data import columns, features
-from siamjax.identification import decide, reasons, sessions, timeline
+from siamjax.identification import reasons, sessions, timeline
 from siamjax.types import Baseline, Column
 
 TABLE = (
@@ -15,7 +15,6 @@ TABLE = (
     Column("cpu", columns.COUNTER, heavy=False, empty=np.nan),
     Column("BYE", "request"),
 )
-RULE = decide.Rule(unknown=1.5, penalty=1.0, onset_s=0.0, clear_s=0.0)
 
 
 def moved(condition="slow", deviation=0.7):
@@ -29,7 +28,7 @@ def moved(condition="slow", deviation=0.7):
         scaler=features.make_scaler(TABLE, floor=0.3, clip=30.0),
         config=types.SimpleNamespace(data=types.SimpleNamespace(bin_s=0.5)),
     )
-    span = timeline.Span(4.0, 8.0, condition, 0.5, 0.4, "a@1", "blocked")
+    span = timeline.Span(4.0, 8.0, condition, 0.5, 0.4, "a@1", "blocked", 1.5)
     return span, reasons.find_moved(run, sessions.Traffic("x", counts, baseline), span)
 
 
@@ -39,22 +38,22 @@ def test_the_columns_that_moved_most_come_first_as_people_read_them():
     assert first.deviations == pytest.approx(-np.log(10), rel=1e-5)
     assert (first.normal, first.now) == pytest.approx((18.0, 0.0))  # 9 in half a second
     assert (second.normal, second.now) == pytest.approx((50.0, 500.0), rel=1e-4)
-    line = reasons.describe(span, [first, second], RULE)
+    line = reasons.describe(span, [first, second])
     assert line == (
         "INVITE 18 -> 0/s, INVITE to final 50 -> 500 ms; next is blocked, "
         "threshold 1.50"
     )
-    record = reasons.as_record(span, [first], RULE)
-    assert record["runner_up"] == "blocked" and record["threshold"] == 1.5
+    record = reasons.as_record(span, [first])
+    assert record["runner_up"] == "blocked"
     assert record["moved"][0]["column"] == "INVITE"
 
 
 def test_what_is_normal_needs_no_reason_and_small_moves_are_none():
     for condition in ("normal", "normal?"):
         span, none = moved(condition)
-        assert none == [] and reasons.describe(span, none, RULE) == ""
+        assert none == [] and reasons.describe(span, none) == ""
     span, none = moved(deviation=9.0)
     assert none == []
-    assert reasons.describe(span._replace(other=""), none, RULE) == (
+    assert reasons.describe(span._replace(other=""), none) == (
         "nothing moved much; threshold 1.50"
     )

@@ -3,6 +3,7 @@ import pytest
 
 from siamjax.config import from_dict
 from siamjax.evaluation import baselines, spaces, wccn
+from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.spaces import Space
 from siamjax.evaluation.statistics import Table
 from siamjax.files import Damaged
@@ -121,12 +122,32 @@ def test_a_head_named_in_the_config_leaves_nothing_to_choose():
 
 
 def test_what_decides_is_read_as_it_was_written(tmp_path):
-    written = Deciding(Space("match", "whitened", 0.5), whitening())
+    moments = np.arange(4.0 * F).reshape(2, 2 * F)
+    training = TrainingWindows(("normal", "blocked"), ("a", "b"), moments)
+    written = Deciding(Space("match", "whitened", 0.5), whitening(), training)
     deciding.write_deciding(tmp_path, written)
     read = deciding.read_deciding(tmp_path, config(), F)
-    assert read.space == written.space
+    assert read.space == written.space and read.training[:2] == training[:2]
+    np.testing.assert_array_equal(read.training.moments, moments)
     for array, before in zip(read.whitening, written.whitening, strict=True):
         np.testing.assert_array_equal(array, before)
+    assert deciding.fingerprint(read) != deciding.fingerprint(
+        written._replace(training=training._replace(moments=moments + 1))
+    )
+
+
+def test_a_run_that_an_older_version_evaluated_keeps_no_training_windows(tmp_path):
+    written = Deciding(Space("match", "whitened", 0.5), whitening())
+    deciding.write_deciding(tmp_path, written)
+    assert deciding.read_deciding(tmp_path, config(), F).training is None
+
+
+def test_training_windows_of_another_run_are_refused(tmp_path):
+    training = TrainingWindows(("normal",), ("a",), np.ones((1, F)))
+    written = Deciding(Space("match", "whitened", 0.5), whitening(), training)
+    deciding.write_deciding(tmp_path, written)
+    with pytest.raises(Damaged, match="training_moments is float64"):
+        deciding.read_deciding(tmp_path, config(), F)
 
 
 def test_before_the_evaluation_the_default_decides(tmp_path):

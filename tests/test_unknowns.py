@@ -27,6 +27,20 @@ def test_the_middle_of_the_gap():
     assert unknowns.fit_threshold([0.1, 0.3], [0.7, 2.0]) == pytest.approx(0.5)
 
 
+def test_the_limit_stays_near_the_known_windows():
+    """By hand: the middle of the gap is 4.5, the 0.99 quantile of the known is 1."""
+    assert unknowns.fit_limit([1.0] * 9, [8.0] * 9) == pytest.approx(4.5**0.5)
+
+
+def test_false_positives_where_95_of_100_unknown_windows_are_found():
+    """By hand: 19 of 20 unknown windows are at 2 or above it; so are 3 of 8 known
+    windows, which have half of the weight."""
+    known, unknown = [0, 0, 1, 1, 1, 2, 3, 9], [1.0, *[2.0] * 9, *[5.0] * 10]
+    assert unknowns.false_positives(known, unknown) == pytest.approx(3 / 8)
+    weights = [1, 1, 1, 1, 1, 1, 2, 2]
+    assert unknowns.false_positives(known, unknown, weights) == pytest.approx(0.5)
+
+
 def test_nothing_unknown_to_learn_from():
     known = np.linspace(0, 1, 101)
     assert unknowns.fit_threshold(known, []) == pytest.approx(0.99)

@@ -344,7 +344,7 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
     row, *text = capsys.readouterr().out.splitlines()
     row = json.loads(row, parse_constant=pytest.fail)
     assert row["condition"] == "unknown" and row["distance"] is None
-    assert row["not_finite"] == ["distance", "margin"]
+    assert row["not_finite"] == ["distance", "margin", "threshold"]
     assert text[2].split()[2:] == ["unknown", "-", "-", "no", "distance"]
 
 

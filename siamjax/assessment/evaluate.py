@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from siamjax import files
-from siamjax.assessment import out_of_fold, tally
+from siamjax.assessment import out_of_fold, rejection, tally
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import baselines, one_shot, results, spaces
@@ -95,12 +95,16 @@ def evaluate_run(
         space=run.deciding.space._asdict(),
         **unseen,
     )
+    if rejected := rejection.judge_windows(run, splits, chosen):
+        report["rejection"] = rejected
     files.write_json(folder / results.FILE, report, allow_nan=False)
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
     say(results.format_results(report, terminal_width()))
     if judgeable:
         say(f"compared by {spaces.describe_space(run.deciding.space)}{_why(unseen)}\n")
+    if "rejection" in report:
+        say(rejection.describe_rejection(report["rejection"]) + "\n")
     for line in tally.describe_counts(report["identification"]):
         say(line)
     if "out_of_fold" in unseen:
@@ -109,6 +113,8 @@ def evaluate_run(
             counts, "identification of captures out of fold:"
         ):
             say(line)
+        if "rejection" in unseen["out_of_fold"]:
+            say(rejection.describe_rejection(unseen["out_of_fold"]["rejection"]))
     if data:
         say(f"\nwritten to {folder}")
     return report
@@ -125,10 +131,12 @@ def learn_enrolment(
     """
     if not folds.trains_on_all(run.config):
         learnt, curve = runs.judge_spaces(run, splits)
-        run = _decide_in(run, Deciding(spaces.choose([curve]), learnt))
+        kept = whitening.keep_windows(splits)
+        run = _decide_in(run, Deciding(spaces.choose([curve]), learnt, kept))
         return run, *enrol.enrol(run, splits), dict(spaces=[curve])
     fold_runs, space, curves = out_of_fold.open_runs(run)
-    run = _decide_in(run, Deciding(space, whitening.learn_whitening(splits)))
+    learnt, kept = whitening.learn_whitening(splits), whitening.keep_windows(splits)
+    run = _decide_in(run, Deciding(space, learnt, kept))
     opened = out_of_fold.measure_folds(fold_runs)
     rule = out_of_fold.fit_common_rule(opened)
     chosen = out_of_fold.choose_examples(opened, run, splits)
@@ -141,6 +149,9 @@ def learn_enrolment(
     counts = tally.count_rows(verdicts, onset_tolerance_s(run.config))
     thresholds = [fold.unknown for fold in opened]
     unseen = dict(unknown=thresholds, identification=counts)
+    known, novel = out_of_fold.join_scores(opened)
+    if rejected := rejection.compare_scores(known, novel):
+        unseen["rejection"] = rejected
     return run, chosen, rule, dict(spaces=curves, out_of_fold=unseen)
 
 

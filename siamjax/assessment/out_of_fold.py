@@ -19,7 +19,7 @@ from siamjax.evaluation import spaces, unknowns
 from siamjax.evaluation.spaces import Space
 from siamjax.identification import decide, enrol, examples
 from siamjax.inference import runs
-from siamjax.training import folds
+from siamjax.training import folds, whitening
 from siamjax.types import TRAIN, VALID
 
 _LOG = logging.getLogger(__name__)
@@ -29,13 +29,13 @@ Curves = list[list[dict[str, Any]]]
 
 
 class Fold(NamedTuple):
-    """A fold run, and distances of windows that it did not see to its examples."""
+    """A fold run, and how far windows that it did not see are from what it knows."""
 
     run: runs.Run
     splits: Splits
     examples: examples.Examples  # training windows of the conditions it knows
-    known: np.ndarray  # [N] distances of unseen windows of known conditions
-    novel: np.ndarray  # [M] distances of windows of faults held out
+    known: decide.Scores  # of unseen windows of known conditions
+    novel: decide.Scores  # of windows of faults held out
 
     @property
     def unknown(self) -> float | None:
@@ -43,9 +43,9 @@ class Fold(NamedTuple):
 
         None if it saw every window of a known condition.
         """
-        if not len(self.known):
+        if not len(self.known.distance):
             return None
-        return unknowns.fit_threshold(self.known, self.novel)
+        return unknowns.fit_threshold(self.known.distance, self.novel.distance)
 
 
 class Opened(NamedTuple):
@@ -71,7 +71,9 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
         fold = runs.open_run(workdir)
         splits = runs.read_data(fold)
         learnt, curve = runs.judge_spaces(fold, splits)
-        fold = fold._replace(deciding=fold.deciding._replace(whitening=learnt))
+        kept = whitening.keep_windows(splits)
+        decided = fold.deciding._replace(whitening=learnt, training=kept)
+        fold = fold._replace(deciding=decided)
         opened.append(Opened(fold, splits))
         curves.append(curve)
     space = spaces.choose(curves)
@@ -88,22 +90,22 @@ def measure_folds(runs_of_folds: Iterable[Opened]) -> list[Fold]:
     for fold, splits in runs_of_folds:
         names = splits.conditions.known
         chosen = enrol.choose_medoids(fold, splits, names, (TRAIN,))
-        opened.append(Fold(fold, splits, chosen, *_distances(fold, splits)))
-    if not any(len(fold.known) for fold in opened):
+        opened.append(Fold(fold, splits, chosen, *_measure(fold, splits)))
+    if not any(len(fold.known.distance) for fold in opened):
         _LOG.warning(
             "no fold sets a capture of a known condition aside: distances are learnt "
             "on training captures, which lie nearer to each other than new captures: "
             "more windows will be called unknown"
         )
         opened = [
-            Fold(*fold[:3], *_distances(fold.run, fold.splits, unseen=False))
+            Fold(*fold[:3], *_measure(fold.run, fold.splits, unseen=False))
             for fold in opened
         ]
     return opened
 
 
-def _distances(run, splits, unseen=True):
-    """Distances to training windows, of known and of held-out conditions.
+def _measure(run, splits, unseen=True):
+    """Scores against training windows, of known and of held-out conditions.
 
     Those of known conditions are of windows that the fold run did not see. Without
     `unseen` they are of training windows, to windows of other captures.
@@ -112,7 +114,7 @@ def _distances(run, splits, unseen=True):
     windows = splits.windows_of(VALID, names * unseen + splits.conditions.novel_valid)
     training = splits.windows_of(TRAIN, names)
     library = np.arange(len(windows.start) + len(training.start)) >= len(windows.start)
-    return enrol.nearest_distances(
+    return enrol.measure_scores(
         run, splits, join([windows, training]), library & unseen
     )
 
@@ -128,9 +130,17 @@ def fit_common_rule(opened: list[Fold]) -> decide.Rule:
             for fold in opened
             for i in np.flatnonzero(fold.splits.sessions.role == VALID).tolist()
         ],
-        np.concatenate([fold.known for fold in opened]),
-        np.concatenate([fold.novel for fold in opened]),
+        *join_scores(opened),
     )
+
+
+def join_scores(opened: list[Fold]) -> tuple[decide.Scores, decide.Scores]:
+    """The scores of known and of held-out conditions of all folds together."""
+    known, novel = (
+        decide.Scores(*map(np.concatenate, zip(*scores)))
+        for scores in zip(*((fold.known, fold.novel) for fold in opened))
+    )
+    return known, novel
 
 
 def choose_examples(

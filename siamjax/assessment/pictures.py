@@ -9,6 +9,7 @@ import numpy as np
 from siamjax.data import features
 from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
+from siamjax.identification import decide, sessions
 from siamjax.identification.decide import Rule
 from siamjax.identification.examples import Examples
 from siamjax.identification.timeline import UNKNOWN
@@ -80,7 +81,10 @@ def gather_pictures(
             rows = np.flatnonzero(np.array(names) == name)
             sums = pairwise.distances(points[rows], points[rows]).sum(1)
             shown.append(window(rows[sums.argmin()]))
-    mistakes = find_mistakes(distances, names, library.names, rule.unknown)
+    to_names = sessions.relative_to_names(run, library)
+    relative = to_names(z, library.names) if to_names else None
+    weighed = decide.weigh_distances(distances, relative, rule)
+    mistakes = find_mistakes(weighed, names, library.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
         clip=FULL_COLOUR,
@@ -114,7 +118,7 @@ def find_mistakes(
     window of another condition is wrong if it is not named unknown.
 
     Args:
-      distances: `[N, X]` of windows to examples.
+      distances: `[N, X]` of windows to examples, of `decide.weigh_distances`.
       names: N true conditions.
       example_names: X conditions.
       unknown: the distance beyond which a window is named unknown.

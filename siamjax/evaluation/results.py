@@ -51,11 +51,14 @@ interval is then the one for no failure in so many captures. UNITS is {"window":
     }]], a curve for the run, or for each of its fold runs; absent in results on another
       data set,
     "identification": see `assessment.tally`,
+    "rejection": how well unknown windows are told apart, see `assessment.rejection`;
+                 absent where no window of the test is unknown,
     "losses": {HEAD: {setting of its loss: value, also of defaults}},
     "out_of_fold": {                              only of a run on all captures
       "unknown": [for each fold run the distance threshold that it alone would set,
                   null if it saw all windows of known conditions],
       "identification": as above, of captures that the fold runs did not see
+      "rejection": as above, of windows that the fold runs did not see
     }
   }
 """

@@ -44,6 +44,37 @@ def fit_threshold(known: np.ndarray, unknown: np.ndarray) -> float:
     return float((below[i] + above[i]) / 2)
 
 
+def fit_limit(known: np.ndarray, unknown: np.ndarray) -> float:
+    """A threshold that stays near the known windows where the gap is wide.
+
+    The geometric mean of `fit_threshold` and of the 0.99 quantile of the known windows:
+    few unknown faults show where others lie, and an empty gap says nothing about that.
+
+    Args:
+      known, unknown: see `fit_threshold`.
+    """
+    threshold = fit_threshold(known, unknown)
+    return float(np.sqrt(threshold * np.quantile(known, QUANTILE)))
+
+
+def false_positives(
+    known: np.ndarray,
+    unknown: np.ndarray,
+    weights: np.ndarray | None = None,
+    share: float = 0.95,
+) -> float:
+    """The share of known windows that are called unknown where a share of the unknown
+    ones is: the FPR at 95 %.
+
+    Args:
+      known, unknown, weights: see `chance_farther`; at least one unknown window.
+      share: of the unknown windows, above the threshold or at it.
+    """
+    weights = np.ones(len(known)) if weights is None else np.asarray(weights)
+    threshold = np.sort(unknown)[int(len(unknown) * (1 - share) + 1e-9)]
+    return float(weights[np.asarray(known) >= threshold].sum() / weights.sum())
+
+
 def chance_farther(
     known: np.ndarray, unknown: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:

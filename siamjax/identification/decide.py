@@ -26,9 +26,6 @@ HOP_S = 1.0
 # A stretch after a fault is `recovering` if its deviation is below this share of the
 # deviation of the fault.
 FADING = 0.6
-# A fault that was taught may be so much farther than the threshold of unknown from its
-# one example. Chosen on the test bed and on the network `access`.
-TAUGHT = 1.2
 
 
 class Rule(NamedTuple):
@@ -42,6 +39,19 @@ class Rule(NamedTuple):
     penalty: float  # cost of a change of condition, a distance as well
     onset_s: float  # added to the start of a fault's first window: its onset
     clear_s: float  # added to the start of the first window after it: its end
+    # A window whose relative distance to all that is known is above this is unknown.
+    novelty: float = 1.0
+    # One farther than this from the one example of a fault that was taught, too.
+    taught: float = 1.2
+
+
+class Scores(NamedTuple):
+    """How far N windows are from what is known."""
+
+    distance: np.ndarray  # [N] to the nearest of one example of each known condition
+    # [N] relative distance to the nearest training window or example, see
+    # `evaluation.novelty`
+    novelty: np.ndarray
 
 
 class Evidence(NamedTuple):
@@ -55,13 +65,16 @@ class Evidence(NamedTuple):
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
     # [N] how odd a window is for the network, see `normality`; None: not adapted to it
     oddness: np.ndarray | None = None
+    # [N, K] relative distance to the nearest training window or example of each name,
+    # see `evaluation.novelty`; None: the distances are taken for it
+    relative: np.ndarray | None = None
 
 
 def rule_from_json(value: Any) -> Rule:
     """The `Rule` of a JSON object; raises ValueError if it is not one."""
     forms.check_form(value, {name: float for name in Rule._fields})
     rule = Rule(**{name: float(value[name]) for name in Rule._fields})
-    if rule.unknown < 0 or rule.penalty < 0:
+    if min(rule.unknown, rule.penalty, rule.novelty, rule.taught) < 0:
         raise ValueError("a distance is less than 0")
     return rule
 
@@ -128,8 +141,9 @@ def weigh_windows(evidence: Evidence, rule: Rule) -> tuple[Evidence, np.ndarray]
     distances = evidence.distances
     distances = np.where(np.isfinite(distances), distances, np.inf)
     evidence = evidence._replace(distances=distances)
+    costs = _weighed(evidence, rule)
     too_far = np.full((len(distances), 1), rule.unknown)
-    costs = np.concatenate([distances, too_far], 1)
+    costs = np.concatenate([costs, too_far], 1)
     if evidence.oddness is not None:
         # No example makes an alarm of a window that is normal for the network.
         calm = evidence.oddness < 1
@@ -158,33 +172,36 @@ def spans_of_path(
     """
     blind = _blind(evidence)
     names = *evidence.names, UNKNOWN
-    path = _with_taught(path, costs, evidence.names, taught, rule.penalty)
+    path = _with_taught(path, evidence, rule, taught)
     path = np.where(blind, len(evidence.names), path)
     parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
     parts = _with_beginnings(parts, evidence, blind)
+    limits = _limits(evidence, rule, taught)
     return _joined(
         [
-            _span(evidence, parts, i, name, rule, origins)
+            _span(evidence, parts, i, name, rule, origins, limits)
             for i, name in enumerate(_with_recovering(parts, evidence.deviation))
         ]
     )
 
 
 def fit_rule(
-    sessions: Sequence[tuple[Evidence, Sequence[Label]]],
-    known_distances: np.ndarray,
-    novel_distances: np.ndarray,
+    sessions: Sequence[tuple[Evidence, Sequence[Label]]], known: Scores, novel: Scores
 ) -> Rule:
     """The `Rule` from validation captures.
 
     Args:
       sessions: the `Evidence` and the true labels of each.
-      known_distances: of windows of known conditions to the nearest example.
-      novel_distances: of windows of novel conditions to the nearest example.
+      known: of windows of known conditions.
+      novel: of windows of novel conditions.
     """
-    unknown = float(unknowns.fit_threshold(known_distances, novel_distances))
+    unknown = unknowns.fit_threshold(known.distance, novel.distance)
+    novelty = unknowns.fit_limit(known.novelty, novel.novelty)
+    # A taught fault varies as much around its one example as the known faults around
+    # one example of theirs, of another capture and severity.
+    taught = unknowns.fit_limit(known.distance, novel.distance)
     # A change of condition costs as much as one window at the threshold.
-    rule = Rule(unknown, penalty=unknown, onset_s=0.0, clear_s=0.0)
+    rule = Rule(unknown, unknown, 0.0, 0.0, novelty, taught)
     onsets, clears = [], []
     for evidence, labels in sessions:
         spans = find_spans(evidence, rule)
@@ -231,21 +248,67 @@ def _with_normality(evidence, rule):
     return evidence._replace(distances=distances, nearest=nearest)
 
 
-def _with_taught(path, costs, names, taught, penalty):
-    """The path, where faults that were taught may be farther than others.
+def weigh_distances(
+    distances: np.ndarray, relative: np.ndarray | None, rule: Rule
+) -> np.ndarray:
+    """`[N, K]` distances as the rule compares them with the threshold of unknown.
 
+    Their differences stay. How large the smallest one is says the relative distance: at
+    the limit of what is known it is the threshold of unknown.
+
+    Args:
+      distances: `[N, K]` to examples.
+      relative: `[N, K]`, see `Evidence`; None: the distances stay.
+      rule: the numbers that decide.
+    """
+    if relative is None:
+        return distances
+    level = rule.unknown * relative.min(1) / rule.novelty
+    return _shifted(distances, level)
+
+
+def _weighed(evidence, rule):
+    """`[N, K]` of `weigh_distances`; a distance that is an oddness stays."""
+    weighed, is_oddness = evidence.distances.copy(), np.array(evidence.names) == NORMAL
+    among = ~is_oddness | (evidence.oddness is None)
+    if evidence.relative is not None and among.any():
+        relative = evidence.relative[:, among]
+        weighed[:, among] = weigh_distances(weighed[:, among], relative, rule)
+    return weighed
+
+
+def _shifted(distances, level):
+    """`[N, K]` distances, of which the smallest becomes the level `[N]`."""
+    with np.errstate(invalid="ignore"):  # inf - inf, where nothing was measured
+        shifted = distances + (level - distances.min(1))[:, None]
+    return np.where(np.isfinite(shifted), shifted, np.inf)
+
+
+def _with_taught(path, evidence, rule, taught):
+    """The path, where a fault that was taught may be farther than others.
+
+    Its one example shows less of it than many windows of training show of other faults.
     Whether a window is normal stays as it was: an example more gives no alarm more.
     """
-    if not set(taught) & set(names):
+    names = evidence.names
+    is_taught = np.array([name in taught for name in names], bool)
+    is_fault = np.array([name != NORMAL for name in names])
+    if not is_taught.any():
         return path
-    normal = [name == NORMAL for name in names]
-    scale = np.array([TAUGHT if name in taught else 1.0 for name in (*names, UNKNOWN)])
-    costs = np.where([*normal, False], np.inf, costs / scale)
-    is_normal = np.array([*normal, False])[path]
+    faults = evidence.distances[:, is_fault]
+    relative = None if evidence.relative is None else evidence.relative[:, is_fault]
+    weighed = weigh_distances(faults, relative, rule)
+    nearest = evidence.distances[:, is_taught].min(1)
+    level = np.minimum(weighed.min(1), rule.unknown * nearest / rule.taught)
+    costs = np.full((len(faults), len(names) + 1), np.inf)
+    costs[:, np.flatnonzero(is_fault)] = _shifted(faults, level)
+    costs[:, -1] = rule.unknown
+    costs[_blind(evidence)] = 0.0
+    is_normal = np.array([*~is_fault, False])[path]
     path = path.copy()
     for first, end in stretches(is_normal):
         if not is_normal[first]:
-            path[first:end] = decode(costs[first:end], penalty)
+            path[first:end] = decode(costs[first:end], rule.penalty)
     return path
 
 
@@ -288,7 +351,16 @@ def _with_recovering(parts, deviation):
     return names
 
 
-def _span(evidence, parts, i, name, rule, origins):
+def _limits(evidence, rule, taught):
+    """`[N, K]` the distance to each name beyond which a window would be unknown."""
+    distances = evidence.distances
+    with np.errstate(invalid="ignore"):  # inf - inf, where nothing was measured
+        limits = rule.unknown + distances - _weighed(evidence, rule)
+    is_taught = np.array([name in taught for name in evidence.names], bool)
+    return np.where(is_taught, np.fmax(limits, rule.taught), limits)
+
+
+def _span(evidence, parts, i, name, rule, origins, limits):
     """The `Span` of the i-th stretch, under its final name."""
     first, end, decoded = parts[i]
     start_s, end_s = evidence.start_s[first], evidence.end_s
@@ -314,7 +386,16 @@ def _span(evidence, parts, i, name, rule, origins):
         other = evidence.names[column]
     nearest = evidence.nearest[first + distances[:, column].argmin(), column]
     origin = origins[nearest] if origins and nearest >= 0 else ""
-    return Span(float(start_s), float(end_s), name, distance, margin, origin, other)
+    return Span(
+        float(start_s),
+        float(end_s),
+        name,
+        distance,
+        margin,
+        origin,
+        other,
+        float(np.median(limits[first:end, column])),
+    )
 
 
 def _joined(spans):

@@ -13,7 +13,7 @@ import numpy as np
 from siamjax import files
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
-from siamjax.evaluation import one_shot, pairwise
+from siamjax.evaluation import novelty, one_shot, pairwise, wccn
 from siamjax.identification import decide, examples, sessions
 from siamjax.inference import deciding
 from siamjax.inference.runs import Run
@@ -51,7 +51,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
             (session_evidence(run, splits, i, library), splits.sessions.labels[i])
             for i in np.flatnonzero(splits.sessions.role == role).tolist()
         ],
-        *nearest_distances(run, splits, windows, is_library),
+        *measure_scores(run, splits, windows, is_library),
     )
     write_enrolment(run, library, rule)
     return library, rule
@@ -151,13 +151,13 @@ def mean_distance(
     return np.concatenate(sums) / weight.sum()
 
 
-def nearest_distances(
+def measure_scores(
     run: Run, splits: Splits, windows: Windows, library: np.ndarray, draws: int = DRAWS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances of windows to the nearest of one example per known condition.
+) -> tuple[decide.Scores, decide.Scores]:
+    """How far windows are from one example of each known condition, and from training.
 
     Examples are drawn again and again, because the default examples are validation
-    windows too: distances are taken to examples of other captures.
+    windows too: distances are taken to examples and training windows of other captures.
 
     Args:
       run: embeds the windows.
@@ -166,11 +166,13 @@ def nearest_distances(
       library: `[N]` bool, windows that are only examples, see `evaluation.one_shot`.
       draws: how often examples are drawn.
     Returns:
-      Distances of windows of known conditions, `QUANTILES` of each condition, and of
+      Scores of windows of known conditions, `QUANTILES` of each condition, and of
       windows of novel conditions.
     """
     known, novel = splits.conditions.known, splits.conditions.novel_valid
     points = run.compared(*splits.inputs(windows))
+    moments = wccn.signed_log_moments(splits.features(windows))
+    from_training = _to_training(run, splits, windows, moments)
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
     by_name: dict[str, list[np.ndarray]] = {name: [] for name in known + novel}
     for drawn in one_shot.draw_examples(
@@ -183,7 +185,13 @@ def nearest_distances(
         library=library,
     ):
         rows = np.concatenate(drawn)
-        nearest = pairwise.distances(points, points[rows]).min(1)
+        to_examples = _relative(run, moments, moments[rows]).min(1)
+        scores = np.stack(
+            [
+                pairwise.distances(points, points[rows]).min(1),
+                np.minimum(to_examples, from_training),
+            ]
+        )
         is_other_capture = ~np.isin(windows.session, windows.session[rows])
         is_example = np.isin(np.arange(len(points)), rows)
         for name, parts in by_name.items():
@@ -191,15 +199,32 @@ def nearest_distances(
             judged = shows & ~library & is_other_capture
             # A condition with a single capture can only be judged inside it.
             others = shows & ~library & ~is_example
-            parts.append(nearest[judged if judged.any() else others])
-    joined = {name: np.concatenate(parts) for name, parts in by_name.items()}
-    levels, nothing = np.linspace(0, 1, QUANTILES), np.zeros(0)
+            parts.append(scores[:, judged if judged.any() else others])
+    joined = {name: np.concatenate(parts, 1) for name, parts in by_name.items()}
+    levels, nothing = np.linspace(0, 1, QUANTILES), np.zeros((2, 0))
     quantiles = [
-        np.quantile(joined[name], levels) for name in known if len(joined[name])
+        np.quantile(joined[name], levels, axis=1).T
+        for name in known
+        if joined[name].size
     ]
     return (
-        np.concatenate(quantiles or [nothing]),
-        np.concatenate([joined[name] for name in novel] or [nothing]),
+        decide.Scores(*np.concatenate(quantiles or [nothing], 1)),
+        decide.Scores(*np.concatenate([nothing, *(joined[n] for n in novel)], 1)),
+    )
+
+
+def _to_training(run, splits, windows, moments):
+    """`[N]` relative distance to the nearest training window of another capture."""
+    training = run.deciding.training
+    distances = _relative(run, moments, training.moments)
+    names = np.array(splits.sessions.names)[windows.session]
+    distances[names[:, None] == np.array(training.captures)] = np.inf
+    return distances.min(1, initial=np.inf)
+
+
+def _relative(run, moments, others):
+    return novelty.relative_distances(
+        moments, others, run.deciding.training, run.deciding.whitening
     )
 
 

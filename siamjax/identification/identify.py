@@ -200,9 +200,7 @@ def identify_captures(
             failures += 1
             rows.append(_report_failure(path, error, as_json))
             continue
-        (_print_json if as_json else _print)(
-            path, traffic, spans, moved, reference.rule
-        )
+        (_print_json if as_json else _print)(path, traffic, spans, moved)
         doubtful += not traffic.calibrated
         warning = "; ".join(traffic.warnings)
         end_s = len(traffic.counts) * run.config.data.bin_s
@@ -343,13 +341,13 @@ def _report_failure(capture, error, as_json):
     return page.timeline(name, (), None, warning=f"no verdict: {reason}", end_s=0.0)
 
 
-def _print(capture, traffic, spans, moved, rule):
+def _print(capture, traffic, spans, moved):
     notes = [f"  note: {warning}" for warning in traffic.warnings]
     heading, *rows = format_spans(spans, terminal_width())
     lines = [str(capture), *notes, heading]
     for row, span, columns_moved in zip(rows, spans, moved):
         lines.append(row)
-        if why := reasons.describe(span, columns_moved, rule):
+        if why := reasons.describe(span, columns_moved):
             lines += textwrap.wrap(
                 f"why: {why}",
                 terminal_width(),
@@ -359,14 +357,14 @@ def _print(capture, traffic, spans, moved, rule):
     print("\n".join(map(printable, lines)), flush=True)
 
 
-def _print_json(capture, traffic, spans, moved, rule):
+def _print_json(capture, traffic, spans, moved):
     for span, columns_moved in zip(spans, moved):
         fields = span._asdict()
         fields.pop("other")
         record = dict(
             capture=str(capture),
             **fields,
-            **reasons.as_record(span, columns_moved, rule),
+            **reasons.as_record(span, columns_moved),
             calibrated=traffic.calibrated,
             warnings=traffic.warnings,
             not_read=readings.count_not_read(traffic.report),

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax.data import columns, features
-from siamjax.identification.decide import Rule
 from siamjax.identification.sessions import Traffic
 from siamjax.identification.timeline import IN_DOUBT, Span
 from siamjax.inference.runs import Run
@@ -61,7 +60,7 @@ def find_moved(run: Run, traffic: Traffic, span: Span) -> list[Moved]:
     ]
 
 
-def describe(span: Span, moved: Sequence[Moved], rule: Rule) -> str:
+def describe(span: Span, moved: Sequence[Moved]) -> str:
     """A line that says why a stretch got its name; empty if it is normal."""
     if span.condition in (NORMAL, IN_DOUBT):
         return ""
@@ -72,16 +71,12 @@ def describe(span: Span, moved: Sequence[Moved], rule: Rule) -> str:
         parts.append(f"{name} {normal:.3g} -> {now:.3g}{end}")
     other = f"next is {short(span.other, 30)}, " if span.other else ""
     what = ", ".join(parts) or "nothing moved much"
-    return f"{what}; {other}threshold {rule.unknown:.2f}"
+    return f"{what}; {other}threshold {span.threshold:.2f}"
 
 
-def as_record(span: Span, moved: Sequence[Moved], rule: Rule) -> dict[str, Any]:
+def as_record(span: Span, moved: Sequence[Moved]) -> dict[str, Any]:
     """The same as plain values, for JSON."""
-    return dict(
-        moved=[m._asdict() for m in moved],
-        runner_up=span.other or None,
-        threshold=rule.unknown,
-    )
+    return dict(moved=[m._asdict() for m in moved], runner_up=span.other or None)
 
 
 def _value(x: Any, heavy: Any, column: Column, bin_s: float) -> float:

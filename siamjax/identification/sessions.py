@@ -2,12 +2,13 @@
 
 import math
 import os
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax.data import features, prepared
-from siamjax.evaluation import wccn
+from siamjax.evaluation import novelty, wccn
 from siamjax.evaluation.wccn import Whitening
 from siamjax.identification import decide, examples, normality, readings
 from siamjax.identification.normality import Normality
@@ -312,6 +313,7 @@ class Comparison:
             run = network.adapt(run, across=across)
         self._run, self.names = run, library.names
         self._points = run.compared(*library.inputs)
+        self._to_names = relative_to_names(run, library)
 
     def compare(
         self, counts: np.ndarray, baseline: Baseline, start_s: np.ndarray, end_s: float
@@ -337,10 +339,39 @@ class Comparison:
             end_s=end_s,
             deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
         )
+        if self._to_names is not None:
+            relative = self._to_names(z, evidence.names)
+            evidence = evidence._replace(relative=relative)
         if self._normal is None:
             return evidence
         odd = _oddness(run, self._normal, counts, baseline, z)
         return evidence._replace(oddness=np.where(unmeasured, np.nan, odd))
+
+
+def relative_to_names(
+    run: runs.Run, library: examples.Examples
+) -> Callable[[np.ndarray, Sequence[str]], np.ndarray] | None:
+    """A function of features `[N, T, F]` and K names that gives `Evidence.relative`.
+
+    Args:
+      run: that was evaluated.
+      library: the examples to compare with.
+    Returns:
+      None: the run keeps no training windows.
+    """
+    training, whitening = run.deciding.training, run.deciding.whitening
+    if training is None or whitening is None:
+        return None
+    shown = np.asarray(features.to_features(*library.inputs[:2], run.scaler))
+    others = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
+    columns = (*training.names, *library.names)
+
+    def to_names(z, names):
+        moments = wccn.signed_log_moments(z)
+        distances = novelty.relative_distances(moments, others, training, whitening)
+        return novelty.nearest_of_names(distances, columns, names)
+
+    return to_names
 
 
 def window_oddness(

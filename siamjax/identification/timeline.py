@@ -1,5 +1,6 @@
 """From the costs of a session's windows to a timeline of conditions."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -21,9 +22,10 @@ class Span(NamedTuple):
     distance: float  # to the nearest example, median of its windows; NaN: none finite
     margin: float  # how much farther the nearest other condition is; NaN: none
     example: str  # the nearest example; empty: none
-    other: str = (
-        ""  # the nearest other condition; of `unknown` the nearest; empty: none
-    )
+    # The nearest other condition; of `unknown` the nearest; empty: none.
+    other: str = ""
+    # A distance above this would be unknown, median of its windows; NaN: none finite.
+    threshold: float = math.nan
 
 
 def decode(costs: np.ndarray, penalty: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from siamjax import files
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import spaces
+from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.spaces import Space
 from siamjax.evaluation.wccn import Whitening
 from siamjax.training import validation
@@ -27,6 +28,8 @@ _ARRAYS = dict(
     covariance="f",
     shrinkage="f",
 )
+# The arrays of the training windows, which files of older versions do not have.
+_TRAINING = dict(training_names="U", training_captures="U", training_moments="f")
 
 
 class Deciding(NamedTuple):
@@ -34,6 +37,7 @@ class Deciding(NamedTuple):
 
     space: Space
     whitening: Whitening | None  # None: not learnt yet
+    training: TrainingWindows | None = None  # None: not kept yet
 
 
 def allowed_spaces(config: Config) -> tuple[Space, ...]:
@@ -111,6 +115,8 @@ def validate_spaces(
 def fingerprint(deciding: Deciding) -> str:
     """A hash of the space and its whitening, which the files learnt in it keep."""
     arrays = (np.array(deciding.space[1:]), *(deciding.whitening or ()))
+    if deciding.training is not None:
+        arrays += (deciding.training.moments,)
     digest = hashlib.sha256(deciding.space.head.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -118,16 +124,24 @@ def fingerprint(deciding: Deciding) -> str:
 
 
 def write_deciding(workdir: pathlib.Path, deciding: Deciding) -> None:
-    """Writes the space and the whitening into the workdir of a run."""
+    """Writes what decides into the workdir of a run."""
     assert deciding.whitening is not None
+    training: dict[str, Any] = {}
+    if deciding.training is not None:
+        names, captures, moments = deciding.training
+        arrays = np.array(names, "U"), np.array(captures, "U"), moments
+        training = dict(zip(_TRAINING, arrays))
     with files.replacing(workdir / FILE) as beside:
         np.savez_compressed(
-            beside, **deciding.space._asdict(), **deciding.whitening._asdict()
+            beside,
+            **deciding.space._asdict(),
+            **deciding.whitening._asdict(),
+            **training,
         )
 
 
 def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Deciding:
-    """The space and the whitening of a run; the default before it was evaluated.
+    """What decides in a run; the default space before it was evaluated.
 
     Args:
       workdir: of the run.
@@ -143,6 +157,8 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
         # Read from memory: a damaged archive could raise an error of the system.
         with np.load(io.BytesIO(path.read_bytes())) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
+            is_new = "training_moments" in archive
+            kept = {name: archive[name] for name in _TRAINING if is_new}
         size = 2 * columns
         shape = dict(mean=(size,), matrix=(size, size), covariance=(size, size))
         for name, array in arrays.items():
@@ -150,10 +166,26 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
                 raise ValueError(f"{name} is not finite")
             if array.dtype.kind != _ARRAYS[name] or array.shape != shape.get(name, ()):
                 raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+        training = _training_windows(kept, size) if is_new else None
         stored = tuple(arrays[name].item() for name in Space._fields)
         allowed = {tuple(space): space for space in allowed_spaces(config)}
         if stored not in allowed:
             raise ValueError(f"{stored} is no space of this run")
-    return Deciding(
-        allowed[stored], Whitening(*(arrays[name] for name in Whitening._fields))
+    whitening = Whitening(*(arrays[name] for name in Whitening._fields))
+    return Deciding(allowed[stored], whitening, training)
+
+
+def _training_windows(arrays, size):
+    """The training windows of a file; raises ValueError if they are none."""
+    count = len(arrays["training_names"])
+    shape = dict(training_moments=(count, size))
+    for name, kind in _TRAINING.items():
+        array = arrays[name]
+        if array.dtype.kind != kind or array.shape != shape.get(name, (count,)):
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+    if not np.isfinite(arrays["training_moments"]).all():
+        raise ValueError("training_moments is not finite")
+    names, captures = (
+        tuple(arrays[name].tolist()) for name in ("training_names", "training_captures")
     )
+    return TrainingWindows(names, captures, arrays["training_moments"])

@@ -1,9 +1,19 @@
-"""The whitening of a run: WCCN, learnt on its training windows."""
+"""What a run keeps of its training windows besides its weights: WCCN, and a few of them
+to compare with."""
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from siamjax.data.splits import Splits
-from siamjax.evaluation import baselines
+from siamjax.data.windows import take
+from siamjax.evaluation import baselines, wccn
+from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.wccn import Whitening
 from siamjax.types import TRAIN
+
+# At most so many windows of each condition are kept.
+KEPT = 24
 
 
 def learn_whitening(splits: Splits) -> Whitening:
@@ -17,3 +27,36 @@ def learn_whitening(splits: Splits) -> Whitening:
         splits.features(windows), windows.condition, windows.session
     )
     return baselines.learn_wccn(training)
+
+
+def keep_windows(
+    splits: Splits, names: Sequence[str] | None = None, role: str = TRAIN
+) -> TrainingWindows:
+    """At most `KEPT` windows of each condition, drawn from its captures in turn.
+
+    Args:
+      splits: of the data.
+      names: of conditions; by default all known ones.
+      role: of the captures.
+    """
+    rng, chosen = np.random.default_rng(0), [np.zeros(0, int)]
+    for name in splits.conditions.known if names is None else names:
+        rows = rng.permutation(np.flatnonzero(splits.window_mask(role, [name])))
+        turns = _count_before(splits.windows.session[rows])
+        chosen.append(rows[np.argsort(turns, kind="stable")][:KEPT])
+    windows = take(splits.windows, np.concatenate(chosen))
+    return TrainingWindows(
+        tuple(splits.conditions.names[c] for c in windows.condition),
+        tuple(splits.sessions.names[s] for s in windows.session),
+        wccn.signed_log_moments(splits.features(windows)).astype(np.float32),
+    )
+
+
+def _count_before(values):
+    """`[N]` how many equal values come before each."""
+    seen: dict[int, int] = {}
+    counts = []
+    for value in values.tolist():
+        counts.append(seen.get(value, 0))
+        seen[value] = counts[-1] + 1
+    return np.array(counts, int)

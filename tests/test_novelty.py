@@ -1,0 +1,56 @@
+"""The relative distance to windows of training, against loops over its formula."""
+
+import types
+
+import numpy as np
+
+from siamjax.evaluation import novelty
+from siamjax.evaluation.wccn import Whitening
+from siamjax.training import whitening as training_windows
+from siamjax.types import TRAIN, Windows
+
+
+def test_distances_are_relative_to_the_sizes_of_both_windows():
+    rng = np.random.default_rng(0)
+    mean, matrix = rng.normal(size=4), rng.normal(size=(4, 4))
+    whitening = Whitening(mean, matrix, np.eye(4), 0.3)
+    training = novelty.TrainingWindows(
+        ("normal", "normal", "normal", "a", "b"),
+        tuple("vwxyz"),
+        rng.normal(size=(5, 4)),
+    )
+    a, b = rng.normal(size=(3, 4)), rng.normal(size=(2, 4))
+    got = novelty.relative_distances(a, b, training, whitening)
+    sizes = [np.linalg.norm((x - mean) @ matrix) for x in training.moments]
+    least = min(np.median(sizes[:3]), sizes[3], sizes[4])
+    for i, x in enumerate((a - mean) @ matrix):
+        for j, y in enumerate((b - mean) @ matrix):
+            total = np.linalg.norm(x) + np.linalg.norm(y) + 0.5 * least
+            np.testing.assert_allclose(got[i, j], np.linalg.norm(x - y) / total)
+    assert 0 <= got.min() and got.max() <= 1
+
+
+def test_the_nearest_window_of_each_name_counts():
+    distances = np.array([[0.3, 0.1, 0.2]])
+    got = novelty.nearest_of_names(distances, ("a", "b", "a"), ("b", "a", "c"))
+    np.testing.assert_array_equal(got, [[0.1, 0.2, np.inf]])
+
+
+def test_kept_windows_come_from_as_many_captures_as_there_are(monkeypatch):
+    monkeypatch.setattr(training_windows, "KEPT", 3)
+    condition = np.repeat([0, 1], [9, 2])
+    session = np.array([0] * 7 + [1, 2] + [3, 3])
+    windows = Windows(session, np.arange(11), condition)
+    splits = types.SimpleNamespace(
+        windows=windows,
+        conditions=types.SimpleNamespace(names=("normal", "a"), known=("normal", "a")),
+        sessions=types.SimpleNamespace(names=("v", "w", "x", "y")),
+        window_mask=lambda role, names: (
+            (condition == ("normal", "a").index(*names)) & (role == TRAIN)
+        ),
+        features=lambda chosen: np.ones((len(chosen.start), 2, 3)),
+    )
+    kept = training_windows.keep_windows(splits)
+    assert kept.names == ("normal",) * 3 + ("a",) * 2
+    assert sorted(kept.captures[:3]) == ["v", "w", "x"]
+    assert kept.moments.shape == (5, 6)
