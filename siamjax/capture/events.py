@@ -144,10 +144,7 @@ def _read(path, server_address, protocols, limit_expansion):
 
 def _merge(contents, other, with_sip):
     """The rows of SIP and of tshark, and the names of their kinds."""
-    kinds = [
-        kind if kind in (messages.ICMP, messages.OTHER) else f"{SIP.name}:{kind}"
-        for kind in contents.kinds
-    ]
+    kinds = list(map(messages.with_protocol, contents.kinds))
     rows = contents.rows if with_sip else contents.rows.take(slice(0))
     if not len(other.rows.time_ns):
         return rows, kinds

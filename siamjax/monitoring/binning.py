@@ -1,0 +1,213 @@
+"""Packets as they come -> counts of whole bins, by the functions that read files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.capture import clock, messages, pairing
+from siamjax.capture.messages import Messages, Others
+from siamjax.capture.protocols import protocol_of
+from siamjax.capture.protocols.sip import SIP
+from siamjax.data.counts import EventBinner, nanoseconds
+from siamjax.types import UNCLEAR, Events
+
+# A packet may come so much later than one that was captured after it: so long a bin
+# waits before it is closed. A larger step back is a jump of the clock.
+PATIENCE_NS = clock.BACK_NS
+# The times of packets are kept so long: a segment of TCP waits 60 s behind a hole.
+_KEPT_NS = 90 * 10**9
+# Transactions that were not used for two such times are forgotten, or earlier where
+# there are more of them than this.
+FORGET_NS, MOST_TRANSACTIONS = 150 * 10**9, 500_000
+
+
+class Bins(NamedTuple):
+    """Bins that were closed."""
+
+    counts: np.ndarray  # [n, F]; NaN: not measured
+    messages: np.ndarray  # [n] int64
+
+
+class PacketBinner:
+    """Counts packets in bins from the first one on.
+
+    Attributes:
+      zero_ns: time of the first packet, when the first bin begins; None: none came.
+      last_ns: the latest time so far, of packets or of `advance`.
+      packets, messages: how many there were.
+      late: messages that were known after their bin was closed.
+      bins: how many were closed.
+    """
+
+    def __init__(self, bin_s: float, protocols: Sequence[str]) -> None:
+        self.bin_ns = nanoseconds(bin_s)
+        self.zero_ns: int | None = None
+        self.last_ns: int | None = None
+        self.packets = self.messages = self.late = self.bins = 0
+        self.clock = clock.Clock()
+        self._reader = messages.MessageReader()
+        self._with_sip = SIP.name in protocols
+        self._kinds: list[str] = []
+        self._binner = EventBinner(self.bin_ns, protocols)
+        self._memory = pairing.Memory()
+        self._forgot_ns = 0
+        self._pending, self._pending_others = _NO_ROWS, _NO_OTHERS
+        self._unmeasured: list[tuple[int, int]] = []  # stretches in ns
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was wrong, by cause of `capture.cleaning.CAUSES`."""
+        return self._reader.counts
+
+    def add(self, time_ns: int, link: int, frame: bytes, length: int) -> None:
+        """Takes the next packet, as `packets.read_packets` gives it."""
+        time_ns = self.clock.mend(time_ns)
+        if self.last_ns is None or time_ns > self.last_ns:
+            self.last_ns = time_ns
+        self.packets += 1
+        self._reader.add(time_ns, link, frame, length)
+
+    def advance(self, time_ns: int) -> None:
+        """Says that it is this time, although no packet came."""
+        if self.last_ns is not None:
+            self.last_ns = max(self.last_ns, time_ns)
+
+    def leave_out(self, start_ns: int, end_ns: int) -> None:
+        """Says that not all packets of this time came: its bins are not measured."""
+        self._unmeasured.append((start_ns, end_ns))
+
+    def ready(self) -> int:
+        """How many bins can be closed because no packet of them will come any more."""
+        return self._until(PATIENCE_NS)
+
+    def finish(self) -> int:
+        """Reads what waited for more packets; how many bins are complete now."""
+        self._reader.finish()
+        return self._until(0)
+
+    def _until(self, patience_ns):
+        if self.last_ns is None:
+            return 0
+        if self.zero_ns is None:
+            if self.last_ns - self._reader.packet_ns[0] < patience_ns:
+                return 0
+            self.zero_ns = min(self._reader.packet_ns)
+        passed = (self.last_ns - patience_ns - self.zero_ns) // self.bin_ns
+        return max(passed, self.bins)
+
+    def close(self, bins: int) -> Bins:
+        """Closes the bins up to the number `bins`, from the first one on."""
+        rows, others = self._take()
+        first_ns = self.zero_ns + self.bins * self.bin_ns
+        end_ns = self.zero_ns + bins * self.bin_ns
+        rows, self._pending = _split(_joined(self._pending, rows), end_ns)
+        others, self._pending_others = _split(
+            _joined(self._pending_others, others), end_ns
+        )
+        self.late += int((rows.time_ns < first_ns).sum())
+        rows = _not_before(rows.take(np.lexsort((rows.packet, rows.time_ns))), first_ns)
+        others = _not_before(others, first_ns)
+        events = self._events(rows, others)
+        counts = self._binner.add(events, self._kinds, bins)
+        is_message = rows.says != messages.SILENT
+        bin_of = (rows.time_ns[is_message] - first_ns) // self.bin_ns
+        by_bin = np.bincount(bin_of, minlength=bins - self.bins)
+        self.messages += len(bin_of)
+        self._mark_unmeasured(counts, first_ns)
+        self.bins = bins
+        self._forget()
+        return Bins(counts, by_bin)
+
+    def _take(self):
+        """The rows of the packets since the last call, with kinds of all protocols."""
+        times_ns = np.asarray(self._reader.packet_ns).view(np.int64)
+        rows, others = self._reader.take(times_ns)
+        for kind in list(self._reader.kinds)[len(self._kinds) :]:
+            self._kinds.append(messages.with_protocol(messages.kind_name(kind)))
+        if not self._with_sip:
+            return rows.take(slice(0)), _NO_OTHERS
+        return rows, others
+
+    def _events(self, rows, others):
+        """`Events` since the first packet; packets without signalling are at the end."""
+        pauses_ns = pairing.longest_pauses(self._kinds)
+        retransmitted, latency_ns = pairing.pair_messages(rows, pauses_ns, self._memory)
+        events = _events(rows, self.zero_ns)._replace(
+            retransmitted=retransmitted, latency_ns=latency_ns
+        )
+        if not len(others.packet):
+            return events
+        if messages.OTHER not in self._reader.kinds:
+            self._reader.kinds[messages.OTHER] = len(self._reader.kinds)
+            self._kinds.append(messages.OTHER)
+        kind = self._kinds.index(messages.OTHER)
+        count = len(others.packet)
+        more = Events(
+            time_ns=others.time_ns - self.zero_ns,
+            direction=np.full(count, UNCLEAR, np.int8),
+            kind=np.full(count, kind, np.int64),
+            retransmitted=np.zeros(count, bool),
+            latency_ns=np.full(count, -1, np.int64),
+        )
+        return Events(*map(np.concatenate, zip(events, more)))
+
+    def _mark_unmeasured(self, counts, first_ns):
+        end_ns = first_ns + len(counts) * self.bin_ns
+        for start_ns, stop_ns in self._unmeasured:
+            first = max((start_ns - first_ns) // self.bin_ns, 0)
+            counts[first : max(-((first_ns - stop_ns) // self.bin_ns), 0)] = np.nan
+        self._unmeasured = [
+            stretch for stretch in self._unmeasured if stretch[1] > end_ns
+        ]
+
+    def _forget(self):
+        times_ns = np.asarray(self._reader.packet_ns)
+        old = int(np.searchsorted(times_ns, self.last_ns - _KEPT_NS))
+        del times_ns  # an array that is looked at cannot change its size
+        if old > len(self._reader.packet_ns) // 4:
+            self._reader.forget_times(old)
+        is_long = self.last_ns - self._forgot_ns > FORGET_NS
+        if is_long or len(self._memory) > MOST_TRANSACTIONS:
+            self._forgot_ns = self.last_ns
+            self._reader.forget_names()
+            self._memory.forget()
+            self._binner.forget()
+
+
+_NO_ROWS = Messages(*(np.zeros(0, np.int64) for _ in Messages._fields))
+_NO_OTHERS = Others(*(np.zeros(0, np.int64) for _ in Others._fields))
+
+
+def _joined(first, second):
+    if not len(first.time_ns):
+        return second
+    return type(first)(*map(np.concatenate, zip(first, second)))
+
+
+def _split(rows, end_ns):
+    """The rows before a time, and those from it on."""
+    is_before = rows.time_ns < end_ns
+    if is_before.all():
+        return rows, type(rows)(*(column[:0] for column in rows))
+    return tuple(
+        type(rows)(*(column[part] for column in rows))
+        for part in (is_before, ~is_before)
+    )
+
+
+def _not_before(rows, first_ns):
+    """Rows that are late count in the first bin that is open."""
+    return rows._replace(time_ns=np.maximum(rows.time_ns, first_ns))
+
+
+def _events(rows, zero_ns):
+    count = len(rows.time_ns)
+    return Events(
+        time_ns=rows.time_ns - zero_ns,
+        direction=np.full(count, UNCLEAR, np.int8),
+        kind=rows.kind,
+        retransmitted=np.zeros(count, bool),
+        latency_ns=np.full(count, -1, np.int64),
+    )
