@@ -83,6 +83,13 @@ class Decoder:
         """The cheapest states `[N]`."""
         return np.array(self._path, int)
 
+    def forget(self, count: int) -> None:
+        """Drops the first windows, whose states are settled, but not the last window.
+
+        Then `path` and `settled` begin behind them.
+        """
+        del self.back[:count], self._path[:count]
+
     def settled(self) -> int:
         """The first windows whose states no later window can change: how many."""
         states = np.unique(self._states)

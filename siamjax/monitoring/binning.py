@@ -8,7 +8,6 @@ import numpy as np
 
 from siamjax.capture import clock, messages, pairing
 from siamjax.capture.messages import Messages, Others
-from siamjax.capture.protocols import protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data.counts import EventBinner, nanoseconds
 from siamjax.types import UNCLEAR, Events
@@ -131,7 +130,7 @@ class PacketBinner:
         return rows, others
 
     def _events(self, rows, others):
-        """`Events` since the first packet; packets without signalling are at the end."""
+        """`Events`; packets without signalling are at the end."""
         pauses_ns = pairing.longest_pauses(self._kinds)
         retransmitted, latency_ns = pairing.pair_messages(rows, pauses_ns, self._memory)
         events = _events(rows, self.zero_ns)._replace(

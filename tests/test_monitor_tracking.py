@@ -1,0 +1,103 @@
+"""The timeline of evidence that comes window by window is that of all at once."""
+
+import numpy as np
+import pytest
+
+from siamjax.identification import decide
+from siamjax.monitoring import tracking
+
+RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=13.0, clear_s=8.0)
+NAMES = ("normal", "blocked", "delay")
+ORIGINS = [f"{name}_001@40" for name in NAMES]
+
+
+def evidence_of(states, seed=0, blind=()):
+    """Windows that are near the example of a state, or of none where it is 3."""
+    rng = np.random.default_rng(seed)
+    n = len(states)
+    distances = rng.uniform(1.2, 2.0, (n, 3))
+    known = np.flatnonzero(np.array(states) < 3)
+    distances[known, np.array(states)[known]] = rng.uniform(0.1, 0.9, len(known))
+    distances[list(blind)] = np.inf
+    return decide.Evidence(
+        names=NAMES,
+        start_s=np.arange(n, dtype=float),
+        end_s=n + 15.0,
+        distances=distances,
+        nearest=np.tile(np.arange(3), (n, 1)),
+        deviation=rng.random(n),
+    )
+
+
+def part(evidence, first, end):
+    rows = {
+        name: getattr(evidence, name)[first:end]
+        for name in ("start_s", "distances", "nearest", "deviation")
+    }
+    return evidence._replace(**rows, end_s=evidence.start_s[end - 1] + 16.0)
+
+
+def track(evidence, step=1, **options):
+    tracker, final = tracking.Tracker(RULE, ORIGINS, **options), []
+    n = len(evidence.start_s)
+    for first in range(0, n, step):
+        final += tracker.add(part(evidence, first, min(first + step, n)))
+    return final + tracker.finish()
+
+
+CASES = {
+    "normal": [0] * 90,
+    "one fault": [0] * 40 + [1] * 50,
+    "a fault that ends": [0] * 100 + [1] * 40 + [0] * 100 + [2] * 30 + [0] * 20,
+    "odd windows": [0] * 50 + [1] + [0] * 70 + [3] * 2 + [0] * 80 + [2] * 3 + [0] * 9,
+    "in turn": [0] * 70 + [3] * 9 + [1] * 30 + [2] * 30 + [3] * 20 + [0] * 200,
+    "starts in a fault": [2] * 30 + [0] * 100 + [3] * 40,
+}
+
+
+@pytest.mark.parametrize("step", [1, 7])
+@pytest.mark.parametrize("name", CASES)
+def test_window_by_window_the_timeline_is_that_of_the_capture(name, step):
+    for seed in range(5):
+        evidence = evidence_of(CASES[name], seed)
+        want = decide.find_spans(evidence, RULE, ORIGINS)
+        assert track(evidence, step) == want
+        want = decide.find_spans(evidence, RULE, ORIGINS, taught={"delay"})
+        assert track(evidence, step, taught={"delay"}) == want
+
+
+def test_windows_without_a_value_are_unknown():
+    evidence = evidence_of([0] * 200, blind=range(80, 90))
+    spans = track(evidence)
+    assert [span.condition for span in spans] == ["normal", "unknown", "normal"]
+    assert str(spans) == str(decide.find_spans(evidence, RULE, ORIGINS))
+
+
+@pytest.mark.parametrize("state", range(4))
+def test_what_is_kept_is_bounded_in_any_condition(monkeypatch, state):
+    monkeypatch.setattr(tracking, "MOST_WINDOWS", 300)
+    states = [0] * 100 + [state] * 1500 + [0] * 300
+    evidence = evidence_of(states)
+    tracker, final, kept = tracking.Tracker(RULE, ORIGINS), [], 0
+    for i in range(len(states)):
+        final += tracker.add(part(evidence, i, i + 1))
+        kept = max(kept, len(tracker._windows.costs))
+    spans = final + tracker.finish()
+    assert kept < 500
+    want = decide.find_spans(evidence, RULE, ORIGINS)
+    assert [span[:3] for span in spans] == [span[:3] for span in want]
+    for span, other in zip(spans, want):
+        assert abs(span.distance - other.distance) < 0.1
+
+
+def test_faults_in_turn_for_ever_are_bounded(monkeypatch):
+    monkeypatch.setattr(tracking, "MOST_WINDOWS", 300)
+    states = ([1] * 90 + [2] * 70) * 10
+    evidence = evidence_of(states)
+    tracker, final, kept = tracking.Tracker(RULE, ORIGINS), [], 0
+    for i in range(len(states)):
+        final += tracker.add(part(evidence, i, i + 1))
+        kept = max(kept, len(tracker._windows.costs))
+    assert kept <= 600
+    want = decide.find_spans(evidence, RULE, ORIGINS)
+    assert final + tracker.finish() == want
