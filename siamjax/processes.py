@@ -1,8 +1,11 @@
-"""Worker processes that end when the command that started them ends."""
+"""Processes: workers that end with their command, and signals that end a command."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
 
 
 def end_with_parent() -> None:
@@ -18,3 +21,22 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """A list that SIGTERM and the first Ctrl-C append to; the second interrupts."""
+    caught: list[int] = []
+    before = {}
+
+    def remember(number, _):
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, remember)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -47,6 +47,7 @@ def evidence(rows, deviation):
         names=("normal", "blocked"),
         start_s=np.arange(n, dtype=float),
         end_s=n + 15.0,
+        window_s=16.0,
         distances=rows,
         nearest=np.tile([0, 1], (n, 1)),
         deviation=np.array(deviation, float),
@@ -254,7 +255,7 @@ def test_the_nearest_example_of_a_name_counts():
     points = np.array([[0.0, 0.0], [1.0, 0.0]])
     examples = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.5]])
     compared = decide.compare_windows(
-        points, examples, ("a", "b", "a"), np.arange(2.0), 2.0, np.zeros(2)
+        points, examples, ("a", "b", "a"), np.arange(2.0), 2.0, 1.0, np.zeros(2)
     )
     assert compared.names == ("a", "b")
     np.testing.assert_allclose(compared.distances[0], [0.5, 1.0])

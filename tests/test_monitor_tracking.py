@@ -23,6 +23,7 @@ def evidence_of(states, seed=0, blind=()):
         names=NAMES,
         start_s=np.arange(n, dtype=float),
         end_s=n + 15.0,
+        window_s=16.0,
         distances=distances,
         nearest=np.tile(np.arange(3), (n, 1)),
         deviation=rng.random(n),
@@ -30,11 +31,8 @@ def evidence_of(states, seed=0, blind=()):
 
 
 def part(evidence, first, end):
-    rows = {
-        name: getattr(evidence, name)[first:end]
-        for name in ("start_s", "distances", "nearest", "deviation")
-    }
-    return evidence._replace(**rows, end_s=evidence.start_s[end - 1] + 16.0)
+    rows = decide.take_windows(evidence, np.arange(first, end))
+    return rows._replace(end_s=evidence.start_s[end - 1] + 16.0)
 
 
 def track(evidence, step=1, **options):
@@ -42,7 +40,7 @@ def track(evidence, step=1, **options):
     n = len(evidence.start_s)
     for first in range(0, n, step):
         final += tracker.add(part(evidence, first, min(first + step, n)))
-    return final + tracker.finish()
+    return final + tracker.finish(n + 15.0)
 
 
 CASES = {
@@ -82,7 +80,7 @@ def test_what_is_kept_is_bounded_in_any_condition(monkeypatch, state):
     for i in range(len(states)):
         final += tracker.add(part(evidence, i, i + 1))
         kept = max(kept, len(tracker._windows.costs))
-    spans = final + tracker.finish()
+    spans = final + tracker.finish(len(states) + 15.0)
     assert kept < 500
     want = decide.find_spans(evidence, RULE, ORIGINS)
     assert [span[:3] for span in spans] == [span[:3] for span in want]
@@ -100,4 +98,4 @@ def test_faults_in_turn_for_ever_are_bounded(monkeypatch):
         kept = max(kept, len(tracker._windows.costs))
     assert kept <= 600
     want = decide.find_spans(evidence, RULE, ORIGINS)
-    assert final + tracker.finish() == want
+    assert final + tracker.finish(len(states) + 15.0) == want

@@ -6,9 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from configs import default
-from siamjax.data import columns, features
-from siamjax.evaluation import spaces, wccn
+from siamjax.data import columns
 from siamjax.identification import (
     adapting,
     decide,
@@ -21,11 +19,12 @@ from siamjax.identification import (
     sessions,
     timeline,
 )
-from siamjax.inference import deciding, runs
+from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
+from tests import fake_run
 from tests import packet_builder as build
 
-BASELINE_S, SPAN_S = 12, 40
+BASELINE_S, SPAN_S = fake_run.BASELINE_S, 40
 RULE = decide.Rule(unknown=5.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
 S = 10**9
 
@@ -33,38 +32,10 @@ S = 10**9
 @pytest.fixture
 def run(monkeypatch, tmp_path):
     """What identify needs of a run; the mean feature replaces the encoder."""
-    config = default.get_config()
-    config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
-    width = len(columns.SIP)
-    trained = types.SimpleNamespace(
-        workdir=tmp_path / "run",
-        step=3,
-        deciding=deciding.Deciding(
-            spaces.Space("", "whitened", 1.0),
-            wccn.fit_whitening(np.zeros((2, 2 * width)), np.zeros(2, int)),
-        ),
-        config=config,
-        columns=columns.SIP,
-        scaler=features.make_scaler(columns.SIP, floor=0.3, clip=3.0),
-        normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
-    )
-
-    def compared(counts, baseline, session=None):
-        z = np.asarray(features.to_features(counts, baseline, trained.scaler))
-        return z.mean(1)
-
-    trained.compared = compared
-    trained._replace = lambda **changed: types.SimpleNamespace(
-        **{**vars(trained), **changed}
-    )
-    none = np.zeros((1, config.data.bins, width), np.float32)
-    normal = examples.Examples(
-        (examples.Place("normal", "calm.pcap", 20.0),),
-        none,
-        Baseline(np.zeros((1, width)), np.zeros((1, width))),
-    )
+    trained = fake_run.make_run(tmp_path / "run")
     monkeypatch.setattr(runs, "open_run", lambda workdir: trained)
-    monkeypatch.setattr(enrol, "read_enrolment", lambda opened: (normal, RULE))
+    enrolment = fake_run.examples_of(trained), RULE
+    monkeypatch.setattr(enrol, "read_enrolment", lambda opened: enrolment)
     return trained
 
 
@@ -311,6 +282,7 @@ def evidence(rows):
         names=("normal", "blocked"),
         start_s=np.arange(n, dtype=float),
         end_s=n + 15.0,
+        window_s=16.0,
         distances=rows,
         nearest=np.tile([0, 1], (n, 1)),
         deviation=np.where(rows[:, 1] < 1, 1.0, 0.1),

@@ -55,22 +55,37 @@ def read_packets(
       SiamjaxError: the file is empty, not a capture, or expands too much.
     """
     with open(path, "rb", opener=files.open_at_once) as file:
-        chunks = _guarded(decompress.read_pieces(file, limited=limit_expansion), counts)
-        head = _at_least(24, b"", chunks)
-        if not head:
-            what = "damaged or cut at its beginning" if counts else "an empty file"
-            raise SiamjaxError(f"{path}: {what}")
+        pieces = decompress.read_pieces(file, limited=limit_expansion)
+        yield from read_chunks(_guarded(pieces, counts), counts, path)
+
+
+def read_chunks(
+    chunks: Iterator[bytes], counts: Counter, name: str | os.PathLike
+) -> Iterator[tuple[int, int, bytes, int]]:
+    """Yields the packets of a capture that comes in chunks; see `read_packets`.
+
+    A packet is yielded before the next chunk is asked for.
+
+    Args:
+      chunks: its bytes; none of them is empty.
+      counts: receives the number of irregularities by cause.
+      name: of the capture, for errors.
+    """
+    head = _at_least(24, b"", chunks)
+    if not head:
+        what = "damaged or cut at its beginning" if counts else "an empty file"
+        raise SiamjaxError(f"{name}: {what}")
+    reader = _reader(head)
+    if reader is None:
+        raise SiamjaxError(f"{name}: not a capture, neither pcap nor pcapng")
+    while reader:
+        rest = yield from reader(head, chunks, counts)
+        head = _at_least(24, rest or b"", chunks)
         reader = _reader(head)
-        if reader is None:
-            raise SiamjaxError(f"{path}: not a capture, neither pcap nor pcapng")
-        while reader:
-            rest = yield from reader(head, chunks, counts)
-            head = _at_least(24, rest or b"", chunks)
-            reader = _reader(head)
-            if reader:
-                counts["joined"] += 1
-            elif rest is not None:
-                counts["damaged"] += 1
+        if reader:
+            counts["joined"] += 1
+        elif rest is not None:
+            counts["damaged"] += 1
 
 
 def _guarded(chunks, counts):

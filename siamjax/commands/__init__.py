@@ -13,6 +13,7 @@ NAMES = (
     "train",
     "evaluate",
     "identify",
+    "monitor",
     "learn",
     "adapt",
     "list",

@@ -60,6 +60,7 @@ class Evidence(NamedTuple):
     names: tuple[str, ...]  # K
     start_s: np.ndarray  # [N] of windows, seconds after the first packet
     end_s: float  # of the session
+    window_s: float  # length of a window
     distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
     nearest: np.ndarray  # [N, K] index of that example; -1: of none
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
@@ -68,6 +69,27 @@ class Evidence(NamedTuple):
     # [N, K] relative distance to the nearest training window or example of each name,
     # see `evaluation.novelty`; None: the distances are taken for it
     relative: np.ndarray | None = None
+
+
+def take_windows(evidence: Evidence, rows: np.ndarray) -> Evidence:
+    """The evidence of some windows, by their indices."""
+    columns: dict[str, Any] = {n: x[rows] for n, x in _columns(evidence).items()}
+    return evidence._replace(**columns)
+
+
+def join_windows(parts: Sequence[Evidence]) -> Evidence:
+    """The evidence of windows in a row; it ends where the last part ends."""
+    columns = [_columns(part) for part in parts]
+    joined: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in columns]) for name in columns[-1]
+    }
+    return parts[-1]._replace(**joined)
+
+
+def _columns(evidence: Evidence) -> dict[str, Any]:
+    """The fields with a row for each window."""
+    fields = evidence._asdict()
+    return {name: x for name, x in fields.items() if isinstance(x, np.ndarray)}
 
 
 def rule_from_json(value: Any) -> Rule:
@@ -85,6 +107,7 @@ def compare_windows(
     names: Sequence[str],
     start_s: np.ndarray,
     end_s: float,
+    window_s: float,
     deviation: np.ndarray,
 ) -> Evidence:
     """Distances of windows to the nearest example of each name.
@@ -93,7 +116,7 @@ def compare_windows(
       points: `[N, E]` of the session's windows.
       examples: `[X, E]`.
       names: condition of each example, X of them.
-      start_s, end_s, deviation: see `Evidence`.
+      start_s, end_s, window_s, deviation: see `Evidence`.
     """
     order = tuple(dict.fromkeys(names))
     distances = pairwise.distances(points, examples)  # [N, X]
@@ -105,6 +128,7 @@ def compare_windows(
         names=order,
         start_s=start_s,
         end_s=end_s,
+        window_s=window_s,
         distances=np.stack([distances[windows, rows] for rows in best], 1),
         nearest=np.stack(best, 1),
         deviation=deviation,
@@ -321,11 +345,11 @@ def _with_beginnings(parts, evidence, blind):
     """
     joined = []
     for first, end, name in parts:
-        window_s = evidence.end_s - evidence.start_s[-1]
         begins = first
         while len(joined) > 1 and name != NORMAL and not blind[first:end].any():
             before, after, other = joined[-1]
-            is_short = evidence.start_s[begins] - evidence.start_s[before] < window_s
+            length_s = evidence.start_s[begins] - evidence.start_s[before]
+            is_short = length_s < evidence.window_s
             weaker = end - begins > after - before or name != UNKNOWN == other
             if other == NORMAL or not is_short or not weaker:
                 break

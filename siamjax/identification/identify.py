@@ -141,17 +141,28 @@ def compare_session(traffic: sessions.Traffic, reference: Reference) -> Identifi
     evidence = sessions.compare_traffic(
         reference.run, traffic, reference.examples, reference.network
     )
-    origins = [
+    spans = decide.find_spans(
+        evidence, reference.rule, list_origins(reference), reference.taught
+    )
+    return Identification(mark_doubt(spans, traffic.calibrated), traffic)
+
+
+def list_origins(reference: Reference) -> list[str]:
+    """Where each example comes from, `CAPTURE@SECONDS`."""
+    return [
         f"{pathlib.Path(place.capture).name}@{place.start_s:g}"
         for place in reference.examples.places
     ]
-    spans = decide.find_spans(evidence, reference.rule, origins, reference.taught)
-    if not traffic.calibrated:
-        spans = [
-            span._replace(condition=IN_DOUBT) if span.condition == NORMAL else span
-            for span in spans
-        ]
-    return Identification(spans, traffic)
+
+
+def mark_doubt(spans: Sequence[Span], calibrated: bool) -> list[Span]:
+    """The spans; where what is normal is not known, none is `normal`."""
+    if calibrated:
+        return list(spans)
+    return [
+        span._replace(condition=IN_DOUBT) if span.condition == NORMAL else span
+        for span in spans
+    ]
 
 
 def identify_captures(

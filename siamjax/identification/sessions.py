@@ -337,6 +337,7 @@ class Comparison:
             self.names,
             start_s=start_s,
             end_s=end_s,
+            window_s=counts.shape[1] * run.config.data.bin_s,
             deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
         )
         if self._to_names is not None:

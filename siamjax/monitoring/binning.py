@@ -97,7 +97,9 @@ class PacketBinner:
         return max(passed, self.bins)
 
     def close(self, bins: int) -> Bins:
-        """Closes the bins up to the number `bins`, from the first one on."""
+        """Closes the bins up to `bins`, which `ready` or `finish` gave, and more than
+        there were."""
+        assert self.zero_ns is not None
         rows, others = self._take()
         first_ns = self.zero_ns + self.bins * self.bin_ns
         end_ns = self.zero_ns + bins * self.bin_ns

@@ -65,6 +65,23 @@ class Change(Record):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Stretch(Record):
+    """A stretch is over and no later packet changes it: what `identify` says of it."""
+
+    kind = "stretch"
+
+    stretch: str  # as in its changes
+    condition: str
+    start: str  # RFC 3339
+    end: str
+    start_s: float  # seconds after the first packet
+    end_s: float
+    distance: float | None  # as of `Change`, over the whole stretch
+    runner_up: tuple[str, float] | None
+    example: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Heartbeat(Record):
     """The monitor is alive; counts are since its start, over restarts."""
 
@@ -113,7 +130,7 @@ class Stop(Record):
     reason: str
 
 
-KINDS = {kind.kind: kind for kind in (Change, Heartbeat, Source, Start, Stop)}
+KINDS = {kind.kind: kind for kind in (Change, Stretch, Heartbeat, Source, Start, Stop)}
 
 
 def as_json(record: Record) -> dict[str, Any]:

@@ -24,9 +24,6 @@ _ANCHOR = 64
 # the path changes, or with every so many windows.
 _OFTEN, _SELDOM = 256, 16
 
-# Columns of `decide.Evidence` with a row for each window.
-_COLUMNS = tuple("start_s distances nearest deviation oddness".split())
-
 
 class Windows(NamedTuple):
     """What is kept of N windows."""
@@ -86,10 +83,16 @@ class Tracker:
         self._drop_old()
         return final
 
-    def finish(self) -> list[Span]:
-        """The spans that are not final yet, once no window comes any more."""
+    def finish(self, end_s: float) -> list[Span]:
+        """The spans that are not final yet, once no window comes any more.
+
+        Args:
+          end_s: when the session ends.
+        """
         if self._windows is None:
             return []
+        evidence = self._windows.evidence._replace(end_s=end_s)
+        self._windows = self._windows._replace(evidence=evidence)
         self._judge()
         return self.spans
 
@@ -155,29 +158,17 @@ class Tracker:
     def _keep(self, rows):
         """Keeps these windows, among them all that are not settled."""
         evidence, costs = self._windows
-        self._windows = Windows(_take(evidence, rows), costs[rows])
+        self._windows = Windows(decide.take_windows(evidence, rows), costs[rows])
         settled = self._decoder.settled()
         path = np.concatenate([self._path, self._decoder.path()])[rows]
         self._decoder.forget(min(settled, len(self._decoder.back) - 1))
         self._path = path[: len(rows) - len(self._decoder.back)]
 
 
-def _take(evidence, rows):
-    """The evidence of some windows."""
-    columns = {name: getattr(evidence, name) for name in _COLUMNS}
-    return evidence._replace(
-        **{name: x[rows] for name, x in columns.items() if x is not None}
-    )
-
-
 def _joined(windows, more):
     if windows is None:
         return more
-    first, second = windows.evidence, more.evidence
-    columns = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in _COLUMNS
-        if getattr(second, name) is not None
-    }
-    evidence = second._replace(**columns)
-    return Windows(evidence, np.concatenate([windows.costs, more.costs]))
+    return Windows(
+        decide.join_windows([windows.evidence, more.evidence]),
+        np.concatenate([windows.costs, more.costs]),
+    )

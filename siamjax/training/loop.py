@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import pathlib
-import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 import siamjax
-from siamjax import files
+from siamjax import files, processes
 from siamjax.config import Config, to_plain
 from siamjax.data import identity, sampler
 from siamjax.data.splits import Splits, open_splits
@@ -105,7 +104,7 @@ def _train(config, workdir, end):
         hosts.on_first(
             lambda: checkpoints.open_checkpoints(workdir, write=True)
         ) as saved,
-        _catch_signals() as caught,
+        processes.catch_signals() as caught,
     ):
         state = create_state(config.seed, parts)
         best = kept_step = None
@@ -353,24 +352,6 @@ def _to_floats(metrics, step_number):
         if name.endswith("/collapsed") and value == 1:
             _LOG.warning("step %d: %s: all points are the same", step_number, name)
     return metrics
-
-
-@contextlib.contextmanager
-def _catch_signals():
-    """A list that SIGTERM and the first Ctrl-C append to; the second interrupts."""
-    caught, before = [], {}
-
-    def remember(number, _):
-        caught.append(number)
-        signal.signal(number, before[number])
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, remember)
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Bar:

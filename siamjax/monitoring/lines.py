@@ -1,0 +1,67 @@
+"""Records as lines for people."""
+
+import textwrap
+
+from siamjax.monitoring import records
+from siamjax.text import printable, short, terminal_width
+
+_INDENT = " " * 21
+
+
+def describe(record: records.Record) -> str:
+    """A record as text; empty: it is for machines only."""
+    if isinstance(record, records.Change):
+        return _change(record)
+    if isinstance(record, records.Heartbeat):
+        return _line(record, _heartbeat(record))
+    if isinstance(record, records.Source):
+        return _line(record, f"source {record.what}: {record.detail}")
+    if isinstance(record, records.Start):
+        again = "goes on with" if record.resumed else "watches"
+        return _line(record, f"{again} {record.source} by {record.workdir}")
+    if isinstance(record, records.Stop):
+        return _line(record, f"stops: {record.reason}")
+    return ""
+
+
+def _line(record, text):
+    session = f"{short(record.session)}: " if record.session else ""
+    return printable(f"{record.time[:19].replace('T', ' ')}  {session}{text}")
+
+
+def _change(change):
+    distance = "no distance" if change.distance is None else f"{change.distance:.2f}"
+    what = f"{change.condition} since {change.onset[11:19]}, {distance}"
+    if change.state == records.REVISED:
+        what = f"not {change.previous} but {what}"
+        if change.previous == change.condition:
+            what = f"{change.condition} since {change.onset[11:19]} already, {distance}"
+    if change.example:
+        what += f" from {change.example}"
+    parts = []
+    for column in change.moved:
+        end = " ms" if column["unit"] == "ms" else column["unit"]
+        name = short(str(column["column"]).removesuffix(" ms"), 30)
+        parts.append(f"{name} {column['normal']:.3g} -> {column['now']:.3g}{end}")
+    if change.runner_up and change.severity != records.NORMAL:
+        parts.append(f"next is {change.runner_up[0]}")
+    lines = [_line(change, what)]
+    if parts:
+        lines += textwrap.wrap(
+            printable(f"why: {', '.join(parts)}"),
+            terminal_width(),
+            initial_indent=_INDENT,
+            subsequent_indent=_INDENT + " " * 5,
+        )
+    return "\n".join(lines)
+
+
+def _heartbeat(beat):
+    missing = ", ".join(f"{n} {cause}" for cause, n in beat.not_read.items())
+    lost = beat.dropped + beat.shed
+    return (
+        f"{beat.packets} packets, {beat.messages} messages, lag {beat.lag_s:.1f} s, "
+        f"{beat.memory_bytes / 1e6:.0f} MB"
+        + (f", {lost} packets lost" if lost else "")
+        + (f", not read: {missing}" if missing else "")
+    )

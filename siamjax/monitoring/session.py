@@ -1,0 +1,304 @@
+"""One session of live traffic: counts -> windows -> timeline -> records."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from siamjax.identification import decide, identify, reasons, sessions
+from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
+from siamjax.monitoring import records, tracking
+from siamjax.monitoring.binning import Bins
+from siamjax.types import NORMAL, Baseline
+
+# The onset of a stretch is another one if it moved by so many seconds or more.
+_MOVED_S = decide.HOP_S
+# Bins are kept for so many hops, to say why.
+_KEPT_HOPS = tracking.MOST_WINDOWS
+
+
+class Known(NamedTuple):
+    """A stretch that was reported."""
+
+    stretch: str  # its name
+    condition: str
+    start_s: float
+
+
+class Step(NamedTuple):
+    """A difference between what was reported and the timeline of now."""
+
+    place: int  # of the span that is the present after this step
+    state: str  # of `records.Change`
+    previous: str  # condition; empty: none
+    ends: str | None  # the stretch that ended
+
+
+class Windows(NamedTuple):
+    """Windows that are to be compared, N of them."""
+
+    counts: np.ndarray  # [N, T, F]
+    baseline: Baseline  # [N, F]
+    start_s: np.ndarray  # [N]
+
+
+class Session:
+    """What is known of one session.
+
+    Attributes:
+      traffic: its latest bins and its baseline; None: the baseline is not there yet.
+      condition: of now; empty: not known yet.
+    """
+
+    def __init__(self, name: str, reference: identify.Reference, zero_ns: int) -> None:
+        """Begins a session.
+
+        Args:
+          name: in records.
+          reference: what its windows are compared with.
+          zero_ns: when its first bin begins.
+        """
+        self.name, self.zero_ns, self.condition = name, zero_ns, ""
+        self.traffic: sessions.Traffic | None = None
+        self._reference, self._run = reference, reference.run
+        self._first = 0  # the first bin that is kept
+        self._next = 0  # the first bin of the next window
+        self._counts = np.zeros((0, len(self._run.columns)), np.float32)
+        self._messages = np.zeros(0, int)
+        self._known: list[Known] = []
+        self._count = 0  # of records
+        self._now_s = 0.0  # the end of the last window
+        self._tracker = tracking.Tracker(
+            reference.rule, identify.list_origins(reference), reference.taught
+        )
+
+    @property
+    def bins(self) -> int:
+        """How many bins there were."""
+        return self._first + len(self._counts)
+
+    def add(self, bins: Bins) -> None:
+        """Takes the next bins."""
+        self._counts = np.concatenate([self._counts, bins.counts])
+        if self.traffic is None:
+            self._messages = np.concatenate([self._messages, bins.messages])
+            self._begin()
+        else:
+            hop = sessions.hop_bins(self._run)
+            old = min(self.bins - _KEPT_HOPS * hop, self._next) - self._first
+            if old > _KEPT_HOPS * hop // 8:
+                self._counts, self._first = self._counts[old:], self._first + old
+
+    def windows(self) -> Windows | None:
+        """The next windows to compare; None: there are none yet."""
+        hop, data = sessions.hop_bins(self._run), self._run.config.data
+        start = np.arange(self._next, self.bins - data.bins + 1, hop)
+        if self.traffic is None or not len(start):
+            return None
+        self._next = int(start[-1]) + hop
+        rows = (start - self._first)[:, None] + np.arange(data.bins)
+        return Windows(
+            self._counts[rows],
+            sessions.repeat_baseline(self.traffic.baseline, len(start)),
+            start * data.bin_s,
+        )
+
+    def judge(self, evidence: decide.Evidence) -> list[records.Record]:
+        """Takes the evidence of the windows of `windows`: what is new.
+
+        They are judged one after the other, so that what is said does not depend on how
+        many come at once.
+        """
+        made: list[records.Record] = []
+        for i, start_s in enumerate(evidence.start_s.tolist()):
+            self._now_s = start_s + evidence.window_s
+            row = decide.take_windows(evidence, np.array([i]))
+            final = self._tracker.add(row._replace(end_s=self._now_s))
+            made += self._report([*final, *self._tracker.spans])
+            made += self._finish(final)
+        return made
+
+    def finish(self) -> list[records.Record]:
+        """What is final, once no packet comes any more."""
+        self._now_s = self.bins * self._run.config.data.bin_s
+        spans = self._tracker.finish(self._now_s)
+        return [*self._report(spans), *self._finish(spans)] if spans else []
+
+    def _begin(self):
+        """Measures the baseline once it is there; it begins with a message."""
+        run, network = self._run, self._reference.network
+        first = sessions.baseline_bins(run)
+        if first and network is None:
+            spoke = np.flatnonzero(self._messages)
+            silent = int(spoke[0]) if len(spoke) else len(self._messages)
+            if silent >= first:
+                self._first += silent
+                self._next = self._first
+                self._counts = self._counts[silent:]
+                self._messages = self._messages[silent:]
+        if len(self._counts) < first + run.config.data.bins:
+            return
+        self.traffic = sessions.from_counts(
+            self.name,
+            self._counts,
+            run,
+            first=first,
+            network=network,
+            was_read=not first or bool(self._messages[:first].any()),
+        )
+        self._messages = self._messages[:0]
+
+    def _report(self, spans):
+        """Records of what differs from the last report."""
+        spans = identify.mark_doubt(spans, self.traffic.calibrated)
+        known, steps = compare_reports(self._known, spans, self._name_stretch)
+        made = [self._change(known, spans[s.place], s) for s in steps]
+        self._known, self.condition = known, spans[-1].condition
+        return made
+
+    def _finish(self, final):
+        """Records of final spans, the first of those that were reported."""
+        made = [
+            records.Stretch(
+                **self._common(known.stretch),
+                stretch=known.stretch,
+                condition=span.condition,
+                start=self._format(span.start_s),
+                end=self._format(span.end_s),
+                start_s=span.start_s,
+                end_s=span.end_s,
+                distance=_finite(span.distance),
+                runner_up=_runner_up(span),
+                example=span.example,
+            )
+            for known, span in zip(
+                self._known, identify.mark_doubt(final, self.traffic.calibrated)
+            )
+        ]
+        del self._known[: len(final)]
+        return made
+
+    def _name_stretch(self, start_s):
+        return f"{self.name}@{self._format(start_s)}"
+
+    def _change(self, known, span, step):
+        reference = self._reference
+        is_normal = span.condition in (NORMAL, IN_DOUBT)
+        severities = {UNKNOWN: records.UNKNOWN, RECOVERING: records.RECOVERING}
+        stretch = known[step.place].stretch
+        moved = () if is_normal else self._moved(span)
+        return records.Change(
+            **self._common(stretch),
+            state=step.state,
+            stretch=stretch,
+            ends=step.ends,
+            condition=span.condition,
+            previous=step.previous,
+            severity=records.NORMAL
+            if is_normal
+            else severities.get(span.condition, records.KNOWN),
+            onset=self._format(span.start_s),
+            onset_error_s=None,
+            distance=_finite(span.distance),
+            threshold=reference.rule.unknown,
+            runner_up=_runner_up(span),
+            example=span.example,
+            moved=tuple(column._asdict() for column in moved),
+            calibrated=self.traffic.calibrated,
+        )
+
+    def _moved(self, span):
+        """The columns that moved, from the bins that are kept."""
+        bin_s = self._run.config.data.bin_s
+        first = max(round(span.start_s / bin_s) - self._first, 0)
+        counts = self._counts[first : round(span.end_s / bin_s) - self._first]
+        # Rows that are not measured fill it up: programs are compiled for few lengths.
+        size = 1 << max(len(counts) - 1, 31).bit_length()
+        padded = np.pad(
+            counts, [(0, size - len(counts)), (0, 0)], constant_values=np.nan
+        )
+        span = span._replace(start_s=0.0, end_s=size * bin_s)
+        return reasons.find_moved(self._run, self.traffic._replace(counts=padded), span)
+
+    def _common(self, stretch):
+        self._count += 1
+        network = self._reference.network
+        return dict(
+            time=self._format(self._now_s),
+            id=f"{stretch}#{self._count}",
+            session=self.name,
+            network=network.name if network else None,
+        )
+
+    def _format(self, seconds):
+        return records.format_time(self.zero_ns + round(seconds * 1e9))
+
+
+def compare_reports(
+    known: Sequence[Known],
+    spans: Sequence[Span],
+    name_stretch: Callable[[float], str],
+) -> tuple[list[Known], list[Step]]:
+    """What is new in a timeline against the one that was reported.
+
+    Args:
+      known: `Known` of each span that was reported, in order.
+      spans: the timeline now.
+      name_stretch: gives the name of a stretch that begins at a second.
+    Returns:
+      `Known` of each span, and the `Step`s that lead to the last one.
+    """
+    updated: list[Known] = []
+    steps: list[Step] = []
+    condition = known[-1].condition if known else ""
+    for i, span in enumerate(spans):
+        if i < len(known):
+            stretch = known[i].stretch
+        else:
+            stretch = name_stretch(span.start_s)
+            before = updated[-1] if updated else None
+            ends = before and _fault(before)
+            state = records.CLEARED if _is_normal(span.condition) else records.RAISED
+            steps.append(Step(i, state, condition, ends))
+            condition = span.condition
+        updated.append(Known(stretch, span.condition, span.start_s))
+    last = len(spans) - 1
+    if last >= len(known):
+        return updated, steps
+    before, span = known[last], spans[last]
+    vanished = len(known) > len(spans)
+    if (
+        vanished
+        or before.condition != span.condition
+        or abs(before.start_s - span.start_s) >= _MOVED_S
+    ):
+        is_normal = _is_normal(span.condition)
+        state = records.CLEARED if is_normal else records.REVISED
+        ended = _fault(known[-1]) if vanished or is_normal else None
+        steps.append(Step(last, state, condition, ended))
+    else:  # small movements do not add up unnoticed
+        updated[last] = before
+    return updated, steps
+
+
+def _is_normal(condition):
+    return condition in (NORMAL, IN_DOUBT)
+
+
+def _fault(known):
+    """The name of a stretch, if it was not normal."""
+    return None if _is_normal(known.condition) else known.stretch
+
+
+def _runner_up(span):
+    if not span.other or not math.isfinite(span.margin):
+        return None
+    distance = (
+        span.distance if span.condition == UNKNOWN else span.distance + span.margin
+    )
+    return span.other, distance
+
+
+def _finite(value):
+    return value if math.isfinite(value) else None

@@ -1,0 +1,200 @@
+"""The monitor: what it says of a capture that is replayed, and of a stream."""
+
+import os
+import pathlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from siamjax.identification import decide, enrol, identify
+from siamjax.identification.timeline import Span
+from siamjax.inference import runs
+from siamjax.monitoring import monitor, records, session, sources
+from tests import commands, fake_run
+from tests import packet_builder as build
+
+CAPTURES = pathlib.Path(__file__).parent.parent / "data" / "testbed" / "captures"
+RULE = decide.Rule(unknown=0.2, penalty=0.3, onset_s=5.0, clear_s=2.0)
+S = 10**9
+
+
+@pytest.fixture
+def reference(monkeypatch, tmp_path):
+    run = fake_run.make_run(tmp_path / "run")
+    enrolment = fake_run.examples_of(run), RULE
+    monkeypatch.setattr(runs, "open_run", lambda workdir: run)
+    monkeypatch.setattr(enrol, "read_enrolment", lambda opened: enrolment)
+    return identify.open_reference(run)
+
+
+def calls(first_s, end_s, each_s=1):
+    """Calls of seven messages, so many a second, as `(time_ns, frame)`."""
+    return [
+        (build.START_NS + (i * S + (time_ns - build.START_NS) // 4) // each_s, frame)
+        for i in range(first_s * each_s, end_s * each_s)
+        for time_ns, frame in build.call(f"call-{i}", build.START_NS)
+    ]
+
+
+def capture(path, records_):
+    path.write_bytes(build.pcap(sorted(records_, key=lambda r: r[0])))
+    return path
+
+
+def watch(reference, path, speed=0.0):
+    tally = sources.Tally()
+    return list(
+        monitor.watch(
+            monitor.Monitor(reference, tally),
+            sources.replay(path, speed, tally),
+            source=str(path),
+            heartbeat_s=1e6,
+        )
+    )
+
+
+def of_kind(made, kind):
+    return [record for record in made if isinstance(record, kind)]
+
+
+def assert_as_identified(made, path, reference):
+    """Stretches, and the last change, are what `identify` says of the capture."""
+    spans = identify.compare_capture(path, reference).spans
+    stretches = of_kind(made, records.Stretch)
+    assert [s.condition for s in stretches] == [span.condition for span in spans]
+    for stretch, span in zip(stretches, spans):
+        got = stretch.start_s, stretch.end_s, stretch.distance
+        want = span.start_s, span.end_s, span.distance
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+        assert stretch.example == span.example
+    last = of_kind(made, records.Change)[-1]
+    assert (last.condition, last.stretch) == (
+        spans[-1].condition,
+        stretches[-1].stretch,
+    )
+
+
+FAULT = [*calls(0, 40), *calls(40, 70, 12), *calls(70, 160)]
+
+
+def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
+    path = capture(tmp_path / "x.pcap", FAULT)
+    made = watch(reference, path)
+    assert_as_identified(made, path, reference)
+    changes = of_kind(made, records.Change)
+    assert [c.state for c in changes][:2] == ["cleared", "raised"]
+    assert [c.condition for c in changes] == ["normal", "unknown", "normal"]
+    raised, cleared = changes[1:]
+    assert raised.moved and raised.severity == records.UNKNOWN
+    assert cleared.ends == raised.stretch
+    onset_ns = records.parse_time(raised.onset) - build.START_NS
+    assert abs(onset_ns - 40 * S) < 4 * S
+    assert records.parse_time(raised.time) - build.START_NS < 48 * S
+    assert isinstance(made[0], records.Start) and isinstance(made[-1], records.Stop)
+    ids = [record.id for record in made if isinstance(record, records.Change)]
+    assert len(set(ids)) == len(ids)
+    beat = of_kind(made, records.Heartbeat)[-1]
+    assert (beat.packets, beat.conditions) == (len(FAULT), {"all": "normal"})
+
+
+@pytest.mark.parametrize("name, unknown", [("blocked_001", 6), ("link_flap_001", 2)])
+def test_a_packaged_capture_replayed_gives_what_identify_says(reference, name, unknown):
+    path = CAPTURES / f"{name}.pcap.xz"
+    rule = RULE._replace(unknown=unknown, penalty=1.0)
+    reference = reference._replace(rule=rule)
+    made = watch(reference, path)
+    assert_as_identified(made, path, reference)
+    assert len(of_kind(made, records.Stretch)) > 1
+
+
+def test_a_replay_takes_as_long_as_it_should(reference, tmp_path):
+    path = capture(tmp_path / "x.pcap", calls(0, 30))
+    start_s = time.monotonic()
+    made = watch(reference, path, speed=30)
+    assert 0.9 < time.monotonic() - start_s < 5
+    assert_as_identified(made, path, reference)
+
+
+def test_a_stream_gives_what_its_file_gives(reference, tmp_path):
+    path = capture(tmp_path / "x.pcap", FAULT)
+    reader, writer = os.pipe()
+    tally = sources.Tally()
+    batches = sources.stream(open(reader, "rb", buffering=0), "stdin", tally)
+    data = path.read_bytes()
+
+    def write():
+        with open(writer, "wb", buffering=0) as file:
+            for start in range(0, len(data), 5000):
+                file.write(data[start : start + 5000])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    made = list(
+        monitor.watch(
+            monitor.Monitor(reference, tally), batches, source="-", heartbeat_s=1e6
+        )
+    )
+    thread.join()
+    assert of_kind(made, records.Stretch) == of_kind(
+        watch(reference, path), records.Stretch
+    )
+
+
+def span(condition, start_s, end_s=100.0):
+    return Span(start_s, end_s, condition, 0.5, 0.1, "x@1", "other")
+
+
+def steps(before, *spans):
+    """The steps from one timeline to the next: condition, state, previous, ends."""
+    known, _ = session.compare_reports([], before, lambda s: f"@{s:g}")
+    known, made = session.compare_reports(known, spans, lambda s: f"@{s:g}")
+    assert [k.condition for k in known] == [s.condition for s in spans]
+    return [(spans[s.place].condition, s.state, s.previous, s.ends) for s in made]
+
+
+def test_differences_of_timelines_are_told_as_changes():
+    normal, odd, slow = span("normal", 0), span("unknown", 40), span("slow", 60)
+    assert steps([normal], normal) == []
+    assert steps([normal], normal, odd) == [("unknown", "raised", "normal", None)]
+    assert steps([normal, odd], normal, odd, slow) == [
+        ("slow", "raised", "unknown", "@40")
+    ]
+    assert steps([normal, odd], normal, odd, span("normal", 60)) == [
+        ("normal", "cleared", "unknown", "@40")
+    ]
+    # The beginning of a fault gets the name of the fault.
+    assert steps([normal, odd], normal, span("slow", 39.5)) == [
+        ("slow", "revised", "unknown", None)
+    ]
+    assert steps([normal, odd, slow], normal, span("slow", 40)) == [
+        ("slow", "revised", "slow", "@60")
+    ]
+    # It was nothing.
+    assert steps([normal, odd], normal) == [("normal", "cleared", "unknown", "@40")]
+    # The onset is known better.
+    assert steps([normal, slow], normal, span("slow", 58)) == [
+        ("slow", "revised", "slow", None)
+    ]
+    assert steps([normal, slow], normal, span("slow", 59.5)) == []
+    # What lies behind does not matter any more.
+    assert steps([normal, odd, slow], normal, span("busy", 40), slow) == []
+
+
+def test_small_movements_of_an_onset_do_not_add_up_unnoticed():
+    known, _ = session.compare_reports([], [span("slow", 60.0)], str)
+    for start_s in (60.4, 60.8):
+        known, made = session.compare_reports(known, [span("slow", start_s)], str)
+        assert not made
+    assert session.compare_reports(known, [span("slow", 61.1)], str)[1]
+
+
+def test_the_command_refuses_what_it_cannot_watch():
+    for arguments, said in (
+        ([], "say where packets come from"),
+        (["-", "--read=x.pcap"], "give --read or -, not both"),
+        (["--read=x.pcap", "--speed=inf"], "--speed inf is not finite"),
+    ):
+        done = commands.run("monitor", "--workdir=x", *arguments)
+        assert done.returncode == 2 and said in done.stderr
