@@ -160,6 +160,42 @@ class Timeline:
         self._mended.add(shown_ns + changes[place, 1])
 
 
+class LiveTimeline:
+    """The times of packets of a stream without an end: nothing is kept of them.
+
+    Attributes:
+      packets: how many there were.
+      last_ns: the latest time so far, of packets or of `advance`.
+      clock: mends their times.
+    """
+
+    def __init__(self) -> None:
+        self.packets, self.last_ns = 0, 0
+        self.clock = Clock()
+        self._first_ns: int | None = None
+
+    def add(self, time_ns: int) -> Packet:
+        """The number and time of the next packet."""
+        number, self.packets = self.packets, self.packets + 1
+        mended_ns = self.clock.mend(time_ns)
+        if self._first_ns is None:
+            self._first_ns = self.last_ns = mended_ns
+        elif mended_ns > self.last_ns:
+            self.last_ns = mended_ns
+        elif mended_ns < self._first_ns:
+            self._first_ns = mended_ns
+        return number, mended_ns
+
+    def advance(self, time_ns: int) -> None:
+        """Says that it is this time, although no packet came."""
+        self.last_ns = max(self.last_ns, time_ns)
+
+    def first_ns(self) -> int:
+        """The earliest time so far. There must be a packet."""
+        assert self._first_ns is not None
+        return self._first_ns
+
+
 class _Stretches:
     """When there were packets, without a pause.
 

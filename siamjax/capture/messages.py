@@ -97,7 +97,8 @@ def read_messages(
       server_address: bytes of the server's address, if it is known.
       **options: of `parts.read_in_order`.
     """
-    reader = MessageReader(take_other, server_address)
+    timeline = clock.Timeline()
+    reader = MessageReader(take_other, server_address, timeline)
     seams: list[parts.Seam] = []
     records = parts.read_in_order(path, reader.counts, seams, **options)
     with _no_garbage_collection():
@@ -105,7 +106,7 @@ def read_messages(
             reader.add(time_ns, link, frame, length)
         reader.finish()
     joined = reader.counts["joined"] > 0 or parts.overlap(seams)
-    times = reader.timeline.finish(joined=joined)
+    times = timeline.finish(joined=joined)
     reader.counts["clock_step"] += times.jumps
     rows, others = (
         in_order(table._replace(time_ns=times.settle(table.packet, table.time_ns)))
@@ -182,9 +183,10 @@ class MessageReader:
         self,
         take_other: OtherPacket | None = None,
         server_address: bytes | None = None,
+        timeline: clock.Timeline | clock.LiveTimeline | None = None,
     ) -> None:
         self._take_other, self._server_address = take_other, server_address
-        self.timeline = clock.Timeline()
+        self.timeline = clock.Timeline() if timeline is None else timeline
         self.rows = array("q")
         self._others = OtherPackets(self._servers, self.timeline.first_ns)
         self.kinds: dict[Any, int] = {}
@@ -400,6 +402,11 @@ class MessageReader:
             return True
         lately[name] = time_ns
         return False
+
+
+def with_protocol(kind: str) -> str:
+    """The kind of an event, for a name of `kind_name`."""
+    return kind if kind in (ICMP, OTHER) else f"sip:{kind}"
 
 
 def kind_name(kind: str | tuple[bytes, bytes | None]) -> str:

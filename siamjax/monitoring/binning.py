@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import clock, messages, pairing
-from siamjax.capture.messages import Messages, Others
+from siamjax.capture.messages import Messages
+from siamjax.capture.others import Others
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data.counts import EventBinner, nanoseconds
 from siamjax.types import UNCLEAR, Events
@@ -15,8 +16,6 @@ from siamjax.types import UNCLEAR, Events
 # A packet may come so much later than one that was captured after it: so long a bin
 # waits before it is closed. A larger step back is a jump of the clock.
 PATIENCE_NS = clock.BACK_NS
-# The times of packets are kept so long: a segment of TCP waits 60 s behind a hole.
-_KEPT_NS = 90 * 10**9
 # Transactions that were not used for two such times are forgotten, or earlier where
 # there are more of them than this.
 FORGET_NS, MOST_TRANSACTIONS = 150 * 10**9, 500_000
@@ -34,8 +33,8 @@ class PacketBinner:
 
     Attributes:
       zero_ns: time of the first packet, when the first bin begins; None: none came.
-      last_ns: the latest time so far, of packets or of `advance`.
-      packets, messages: how many there were.
+      timeline: of the packets.
+      messages: how many there were.
       late: messages that were known after their bin was closed.
       bins: how many were closed.
     """
@@ -43,10 +42,9 @@ class PacketBinner:
     def __init__(self, bin_s: float, protocols: Sequence[str]) -> None:
         self.bin_ns = nanoseconds(bin_s)
         self.zero_ns: int | None = None
-        self.last_ns: int | None = None
-        self.packets = self.messages = self.late = self.bins = 0
-        self.clock = clock.Clock()
-        self._reader = messages.MessageReader()
+        self.messages = self.late = self.bins = 0
+        self.timeline = clock.LiveTimeline()
+        self._reader = messages.MessageReader(timeline=self.timeline)
         self._with_sip = SIP.name in protocols
         self._kinds: list[str] = []
         self._binner = EventBinner(self.bin_ns, protocols)
@@ -54,24 +52,13 @@ class PacketBinner:
         self._forgot_ns = 0
         self._pending, self._pending_others = _NO_ROWS, _NO_OTHERS
         self._unmeasured: list[tuple[int, int]] = []  # stretches in ns
+        # Takes the next packet, as `packets.read_packets` gives it.
+        self.add = self._reader.add
 
     @property
     def counts(self) -> Counter[str]:
         """What was wrong, by cause of `capture.cleaning.CAUSES`."""
-        return self._reader.counts
-
-    def add(self, time_ns: int, link: int, frame: bytes, length: int) -> None:
-        """Takes the next packet, as `packets.read_packets` gives it."""
-        time_ns = self.clock.mend(time_ns)
-        if self.last_ns is None or time_ns > self.last_ns:
-            self.last_ns = time_ns
-        self.packets += 1
-        self._reader.add(time_ns, link, frame, length)
-
-    def advance(self, time_ns: int) -> None:
-        """Says that it is this time, although no packet came."""
-        if self.last_ns is not None:
-            self.last_ns = max(self.last_ns, time_ns)
+        return self._reader.counts + Counter(clock_step=self.timeline.clock.jumps)
 
     def leave_out(self, start_ns: int, end_ns: int) -> None:
         """Says that not all packets of this time came: its bins are not measured."""
@@ -87,13 +74,14 @@ class PacketBinner:
         return self._until(0)
 
     def _until(self, patience_ns):
-        if self.last_ns is None:
+        if not self.timeline.packets:
             return 0
+        until_ns = self.timeline.last_ns - patience_ns
         if self.zero_ns is None:
-            if self.last_ns - self._reader.packet_ns[0] < patience_ns:
+            if until_ns < self.timeline.first_ns():
                 return 0
-            self.zero_ns = min(self._reader.packet_ns)
-        passed = (self.last_ns - patience_ns - self.zero_ns) // self.bin_ns
+            self.zero_ns = self.timeline.first_ns()
+        passed = (until_ns - self.zero_ns) // self.bin_ns
         return max(passed, self.bins)
 
     def close(self, bins: int) -> Bins:
@@ -123,8 +111,7 @@ class PacketBinner:
 
     def _take(self):
         """The rows of the packets since the last call, with kinds of all protocols."""
-        times_ns = np.asarray(self._reader.packet_ns).view(np.int64)
-        rows, others = self._reader.take(times_ns)
+        rows, others = self._reader.take()
         for kind in list(self._reader.kinds)[len(self._kinds) :]:
             self._kinds.append(messages.with_protocol(messages.kind_name(kind)))
         if not self._with_sip:
@@ -151,7 +138,9 @@ class PacketBinner:
             kind=np.full(count, kind, np.int64),
             retransmitted=np.zeros(count, bool),
             latency_ns=np.full(count, -1, np.int64),
+            packets=others.packets,
         )
+        events = events._replace(packets=np.ones(len(rows.packet), np.int64))
         return Events(*map(np.concatenate, zip(events, more)))
 
     def _mark_unmeasured(self, counts, first_ns):
@@ -164,14 +153,10 @@ class PacketBinner:
         ]
 
     def _forget(self):
-        times_ns = np.asarray(self._reader.packet_ns)
-        old = int(np.searchsorted(times_ns, self.last_ns - _KEPT_NS))
-        del times_ns  # an array that is looked at cannot change its size
-        if old > len(self._reader.packet_ns) // 4:
-            self._reader.forget_times(old)
-        is_long = self.last_ns - self._forgot_ns > FORGET_NS
+        last_ns = self.timeline.last_ns
+        is_long = last_ns - self._forgot_ns > FORGET_NS
         if is_long or len(self._memory) > MOST_TRANSACTIONS:
-            self._forgot_ns = self.last_ns
+            self._forgot_ns = last_ns
             self._reader.forget_names()
             self._memory.forget()
             self._binner.forget()

@@ -58,8 +58,7 @@ class Monitor:
     @property
     def now(self) -> str:
         """The time of packets, in RFC 3339."""
-        last_ns = self._binner.last_ns
-        return records.format_time(time.time_ns() if last_ns is None else last_ns)
+        return records.format_time(self._binner.timeline.last_ns or time.time_ns())
 
     def add(self, batch: Batch) -> list[records.Record]:
         """Takes packets; what is new by them."""
@@ -87,7 +86,7 @@ class Monitor:
             time=self.now,
             id=f"heartbeat@{self.now}",
             network=self._network,
-            packets=self._binner.packets,
+            packets=self._binner.timeline.packets,
             messages=self._binner.messages,
             windows=self.windows,
             dropped=self.tally.dropped,
@@ -129,10 +128,9 @@ class Monitor:
     def _not_read(self):
         binner = self._binner
         counts = binner.counts + self.tally.counts
-        counts["clock_step"] = binner.clock.jumps
         causes = {c: counts[c] for c in cleaning.CAUSES if counts[c]}
         report = cleaning.Report(
-            *("", binner.packets, binner.messages, 0, 0.0, "", causes, [])
+            *("", binner.timeline.packets, binner.messages, 0, 0.0, "", causes, [])
         )
         missing = cleaning.not_read(report)
         return missing | ({"late": binner.late} if binner.late else {})
