@@ -75,7 +75,7 @@ EXPECTED = {
         (6000, "gtpv1:DeletePDP", False, None),
         (6020, "gtpv1:DeletePDP/128", False, 20),
         (7000, "gtpv1:CreatePDP", False, None),
-        (7001, "gtpv2:error", False, None),
+        (7001, "gtpv1:error", False, None),
     ],
     "diameter": [
         (0, "diameter:CE", False, None),

@@ -49,6 +49,17 @@ class Rows:
             for port in protocol.ports.get(transport, ())
         }
         self._flows: dict[frozenset, int] = {}
+        # Protocols that share a port, and which of them two addresses spoke last; None:
+        # any two.
+        self._sharing = frozenset(
+            i
+            for i, protocol in enumerate(protocols)
+            for transport, ports in protocol.ports.items()
+            for port in ports
+            if self._by_port.get((transport, str(port)), i) != i
+            or any(port in p.ports.get(transport, ()) for p in protocols[:i])
+        )
+        self._spoken: dict[frozenset | None, int] = {}
         self._stack = functools.lru_cache(4096)(self._read_stack)
 
     def add_line(self, cells: list[str], packet: Packet) -> None:
@@ -76,6 +87,8 @@ class Rows:
                 is_message = True
             if stack.has_flow:  # its faults name the connection alone
                 self._flows[frozenset(ends)] = i
+            if i in self._sharing:
+                self._spoken[_addresses(ends)] = self._spoken[None] = i
         if not is_message and stack.has_flow:
             if frame.first("tcp.flags.reset") in _YES or _ABORT in frame.values(
                 "sctp.chunk_type"
@@ -146,6 +159,9 @@ class Rows:
                 ),
                 None,
             )
+            if number in self._sharing:
+                last = self._spoken.get(None, number)
+                number = self._spoken.get(_addresses(ends), last)
         if number is not None:
             self._add(number, Message(kind), ends, packet)
 
@@ -227,6 +243,10 @@ def _ends_of(frame, stack):
     if stack.transport:
         ports = [frame.last(f"{stack.transport}.{end}port") for end in ("src", "dst")]
     return (sources[stack.nth], ports[0]), (targets[stack.nth], ports[1])
+
+
+def _addresses(ends):
+    return frozenset(address for address, _ in ends)
 
 
 def is_error(frame: Frame) -> bool:
