@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from siamjax.capture import cleaning, events, messages, tshark
+from siamjax.capture import signalling as collecting
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame, Message
 from siamjax.data import columns, counts, identity, prepare, prepared
@@ -531,6 +532,22 @@ def test_a_packet_with_a_message_is_not_counted_as_one_without(tmp_path, recorde
     assert report.messages == 7 + 11
     assert len(rows) == 7 + len(alone) + 1  # SIP counts the error of ICMP, too
     assert "other" not in {kind for _, kind, *_ in rows}
+
+
+@pytest.mark.parametrize("name", ["radius", "diameter", "http2", "ngap", "s1ap"])
+def test_each_packet_has_a_message_or_one_cause(tmp_path, recorded, monkeypatch, name):
+    """Also those that were given to tshark and hold no message of their own."""
+    contents, finish = [], collecting.Collector.finish
+
+    def note(*arguments):
+        contents.append(finish(*arguments))
+        return contents[-1]
+
+    monkeypatch.setattr(collecting.Collector, "finish", note)
+    records = sorted(build.call() + signalling.CONVERSATIONS[name])
+    _, _, report = read(tmp_path / "a", records, ["sip", name])
+    with_row = len(np.unique(contents[0].rows.packet))
+    assert report.packets == 7 + with_row + sum(report.causes.values())
 
 
 def test_a_data_set_has_the_columns_of_its_protocols(tmp_path, recorded):

@@ -40,6 +40,8 @@ CAUSES = {
     "too_deep": "packets in more than 60 layers of tunnels or tags, not read",
     "no_tshark": "packets of signalling that only tshark reads, which is not installed",
     "tshark": "packets given to a tshark that failed: read in part",
+    "signalling": "packets of other signalling without a message of their own, such as "
+    "acknowledgements and parts of messages",
     "udp": "UDP without a message that is read",
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",

@@ -86,6 +86,7 @@ def _read(path, server_address, protocols, limit_expansion):
     counts = contents.counts - other.given
     counts["no_tshark"] = other.unread.total()
     counts["tshark"] = other.failed
+    counts["signalling"] = other.silent
     counts["reordered"] = times.reordered
     gaps = cleaning.list_gaps(times.pauses_ns, times.packets)
     longest_s = min((length_s for _, length_s in gaps), default=clock.AHEAD_NS / 1e9)

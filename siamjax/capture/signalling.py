@@ -5,9 +5,12 @@ of SIP alone does not start it.
 """
 
 import struct
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from siamjax.capture import layers, printed, sctp, tshark
 from siamjax.capture.clock import Packet, Times
@@ -36,6 +39,7 @@ class Contents(NamedTuple):
     failed: int  # packets that a tshark got which then failed
     also: Counter  # packets by the name of a protocol that was not asked for
     notes: tuple[str, ...]  # sentences on processes that hung
+    silent: int  # packets that a tshark read, which hold no message of their own
 
 
 class Collector:
@@ -67,6 +71,7 @@ class Collector:
         self._given, self._unread, self._also = Counter(), Counter(), Counter()
         self._failed = 0
         self._hangs: list[str] = []  # sentences on them
+        self._numbers = array("q")  # of the packets that are `_given`
 
     def add(
         self,
@@ -92,6 +97,7 @@ class Collector:
             return False
         if what != layers.FRAGMENT:  # only lost ones are counted
             self._given[what] += 1
+            self._numbers.append(packet[0])
         self._send(packet, time_ns, link, frame, length)
         return True
 
@@ -104,6 +110,8 @@ class Collector:
         """
         self._end_run()
         rows, kinds = self._rows.to_messages(times, addresses)
+        numbers = np.array(self._numbers, np.int64)
+        silent = int((~np.isin(numbers, rows.packet)).sum())
         version = ""
         if self._program and self._given:
             version = tshark.tshark_version(self._program)
@@ -116,6 +124,7 @@ class Collector:
             self._failed,
             self._also,
             tuple(self._hangs),
+            max(0, silent - self._failed),
         )
 
     def _recognise(self, packet):
