@@ -28,6 +28,7 @@ from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.learnt_pairs import margin_loss, sigmoid_pairs, weighted_l1
 from siamjax.losses.lossless_triplet import lossless
 from siamjax.losses.mining import (
+    anchor_pairs,
     distance_weighted_negatives,
     easiest_positive,
     hardest_negative,
@@ -36,6 +37,7 @@ from siamjax.losses.mining import (
     margin_pairs,
     multi_similarity_pairs,
     next_negative,
+    ranked_pairs,
     semihard_negatives,
 )
 from siamjax.losses.pairs import contrastive, intra_pair_variance, manhattan_lstm, snr
@@ -56,6 +58,17 @@ from siamjax.losses.regularisers import (
 from siamjax.losses.softmax import infonce, nca, npairs, ntxent, prototypical, supcon
 from siamjax.losses.softmax_variants import decoupled, robust_infonce, sincere
 from siamjax.losses.triplets import triplet
+from siamjax.losses.tuple_mining import (
+    MeasuredPairs,
+    Mined,
+    column_triplets,
+    measure_pairs,
+    pairs_by_histogram,
+    to_pairs,
+    to_triplets,
+    triplets_by_angle,
+    triplets_by_gap,
+)
 from siamjax.losses.tuples import Pairs, References, all_pairs, first_pairs, two_views
 from siamjax.losses.view_pairs import (
     alignment,
@@ -154,6 +167,8 @@ __all__ = [
     "Distance",
     "Loss",
     "LosslessForm",
+    "MeasuredPairs",
+    "Mined",
     "Mining",
     "Pairs",
     "Reduction",
@@ -162,12 +177,14 @@ __all__ = [
     "adaface",
     "alignment",
     "all_pairs",
+    "anchor_pairs",
     "angular",
     "arcface",
     "barlow_twins",
     "center",
     "circle",
     "class_weights",
+    "column_triplets",
     "contextual",
     "contrastive",
     "cosface",
@@ -200,6 +217,7 @@ __all__ = [
     "margin_loss",
     "margin_pairs",
     "matryoshka",
+    "measure_pairs",
     "memory",
     "mined",
     "multi_similarity",
@@ -211,12 +229,14 @@ __all__ = [
     "npairs",
     "ntxent",
     "p2sgrad",
+    "pairs_by_histogram",
     "pnp",
     "prototypical",
     "proxy_anchor",
     "proxy_nca",
     "proxy_nca_pp",
     "ranked_list",
+    "ranked_pairs",
     "recall_at_k",
     "resolve",
     "roadmap",
@@ -235,7 +255,11 @@ __all__ = [
     "sup_ap",
     "supcon",
     "threshold",
+    "to_pairs",
+    "to_triplets",
     "triplet",
+    "triplets_by_angle",
+    "triplets_by_gap",
     "tuplet_margin",
     "two_views",
     "uniformity",

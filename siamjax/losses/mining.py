@@ -5,13 +5,16 @@
 without a negative contributes nothing.
 """
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from siamjax.losses import triplet_sums
+from siamjax.losses.annotations import check_choice
 from siamjax.losses.distances import euclidean, unit
 from siamjax.losses.order_statistics import quantiles
 from siamjax.losses.positives_loop import first_index, value_at
@@ -19,6 +22,7 @@ from siamjax.losses.tuples import Pairs
 from siamjax.types import UsageError
 
 Masks = tuple[jax.Array, jax.Array]
+AnchorChoice = Literal["easy", "hard", "semihard", "all"]
 
 
 def hardest_positive(cost: jax.Array, pos: jax.Array) -> jax.Array:
@@ -92,6 +96,97 @@ def hardest_pairs(
     are chosen too."""
     far, near = quantiles(-cost, pos, (share,)), quantiles(cost, neg, (share,))
     return pos & (-cost <= far[0]), neg & (cost <= near[0])
+
+
+def ranked_pairs(
+    cost: jax.Array,
+    pos: jax.Array,
+    neg: jax.Array,
+    pos_ranks: tuple[int, int],
+    neg_ranks: tuple[int, int],
+) -> Masks:
+    """`pos, neg` `[A, R]`: of each anchor the positives and negatives whose rank is in
+    a range, both ends included. Rank 1 is the hardest, the farthest positive or the
+    nearest negative; equal costs rank by column.
+
+    Ranks 2 to 5 leave out the hardest row, which is often one with a wrong label.
+
+    Reference: `NHardTripletsMiner` of OpenMetricLearning.
+    """
+    masks = []
+    for values, mask, (first, last) in (
+        (-cost, pos, pos_ranks),
+        (cost, neg, neg_ranks),
+    ):
+        order = jnp.argsort(jnp.where(mask, values, jnp.inf), 1)
+        rank = jnp.argsort(order, 1) + 1
+        masks.append(mask & (rank >= first) & (rank <= last))
+    return masks[0], masks[1]
+
+
+def anchor_pairs(
+    cost: jax.Array,
+    pos: jax.Array,
+    neg: jax.Array,
+    positive: AnchorChoice = "easy",
+    negative: AnchorChoice = "semihard",
+    *,
+    pos_range: tuple[float, float] = (-math.inf, math.inf),
+    neg_range: tuple[float, float] = (-math.inf, math.inf),
+) -> Masks:
+    """`pos, neg` `[A, R]`: of each anchor one positive and one negative.
+
+    easy: the nearest positive, the farthest negative. hard: the farthest positive, the
+    nearest negative. semihard: the hard one among the negatives that are farther than
+    the chosen positive, or among the positives that are nearer than the chosen
+    negative. all: every one. Of equal costs the first is taken. An anchor that
+    misses one of the two has neither, unless one side is `all`.
+
+    Args:
+      cost: `[A, R]`.
+      pos, neg: `[A, R]` bool.
+      positive, negative: how each is chosen, as above.
+      pos_range, neg_range: only pairs whose cost is in this range, ends included.
+    Raises:
+      UsageError: there is no such choice, or semihard is not beside easy or hard.
+    Reference: Xuan et al. (easy positive), WACV 2020; Hermans et al., 2017 (hard).
+    """
+    for name, value in (("positive", positive), ("negative", negative)):
+        check_choice(name, value, AnchorChoice)
+    if "semihard" in (positive, negative) and not {positive, negative} & {
+        "easy",
+        "hard",
+    }:
+        raise UsageError(
+            f"positive={positive}, negative={negative}: semihard needs easy or hard on "
+            "the other side"
+        )
+    cost = lax.stop_gradient(cost)
+    pos = pos & (cost >= pos_range[0]) & (cost <= pos_range[1])
+    neg = neg & (cost >= neg_range[0]) & (cost <= neg_range[1])
+    if positive == "semihard":
+        chosen_neg = _choose_column(cost, neg, nearest=negative == "hard")
+        limit = jnp.max(jnp.where(chosen_neg, cost, -jnp.inf), 1, initial=-jnp.inf)
+        chosen_pos = _choose_column(cost, pos & (cost < limit[:, None]), nearest=False)
+    else:
+        chosen_pos = _choose_column(cost, pos, nearest=positive == "easy")
+        if negative == "semihard":
+            limit = jnp.min(jnp.where(chosen_pos, cost, jnp.inf), 1, initial=jnp.inf)
+            neg = neg & (cost > limit[:, None])
+        chosen_neg = _choose_column(cost, neg, nearest=negative != "easy")
+    chosen_pos = pos if positive == "all" else chosen_pos
+    chosen_neg = neg if negative == "all" else chosen_neg
+    if "all" in (positive, negative):
+        return chosen_pos, chosen_neg
+    both = chosen_pos.any(1, keepdims=True) & chosen_neg.any(1, keepdims=True)
+    return chosen_pos & both, chosen_neg & both
+
+
+def _choose_column(cost, mask, nearest):
+    """`[A, R]` bool: of each anchor the first nearest or farthest column of a mask."""
+    values = jnp.where(mask, cost if nearest else -cost, jnp.inf)
+    best = mask & (values == jnp.min(values, 1, keepdims=True, initial=jnp.inf))
+    return best & (jnp.arange(cost.shape[1])[None] == first_index(best)[:, None])
 
 
 def distance_weighted_negatives(
