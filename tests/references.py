@@ -3,6 +3,7 @@
 from tests import (
     reference,
     reference_classifiers,
+    reference_graded,
     reference_rankings,
     reference_views,
 )
@@ -12,6 +13,7 @@ LOSSES = {
     for family in (
         reference,
         reference_classifiers,
+        reference_graded,
         reference_rankings,
         reference_views,
     )

@@ -24,6 +24,7 @@ from siamjax.losses.classifiers import (
 )
 from siamjax.losses.diagnostics import effective_rank, health
 from siamjax.losses.distances import lp
+from siamjax.losses.graded import angle, cosent, cosine_regression, jaccard, soft_supcon
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.learnt_pairs import margin_loss, sigmoid_pairs, weighted_l1
 from siamjax.losses.lossless_triplet import lossless
@@ -56,7 +57,7 @@ from siamjax.losses.regularisers import (
     zero_mean,
 )
 from siamjax.losses.softmax import infonce, nca, npairs, ntxent, prototypical, supcon
-from siamjax.losses.softmax_variants import decoupled, robust_infonce, sincere
+from siamjax.losses.softmax_variants import decoupled, gist, robust_infonce, sincere
 from siamjax.losses.triplets import triplet
 from siamjax.losses.tuple_mining import (
     MeasuredPairs,
@@ -105,6 +106,7 @@ _PUBLIC_LOSSES = (
     sincere,
     decoupled,
     robust_infonce,
+    gist,
     # weighted pairs
     multi_similarity,
     circle,
@@ -147,6 +149,11 @@ _PUBLIC_LOSSES = (
     negative_cosine,
     alignment,
     spectral_contrastive,
+    # graded pairs
+    soft_supcon,
+    cosine_regression,
+    cosent,
+    angle,
     # regularisers
     variance,
     covariance,
@@ -178,6 +185,7 @@ __all__ = [
     "alignment",
     "all_pairs",
     "anchor_pairs",
+    "angle",
     "angular",
     "arcface",
     "barlow_twins",
@@ -187,7 +195,9 @@ __all__ = [
     "column_triplets",
     "contextual",
     "contrastive",
+    "cosent",
     "cosface",
+    "cosine_regression",
     "covariance",
     "curricularface",
     "decoupled",
@@ -200,6 +210,7 @@ __all__ = [
     "fastap",
     "first_pairs",
     "generalized_lifted",
+    "gist",
     "hardest_negative",
     "hardest_pairs",
     "hardest_positive",
@@ -207,6 +218,7 @@ __all__ = [
     "histogram",
     "infonce",
     "intra_pair_variance",
+    "jaccard",
     "koleo",
     "large_margin_softmax",
     "lifted",
@@ -247,6 +259,7 @@ __all__ = [
     "sincere",
     "smooth_ap",
     "snr",
+    "soft_supcon",
     "soft_triple",
     "spectral_contrastive",
     "sphereface",

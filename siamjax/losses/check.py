@@ -33,13 +33,15 @@ INVARIANT = {
         "intra_pair_variance, ntxent, supcon, multi_similarity, circle, tuplet_margin, "
         "angular, smooth_ap, fastap, histogram, sigmoid_pairs, koleo, uniformity, "
         "negative_cosine, alignment, spectral_contrastive, sincere, decoupled, "
-        "robust_infonce, recall_at_k, sup_ap, roadmap, pnp, contextual"
+        "robust_infonce, recall_at_k, sup_ap, roadmap, pnp, contextual, "
+        "soft_supcon, cosine_regression, cosent"
     ),
     "PRT": "manhattan_lstm, weighted_l1, variance, covariance",
-    "PRS": "snr, matryoshka",
     "PRO": "center, embedding_norm, mined",
     "PR": "lossless, zero_mean, saturation",
+    "PRS": "snr, matryoshka, angle",
     "ROS": "infonce",
+    "R": "gist",  # invariant to angles, but for rounding over its low temperature
     "RO": "npairs",
     "RT": "vicreg",
     "RTS": "barlow_twins",

@@ -181,6 +181,11 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, jnp.sqrt(_or_one(x)), jnp.zeros_like(x))
 
 
+def absolute(x: jax.Array) -> jax.Array:
+    """|x| with slope 0 at 0; that of `jnp.abs` is 1."""
+    return x * lax.stop_gradient(jnp.sign(x))
+
+
 def safe_power(x: jax.Array, power: float) -> jax.Array:
     """x^power for x >= 0, with slopes of 0 at 0 however small the power is."""
     if float(power).is_integer() if isinstance(power, int | float) else False:
@@ -312,16 +317,11 @@ def _minkowski(p, x, y):
     @jax.checkpoint
     def add(total, coordinate):
         a, b = coordinate
-        gap = _absolute(a[:, None] - b[None])
+        gap = absolute(a[:, None] - b[None])
         return total + (gap if p == 1 else safe_power(gap, p)), None
 
     total, _ = lax.scan(add, start, (x.T / size, y.T / size))
     return size * (total if p == 1 else safe_power(total, 1 / p))
-
-
-def _absolute(x):
-    """|x| with slope 0 at 0; that of `jnp.abs` is 1."""
-    return x * lax.stop_gradient(jnp.sign(x))
 
 
 def _largest_gaps(x, y, start):
@@ -337,7 +337,7 @@ def _largest_gaps(x, y, start):
     @jax.checkpoint
     def add(totals, coordinate):
         a, b = coordinate
-        gap = _absolute(a[:, None] - b[None])
+        gap = absolute(a[:, None] - b[None])
         is_largest = lax.stop_gradient(gap) >= largest
         return (totals[0] + jnp.where(is_largest, gap, 0), totals[1] + is_largest), None
 

@@ -17,7 +17,7 @@ from siamjax import checks
 from siamjax.losses.annotations import AnyFunction
 from siamjax.losses.settings import check_numbers
 from siamjax.losses.states import StateForms
-from siamjax.losses.tuples import check_references, finite_rows
+from siamjax.losses.tuples import check_references, check_similarity, finite_rows
 from siamjax.types import UsageError
 
 _MARK = "makes_stateful"
@@ -39,7 +39,8 @@ class Stateful(NamedTuple):
 def guarded(loss: AnyFunction) -> AnyFunction:
     """Makes the value of a loss NaN for input that it cannot judge:
 
-    - a row that counts, of the batch or of the references, with a NaN or an infinity;
+    - a row that counts, of the batch, of the references or of the guide, or a
+      similarity of two of them, with a NaN or an infinity;
     - a traced index below -1 or beyond the last row, in `pairs`, `triplets` or
       `References.anchor_rows`. A concrete one is a `UsageError`;
     - a traced mask (`where`, `References.where`, `References.allowed`) with a number
@@ -170,6 +171,13 @@ def _inspect(embeddings, labels, data):
             index, outside = checks.check_row_numbers(name, data[name], len(labels))
             data = {**data, name: index}
             bad = bad | outside
+    if data.get("similarity") is not None:
+        similarity, outside = check_similarity(data, counted)
+        data, bad = {**data, "similarity": similarity}, bad | outside
+    if data.get("guide") is not None:
+        rows = counted if where is not None else None
+        checks.check_batch(data["guide"], labels, rows, owner="guide: ")
+        bad = bad | _any_not_finite(data["guide"], counted)
     if data.get("key") is not None:
         checks.check_key(data["key"])
     return jnp.asarray(labels), data, bad

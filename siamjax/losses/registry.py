@@ -19,7 +19,7 @@ from siamjax.types import UsageError
 LOSSES: dict[str, Callable] = {}
 
 # The arguments of a loss that are data; all others are hyper-parameters.
-DATA = ("where", "references", "pairs", "triplets", "key")
+DATA = ("where", "references", "pairs", "triplets", "similarity", "guide", "key")
 
 
 class Loss(NamedTuple):

@@ -64,6 +64,11 @@ SEARCH = {
     "infonce": _TEMPERATURE,
     "sincere": _TEMPERATURE,
     "decoupled": _TEMPERATURE,
+    "gist": _TEMPERATURE,
+    "soft_supcon": _TEMPERATURE,
+    "cosine_regression": dict(),
+    "cosent": dict(scale=_log(1.0, 200.0)),
+    "angle": dict(scale=_log(1.0, 200.0)),
     "robust_infonce": dict(
         temperature=_log(0.05, 1.0), robustness=Range(0.1, 1.0), density=_log(1e-3, 0.1)
     ),

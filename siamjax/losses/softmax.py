@@ -10,6 +10,7 @@ from siamjax.losses.annotations import Array, Count, Distance, Positive, Reducti
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import References
+from siamjax.types import UsageError
 
 
 @guarded
@@ -98,6 +99,7 @@ def infonce(
     *,
     where: Array | None = None,
     pairs: Array | None = None,
+    triplets: Array | None = None,
     temperature: Positive = 0.05,
     symmetric: bool = False,
     distance: Distance = "cosine",
@@ -109,8 +111,9 @@ def infonce(
 
       term = -s(a_i, p_i) + log(exp(s(a_i, p_i)) + sum over j of exp(s(a_i, p_j)))
 
-    where j runs over the pairs of other classes. Its other name is multiple negatives
-    ranking loss.
+    where j runs over the pairs of other classes. With triplets (a_i, p_i, n_i) the sum
+    has exp(s(a_i, n_j)) as well, for all n_j of other classes: hard negatives of one's
+    own. Its other name is multiple negatives ranking loss.
 
     Args:
       embeddings: `[B, E]` float.
@@ -118,23 +121,42 @@ def infonce(
       where: `[B]` bool, the rows that count; all by default.
       pairs: `[N, 2]` int, rows of the batch, both of one class; -1 is padding. By
         default the first two rows of each class.
+      triplets: `[N, 3]` int, in place of pairs: the third row is of another class.
       temperature: a similarity.
-      symmetric: the mean of this and of the same with a and p swapped.
+      symmetric: the mean of this and of the same with a and p swapped, which has no
+        hard negatives.
       distance: see `distances`; for a distance d the similarity is -d.
       reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a pair, or with pairs of one class only.
-    Reference: Oord et al., 2018; Henderson et al., 2017 (one over the temperature: 20).
+    Reference: Oord et al., 2018; Henderson et al., 2017 (one over the temperature: 20);
+      Karpukhin et al. (DPR), EMNLP 2020, eq. 2, for hard negatives.
     """
-    rows, row_labels, valid = tuples.paired_rows(embeddings, labels, where, pairs)
-    anchor_labels, partner_labels = row_labels
+    if triplets is not None and pairs is not None:
+        raise UsageError("infonce takes pairs or triplets, not both")
+    if triplets is None:
+        rows, row_labels, valid = tuples.paired_rows(embeddings, labels, where, pairs)
+    else:
+        rows, row_labels, valid = tuples.gather_tuples(
+            embeddings, labels, where, triplets, "triplets"
+        )
+    anchors, partners, *hard = rows
+    anchor_labels, partner_labels, *hard_labels = row_labels
     valid = valid & (anchor_labels == partner_labels)
     measure = distances.by_name(distance)
-    s = measure.score(measure.matrix(*rows)) / temperature  # [N, N]
-    pair_s = measure.score(measure.rows(*rows)) / temperature  # [N]
-    negative = anchor_labels[:, None] != partner_labels[None]
-    negative = valid[:, None] & valid[None] & negative
-    cost = jax.nn.softplus(masked_logsumexp(s, negative) - pair_s)
+
+    def scores_and_negatives(others, other_labels):
+        s = measure.score(measure.matrix(anchors, others)) / temperature
+        negative = anchor_labels[:, None] != other_labels[None]
+        return s, valid[:, None] & valid[None] & negative
+
+    s, negative = scores_and_negatives(partners, partner_labels)  # [N, N]
+    pair_s = measure.score(measure.rows(anchors, partners)) / temperature  # [N]
+    away = masked_logsumexp(s, negative)
+    if hard:
+        more = scores_and_negatives(hard[0], hard_labels[0])
+        away = jnp.logaddexp(away, masked_logsumexp(*more))
+    cost = jax.nn.softplus(away - pair_s)
     if symmetric:
         swapped = jax.nn.softplus(masked_logsumexp(s, negative, axis=0) - pair_s)
         cost = (cost + swapped) / 2

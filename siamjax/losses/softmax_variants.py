@@ -1,9 +1,11 @@
 """Softmax losses that weigh the positive or the sum of the negatives in another way."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from siamjax.losses import reductions
+from siamjax.losses import distances, reductions
 from siamjax.losses.annotations import (
     Array,
     Distance,
@@ -14,7 +16,7 @@ from siamjax.losses.annotations import (
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.softmax import ntxent, scored_pairs
-from siamjax.losses.tuples import References
+from siamjax.losses.tuples import References, counted_rows, first_pairs, gather_tuples
 
 
 @guarded
@@ -160,3 +162,58 @@ def robust_infonce(
     q = robustness
     cost = jnp.where(valid, (jnp.exp(q * both) - jnp.exp(q * near)) / q, 0)
     return reductions.reduce_costs(cost, valid, reduce, labels)
+
+
+@guarded
+def gist(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None = None,
+    pairs: Array | None = None,
+    guide: Array | None = None,
+    temperature: Positive = 0.01,
+    reduce: Reduction = "all",
+) -> jax.Array:
+    """InfoNCE that leaves out negatives which a guide finds more alike than the pair.
+
+    Over pairs (a_i, p_i), with s the cosine over temperature and g the cosine of the
+    guide's rows:
+
+      term = -s(a_i, p_i) + log(exp(s(a_i, p_i)) + sum over j != i of
+                                exp(s(a_i, p_j)) + exp(s(a_i, a_j)) + exp(s(p_i, p_j)))
+
+    each of the three only where its g is not above g(a_i, p_i).
+
+    Args:
+      embeddings: `[B, E]` float.
+      labels: `[B]` int, read only without `pairs`.
+      where: `[B]` bool, the rows that count; all by default.
+      pairs: `[N, 2]` int, rows of the batch; -1 is padding. By default the first two
+        rows of each class.
+      guide: `[B, G]` float, rows of another, trained model. By default the embeddings
+        guide themselves.
+      temperature: a similarity.
+      reduce: see `reductions`.
+    Returns:
+      The scalar loss; 0 without a pair, or with one pair only.
+    Reference: Solatorio (GISTEmbed), 2024, eq. 1 to 5.
+    """
+    if pairs is None:
+        pairs = first_pairs(labels, counted_rows(labels, where))
+    sides, (anchor_labels, _), valid = gather_tuples(
+        embeddings, labels, where, pairs, "pairs"
+    )
+    guide = embeddings if guide is None else guide
+    guides, _, _ = gather_tuples(guide, labels, where, pairs, "pairs")
+    apart = ~jnp.eye(len(pairs), dtype=bool) & valid[:, None] & valid[None]
+    pair_g = jnp.diagonal(distances.cosine(*guides))[:, None]
+    away = []
+    for first, second in ((0, 1), (0, 0), (1, 1)):
+        s = distances.cosine(sides[first], sides[second]) / temperature
+        allowed = apart & (distances.cosine(guides[first], guides[second]) <= pair_g)
+        away.append(masked_logsumexp(s, allowed))
+    pair_s = distances.by_name("cosine").rows(*sides) / temperature
+    all_away = functools.reduce(jnp.logaddexp, away)
+    cost = jax.nn.softplus(all_away - pair_s)
+    return reductions.reduce_costs(cost, valid, reduce, anchor_labels)

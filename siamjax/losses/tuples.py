@@ -113,6 +113,43 @@ def check_references(
     return References(x, labels, counted, allowed, anchor_rows), bad | outside
 
 
+def check_similarity(
+    data: dict[str, Any], counted: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Checks the similarities among the data of a loss.
+
+    Args:
+      data: with checked `references` or `pairs`, if there are any.
+      counted: `[B]` bool, the anchors that count.
+    Returns:
+      The similarities, 0 for pairs that do not count; and whether one of a pair that
+      counts is not finite, a `[]` bool.
+    Raises:
+      UsageError: they are no real numbers, or not one for each pair.
+    """
+    similarity, pairs = data["similarity"], data.get("pairs")
+    references = data.get("references")
+    if pairs is not None:
+        valid = jnp.all(pairs >= 0, 1) & jnp.all(counted[jnp.maximum(pairs, 0)], 1)
+    else:
+        others = counted if references is None else references.where
+        valid = counted[:, None] & others[None]
+    shape, kind = valid.shape, "pair" if pairs is not None else "anchor and reference"
+    given = getattr(similarity, "shape", None)
+    if given != shape:
+        given = type(similarity).__name__ if given is None else list(given)
+        raise UsageError(
+            f"similarity must be an array {list(shape)}, one number for each {kind}; "
+            f"got {given}"
+        )
+    similarity = jnp.asarray(similarity)
+    if jnp.issubdtype(similarity.dtype, jnp.complexfloating):
+        raise UsageError(f"similarity must be real numbers, got {similarity.dtype}")
+    similarity = similarity.astype(jnp.promote_types(similarity.dtype, jnp.float32))
+    bad = jnp.any(valid & ~jnp.isfinite(similarity))
+    return jnp.where(valid, similarity, 0), bad
+
+
 def zero_uncounted(embeddings: Array, where: Array) -> jax.Array:
     """Rows that count, in float32 or wider; 0 for other rows, whatever they hold."""
     x = embeddings.astype(jnp.promote_types(embeddings.dtype, jnp.float32))
