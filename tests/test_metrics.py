@@ -395,9 +395,6 @@ def test_spread_by_hand():
     assert metrics.principal_share(x, 0.95) == pytest.approx(2 / 3)
     assert np.isnan(metrics.principal_share(np.ones((4, 3))))
     assert np.isnan(metrics.principal_share(np.ones((0, 3))))
-    # Pairs at squared distances 36 and 4.
-    assert metrics.alignment(x, np.array([0, 0, 1, 1])) == pytest.approx(20)
-    assert np.isnan(metrics.alignment(x, np.arange(4)))
 
 
 def test_a_ranking_that_is_cut_is_the_whole_one_up_to_the_cut():

@@ -12,7 +12,7 @@ from siamjax.metrics.clusters import (
     purity,
 )
 from siamjax.metrics.queries import Gallery, average, score_distances, score_queries
-from siamjax.metrics.spread import alignment, principal_share
+from siamjax.metrics.spread import principal_share
 from siamjax.metrics.verification import (
     PairDistances,
     auroc,
@@ -27,7 +27,6 @@ __all__ = [
     "PairDistances",
     "adjusted_mutual_information",
     "adjusted_rand_index",
-    "alignment",
     "auroc",
     "average",
     "decidability",

@@ -1,9 +1,9 @@
-"""How points fill their space: functions of the points alone, or of classes, too."""
+"""How points fill their space."""
 
 import numpy as np
 
 from siamjax.checks import require
-from siamjax.metrics.arrays import Array, as_points, as_rows
+from siamjax.metrics.arrays import Array, as_points
 
 
 def principal_share(embeddings: Array, variance: float = 0.9) -> float:
@@ -32,29 +32,3 @@ def principal_share(embeddings: Array, variance: float = 0.9) -> float:
     # Sums of shares are rounded.
     components = int(np.argmax(held >= variance - 1e-12)) + 1
     return components / x.shape[1]
-
-
-def alignment(embeddings: Array, labels: Array) -> float:
-    """The mean squared distance of two rows of a class, over all such pairs; 0: each
-    class is a point. NaN without a pair.
-
-    Its counterpart is `losses.uniformity`. Give rows of unit length, as the paper does.
-
-    Args:
-      embeddings: `[N, E]` finite floats.
-      labels: `[N]` int.
-    Raises:
-      UsageError: shapes or types do not fit, or a number is not finite.
-    Reference: Wang, Isola, ICML 2020 (alpha = 2).
-    """
-    x, labels = as_rows("", embeddings, labels)
-    _, group, size = np.unique(labels, return_inverse=True, return_counts=True)
-    pairs = float((size * (size - 1)).sum())
-    if not pairs:
-        return np.nan
-    centre = np.zeros((len(size), x.shape[1]))
-    np.add.at(centre, group, x)
-    # The squared distances of all ordered pairs of n rows sum to 2 n times their
-    # squared distances to the centre.
-    gaps = ((x - (centre / size[:, None])[group]) ** 2).sum(1)
-    return float(2 * (gaps * size[group]).sum() / pairs)
