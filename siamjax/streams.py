@@ -14,6 +14,7 @@ BATCH = 3  # rows of a batch
 MADE_UP = 4  # changes of the made-up conditions of a batch
 LOSS = 5  # tuples of a batch, and what the losses draw
 DEALT = 6  # random labels of an audit
+ROWS = 7  # rows of a batch of `samplers`
 
 
 def stream(seed: int | jax.Array, name: int, index: int | jax.Array = 0) -> jax.Array:
