@@ -74,7 +74,7 @@ def opened(config):
         columns=read.columns,
         scaler=read.scaler,
         normal=read.baseline,
-        deciding=types.SimpleNamespace(whitening=None),
+        deciding=types.SimpleNamespace(whitening=None, training=None),
     )
     return run, read
 

@@ -55,8 +55,9 @@ def made(tmp_path_factory):
     examples.save_examples(
         folder / enrol.EXAMPLES, examples.Examples(places, counts, normal)
     )
-    rule = decide.Rule(1.0, 1.0, -0.5, 0.5)._asdict()
+    rule = decide.rule_as_json(decide.Rule(1.0, 1.0, -0.5, 0.5))
     files.write_json(folder / enrol.RULE, rule)
+    del rule["calibration"]  # results.json has it beside the numbers
     files.write_json(folder / results.FILE, judged(rule), allow_nan=False)
     return folder, run
 

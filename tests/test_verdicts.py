@@ -316,7 +316,9 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
     row, *text = capsys.readouterr().out.splitlines()
     row = json.loads(row, parse_constant=pytest.fail)
     assert row["condition"] == "unknown" and row["distance"] is None
-    assert row["not_finite"] == ["distance", "margin", "threshold"]
+    assert row["not_finite"] == [
+        *("distance", "margin", "threshold", "onset_error_s", "p_value"),
+    ]
     assert text[2].split()[2:] == ["unknown", "-", "-", "no", "distance"]
 
 
@@ -351,7 +353,7 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
         Baseline(np.ones((1, 2)), np.zeros((1, 2))),
     )
     npz, rule = tmp_path / enrol.EXAMPLES, tmp_path / enrol.RULE
-    good = json.dumps(RULE._asdict()).encode()
+    good = json.dumps(decide.rule_as_json(RULE)).encode()
 
     examples.save_examples(npz, part)
     saved = npz.read_bytes()

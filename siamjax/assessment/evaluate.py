@@ -12,7 +12,7 @@ from siamjax.assessment import out_of_fold, rejection, tally
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import baselines, one_shot, results, spaces
-from siamjax.identification import decide, enrol, examples
+from siamjax.identification import confidence, decide, enrol, examples
 from siamjax.inference import deciding, runs
 from siamjax.inference.deciding import Deciding
 from siamjax.inference.runs import Run
@@ -89,7 +89,8 @@ def evaluate_run(
             sha256=splits.provenance.sha256,
             new=list(splits.provenance.new),
         ),
-        rule=rule._asdict(),
+        rule={k: x for k, x in rule._asdict().items() if isinstance(x, float)},
+        calibration=confidence.as_json(rule.calibration),
         identification=tally.count_rows(verdicts, onset_tolerance_s(run.config)),
         losses=step.hyper_parameters(run.config),
         space=run.deciding.space._asdict(),
@@ -149,7 +150,7 @@ def learn_enrolment(
     counts = tally.count_rows(verdicts, onset_tolerance_s(run.config))
     thresholds = [fold.unknown for fold in opened]
     unseen = dict(unknown=thresholds, identification=counts)
-    known, novel = out_of_fold.join_scores(opened)
+    known, novel, _ = out_of_fold.join_scores(opened)
     if rejected := rejection.compare_scores(known, novel):
         unseen["rejection"] = rejected
     return run, chosen, rule, dict(spaces=curves, out_of_fold=unseen)

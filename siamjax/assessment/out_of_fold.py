@@ -36,6 +36,7 @@ class Fold(NamedTuple):
     examples: examples.Examples  # training windows of the conditions it knows
     known: decide.Scores  # of unseen windows of known conditions
     novel: decide.Scores  # of windows of faults held out
+    stretches: decide.Scores  # of unseen stretches, see `enrol.measure_stretches`
 
     @property
     def unknown(self) -> float | None:
@@ -114,9 +115,8 @@ def _measure(run, splits, unseen=True):
     windows = splits.windows_of(VALID, names * unseen + splits.conditions.novel_valid)
     training = splits.windows_of(TRAIN, names)
     library = np.arange(len(windows.start) + len(training.start)) >= len(windows.start)
-    return enrol.measure_scores(
-        run, splits, join([windows, training]), library & unseen
-    )
+    shown = run, splits, join([windows, training]), library & unseen
+    return *enrol.measure_scores(*shown), enrol.measure_stretches(*shown)
 
 
 def fit_common_rule(opened: list[Fold]) -> decide.Rule:
@@ -134,13 +134,15 @@ def fit_common_rule(opened: list[Fold]) -> decide.Rule:
     )
 
 
-def join_scores(opened: list[Fold]) -> tuple[decide.Scores, decide.Scores]:
-    """The scores of known and of held-out conditions of all folds together."""
-    known, novel = (
+def join_scores(opened: list[Fold]) -> tuple[decide.Scores, ...]:
+    """The scores of known and of held-out conditions and of stretches, of all folds
+    together."""
+    return tuple(
         decide.Scores(*map(np.concatenate, zip(*scores)))
-        for scores in zip(*((fold.known, fold.novel) for fold in opened))
+        for scores in zip(
+            *((fold.known, fold.novel, fold.stretches) for fold in opened)
+        )
     )
-    return known, novel
 
 
 def choose_examples(

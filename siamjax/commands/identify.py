@@ -42,6 +42,12 @@ _BASELINE = flags.DEFINE_float(
     "Seconds at the beginning that are normal; as in training if it is not given.",
     flag_values=COMMAND.flags,
 )
+_FALSE_ALARMS = flags.DEFINE_float(
+    "false_alarms",
+    None,
+    "False alarms that are allowed in an hour of normal traffic.",
+    flag_values=COMMAND.flags,
+)
 _JSON = flags.DEFINE_bool("json", False, "Print JSON lines.", COMMAND.flags)
 _PLOT = flags.DEFINE_string(
     "plot",
@@ -69,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
         folder=_LIBRARY.value,
         network=_NETWORK.value,
         baseline_s=_BASELINE.value,
+        false_alarms=_FALSE_ALARMS.value,
         as_json=_JSON.value,
         plot=_PLOT.value,
     )

@@ -12,6 +12,8 @@ import numpy as np
 
 from siamjax import forms
 from siamjax.evaluation import pairwise, unknowns
+from siamjax.identification import confidence
+from siamjax.identification.confidence import Calibration, Onset
 from siamjax.identification.timeline import (
     RECOVERING,
     UNKNOWN,
@@ -26,6 +28,10 @@ HOP_S = 1.0
 # A stretch after a fault is `recovering` if its deviation is below this share of the
 # deviation of the fault.
 FADING = 0.6
+# The smallest cost of a change, in thresholds of unknown.
+LEAST = 0.25
+# The key of the onset of all conditions together.
+ANY = ""
 
 
 class Rule(NamedTuple):
@@ -43,6 +49,7 @@ class Rule(NamedTuple):
     novelty: float = 1.0
     # One farther than this from the one example of a fault that was taught, too.
     taught: float = 1.2
+    calibration: Calibration = Calibration()
 
 
 class Scores(NamedTuple):
@@ -94,11 +101,35 @@ def _columns(evidence: Evidence) -> dict[str, Any]:
 
 def rule_from_json(value: Any) -> Rule:
     """The `Rule` of a JSON object; raises ValueError if it is not one."""
-    forms.check_form(value, {name: float for name in Rule._fields})
-    rule = Rule(**{name: float(value[name]) for name in Rule._fields})
+    numbers = [name for name in Rule._fields if name != "calibration"]
+    form: dict[str, Any] = {name: float for name in numbers}
+    forms.check_form(value, form | dict(calibration=object))
+    rule = Rule(
+        **{name: float(value[name]) for name in numbers},
+        calibration=confidence.from_json(value["calibration"]),
+    )
     if min(rule.unknown, rule.penalty, rule.novelty, rule.taught) < 0:
         raise ValueError("a distance is less than 0")
     return rule
+
+
+def rule_as_json(rule: Rule) -> dict[str, Any]:
+    """What `rule_from_json` reads, as plain values."""
+    calibration = confidence.as_json(rule.calibration)
+    return rule._asdict() | dict(calibration=calibration)
+
+
+def ask_rate(rule: Rule, per_hour: float) -> Rule:
+    """The rule with the cost of a change for an asked rate of false alarms.
+
+    Args:
+      rule: of a run.
+      per_hour: false alarms in an hour of normal traffic.
+    Raises:
+      UsageError: the rate is not a finite number above 0.
+    """
+    cost = confidence.penalty_at(rule.calibration, per_hour, LEAST * rule.unknown)
+    return rule._replace(penalty=cost)
 
 
 def compare_windows(
@@ -201,16 +232,23 @@ def spans_of_path(
     parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
     parts = _with_beginnings(parts, evidence, blind)
     limits = _limits(evidence, rule, taught)
+    spans = [
+        _span(evidence, parts, i, name, rule, origins, limits)
+        for i, name in enumerate(_with_recovering(parts, evidence.deviation))
+    ]
     return _joined(
         [
-            _span(evidence, parts, i, name, rule, origins, limits)
-            for i, name in enumerate(_with_recovering(parts, evidence.deviation))
+            _with_confidence(span, evidence, part, rule, taught)
+            for span, part in zip(spans, parts)
         ]
     )
 
 
 def fit_rule(
-    sessions: Sequence[tuple[Evidence, Sequence[Label]]], known: Scores, novel: Scores
+    sessions: Sequence[tuple[Evidence, Sequence[Label]]],
+    known: Scores,
+    novel: Scores,
+    stretches_of: Scores | None = None,
 ) -> Rule:
     """The `Rule` from validation captures.
 
@@ -218,6 +256,7 @@ def fit_rule(
       sessions: the `Evidence` and the true labels of each.
       known: of windows of known conditions.
       novel: of windows of novel conditions.
+      stretches_of: of stretches of known conditions, see `Calibration`.
     """
     unknown = unknowns.fit_threshold(known.distance, novel.distance)
     novelty = unknowns.fit_limit(known.novelty, novel.novelty)
@@ -226,9 +265,13 @@ def fit_rule(
     taught = unknowns.fit_limit(known.distance, novel.distance)
     # A change of condition costs as much as one window at the threshold.
     rule = Rule(unknown, unknown, 0.0, 0.0, novelty, taught)
-    onsets, clears = [], []
+    onsets: dict[str, list[float]] = {}
+    clears, peaks, normal_s = [], [], 0.0
     for evidence, labels in sessions:
         spans = find_spans(evidence, rule)
+        against = _against_normal(evidence, rule, labels)
+        peaks += confidence.find_peaks(against)
+        normal_s += len(against) * HOP_S
         for label in labels:
             name = label.condition if label.condition in evidence.names else UNKNOWN
             matching = [
@@ -239,11 +282,36 @@ def fit_rule(
                 and label.onset_s < span.end_s
             ]
             if matching and matching[0].start_s > spans[0].start_s:
-                onsets.append(label.onset_s - matching[0].start_s)
+                shift_s = label.onset_s - matching[0].start_s
+                onsets.setdefault(name, []).append(shift_s)
             ends = np.isfinite(label.clear_s)
             if matching and ends and matching[-1] is not spans[-1]:
                 clears.append(label.clear_s - matching[-1].end_s)
-    return rule._replace(onset_s=_median(onsets), clear_s=_median(clears))
+    shifts_s = [shift_s for values in onsets.values() for shift_s in values]
+    calibration = Calibration(
+        known=tuple(stretches_of.novelty.tolist()) if stretches_of else (),
+        alone=tuple(stretches_of.distance.tolist()) if stretches_of else (),
+        peaks=tuple(sorted(peaks, reverse=True)[: confidence.PEAKS]),
+        normal_s=normal_s,
+        onsets=confidence.fit_onsets(onsets | {ANY: shifts_s}),
+    )
+    return rule._replace(
+        onset_s=_median(shifts_s), clear_s=_median(clears), calibration=calibration
+    )
+
+
+def _against_normal(evidence, rule, labels):
+    """`[N]` of the windows before the first fault: by how much another condition is
+    cheaper than normal."""
+    if NORMAL not in evidence.names:
+        return np.zeros(0)
+    evidence, costs = weigh_windows(evidence, rule)
+    window_s = evidence.end_s - evidence.start_s[-1] if len(costs) else 0.0
+    onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
+    calm = evidence.start_s + window_s <= min(onsets_s, default=np.inf)
+    column = evidence.names.index(NORMAL)
+    others = np.delete(costs, column, 1).min(1)
+    return (costs[:, column] - others)[calm & ~_blind(evidence)]
 
 
 def _blind(evidence):
@@ -260,11 +328,14 @@ def _with_normality(evidence, rule):
         return evidence
     distance = (rule.unknown * evidence.oddness)[:, None]
     if NORMAL not in evidence.names:
-        none = np.full((len(distance), 1), -1)
+        none, relative = np.full((len(distance), 1), -1), evidence.relative
+        if relative is not None:
+            relative = np.concatenate([relative, np.full(none.shape, np.inf)], 1)
         return evidence._replace(
             names=(*evidence.names, NORMAL),
             distances=np.concatenate([evidence.distances, distance], 1),
             nearest=np.concatenate([evidence.nearest, none], 1),
+            relative=relative,
         )
     column = evidence.names.index(NORMAL)
     distances, nearest = evidence.distances.copy(), evidence.nearest.copy()
@@ -388,7 +459,9 @@ def _span(evidence, parts, i, name, rule, origins, limits):
     """The `Span` of the i-th stretch, under its final name."""
     first, end, decoded = parts[i]
     start_s, end_s = evidence.start_s[first], evidence.end_s
-    shift = rule.clear_s if name in (NORMAL, RECOVERING) else rule.onset_s
+    onsets = rule.calibration.onsets
+    onset = onsets.get(name, onsets.get(ANY, Onset(rule.onset_s, np.nan)))
+    shift = rule.clear_s if name in (NORMAL, RECOVERING) else onset.shift_s
     start_s = start_s + shift if first else 0.0
     if i + 1 < len(parts):
         end_s = evidence.start_s[end]
@@ -420,6 +493,48 @@ def _span(evidence, parts, i, name, rule, origins, limits):
         other,
         float(np.median(limits[first:end, column])),
     )
+
+
+def _with_confidence(span, evidence, part, rule, taught):
+    """The span with the error of its onset, its p-value and its candidates."""
+    first, end, decoded = part
+    if first and span.condition not in (NORMAL, RECOVERING):
+        onsets = rule.calibration.onsets
+        onset = onsets.get(span.condition, onsets.get(ANY))
+        span = span._replace(onset_error_s=onset.error_s if onset else np.nan)
+    values = _p_values(evidence, first, end, rule, taught)
+    if not values or not np.isfinite(span.distance):
+        return span
+    probable = sorted(
+        (name for name, (_, doubtful) in values.items() if not doubtful),
+        key=lambda name: -values[name][0],
+    )
+    name = decoded if decoded in values else max(values, key=lambda n: values[n][0])
+    certain = decoded in probable
+    others = [other for other in probable if other != decoded]
+    unsure = [] if certain or decoded == UNKNOWN else [UNKNOWN]
+    return span._replace(
+        p_value=values[name][0], candidates=(decoded, *unsure, *others)
+    )
+
+
+def _p_values(evidence, first, end, rule, taught):
+    """{name: (p-value of a stretch, whether it is doubtful)}; a name whose distance is
+    an oddness has none."""
+    values: dict[str, tuple[float, bool]] = {}
+    if evidence.relative is None:
+        return values
+    for column, name in enumerate(evidence.names):
+        if name == NORMAL and evidence.oddness is not None:
+            continue
+        scores, calibration = evidence.relative, rule.calibration.known
+        if name in taught:
+            scores, calibration = evidence.distances, rule.calibration.alone
+        score = float(np.median(scores[first:end, column]))
+        value = confidence.p_value(score, calibration)
+        if np.isfinite(value):
+            values[name] = value, confidence.is_doubtful(value, calibration)
+    return values
 
 
 def _joined(spans):

@@ -52,6 +52,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
             for i in np.flatnonzero(splits.sessions.role == role).tolist()
         ],
         *measure_scores(run, splits, windows, is_library),
+        measure_stretches(run, splits, windows, is_library),
     )
     write_enrolment(run, library, rule)
     return library, rule
@@ -60,7 +61,8 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
 def write_enrolment(run: Run, library: examples.Examples, rule: decide.Rule) -> None:
     """Writes examples and rule into the workdir of a run."""
     examples.save_examples(pathlib.Path(run.workdir) / EXAMPLES, library)
-    stored = rule._asdict() | dict(space=deciding.fingerprint(run.deciding))
+    stored = decide.rule_as_json(rule)
+    stored |= dict(space=deciding.fingerprint(run.deciding))
     files.write_json(pathlib.Path(run.workdir) / RULE, stored)
 
 
@@ -211,6 +213,36 @@ def measure_scores(
         decide.Scores(*np.concatenate(quantiles or [nothing], 1)),
         decide.Scores(*np.concatenate([nothing, *(joined[n] for n in novel)], 1)),
     )
+
+
+def measure_stretches(
+    run: Run, splits: Splits, windows: Windows, library: np.ndarray, draws: int = DRAWS
+) -> decide.Scores:
+    """Medians of the windows of each capture and known condition, see
+    `confidence.Calibration`; one that has no other capture to compare with is left out.
+
+    Args:
+      run, splits, windows, library, draws: see `measure_scores`.
+    """
+    points = run.compared(*splits.inputs(windows))
+    moments = wccn.signed_log_moments(splits.features(windows))
+    training, rng = run.deciding.training, np.random.default_rng(0)
+    assert training is not None  # kept before the rule is learnt
+    captures = np.array(splits.sessions.names)[windows.session]
+    rows = []
+    for code, name in enumerate(splits.conditions.known):
+        shows, of_name = windows.condition == code, np.array(training.names) == name
+        for capture in np.unique(captures[shows & ~library]):
+            judged = np.flatnonzero(shows & ~library & (captures == capture))
+            others = np.flatnonzero(shows & (captures != capture))
+            kept = of_name & (np.array(training.captures) != capture)
+            if not len(others) or not kept.any():
+                continue
+            near = _relative(run, moments[judged], training.moments[kept]).min(1)
+            drawn = others if len(others) <= draws else rng.choice(others, draws, False)
+            alone = pairwise.distances(points[judged], points[drawn])
+            rows.append([np.median(np.median(alone, 0)), np.median(near)])
+    return decide.Scores(*np.array(rows).reshape(-1, 2).T)
 
 
 def _to_training(run, splits, windows, moments):

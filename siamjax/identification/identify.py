@@ -172,6 +172,7 @@ def identify_captures(
     folder: str | os.PathLike | None = None,
     network: str | None = None,
     baseline_s: float | None = None,
+    false_alarms: float | None = None,
     as_json: bool = False,
     plot: str | None = None,
 ) -> int:
@@ -186,6 +187,8 @@ def identify_captures(
         `parts.Parts`.
       folder, network: see `open_reference`.
       baseline_s: see `sessions.read_traffic`.
+      false_alarms: how many are allowed in an hour of normal traffic; by default as
+        the rule was learnt.
       as_json: prints JSON lines instead of text.
       plot: path of a picture of the timelines; ends in .html, .png or .svg.
     Returns:
@@ -200,6 +203,9 @@ def identify_captures(
         sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
     reference = open_reference(run, folder=folder, network=network)
+    if false_alarms is not None:
+        rule = decide.ask_rate(reference.rule, false_alarms)
+        reference = reference._replace(rule=rule)
     failures, doubtful, rows = 0, 0, []
     for path in paths:
         try:

@@ -1,5 +1,6 @@
 """Why a stretch got its name: the columns that moved most against normal."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -71,7 +72,15 @@ def describe(span: Span, moved: Sequence[Moved]) -> str:
         parts.append(f"{name} {normal:.3g} -> {now:.3g}{end}")
     other = f"next is {short(span.other, 30)}, " if span.other else ""
     what = ", ".join(parts) or "nothing moved much"
-    return f"{what}; {other}threshold {span.threshold:.2f}"
+    line = f"{what}; {other}threshold {span.threshold:.2f}"
+    if math.isfinite(span.p_value):
+        line += f", p {span.p_value:.3f}"
+    if math.isfinite(span.onset_error_s):
+        line += f"; begins within {span.onset_error_s:.1f} s of {span.start_s:.1f} s"
+    if span.candidates[1:]:
+        names = " or ".join(short(name, 30) for name in span.candidates[1:])
+        line += f"; it may be {names}"
+    return line
 
 
 def as_record(span: Span, moved: Sequence[Moved]) -> dict[str, Any]:

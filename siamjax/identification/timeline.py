@@ -26,6 +26,12 @@ class Span(NamedTuple):
     other: str = ""
     # A distance above this would be unknown, median of its windows; NaN: none finite.
     threshold: float = math.nan
+    onset_error_s: float = math.nan  # how near the true onset is; NaN: not known
+    # How often known traffic is as far from training, see `confidence`; of `unknown`
+    # that of the most probable name. NaN: not calibrated.
+    p_value: float = math.nan
+    # The conditions that it may be, the one it is called first; empty: not calibrated.
+    candidates: tuple[str, ...] = ()
 
 
 def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
