@@ -79,6 +79,7 @@ def seen(relative):
         names=("normal", "blocked", "slow"),
         start_s=np.arange(16.0),
         end_s=31.0,
+        window_s=16.0,
         distances=rows,
         nearest=np.tile([0, 1, 2], (16, 1)),
         deviation=np.repeat([0.1, 1.0], 8),

@@ -306,9 +306,8 @@ def _against_normal(evidence, rule, labels):
     if NORMAL not in evidence.names:
         return np.zeros(0)
     evidence, costs = weigh_windows(evidence, rule)
-    window_s = evidence.end_s - evidence.start_s[-1] if len(costs) else 0.0
     onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
-    calm = evidence.start_s + window_s <= min(onsets_s, default=np.inf)
+    calm = evidence.start_s + evidence.window_s <= min(onsets_s, default=np.inf)
     column = evidence.names.index(NORMAL)
     others = np.delete(costs, column, 1).min(1)
     return (costs[:, column] - others)[calm & ~_blind(evidence)]
