@@ -9,7 +9,8 @@ _HEAD = struct.Struct("!HH").unpack_from
 _IPV4, _IPV6 = 2, 10
 # Types of HEP3, all of vendor 0.
 _SOURCE, _TARGET = (3, 5), (4, 6)
-_SOURCE_PORT, _TARGET_PORT, _PROTOCOL, _PAYLOAD = 7, 8, 11, 15
+_SOURCE_PORT, _TARGET_PORT, _SECONDS, _MICROSECONDS = 7, 8, 9, 10
+_PROTOCOL, _PAYLOAD = 11, 15
 _SIP = 1
 
 
@@ -21,7 +22,28 @@ def decode_hep(payload: bytes) -> Datagram | None:
         return None
 
 
-def _hep3(payload):
+def capture_time(payload: bytes) -> int | None:
+    """When an agent captured the message of a payload, ns since 1970; None: unknown."""
+    try:
+        if payload.startswith(MAGIC):
+            fields = _fields(payload) or {}
+            seconds, microseconds = (
+                int.from_bytes(fields[kind], "big")
+                for kind in (_SECONDS, _MICROSECONDS)
+            )
+        else:
+            version, size = payload[:2]
+            if version != 2 or _hep2(payload) is None:
+                return None
+            # In HEP 2 they are in the byte order of the agent, nearly always this one.
+            seconds, microseconds = struct.unpack_from("<II", payload, size)
+    except (KeyError, ValueError, IndexError, struct.error):
+        return None
+    return seconds * 10**9 + microseconds * 1000
+
+
+def _fields(payload):
+    """The fields of HEP 3 by their types; None: it is damaged."""
     end = min(_HEAD(payload, 2)[1], len(payload))
     fields, start = {}, 6
     while start + 6 <= end:
@@ -32,7 +54,12 @@ def _hep3(payload):
         if vendor == 0:
             fields[kind] = payload[start + 6 : min(start + size, end)]
         start += size
-    if fields.get(_PROTOCOL, b"\1")[-1] != _SIP:
+    return fields
+
+
+def _hep3(payload):
+    fields = _fields(payload)
+    if fields is None or fields.get(_PROTOCOL, b"\1")[-1:] != bytes([_SIP]):
         return None
     source, target = (
         next((fields[kind] for kind in kinds if kind in fields), b"")

@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from siamjax.capture import packets
@@ -33,12 +34,21 @@ class Notice(NamedTuple):
     detail: str
 
 
+class Position(NamedTuple):
+    """A place in files from which reading can go on."""
+
+    file: str
+    packets: int  # of this file, that lie before it
+
+
 class Batch(NamedTuple):
     """Packets that came, or none for a while."""
 
     packets: Sequence[Packet]
     arrived_s: float  # `time.monotonic()` when the first of them came
     notices: Sequence[Notice] = ()
+    position: Position | None = None  # of the first packet; None: it never comes again
+    is_live: bool = False  # time passes also when no packet comes
 
 
 @dataclasses.dataclass
@@ -54,65 +64,75 @@ class Tally:
     dropped: int = 0
 
 
-def replay(path: str | os.PathLike, speed: float, tally: Tally) -> Iterator[Batch]:
+def replay(
+    path: str | os.PathLike, speed: float, tally: Tally, skip: int = 0
+) -> Iterator[Batch]:
     """Yields the packets of a capture file as if they came now.
 
     Args:
       path: of the file.
       speed: how many times faster than they were captured; 0: as fast as possible.
       tally: receives what was wrong.
+      skip: so many packets are left out at the beginning.
     Raises:
       SiamjaxError: it is not a capture.
     """
     waiting: list[Packet] = []
     start_s, zero_ns, tick_ns, due_ns = time.monotonic(), -1, 0, 0
-    for packet in packets.read_packets(path, tally.counts):
+    name, number = str(path), skip
+
+    def batch():
+        return Batch(waiting, time.monotonic(), (), Position(name, number))
+
+    for packet in itertools.islice(
+        packets.read_packets(path, tally.counts), skip, None
+    ):
         time_ns = packet[0]
         if speed and zero_ns < 0:
             zero_ns, tick_ns = time_ns, round(_TICK_S * speed * 1e9)
             due_ns = zero_ns + tick_ns
         if waiting and (time_ns >= due_ns if speed else len(waiting) >= _MOST_AT_ONCE):
-            yield Batch(waiting, time.monotonic())
-            waiting = []
+            yield batch()
+            number, waiting = number + len(waiting), []
             while speed and time_ns >= due_ns:
                 due_s = start_s + (due_ns - zero_ns) / (1e9 * speed)
                 left_s = due_s - time.monotonic()
                 if left_s > 0:
-                    time.sleep(left_s)
-                    yield Batch((), time.monotonic())
-                due_ns += tick_ns
+                    time.sleep(min(left_s, IDLE_S))
+                    yield batch()
+                if left_s <= IDLE_S:
+                    due_ns += tick_ns
         waiting.append(packet)
-    yield Batch(waiting, time.monotonic())
+    yield batch()
 
 
 class Inbox:
     """Packets on their way from the thread that reads to the one that judges."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[list[Packet], float, int]] = deque()
+        self._waiting: deque[tuple[list[Packet], float, Position | None]] = deque()
         self._notices: list[Notice] = []
         self._bytes = 0
         self._changed = threading.Condition()
-        self._error: BaseException | None = None
-        self._ended = self._closed = False
+        self._error: Exception | None = None
+        self._ended = self.closed = False
 
-    def put(self, some: list[Packet]) -> None:
+    def put(self, some: list[Packet], position: Position | None = None) -> None:
         """Adds packets; waits while too many are there."""
-        size = sum(len(frame) for _, _, frame, _ in some)
         with self._changed:
-            while self._bytes > MOST_WAITING and not self._closed:
+            while self._bytes > MOST_WAITING and not self.closed:
                 self._changed.wait()
-            self._waiting.append((some, time.monotonic(), size))
-            self._bytes += size
+            self._waiting.append((some, time.monotonic(), position))
+            self._bytes += _size_of(some)
             self._changed.notify_all()
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, what: str, detail: str) -> None:
         """Says what happened to the source."""
         with self._changed:
-            self._notices.append(notice)
+            self._notices.append(Notice(what, detail))
             self._changed.notify_all()
 
-    def end(self, error: BaseException | None = None) -> None:
+    def end(self, error: Exception | None = None) -> None:
         """Nothing comes any more."""
         with self._changed:
             self._ended, self._error = True, error
@@ -121,68 +141,123 @@ class Inbox:
     def close(self) -> None:
         """Nothing is taken any more."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
 
-    def batches(self) -> Iterator[Batch]:
-        """Yields what comes, and empty batches while nothing comes."""
+    def wait(self, seconds: float) -> None:
+        """Waits, but not longer than until it is closed."""
+        with self._changed:
+            if not self.closed:
+                self._changed.wait(seconds)
+
+    def batches(self, *, is_live: bool) -> Iterator[Batch]:
+        """Yields what comes, and empty batches while nothing comes.
+
+        Args:
+          is_live: of the batches.
+        """
         while True:
             with self._changed:
                 if not (self._waiting or self._notices or self._ended):
                     self._changed.wait(IDLE_S)
-                taken, notices = list(self._waiting), self._notices
-                self._waiting.clear()
-                self._bytes, self._notices = 0, []
-                ended, error = self._ended, self._error
+                taken, notices, self._notices = [], self._notices, []
+                count = 0
+                while self._waiting and count < _MOST_AT_ONCE:
+                    taken.append(self._waiting.popleft())
+                    count += len(taken[-1][0])
+                    self._bytes -= _size_of(taken[-1][0])
+                ended = self._ended and not self._waiting
                 self._changed.notify_all()
-            arrived_s = taken[0][1] if taken else time.monotonic()
             some = [packet for part, _, _ in taken for packet in part]
-            yield Batch(some, arrived_s, notices)
+            now_s = time.monotonic()
+            arrived_s, position = taken[0][1:] if taken else (now_s, None)
+            yield Batch(some, arrived_s, notices, position, is_live)
             if ended:
-                if error is not None:
-                    raise error
+                if self._error is not None:
+                    raise self._error
                 return
+
+
+def _size_of(some):
+    return sum(len(frame) for _, _, frame, _ in some)
+
+
+def read_in_thread(
+    read: Callable[[Inbox], None], *, is_live: bool = True
+) -> Iterator[Batch]:
+    """Yields the batches of what a function puts into an inbox, in a thread.
+
+    Args:
+      read: ends when the source ends, or when the inbox is closed.
+      is_live: of the batches.
+    Raises:
+      SiamjaxError: `read` raised it.
+    """
+    inbox = Inbox()
+
+    def run():
+        try:
+            read(inbox)
+            inbox.end()
+        except SiamjaxError as error:
+            inbox.end(error)
+        except OSError as error:
+            inbox.end(SiamjaxError(f"the source cannot be read: {error}"))
+
+    threading.Thread(target=run, daemon=True).start()
+    with contextlib.closing(inbox):
+        yield from inbox.batches(is_live=is_live)
 
 
 def stream(file: BinaryIO, name: str, tally: Tally) -> Iterator[Batch]:
     """Yields the packets of a stream of pcap or pcapng, until it ends.
 
     Args:
-      file: not buffered, such as standard input.
+      file: such as standard input; only its descriptor is read.
       name: of it, for errors.
       tally: receives what was wrong.
     Raises:
       SiamjaxError: it is not a capture.
     """
-    inbox = Inbox()
-    thread = threading.Thread(
-        target=_read_stream, args=(file, name, tally, inbox), daemon=True
-    )
-    thread.start()
-    with contextlib.closing(inbox):
-        yield from inbox.batches()
-
-
-def _read_stream(file, name, tally, inbox):
-    waiting: list[Packet] = []
 
     def chunks():
-        while True:
-            if waiting:
-                inbox.put(waiting.copy())
-                waiting.clear()
-            data = os.read(file.fileno(), _READ_BYTES)
-            if not data:
-                return
+        while data := os.read(file.fileno(), _READ_BYTES):
             yield data
 
-    try:
-        for packet in packets.read_chunks(chunks(), tally.counts, name):
-            waiting.append(packet)
+    return read_in_thread(lambda inbox: put_packets(chunks(), name, tally, inbox))
+
+
+def put_packets(
+    chunks: Iterator[bytes],
+    name: str,
+    tally: Tally,
+    inbox: Inbox,
+    position: Position | None = None,
+) -> None:
+    """Puts the packets of a capture into an inbox, before the next chunk is read.
+
+    Args:
+      chunks: of the capture.
+      name: of it, for errors.
+      tally: receives what was wrong.
+      inbox: takes the packets.
+      position: if the capture is a file; the packets before it are left out.
+    """
+    waiting: list[Packet] = []
+    number = position.packets if position else 0
+
+    def put():
+        nonlocal number, waiting
         if waiting:
-            inbox.put(waiting)
-        inbox.end()
-    except SiamjaxError as error:
-        inbox.end(error)
-    except OSError as error:
-        inbox.end(SiamjaxError(f"{name} cannot be read: {error}"))
+            inbox.put(waiting, position and position._replace(packets=number))
+            number, waiting = number + len(waiting), []
+
+    def asked():
+        for data in chunks:
+            yield data
+            put()
+
+    some = packets.read_chunks(asked(), tally.counts, name)
+    for packet in itertools.islice(some, number, None):
+        waiting.append(packet)
+    put()
