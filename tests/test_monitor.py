@@ -8,39 +8,19 @@ import time
 import numpy as np
 import pytest
 
-from siamjax.identification import decide, enrol, identify
+from siamjax.identification import identify
 from siamjax.identification.timeline import Span
-from siamjax.inference import runs
 from siamjax.monitoring import monitor, records, session, sources
-from tests import commands, fake_run
+from tests import commands, live_traffic
 from tests import packet_builder as build
 
 CAPTURES = pathlib.Path(__file__).parent.parent / "data" / "testbed" / "captures"
-RULE = decide.Rule(unknown=0.2, penalty=0.3, onset_s=5.0, clear_s=2.0)
 S = 10**9
 
 
 @pytest.fixture
 def reference(monkeypatch, tmp_path):
-    run = fake_run.make_run(tmp_path / "run")
-    enrolment = fake_run.examples_of(run), RULE
-    monkeypatch.setattr(runs, "open_run", lambda workdir: run)
-    monkeypatch.setattr(enrol, "read_enrolment", lambda opened: enrolment)
-    return identify.open_reference(run)
-
-
-def calls(first_s, end_s, each_s=1):
-    """Calls of seven messages, so many a second, as `(time_ns, frame)`."""
-    return [
-        (build.START_NS + (i * S + (time_ns - build.START_NS) // 4) // each_s, frame)
-        for i in range(first_s * each_s, end_s * each_s)
-        for time_ns, frame in build.call(f"call-{i}", build.START_NS)
-    ]
-
-
-def capture(path, records_):
-    path.write_bytes(build.pcap(sorted(records_, key=lambda r: r[0])))
-    return path
+    return live_traffic.make_reference(monkeypatch, tmp_path)
 
 
 def watch(reference, path, speed=0.0):
@@ -55,35 +35,31 @@ def watch(reference, path, speed=0.0):
     )
 
 
-def of_kind(made, kind):
-    return [record for record in made if isinstance(record, kind)]
-
-
 def assert_as_identified(made, path, reference):
     """Stretches, and the last change, are what `identify` says of the capture."""
     spans = identify.compare_capture(path, reference).spans
-    stretches = of_kind(made, records.Stretch)
+    stretches = live_traffic.of_kind(made, records.Stretch)
     assert [s.condition for s in stretches] == [span.condition for span in spans]
     for stretch, span in zip(stretches, spans):
         got = stretch.start_s, stretch.end_s, stretch.distance
         want = span.start_s, span.end_s, span.distance
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
         assert stretch.example == span.example
-    last = of_kind(made, records.Change)[-1]
+    last = live_traffic.of_kind(made, records.Change)[-1]
     assert (last.condition, last.stretch) == (
         spans[-1].condition,
         stretches[-1].stretch,
     )
 
 
-FAULT = [*calls(0, 40), *calls(40, 70, 12), *calls(70, 160)]
+FAULT = live_traffic.FAULT
 
 
 def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
-    path = capture(tmp_path / "x.pcap", FAULT)
+    path = live_traffic.capture(tmp_path / "x.pcap", FAULT)
     made = watch(reference, path)
     assert_as_identified(made, path, reference)
-    changes = of_kind(made, records.Change)
+    changes = live_traffic.of_kind(made, records.Change)
     assert [c.state for c in changes][:2] == ["cleared", "raised"]
     assert [c.condition for c in changes] == ["normal", "unknown", "normal"]
     raised, cleared = changes[1:]
@@ -95,22 +71,22 @@ def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
     assert isinstance(made[0], records.Start) and isinstance(made[-1], records.Stop)
     ids = [record.id for record in made if isinstance(record, records.Change)]
     assert len(set(ids)) == len(ids)
-    beat = of_kind(made, records.Heartbeat)[-1]
+    beat = live_traffic.of_kind(made, records.Heartbeat)[-1]
     assert (beat.packets, beat.conditions) == (len(FAULT), {"all": "normal"})
 
 
 @pytest.mark.parametrize("name, unknown", [("blocked_001", 6), ("link_flap_001", 2)])
 def test_a_packaged_capture_replayed_gives_what_identify_says(reference, name, unknown):
     path = CAPTURES / f"{name}.pcap.xz"
-    rule = RULE._replace(unknown=unknown, penalty=1.0)
+    rule = live_traffic.RULE._replace(unknown=unknown, penalty=1.0)
     reference = reference._replace(rule=rule)
     made = watch(reference, path)
     assert_as_identified(made, path, reference)
-    assert len(of_kind(made, records.Stretch)) > 1
+    assert len(live_traffic.of_kind(made, records.Stretch)) > 1
 
 
 def test_a_replay_takes_as_long_as_it_should(reference, tmp_path):
-    path = capture(tmp_path / "x.pcap", calls(0, 30))
+    path = live_traffic.capture(tmp_path / "x.pcap", live_traffic.calls(0, 30))
     start_s = time.monotonic()
     made = watch(reference, path, speed=30)
     assert 0.9 < time.monotonic() - start_s < 5
@@ -118,7 +94,7 @@ def test_a_replay_takes_as_long_as_it_should(reference, tmp_path):
 
 
 def test_a_stream_gives_what_its_file_gives(reference, tmp_path):
-    path = capture(tmp_path / "x.pcap", FAULT)
+    path = live_traffic.capture(tmp_path / "x.pcap", FAULT)
     reader, writer = os.pipe()
     tally = sources.Tally()
     batches = sources.stream(open(reader, "rb", buffering=0), "stdin", tally)
@@ -137,7 +113,7 @@ def test_a_stream_gives_what_its_file_gives(reference, tmp_path):
         )
     )
     thread.join()
-    assert of_kind(made, records.Stretch) == of_kind(
+    assert live_traffic.of_kind(made, records.Stretch) == live_traffic.of_kind(
         watch(reference, path), records.Stretch
     )
 
@@ -193,7 +169,10 @@ def test_small_movements_of_an_onset_do_not_add_up_unnoticed():
 def test_the_command_refuses_what_it_cannot_watch():
     for arguments, said in (
         ([], "say where packets come from"),
-        (["-", "--read=x.pcap"], "give --read or -, not both"),
+        (["-", "--read=x.pcap"], "say where packets come from, once"),
+        (["--read=x.pcap", "--hep=:1"], "say where packets come from, once"),
+        (["x.pcap"], "say where packets come from"),
+        (["-", "--filter=udp"], "--filter goes with --interface"),
         (["--read=x.pcap", "--speed=inf"], "--speed inf is not finite"),
     ):
         done = commands.run("monitor", "--workdir=x", *arguments)

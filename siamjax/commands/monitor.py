@@ -1,13 +1,17 @@
 """Watches live traffic: a line for each change of condition.
 
-SOURCE is - for a capture on standard input. Examples:
+SOURCE is - for a capture on standard input; the other sources are flags. Examples:
 
   siamjax monitor --workdir runs/first --read day.pcap --speed 10
-  tcpdump -i any -w - udp port 5060 | siamjax monitor --workdir runs/first -
+  tcpdump -U -w - udp port 5060 | siamjax monitor --workdir runs/first -
+  siamjax monitor --workdir runs/first --interface eth0 --webhook http://alerts:9093
 """
 
+import contextlib
+import dataclasses
 import json
 import math
+import pathlib
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -33,27 +37,94 @@ _NETWORK = flags.DEFINE_string(
     COMMAND.flags,
 )
 _READ = flags.DEFINE_string(
-    "read", None, "A capture file that is replayed.", COMMAND.flags
+    "read", None, "Source: a capture file that is replayed.", COMMAND.flags
 )
 _SPEED = flags.DEFINE_float(
     "speed",
     1.0,
-    "How many times faster than it was captured; 0: as fast as possible.",
+    "With --read, how many times faster than it was captured; 0: as fast as possible.",
     lower_bound=0.0,
     flag_values=COMMAND.flags,
+)
+_FOLLOW = flags.DEFINE_string(
+    "follow",
+    None,
+    "Source: a capture file that grows, or a folder or a pattern of files that are "
+    "written one after the other.",
+    COMMAND.flags,
+)
+_INTERFACE = flags.DEFINE_string(
+    "interface",
+    None,
+    "Source: an interface, which tcpdump or dumpcap captures.",
+    COMMAND.flags,
+)
+_FILTER = flags.DEFINE_string(
+    "filter",
+    "",
+    "With --interface, which packets, such as 'udp port 5060'.",
+    COMMAND.flags,
+)
+_HEP = flags.DEFINE_string(
+    "hep",
+    None,
+    "Source: HOST:PORT to which agents of Homer send HEP over UDP or TCP.",
+    COMMAND.flags,
+)
+_SESSION_BY = flags.DEFINE_enum(
+    "session_by",
+    "all",
+    ["all", "server"],
+    "All traffic is one session, or that of each server is one.",
+    COMMAND.flags,
 )
 _HEARTBEAT = flags.DEFINE_float(
     "heartbeat_s",
     30.0,
-    "Seconds from one heartbeat to the next.",
+    "Seconds from one heartbeat to the next; the state is saved as often.",
     lower_bound=0.1,
     flag_values=COMMAND.flags,
+)
+_SILENT = flags.DEFINE_float(
+    "silent_s",
+    10.0,
+    "After so many seconds without a packet, a live source is silent.",
+    lower_bound=1.0,
+    flag_values=COMMAND.flags,
+)
+_STATE = flags.DEFINE_string(
+    "state",
+    None,
+    "Folder of the state, from which a restart goes on, and of alarms that wait; by "
+    "default WORKDIR/monitor, and with --read none.",
+    COMMAND.flags,
 )
 _JSON = flags.DEFINE_bool(
     "json",
     None,
     "Print JSON lines; by default where the output is no terminal.",
     COMMAND.flags,
+)
+_LISTEN = flags.DEFINE_string(
+    "listen",
+    None,
+    "HOST:PORT of a page of the present state and of metrics for Prometheus.",
+    COMMAND.flags,
+)
+_WEBHOOK = flags.DEFINE_multi_string(
+    "webhook",
+    [],
+    "URL that gets alarms in the form of Alertmanager; may be repeated.",
+    COMMAND.flags,
+)
+_VES = flags.DEFINE_multi_string(
+    "ves",
+    [],
+    "URL of a VES collector that gets alarms as fault events; may be repeated.",
+    COMMAND.flags,
+)
+_POLICY = flags.DEFINE_string(
+    "policy", None, "TOML file with an action for each condition.", COMMAND.flags
 )
 
 
@@ -62,54 +133,128 @@ def main(argv: Sequence[str]) -> int:
     from siamjax import processes
     from siamjax.identification import identify
     from siamjax.inference import runs
-    from siamjax.monitoring import monitor, sources
+    from siamjax.monitoring import monitor, sources, states
 
-    tally = sources.Tally()
-    if _READ.value is not None:
-        name = _READ.value
-        batches = sources.replay(name, _SPEED.value, tally)
-    else:
-        name = "standard input"
-        batches = sources.stream(sys.stdin.buffer, name, tally)
     run = runs.open_run(_WORKDIR.value)
     reference = identify.open_reference(
         run, folder=_LIBRARY.value, network=_NETWORK.value
     )
-    with processes.catch_signals() as caught:
-        made = monitor.watch(
-            monitor.Monitor(reference, tally),
-            batches,
-            source=name,
-            heartbeat_s=_HEARTBEAT.value,
-            stopped=lambda: bool(caught),
+    conditions = identify.list_conditions(reference)
+    watched = monitor.Monitor(
+        reference,
+        sources.Tally(),
+        by_server=_SESSION_BY.value == "server",
+        silent_s=_SILENT.value,
+    )
+    folder = _state_folder()
+    with contextlib.ExitStack() as stack:
+        deliver = stack.enter_context(_delivering(folder, conditions))
+        if folder:
+            states.restore_state(folder, watched)
+        name, batches = _open_source(watched)
+        stack.enter_context(contextlib.closing(batches))
+        caught = stack.enter_context(processes.catch_signals())
+        deliver(
+            monitor.watch(
+                watched,
+                batches,
+                source=name,
+                heartbeat_s=_HEARTBEAT.value,
+                save=lambda m: states.save_state(folder, m) if folder else None,
+                stopped=lambda: bool(caught),
+            )
         )
-        deliver(made)
     if caught:
-        raise Interrupted("stopped", 128 + caught[0])
+        kept = f"state saved in {folder}: the same command goes on" if folder else ""
+        raise Interrupted(f"stopped; {kept or 'no state was kept'}", 128 + caught[0])
     return 0
 
 
-def deliver(made: Iterable) -> None:
-    """Prints records. Whoever wants them elsewhere, too, takes them here."""
+def _state_folder():
+    """The folder of state and spool; None: nothing is kept."""
+    if _STATE.value:
+        return pathlib.Path(_STATE.value)
+    if _READ.value is not None and not (_WEBHOOK.value or _VES.value or _LISTEN.value):
+        return None
+    return pathlib.Path(_WORKDIR.value) / "monitor"
+
+
+def _open_source(watched):
+    """The name of the source that the flags say, and its batches."""
+    from siamjax.monitoring import following, listening, sources
+
+    tally, position = watched.tally, watched.position
+    if _READ.value is not None:
+        path = _READ.value
+        here = position is not None and position.file == str(path)
+        skip = position.packets if here else 0
+        return path, sources.replay(path, _SPEED.value, tally, skip)
+    if _FOLLOW.value is not None:
+        return _FOLLOW.value, following.follow(_FOLLOW.value, tally, position)
+    if _INTERFACE.value is not None:
+        batches = listening.capture_interface(_INTERFACE.value, _FILTER.value, tally)
+        return _INTERFACE.value, batches
+    if _HEP.value is not None:
+        host, port = listening.parse_address(_HEP.value, listening.HEP_PORT)
+        server = listening.HepServer(host, port)
+        return f"hep {host}:{server.port}", server.packets(tally)
+    return "standard input", sources.stream(sys.stdin.buffer, "standard input", tally)
+
+
+@contextlib.contextmanager
+def _delivering(folder, conditions):
+    """Gives a function that prints records and hands them to the receivers."""
+    from siamjax.alarms import outputs, policy
+
+    actions = policy.read_policy(_POLICY.value, conditions) if _POLICY.value else {}
+    with contextlib.ExitStack() as stack:
+        send = None
+        if folder is not None:
+            opened = stack.enter_context(
+                outputs.open_outputs(
+                    folder, webhooks=_WEBHOOK.value, collectors=_VES.value
+                )
+            )
+            if _LISTEN.value:
+                stack.enter_context(outputs.serving(opened, _LISTEN.value, conditions))
+            send = opened.send
+        yield lambda made: deliver(made, actions, send)
+
+
+def deliver(made: Iterable, actions, send) -> None:
+    """Prints records, with their actions, and hands them to the receivers."""
     from siamjax.monitoring import lines, records
 
     as_json = not sys.stdout.isatty() if _JSON.value is None else _JSON.value
     for record in made:
+        if isinstance(record, records.Change) and record.condition in actions:
+            record = dataclasses.replace(record, action=actions[record.condition])
         if as_json:
             print(json.dumps(records.as_json(record), allow_nan=False), flush=True)
         elif line := lines.describe(record):
             print(line, flush=True)
+        if send is not None:
+            send(record)
 
 
 def _check_flags(arguments):
-    if _READ.value is None and list(arguments) != ["-"]:
+    given = {
+        "--read": _READ.value,
+        "--follow": _FOLLOW.value,
+        "--interface": _INTERFACE.value,
+        "--hep": _HEP.value,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    named += list(arguments)
+    if len(named) != 1 or (arguments and list(arguments) != ["-"]):
         raise UsageError(
-            "say where packets come from: - for standard input, or --read CAPTURE"
+            f"say where packets come from, once: - for standard input, or one of "
+            f"{', '.join(given)}"
         )
-    if _READ.value is not None and arguments:
-        raise UsageError("give --read or -, not both")
     if not math.isfinite(_SPEED.value):
         raise UsageError(f"--speed {_SPEED.value:g} is not finite: 0 is the fastest")
+    if _FILTER.value and _INTERFACE.value is None:
+        raise UsageError("--filter goes with --interface")
 
 
 def run() -> None:

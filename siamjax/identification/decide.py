@@ -80,21 +80,21 @@ class Evidence(NamedTuple):
 
 def take_windows(evidence: Evidence, rows: np.ndarray) -> Evidence:
     """The evidence of some windows, by their indices."""
-    columns: dict[str, Any] = {n: x[rows] for n, x in _columns(evidence).items()}
+    columns: dict[str, Any] = {n: x[rows] for n, x in columns_of(evidence).items()}
     return evidence._replace(**columns)
 
 
 def join_windows(parts: Sequence[Evidence]) -> Evidence:
     """The evidence of windows in a row; it ends where the last part ends."""
-    columns = [_columns(part) for part in parts]
+    columns = [columns_of(part) for part in parts]
     joined: dict[str, Any] = {
         name: np.concatenate([part[name] for part in columns]) for name in columns[-1]
     }
     return parts[-1]._replace(**joined)
 
 
-def _columns(evidence: Evidence) -> dict[str, Any]:
-    """The fields with a row for each window."""
+def columns_of(evidence: Evidence) -> dict[str, Any]:
+    """The fields of evidence with a row for each window, by name."""
     fields = evidence._asdict()
     return {name: x for name, x in fields.items() if isinstance(x, np.ndarray)}
 

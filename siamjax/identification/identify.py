@@ -25,7 +25,7 @@ from siamjax.identification import (
     sessions,
 )
 from siamjax.identification.examples import Examples, Place, join_examples
-from siamjax.identification.timeline import IN_DOUBT, Span
+from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
 from siamjax.inference import runs
 from siamjax.reports import page, plots
 from siamjax.text import printable, short, terminal_width
@@ -153,6 +153,12 @@ def list_origins(reference: Reference) -> list[str]:
         f"{pathlib.Path(place.capture).name}@{place.start_s:g}"
         for place in reference.examples.places
     ]
+
+
+def list_conditions(reference: Reference) -> list[str]:
+    """All names that a verdict can have."""
+    names = [NORMAL, *reference.examples.names, UNKNOWN, RECOVERING, IN_DOUBT]
+    return list(dict.fromkeys(names))
 
 
 def mark_doubt(spans: Sequence[Span], calibrated: bool) -> list[Span]:

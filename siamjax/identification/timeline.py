@@ -1,6 +1,7 @@
 """From the costs of a session's windows to a timeline of conditions."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +89,25 @@ class Decoder:
     def path(self) -> np.ndarray:
         """The cheapest states `[N]`."""
         return np.array(self._path, int)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What `restore` needs to go on."""
+        return dict(
+            total=self.total,
+            back=np.array(self.back, np.int64).reshape(-1, len(self.total)),
+            path=self.path(),
+        )
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Goes on from a `state`.
+
+        Raises:
+          ValueError: it is of another number of states.
+        """
+        if state["total"].shape != self.total.shape:
+            raise ValueError(f"{len(state['total'])} states, not {len(self.total)}")
+        self.total, self.back = state["total"], list(state["back"])
+        self._path = state["path"].tolist()
 
     def forget(self, count: int) -> None:
         """Drops the first windows, whose states are settled, but not the last window.

@@ -11,6 +11,7 @@ from siamjax.capture.messages import Messages
 from siamjax.capture.others import Others
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data.counts import EventBinner, nanoseconds
+from siamjax.monitoring.servers import Servers
 from siamjax.types import UNCLEAR, Events
 
 # A packet may come so much later than one that was captured after it: so long a bin
@@ -21,11 +22,26 @@ PATIENCE_NS = clock.BACK_NS
 FORGET_NS, MOST_TRANSACTIONS = 150 * 10**9, 500_000
 
 
+ALL = "all"  # the name of a session of all traffic
+
+
 class Bins(NamedTuple):
+    """Bins that were closed, of one session."""
+
+    counts: np.ndarray  # [n, F]
+    messages: np.ndarray  # [n] int64
+
+    def behind(self, count: int) -> "Bins":
+        """The bins behind the first ones."""
+        return Bins(self.counts[count:], self.messages[count:])
+
+
+class Closed(NamedTuple):
     """Bins that were closed."""
 
-    counts: np.ndarray  # [n, F]; NaN: not measured
-    messages: np.ndarray  # [n] int64
+    first: int  # number of the first one
+    messages: np.ndarray  # [n] int64, of all sessions and of none
+    sessions: dict[str, Bins]
 
 
 class PacketBinner:
@@ -34,24 +50,33 @@ class PacketBinner:
     Attributes:
       zero_ns: time of the first packet, when the first bin begins; None: none came.
       timeline: of the packets.
-      messages: how many there were.
       late: messages that were known after their bin was closed.
       bins: how many were closed.
     """
 
-    def __init__(self, bin_s: float, protocols: Sequence[str]) -> None:
+    def __init__(
+        self, bin_s: float, protocols: Sequence[str], *, by_server: bool = False
+    ) -> None:
+        """Begins without a packet.
+
+        Args:
+          bin_s: the length of a bin.
+          protocols: names of those whose columns are counted.
+          by_server: each server is a session of its own.
+        """
         self.bin_ns = nanoseconds(bin_s)
         self.zero_ns: int | None = None
-        self.messages = self.late = self.bins = 0
+        self.late = self.bins = 0
         self.timeline = clock.LiveTimeline()
         self._reader = messages.MessageReader(timeline=self.timeline)
         self._with_sip = SIP.name in protocols
         self._kinds: list[str] = []
-        self._binner = EventBinner(self.bin_ns, protocols)
+        self._protocols = tuple(protocols)
+        self.servers = Servers() if by_server else None
+        self._binners: dict[str, EventBinner] = {}
         self._memory = pairing.Memory()
         self._forgot_ns = 0
         self._pending, self._pending_others = _NO_ROWS, _NO_OTHERS
-        self._unmeasured: list[tuple[int, int]] = []  # stretches in ns
         # Takes the next packet, as `packets.read_packets` gives it.
         self.add = self._reader.add
 
@@ -60,9 +85,23 @@ class PacketBinner:
         """What was wrong, by cause of `capture.cleaning.CAUSES`."""
         return self._reader.counts + Counter(clock_step=self.timeline.clock.jumps)
 
-    def leave_out(self, start_ns: int, end_ns: int) -> None:
-        """Says that not all packets of this time came: its bins are not measured."""
-        self._unmeasured.append((start_ns, end_ns))
+    def bin_of(self, time_ns: int) -> int:
+        """The number of the bin of a time."""
+        assert self.zero_ns is not None
+        return (time_ns - self.zero_ns) // self.bin_ns
+
+    def skip(self, bins: int) -> None:
+        """Goes on at a bin: the traffic before it was not seen as a whole."""
+        assert self.zero_ns is not None
+        end_ns = self.zero_ns + bins * self.bin_ns
+        rows, others = self._take()
+        rows, self._pending = _split(_joined(self._pending, rows), end_ns)
+        _, self._pending_others = _split(_joined(self._pending_others, others), end_ns)
+        pairing.pair_messages(
+            messages.in_order(rows), pairing.longest_pauses(self._kinds), self._memory
+        )
+        self._binners.clear()
+        self.bins = bins
 
     def ready(self) -> int:
         """How many bins can be closed because no packet of them will come any more."""
@@ -84,7 +123,7 @@ class PacketBinner:
         passed = (until_ns - self.zero_ns) // self.bin_ns
         return max(passed, self.bins)
 
-    def close(self, bins: int) -> Bins:
+    def close(self, bins: int) -> Closed:
         """Closes the bins up to `bins`, which `ready` or `finish` gave, and more than
         there were."""
         assert self.zero_ns is not None
@@ -96,18 +135,43 @@ class PacketBinner:
             _joined(self._pending_others, others), end_ns
         )
         self.late += int((rows.time_ns < first_ns).sum())
-        rows = _not_before(rows.take(np.lexsort((rows.packet, rows.time_ns))), first_ns)
+        rows = _not_before(messages.in_order(rows), first_ns)
         others = _not_before(others, first_ns)
         events = self._events(rows, others)
-        counts = self._binner.add(events, self._kinds, bins)
         is_message = rows.says != messages.SILENT
-        bin_of = (rows.time_ns[is_message] - first_ns) // self.bin_ns
-        by_bin = np.bincount(bin_of, minlength=bins - self.bins)
-        self.messages += len(bin_of)
-        self._mark_unmeasured(counts, first_ns)
+        bin_of = (rows.time_ns - first_ns) // self.bin_ns
+        sessions = {}
+        for name, of_rows, of_others in self._assign(rows, others):
+            binner = self._binners.get(name)
+            if binner is None:
+                binner = self._binners[name] = EventBinner(self.bin_ns, self._protocols)
+                binner.bins = self.bins
+            chosen = events.take(np.concatenate([of_rows, of_others]))
+            sessions[name] = Bins(
+                binner.add(chosen, self._kinds, bins),
+                np.bincount(bin_of[of_rows & is_message], minlength=bins - self.bins),
+            )
+        closed = Closed(
+            self.bins,
+            np.bincount(bin_of[is_message], minlength=bins - self.bins),
+            sessions,
+        )
         self.bins = bins
         self._forget()
-        return Bins(counts, by_bin)
+        return closed
+
+    def _assign(self, rows, others):
+        """The name of each session, and its rows as `[N]` bool."""
+        if self.servers is None:
+            yield ALL, np.ones(len(rows.kind), bool), np.ones(len(others.packet), bool)
+            return
+        addresses = self._reader.addresses
+        self.servers.learn(rows, addresses)
+        of_rows, of_others = (
+            self.servers.assign(table, addresses) for table in (rows, others)
+        )
+        for i, name in enumerate(self.servers.names):
+            yield name, of_rows == i, of_others == i
 
     def _take(self):
         """The rows of the packets since the last call, with kinds of all protocols."""
@@ -143,15 +207,6 @@ class PacketBinner:
         events = events._replace(packets=np.ones(len(rows.packet), np.int64))
         return Events(*map(np.concatenate, zip(events, more)))
 
-    def _mark_unmeasured(self, counts, first_ns):
-        end_ns = first_ns + len(counts) * self.bin_ns
-        for start_ns, stop_ns in self._unmeasured:
-            first = max((start_ns - first_ns) // self.bin_ns, 0)
-            counts[first : max(-((first_ns - stop_ns) // self.bin_ns), 0)] = np.nan
-        self._unmeasured = [
-            stretch for stretch in self._unmeasured if stretch[1] > end_ns
-        ]
-
     def _forget(self):
         last_ns = self.timeline.last_ns
         is_long = last_ns - self._forgot_ns > FORGET_NS
@@ -159,7 +214,8 @@ class PacketBinner:
             self._forgot_ns = last_ns
             self._reader.forget_names()
             self._memory.forget()
-            self._binner.forget()
+            for binner in self._binners.values():
+                binner.forget()
 
 
 _NO_ROWS = Messages(*(np.zeros(0, np.int64) for _ in Messages._fields))

@@ -59,17 +59,20 @@ def _follow(pattern, tally, inbox, position):
             inbox.notify(records.LOST, f"{position.file} is not there any more")
             inbox.notify(records.BACK, "it goes on with the newest file")
         path, position = [*list_files(pattern)][-1], None
+    is_lost = False
     while path is not None and not inbox.closed:
+        if is_lost:
+            inbox.notify(records.BACK, f"it goes on with {path}")
         following = _Following(path, pattern, inbox)
         chunks, begin = following.chunks(), position or Position(str(path), 0)
         try:
             sources.put_packets(chunks, str(path), tally, inbox, begin)
+            is_lost = False
         except SiamjaxError as error:
+            is_lost = True
             inbox.notify(records.LOST, str(error))
         for _ in chunks:  # a damaged file cannot be read, but another one may follow
             pass
-        if following.next is not None:
-            inbox.notify(records.BACK, f"it goes on with {following.next}")
         path, position = following.next, None
 
 

@@ -4,8 +4,9 @@ import logging
 import pathlib
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,17 +14,36 @@ import siamjax
 from siamjax.capture import cleaning
 from siamjax.data import columns
 from siamjax.identification import decide, identify, sessions
+from siamjax.inference import deciding
 from siamjax.monitoring import records
-from siamjax.monitoring.binning import PacketBinner
+from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
 from siamjax.monitoring.session import Session
-from siamjax.monitoring.sources import Batch, Tally
+from siamjax.monitoring.sources import Batch, Position, Tally
 from siamjax.types import Baseline, UsageError
 
 _LOG = logging.getLogger(__name__)
-ALL = "all"  # the name of a session of all traffic
 # Windows are compared in programs of these sizes, so that nothing is compiled later.
 _SIZES = (8, 128)
 _PAGE_BYTES = resource.getpagesize()
+# After a restart the packets of so much time are read again, if they are in files: then
+# the open transactions are known again.
+_REWIND_NS = 2 * FORGET_NS
+_MARK_NS = 5 * 10**9
+# A clock that goes ahead by more than the time that passed here was set.
+_STEP_NS = 5 * 10**9
+# Packets of live traffic that waited for longer than this are left out.
+_MOST_WAIT_S = 5.0
+# If their times are farther from those of this machine, it is no live traffic.
+_FAR_NS = 3600 * 10**9
+
+
+class _Mark(NamedTuple):
+    """A position, and what was counted before it."""
+
+    time_ns: int
+    position: Position
+    packets: int
+    counts: dict[str, int]
 
 
 class Monitor:
@@ -32,28 +52,59 @@ class Monitor:
     Attributes:
       tally: what the source counts.
       windows: how many were compared.
+      position: from which the source must go on after `restore`; None: from now on.
     """
 
-    def __init__(self, reference: identify.Reference, tally: Tally) -> None:
+    def __init__(
+        self,
+        reference: identify.Reference,
+        tally: Tally,
+        *,
+        by_server: bool = False,
+        silent_s: float = 10.0,
+    ) -> None:
         """Begins without any packet.
 
         Args:
           reference: what windows are compared with.
           tally: of the source.
+          by_server: each server is a session of its own.
+          silent_s: after so long without a packet, a live source is silent.
         Raises:
-          UsageError: the run is of counters.
+          UsageError: the run does not fit.
         """
         run = reference.run
         if run.columns[0].role == columns.COUNTER:
-            raise UsageError(f"{run.workdir} was trained on counters, not on packets")
+            raise UsageError(
+                f"{run.workdir} was trained on counters: siamjax monitor reads packets"
+            )
+        protocols = columns.protocols_of(run.columns)
+        if protocols != ("sip",):
+            raise UsageError(
+                f"{run.workdir} was trained on {', '.join(protocols)}: siamjax monitor "
+                "reads SIP alone; use siamjax identify on captures"
+            )
+        if getattr(run.config, "by_session", False):
+            raise UsageError(f"{run.workdir} normalises by whole sessions")
         self.tally, self.windows = tally, 0
-        self._reference = reference
-        self._protocols = columns.protocols_of(run.columns)
-        self._binner = PacketBinner(run.config.data.bin_s, self._protocols)
+        self.position: Position | None = None
+        self._reference, self._silent_s = reference, silent_s
+        self._binner = PacketBinner(
+            run.config.data.bin_s, protocols, by_server=by_server
+        )
         self._hop = sessions.hop_bins(run)
         self._sessions: dict[str, Session] = {}
         self._comparisons: dict[bool, sessions.Comparison] = {}
         self._lag_s = 0.0  # the longest since the last heartbeat
+        self._messages = self._shed = self._notices = 0
+        self._done = 0  # bins that were judged, also before a restart
+        self._marks: deque[_Mark] = deque()
+        self._before: Counter[str] = Counter()  # counts before a restart
+        # When the last packet came, by the clock of this machine.
+        self._came_s = time.monotonic()
+        # Whether the source is silent; packets were lost; packets are being left out.
+        self._is_silent = self._is_lost = self._is_shedding = False
+        self._silent_since_ns = 0  # the time of the last packet before the silence
 
     @property
     def now(self) -> str:
@@ -63,9 +114,15 @@ class Monitor:
     def add(self, batch: Batch) -> list[records.Record]:
         """Takes packets; what is new by them."""
         made: list[records.Record] = []
-        add = self._binner.add
-        for packet in batch.packets:
-            add(*packet)
+        for what, detail in batch.notices:
+            made += self._notice(what, detail)
+            self._is_lost |= what == records.LOST
+        if not batch.packets:
+            made += self._wait(batch)
+        elif self._must_shed(batch):
+            made += self._leave_out(batch)
+        else:
+            made += self._read(batch)
         ready = self._binner.ready() // self._hop * self._hop
         if ready > self._binner.bins:
             made += self._close(ready)
@@ -83,14 +140,12 @@ class Monitor:
         """That the monitor is alive, and its counts."""
         lag_s, self._lag_s = self._lag_s, 0.0
         return records.Heartbeat(
-            time=self.now,
-            id=f"heartbeat@{self.now}",
-            network=self._network,
+            **self._common("heartbeat"),
             packets=self._binner.timeline.packets,
-            messages=self._binner.messages,
+            messages=self._messages,
             windows=self.windows,
             dropped=self.tally.dropped,
-            shed=0,
+            shed=self._shed,
             not_read=self._not_read(),
             lag_s=lag_s,
             memory_bytes=resident_bytes(),
@@ -101,9 +156,7 @@ class Monitor:
         """That the monitor begins."""
         run = self._reference.run
         return records.Start(
-            time=self.now,
-            id=f"start@{self.now}",
-            network=self._network,
+            **self._common("start"),
             source=source,
             workdir=str(run.workdir),
             checkpoint=run.step,
@@ -113,51 +166,230 @@ class Monitor:
 
     def stop(self, reason: str) -> records.Stop:
         """That the monitor ends."""
-        return records.Stop(
-            time=self.now,
-            id=f"stop@{self.now}",
-            network=self._network,
-            reason=reason,
+        return records.Stop(**self._common("stop"), reason=reason)
+
+    def last_changes(self) -> list[records.Record]:
+        """The last change of each session, as it was told."""
+        return [s.last for s in self._sessions.values() if s.last is not None]
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on, at any time between two calls."""
+        binner = self._binner
+        mark = self._marks[0] if self._marks else None
+        counts = self._counts()
+        return dict(
+            run=self._fingerprint(),
+            zero_ns=binner.zero_ns,
+            last_ns=binner.timeline.last_ns,
+            done=self._done,
+            messages=self._messages,
+            windows=self.windows,
+            shed=self._shed,
+            notices=self._notices,
+            late=binner.late,
+            dropped=self.tally.dropped,
+            packets=mark.packets if mark else binner.timeline.packets,
+            counts=mark.counts if mark else dict(counts),
+            position=list(mark.position) if mark else None,
+            servers=binner.servers.state() if binner.servers else None,
+            sessions=[session.state() for session in self._sessions.values()],
         )
 
-    @property
-    def _network(self):
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`, before the first packet.
+
+        Raises:
+          UsageError: it is of another run or of other sessions.
+          ValueError, TypeError, KeyError: it has another form.
+        """
+        if state["run"] != self._fingerprint():
+            raise UsageError("it is of another run, library or network")
+        binner = self._binner
+        if (state["servers"] is None) != (binner.servers is None):
+            raise UsageError("it is of other sessions, see --session_by")
+        if state["zero_ns"] is None:
+            return
+        binner.zero_ns, self._done = state["zero_ns"], state["done"]
+        binner.timeline.last_ns = state["last_ns"]
+        binner.timeline.packets, binner.late = state["packets"], state["late"]
+        self._messages, self.windows = state["messages"], state["windows"]
+        self._shed, self._notices = state["shed"], state["notices"]
+        self._before = Counter(state["counts"])
+        self.tally.dropped = state["dropped"]
+        if binner.servers is not None:
+            binner.servers.restore(state["servers"])
+        for part in state["sessions"]:
+            session = Session(part["name"], self._reference, state["zero_ns"])
+            session.restore(part)
+            self._sessions[session.name] = session
+        if state["position"] is not None:
+            self.position = Position(*state["position"])
+        self._is_lost = True
+
+    def _fingerprint(self):
+        """A text that is the same if windows are compared in the same way."""
+        reference = self._reference
+        return repr(
+            (
+                deciding.fingerprint(reference.run.deciding),
+                reference.run.step,
+                reference.rule,
+                [tuple(place) for place in reference.examples.places],
+                reference.network.name if reference.network else None,
+            )
+        )
+
+    def _common(self, kind):
         network = self._reference.network
-        return network.name if network else None
+        return dict(
+            time=self.now,
+            id=f"{kind}@{self.now}",
+            network=network.name if network else None,
+        )
+
+    def _notice(self, what, detail):
+        self._notices += 1
+        common = self._common("source") | {"id": f"source@{self.now}#{self._notices}"}
+        return [records.Source(**common, what=what, detail=detail)]
+
+    def _read(self, batch):
+        """Takes the packets of a batch, and tells what happened to the source."""
+        made, timeline = [], self._binner.timeline
+        if self._is_silent or self._is_shedding:
+            made += self._notice(records.BACK, "there are packets again")
+            self._is_silent = self._is_shedding = False
+        self._mark(batch)
+        jumps, last_ns = timeline.clock.jumps, timeline.last_ns
+        first, *rest = batch.packets
+        self._binner.add(*first)
+        elapsed_ns = round((batch.arrived_s - self._came_s) * 1e9)
+        ahead_ns = timeline.last_ns - last_ns - max(elapsed_ns, 0)
+        if batch.is_live and last_ns and ahead_ns > _STEP_NS and not self._is_lost:
+            detail = f"the clock of the packets went ahead by {ahead_ns / 1e9:.0f} s"
+            made += self._notice(records.CLOCK_STEP, detail)
+            self._is_lost = True
+        if self._is_lost and self._binner.zero_ns is not None:
+            made += self._skip(timeline.last_ns)
+        self._is_lost = False
+        add = self._binner.add
+        for packet in rest:
+            add(*packet)
+        if timeline.clock.jumps > jumps:
+            detail = "the clock of the packets was set: time goes on"
+            made += self._notice(records.CLOCK_STEP, detail)
+        self._came_s = batch.arrived_s
+        return made
+
+    def _skip(self, time_ns):
+        """Goes on at a packet; between it and the last one, packets were lost."""
+        binner = self._binner
+        # At the beginning of a stream of files that is read again, nothing was lost.
+        first = binner.bin_of(time_ns)
+        if first >= self._done:
+            first += 1  # the bin of the packet is not there as a whole
+        binner.skip(max(first, 0))
+        if binner.bins > self._done:
+            self._done = binner.bins
+            for session in self._sessions.values():
+                session.skip(binner.bins)
+        return []
+
+    def _must_shed(self, batch):
+        """Whether the packets waited too long, because the monitor is too slow."""
+        waited_s = time.monotonic() - batch.arrived_s
+        if not batch.is_live or waited_s < _MOST_WAIT_S:
+            return False
+        return abs(time.time_ns() - batch.packets[-1][0]) < _FAR_NS
+
+    def _leave_out(self, batch):
+        made = []
+        if not self._is_shedding:
+            detail = f"packets waited for {_MOST_WAIT_S:g} s: they are left out"
+            made = self._notice(records.SHED, detail)
+        self._is_shedding = self._is_lost = True
+        self._shed += len(batch.packets)
+        self._came_s = batch.arrived_s
+        return made
+
+    def _wait(self, batch):
+        """Time passes without a packet."""
+        timeline = self._binner.timeline
+        if not batch.is_live or self._is_lost or not timeline.packets:
+            return []
+        silent_s = time.monotonic() - self._came_s
+        if silent_s < self._silent_s:
+            return []
+        made = []
+        if not self._is_silent:
+            self._is_silent = True
+            detail = f"there was no packet for {self._silent_s:g} s"
+            made = self._notice(records.SILENT, detail)
+            self._silent_ns = timeline.last_ns - round(silent_s * 1e9)
+        timeline.advance(
+            self._silent_ns + round((time.monotonic() - self._came_s) * 1e9)
+        )
+        return made
+
+    def _mark(self, batch):
+        """Remembers a position from time to time, and forgets those that are old."""
+        timeline, marks = self._binner.timeline, self._marks
+        if batch.position is None:
+            return
+        if not marks or timeline.last_ns - marks[-1].time_ns > _MARK_NS:
+            counts = dict(self._counts())
+            marks.append(
+                _Mark(timeline.last_ns, batch.position, timeline.packets, counts)
+            )
+        while len(marks) > 1 and marks[1].time_ns < timeline.last_ns - _REWIND_NS:
+            marks.popleft()
+
+    def _counts(self):
+        return self._binner.counts + self.tally.counts + self._before
 
     def _not_read(self):
-        binner = self._binner
-        counts = binner.counts + self.tally.counts
+        binner, counts = self._binner, self._counts()
         causes = {c: counts[c] for c in cleaning.CAUSES if counts[c]}
         report = cleaning.Report(
-            *("", binner.timeline.packets, binner.messages, 0, 0.0, "", causes, [])
+            *("", binner.timeline.packets, self._messages, 0, 0.0, "", causes, [])
         )
         missing = cleaning.not_read(report)
         return missing | ({"late": binner.late} if binner.late else {})
 
     def _close(self, bins):
         """Closes bins, and compares the windows that they complete."""
-        if bins == self._binner.bins:
+        if bins <= self._binner.bins:
             return []
         closed = self._binner.close(bins)
-        if ALL not in self._sessions:
-            zero_ns = self._binner.zero_ns
-            self._sessions[ALL] = Session(ALL, self._reference, zero_ns)
-        made: list[records.Record] = []
+        old = max(self._done - closed.first, 0)  # read again after a restart
+        if closed.first + old >= bins:
+            return []
+        self._done = bins
+        self._messages += int(closed.messages[old:].sum())
         waiting = []
-        for session in self._sessions.values():
+        for session in self._sessions_of(closed, closed.first + old):
             before = session.traffic
-            session.add(closed)
+            session.add(closed.sessions[session.name].behind(old))
             if before is None and session.traffic is not None:
                 for warning in session.traffic.warnings:
                     _LOG.warning("%s: %s", session.name, warning)
             windows = session.windows()
             if windows is not None:
                 waiting.append((session, windows))
-        for across in {session.traffic.across for session, _ in waiting}:
+        made: list[records.Record] = []
+        for across in sorted({session.traffic.across for session, _ in waiting}):
             chosen = [pair for pair in waiting if pair[0].traffic.across == across]
             made += self._compare(chosen, across)
         return made
+
+    def _sessions_of(self, closed: Closed, first: int) -> list[Session]:
+        """The sessions of the bins; new ones begin here."""
+        zero_ns = self._binner.zero_ns
+        assert zero_ns is not None
+        for name in closed.sessions:
+            if name not in self._sessions:
+                session = self._sessions[name] = Session(name, self._reference, zero_ns)
+                session.skip(first)
+        return [self._sessions[name] for name in closed.sessions]
 
     def _compare(self, waiting, across):
         """Compares the windows of several sessions in one call."""
@@ -224,6 +456,7 @@ def watch(
     *,
     source: str,
     heartbeat_s: float,
+    save: Callable[[Monitor], None] = lambda _: None,
     stopped: Callable[[], Any] = bool,
 ) -> Iterator[records.Record]:
     """Yields the records of a source, until it ends or `stopped` says so.
@@ -233,23 +466,31 @@ def watch(
       batches: of the source.
       source: its name.
       heartbeat_s: seconds from one heartbeat to the next.
+      save: is called with each heartbeat, when all records before it were taken.
       stopped: whether to stop; by default never.
     """
-    started, next_s = False, time.monotonic() + heartbeat_s
+    last = monitor.last_changes()
+    resumed, started = bool(last), False
+    next_s = time.monotonic() + heartbeat_s
     for batch in batches:
         made = monitor.add(batch)
-        if not started and (batch.packets or time.monotonic() >= next_s):
+        is_due = time.monotonic() >= next_s
+        if not started and (batch.packets or is_due):
             started = True
-            yield monitor.start(source)
+            yield monitor.start(source, resumed=resumed)
+            yield from last
         yield from made
-        if time.monotonic() >= next_s:
+        if is_due:
             next_s = time.monotonic() + heartbeat_s
             yield monitor.heartbeat()
+            save(monitor)
         if stopped():
             break
     else:
         yield from monitor.finish()
     if not started:
-        yield monitor.start(source)
+        yield monitor.start(source, resumed=resumed)
+        yield from last
     yield monitor.heartbeat()
+    save(monitor)
     yield monitor.stop("interrupted" if stopped() else "the source ended")

@@ -1,8 +1,8 @@
 """One session of live traffic: counts -> windows -> timeline -> records."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Session:
     Attributes:
       traffic: its latest bins and its baseline; None: the baseline is not there yet.
       condition: of now; empty: not known yet.
+      last: the last change.
     """
 
     def __init__(self, name: str, reference: identify.Reference, zero_ns: int) -> None:
@@ -61,6 +62,7 @@ class Session:
         """
         self.name, self.zero_ns, self.condition = name, zero_ns, ""
         self.traffic: sessions.Traffic | None = None
+        self.last: records.Change | None = None
         self._reference, self._run = reference, reference.run
         self._first = 0  # the first bin that is kept
         self._next = 0  # the first bin of the next window
@@ -104,6 +106,64 @@ class Session:
             start * data.bin_s,
         )
 
+    def skip(self, bins: int) -> None:
+        """Goes on at a bin; the traffic before it was not seen as a whole."""
+        self._counts, self._messages = self._counts[:0], self._messages[:0]
+        self._first = self._next = bins
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on."""
+        state = dict(
+            name=self.name,
+            zero_ns=self.zero_ns,
+            condition=self.condition,
+            first=self._first,
+            next=self._next,
+            counts=self._counts,
+            messages=self._messages,
+            known=[list(known) for known in self._known],
+            count=self._count,
+            now_s=self._now_s,
+            last=records.as_json(self.last) if self.last else None,
+            tracker=self._tracker.state(),
+        )
+        if self.traffic is not None:
+            state["traffic"] = dict(
+                mean=np.asarray(self.traffic.baseline.mean),
+                deviation=np.asarray(self.traffic.baseline.deviation),
+                warnings=list(self.traffic.warnings),
+                across=self.traffic.across,
+                calibrated=self.traffic.calibrated,
+            )
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`.
+
+        Raises:
+          ValueError, TypeError, KeyError: it has another form.
+        """
+        self.condition = state["condition"]
+        self._first, self._next = state["first"], state["next"]
+        self._counts, self._messages = state["counts"], state["messages"]
+        self._known = [Known(*known) for known in state["known"]]
+        self._count, self._now_s = state["count"], state["now_s"]
+        if state["last"] is not None:
+            last = records.from_json(state["last"])
+            assert isinstance(last, records.Change)
+            self.last = last
+        self._tracker.restore(state["tracker"])
+        if "traffic" in state:
+            traffic = state["traffic"]
+            self.traffic = sessions.Traffic(
+                self.name,
+                self._counts,
+                Baseline(traffic["mean"], traffic["deviation"]),
+                tuple(traffic["warnings"]),
+                across=traffic["across"],
+                calibrated=traffic["calibrated"],
+            )
+
     def judge(self, evidence: decide.Evidence) -> list[records.Record]:
         """Takes the evidence of the windows of `windows`: what is new.
 
@@ -123,7 +183,13 @@ class Session:
         """What is final, once no packet comes any more."""
         self._now_s = self.bins * self._run.config.data.bin_s
         spans = self._tracker.finish(self._now_s)
-        return [*self._report(spans), *self._finish(spans)] if spans else []
+        if not spans:
+            return []
+        made = self._report(spans)
+        known = list(self._known)
+        made += self._finish(spans)
+        self._known = known  # it goes on, if there are packets later
+        return made
 
     def _begin(self):
         """Measures the baseline once it is there; it begins with a message."""
@@ -155,6 +221,7 @@ class Session:
         known, steps = compare_reports(self._known, spans, self._name_stretch)
         made = [self._change(known, spans[s.place], s) for s in steps]
         self._known, self.condition = known, spans[-1].condition
+        self.last = made[-1] if made else self.last
         return made
 
     def _finish(self, final):

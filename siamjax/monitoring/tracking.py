@@ -5,8 +5,8 @@ is made by the same functions as that of a capture. What lies before a stretch o
 traffic whose beginning no later window can change is final, and is dropped.
 """
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -95,6 +95,43 @@ class Tracker:
         self._windows = self._windows._replace(evidence=evidence)
         self._judge()
         return self.spans
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on; empty before the first window."""
+        if self._windows is None or self._decoder is None:
+            return {}
+        evidence, costs = self._windows
+        return dict(
+            names=list(evidence.names),
+            end_s=evidence.end_s,
+            window_s=evidence.window_s,
+            evidence=decide.columns_of(evidence),
+            costs=costs,
+            decoder=self._decoder.state(),
+            path=self._path,
+            begins_s=self._begins_s,
+            since=self._since,
+        )
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`.
+
+        Raises:
+          ValueError, TypeError, KeyError: it has another form.
+        """
+        if not state:
+            return
+        fields = {name: state[name] for name in ("end_s", "window_s")}
+        evidence = decide.Evidence(
+            names=tuple(state["names"]), **fields, **state["evidence"]
+        )
+        self._windows = Windows(evidence, state["costs"])
+        self._decoder = Decoder(state["costs"].shape[1], self._rule.penalty)
+        self._decoder.restore(state["decoder"])
+        self._path, self._begins_s = state["path"], state["begins_s"]
+        since = state["since"]
+        self._judge()
+        self._since = since
 
     def _states(self):
         """The path, where nothing was measured `unknown`; the state of normal."""

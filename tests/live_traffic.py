@@ -1,0 +1,50 @@
+"""Live traffic for tests of the monitor, and what it is compared with."""
+
+from siamjax.capture import messages
+from siamjax.identification import decide, enrol, identify
+from siamjax.inference import runs
+from tests import fake_run
+from tests import packet_builder as build
+
+RULE = decide.Rule(unknown=0.2, penalty=0.3, onset_s=5.0, clear_s=2.0)
+S = 10**9
+
+
+def make_reference(monkeypatch, folder):
+    """The run of `fake_run`, opened by its path, too."""
+    run = fake_run.make_run(folder / "run")
+    enrolment = fake_run.examples_of(run), RULE
+    monkeypatch.setattr(runs, "open_run", lambda workdir: run)
+    monkeypatch.setattr(enrol, "read_enrolment", lambda opened: enrolment)
+    return identify.open_reference(run)
+
+
+def calls(first_s, end_s, each_s=1, server=build.SERVER):
+    """Calls of seven messages, so many a second, as `(time_ns, frame)`."""
+    return [
+        (build.START_NS + (i * S + (time_ns - build.START_NS) // 4) // each_s, frame)
+        for i in range(first_s * each_s, end_s * each_s)
+        for time_ns, frame in build.call(f"{server}-{i}", server=server)
+    ]
+
+
+# 40 s of normal traffic, 30 s with twelve times the load, and normal traffic again.
+FAULT = sorted([*calls(0, 40), *calls(40, 70, 12), *calls(70, 160)])
+
+
+def capture(path, some):
+    path.write_bytes(build.pcap(sorted(some)))
+    return path
+
+
+def of_kind(made, kind):
+    return [record for record in made if isinstance(record, kind)]
+
+
+def read(packets):
+    """A reader that took packets."""
+    reader = messages.MessageReader()
+    for packet in packets:
+        reader.add(*packet)
+    reader.finish()
+    return reader
