@@ -49,8 +49,8 @@ class Servers:
             return
         asked = rows.target[rows.says == CREATES]
         self._asked.update(asked.tolist())
-        last_ns = int(rows.time_ns[-1])
-        self._since_ns = last_ns if self._since_ns is None else self._since_ns
+        first_ns, last_ns = int(rows.time_ns[0]), int(rows.time_ns[-1])
+        self._since_ns = first_ns if self._since_ns is None else self._since_ns
         if last_ns - self._since_ns < _EACH_NS:
             return
         least = max(_LEAST, _SHARE * self._asked.total())

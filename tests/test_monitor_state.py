@@ -1,0 +1,268 @@
+"""The monitor goes on after a restart, a gap, a silence; and memory is bounded."""
+
+import json
+
+import pytest
+
+from siamjax import files
+from siamjax.monitoring import monitor, records, servers, sources, states
+from siamjax.types import UsageError
+from tests import commands, live_traffic
+from tests import packet_builder as build
+
+S = 10**9
+FAULT = live_traffic.FAULT
+
+
+@pytest.fixture
+def reference(monkeypatch, tmp_path):
+    return live_traffic.make_reference(monkeypatch, tmp_path)
+
+
+def batches(frames, size=100, first=0, *, in_file=True, is_live=False):
+    """Batches of frames `(time_ns, frame)`, as of a file."""
+    for start in range(first, len(frames), size):
+        some = [(t, 1, frame, len(frame)) for t, frame in frames[start : start + size]]
+        position = sources.Position("x.pcap", start) if in_file else None
+        yield sources.Batch(some, 0.0, (), position, is_live)
+
+
+def verdicts(made):
+    kinds = records.Change, records.Stretch
+    return [record for record in made if isinstance(record, kinds)]
+
+
+def watch(watched, source):
+    made = [record for batch in source for record in watched.add(batch)]
+    return made + watched.finish()
+
+
+@pytest.fixture
+def at_once(reference):
+    return verdicts(watch(monitor.Monitor(reference, sources.Tally()), batches(FAULT)))
+
+
+@pytest.mark.parametrize("stops", [[300], [700, 1900], [2500], [3100, 3150]])
+def test_a_restart_loses_nothing_and_doubles_nothing(
+    reference, tmp_path, at_once, stops
+):
+    made, first = [], 0
+    for stop in [*stops, None]:
+        watched = monitor.Monitor(reference, sources.Tally())
+        assert states.restore_state(tmp_path, watched) == bool(first)
+        first = watched.position.packets if watched.position else 0
+        for batch in batches(FAULT, first=first):
+            made += watched.add(batch)
+            if stop is not None and batch.position.packets >= stop:
+                break
+        states.save_state(tmp_path, watched)
+        first = 1
+    made += watched.finish()
+    assert verdicts(made) == at_once
+    beat = watched.heartbeat()
+    assert beat.packets == len(FAULT)
+    assert watched.last_changes() == [r for r in at_once if "previous" in vars(r)][-1:]
+
+
+def test_what_is_told_again_after_a_crash_has_its_old_id(reference, tmp_path, at_once):
+    watched = monitor.Monitor(reference, sources.Tally())
+    made = []
+    for i, batch in enumerate(batches(FAULT)):
+        if i == 3:
+            states.save_state(tmp_path, watched)
+        made += watched.add(batch)
+    again = monitor.Monitor(reference, sources.Tally())
+    states.restore_state(tmp_path, again)
+    made += watch(again, batches(FAULT, first=again.position.packets))
+    by_id = {record.id: record for record in verdicts(made)}
+    assert len(verdicts(made)) > len(at_once)
+    assert list(by_id.values()) == at_once
+
+
+def test_open_transactions_are_known_again(reference, tmp_path, monkeypatch):
+    """Only as much of a file is read again as the rule needs."""
+    monkeypatch.setattr(monitor, "_REWIND_NS", 20 * S)
+    watched = monitor.Monitor(reference, sources.Tally())
+    frames = live_traffic.calls(0, 100)
+    for batch in batches(frames, 50):
+        watched.add(batch)
+    states.save_state(tmp_path, watched)
+    again = monitor.Monitor(reference, sources.Tally())
+    states.restore_state(tmp_path, again)
+    assert 400 < again.position.packets < 600
+    assert again.heartbeat().messages == watched.heartbeat().messages
+
+
+def test_without_files_a_restart_skips_what_it_did_not_see(reference, tmp_path):
+    watched = monitor.Monitor(reference, sources.Tally())
+    frames = live_traffic.calls(0, 300)
+    made = watch_some(watched, [f for f in frames if f[0] < build.START_NS + 60 * S])
+    states.save_state(tmp_path, watched)
+    again = monitor.Monitor(reference, sources.Tally())
+    states.restore_state(tmp_path, again)
+    later = [f for f in frames if f[0] > build.START_NS + 200 * S]
+    made += watch_some(again, later)
+    changes = [r for r in made if isinstance(r, records.Change)]
+    assert [c.condition for c in changes] == ["normal"]
+    beat = again.heartbeat()
+    assert beat.packets == len(later) + watched.heartbeat().packets
+    assert beat.windows > 60 + 80
+
+
+def watch_some(watched, frames):
+    made = []
+    for batch in batches(frames, in_file=False):
+        made += watched.add(batch)
+    return made
+
+
+def test_the_state_of_another_run_or_a_damaged_one_is_refused(reference, tmp_path):
+    watched = monitor.Monitor(reference, sources.Tally())
+    assert not states.restore_state(tmp_path, watched)
+    watch_some(watched, FAULT[:400])
+    states.save_state(tmp_path, watched)
+    other = reference._replace(rule=reference.rule._replace(unknown=9.0))
+    with pytest.raises(UsageError, match="of another run, library or network"):
+        states.restore_state(tmp_path, monitor.Monitor(other, sources.Tally()))
+    by_server = monitor.Monitor(reference, sources.Tally(), by_server=True)
+    with pytest.raises(UsageError, match="of other sessions"):
+        states.restore_state(tmp_path, by_server)
+    path = tmp_path / states.FILE
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(files.Damaged, match="to begin anew"):
+        states.restore_state(tmp_path, monitor.Monitor(reference, sources.Tally()))
+
+
+class FakeTime:
+    """Time passes only when a test says so."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 1000.0
+        monkeypatch.setattr(monitor.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(
+            monitor.time,
+            "time_ns",
+            lambda: build.START_NS + round((self.now_s - 1000.0) * S),
+        )
+
+    def feed(self, watched, frames, *, late_s=0.0):
+        """Gives frames to a monitor when they are due."""
+        made = []
+        for t, frame in sorted(frames):
+            self.now_s = 1000.0 + (t - build.START_NS) / S
+            packet = (t, 1, frame, len(frame))
+            made += watched.add(
+                sources.Batch([packet], self.now_s - late_s, is_live=True)
+            )
+        return made
+
+    def wait(self, watched, seconds):
+        made = []
+        for _ in range(round(seconds)):
+            self.now_s += 1.0
+            made += watched.add(sources.Batch([], self.now_s, is_live=True))
+        return made
+
+
+def said(made):
+    return [r.what for r in made if isinstance(r, records.Source)]
+
+
+def conditions(made):
+    return [r.condition for r in made if isinstance(r, records.Change)]
+
+
+def test_a_silent_source_is_an_event_and_time_goes_on(reference, monkeypatch):
+    clock = FakeTime(monkeypatch)
+    watched = monitor.Monitor(reference, sources.Tally(), silent_s=10.0)
+    made = clock.feed(watched, live_traffic.calls(0, 40))
+    assert said(made) == [] and conditions(made) == ["normal"]
+    made = clock.wait(watched, 60)
+    assert said(made) == ["silent"]
+    assert conditions(made) == ["unknown"]  # nobody calls any more
+    made = clock.feed(watched, live_traffic.calls(100, 140))
+    assert said(made) == ["back"]
+    assert conditions(made)[-1] == "normal"
+    windows = watched.windows
+    made = clock.wait(watched, 3600)
+    assert said(made) == ["silent"] and watched.windows > windows + 3500
+
+
+def test_what_was_lost_is_not_judged(reference, monkeypatch):
+    clock = FakeTime(monkeypatch)
+    watched = monitor.Monitor(reference, sources.Tally())
+    clock.feed(watched, live_traffic.calls(0, 40))
+    notices = [sources.Notice("lost", "eth0 is down")]
+    made = watched.add(sources.Batch([], clock.now_s, notices, None, True))
+    made += clock.wait(watched, 60)
+    assert said(made) == ["lost"]
+    notices = [sources.Notice("back", "eth0 is up")]
+    made = watched.add(sources.Batch([], clock.now_s, notices, None, True))
+    made += clock.feed(watched, live_traffic.calls(110, 150))
+    assert said(made) == ["back"] and conditions(made) == []
+    assert watched.heartbeat().conditions == {"all": "normal"}
+
+
+def test_a_clock_that_is_set_is_an_event_and_no_fault(reference, monkeypatch):
+    clock = FakeTime(monkeypatch)
+    watched = monitor.Monitor(reference, sources.Tally())
+    clock.feed(watched, live_traffic.calls(0, 40))
+    for shift_s in (3600, 0, -900):
+        made = []
+        for t, frame in live_traffic.calls(40, 80):
+            clock.now_s += 1 / 7
+            packet = (t + shift_s * S, 1, frame, len(frame))
+            made += watched.add(sources.Batch([packet], clock.now_s, is_live=True))
+        assert said(made)[:1] == ["clock_step"], shift_s
+        assert conditions(made) == [], shift_s
+
+
+def test_packets_that_wait_too_long_are_left_out_and_counted(reference, monkeypatch):
+    clock = FakeTime(monkeypatch)
+    watched = monitor.Monitor(reference, sources.Tally())
+    clock.feed(watched, live_traffic.calls(0, 40))
+    made = clock.feed(watched, live_traffic.calls(40, 60), late_s=6.0)
+    assert said(made) == ["shed"] and watched.heartbeat().shed == 140
+    made = clock.feed(watched, live_traffic.calls(60, 90))
+    assert said(made) == ["back"] and conditions(made) == []
+
+
+def test_each_server_is_a_session(reference):
+    """One of two is overloaded; the other is not."""
+    calls, other = live_traffic.calls, "192.0.2.99"
+    first = [*calls(0, 70), *calls(70, 100, 12), *calls(100, 150)]
+    both = sorted([*first, *calls(0, 150, server=other)])
+    watched = monitor.Monitor(reference, sources.Tally(), by_server=True)
+    made = watch(watched, batches(both))
+    by_session = {}
+    for record in made:
+        if isinstance(record, records.Change):
+            by_session.setdefault(record.session, []).append(record.condition)
+    assert len(by_session) == 2
+    assert sorted(map(len, by_session.values())) == [1, 3]
+    assert by_session[other] == ["normal"]
+
+
+def test_an_address_that_is_asked_seldom_is_no_server():
+    known = servers.Servers()
+    rows = live_traffic.read(
+        (t, 1, frame, len(frame)) for t, frame in live_traffic.calls(0, 70)
+    )
+    known.learn(rows.take()[0], rows.addresses)
+    assert known.names == [build.SERVER]
+
+
+def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):
+    path = live_traffic.capture(tmp_path / "x.pcap", FAULT)
+    options = ["--workdir=run", f"--read={path}", "--speed=0"]
+    options += [f"--state={tmp_path / 'state'}", "--json"]
+    done = commands.run("monitor", *options)
+    assert done.returncode == 0, done.stderr
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    assert made[0]["kind"] == "start" and made[-1]["kind"] == "stop"
+    changes = [m for m in made if m["kind"] == "change"]
+    assert [c["condition"] for c in changes] == ["normal", "unknown", "normal"]
+    done = commands.run("monitor", *options)
+    again = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [m["id"] for m in again if m["kind"] == "change"] == [changes[-1]["id"]]
+    assert again[0]["resumed"]
