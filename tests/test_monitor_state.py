@@ -184,8 +184,8 @@ def test_a_silent_source_is_an_event_and_time_goes_on(reference, monkeypatch):
     assert said(made) == ["back"]
     assert conditions(made)[-1] == "normal"
     windows = watched.windows
-    made = clock.wait(watched, 3600)
-    assert said(made) == ["silent"] and watched.windows > windows + 3500
+    made = clock.wait(watched, 600)
+    assert said(made) == ["silent"] and watched.windows > windows + 550
 
 
 def test_what_was_lost_is_not_judged(reference, monkeypatch):
