@@ -499,8 +499,8 @@ def _with_confidence(span, evidence, part, rule, taught):
     first, end, decoded = part
     if first and span.condition not in (NORMAL, RECOVERING):
         onsets = rule.calibration.onsets
-        onset = onsets.get(span.condition, onsets.get(ANY))
-        span = span._replace(onset_error_s=onset.error_s if onset else np.nan)
+        if onset := onsets.get(span.condition, onsets.get(ANY)):
+            span = span._replace(onset_error_s=onset.error_s)
     values = _p_values(evidence, first, end, rule, taught)
     if not values or not np.isfinite(span.distance):
         return span

@@ -266,9 +266,11 @@ class Session:
             if is_normal
             else severities.get(span.condition, records.KNOWN),
             onset=self._format(span.start_s),
-            onset_error_s=None,
+            onset_error_s=_finite(span.onset_error_s),
             distance=_finite(span.distance),
-            threshold=reference.rule.unknown,
+            threshold=_finite(span.threshold) or reference.rule.unknown,
+            p_value=_finite(span.p_value),
+            candidates=span.candidates,
             runner_up=_runner_up(span),
             example=span.example,
             moved=tuple(column._asdict() for column in moved),
