@@ -5,6 +5,7 @@ from tests import (
     reference_classifiers,
     reference_graded,
     reference_rankings,
+    reference_spread,
     reference_views,
 )
 
@@ -15,6 +16,7 @@ LOSSES = {
         reference_classifiers,
         reference_graded,
         reference_rankings,
+        reference_spread,
         reference_views,
     )
     for name, loss in family.LOSSES.items()

@@ -10,6 +10,8 @@ from siamjax.losses.search import SEARCH, Range
 # Losses that stand beside another one, or around it.
 BESIDE = {name for name in LOSSES if hasattr(regularisers, name)}
 BESIDE |= {"center", "memory", "mined", "matryoshka", "alignment", "negative_cosine"}
+BESIDE |= {"threshold_consistent", "orthogonal_projection", "global_orthogonal"}
+BESIDE |= {"anti_collapse", "ring", "regular_weights"}
 
 
 def test_every_loss_that_trains_alone_has_an_entry():

@@ -66,6 +66,13 @@ SETTINGS = {
     "soft_triple:centers=2,tau=0.5": dict(centers=2, tau=0.5),
     "arcface:margin=60,centers=3": dict(margin=60, centers=3),
     "sphereface:margin=3": dict(margin=3),
+    "hard_contrastive:prior=0.3,hardness=0.0": dict(prior=0.3, hardness=0.0),
+    "potential_field:centers=1,power=2.0,delta=0.7": dict(
+        centers=1, power=2.0, delta=0.7
+    ),
+    "manifold:proxies=3,passing=0.5,context=0.2,margin=0.1": dict(
+        passing=0.5, context=0.2, margin=0.1
+    ),
     "large_margin_softmax:margin=1": dict(margin=1),
     "adaface:margin=0.6,rate=1.0,concentration=0.9": dict(margin=0.6, rate=1.0, h=0.9),
     "magface:low_norm=0.5,high_norm=4.0,low_margin=5.0": dict(
@@ -367,3 +374,18 @@ def test_sub_center_outliers_are_far_from_the_main_center():
     labels, where = np.array([0, 0, 0, 0, 1, 1, 0]), np.arange(7) != 6
     outliers = losses.sub_center_outliers(weights, x, labels, 2, where=where)
     assert outliers.tolist() == [False, False, False, True, False, True, False]
+
+
+def test_penalties_on_class_weights():
+    """By hand on the weights of the loss; of a loss without such weights, an error."""
+    for by in ("regular_face", "norm"):
+        loss_value, state = value(f"regular_weights:by={by},weight=0.5", X, LABELS)
+        w = np.asarray(state["weights"])
+        cosines = np.array([[reference.cosine(a, b) for b in w] for a in w])
+        np.fill_diagonal(cosines, -1)
+        nearest, norms = cosines.max(1).mean(), (w * w).sum(1).mean()
+        penalty = nearest if by == "regular_face" else norms
+        wanted = reference.cosface(X, LABELS, {"weights": w}) + 0.5 * penalty
+        assert loss_value == pytest.approx(wanted, rel=1e-9), by
+    with pytest.raises(UsageError, match=r"loss \(?triplet\)? has no class weights"):
+        resolve("regular_weights:loss=(triplet)")

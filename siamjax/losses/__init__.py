@@ -24,9 +24,16 @@ from siamjax.losses.classifiers import (
 )
 from siamjax.losses.diagnostics import effective_rank, health
 from siamjax.losses.distances import lp
+from siamjax.losses.dynamic_triplet import dynamic_soft_margin
 from siamjax.losses.graded import angle, cosent, cosine_regression, jaccard, soft_supcon
 from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.learnt_pairs import margin_loss, sigmoid_pairs, weighted_l1
+from siamjax.losses.learnt_points import (
+    manifold,
+    potential_field,
+    ring,
+    softmax_classifier,
+)
 from siamjax.losses.lossless_triplet import lossless
 from siamjax.losses.mining import (
     anchor_pairs,
@@ -58,6 +65,14 @@ from siamjax.losses.regularisers import (
 )
 from siamjax.losses.softmax import infonce, nca, npairs, ntxent, prototypical, supcon
 from siamjax.losses.softmax_variants import decoupled, gist, robust_infonce, sincere
+from siamjax.losses.spread import (
+    anti_collapse,
+    global_orthogonal,
+    hard_contrastive,
+    instance,
+    orthogonal_projection,
+    threshold_consistent,
+)
 from siamjax.losses.triplets import triplet
 from siamjax.losses.tuple_mining import (
     MeasuredPairs,
@@ -86,7 +101,7 @@ from siamjax.losses.weighted_pairs import (
     multi_similarity,
     tuplet_margin,
 )
-from siamjax.losses.wrappers import matryoshka, memory, mined
+from siamjax.losses.wrappers import matryoshka, memory, mined, regular_weights
 
 _PUBLIC_LOSSES = (
     # pairs and triplets
@@ -96,6 +111,7 @@ _PUBLIC_LOSSES = (
     manhattan_lstm,
     triplet,
     lossless,
+    dynamic_soft_margin,
     # a softmax over rows
     ntxent,
     supcon,
@@ -143,6 +159,10 @@ _PUBLIC_LOSSES = (
     elasticface,
     curricularface,
     p2sgrad,
+    softmax_classifier,
+    ring,
+    potential_field,
+    manifold,
     # two views of an example
     vicreg,
     barlow_twins,
@@ -154,6 +174,13 @@ _PUBLIC_LOSSES = (
     cosine_regression,
     cosent,
     angle,
+    # spread over the sphere
+    instance,
+    hard_contrastive,
+    threshold_consistent,
+    orthogonal_projection,
+    global_orthogonal,
+    anti_collapse,
     # regularisers
     variance,
     covariance,
@@ -166,6 +193,7 @@ _PUBLIC_LOSSES = (
     memory,
     mined,
     matryoshka,
+    regular_weights,
 )
 LOSSES.update((f.__name__.removesuffix("_loss"), f) for f in _PUBLIC_LOSSES)
 
@@ -187,6 +215,7 @@ __all__ = [
     "anchor_pairs",
     "angle",
     "angular",
+    "anti_collapse",
     "arcface",
     "barlow_twins",
     "center",
@@ -203,6 +232,7 @@ __all__ = [
     "decoupled",
     "distance_weighted_negatives",
     "divisor",
+    "dynamic_soft_margin",
     "easiest_positive",
     "effective_rank",
     "elasticface",
@@ -211,12 +241,15 @@ __all__ = [
     "first_pairs",
     "generalized_lifted",
     "gist",
+    "global_orthogonal",
+    "hard_contrastive",
     "hardest_negative",
     "hardest_pairs",
     "hardest_positive",
     "health",
     "histogram",
     "infonce",
+    "instance",
     "intra_pair_variance",
     "jaccard",
     "koleo",
@@ -226,6 +259,7 @@ __all__ = [
     "lp",
     "magface",
     "manhattan_lstm",
+    "manifold",
     "margin_loss",
     "margin_pairs",
     "matryoshka",
@@ -240,9 +274,11 @@ __all__ = [
     "normalized_softmax",
     "npairs",
     "ntxent",
+    "orthogonal_projection",
     "p2sgrad",
     "pairs_by_histogram",
     "pnp",
+    "potential_field",
     "prototypical",
     "proxy_anchor",
     "proxy_nca",
@@ -250,7 +286,9 @@ __all__ = [
     "ranked_list",
     "ranked_pairs",
     "recall_at_k",
+    "regular_weights",
     "resolve",
+    "ring",
     "roadmap",
     "robust_infonce",
     "saturation",
@@ -261,6 +299,7 @@ __all__ = [
     "snr",
     "soft_supcon",
     "soft_triple",
+    "softmax_classifier",
     "spectral_contrastive",
     "sphereface",
     "stateful",
@@ -268,6 +307,7 @@ __all__ = [
     "sup_ap",
     "supcon",
     "threshold",
+    "threshold_consistent",
     "to_pairs",
     "to_triplets",
     "triplet",

@@ -35,6 +35,7 @@ Mining = Literal[
 ]
 MarginMining = Literal["all", "distance_weighted"]
 PairMiner = Literal["multi_similarity", "pair_margin", "hardest"]
+WeightRegulariser = Literal["center_invariant", "regular_face", "norm"]
 LosslessForm = Literal["safe", "original"]
 ElasticForm = Literal["arc", "cos"]
 PenaltyForm = Literal["O", "Ds", "Dq", "Iu", "Ib"]

@@ -34,10 +34,12 @@ INVARIANT = {
         "angular, smooth_ap, fastap, histogram, sigmoid_pairs, koleo, uniformity, "
         "negative_cosine, alignment, spectral_contrastive, sincere, decoupled, "
         "robust_infonce, recall_at_k, sup_ap, roadmap, pnp, contextual, "
-        "soft_supcon, cosine_regression, cosent"
+        "soft_supcon, cosine_regression, cosent, instance, hard_contrastive, "
+        "threshold_consistent, orthogonal_projection, global_orthogonal, "
+        "anti_collapse, dynamic_soft_margin"
     ),
     "PRT": "manhattan_lstm, weighted_l1, variance, covariance",
-    "PRO": "center, embedding_norm, mined",
+    "PRO": "center, embedding_norm, mined, ring",
     "PR": "lossless, zero_mean, saturation",
     "PRS": "snr, matryoshka, angle",
     "ROS": "infonce",
@@ -47,9 +49,10 @@ INVARIANT = {
     "RTS": "barlow_twins",
     "PS": (
         "proxy_nca, proxy_nca_pp, proxy_anchor, soft_triple, normalized_softmax, "
-        "cosface, arcface, elasticface, curricularface, p2sgrad"
+        "cosface, arcface, elasticface, curricularface, p2sgrad, "
+        "potential_field, manifold, regular_weights"
     ),
-    "P": "adaface, magface, sphereface, large_margin_softmax",
+    "P": "adaface, magface, sphereface, large_margin_softmax, softmax_classifier",
 }
 INVARIANT = {loss: k for k, names in INVARIANT.items() for loss in names.split(", ")}
 # Losses whose paper holds a part constant: finite differences are not their gradient.
@@ -60,6 +63,7 @@ HELD = (
     "contextual",
     "adaface",
     "curricularface",
+    "dynamic_soft_margin",
 )
 LEFT_OUT = "garbage where not counted"
 # The batches that a loss with a memory meets one after the other, again and again.

@@ -1,6 +1,7 @@
 """Losses with proxies: trained points that stand for the classes."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def proxy_nca(
         cost = jnp.where(valid & (~own_class).any(1), cost, 0)
         return reductions.reduce_costs(cost, valid, reduce, labels), state
 
-    return Stateful(functools.partial(_init, 1), apply)
+    return Stateful(functools.partial(init_proxies, 1), apply)
 
 
 @stateful
@@ -106,7 +107,7 @@ def proxy_anchor(
         loss = reductions.safe_ratio(pull.sum(), present) + push.sum() / s.shape[1]
         return loss, state
 
-    return Stateful(functools.partial(_init, 1), apply)
+    return Stateful(functools.partial(init_proxies, 1), apply)
 
 
 @stateful
@@ -158,10 +159,12 @@ def soft_triple(
             loss = loss + tau * apart / (2 * classes * centers * (centers - 1))
         return loss, state
 
-    return Stateful(functools.partial(_init, centers), apply)
+    return Stateful(functools.partial(init_proxies, centers), apply)
 
 
-def _init(centers, key, classes, dim):
+def init_proxies(
+    centers: int, key: jax.Array, classes: int, dim: int
+) -> dict[str, Any]:
     """Proxies in random directions, `centers` for each class."""
     proxies = jax.random.normal(key, (classes * centers, dim)) / jnp.sqrt(dim)
     return dict(params=dict(proxies=proxies), memory={})

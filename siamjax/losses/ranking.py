@@ -167,7 +167,7 @@ def histogram(
 
     def density(mask):
         number = jnp.maximum(mask.sum(), 1).astype(s.dtype)
-        rows = jax.vmap(_soft_counts, (0, 0, 0, None))(
+        rows = jax.vmap(soft_counts, (0, 0, 0, None))(
             lower.astype(jnp.int32), share, mask, bins + 1
         )
         return rows.sum(0) / number
@@ -177,7 +177,9 @@ def histogram(
     return jnp.where(batch.pos.any() & batch.neg.any(), loss, 0)
 
 
-def _soft_counts(lower, share, mask, edges):
+def soft_counts(
+    lower: jax.Array, share: jax.Array, mask: jax.Array, edges: int
+) -> jax.Array:
     """`[edges]`: each value of a row shared between edge `lower` and the next."""
     upper_share = jnp.where(mask, share, 0)
     lower_share = jnp.where(mask, 1 - share, 0)

@@ -134,6 +134,18 @@ SEARCH = {
     ),
     "curricularface": dict(margin=Range(0.0, 50.0), scale=_PROXY_SCALE),
     "p2sgrad": dict(),
+    "softmax_classifier": dict(),
+    "potential_field": dict(
+        centers=Range(1, 10), power=Range(1.0, 6.0), delta=_log(0.03, 0.5)
+    ),
+    "manifold": dict(
+        proxies=Range(10, 100), passing=Range(0.5, 0.95), margin=_log(1e-4, 0.1)
+    ),
+    "dynamic_soft_margin": dict(rate=_log(1e-3, 0.3)),
+    "instance": dict(scale=_log(4.0, 128.0)),
+    "hard_contrastive": dict(
+        temperature=_log(0.02, 1.0), prior=Range(0.0, 0.3), hardness=Range(0.0, 3.0)
+    ),
 }
 
 

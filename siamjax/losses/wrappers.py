@@ -13,6 +13,7 @@ from siamjax.losses.annotations import (
     PairMiner,
     ShareAboveNone,
     Size,
+    WeightRegulariser,
     check_choice,
 )
 from siamjax.losses.guard import Stateful, stateful
@@ -201,6 +202,60 @@ def matryoshka(
         return distances.unit(x[:, :size]) if unit_rows else x[:, :size]
 
     return Stateful(init, _with_data(apply, inner.uses), inner.per_class)
+
+
+@stateful
+def regular_weights(
+    *,
+    loss: str = "cosface",
+    by: WeightRegulariser = "center_invariant",
+    weight: NotNegative = 0.1,
+) -> Stateful:
+    """A loss, and a penalty on its class weights or proxies w_k.
+
+      total = loss + weight * mean over k of
+        center_invariant: 1/4 * (|w_k|² - mean of |w|²)², all norms alike
+        regular_face: the largest cosine of w_k to another, all far apart
+        norm: |w_k|², all short
+
+    Args:
+      loss: the text of a loss with weights or proxies `[C, E]`, in parentheses.
+      by: as above.
+      weight: of the penalty.
+    Returns:
+      `Stateful`, with the loss's params and memory.
+    Raises:
+      UsageError: the loss has no weights `[C, E]`.
+    Reference: Wu et al. (center invariant), ACM MM workshops 2017, eq. 4; Zhao et al.
+      (RegularFace), CVPR 2019, eq. 8.
+    """
+    check_choice("by", by, WeightRegulariser)
+    inner = resolve(loss)
+    shapes = jax.eval_shape(lambda: inner.init(jax.random.key(0), 3, 2))
+    if not any(leaf.ndim == 2 for leaf in jax.tree.leaves(shapes.get("params"))):
+        raise UsageError(
+            f"regular_weights: loss {loss} has no class weights or proxies; give one "
+            "such as cosface or proxy_anchor"
+        )
+
+    def apply(state, embeddings, labels, **data):
+        value, state = inner.apply(state, embeddings, labels, **data)
+        for w in jax.tree.leaves(state["params"]):
+            if w.ndim == 2:
+                value = value + weight * penalty(w.astype(value.dtype))
+        return value, state
+
+    def penalty(w):
+        square = jnp.sum(w * w, 1)
+        if by == "norm":
+            return square.mean()
+        if by == "center_invariant":
+            return jnp.mean((square - square.mean()) ** 2) / 4
+        itself = jnp.eye(len(w), dtype=bool)
+        others = jnp.where(itself, -1, distances.cosine(w, w))
+        return others.max(1).mean() if len(w) > 1 else jnp.zeros((), w.dtype)
+
+    return Stateful(inner.init, _with_data(apply, inner.uses), inner.per_class)
 
 
 def _with_data(apply, uses):
