@@ -43,6 +43,11 @@ def track(evidence, step=1, **options):
     return final + tracker.finish(n + 15.0)
 
 
+def assert_equal(spans, others):
+    """Numbers that are not known are equal, too."""
+    np.testing.assert_equal([s._asdict() for s in spans], [s._asdict() for s in others])
+
+
 CASES = {
     "normal": [0] * 90,
     "one fault": [0] * 40 + [1] * 50,
@@ -59,16 +64,16 @@ def test_window_by_window_the_timeline_is_that_of_the_capture(name, step):
     for seed in range(5):
         evidence = evidence_of(CASES[name], seed)
         want = decide.find_spans(evidence, RULE, ORIGINS)
-        assert track(evidence, step) == want
+        assert_equal(track(evidence, step), want)
         want = decide.find_spans(evidence, RULE, ORIGINS, taught={"delay"})
-        assert track(evidence, step, taught={"delay"}) == want
+        assert_equal(track(evidence, step, taught={"delay"}), want)
 
 
 def test_windows_without_a_value_are_unknown():
     evidence = evidence_of([0] * 200, blind=range(80, 90))
     spans = track(evidence)
     assert [span.condition for span in spans] == ["normal", "unknown", "normal"]
-    assert str(spans) == str(decide.find_spans(evidence, RULE, ORIGINS))
+    assert_equal(spans, decide.find_spans(evidence, RULE, ORIGINS))
 
 
 @pytest.mark.parametrize("state", range(4))
@@ -98,4 +103,4 @@ def test_faults_in_turn_for_ever_are_bounded(monkeypatch):
         kept = max(kept, len(tracker._windows.costs))
     assert kept <= 600
     want = decide.find_spans(evidence, RULE, ORIGINS)
-    assert final + tracker.finish(len(states) + 15.0) == want
+    assert_equal(final + tracker.finish(len(states) + 15.0), want)

@@ -36,6 +36,13 @@ _NETWORK = flags.DEFINE_string(
     "Network of the traffic, learnt with siamjax adapt.",
     COMMAND.flags,
 )
+_FALSE_ALARMS = flags.DEFINE_float(
+    "false_alarms",
+    None,
+    "How many false alarms are allowed in an hour of normal traffic; by default as the "
+    "rule was learnt.",
+    flag_values=COMMAND.flags,
+)
 _READ = flags.DEFINE_string(
     "read", None, "Source: a capture file that is replayed.", COMMAND.flags
 )
@@ -131,7 +138,7 @@ _POLICY = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> int:
     _check_flags(argv[1:])
     from siamjax import processes
-    from siamjax.identification import identify
+    from siamjax.identification import decide, identify
     from siamjax.inference import runs
     from siamjax.monitoring import monitor, sources, states
 
@@ -139,6 +146,9 @@ def main(argv: Sequence[str]) -> int:
     reference = identify.open_reference(
         run, folder=_LIBRARY.value, network=_NETWORK.value
     )
+    if _FALSE_ALARMS.value is not None:
+        rule = decide.ask_rate(reference.rule, _FALSE_ALARMS.value)
+        reference = reference._replace(rule=rule)
     conditions = identify.list_conditions(reference)
     watched = monitor.Monitor(
         reference,

@@ -250,8 +250,7 @@ class Session:
         return f"{self.name}@{self._format(start_s)}"
 
     def _change(self, known, span, step):
-        reference = self._reference
-        is_normal = span.condition in (NORMAL, IN_DOUBT)
+        is_normal = _is_normal(span.condition)
         severities = {UNKNOWN: records.UNKNOWN, RECOVERING: records.RECOVERING}
         stretch = known[step.place].stretch
         moved = () if is_normal else self._moved(span)
@@ -268,7 +267,7 @@ class Session:
             onset=self._format(span.start_s),
             onset_error_s=_finite(span.onset_error_s),
             distance=_finite(span.distance),
-            threshold=_finite(span.threshold) or reference.rule.unknown,
+            threshold=_finite(span.threshold) or self._reference.rule.unknown,
             p_value=_finite(span.p_value),
             candidates=span.candidates,
             runner_up=_runner_up(span),
