@@ -7,6 +7,8 @@ import struct
 
 import zstandard
 
+from siamjax.capture import cleaning
+
 CLIENT, SERVER, OTHER = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 START_NS = 1_700_000_000_123_456_000
 
@@ -121,6 +123,16 @@ def sip_frame(message, source=CLIENT, target=SERVER, **options):
 def sip_part(part, source=CLIENT, target=SERVER, **options):
     """A frame of a part of a datagram."""
     return ethernet(ipv4(part, source, target, **options))
+
+
+def check_account(report):
+    """Each packet is in one group of the account, and each cause in its group."""
+    assert sum(report.account.values()) == report.packets
+    assert min([0, *report.account.values(), *report.causes.values()]) == 0
+    for group, causes in cleaning.ACCOUNT.items():
+        counted = sum(report.causes.get(cause, 0) for cause in causes)
+        assert not causes or report.account.get(group, 0) == counted
+    assert report.account.get("hold messages", 0) <= report.messages
 
 
 def tcp(data, sequence=0, *, ports=(5060, 5060), flags=0x10):

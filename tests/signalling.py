@@ -262,6 +262,9 @@ class RecordedRun:
         self.lately.append((packet, time_ns, link, frame, length))
         self.sent += 1
 
+    def unread(self):
+        return []
+
     def finish(self):
         for sent, frame in self._frames[self._overlap :]:
             if cells := self._lines[frame]:

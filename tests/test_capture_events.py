@@ -21,6 +21,7 @@ MS = 1_000_000
 def read(path, records, *, make=build.pcap, server=None, **options):
     path.write_bytes(make(records, **options))
     got, kinds, report = events.read_events(path, server)
+    build.check_account(report)
     return got, [kinds[kind].removeprefix("sip:") for kind in got.kind], report
 
 
@@ -49,6 +50,7 @@ def test_a_call_by_hand(tmp_path):
     assert report == cleaning.Report(
         *("a.pcap", 7, 7, 0, 2.0, cleaning.FOUND, {}, [], {"sip": 7}, []),
         servers={"sip": cleaning.FOUND},
+        account={"hold messages": 7},
     )
     types = (np.int64, np.int8, np.int32, np.bool_, np.int64)
     assert tuple(column.dtype.type for column in got[:5]) == types
@@ -280,7 +282,7 @@ def test_other_traffic_is_counted_by_cause(tmp_path):
     assert (got.latency_ns == -1).all() and not got.retransmitted.any()
     assert report.causes == dict.fromkeys(
         "not_ip fragment tcp udp icmp_other".split(), 1
-    ) | {"damaged": 2}
+    ) | {"malformed": 2}
     assert report.server == cleaning.UNCLEAR and report.messages == 0
 
 
@@ -302,7 +304,7 @@ def test_fragments_are_put_together_in_any_order_and_where_copies_mix_in(tmp_pat
     frames = [third, first, first, second, third, second]
     records = [(build.START_NS + i * MS, frame) for i, frame in enumerate(frames)]
     got, kinds, report = read(tmp_path / "a", records)
-    assert kinds == ["INVITE"] and report.causes == {"duplicated": 3}
+    assert kinds == ["INVITE"] and report.causes == {"duplicated": 3, "assembled": 2}
     assert got.time_ns.tolist() == [3 * MS]  # when the receiver has all of it
 
 
@@ -311,7 +313,7 @@ def test_the_beginning_is_read_where_the_rest_is_lost_and_nothing_else(tmp_path)
     records = [(0, first), (MS, third), (2 * MS, first[:20] + b"\0" * 22)]
     got, kinds, report = read(tmp_path / "a", records)
     assert kinds == ["INVITE"] and got.time_ns.tolist() == [0]
-    assert report.causes == {"fragment": 2, "damaged": 1}
+    assert report.causes == {"fragment": 1, "malformed": 1}
     _, kinds, report = read(tmp_path / "a", [(0, second), (MS, third)])
     assert kinds == [] and report.causes == {"fragment": 2}
 
@@ -328,7 +330,7 @@ def test_a_repeated_request_in_fragments_is_repeated(tmp_path):
     got, _, report = read(tmp_path / "a", records, nano=True)
     assert got.retransmitted.tolist() == [False, True, False]
     assert got.latency_ns.tolist() == [-1, -1, 600 * MS - 2]
-    assert report.causes == {}
+    assert report.causes == {"assembled": 4}
 
 
 def test_a_snap_length_costs_only_what_it_cuts(tmp_path):

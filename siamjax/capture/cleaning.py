@@ -14,15 +14,18 @@ from siamjax.capture.protocols import PROTOCOLS
 CAUSES = {
     "truncated": "files whose last packet is cut, perhaps still being written: what is "
     "before the cut is used",
-    "damaged": "records or headers that cannot be read",
+    "damaged": "records of a file that cannot be read",
+    "malformed": "packets whose headers cannot be read",
     "joined": "captures behind the first one in a file: put in order of time",
     "clock_step": "jumps of the clock, back or by more than a day: time goes on from "
     "the packet before",
     "untimed": "packets without a time: they have that of the packet before",
     "unknown_link": "packets of a link type that is not read, or encrypted there",
     "not_ip": "frames without IP",
-    "fragment": "fragments of IP packets of which a part is missing: only the first "
-    "part is read",
+    "fragment": "fragments of IP packets of which a part is missing: not read, but a "
+    "message in the first",
+    "assembled": "fragments of IP packets that were put together, besides the one that "
+    "completes each",
     "snapped": "packets cut by the snap length: used if their headers are complete",
     "cut_short": "packets cut by the snap length inside the headers of IP, UDP or TCP",
     "unnamed": "messages that do not name their transaction, or are cut before it: "
@@ -39,18 +42,33 @@ CAUSES = {
     "tunnel": "packets in tunnels, not read",
     "too_deep": "packets in more than 60 layers of tunnels or tags, not read",
     "no_tshark": "packets of signalling that only tshark reads, which is not installed",
-    "tshark": "packets given to a tshark that failed: read in part",
-    "signalling": "packets of other signalling without a message of their own, such as "
+    "tshark": "packets that a tshark which failed did not read",
+    "signalling": "packets of signalling without a message of their own, such as "
     "acknowledgements and parts of messages",
+    "not_asked": "packets of protocols that were not asked for",
     "udp": "UDP without a message that is read",
     "icmp_other": "ICMP that reports no error",
     "other_ip": "other IP packets",
 }
 # Causes by which traffic is lost in which there may be messages.
 NOT_READ = frozenset(
-    """truncated damaged unknown_link fragment cut_short tls ipsec tcp_lost sctp
-    tunnel too_deep no_tshark tshark""".split()
+    """truncated damaged malformed unknown_link fragment cut_short tls ipsec tcp_lost
+    sctp tunnel too_deep no_tshark tshark""".split()
 )
+# Each packet is in one of these groups: what a group says, and the causes that it has.
+# Other causes are of files, messages or holes, or say more of packets that are counted.
+_READ, _FAULTS = "hold messages", "report an error or a repetition of the transport"
+ACCOUNT = {
+    _READ: frozenset(),
+    _FAULTS: frozenset(),
+    "are other parts of signalling": frozenset(("signalling", "tcp_repeated")),
+    "are fragments that were put together": frozenset(("assembled",)),
+    "are copies": frozenset(("duplicated",)),
+    "were not read": NOT_READ - {"truncated", "damaged", "tcp_lost"},
+    "carry no signalling that was asked for": frozenset(
+        "not_ip not_asked tcp udp icmp_other other_ip".split()
+    ),
+}
 # A fault shows even if the latencies of a few messages are missing. So unnamed messages
 # count as not read only where they are more than this share of all.
 MOST_UNNAMED = 0.05
@@ -85,6 +103,7 @@ class Report(NamedTuple):
     notes: Sequence[str] = ()  # sentences on how it was read
     servers: Mapping[str, str] = {}  # as `server`, by the protocol's name
     also: Mapping[str, int] = {}  # packets of protocols that were not asked for
+    account: Mapping[str, int] = {}  # packets by group of ACCOUNT, which add up
 
 
 def find_gaps(times_ns: np.ndarray) -> list[list[float]]:
@@ -117,6 +136,26 @@ def list_gaps(pauses_ns: np.ndarray, packets: int) -> list[list[float]]:
 def _middle(count):
     """The one or two places in the middle, whose mean is the median."""
     return sorted({(count - 1) // 2, count // 2})
+
+
+def account_for(causes: Mapping[str, int], read: int, faults: int) -> dict[str, int]:
+    """How many packets are in each group of `ACCOUNT`; groups without one are left out.
+
+    Args:
+      causes: counts by cause.
+      read: packets that hold a message.
+      faults: packets without one that report a fault of the transport.
+    """
+    counts = {_READ: read, _FAULTS: faults}
+    for group, members in ACCOUNT.items():
+        counts.setdefault(group, sum(causes.get(cause, 0) for cause in members))
+    return {group: count for group, count in counts.items() if count}
+
+
+def describe_account(report: Report) -> str:
+    """`of 9 packets, 7 hold messages, 2 are copies`."""
+    parts = [f"{count} {group}" for group, count in report.account.items()]
+    return ", ".join([f"of {report.packets} packets", *parts])
 
 
 def worst_state(servers: Iterable[str]) -> str:
@@ -214,10 +253,11 @@ def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES)
 def total_report(reports: Sequence[Report]) -> Report:
     """One `Report` of all captures; the gaps are only in the reports of captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
-    by_protocol, unread, also = Counter(), Counter(), Counter()
+    by_protocol, unread, also, account = Counter(), Counter(), Counter(), Counter()
     for report in reports:
         by_protocol.update(report.by_protocol)
         also.update(report.also)
+        account.update(report.account)
         unread.update({(what, name): n for what, name, n in report.unread})
     unclear = sum(report.server in (UNCLEAR, ABSENT) for report in reports)
     return Report(
@@ -232,6 +272,7 @@ def total_report(reports: Sequence[Report]) -> Report:
         by_protocol={name: n for name in PROTOCOLS if (n := by_protocol[name])},
         unread=[[what, name, n] for (what, name), n in unread.most_common()],
         also={name: n for name in PROTOCOLS if (n := also[name])},
+        account={group: n for group in ACCOUNT if (n := account[group])},
     )
 
 
@@ -244,7 +285,11 @@ def format_reports(reports: Sequence[Report]) -> str:
     lines += [_cells(report, len(report.gaps), causes) for report in reports]
     lines += [_cells(total, sum(len(report.gaps) for report in reports), causes)]
     return "\n".join(
-        [*align_cells(lines), *(f"{cause}: {CAUSES[cause]}" for cause in causes)]
+        [
+            *align_cells(lines),
+            *(f"{cause}: {CAUSES[cause]}" for cause in causes),
+            describe_account(total),
+        ]
     )
 
 

@@ -11,6 +11,7 @@ from siamjax import files
 from siamjax.capture import (
     cleaning,
     clock,
+    layers,
     messages,
     pairing,
     parts,
@@ -83,13 +84,11 @@ def _read(path, server_address, protocols, limit_expansion):
         raise SiamjaxError(
             ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
         )
-    counts = contents.counts - other.given
-    counts["no_tshark"] = other.unread.total()
-    counts["tshark"] = other.failed
-    counts["signalling"] = other.silent
+    counts = contents.counts
     counts["reordered"] = times.reordered
     gaps = cleaning.list_gaps(times.pauses_ns, times.packets)
     longest_s = min((length_s for _, length_s in gaps), default=clock.AHEAD_NS / 1e9)
+    read, faults = _settle(contents, other, SIP.name in protocols)
     rows, kinds = _merge(contents, other, SIP.name in protocols)
     group, names = _groups(rows, kinds)
     by_protocol = {
@@ -104,7 +103,7 @@ def _read(path, server_address, protocols, limit_expansion):
     )
     also = other.also
     if SIP.name not in protocols:
-        also[SIP.name] = int((contents.rows.says != messages.SILENT).sum())
+        also[SIP.name] = contents.counts[messages.CARRIES_SIP]
     states = {
         name: state
         for name, (_, state) in servers.items()
@@ -139,8 +138,37 @@ def _read(path, server_address, protocols, limit_expansion):
             ),
             servers=states,
             also={name: n for name in PROTOCOLS if (n := also[name])},
+            account=cleaning.account_for(counts, read, faults),
         ),
     )
+
+
+def _settle(contents, other, with_sip):
+    """Counts the packets of signalling by what became of them.
+
+    The causes go into `contents.counts`. Returns how many packets hold messages, and
+    how many others report faults of the transport.
+    """
+    counts, tables = contents.counts, [other.rows]
+    carrying, errors = counts[messages.CARRIES_SIP], counts[layers.ICMP_ERROR]
+    unread = other.unread
+    counts["not_asked"] = other.also.total()
+    if with_sip:
+        tables.append(contents.rows)
+        for key in [key for key in unread if key[0] == layers.ICMP_ERROR]:
+            errors += unread.pop(key)  # it has a row of SIP
+    else:
+        counts["not_asked"] += carrying
+        counts[layers.ICMP] += errors
+        carrying = errors = 0
+    packet = np.concatenate([rows.packet for rows in tables])
+    is_message = np.concatenate([rows.says != messages.SILENT for rows in tables])
+    with_row, read = np.unique(packet), len(np.unique(packet[is_message]))
+    failed = len(np.setdiff1d(other.failed, with_row))
+    counts["no_tshark"] = unread.total()
+    counts["tshark"] = failed
+    counts["signalling"] = carrying + errors + len(other.given) - failed - len(with_row)
+    return read, len(with_row) - read
 
 
 def _merge(contents, other, with_sip):

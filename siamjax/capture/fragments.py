@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 from siamjax.capture import layers
 from siamjax.capture.clock import Packet
@@ -10,6 +11,15 @@ from siamjax.capture.clock import Packet
 # wait 30 s), and so are the oldest where all that wait are larger than this.
 WAIT_NS, MOST_BYTES = 30 * 10**9, 1 << 25
 _OVERHEAD = 400  # bytes that a fragment takes in memory in addition to its payload
+
+
+class Whole(NamedTuple):
+    """A packet whose fragments were put together."""
+
+    datagram: layers.Datagram
+    link: int  # pcap link type of the frame
+    frame: bytes  # as if it had come in one
+    packets: int  # that brought its fragments
 
 
 @dataclasses.dataclass
@@ -21,6 +31,7 @@ class Incomplete:
     parts: dict[int, layers.Datagram]  # by offset in bytes
     size: int = 0  # bytes of all parts
     end: int | None = None  # where the last part ends; None: not seen
+    packets: int = 0  # that brought them, some of them twice
 
     def add(self, fragment: layers.Datagram) -> None:
         part = layers.part_of(fragment)
@@ -62,12 +73,13 @@ class Fragments:
 
     def add(
         self, packet: Packet, time_ns: int, fragment: layers.Datagram
-    ) -> layers.Datagram | None:
+    ) -> Whole | None:
         """The packet that this fragment completes, or None."""
         part = layers.part_of(fragment)
         name = fragment.source, fragment.target, fragment.ident, part.protocol
         self._forget(lambda oldest: abs(time_ns - oldest.time_ns) > WAIT_NS)
         waiting = self._waiting.setdefault(name, Incomplete(packet, time_ns, {}))
+        waiting.packets += 1
         if part.offset not in waiting.parts:
             self._held -= waiting.memory()
             waiting.add(fragment)
@@ -76,7 +88,9 @@ class Fragments:
             self._remove(name)
             body = waiting.body()
             if len(body) >= waiting.end:
-                return layers.decode_whole(fragment, body)
+                datagram = layers.decode_whole(fragment, body)
+                frame = layers.write_packet(fragment, body)
+                return Whole(datagram, *frame, waiting.packets)
             self._give_up(waiting)  # there are enough bytes, but some overlap
         self._forget(lambda _: self._held > MOST_BYTES)
         return None

@@ -16,8 +16,9 @@ UDP, TCP, SCTP, ICMP, ICMP_ERROR = "udp", "tcp", "sctp", "icmp_other", "icmp_err
 IPSEC, TUNNEL, OTHER_IP = "ipsec", "tunnel", "other_ip"
 TOO_DEEP = "too_deep"
 NOT_IP, UNKNOWN_LINK = "not_ip", "unknown_link"
-FRAGMENT, DAMAGED = "fragment", "damaged"
+FRAGMENT, DAMAGED = "fragment", "malformed"
 
+_IPV4_LINK, _IPV6_LINK = 228, 229  # pcap link types of packets of IP
 _MOST_LAYERS = 64  # more have no use; a frame of nothing but tags would have thousands
 
 _two = struct.Struct("!H").unpack_from
@@ -25,6 +26,8 @@ _ip4 = struct.Struct("!BxH2sHxB2x4s4s").unpack_from
 _ip6 = struct.Struct("!B3xHBx16s16s").unpack_from
 _ip6_fragment = struct.Struct("!BxH4s").unpack_from
 _udp = struct.Struct("!HHH2x").unpack_from
+_ip4_head = struct.Struct("!BBHHHBBH").pack
+_ip6_head = struct.Struct("!IHBB").pack
 _ppi = struct.Struct("<xxHI").unpack_from
 _little = struct.Struct("<HH").unpack_from
 # All three headers at once, for the usual form that nearly all packets have.
@@ -85,6 +88,25 @@ def decode_whole(fragment: Datagram, body: bytes) -> Datagram:
     except (IndexError, struct.error):
         return Datagram(DAMAGED, *ends)
     return step if isinstance(step, Datagram) else _decode(*step[:1], body, step[1])
+
+
+def write_packet(fragment: Datagram, body: bytes) -> tuple[int, bytes]:
+    """Link type and frame of a packet of IP whose fragments were put together.
+
+    Args:
+      fragment: one of its fragments.
+      body: all that follows the header of IP.
+    """
+    protocol, size = part_of(fragment).protocol, len(body)
+    if len(fragment.source) == 16:
+        head = _ip6_head(6 << 28, size & 0xFFFF, protocol, 64)
+        link = _IPV6_LINK
+    else:
+        ident = int.from_bytes(fragment.ident, "big")
+        total = (20 + size) & 0xFFFF
+        head = _ip4_head(0x45, 0, total, ident, 0, 64, protocol, 0)
+        link = _IPV4_LINK
+    return link, head + fragment.source + fragment.target + body
 
 
 def _decode(layer, frame, start):
@@ -228,8 +250,8 @@ _LINKS: dict[int, Layer] = {
     113: _cooked,
     127: _radiotap,
     192: _per_packet,
-    228: lambda frame, start: (_ipv4, start),
-    229: lambda frame, start: (_ipv6, start),
+    _IPV4_LINK: lambda frame, start: (_ipv4, start),
+    _IPV6_LINK: lambda frame, start: (_ipv6, start),
     239: _firewall_log,
     252: _exported,
     276: _cooked2,

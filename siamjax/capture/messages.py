@@ -24,6 +24,9 @@ NONE = -1
 
 # What a row is: no message, an answer, a request, a request that can begin a dialog.
 SILENT, ANSWER, REQUEST, CREATES = range(4)
+# Packets that carry SIP, and copies and fragments that another packet stands for, are
+# counted beside the causes of those that are not read.
+CARRIES_SIP, DUPLICATED, ASSEMBLED = "sip", "duplicated", "assembled"
 _CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE"))
 # Answers that may come from several branches of a forked call.
 _FORKED = frozenset((b"INVITE", first) for first in (b"1", b"2"))
@@ -77,8 +80,9 @@ class CaptureContents(NamedTuple):
 
 # Takes a packet that is no message of SIP: its number and time, the time that the file
 # has, link type, frame, original length, and how far it could be decoded. Says whether
-# it may be a message of another protocol.
-OtherPacket = Callable[[clock.Packet, int, int, bytes, int, layers.Datagram], bool]
+# it did not take it, counts it itself, or also may find a message of another protocol.
+OtherPacket = Callable[[clock.Packet, int, int, bytes, int, layers.Datagram], int]
+NOT_TAKEN, COUNTED, GIVEN = range(3)
 
 
 def read_messages(
@@ -176,7 +180,8 @@ class MessageReader:
     Attributes:
       timeline: the times of the packets.
       kinds, addresses: their numbers.
-      counts: by cause of `cleaning.CAUSES`.
+      counts: by cause of `cleaning.CAUSES`; packets that carry SIP or report an error
+        of ICMP, too. Each packet is counted once, if `take_other` does not count it.
     """
 
     def __init__(
@@ -195,7 +200,10 @@ class MessageReader:
         self._dialogs, self._transactions = Numbers(), Numbers()
         self._lately, self._before, self._since_ns = {}, {}, 0
         self._fragments = fragments.Fragments(self._give_up)
-        self._streams = tcp.Streams(self._add_streamed, self._add_other, self._count)
+        self._streams = tcp.Streams(
+            self._add_streamed, self._add_other, self._settle, self.counts
+        )
+        self._counted: set[int] = set()  # packets of TCP that `take_other` counts
         self._associations = sctp.Associations()
 
     def add(self, time_ns, link, frame, length):
@@ -210,12 +218,15 @@ class MessageReader:
             short = cut and what == layers.DAMAGED
             self.counts["cut_short" if short else what] += 1
         elif self._is_copy(time_ns, datagram):
-            self.counts["duplicated"] += 1
+            self.counts[DUPLICATED] += 1
+        elif what == layers.FRAGMENT:
+            whole = self._whole(packet, time_ns, datagram)
+            if whole:
+                link, frame, datagram = whole.link, whole.frame, whole.datagram
+                record = time_ns, link, frame, len(frame)
+                self._add_datagram(packet, record, datagram, cut)
         else:
-            is_message = self._add_datagram(packet, time_ns, datagram, cut)
-            if self._take_other and not is_message:
-                if self._take_other(packet, time_ns, link, frame, length, datagram):
-                    self._others.keep(packet)
+            self._add_datagram(packet, (time_ns, link, frame, length), datagram, cut)
 
     def finish(self):
         """Adds what waited for packets that did not come."""
@@ -240,47 +251,72 @@ class MessageReader:
         for numbers in (self.addresses, self._dialogs, self._transactions):
             numbers.forget()
 
-    def _add_datagram(self, packet, time_ns, datagram, cut):
-        """Adds what a packet contains; whether it is a message of SIP over UDP."""
+    def _add_datagram(self, packet, record, datagram, cut):
+        """Adds what a packet contains.
+
+        Args:
+          packet: its number and time.
+          record: its time in the file, link type, frame and original length.
+          datagram: how far it could be decoded.
+          cut: whether it is cut by the snap length.
+        """
         what, source, target, _, payload, ports, _, _ = datagram
         ends = source, target, ports
         if what == layers.UDP:
             message = sip.parse_message(payload, cut)
             if message:
                 self._add_message(packet, ends, payload, message)
-                return True
-            if self._add_hep(packet, payload, cut):
-                return True
-            self._add_other(packet, ends, what)
+                self.counts[CARRIES_SIP] += 1
+            elif self._add_hep(packet, payload, cut):
+                self.counts[CARRIES_SIP] += 1
+            elif self._is_taken(packet, record, datagram):
+                self._add_uncounted(packet, ends)
+            else:
+                self._add_other(packet, ends, what)
         elif what == layers.TCP:
+            if self._is_taken(packet, record, datagram):
+                self._counted.add(packet[0])
             try:
-                self._streams.add(packet, time_ns, datagram)
+                self._streams.add(packet, record[0], datagram)
             except struct.error:
-                self.counts["cut_short" if cut else layers.DAMAGED] += 1
+                self._settle(packet, "cut_short" if cut else layers.DAMAGED)
         elif what == layers.SCTP:
-            self._add_chunks(packet, ends, datagram, cut)
-        elif what == layers.FRAGMENT:
-            whole = self._whole(packet, time_ns, datagram)
-            if whole:
-                return self._add_datagram(packet, time_ns, whole, cut)
+            cause = self._add_chunks(packet, ends, datagram, cut)
+            if cause == CARRIES_SIP:
+                self.counts[cause] += 1
+            elif self._is_taken(packet, record, datagram):
+                self._add_uncounted(packet, ends)
+            else:
+                self._add_other(packet, ends, cause)
         elif what == layers.ICMP_ERROR:
             self._add_row(packet, ICMP, ends, NONE, NONE, SILENT, NONE)
+            if not self._is_taken(packet, record, datagram):
+                self.counts[what] += 1
         elif what in _NO_ROW:
-            self._count(what)
+            self.counts[what] += 1
         else:
             self._add_other(packet, ends, what)
-        return False
+
+    def _is_taken(self, packet, record, datagram):
+        """Whether `take_other` counts a packet."""
+        if not self._take_other:
+            return False
+        taken = self._take_other(packet, *record, datagram)
+        if taken == GIVEN:
+            self._others.keep(packet)
+        return taken != NOT_TAKEN
 
     def _whole(self, packet, time_ns, datagram):
         """The packet that a fragment completes; it may be a fragment in a tunnel."""
         whole = self._fragments.add(packet, time_ns, datagram)
         while whole:
-            if self._is_copy(time_ns, whole):
-                self.counts["duplicated"] += 1
+            self.counts[ASSEMBLED] += whole.packets - 1
+            if self._is_copy(time_ns, whole.datagram):
+                self.counts[DUPLICATED] += 1
                 return None
-            if whole.what != layers.FRAGMENT:
+            if whole.datagram.what != layers.FRAGMENT:
                 return whole
-            whole = self._fragments.add(packet, time_ns, whole)
+            whole = self._fragments.add(packet, time_ns, whole.datagram)
         return None
 
     def _add_hep(self, packet, payload, cut):
@@ -300,28 +336,38 @@ class MessageReader:
         return bool(message or self._add_hep(packet, payload, cut))
 
     def _add_chunks(self, packet, ends, datagram, cut):
-        """Adds the messages of SCTP; a packet without data only keeps it going."""
+        """Adds the messages of SCTP, and returns the cause by which it counts.
+
+        A packet without data only keeps the association going.
+        """
         cause = layers.OTHER_IP
         try:
             for payload in self._associations.add(datagram):
                 message = sip.parse_message(payload, cut)
                 if message:
                     self._add_message(packet, ends, payload, message)
-                    cause = None
-                elif cause:
+                    cause = CARRIES_SIP
+                elif cause != CARRIES_SIP:
                     cause = layers.SCTP
         except struct.error:
             cause = layers.SCTP
-        if cause:
-            self._add_other(packet, ends, cause)
+        return cause
 
     def _give_up(self, incomplete):
         """Adds what the first fragments of a packet say, if the others are lost."""
-        self.counts[layers.FRAGMENT] += len(incomplete.parts)
+        self.counts[layers.FRAGMENT] += incomplete.packets
         datagram = incomplete.beginning()
         if datagram and datagram.what == layers.UDP:
-            packet, time_ns = incomplete.packet, incomplete.time_ns
-            self._add_datagram(packet, time_ns, datagram, True)
+            packet, payload = incomplete.packet, datagram.payload
+            ends = datagram.source, datagram.target, datagram.ports
+            message = sip.parse_message(payload, True)
+            if message:
+                self._add_message(packet, ends, payload, message)
+            if message or self._add_hep(packet, payload, True):
+                self.counts[layers.FRAGMENT] -= 1
+                self.counts[CARRIES_SIP] += 1
+            else:
+                self._add_uncounted(packet, ends)
 
     def _add_message(self, packet, ends, payload, message):
         method, status, call_id, number, branch = message
@@ -363,9 +409,22 @@ class MessageReader:
         self.rows.extend(row)
 
     def _add_other(self, packet, ends, cause):
-        self.counts[cause] += 1
+        """Adds a packet without signalling; whether it was counted by its cause."""
+        self._add_uncounted(packet, ends)
+        return self._settle(packet, cause)
+
+    def _add_uncounted(self, packet, ends):
         addresses = self.addresses
         self._others.add(packet, addresses[ends[0]], addresses[ends[1]])
+
+    def _settle(self, packet, cause):
+        """Counts a packet by its cause, unless `take_other` does."""
+        counted = self._counted
+        if counted and packet[0] in counted:
+            counted.remove(packet[0])
+            return False
+        self.counts[cause] += 1
+        return True
 
     def _servers(self):
         """Addresses that may be the server: those that begin most dialogs are asked."""
@@ -374,9 +433,6 @@ class MessageReader:
         asked = Messages(*rows.T).target[Messages(*rows.T).says == CREATES]
         most = np.argsort(-np.bincount(asked), kind="stable")[:_SERVERS].tolist()
         return most if given is None else [*most, given]
-
-    def _count(self, cause):
-        self.counts[cause] += 1
 
     def _is_copy(self, time_ns, datagram):
         """Whether the same packet was seen just before, at any port or hop.

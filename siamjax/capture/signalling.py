@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import layers, printed, sctp, tshark
+from siamjax.capture import layers, messages, printed, sctp, tshark
 from siamjax.capture.clock import Packet, Times
 from siamjax.capture.messages import Messages, Numbers
 from siamjax.capture.protocols import PROTOCOLS
@@ -20,7 +20,6 @@ from siamjax.capture.protocols.gtpv1 import GTPV1
 from siamjax.capture.protocols.gtpv2 import GTPV2
 from siamjax.capture.protocols.table import Protocol
 
-_IDENTS = 4096  # of fragmented packets are remembered
 _DATA, _CONTROL = 0, frozenset(range(1, 15))  # types of chunks (RFC 9260, 3.2)
 _GTP = GTPV1.name, GTPV2.name  # the version is in the first three bits
 _HTTP2 = b"PRI * HTTP/2.0\r\n"
@@ -34,12 +33,11 @@ class Contents(NamedTuple):
     rows: Messages  # in order of time
     kinds: list[str]  # `protocol:procedure[/outcome]`
     version: str  # of tshark; empty: it was not started
-    given: Counter  # packets by cause of `cleaning.CAUSES`, that tshark read
+    given: np.ndarray  # [N] int64, numbers of the packets that were for a tshark
+    failed: np.ndarray  # [M] int64, of those, the ones that it did not read
     unread: Counter  # packets by (cause, protocol), that could not be read without it
-    failed: int  # packets that a tshark got which then failed
     also: Counter  # packets by the name of a protocol that was not asked for
     notes: tuple[str, ...]  # sentences on processes that hung
-    silent: int  # packets that a tshark read, which hold no message of their own
 
 
 class Collector:
@@ -64,14 +62,12 @@ class Collector:
             self._by_port |= dict.fromkeys(_ends(protocol), protocol.name)
         self._flows: dict[tuple, str] = {}
         self._http2_ports: dict[int, None] = {}  # in the order in which they appear
-        self._idents: dict[tuple, str] = {}
         self._program = tshark.find_tshark()
         self._run: tshark.Run | None = None
         self._rows = printed.Rows(self._protocols)
-        self._given, self._unread, self._also = Counter(), Counter(), Counter()
-        self._failed = 0
+        self._unread, self._also = Counter(), Counter()
         self._hangs: list[str] = []  # sentences on them
-        self._numbers = array("q")  # of the packets that are `_given`
+        self._given, self._failed = array("q"), array("q")  # numbers of packets
 
     def add(
         self,
@@ -81,25 +77,25 @@ class Collector:
         frame: bytes,
         length: int,
         datagram: layers.Datagram,
-    ) -> bool:
+    ) -> int:
         """Takes a packet that is no message of SIP, as `messages.OtherPacket`."""
         name = self._recognise(datagram)
         if name is None:
-            return False
-        what = datagram.what
+            return messages.NOT_TAKEN
         if name not in self._names:
-            self._also[name] += _has_data(datagram)
-            return False
+            if not _has_data(datagram):
+                return messages.NOT_TAKEN
+            self._also[name] += 1
+            return messages.COUNTED
+        what = datagram.what
         if what == layers.SCTP and not sctp.has_data(datagram):
-            what = layers.OTHER_IP  # it is counted there
+            what = layers.OTHER_IP
         if self._program is None:
             self._unread[what, name] += 1
-            return False
-        if what != layers.FRAGMENT:  # only lost ones are counted
-            self._given[what] += 1
-            self._numbers.append(packet[0])
+            return messages.COUNTED
+        self._given.append(packet[0])
         self._send(packet, time_ns, link, frame, length)
-        return True
+        return messages.GIVEN
 
     def finish(self, times: Times, addresses: Numbers) -> Contents:
         """Ends tshark and returns what it read.
@@ -110,8 +106,6 @@ class Collector:
         """
         self._end_run()
         rows, kinds = self._rows.to_messages(times, addresses)
-        numbers = np.array(self._numbers, np.int64)
-        silent = int((~np.isin(numbers, rows.packet)).sum())
         version = ""
         if self._program and self._given:
             version = tshark.tshark_version(self._program)
@@ -119,29 +113,15 @@ class Collector:
             rows,
             kinds,
             version,
-            self._given,
+            np.array(self._given, np.int64),
+            np.array(self._failed, np.int64),
             self._unread,
-            self._failed,
             self._also,
             tuple(self._hangs),
-            max(0, silent - self._failed),
         )
 
     def _recognise(self, packet):
         """The name of the protocol that a packet may hold, or None."""
-        whole = packet.source, packet.target, packet.ident
-        if packet.what != layers.FRAGMENT:
-            return self._of_payload(packet)
-        if layers.part_of(packet).offset:
-            return self._idents.get(whole)
-        name = self._of_payload(layers.decode_whole(packet, packet.payload))
-        if name:
-            if len(self._idents) > _IDENTS:
-                self._idents.clear()
-            self._idents[whole] = name
-        return name
-
-    def _of_payload(self, packet):
         what, payload = packet.what, packet.payload
         if what == layers.UDP:
             name = self._of_ports("udp", packet.ports)
@@ -209,7 +189,7 @@ class Collector:
         if self._run and self._run.hung:
             self._end_run()  # its last packets are not given to another one
         if len(self._hangs) >= tshark.MOST_HANGS:
-            self._failed += 1
+            self._failed.append(packet[0][0])
             return
         run, ports = self._run, tuple(self._http2_ports)
         most = tshark.MOST_PACKETS + tshark.OVERLAP
@@ -232,15 +212,13 @@ class Collector:
             return
         run, self._run = self._run, None
         run.finish()
-        if run.hung:
-            self._failed += run.sent - run.answered
-            first, last = run.unread()
+        unread = run.unread()
+        self._failed.extend(unread)
+        if run.hung and unread:
             self._hangs.append(
                 f"tshark hung for {tshark.PATIENCE_S:g} s and was ended: packets "
-                f"{first} to {last} were given to it and not read"
+                f"{unread[0] + 1} to {unread[-1] + 1} were given to it and not read"
             )
-        else:
-            self._failed += run.sent * run.failed
 
 
 def _ends(protocol):

@@ -4,13 +4,14 @@ Only sequence numbers are used, not acknowledgements: one direction is enough.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
 from siamjax.capture import framing, layers
 from siamjax.capture.clock import Packet
 
-TLS, REPEATED, LOST = "tls", "tcp_repeated", "tcp_lost"
+TLS, REPEATED, LOST, SIP = "tls", "tcp_repeated", "tcp_lost", "sip"
 
 # Where the first segment of a connection was not captured, or not yet, the others wait
 # this long for it. A hole waits as long as TCP repeats a lost segment.
@@ -55,6 +56,7 @@ class _Stream:
         self.hole_ns = time_ns  # since when they wait
         self.packet = None  # the last one that was read
         self.undecided = []  # packets before it is known what the stream carries
+        self.early = 0  # packets that were counted as TCP before
 
 
 class Streams:
@@ -64,17 +66,22 @@ class Streams:
       message: called with the packet that completes a message, the ends (source,
         target, ports), the bytes of the message, and whether some of it is missing;
         returns whether it is of SIP.
-      other: called with a packet that carries no SIP, the ends, and the cause.
-      count: called with a cause that is not of one packet.
+      other: called with a packet that carries no message, the ends, and the cause.
+      settle: called with a packet and its cause, for each packet that is not given to
+        `other`, once. Both return whether they counted it.
+      counts: of causes. Packets before the first message of a connection are moved from
+        TCP to SIP there, and holes are counted.
     """
 
     def __init__(
         self,
         message: Callable[[Packet, tuple, bytes, bool], bool],
-        other: Callable[[Packet, tuple, str], None],
-        count: Callable[[str], None],
+        other: Callable[[Packet, tuple, str], bool],
+        settle: Callable[[Packet, str], bool],
+        counts: Counter[str],
     ) -> None:
-        self._message, self._other, self._count = message, other, count
+        self._message, self._other = message, other
+        self._settle, self._counts = settle, counts
         self._streams: dict[tuple, _Stream] = {}
         self._held = 0
 
@@ -102,7 +109,8 @@ class Streams:
         ):  # nearly always, and worth a short way
             stream.next = (sequence + len(data)) & 0xFFFFFFFF
             stream.packet = packet
-            self._message(packet, ends, data, False)
+            is_sip = self._message(packet, ends, data, False)
+            self._settle(packet, SIP if is_sip else layers.TCP)
             return
         segment = Segment(time_ns, packet, data, datagram.missing)
         if stream is None:
@@ -110,9 +118,10 @@ class Streams:
                 self._drop_oldest()
             stream = self._streams[ends] = _Stream(ends, time_ns)
         if flags & _SYN:
-            self._other(packet, ends, layers.TCP)
             sequence = (sequence + 1) & 0xFFFFFFFF
             self._begin(stream, sequence, time_ns)
+            if not segment.size:
+                self._add_early(packet, stream)
         if segment.size:
             self._take(stream, sequence, segment)
         while self._held > MOST_BYTES:
@@ -125,14 +134,36 @@ class Streams:
 
     def _add_empty(self, packet, ends, flags, stream):
         """An acknowledgement of a SIP connection belongs to it, and is nothing else."""
-        if not flags & (_FIN | _RST):
-            if stream and stream.parser.carries_sip:
-                return
-            source, target, ports = ends
-            back = self._streams.get((target, source, ports[2:] + ports[:2]))
-            if back and back.parser.carries_sip:
-                return
-        self._other(packet, ends, layers.TCP)
+        back = self._streams.get(_back(ends))
+        if any(way and way.parser.carries_sip for way in (stream, back)):
+            if flags & (_FIN | _RST):
+                self._other(packet, ends, SIP)
+            else:
+                self._settle(packet, SIP)
+        elif stream or back:
+            self._add_early(packet, stream or back, ends)
+        else:
+            self._other(packet, ends, layers.TCP)
+
+    def _add_early(self, packet, stream, ends=None):
+        """Adds a packet without data, of which it is not known what it is for."""
+        if self._carries_sip(stream):
+            self._other(packet, ends or stream.ends, SIP)
+        else:
+            stream.early += self._other(packet, ends or stream.ends, layers.TCP)
+
+    def _carries_sip(self, stream):
+        """Whether a connection carries SIP, in one direction or the other."""
+        back = self._streams.get(_back(stream.ends))
+        return stream.parser.carries_sip or bool(back and back.parser.carries_sip)
+
+    def _move_early(self, stream):
+        """Counts the packets before the first message of a connection as its own."""
+        for way in (stream, self._streams.get(_back(stream.ends))):
+            if way and way.early:
+                self._counts[layers.TCP] -= way.early
+                self._counts[SIP] += way.early
+                way.early = 0
 
     def _begin(self, stream, first, time_ns):
         """A connection begins, or its beginning was captured late or again."""
@@ -162,6 +193,10 @@ class Streams:
                 segment = segment._replace(data=data)
             self._hold(stream, segment.memory - (before.memory if before else 0))
             stream.waiting[sequence] = segment
+            if before:
+                self._settle_repeated(stream, before.packet)
+        else:
+            self._settle_repeated(stream, segment.packet)
         self._drain(stream, time_ns, segment)
         while stream.waiting and _is_over(stream, time_ns):
             self._skip_hole(stream, time_ns)
@@ -185,7 +220,8 @@ class Streams:
                 data = segment.data[known:]
                 missing = segment.size - known - len(data)
                 came = max(segment[:2], filler[:2] if filler else segment[:2])
-                self._read(stream, stream.next, Segment(*came, data, missing))
+                read = Segment(*came, data, missing)
+                self._read(stream, stream.next, read, segment.packet)
 
     def _skip_hole(self, stream, time_ns):
         """Goes on behind the bytes that were not captured."""
@@ -197,7 +233,8 @@ class Streams:
         stream.next = sequence
         self._drain(stream, time_ns)
 
-    def _read(self, stream, sequence, segment):
+    def _read(self, stream, sequence, segment, bringer=None):
+        """Reads a segment; `bringer` is its packet, if not that which completes it."""
         stream.next = (sequence + segment.size) & 0xFFFFFFFF
         stream.packet = segment.packet
         packet, parser = segment.packet, stream.parser
@@ -208,25 +245,36 @@ class Streams:
         if segment.missing and (message := parser.lose()):
             self._message(packet, stream.ends, message, True)
         self._weigh(stream)
-        stream.undecided.append(packet)
+        packet = bringer or packet
         if parser.carries_sip:
-            stream.undecided.clear()
             if are_sip and not any(are_sip):  # of another protocol over WebSocket
                 self._other(packet, stream.ends, layers.TCP)
-        elif parser.carries != framing.UNKNOWN:
+            else:
+                stream.undecided.append(packet)
+            self._settle_undecided(stream)
+            return
+        stream.undecided.append(packet)
+        if parser.carries != framing.UNKNOWN:
             self._decide(stream)
 
     def _lose(self, stream):
         if stream.parser.carries_sip:
-            self._count(LOST)
+            self._counts[LOST] += 1
         self._end_message(stream)
 
     def _end_message(self, stream):
         """The rest of a message that was begun will not come."""
         if message := stream.parser.lose():
             self._message(stream.packet, stream.ends, message, True)
-            stream.undecided.clear()
+            self._settle_undecided(stream)
         self._weigh(stream)
+
+    def _settle_undecided(self, stream):
+        """The packets so far belong to a connection of SIP."""
+        for packet in stream.undecided:
+            self._settle(packet, SIP)
+        stream.undecided.clear()
+        self._move_early(stream)
 
     def _decide(self, stream):
         """The packets so far carry no SIP."""
@@ -236,8 +284,17 @@ class Streams:
         stream.undecided.clear()
 
     def _skip(self, stream, segment):
-        repeated = stream.parser.carries_sip
-        self._other(segment.packet, stream.ends, REPEATED if repeated else layers.TCP)
+        if stream.parser.carries_sip:
+            self._other(segment.packet, stream.ends, REPEATED)
+        else:
+            stream.early += self._other(segment.packet, stream.ends, layers.TCP)
+
+    def _settle_repeated(self, stream, packet):
+        """Another segment that waits has the bytes of this one."""
+        if stream.parser.carries_sip:
+            self._settle(packet, REPEATED)
+        else:
+            stream.early += self._settle(packet, layers.TCP)
 
     def _give_up(self, stream):
         while stream.waiting:
@@ -269,6 +326,12 @@ def _is_over(stream, time_ns):
 def _is_before(sequence, other):
     """Whether a sequence number is lower than another; they begin again at 0."""
     return (sequence - other) & 0xFFFFFFFF >= 1 << 31
+
+
+def _back(ends):
+    """The ends of the other direction of a connection."""
+    source, target, ports = ends
+    return target, source, ports[2:] + ports[:2]
 
 
 def _lowest(stream):

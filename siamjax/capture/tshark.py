@@ -165,10 +165,11 @@ class Run:
         if self._error:
             raise self._error
 
-    def unread(self) -> tuple[int, int]:
-        """The first and last packet, counted from 1, that it got and did not read."""
-        numbers = self._packets[2 * min(self.answered, self.sent - 1) :: 2]
-        return numbers[0] + 1, numbers[-1] + 1
+    def unread(self) -> array:
+        """The numbers of packets that it got and did not read, since it did not end."""
+        if not (self.failed or self.hung):
+            return array("q")
+        return self._packets[2 * max(self.answered, self._overlap) :: 2]
 
     def _write(self, data):
         self._waits, self._moved_s = True, time.monotonic()
