@@ -112,3 +112,27 @@ def test_a_taught_fault_has_the_calibration_of_one_example():
     rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
     fault = decide.find_spans(seen((0.9, 0.2, 0.8)), rule, taught=["blocked"])[1]
     assert (fault.condition, fault.p_value) == ("blocked", 0.75)
+
+
+def test_a_second_weaker_fault_is_not_recovering():
+    calibration = Calibration((0.05, 0.07, 0.08, 0.1))
+    rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+
+    def names(length, relative):
+        rows = [[0.2, 2.0, 3.0]] * 9 + [[2.0, 0.3, 2.0]] * 20
+        rows += [[2.0, 2.0, 0.3]] * length
+        near = [[0.05, 0.9, 0.9]] * 9 + [[0.9, 0.05, 0.9]] * 20 + [relative] * length
+        n = len(rows)
+        evidence = seen(relative)._replace(
+            start_s=np.arange(float(n)),
+            end_s=n + 15.0,
+            distances=np.array(rows),
+            nearest=np.tile([0, 1, 2], (n, 1)),
+            deviation=np.array([0.1] * 9 + [1.0] * 20 + [0.3] * length),
+            relative=np.array(near),
+        )
+        return [span.condition for span in decide.find_spans(evidence, rule)]
+
+    assert names(20, [0.9, 0.9, 0.06]) == ["normal", "blocked", "slow"]
+    assert names(20, [0.9, 0.9, 0.2]) == ["normal", "blocked", "recovering"]
+    assert names(7, [0.9, 0.9, 0.06]) == ["normal", "blocked", "recovering"]

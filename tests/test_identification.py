@@ -190,7 +190,8 @@ def test_the_rule_learns_threshold_and_offsets():
     seen = evidence(rows, [0.1] * 30)
     label = Label("blocked", 14.0, 25.0)
     rule = decide.fit_rule([(seen, (label,))], KNOWN, NOVEL)
-    assert rule.unknown == rule.penalty == pytest.approx(1.0)  # the middle of the gap
+    assert rule.unknown == pytest.approx(1.0)  # the middle of the gap
+    assert rule.penalty == pytest.approx(0.5)
     assert rule.taught == pytest.approx(np.sqrt(1.0 * 0.496))
     assert rule.novelty == pytest.approx(np.sqrt(0.3 * 0.199))
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
