@@ -31,8 +31,8 @@ FADING = 0.6
 # A weak stretch is another fault if its first windows start over so long a time, in
 # windows, and its p-value leaves no doubt. Chosen out of fold on four networks.
 LASTING = 0.5
-# The cost of a change of condition, and the smallest for an asked rate, in thresholds of
-# unknown. Chosen out of fold on five networks: from 0.25 to 1 the names are the same,
+# The cost of a change of condition, and the smallest for an asked rate, in thresholds
+# of unknown. Chosen out of fold on five networks: from 0.25 to 1 the names are alike,
 # and the first alarm comes after 4.1 to 6.1 s (docs/identification.md).
 CHANGE, LEAST = 0.5, 0.25
 # The key of the onset of all conditions together.
