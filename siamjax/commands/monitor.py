@@ -181,10 +181,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _state_folder():
-    """The folder of state and spool; None: nothing is kept."""
+    """The folder of state and alarms that wait; None: a replay, which begins anew."""
     if _STATE.value:
         return pathlib.Path(_STATE.value)
-    if _READ.value is not None and not (_WEBHOOK.value or _VES.value or _LISTEN.value):
+    if _READ.value is not None:
         return None
     return pathlib.Path(_WORKDIR.value) / "monitor"
 
@@ -243,8 +243,7 @@ def deliver(made: Iterable, actions, send) -> None:
             print(json.dumps(records.as_json(record), allow_nan=False), flush=True)
         elif line := lines.describe(record):
             print(line, flush=True)
-        if send is not None:
-            send(record)
+        send(record)
 
 
 def _check_flags(arguments):

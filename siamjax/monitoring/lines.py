@@ -17,8 +17,8 @@ def describe(record: records.Record) -> str:
     if isinstance(record, records.Source):
         return _line(record, f"source {record.what}: {record.detail}")
     if isinstance(record, records.Start):
-        again = "goes on with" if record.resumed else "watches"
-        return _line(record, f"{again} {record.source} by {record.workdir}")
+        again = ", from the saved state" if record.resumed else ""
+        return _line(record, f"watches {record.source} by {record.workdir}{again}")
     if isinstance(record, records.Stop):
         return _line(record, f"stops: {record.reason}")
     return ""

@@ -102,6 +102,7 @@ class Monitor:
         self._before: Counter[str] = Counter()  # counts before a restart
         # When the last packet came, by the clock of this machine.
         self._came_s = time.monotonic()
+        self._is_resumed = False
         # Whether the source is silent; packets were lost; packets are being left out.
         self._is_silent = self._is_lost = self._is_shedding = False
         self._silent_since_ns = 0  # the time of the last packet before the silence
@@ -152,16 +153,17 @@ class Monitor:
             conditions={name: s.condition for name, s in self._sessions.items()},
         )
 
-    def start(self, source: str, *, resumed: bool = False) -> records.Start:
-        """That the monitor begins."""
+    def start(self, source: str, time_ns: int | None = None) -> records.Start:
+        """That the monitor begins, with a packet of this time, or now without one."""
         run = self._reference.run
+        time = self.now if time_ns is None else records.format_time(time_ns)
         return records.Start(
-            **self._common("start"),
+            **self._common("start") | dict(time=time, id=f"start@{time}"),
             source=source,
             workdir=str(run.workdir),
             checkpoint=run.step,
             version=siamjax.__version__,
-            resumed=resumed,
+            resumed=self._is_resumed,
         )
 
     def stop(self, reason: str) -> records.Stop:
@@ -224,7 +226,7 @@ class Monitor:
             self._sessions[session.name] = session
         if state["position"] is not None:
             self.position = Position(*state["position"])
-        self._is_lost = True
+        self._is_lost = self._is_resumed = True
 
     def _fingerprint(self):
         """A text that is the same if windows are compared in the same way."""
@@ -470,14 +472,15 @@ def watch(
       stopped: whether to stop; by default never.
     """
     last = monitor.last_changes()
-    resumed, started = bool(last), False
+    started = False
     next_s = time.monotonic() + heartbeat_s
     for batch in batches:
         made = monitor.add(batch)
         is_due = time.monotonic() >= next_s
         if not started and (batch.packets or is_due):
             started = True
-            yield monitor.start(source, resumed=resumed)
+            first_ns = batch.packets[0][0] if batch.packets else None
+            yield monitor.start(source, first_ns)
             yield from last
         yield from made
         if is_due:
@@ -489,7 +492,7 @@ def watch(
     else:
         yield from monitor.finish()
     if not started:
-        yield monitor.start(source, resumed=resumed)
+        yield monitor.start(source)
         yield from last
     yield monitor.heartbeat()
     save(monitor)
