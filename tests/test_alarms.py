@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import pathlib
+import re
 import sqlite3
 import threading
 import urllib.error
@@ -12,7 +14,17 @@ import pytest_ves
 from prometheus_client import parser
 
 from siamjax import files
-from siamjax.alarms import alarm, delivery, live, outputs, policy, server, ves, webhook
+from siamjax.alarms import (
+    alarm,
+    delivery,
+    live,
+    outputs,
+    policy,
+    prometheus,
+    server,
+    ves,
+    webhook,
+)
 from siamjax.alarms.spool import Spool
 from siamjax.monitoring import records
 from siamjax.types import UsageError
@@ -349,6 +361,24 @@ def test_metrics_and_page_show_the_present_state(tmp_path):
     assert samples["siamjax_condition_since_timestamp_seconds", "site"] == 1.70000004e9
     assert samples["siamjax_source_up",] == 1
     assert "blocked since" in page
+
+
+def test_documents_and_dashboard_name_the_metrics_that_there_are(tmp_path):
+    out = live.Live()
+    for record in (start(), change(40), beat(50)):
+        out.follow(record)
+    counts = dict(hook=dict(taken=1, waiting=0))
+    families = prometheus.Collector(out.snapshot, lambda: counts).collect()
+    names = {f.name + "_total" * (f.type == "counter") for f in families}
+    docs = pathlib.Path(__file__).parent.parent / "docs"
+    named = {
+        file: set(re.findall(r"siamjax_[a-z_]+", (docs / file).read_text()))
+        for file in ("alarms.md", "examples/monitor/dashboard.json")
+    }
+    assert named["alarms.md"] == names
+    assert named["examples/monitor/dashboard.json"] < names
+    rules = (docs / "examples/monitor/rules.yml").read_text()
+    assert set(re.findall(r"siamjax_[a-z_]+", rules)) < names
 
 
 def test_the_page_shows_sessions_and_alarms_in_a_browser(tmp_path):
