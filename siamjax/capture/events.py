@@ -163,12 +163,16 @@ def _settle(contents, other, with_sip):
         carrying = errors = 0
     packet = np.concatenate([rows.packet for rows in tables])
     is_message = np.concatenate([rows.says != messages.SILENT for rows in tables])
-    with_row, read = np.unique(packet), len(np.unique(packet[is_message]))
-    failed = len(np.setdiff1d(other.failed, with_row))
+    with_row, read = _count_different(packet), _count_different(packet[is_message])
+    failed = int((~np.isin(other.failed, packet)).sum())
     counts["no_tshark"] = unread.total()
     counts["tshark"] = failed
-    counts["signalling"] = carrying + errors + len(other.given) - failed - len(with_row)
-    return read, len(with_row) - read
+    counts["signalling"] = carrying + errors + len(other.given) - failed - with_row
+    return read, with_row - read
+
+
+def _count_different(numbers):
+    return int((np.diff(np.sort(numbers)) > 0).sum()) + (len(numbers) > 0)
 
 
 def _merge(contents, other, with_sip):

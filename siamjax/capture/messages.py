@@ -219,12 +219,6 @@ class MessageReader:
             self.counts["cut_short" if short else what] += 1
         elif self._is_copy(time_ns, datagram):
             self.counts[DUPLICATED] += 1
-        elif what == layers.FRAGMENT:
-            whole = self._whole(packet, time_ns, datagram)
-            if whole:
-                link, frame, datagram = whole.link, whole.frame, whole.datagram
-                record = time_ns, link, frame, len(frame)
-                self._add_datagram(packet, record, datagram, cut)
         else:
             self._add_datagram(packet, (time_ns, link, frame, length), datagram, cut)
 
@@ -288,6 +282,11 @@ class MessageReader:
                 self._add_uncounted(packet, ends)
             else:
                 self._add_other(packet, ends, cause)
+        elif what == layers.FRAGMENT:
+            whole = self._whole(packet, record[0], datagram)
+            if whole:
+                record = record[0], whole.link, whole.frame, len(whole.frame)
+                self._add_datagram(packet, record, whole.datagram, cut)
         elif what == layers.ICMP_ERROR:
             self._add_row(packet, ICMP, ends, NONE, NONE, SILENT, NONE)
             if not self._is_taken(packet, record, datagram):
