@@ -167,6 +167,46 @@ def test_the_way_of_a_message_changes_no_event(
     assert (same.messages, same.server) == (report.messages, report.server)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.booleans(), st.integers(0, 2**32))
+def test_times_that_are_wrong_by_50_ms_change_only_times_and_latencies(over_tcp, seed):
+    """Direction, kind, repetition and server of each message stay the same.
+
+    An answer less than 50 ms behind its request may come before it: then it has no
+    latency. A longer latency is wrong by as much as the two times are.
+    """
+    draw = random.Random(seed)
+    late_ns = draw.sample(range(50 * MS), len(STEPS))
+    times_ns = [step[0] + late for step, late in zip(STEPS, late_ns)]
+    order = sorted(range(len(STEPS)), key=times_ns.__getitem__)
+    packets = [packet for _, packet in packets_of(STEPS)]
+    if over_tcp:  # the bytes of each direction stay in their place
+        packets = [packet for *_, packet in segments_of(STEPS, Whole(), begin=False)]
+        packets = packets[::2]  # without acknowledgements
+    frames = [(times_ns[i], build.ethernet(packets[i])) for i in order]
+    (_, *wanted), report = read(PLAIN, nano=True)
+    (got_ns, *got), same = read(frames, nano=True)
+    assert (same.by_protocol, same.servers) == (report.by_protocol, report.servers)
+    assert same.retransmitted == report.retransmitted > 0
+    if over_tcp:  # a message is complete with the last byte before it
+        assert sorted(zip(*got[:3])) == sorted(zip(*wanted[:3]))
+        return
+    for column, expected in zip(got[:3], wanted):
+        assert column == [expected[i] for i in order]
+    for latency_ns, i in zip(got[3], order):
+        if wanted[3][i] > 50 * MS:
+            assert abs(latency_ns - wanted[3][i]) <= 50 * MS
+    first_ns = min(times_ns)
+    assert got_ns == [times_ns[i] - first_ns for i in order]
+
+
+class Whole:
+    """Gives the largest part."""
+
+    def randint(self, low, high):
+        return high
+
+
 def test_a_copy_is_one_where_only_the_first_was_in_fragments_of_its_tunnel():
     """So at both ends of a gateway, whose outer packets differ in size."""
     draw = random.Random(0)

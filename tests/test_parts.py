@@ -72,7 +72,9 @@ def test_a_capture_cut_anywhere_gives_the_same_events(seed, cuts, names, pack):
     assert kinds == want_kinds and whole.messages > 30
     for name, column, wanted in zip(got._fields, got, want):
         np.testing.assert_array_equal(column, wanted, name)
-    assert report == whole._replace(name="x", notes=())
+    assert report == whole._replace(name="x", notes=report.notes)
+    assert not report.notes or names == "tcpdump -G"
+    assert all("by its name, and behind it" in note for note in report.notes)
 
 
 def _differ(frames, i):
@@ -105,6 +107,29 @@ def test_a_gap_and_an_overlap_between_files_are_said(tmp_path):
     for column, wanted in zip(got, want):
         np.testing.assert_array_equal(column, wanted)
     assert report.causes == {"reordered": 1}
+
+
+@pytest.mark.parametrize(
+    "hours, says",
+    [
+        ((0, 1, 2, 3), ""),
+        ((2, 3, 0, 1), ""),  # a ring that has begun again
+        (
+            (0, 3, 1, 2),
+            "x.pcap1 comes before x.pcap3 by its name, and behind it by its time: was "
+            "the clock set, or are these several captures? They are read in order of "
+            "time",
+        ),
+    ],
+)
+def test_names_of_another_order_than_the_times_are_said(tmp_path, hours, says):
+    starts_ns = [build.START_NS + hour * 3600 * 10**9 for hour in hours]
+    pieces = [build.call(f"call-{start_ns}", start_ns) for start_ns in starts_ns]
+    _, _, report = events.read_events(write_parts(tmp_path, *pieces))
+    assert [line for line in report.notes if "name" in line] == [says] * bool(says)
+    (tmp_path / "x.pcap2").rename(tmp_path / "x.pcap_of_friday")
+    session = parts.match_files("x", f"{tmp_path}/x.pcap*")
+    assert not any("name" in line for line in events.read_events(session)[2].notes)
 
 
 def test_a_file_that_is_no_capture_is_named(tmp_path):

@@ -135,7 +135,7 @@ def overlap(seams: Sequence[Seam]) -> bool:
 
 
 def describe_seams(seams: Sequence[Seam], longest_s: float) -> tuple[str, ...]:
-    """Sentences on gaps and overlaps between files.
+    """Sentences on gaps and overlaps between files, and on names of another order.
 
     Args:
       seams: of a session.
@@ -154,7 +154,28 @@ def describe_seams(seams: Sequence[Seam], longest_s: float) -> tuple[str, ...]:
                 f"{after} begins {-length_s:.2f} s before {before} ends: their packets "
                 "are put in order of time"
             )
+    names = [seam.before for seam in seams[:1]] + [seam.after for seam in seams]
+    if pair := _disagreement(names):
+        lines.append(
+            f"{pair[0]} comes before {pair[1]} by its name, and behind it by its time: "
+            "was the clock set, or are these several captures? They are read in order "
+            "of time"
+        )
     return tuple(lines)
+
+
+def _disagreement(names):
+    """Two names of files in order of time whose numbers say another order, or None.
+
+    A ring begins again at its first name, once.
+    """
+    if len({re.sub(r"\d+", "", name) for name in names}) != 1:
+        return None  # they do not differ by numbers alone
+    keys = [_natural(name) for name in names]
+    back = [i for i in range(1, len(keys)) if keys[i] < keys[i - 1]]
+    if not back or (len(back) == 1 and keys[-1] < keys[0]):
+        return None
+    return names[back[-1]], names[back[-1] - 1]
 
 
 def _in_order(session, options):
