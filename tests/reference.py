@@ -133,13 +133,16 @@ def triplet(
     state=None,
     margin=0.2,
     scale=1.0,
+    soft_margin=0.0,
     mining="all",
     swap=False,
     distance=euclidean,
     reduce_by="active",
 ):
     def cost(gap):
-        return softplus(scale * gap) if margin == "soft" else max(0.0, gap + margin)
+        if margin == "soft":
+            return softplus(scale * (gap + soft_margin))
+        return max(0.0, gap + margin)
 
     terms = []
     for i, (pos, neg) in enumerate(sides(labels)):

@@ -23,6 +23,18 @@ def snr(a, b):
     return np.var(b - a) / np.var(a)
 
 
+def poincare(a, b):
+    """The paper's formula on points of the ball."""
+
+    def in_ball(x):
+        size = np.linalg.norm(x)
+        return np.tanh(min(size, 2.3)) * x / size
+
+    u, v = in_ball(a), in_ball(b)
+    gap = 2 * np.sum((u - v) ** 2) / ((1 - u @ u) * (1 - v @ v))
+    return np.arccosh(1 + gap)
+
+
 SCIPY = {
     "euclidean": "euclidean",
     "squared": "sqeuclidean",
@@ -30,6 +42,8 @@ SCIPY = {
     "cosine": lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b),
     "dot": lambda a, b: a @ b,
     "snr": snr,
+    "geodesic": lambda a, b: np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)),
+    "poincare": poincare,
     distances.lp(1.5): lambda a, b: np.sum(np.abs(a - b) ** 1.5) ** (1 / 1.5),
     distances.lp(2): "euclidean",
     distances.lp(3): lambda a, b: np.sum(np.abs(a - b) ** 3) ** (1 / 3),
@@ -159,3 +173,20 @@ def test_a_distance_is_a_metric(rows, size, seed, scale):
     np.testing.assert_array_equal(d, d.T)
     assert (np.diag(d) == 0).all()
     assert (d[:, :, None] <= d[:, None] + d.T[None] + 1e-6 * d.max()).all()
+
+
+@pytest.mark.parametrize("name", ["geodesic", "poincare"])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-12, 1.0, 1e15])
+def test_curved_distances_have_finite_gradients(name, size):
+    """Of equal, opposite and zero rows, of all sizes, to the second order."""
+    x = np.float32(size * np.array([[1, 2], [1, 2], [-1, -2], [0, 0], [2, -1]]))
+
+    def total(x):
+        return distances.by_name(name).matrix(x, x).sum()
+
+    gradient = jax.grad(total)
+    curvature = jax.jvp(gradient, (x,), (np.ones_like(x),))[1]
+    assert np.isfinite(gradient(x)).all()
+    assert size < 1e-6 or np.isfinite(curvature).all()
+    rows = distances.by_name(name).matrix(x, x)
+    assert float(rows[0, 1]) == 0

@@ -315,6 +315,7 @@ def test_p19_no_hyper_parameter_is_silent():
     assert loss.hyper == dict(
         margin=0.2,
         scale=1.0,
+        soft_margin=0.0,
         mining="hard",
         swap=False,
         distance="euclidean",

@@ -42,6 +42,9 @@ SETTINGS = {
     "triplet:margin=soft,scale=5,reduce=all": dict(
         margin="soft", scale=5, reduce_by="all"
     ),
+    "triplet:margin=soft,soft_margin=0.7,mining=hard": dict(
+        margin="soft", soft_margin=0.7, mining="hard"
+    ),
     "triplet:distance=manhattan,margin=2.0,reduce=anchor": dict(
         distance=reference.manhattan, margin=2.0, reduce_by="anchor"
     ),

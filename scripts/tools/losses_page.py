@@ -149,11 +149,13 @@ TAIL = """
 ## Distances
 
 `distance=` takes `euclidean`, `squared`, `manhattan`, `l1`, `l1.5`, `l3`, `linf` ...,
-`snr` (distances: small means alike) and `cosine`, `dot` (similarities: large means
-alike). A margin that no value of the distance can keep or break is refused, as are
-limits the wrong way round. On a CPU Euclid's distance is computed in float64 about a
-common centre, elsewhere from the differences: near duplicates and rows far from the
-origin keep their digits, and equal rows are exactly 0 apart, with gradient 0.
+`snr`, `geodesic` (the angle in radians), `poincare` (hyperbolic; rows are tangent
+vectors at the origin), where small means alike, and the similarities `cosine` and
+`dot`, where large means alike. A margin that no value of the distance can keep or break
+is refused, as are limits the wrong way round. On a CPU Euclid's distance is computed in
+float64 about a common centre, elsewhere from the differences: near duplicates and rows
+far from the origin keep their digits, and equal rows are exactly 0 apart, with gradient
+0.
 
 ## Mining
 

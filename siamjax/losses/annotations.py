@@ -20,7 +20,19 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 # The name of an l<p> distance, such as l1.5: see `distances.lp`.
 Lp = NewType("Lp", str)
-Distance = Literal["euclidean", "squared", "manhattan", "snr", "cosine", "dot"] | Lp
+Distance = (
+    Literal[
+        "euclidean",
+        "squared",
+        "manhattan",
+        "snr",
+        "geodesic",
+        "poincare",
+        "cosine",
+        "dot",
+    ]
+    | Lp
+)
 # A reduction with numbers, such as divisor(100): see `reductions`.
 ReductionText = NewType("ReductionText", str)
 Reduction = Literal["active", "all", "anchor", "class", "sum", "none"] | ReductionText

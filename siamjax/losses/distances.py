@@ -8,6 +8,7 @@ apart, with gradient 0.
 """
 
 import functools
+import math
 import numbers
 import re
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from siamjax.losses.varying import zeros
 from siamjax.types import UsageError
 
 EXACT = lax.Precision.HIGHEST
+# Norm to which rows are cut before they enter the Poincaré ball. Farther out, float32
+# has no digits left; Guo et al. (CVPR 2022) and Ermolov et al. (CVPR 2022) cut there.
+BALL_NORM = 2.3
 
 
 class Measure(NamedTuple):
@@ -117,6 +121,59 @@ def snr_distance(x: Array, y: Array) -> jax.Array:
     """
     x, y = _signals(x, y)
     return safe_ratio(squared(x, y), jnp.sum(x * x, 1)[:, None])
+
+
+def geodesic(x: Array, y: Array) -> jax.Array:
+    """`[A, E], [R, E] -> [A, R]`: the angle between rows, in radians, 0 to pi.
+
+    A row of zeros is pi / 2 from all others. The gradient is 0 at opposite rows, where
+    no direction leads away.
+    """
+    u, v = unit(x), unit(y)
+    angle = _angle(_without_rounding(euclidean(u, v), 1.0))
+    return jnp.where(_is_zero(x)[:, None] != _is_zero(y)[None], jnp.pi / 2, angle)
+
+
+def poincare(x: Array, y: Array) -> jax.Array:
+    """`[A, E], [R, E] -> [A, R]`: the hyperbolic distance, of curvature -1.
+
+    Rows are tangent vectors at the origin, cut to a norm of 2.3; the exponential map
+    u = tanh(|x|) x / |x| puts them into the ball, so that a row is 2 |x| from 0:
+
+      D = arcosh(1 + 2 |u - v|² / ((1 - |u|²) (1 - |v|²)))
+
+    Reference: Nickel, Kiela, NeurIPS 2017, eq. 1; Khrulkov et al., CVPR 2020.
+    """
+    (u, u_cosh), (v, v_cosh) = _in_ball(x), _in_ball(y)
+    u_size, v_size = (jnp.max(jnp.abs(a), 1, initial=0.0) for a in (u, v))
+    d = _without_rounding(euclidean(u, v), u_size[:, None] + v_size[None])
+    return 2 * jnp.arcsinh(d * u_cosh[:, None] * v_cosh[None])
+
+
+def _without_rounding(d, size):
+    """Distances, 0 where they are only what rounding left between equal rows that were
+    computed in two ways; its gradient would have any direction."""
+    return jnp.where(d > 8 * jnp.finfo(d.dtype).eps * size, d, 0)
+
+
+def _angle(chord):
+    """The angle between unit rows, from their distance."""
+    half = jnp.clip(chord / 2, 0, 1)
+    return 2 * jnp.arctan2(half, safe_sqrt(1 - half**2))
+
+
+def _is_zero(x):
+    return jnp.all(x == 0, 1)
+
+
+def _in_ball(x):
+    """Points of the ball `[N, E]`, and 1 / sqrt(1 - |u|²) `[N]`."""
+    norm = bounded(_euclidean_rows(x, jnp.zeros_like(x)))
+    inside = jnp.minimum(norm, BALL_NORM)
+    # Nearer to 0 the ratio is 1 in all digits, and the slope of a quotient is not finite.
+    large = norm > 0.3 * jnp.finfo(norm.dtype).eps ** 0.5
+    ratio = jnp.where(large, jnp.tanh(inside) / jnp.where(large, norm, 1), 1)
+    return x * ratio[:, None], jnp.cosh(inside)
 
 
 def unit(x: Array) -> Any:
@@ -286,6 +343,16 @@ def _euclidean_rows(x, y):
     return size * safe_sqrt(jnp.sum((difference / size) ** 2, 1))
 
 
+def _geodesic_rows(x, y):
+    angle = _angle(_euclidean_rows(unit(x), unit(y)))
+    return jnp.where(_is_zero(x) != _is_zero(y), jnp.pi / 2, angle)
+
+
+def _poincare_rows(x, y):
+    (u, u_cosh), (v, v_cosh) = _in_ball(x), _in_ball(y)
+    return 2 * jnp.arcsinh(_euclidean_rows(u, v) * u_cosh * v_cosh)
+
+
 def _dot_rows(x, y):
     return jnp.sum(x * y, 1)
 
@@ -361,6 +428,8 @@ MEASURES = {
         Measure("squared", squared, _squared_rows, False, 0.0, jnp.inf),
         _minkowski_measure("manhattan", 1.0),
         Measure("snr", snr_distance, _snr_rows, False, 0.0, jnp.inf),
+        Measure("geodesic", geodesic, _geodesic_rows, False, 0.0, math.pi),
+        Measure("poincare", poincare, _poincare_rows, False, 0.0, jnp.inf),
         Measure("cosine", cosine, _cosine_rows, True, -1.0, 1.0),
         Measure("dot", dot, _dot_rows, True, -jnp.inf, jnp.inf),
     )

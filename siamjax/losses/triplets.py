@@ -32,6 +32,7 @@ def triplet(
     key: jax.Array | None = None,
     margin: float | Literal["soft"] = 0.2,
     scale: Positive = 1.0,
+    soft_margin: float = 0.0,
     mining: Mining = "all",
     swap: bool = False,
     distance: Distance = "euclidean",
@@ -42,8 +43,8 @@ def triplet(
     Over triplets of an anchor a, a positive p of its class and a negative n of
     another, with D the distance (or minus the similarity):
 
-      term = max(0, D(a, p) - D(a, n) + margin)        a number as margin
-      term = log(1 + exp(scale * (D(a, p) - D(a, n)))) margin=soft
+      term = max(0, D(a, p) - D(a, n) + margin)   a number as margin
+      term = log(1 + exp(scale * (D(a, p) - D(a, n) + soft_margin)))   margin=soft
 
     `mining` chooses the triplets:
       all: all triplets, in O(B² log B) time with a number as margin, else O(B² P).
@@ -64,7 +65,8 @@ def triplet(
         padding. Labels are then read for reduce=class only.
       key: a JAX key, for distance_weighted.
       margin: a distance, in the unit of the embedding space, or `soft`.
-      scale: of the soft margin, one over a distance.
+      scale: of margin=soft, one over a distance.
+      soft_margin: of margin=soft, a distance.
       mining: as above.
       swap: the lesser of D(a, n) and D(p, n) replaces D(a, n) (Balntas et al.); with
         `mining=all` only, without references or triplets.
@@ -81,7 +83,7 @@ def triplet(
     _check_settings(measure, margin, mining)
     if swap and (mining != "all" or references is not None or triplets is not None):
         raise UsageError("swap needs mining=all, without references or triplets")
-    penalty = _penalty(margin, scale)
+    penalty = _penalty(margin, scale, soft_margin)
     if triplets is not None:
         rows, row_labels, valid = gather_tuples(
             embeddings, labels, where, triplets, "triplets"
@@ -142,10 +144,10 @@ def _number_of_triplets(batch):
     return batch.pos.sum(1) * batch.neg.sum(1)
 
 
-def _penalty(margin, scale):
+def _penalty(margin, scale, soft_margin):
     """The cost of a triplet, as a function of D(a, p) - D(a, n)."""
     if isinstance(margin, str):
-        return lambda gap: jax.nn.softplus(scale * gap)
+        return lambda gap: jax.nn.softplus(scale * (gap + soft_margin))
     return lambda gap: jnp.maximum(gap + margin, 0)
 
 
