@@ -15,6 +15,7 @@ from siamjax.losses.adaptive_margins import (
     sphereface,
 )
 from siamjax.losses.annotations import Distance, LosslessForm, Mining, Reduction
+from siamjax.losses.cached import cached_value_and_grad
 from siamjax.losses.classifiers import (
     arcface,
     center,
@@ -218,6 +219,7 @@ __all__ = [
     "anti_collapse",
     "arcface",
     "barlow_twins",
+    "cached_value_and_grad",
     "center",
     "circle",
     "class_weights",

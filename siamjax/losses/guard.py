@@ -178,6 +178,9 @@ def _inspect(embeddings, labels, data):
         rows = counted if where is not None else None
         checks.check_batch(data["guide"], labels, rows, owner="guide: ")
         bad = bad | _any_not_finite(data["guide"], counted)
+    if data.get("enqueue") is not None:
+        enqueue, outside = checks.check_mask("enqueue", data["enqueue"], labels.shape)
+        data, bad = {**data, "enqueue": enqueue}, bad | outside
     if data.get("key") is not None:
         checks.check_key(data["key"])
     return jnp.asarray(labels), data, bad

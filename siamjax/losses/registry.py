@@ -19,7 +19,16 @@ from siamjax.types import UsageError
 LOSSES: dict[str, Callable] = {}
 
 # The arguments of a loss that are data; all others are hyper-parameters.
-DATA = ("where", "references", "pairs", "triplets", "similarity", "guide", "key")
+DATA = (
+    "where",
+    "references",
+    "pairs",
+    "triplets",
+    "similarity",
+    "guide",
+    "enqueue",
+    "key",
+)
 
 
 class Loss(NamedTuple):

@@ -35,6 +35,9 @@ def memory(
     all other rows of the ring are its references. Rows in the ring pass no gradient.
     The paper adds the plain loss: `contrastive+memory:loss=(contrastive)`.
 
+    With the mask `enqueue` only its rows enter the ring, and all other rows are the
+    anchors: keys of an averaged network and queries of the trained one (MoCo).
+
     Args:
       loss: the text of a loss that takes references, in parentheses.
       size: rows in the ring, at least a batch.
@@ -42,7 +45,7 @@ def memory(
     Returns:
       `Stateful`, with the loss's params, and the ring as memory. Rows that do not count
       stay empty in it.
-    Reference: Wang et al. (XBM), CVPR 2020.
+    Reference: Wang et al. (XBM), CVPR 2020; He et al. (MoCo), CVPR 2020, for enqueue.
     """
     inner = _inner(loss)
 
@@ -58,24 +61,31 @@ def memory(
         memory = dict(ring=ring, loss=state.get("memory", {}))
         return dict(params=state.get("params", {}), memory=memory)
 
-    def apply(state, embeddings, labels, *, where=None, key=None):
+    def apply(state, embeddings, labels, *, where=None, enqueue=None, key=None):
         rows = len(labels)
         if rows > size:
             raise UsageError(f"memory: size={size} is less than a batch of {rows} rows")
         ring = state["memory"]["ring"]
-        place = (ring["next"] + jnp.arange(rows)) % size
+        entering, entered = jnp.arange(rows), rows
+        if enqueue is not None:
+            entering, entered = jnp.cumsum(enqueue) - 1, jnp.sum(enqueue)
+        place = (ring["next"] + entering) % size
+        if enqueue is not None:
+            place = jnp.where(enqueue, place, size)  # out of the ring: dropped
         counted = tuples.counted_rows(labels, where)
         x = jax.lax.stop_gradient(tuples.zero_uncounted(embeddings, counted))
         x = x.astype(ring["embeddings"].dtype)
         ring = dict(
-            embeddings=ring["embeddings"].at[place].set(x),
-            labels=ring["labels"].at[place].set(labels.astype(jnp.int32)),
-            filled=ring["filled"].at[place].set(counted),
+            embeddings=ring["embeddings"].at[place].set(x, mode="drop"),
+            labels=ring["labels"].at[place].set(labels.astype(jnp.int32), mode="drop"),
+            filled=ring["filled"].at[place].set(counted, mode="drop"),
             batches=ring["batches"] + 1,
-            next=(ring["next"] + rows) % size,
+            next=(ring["next"] + entered).astype(jnp.int32) % size,
         )
-        present = jnp.zeros(size, bool).at[place].set(True)
+        present = jnp.zeros(size, bool).at[place].set(True, mode="drop")
         used = ring["filled"] & (present | (ring["batches"] > start))
+        if enqueue is not None:
+            where, place = counted & ~enqueue, -1
         references = References(
             ring["embeddings"], ring["labels"], used, anchor_rows=place
         )
