@@ -64,26 +64,26 @@ def connected(address: Address, *, debug: bool = False) -> Iterator[None]:
       SiamjaxError: the others cannot be reached, or one of them failed.
     """
     with contextlib.nullcontext() if debug else _quiet_libraries():
+        last_words = [_unreachable(address)]
+        handler = _replace_abort(last_words)
         _initialize(address)
-        ended = [False]
-        handler = _replace_abort(ended)
+        last_words[0] = _lost()
         if not is_first():
             _LOG.setLevel(logging.ERROR)
         try:
             yield
             wait_for_first()
-            jax.distributed.shutdown()
-        except Interrupted:
-            jax.distributed.shutdown()
+            _disconnect()
+        except Interrupted:  # all of them stop at the same step
+            _disconnect()
             raise
         except BaseException as error:
             # JAX would wait for the others, which do not come, and then abort.
-            ended[0] = True
+            last_words[0] = ""  # the error says it
             atexit.register(_leave, 2 if isinstance(error, UsageError) else 1)
             if _is_of_collective(error):
                 raise SiamjaxError(_lost()) from error
             raise
-        ended[0] = True
         del handler  # it must live until here
 
 
@@ -154,7 +154,8 @@ def _hash(fact):
 
 
 def _initialize(address):
-    given = f"{address.coordinator or 'the address that the cluster gives'}"
+    # It would take SIGTERM for itself: the loop saves and stops all processes.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             address.coordinator,
@@ -172,11 +173,15 @@ def _initialize(address):
             "Kubernetes)"
         ) from error
     except RuntimeError as error:
-        raise SiamjaxError(
-            f"the other processes were not reached at {given} within {CONNECT_S} s "
-            f"({' '.join(str(error).split())[:160]}): start all processes, with the "
-            "same --coordinator_address of the first one"
-        ) from error
+        raise SiamjaxError(_unreachable(address)) from error
+
+
+def _unreachable(address):
+    where = address.coordinator or "the address that the cluster gives"
+    return (
+        f"not all processes met at {where} within {CONNECT_S} s: start all of them, "
+        "each with the same --coordinator_address, which is that of the first one"
+    )
 
 
 def _lost():
@@ -194,25 +199,32 @@ def _is_of_collective(error):
     return type(error) is ValueError and str(error).startswith(_STATUSES)
 
 
-def _replace_abort(ended):
+def _replace_abort(last_words):
     """Ends the process with one line where JAX's service would abort it.
 
     The service calls `abort` in a thread of its own as soon as it loses a process.
-    `ended[0]` is set when the process already said why it ends.
+
+    Args:
+      last_words: of one text, which may change; empty: the process said why it ends.
 
     Returns:
       The handler, which must not be collected.
     """
-    line = f"siamjax train: {_lost()}\n".encode()
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(number):
-        if not ended[0]:
-            os.write(sys.stderr.fileno(), line)
+        if last_words[0]:
+            line = f"siamjax train: {last_words[0]}\n"
+            os.write(sys.stderr.fileno(), line.encode())
         os._exit(1)
 
     ctypes.CDLL(None).signal(signal.SIGABRT, handler)
     return handler
+
+
+def _disconnect():
+    jax.distributed.shutdown()
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
 
 
 def _leave(code):
