@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from siamjax.capture import counters, decompress, times
 from siamjax.data import counts, from_counters, prepared
+from siamjax.data.local_reading import LocalReader
 from siamjax.types import Label, Series, SiamjaxError, UsageError
 from tests import commands
 
@@ -310,7 +311,7 @@ def test_the_growth_of_a_dirty_table_is_that_of_the_clean_one(tmp_path):
         tmp_path / "t",
         tmp_path / "labels.csv",
         prepared_dir,
-        workers=1,
+        reader=LocalReader(1),
         say=lines.append,
     )
     assert any(
@@ -342,7 +343,7 @@ def folder(tmp_path, labels, names=("one.csv", "two.csv")):
         tmp_path / "tables",
         tmp_path / "labels.csv",
         tmp_path / "out",
-        workers=1,
+        reader=LocalReader(1),
         say=lines.append,
     )
     return prepared.read_data_set(tmp_path / "out"), lines
@@ -404,7 +405,7 @@ def test_columns_that_hold_the_labels_are_left_out_and_named(tmp_path):
         tmp_path / "t",
         tmp_path / "labels.csv",
         tmp_path / "out",
-        workers=1,
+        reader=LocalReader(1),
         say=lines.append,
     )
     assert "column state equals the labels, left out" in lines
@@ -454,7 +455,7 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
             labels,
             tmp_path / "out",
             say=lines.append,
-            workers=1,
+            reader=LocalReader(1),
             allow_empty=allow_empty,
         )
         return "\n".join(lines)
@@ -494,7 +495,7 @@ def test_numbers_are_on_the_tables_own_clock(tmp_path):
         tmp_path / "t.csv",
         tmp_path / "labels.csv",
         tmp_path / "out",
-        workers=1,
+        reader=LocalReader(1),
         say=lambda line: None,
     )
     (session,) = prepared.read_data_set(tmp_path / "out").sessions

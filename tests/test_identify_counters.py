@@ -9,6 +9,7 @@ import pytest
 
 from configs import default
 from siamjax.data import features, from_counters, splits, synthetic
+from siamjax.data.local_reading import LocalReader
 from siamjax.identification import decide, examples, identify, readings, sessions
 from siamjax.types import SiamjaxError, UsageError
 
@@ -45,7 +46,7 @@ def tables(tmp_path_factory):
         folder / "tables",
         folder / "labels.csv",
         folder / "data",
-        workers=1,
+        reader=LocalReader(1),
         say=lambda line: None,
     )
     return folder

@@ -16,7 +16,8 @@ from fnmatch import fnmatch
 
 import pytest
 
-from siamjax.data import naming, prepare, prepared
+from siamjax.data import naming, prepare, prepared, sources
+from siamjax.data.local_reading import LocalReader
 from siamjax.types import SiamjaxError, UsageError
 from tests import commands
 from tests import packet_builder as build
@@ -36,7 +37,7 @@ def lay_out(folder, files, rows):
 
 def run(folder, out, **options):
     lines = []
-    options = {"workers": 1, **options}
+    options = {"reader": LocalReader(1), **options}
     prepare.prepare_packets(
         folder, folder / "labels.csv", out, say=lines.append, **options
     )
@@ -218,8 +219,8 @@ def test_the_same_input_gives_the_same_bytes_with_one_worker_or_two(tmp_path):
     names = [f"{i}.pcap" for i in range(5)]
     files = {name: good(i) for i, name in enumerate(names)}
     folder = lay_out(tmp_path / "in", files, [f"{name},normal,," for name in names])
-    run(folder, tmp_path / "one", workers=1)
-    run(folder, tmp_path / "two", workers=2)
+    run(folder, tmp_path / "one", reader=LocalReader(1))
+    run(folder, tmp_path / "two", reader=LocalReader(2))
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
@@ -260,13 +261,12 @@ def test_the_command(tmp_path):
 
 
 def test_the_packaged_captures_have_their_labels():
-    sources, problems = prepare.find_sources(
-        TESTBED / "captures", TESTBED / "labels.csv"
-    )
-    assert problems == [] and len(sources) == 102
-    conditions = {label.condition for source in sources for label in source.labels}
+    inputs = sources.list_inputs(TESTBED / "captures", TESTBED / "labels.csv")
+    captures, problems = sources.find_sources(inputs)
+    assert problems == [] and len(captures) == 102
+    conditions = {label.condition for source in captures for label in source.labels}
     assert len(conditions) == 11
-    assert sum(not source.labels for source in sources) == 14
+    assert sum(not source.labels for source in captures) == 14
 
 
 def silent():
@@ -396,6 +396,7 @@ HALF_WRITTEN = """
 import pathlib, sys, time
 from siamjax import cli
 from siamjax.data import naming, prepare, prepared
+from siamjax.data.local_reading import LocalReader
 fill = prepared._fill
 def fill_and_wait(folder, *rest):
     fill(folder, *rest)
@@ -404,7 +405,7 @@ def fill_and_wait(folder, *rest):
 prepared._fill = fill_and_wait
 folder, out = map(pathlib.Path, (sys.argv.pop(1), sys.argv.pop(1)))
 cli.run(lambda argv: prepare.prepare_packets(
-    folder, folder / "labels.csv", out, workers=1, say=lambda line: None
+    folder, folder / "labels.csv", out, reader=LocalReader(1), say=lambda line: None
 ))
 """
 
@@ -541,7 +542,11 @@ def test_a_named_pipe_is_read_as_it_comes(tmp_path):
     closing.start()
     said = []
     prepare.prepare_packets(
-        pipe, tmp_path / "labels.csv", tmp_path / "out", workers=1, say=said.append
+        pipe,
+        tmp_path / "labels.csv",
+        tmp_path / "out",
+        reader=LocalReader(1),
+        say=said.append,
     )
     closing.join()
     assert "out: 1 sessions: 1 normal" in "\n".join(said)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamjax.capture import events, parts
-from siamjax.data import prepare, prepared
+from siamjax.data import prepared, sources
 from siamjax.types import SiamjaxError, UsageError
 from tests import commands
 from tests import packet_builder as build
@@ -177,7 +177,7 @@ def test_a_wrong_session_is_one_line(tmp_path):
         ({"b.pcap": "a*"}, "a file has this name"),
     ):
         with pytest.raises(UsageError, match=reason):
-            prepare.group_files(files, sessions)
+            sources.group_files(files, sessions)
     for texts, reason in (
         (["x"], "write NAME=GLOB"),
         (["=a*"], "write NAME=GLOB"),

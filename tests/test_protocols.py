@@ -19,6 +19,7 @@ from siamjax.capture import signalling as collecting
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame, Message
 from siamjax.data import columns, counts, identity, prepare, prepared
+from siamjax.data.local_reading import LocalReader
 from siamjax.types import FROM_SERVER, TO_SERVER, DataSet, SiamjaxError, UsageError
 from tests import commands, signalling
 from tests import packet_builder as build
@@ -518,7 +519,7 @@ def test_a_capture_that_only_tshark_reads_is_not_taken_for_silence(
             tmp_path,
             tmp_path / "labels.csv",
             tmp_path / "out",
-            workers=1,
+            reader=LocalReader(1),
             say=lines.append,
         )
     assert any("install tshark to read it" in line for line in lines)
@@ -568,7 +569,7 @@ def test_a_data_set_has_the_columns_of_its_protocols(tmp_path, recorded):
             folder / "labels.csv",
             tmp_path / "out",
             protocols=protocols,
-            workers=1,
+            reader=LocalReader(1),
             say=lines.append,
         )
         data_set = prepared.read_data_set(tmp_path / "out")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from siamjax.capture import events, times
-from siamjax.data import labels, prepare, recordings, stretches, tickets
+from siamjax.data import labels, recordings, sources, stretches, tickets
 from siamjax.data.prepared import to_series
 from siamjax.data.recordings import Recording
 from siamjax.reports import label_page
@@ -66,7 +66,7 @@ def label_by_tickets(
         raise UsageError(f"{labels_path} exists: give --labels another name")
     given, lines = tickets.read_tickets(tickets_path, mapping_path, zone)
     rows = []
-    for file, path in prepare.list_files(captures).items():
+    for file, path in sources.list_files(captures).items():
         try:
             recording = recordings.open_recording(path, is_table=is_table)
             rows += tickets.label_recording(given, recording, file)

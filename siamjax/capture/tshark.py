@@ -68,6 +68,12 @@ def tshark_version(program: str) -> str:
     return next((word.strip(".") for word in words if word[0].isdigit()), "")
 
 
+def current_version() -> str | None:
+    """The version of the tshark that is installed; None: it is not."""
+    program = find_tshark()
+    return program and tshark_version(program)
+
+
 def fields_of(protocols: Sequence[Protocol]) -> list[str]:
     """All fields that tshark prints of a frame, in order."""
     of_tables = [field for p in protocols for field in (*p.markers, *p.fields)]

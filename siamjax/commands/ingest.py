@@ -6,8 +6,11 @@ Prints what was read of each file and what was not. Examples:
   siamjax ingest --captures DIR --labels labels.csv --session 'trunk=trunk_*.pcap' \
     --out runs/mine
   siamjax ingest --format counters --captures DIR --labels labels.csv --out runs/mine
+  siamjax ingest --beam --captures 'gs://calls/2026-11/**.pcap' \
+    --labels gs://calls/labels.csv --out runs/mine -- --runner=FlinkRunner
 """
 
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 from typing import Any
@@ -84,11 +87,40 @@ _WORKERS = flags.DEFINE_integer(
     lower_bound=1,
     flag_values=COMMAND.flags,
 )
+_BEAM = flags.DEFINE_bool(
+    "beam",
+    False,
+    "Read the captures by an Apache Beam pipeline, whose options stand behind --; "
+    "captures and labels are on any file system that Beam reads.",
+    COMMAND.flags,
+)
 
 
 def main(argv: Sequence[str]) -> None:
-    cli.no_arguments(argv)
+    if not _BEAM.value:
+        cli.no_arguments(argv)
+    elif _WORKERS.present:
+        raise UsageError("--workers is for this machine, not for --beam")
     files.check_writable(_OUT.value)
+
+    with _open_reader(argv[1:]) as reader:
+        _ingest(reader)
+
+
+@contextlib.contextmanager
+def _open_reader(beam_arguments):
+    if not _BEAM.value:
+        from siamjax.data.local_reading import LocalReader
+
+        yield LocalReader(_WORKERS.value)
+        return
+    from siamjax.data.beam_reading import BeamReader
+
+    with contextlib.closing(BeamReader(beam_arguments)) as reader:
+        yield reader
+
+
+def _ingest(reader):
     from siamjax.capture import parts
     from siamjax.data import from_counters, prepare
 
@@ -96,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
     options: dict[str, Any] = dict(
         limit_expansion=_LIMIT_EXPANSION.value,
         allow_empty=_ALLOW_EMPTY.value,
-        workers=_WORKERS.value,
+        reader=reader,
     )
     if _FORMAT.value == "packets":
         server = _address(_SERVER.value)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from siamjax.capture import counters, growth, tables
-from siamjax.data import prepare, prepared, reading, stretches
-from siamjax.data.kept_readings import KeptReadings
+from siamjax.data import prepare, prepared, reading, sources, stretches
+from siamjax.data.local_reading import ON_ALL_CORES
 from siamjax.types import NORMAL, DataSet, Session, SiamjaxError
 
 # Columns with such a name hold labels, and are left out.
@@ -28,13 +28,13 @@ class Columns(NamedTuple):
 
 
 def prepare_counters(
-    captures: prepare.Paths,
-    labels_path: prepare.Paths,
+    captures: sources.Paths,
+    labels_path: sources.Paths,
     folder: str | os.PathLike,
     *,
     limit_expansion: bool = True,
     allow_empty: bool = False,
-    workers: int | None = None,
+    reader: sources.Reader = ON_ALL_CORES,
     say: Callable[[str], None] = print,
 ) -> None:
     """Reads tables of counters and writes the prepared data set.
@@ -49,7 +49,7 @@ def prepare_counters(
       folder: the folder to write.
       limit_expansion: whether a file that expands beyond the limits is left out.
       allow_empty: whether to use tables without a value: silence may be a fault.
-      workers: number of processes; by default one for each core.
+      reader: of the tables; by default the processes of this machine read them.
       say: is called with each line of the report.
     Raises:
       UsageError: an input does not exist, or `folder` is not empty and not a prepared
@@ -57,23 +57,23 @@ def prepare_counters(
       SiamjaxError: no file can be used.
     """
     prepared.make_room(folder)
-    sources, problems = prepare.find_sources(
-        captures, labels_path, stretches.read_stretches
-    )
-    problems = prepare.tell(problems, say)
+    inputs = reader.list_inputs(captures, labels_path)
+    files, problems = sources.find_sources(inputs, stretches.read_stretches)
+    problems = sources.tell(problems, say)
     options = {"format": "counters", "allow_empty": allow_empty}
     options |= prepare.expansion_option(limit_expansion)
-    meta = prepare.provenance(sources, labels_path, options)
-    if prepare.is_made_of(folder, meta):
-        prepare.tell([f"{folder} is up to date"], say)
-        return
     read = functools.partial(counters.read_counters, limit_expansion=limit_expansion)
-    keep = KeptReadings(folder, options)
-    results = prepare.read_sources(sources, read, meta, keep, workers, say)
-    usable, more = _usable(sources, results, allow_empty)
-    more = prepare.tell(more, say)
+    kept = reader.open_readings(folder, options, reusable=True)
+    hashes = reader.hash_files(files, read, kept)
+    meta = prepare.provenance(inputs, hashes, options)
+    if prepare.is_made_of(folder, meta):
+        sources.tell([f"{folder} is up to date"], say)
+        return
+    results = reader.read_files(files, read, hashes, kept, say)
+    usable, more = _usable(files, results, allow_empty)
+    more = sources.tell(more, say)
     if all(_is_empty(table) for _, _, table, _ in usable):
-        raise SiamjaxError(prepare.nothing_usable(sources, captures, labels_path))
+        raise SiamjaxError(prepare.nothing_usable(files, captures, labels_path))
     copies = prepare.list_copies([source for source, *_ in usable], meta)
     labelling = _label_columns(usable)
     columns, selected = _columns([table for _, _, table, _ in usable], labelling)
@@ -86,7 +86,7 @@ def prepare_counters(
         *[f"column {name} {why}, left out" for name, why in labelling.items()],
         *_notes(columns, [np.sum(counts, 0) for counts in falls], steps_ns),
     ]
-    notes = prepare.tell(notes, say)
+    notes = sources.tell(notes, say)
     report = {
         "problems": problems + more + notes + copies,
         "captures": [report._asdict() for report in reports],
@@ -105,15 +105,15 @@ def prepare_counters(
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write_data_set(folder, data_set, report)
     say(counters.format_reports(reports))  # long: `| head` may close the output
-    prepare.tell([prepare.summary(folder, (s.labels for s in sessions))], say)
+    sources.tell([prepare.summary(folder, (s.labels for s in sessions))], say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
-    prepare.tell(copies + lines, say)
+    sources.tell(copies + lines, say)
 
 
-def _usable(sources, results, allow_empty):
+def _usable(files, results, allow_empty):
     """`(source, labels, table, report)` of usable tables; lines about the others."""
     usable, lines = [], []
-    for source, result in zip(sources, results):
+    for source, result in zip(files, results):
         if isinstance(result, reading.Failure):
             lines.append(f"{result.line}, left out")
             continue
@@ -206,7 +206,7 @@ def _shared_notes(reports):
     for report in reports:
         for note in report.notes:
             by_note.setdefault(note, []).append(report.name)
-    return [f"{prepare.shown(names)}: {note}" for note, names in by_note.items()]
+    return [f"{sources.shown(names)}: {note}" for note, names in by_note.items()]
 
 
 _FALLS = ("resets", "overflows of 32 or 64 bits", "rows that go back, not measured")
@@ -222,7 +222,7 @@ def _notes(columns, falls, steps_ns):
         lines.append("; ".join([line, *counts]))
     if columns.constant.any():
         names = [name for name, same in zip(columns.names, columns.constant) if same]
-        shown = tables.list_names(names, prepare.NAMED)
+        shown = tables.list_names(names, sources.NAMED)
         lines.append(f"{len(names)} columns never change and are kept: {shown}")
     most = columns.sessions.max()
     lines += [

@@ -5,13 +5,14 @@ So an ingest that was interrupted, or gets more files, reads only what is new.
 """
 
 import hashlib
+import io
 import json
 import os
 import pathlib
 import shutil
 import zipfile
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,26 +33,69 @@ _RECORDS = {
 }
 
 
-class KeptReadings:
-    """Entries in a folder; a file of it that is damaged counts as not there."""
+class Storage(Protocol):
+    """A folder of entries on any file system."""
 
-    def __init__(self, data_set: str | os.PathLike, options: dict[str, Any]):
+    def read(self, name: str) -> bytes:
+        """The content of a file; OSError: it is not there."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a file as a whole or not at all; makes the folder."""
+
+    def forget_others(self, names: Iterable[str]) -> None:
+        """Removes all other files; where `names` is empty, the folder too."""
+
+
+class FolderBeside:
+    """The hidden folder beside a data set on this machine."""
+
+    def __init__(self, data_set: str | os.PathLike):
+        place = pathlib.Path(data_set)
+        self._folder = place.parent / folder_name(data_set)
+
+    def read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        files.write_bytes(self._folder / name, content)
+
+    def forget_others(self, names: Iterable[str]) -> None:
+        kept = set(names)
+        try:
+            for path in list(self._folder.iterdir()):
+                if path.name not in kept:
+                    path.unlink()
+            if not kept:
+                shutil.rmtree(self._folder)
+        except OSError:  # another ingest may remove them too
+            return
+
+
+def folder_name(data_set: str | os.PathLike) -> str:
+    """The name of the folder of entries of a data set."""
+    return f".{pathlib.Path(data_set).name}.read"
+
+
+class KeptReadings:
+    """Entries in a storage; one that is damaged counts as not there."""
+
+    def __init__(self, storage: Storage, options: dict[str, Any]):
         """
         Args:
-          data_set: the folder of the data set; the entries are in a hidden one beside.
+          storage: where the entries are.
           options: what else decides the content of a reading: plain values.
         """
-        place = pathlib.Path(data_set)
-        self.folder = place.parent / f".{place.name}.read"
+        self.storage = storage
         known = [siamjax.__version__, _code(), options]
-        self._key = json.dumps(known, sort_keys=True)
+        self.key = json.dumps(known, sort_keys=True)
 
     def load(self, sha256: str) -> Any:
         """What was read of the file with this hash; None: it is not kept."""
         if not sha256:
             return None
         try:
-            with np.load(self._path(sha256), allow_pickle=False) as entry:
+            content = io.BytesIO(self.storage.read(self._name(sha256)))
+            with np.load(content, allow_pickle=False) as entry:
                 parts = {name: entry[name] for name in entry.files}
             text = parts.pop("text").tobytes().decode()
             return _unpack(json.loads(text), parts)
@@ -65,24 +109,16 @@ class KeptReadings:
         arrays: dict[str, np.ndarray] = {}
         text = json.dumps(_pack(reading, arrays)).encode()
         arrays["text"] = np.frombuffer(text, np.uint8)
-        with files.replacing(self._path(sha256)) as beside, open(beside, "wb") as file:
-            np.savez(file, **arrays)
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        self.storage.write(self._name(sha256), content.getvalue())
 
     def forget_others(self, hashes: Iterable[str]) -> None:
         """Removes the entries of all other files; with the last one, the folder."""
-        kept = {self._path(sha256).name for sha256 in hashes}
-        try:
-            for path in list(self.folder.iterdir()):
-                if path.name not in kept:
-                    path.unlink()
-            if not kept:
-                shutil.rmtree(self.folder)
-        except OSError:  # another ingest may remove them too
-            return
+        self.storage.forget_others({self._name(sha256) for sha256 in hashes if sha256})
 
-    def _path(self, sha256):
-        name = hashlib.sha256(f"{self._key} {sha256}".encode()).hexdigest()
-        return self.folder / f"{name}.npz"
+    def _name(self, sha256):
+        return hashlib.sha256(f"{self.key} {sha256}".encode()).hexdigest() + ".npz"
 
 
 def _code():
