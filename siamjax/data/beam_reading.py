@@ -7,7 +7,6 @@ this machine writes the data set of the readings. It is the same to the byte as 
 """
 
 import contextlib
-import functools
 import json
 import os
 import posixpath
@@ -17,10 +16,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from siamjax.capture import parts, tshark
-from siamjax.data import reading, sources
+from siamjax.capture.parts import list_parts
+from siamjax.data import capture_step, reading, sources
+from siamjax.data.capture_step import Item, Work
 from siamjax.data.kept_readings import KeptReadings, folder_name
 from siamjax.data.sources import Input, Paths, Source
 from siamjax.types import SiamjaxError, UsageError
@@ -75,24 +75,6 @@ class BeamFolder:
 
     def _path(self, name):
         return FileSystems.join(self._folder, name)
-
-
-class _Item(NamedTuple):
-    """An element of the pipeline: a capture to read."""
-
-    index: int
-    source: Source
-    urls: dict[str, str]  # of its files, by their path below the captures
-
-
-class _Work(NamedTuple):
-    """What the workers need, beside the items."""
-
-    folder: str  # of the readings
-    options: dict[str, Any]  # of the readings
-    key: str  # of the readings, on the machine that began the pipeline
-    token: str  # of this pipeline
-    read: Callable[[Path], Any]
 
 
 class BeamReader:
@@ -176,16 +158,16 @@ class BeamReader:
           SiamjaxError: the pipeline failed, or its readings cannot be seen here.
         """
         token = secrets.token_hex(8)
-        work = _Work(self._folder, self._kept_options, kept.key, token, read)
+        work = Work(self._kept_options, kept.key, token, read)
         items = [
-            _Item(i, file, {str(p): self._urls[str(p)] for p in _paths(file.path)})
+            Item(i, file, {str(p): self._urls[str(p)] for p in list_parts(file.path)})
             for i, file in enumerate(files)
         ]
         if items:
             self._run(items, work)
         hashes = {}
         for item in items:
-            name = _result_name(token, item.index)
+            name = capture_step.result_name(token, item.index)
             try:
                 result = json.loads(kept.storage.read(name))
             except (OSError, ValueError):
@@ -229,60 +211,16 @@ class BeamReader:
                     pipeline
                     | "List captures" >> beam.Create(items)
                     | "Spread" >> beam.Reshuffle()
-                    | "Read captures" >> beam.Map(read_capture, work)
+                    | "Read captures" >> beam.Map(_read_item, self._folder, work)
                 )
         except Exception as error:  # each runner has errors of its own
             reason = " ".join(f"{type(error).__name__}: {error}".split())[-400:]
             raise SiamjaxError(f"the pipeline failed: {reason}") from error
 
 
-def read_capture(item: _Item, work: _Work) -> None:
-    """Reads one capture and keeps the reading: the step of the pipeline.
-
-    Raises:
-      SiamjaxError: this worker would read otherwise than the machine that began.
-    """
-    options = work.options
-    if "tshark" in options:
-        options = options | {"tshark": tshark.current_version()}
-    kept = KeptReadings(BeamFolder(work.folder), options)
-    if kept.key != work.key:
-        raise SiamjaxError(
-            "a worker has another siamjax or tshark than the machine that began: "
-            f"{kept.key} here, {work.key} there; give all the same"
-        )
-    sha256, failure = "", None
-    with tempfile.TemporaryDirectory(prefix="siamjax_") as scratch:
-        copy = functools.partial(_copy_all, urls=item.urls)
-        result = reading.try_read(copy, Path(scratch), item.source.file)
-        path = _below(Path(scratch), item.source.path)
-        if not isinstance(result, reading.Failure):
-            sha256 = sources.file_hash(path)
-            result = kept.load(sha256)
-            if result is None:
-                result = reading.try_read(work.read, path, item.source.file)
-                if not isinstance(result, reading.Failure):
-                    kept.save(sha256, result)
-        if isinstance(result, reading.Failure):
-            failure = list(result)
-    content = json.dumps({"sha256": sha256, "failure": failure})
-    kept.storage.write(_result_name(work.token, item.index), content.encode())
-
-
-def _result_name(token, index):
-    return f"{token}.{index}.json"
-
-
-def _paths(path):
-    """The files of a source, as they are keyed."""
-    return path.paths if isinstance(path, parts.Parts) else (path,)
-
-
-def _below(folder, path):
-    """The path of a source in a folder."""
-    if isinstance(path, parts.Parts):
-        return parts.Parts(path.name, tuple(folder / part for part in path.paths))
-    return folder / path
+def _read_item(item: Item, folder: str, work: Work) -> None:
+    """The step of the pipeline."""
+    capture_step.read_capture(item, work, BeamFolder(folder), _copy)
 
 
 def _list_files(pattern, table):
@@ -315,13 +253,6 @@ def _match(pattern):
 def _split_scheme(url):
     scheme, mark, path = url.rpartition("://")
     return scheme + mark, path
-
-
-def _copy_all(folder: Path, urls: dict[str, str]) -> None:
-    for file, url in urls.items():
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _copy(url, path)
 
 
 def _copy(url, path):
