@@ -98,6 +98,14 @@ def test_a_connection_of_sip_is_signalling_from_its_first_packet_to_its_last(tmp
     }
 
 
+def test_a_header_of_tcp_that_is_cut_at_a_port_that_was_not_asked_for(tmp_path):
+    segment = build.tcp(b"data", ports=(40000, 3868))
+    frames = [build.sip_part(segment[:size], protocol=6) for size in (4, 12, 24)]
+    records = [(i * MS, frame) for i, frame in enumerate(frames)]
+    report = read(tmp_path / "a", records, ["sip"])
+    assert report.causes == {"malformed": 2, "not_asked": 1}
+
+
 def test_a_lost_part_is_one_fragment_less_where_the_first_holds_a_message(tmp_path):
     first, second, third = (
         build.ethernet(part)

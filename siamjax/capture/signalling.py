@@ -235,5 +235,6 @@ def _has_data(packet):
     if packet.what == layers.SCTP:
         return sctp.has_data(packet)
     if packet.what == layers.TCP:
-        return len(packet.payload) > (packet.payload[12] >> 4) * 4
+        size = packet.payload[12:13]  # absent where the header is cut
+        return bool(size) and len(packet.payload) > (size[0] >> 4) * 4
     return packet.what == layers.UDP
