@@ -21,6 +21,8 @@ FRAGMENT, DAMAGED = "fragment", "malformed"
 _IPV4_LINK, _IPV6_LINK = 228, 229  # pcap link types of packets of IP
 _MOST_LAYERS = 64  # more have no use; a frame of nothing but tags would have thousands
 
+_ETHERNET_LINK = 1
+
 _two = struct.Struct("!H").unpack_from
 _ip4 = struct.Struct("!BxH2sHxB2x4s4s").unpack_from
 _ip6 = struct.Struct("!B3xHBx16s16s").unpack_from
@@ -62,11 +64,11 @@ _new = tuple.__new__  # takes half the time of the class: there are millions of 
 
 def decode_frame(link: int, frame: bytes) -> Datagram:
     """The `Datagram` of a frame, for a pcap link type."""
+    if link == _ETHERNET_LINK and (datagram := _usual(frame)):
+        return datagram
     layer = _LINKS.get(link)
     if layer is None:
         return Datagram(UNKNOWN_LINK)
-    if layer is _ethernet and (datagram := _usual(frame)):
-        return datagram
     return _decode(layer, frame, 0)
 
 
@@ -243,7 +245,7 @@ _LINKS: dict[int, Layer] = {
     **dict.fromkeys((0, 108), _null),
     **dict.fromkeys((12, 14, 101), _ip),
     **dict.fromkeys((9, 50, 166), _serial),
-    1: _ethernet,
+    _ETHERNET_LINK: _ethernet,
     51: lambda frame, start: (_ppp, start + 6),
     104: _cisco_hdlc,
     105: _wifi,

@@ -24,6 +24,9 @@ _DATA, _CONTROL = 0, frozenset(range(1, 15))  # types of chunks (RFC 9260, 3.2)
 _GTP = GTPV1.name, GTPV2.name  # the version is in the first three bits
 _HTTP2 = b"PRI * HTTP/2.0\r\n"
 
+# Where a protocol has a number: at ports, and as an identifier in SCTP.
+_KINDS_OF_PORTS = *tshark.TRANSPORTS, "ppid"
+
 _ports = struct.Struct("!HH").unpack_from
 
 
@@ -52,14 +55,22 @@ class Collector:
         others = [p for p in PROTOCOLS.values() if p.name not in self._names]
         # At a port of several protocols, one that was asked for has it, and before it
         # the one whose own port it is.
-        self._by_port = {
-            end: protocol.name for protocol in others[::-1] for end in _ends(protocol)
+        self._by_port: dict[str, dict[int, str]] = {
+            kind: {} for kind in _KINDS_OF_PORTS
         }
+        for protocol in others[::-1]:
+            self._add_ports(protocol, protocol.name)
         for protocol in self._protocols:
             for carrier in map(PROTOCOLS.get, protocol.carriers):
-                self._by_port |= dict.fromkeys(_ends(carrier), protocol.name)
+                self._add_ports(carrier, protocol.name)
         for protocol in self._protocols:
-            self._by_port |= dict.fromkeys(_ends(protocol), protocol.name)
+            self._add_ports(protocol, protocol.name)
+        self._recognisers = {
+            layers.UDP: self._of_udp,
+            layers.TCP: self._of_tcp,
+            layers.SCTP: self._of_sctp,
+            layers.ICMP_ERROR: self._of_error,
+        }
         self._flows: dict[tuple, str] = {}
         self._http2_ports: dict[int, None] = {}  # in the order in which they appear
         self._program = tshark.find_tshark()
@@ -120,45 +131,50 @@ class Collector:
             tuple(self._hangs),
         )
 
+    def _add_ports(self, protocol, name):
+        for transport, ports in protocol.ports.items():
+            self._by_port[transport] |= dict.fromkeys(ports, name)
+
     def _recognise(self, packet):
         """The name of the protocol that a packet may hold, or None."""
-        what, payload = packet.what, packet.payload
-        if what == layers.UDP:
-            name = self._of_ports("udp", packet.ports)
-            if name in _GTP:  # both versions use port 2123
-                name = _GTP[payload[:1] >= b"\x40"]
-            return name
-        if what == layers.TCP:
-            return self._of_tcp(packet)
-        if what == layers.SCTP:
-            return self._of_ports("sctp", payload) or self._of_chunks(payload)
-        if what == layers.ICMP_ERROR:
-            return self._of_quoted(payload)
-        return None
+        recognise = self._recognisers.get(packet[0])
+        return recognise and recognise(packet)
+
+    def _of_udp(self, packet):
+        name = self._of_ports("udp", packet.ports)
+        if name in _GTP:  # both versions use port 2123
+            name = _GTP[packet.payload[:1] >= b"\x40"]
+        return name
 
     def _of_ports(self, transport, data):
         if len(data) < 4:
             return None
         source, target = _ports(data)
-        by_port = self._by_port
-        return by_port.get((transport, target)) or by_port.get((transport, source))
+        by_port = self._by_port[transport]
+        return by_port.get(target) or by_port.get(source)
 
     def _of_tcp(self, packet):
-        name = self._of_ports("tcp", packet.payload)
-        if name or len(packet.payload) < 20:
+        payload = packet.payload
+        name = self._of_ports("tcp", payload)
+        if name or len(payload) < 20:
             return name
-        source, target = _ports(packet.payload, 0)
+        begins = payload.startswith(_HTTP2, (payload[12] >> 4) * 4)
+        if not (begins or self._flows):
+            return None  # nearly always
+        source, target = _ports(payload)
         flow = (packet.source, source, packet.target, target)
         name = self._flows.get(flow)
-        if name is None:
-            start = (packet.payload[12] >> 4) * 4
-            if packet.payload.startswith(_HTTP2, start):
-                name = "http2"
-                # tshark looks for HTTP/2 at the ports of HTTP, and a 5G core uses any.
-                if name in self._names:
-                    self._http2_ports[target] = None
-                self._flows[flow] = self._flows[(*flow[2:], *flow[:2])] = name
+        if name is None and begins:
+            name = "http2"
+            # tshark looks for HTTP/2 at the ports of HTTP, and a 5G core uses any.
+            if name in self._names:
+                self._http2_ports[target] = None
+            self._flows[flow] = self._flows[(*flow[2:], *flow[:2])] = name
         return name
+
+    def _of_sctp(self, packet):
+        payload = packet.payload
+        return self._of_ports("sctp", payload) or self._of_chunks(payload)
 
     def _of_chunks(self, payload):
         """By the identifier of the first data in a packet of SCTP (RFC 9260)."""
@@ -167,15 +183,15 @@ class Collector:
             kind, _, size = struct.unpack_from("!BBH", payload, start)
             if kind == _DATA and start + 16 <= len(payload):
                 ppid = struct.unpack_from("!I", payload, start + 12)[0]
-                return self._by_port.get(("ppid", ppid))
+                return self._by_port["ppid"].get(ppid)
             if kind not in _CONTROL or size < 4:
                 return None
             start += (size + 3) // 4 * 4
         return None
 
-    def _of_quoted(self, payload):
+    def _of_error(self, packet):
         """By the ports of the packet that an error of ICMP quotes."""
-        quoted = payload[8:]
+        quoted = packet.payload[8:]
         if len(quoted) < 28:
             return None
         if quoted[0] >> 4 == 6:
@@ -219,15 +235,6 @@ class Collector:
                 f"tshark hung for {tshark.PATIENCE_S:g} s and was ended: packets "
                 f"{unread[0] + 1} to {unread[-1] + 1} were given to it and not read"
             )
-
-
-def _ends(protocol):
-    """The ports of a protocol and its identifiers in SCTP, `(transport, number)`."""
-    return [
-        (transport, port)
-        for transport in (*tshark.TRANSPORTS, "ppid")
-        for port in protocol.ports.get(transport, ())
-    ]
 
 
 def _has_data(packet):

@@ -73,9 +73,11 @@ def parse_message(payload: bytes, cut: bool = False) -> Message | None:
     usual = _USUAL(payload)
     if usual is None:
         return _parse(payload, cut)
-    status, method, branch, number, asked, call_id, *other_order = usual.groups()
-    if call_id is None:
-        call_id, number, asked = other_order
+    groups = usual.groups()
+    if groups[5] is None:
+        status, method, branch, _, _, _, call_id, number, asked = groups
+    else:
+        status, method, branch, number, asked, call_id, _, _, _ = groups
     return _new(Message, (method or asked, status, call_id, number, branch))
 
 
