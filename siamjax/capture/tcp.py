@@ -91,28 +91,29 @@ class Streams:
         Raises:
           struct.error: its header is cut.
         """
-        ports, sequence, offset, flags = _header(datagram.payload)
-        ends = datagram.source, datagram.target, ports
+        _, source, target, _, payload, _, missing, _ = datagram
+        ports, sequence, offset, flags = _header(payload)
+        ends = source, target, ports
         if offset < 0x50:  # shorter than a header can be
             self._other(packet, ends, layers.TCP)
             return
-        data = datagram.payload[(offset >> 4) * 4 :]
+        data = payload[(offset >> 4) * 4 :]
         stream = self._streams.get(ends)
-        if not (data or datagram.missing or flags & _SYN):
+        if not (data or missing or flags & _SYN):
             self._add_empty(packet, ends, flags, stream)
             return
         if (
             stream
             and stream.next == sequence
             and stream.parser.is_whole(data)
-            and not (stream.waiting or flags & _SYN or datagram.missing)
+            and not (stream.waiting or flags & _SYN or missing)
         ):  # nearly always, and worth a short way
             stream.next = (sequence + len(data)) & 0xFFFFFFFF
             stream.packet = packet
             is_sip = self._message(packet, ends, data, False)
             self._settle(packet, SIP if is_sip else layers.TCP)
             return
-        segment = Segment(time_ns, packet, data, datagram.missing)
+        segment = Segment(time_ns, packet, data, missing)
         if stream is None:
             if len(self._streams) >= MOST_STREAMS:
                 self._drop_oldest()
@@ -235,14 +236,14 @@ class Streams:
 
     def _read(self, stream, sequence, segment, bringer=None):
         """Reads a segment; `bringer` is its packet, if not that which completes it."""
-        stream.next = (sequence + segment.size) & 0xFFFFFFFF
-        stream.packet = segment.packet
-        packet, parser = segment.packet, stream.parser
+        _, packet, data, missing = segment
+        stream.next = (sequence + len(data) + missing) & 0xFFFFFFFF
+        stream.packet, parser = packet, stream.parser
         are_sip = [
             self._message(packet, stream.ends, message, False)
-            for message in parser.feed(segment.data)
+            for message in parser.feed(data)
         ]
-        if segment.missing and (message := parser.lose()):
+        if missing and (message := parser.lose()):
             self._message(packet, stream.ends, message, True)
         self._weigh(stream)
         packet = bringer or packet
