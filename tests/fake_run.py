@@ -28,6 +28,7 @@ def make_run(workdir):
         ),
         config=config,
         columns=columns.SIP,
+        ports={},
         scaler=features.make_scaler(columns.SIP, floor=0.3, clip=3.0),
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )

@@ -246,9 +246,9 @@ class RecordedRun:
 
     failed = hung = False
 
-    def __init__(self, program, protocols, take_line, *, overlap=0, http2_ports=()):
+    def __init__(self, program, protocols, take_line, *, overlap=0, decode_as=()):
         self.sent, self.lately, self._frames = 0, deque(maxlen=tshark.OVERLAP), []
-        self.http2_ports, self._overlap = http2_ports, overlap
+        self.decode_as, self._overlap = decode_as, overlap
         self._take_line, self._fields = take_line, tshark.fields_of(protocols)
         recorded = json.loads(RECORDED.read_text())
         self._lines = {
@@ -282,7 +282,7 @@ def print_fields(records):
         del lines[packet[0]]["frame.number"]
 
     program = tshark.find_tshark()
-    run = tshark.Run(program, protocols, take_line, http2_ports=(7777,))
+    run = tshark.Run(program, protocols, take_line, decode_as=["tcp.port==7777,http2"])
     for index, (time_ns, frame) in enumerate(records):
         run.send((index, time_ns), time_ns, 1, frame, len(frame))
     run.finish()

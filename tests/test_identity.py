@@ -7,6 +7,8 @@ from siamjax.config import DataConfig, from_dict, validate
 from siamjax.data import columns, identity, prepared
 from siamjax.data.identity import Capture, Trained
 from siamjax.data.splits import open_splits
+from siamjax.inference import runs
+from siamjax.training import loop
 from siamjax.types import (
     NORMAL,
     TEST,
@@ -144,6 +146,19 @@ def remembered(splits, folder):
         splits.scaler,
         splits.baseline,
     )
+
+
+def test_a_run_knows_the_ports_at_which_its_data_was_read(tmp_path, sessions):
+    ports = {"radius": [18120]}
+    meta = {"options": {"decode_as": ports}}
+    data_set = DataSet(tuple(sessions), small_data.KINDS, meta)
+    prepared.write_data_set(tmp_path / "p", data_set, {})
+    config = from_dict(small_data.config(tmp_path / "p"))
+    splits = open_splits(config.data)
+    saved = loop.checkpoint_meta(config, splits, None, tmp_path / "run")
+    assert runs._trained("p", saved, splits.columns).ports == ports
+    del saved["data"]["decode_as"]  # of an older version
+    assert runs._trained("p", saved, splits.columns).ports == {}
 
 
 def test_captures_of_one_recording_are_not_parted(tmp_path, sessions):

@@ -11,6 +11,7 @@ from siamjax import files
 from siamjax.capture import (
     cleaning,
     clock,
+    decode_as,
     layers,
     messages,
     pairing,
@@ -29,6 +30,7 @@ def read_events(
     server_address: bytes | None = None,
     *,
     protocols: Sequence[str] | None = None,
+    ports: decode_as.Ports | None = None,
     limit_expansion: bool = True,
 ) -> tuple[Events, tuple[str, ...], cleaning.Report]:
     """Reads the events of a capture in order of time, without addresses and Call-IDs.
@@ -37,6 +39,7 @@ def read_events(
       path: of the capture file, or `parts.Parts`.
       server_address: bytes of the server's IP address; by default it is found.
       protocols: names in `protocols.PROTOCOLS`; by default all.
+      ports: of protocols, besides their usual ones.
       limit_expansion: whether a file that expands beyond the limits is refused.
     Returns:
       `types.Events`; the names of their kinds, sorted; a `cleaning.Report`.
@@ -46,7 +49,7 @@ def read_events(
     """
     chosen = tuple(PROTOCOLS if protocols is None else protocols)
     with files.reading(path):
-        return _read(path, server_address, chosen, limit_expansion)
+        return _read(path, server_address, chosen, ports, limit_expansion)
 
 
 def read_span(path: str | os.PathLike) -> tuple[int, int]:
@@ -69,8 +72,8 @@ def read_span(path: str | os.PathLike) -> tuple[int, int]:
     return timeline.finish(joined=joined)[1:3]
 
 
-def _read(path, server_address, protocols, limit_expansion):
-    collector = signalling.Collector([PROTOCOLS[name] for name in protocols])
+def _read(path, server_address, protocols, ports, limit_expansion):
+    collector = signalling.Collector(protocols, ports)
     contents = messages.read_messages(
         path,
         take_other=collector.add,

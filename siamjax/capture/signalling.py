@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.capture import layers, messages, printed, sctp, tshark
+from siamjax.capture import decode_as, layers, messages, printed, sctp, tshark
 from siamjax.capture.clock import Packet, Times
 from siamjax.capture.messages import Messages, Numbers
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.gtpv1 import GTPV1
 from siamjax.capture.protocols.gtpv2 import GTPV2
-from siamjax.capture.protocols.table import Protocol
+from siamjax.capture.protocols.http2 import HTTP2
 
 _DATA, _CONTROL = 0, frozenset(range(1, 15))  # types of chunks (RFC 9260, 3.2)
 _GTP = GTPV1.name, GTPV2.name  # the version is in the first three bits
-_HTTP2 = b"PRI * HTTP/2.0\r\n"
+_PREFACE = b"PRI * HTTP/2.0\r\n"
 
 # Where a protocol has a number: at ports, and as an identifier in SCTP.
 _KINDS_OF_PORTS = *tshark.TRANSPORTS, "ppid"
@@ -49,10 +49,17 @@ class Collector:
     Packets of other protocols are only counted.
     """
 
-    def __init__(self, protocols: Sequence[Protocol]):
-        self._protocols = [p for p in protocols if p.filter]
+    def __init__(self, names: Sequence[str], ports: decode_as.Ports | None = None):
+        """
+        Args:
+          names: of the protocols whose packets are collected.
+          ports: of protocols, besides their usual ones.
+        """
+        ports = ports or {}
+        known = {n: decode_as.add_ports(p, ports) for n, p in PROTOCOLS.items()}
+        self._protocols = [known[name] for name in names if known[name].filter]
         self._names = frozenset(p.name for p in self._protocols)
-        others = [p for p in PROTOCOLS.values() if p.name not in self._names]
+        others = [p for p in known.values() if p.name not in self._names]
         # At a port of several protocols, one that was asked for has it, and before it
         # the one whose own port it is.
         self._by_port: dict[str, dict[int, str]] = {
@@ -61,8 +68,8 @@ class Collector:
         for protocol in others[::-1]:
             self._add_ports(protocol, protocol.name)
         for protocol in self._protocols:
-            for carrier in map(PROTOCOLS.get, protocol.carriers):
-                self._add_ports(carrier, protocol.name)
+            for carrier in protocol.carriers:
+                self._add_ports(known[carrier], protocol.name)
         for protocol in self._protocols:
             self._add_ports(protocol, protocol.name)
         self._recognisers = {
@@ -72,7 +79,8 @@ class Collector:
             layers.ICMP_ERROR: self._of_error,
         }
         self._flows: dict[tuple, str] = {}
-        self._http2_ports: dict[int, None] = {}  # in the order in which they appear
+        # What tshark is told with -d, in the order in which it appears.
+        self._decode_as = dict.fromkeys(decode_as.decode_entries(ports))
         self._program = tshark.find_tshark()
         self._run: tshark.Run | None = None
         self._rows = printed.Rows(self._protocols)
@@ -158,17 +166,17 @@ class Collector:
         name = self._of_ports("tcp", payload)
         if name or len(payload) < 20:
             return name
-        begins = payload.startswith(_HTTP2, (payload[12] >> 4) * 4)
+        begins = payload.startswith(_PREFACE, (payload[12] >> 4) * 4)
         if not (begins or self._flows):
             return None  # nearly always
         source, target = _ports(payload)
         flow = (packet.source, source, packet.target, target)
         name = self._flows.get(flow)
         if name is None and begins:
-            name = "http2"
+            name = HTTP2.name
             # tshark looks for HTTP/2 at the ports of HTTP, and a 5G core uses any.
             if name in self._names:
-                self._http2_ports[target] = None
+                self._decode_as[decode_as.decode_entry(HTTP2, "tcp", target)] = None
             self._flows[flow] = self._flows[(*flow[2:], *flow[:2])] = name
         return name
 
@@ -207,9 +215,9 @@ class Collector:
         if len(self._hangs) >= tshark.MOST_HANGS:
             self._failed.append(packet[0][0])
             return
-        run, ports = self._run, tuple(self._http2_ports)
+        run, entries = self._run, tuple(self._decode_as)
         most = tshark.MOST_PACKETS + tshark.OVERLAP
-        if run is None or run.sent >= most or run.http2_ports != ports:
+        if run is None or run.sent >= most or run.decode_as != entries:
             before = list(run.lately) if run else []
             self._end_run()
             run = self._run = tshark.Run(
@@ -217,7 +225,7 @@ class Collector:
                 self._protocols,
                 self._rows.add_line,
                 overlap=len(before),
-                http2_ports=ports,
+                decode_as=entries,
             )
             for sent in before:
                 run.send(*sent)

@@ -97,7 +97,7 @@ class Run:
         take_line: TakeLine,
         *,
         overlap: int = 0,
-        http2_ports: Sequence[int] = (),
+        decode_as: Sequence[str] = (),
     ):
         """Starts it.
 
@@ -106,9 +106,9 @@ class Run:
           protocols: those whose fields it prints.
           take_line: is called with each line, in a thread of its own.
           overlap: of so many packets at the beginning the lines are not taken.
-          http2_ports: ports at which connections are of HTTP/2.
+          decode_as: values of -d, such as `tcp.port==13868,diameter`.
         """
-        self.failed, self.http2_ports = False, tuple(http2_ports)
+        self.failed, self.decode_as = False, tuple(decode_as)
         self.sent, self.lately = 0, deque(maxlen=OVERLAP)
         self.hung, self.answered = False, 0
         self._overlap, self._take_line = overlap, take_line
@@ -118,7 +118,7 @@ class Run:
         # everywhere.
         self._settings = tempfile.TemporaryDirectory(prefix="siamjax")
         self._process = subprocess.Popen(
-            [program, *_arguments(protocols, http2_ports)],
+            [program, *_arguments(protocols, decode_as)],
             bufsize=1 << 18,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -208,14 +208,14 @@ class Run:
                 self._error = error
 
 
-def _arguments(protocols, http2_ports):
+def _arguments(protocols, decode_as):
     filters = [f"({protocol.filter})" for protocol in protocols]
     # It prints each line at once (-l), so that none is lost where it is ended.
     arguments = ["-n", "-l", "-r", "-", "-Y", " || ".join([*filters, *_FAULTS])]
     for option in OPTIONS:
         arguments += ["-o", option]
-    for port in http2_ports:
-        arguments += ["-d", f"tcp.port=={port},http2"]
+    for entry in decode_as:
+        arguments += ["-d", entry]
     for print_as in ("occurrence=a", f"aggregator={table.SEPARATOR}", "separator=/t"):
         arguments += ["-E", print_as]
     for field in fields_of(protocols):

@@ -59,6 +59,13 @@ _PROTOCOLS = flags.DEFINE_list(
     "Protocols to read, such as sip,diameter; those with messages if it is not given.",
     COMMAND.flags,
 )
+_DECODE_AS = flags.DEFINE_list(
+    "decode_as",
+    None,
+    "NAME=PORT of protocols that are spoken at an unusual port, such as "
+    "diameter=13868,radius=18120. SIP is found at any port.",
+    COMMAND.flags,
+)
 _SESSION = flags.DEFINE_multi_string(
     "session",
     [],
@@ -121,7 +128,7 @@ def _open_reader(beam_arguments):
 
 
 def _ingest(reader):
-    from siamjax.capture import parts
+    from siamjax.capture import decode_as, parts
     from siamjax.data import from_counters, prepare
 
     paths = _CAPTURES.value, _LABELS.value, _OUT.value
@@ -137,11 +144,12 @@ def _ingest(reader):
             *paths,
             server_address=server,
             protocols=protocols,
+            ports=decode_as.parse_ports(_DECODE_AS.value or (), protocols),
             sessions=parts.parse_sessions(_SESSION.value),
             **options,
         )
         return
-    for flag in (_SERVER, _PROTOCOLS, _SESSION):
+    for flag in (_SERVER, _PROTOCOLS, _DECODE_AS, _SESSION):
         if flag.present:
             raise UsageError(f"--{flag.name} is for packets, not for counters")
     from_counters.prepare_counters(*paths, **options)

@@ -5,7 +5,7 @@ hashes of their content, not by their names: a recording keeps its role under an
 name, and also with other labels.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,8 @@ class Trained(NamedTuple):
     columns: tuple[Column, ...]
     scaler: Scaler | None  # None: computed again from the training captures
     baseline: Baseline | None  # [S, F] of the training captures
+    # Of protocols, besides their usual ones, where they were read.
+    ports: Mapping[str, Sequence[int]] = {}
 
 
 class Roles(NamedTuple):
@@ -172,11 +174,14 @@ def _column_changes(before, current):
     return ", ".join(parts)
 
 
-def to_json(sha256: str, current: Mapping[str, Capture]) -> dict[str, Any]:
-    """The hashes and captures of a data set as JSON, for a checkpoint."""
+def to_json(
+    sha256: str, current: Mapping[str, Capture], ports: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """The hashes, captures and ports of a data set as JSON, for a checkpoint."""
     return {
         "sha256": sha256,
         "captures": {name: capture._asdict() for name, capture in current.items()},
+        "decode_as": ports,
     }
 
 

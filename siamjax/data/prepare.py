@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import siamjax
-from siamjax.capture import cleaning, events, tshark
+from siamjax.capture import cleaning, decode_as, events, tshark
 from siamjax.capture.protocols import PROTOCOLS, protocol_of
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data import labels, prepared, reading
@@ -43,6 +43,7 @@ def prepare_packets(
     *,
     server_address: bytes | None = None,
     protocols: Sequence[str] | None = None,
+    ports: Mapping[str, Sequence[int]] | None = None,
     sessions: Mapping[str, str] | None = None,
     limit_expansion: bool = True,
     allow_empty: bool = False,
@@ -62,6 +63,7 @@ def prepare_packets(
         capture.
       protocols: names of those to read; by default those with messages, of which the
         data set then has the columns.
+      ports: of protocols, besides their usual ones.
       sessions: {name: pattern} of files that were written in a row, see
         `sources.group_files`.
       limit_expansion: whether a file that expands beyond the limits is left out.
@@ -82,10 +84,13 @@ def prepare_packets(
     options |= expansion_option(limit_expansion)
     if protocols is not None:
         options["protocols"] = ",".join(protocols)
+    if ports:
+        options["decode_as"] = {name: list(numbers) for name, numbers in ports.items()}
     read = functools.partial(
         events.read_events,
         server_address=server_address,
         protocols=protocols,
+        ports=ports,
         limit_expansion=limit_expansion,
     )
     # The address of a given server is not stored, so it cannot be compared: then the
@@ -118,6 +123,7 @@ def prepare_packets(
     tell([summary(folder, (source.labels for source, *_ in usable))], say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
     tell(copies, say)
+    tell(decode_as.describe_ports(ports or {}), say)
     tell(cleaning.list_also(reports), say)
     tell([f"{r.name}: {note}" for r in reports for note in r.notes], say)
     tell(cleaning.without_tshark(reports), say)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,12 @@ def session_from_capture(
     path: str | os.PathLike,
     server_address: bytes | None = None,
     protocols: Sequence[str] | None = None,
+    ports: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Session, tuple[str, ...], Report]:
     """Reads a capture: its `Session` without labels, its kinds, its cleaning report."""
-    rows, kinds, report = events.read_events(path, server_address, protocols=protocols)
+    rows, kinds, report = events.read_events(
+        path, server_address, protocols=protocols, ports=ports
+    )
     return Session(session_name(path), report.span_s, (), rows, None), kinds, report
 
 

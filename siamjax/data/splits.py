@@ -8,7 +8,7 @@ the unit of each column.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -63,6 +63,7 @@ class Provenance:
     new: tuple[str, ...]  # names of test captures that the run did not have
     gone: tuple[str, ...]  # names of captures that only the run had
     left_out: tuple[str, ...]  # a line for each capture that is not used, and why
+    ports: Mapping[str, Sequence[int]]  # of protocols, besides their usual ones
 
 
 class Splits(NamedTuple):
@@ -238,6 +239,7 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
             new=tuple(name for name in assigned.new if name in names),
             gone=assigned.gone,
             left_out=left_out + assigned.left_out,
+            ports=dataset.meta.get("options", {}).get("decode_as", {}),
         ),
     )
 

@@ -58,7 +58,7 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
     if run.columns[0].role != columns.COUNTER:
         protocols = columns.protocols_of(run.columns)
         session, kinds, report = prepared.session_from_capture(
-            path, protocols=protocols
+            path, protocols=protocols, ports=run.ports
         )
         if not report.messages:
             raise NoEvidence(path, "no message read", report)

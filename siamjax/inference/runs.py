@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -101,6 +101,11 @@ class Run(NamedTuple):
     @property
     def columns(self) -> tuple[Column, ...]:
         return self.trained.columns
+
+    @property
+    def ports(self) -> Mapping[str, Sequence[int]]:
+        """Ports of protocols, besides their usual ones, at which it reads them."""
+        return self.trained.ports
 
     @property
     def scaler(self) -> Scaler:
@@ -305,4 +310,5 @@ def _trained(folder, meta, columns):
         columns=columns,
         scaler=Scaler(**scaler),
         baseline=normal,
+        ports=data.get("decode_as", {}),
     )

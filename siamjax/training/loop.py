@@ -290,7 +290,7 @@ def checkpoint_meta(
     """
     folder = os.path.realpath(config.data.dir)
     place = os.path.relpath(folder, os.path.realpath(workdir))
-    train = splits.sessions.role == TRAIN
+    train, known = splits.sessions.role == TRAIN, splits.provenance
     meta = dict(
         version=siamjax.__version__,
         config=to_plain(config),
@@ -299,7 +299,7 @@ def checkpoint_meta(
         scaler={k: np.asarray(v).tolist() for k, v in splits.scaler._asdict().items()},
         conditions=splits.conditions.names,
         known=len(splits.conditions.known),
-        data=identity.to_json(splits.provenance.sha256, splits.provenance.captures)
+        data=identity.to_json(known.sha256, known.captures, known.ports)
         | dict(dir=place),
         normal={
             k: np.asarray(v)[train].tolist()

@@ -34,6 +34,7 @@ GTPV1 = Protocol(
     standard="3GPP TS 29.060",
     ports={"udp": (2123, 2152, 3386)},
     layers=("gtp", "gtpprime"),
+    decoder="gtp",
     filter="gtp.message && gtp.message != 255 && !gtpv2",
     markers=("gtp.message",),
     fields=("gtp.seq_number", "gtp.cause"),

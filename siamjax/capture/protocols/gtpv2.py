@@ -35,6 +35,7 @@ GTPV2 = Protocol(
     short="GTPv2-C",
     standard="3GPP TS 29.274",
     ports={"udp": (2123,)},
+    decoder="gtp",
     filter="gtpv2",
     markers=("gtpv2.message_type",),
     fields=("gtpv2.seq", "gtpv2.cause"),

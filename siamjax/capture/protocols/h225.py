@@ -48,6 +48,7 @@ H225 = Protocol(
     short="H.225",
     standard="ITU-T H.225.0",
     ports={"tcp": (1720,), "udp": (1718, 1719)},
+    fixed=("tcp",),
     filter="h225",
     markers=("h225.h323_message_body", "h225.RasMessage"),
     fields=("q931.call_ref", "q931.cause_value", "h225.requestSeqNum"),

@@ -31,6 +31,7 @@ SCCP = Protocol(
     standard="ITU-T Q.713",
     carriers=("m3ua",),
     ports={"ppid": (4,), "sctp": (14001,)},
+    fixed=("sctp",),
     filter="sccp",
     markers=("sccp.message_type",),
     fields=(*("sccp.return_cause", "sccp.refusal_cause", "sccp.slr", "sccp.dlr"),),

@@ -79,6 +79,8 @@ class Protocol(NamedTuple):
     ports: Mapping[str, tuple[int, ...]] = {}  # of udp, tcp, sctp; ppid: of SCTP
     carriers: tuple[str, ...] = ()  # names of the protocols that it travels in
     layers: tuple[str, ...] = ()  # tshark's names of its layer; by default its name
+    decoder: str = ""  # its name for tshark's -d; by default its name
+    fixed: tuple[str, ...] = ()  # transports whose ports tshark's -d does not take
     filter: str = ""  # tshark's display filter; empty: not read by tshark
     markers: tuple[str, ...] = ()  # fields: each message has one of them
     fields: tuple[str, ...] = ()  # the other fields
