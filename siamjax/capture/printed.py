@@ -2,7 +2,7 @@
 
 import functools
 import ipaddress
-from array import array
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ MOST_KINDS = 1024
 
 _ABORT = "6"  # type of a chunk of SCTP
 _YES = ("1", "True")
+# The number of the packet and the fields of `Named`.
+_pack_row = struct.Struct(f"={1 + len(Named._fields)}q").pack
 
 
 class _Stack(NamedTuple):
@@ -38,7 +40,7 @@ class Rows:
 
     def __init__(self, protocols: Sequence[Protocol]):
         self._protocols = protocols
-        self._rows = array("q")
+        self._rows = bytearray()  # of `_pack_row`
         self._words: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._places = {field: i for i, field in enumerate(tshark.fields_of(protocols))}
@@ -80,7 +82,7 @@ class Rows:
         is_message = False
         for i in stack.protocols:
             protocol = self._protocols[i]
-            if not any(frame.first(marker) for marker in protocol.markers):
+            if not any(map(frame.first, protocol.markers)):
                 continue
             for message in protocol.read(frame):
                 self._add(i, message, ends, packet)
@@ -132,17 +134,15 @@ class Rows:
             else:
                 around = None
             name = hash((i, around, message.name))
-        self._rows.extend(
-            (
-                *packet,
-                i,
-                self._word(procedure) if procedure else UNSAID,
-                self._word(outcome) if outcome else UNSAID,
-                self._end(source),
-                self._end(target),
-                name,
-                hash(message.mark),
-            )
+        self._rows += _pack_row(
+            *packet,
+            i,
+            self._word(procedure) if procedure else UNSAID,
+            self._word(outcome) if outcome else UNSAID,
+            self._end(source),
+            self._end(target),
+            name,
+            hash(message.mark),
         )
 
     def _add_fault(self, frame, ends, packet, kind):
@@ -180,7 +180,8 @@ class Rows:
           times: of the capture's packets.
           addresses: the numbers of the capture's addresses; new ones are added.
         """
-        flat = np.array(self._rows, np.int64).reshape(-1, 1 + len(Named._fields))
+        flat = np.frombuffer(self._rows, np.int64).copy()
+        flat = flat.reshape(-1, 1 + len(Named._fields))
         flat[:, 1] = times.settle(flat[:, 0], flat[:, 1])
         flat = flat[np.argsort(flat[:, 1], kind="stable")]
         numbers = [addresses[_packed(end)] for end in self._ends]
