@@ -318,6 +318,7 @@ def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
     assert row["condition"] == "unknown" and row["distance"] is None
     assert row["not_finite"] == [
         *("distance", "margin", "threshold", "onset_error_s", "p_value"),
+        "window_s",
     ]
     assert text[2].split()[2:] == ["unknown", "-", "-", "no", "distance"]
 

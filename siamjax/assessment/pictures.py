@@ -1,6 +1,5 @@
 """Pictures of windows of traffic: one of each condition, and the worst mistakes."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,15 +13,11 @@ from siamjax.identification.decide import Rule
 from siamjax.identification.examples import Examples
 from siamjax.identification.timeline import UNKNOWN
 from siamjax.inference.runs import Run
+from siamjax.reports import heatmaps
 from siamjax.types import TEST
 
 # How many mistakes are shown, and how many of one condition under one wrong name.
 MISTAKES, ALIKE = 12, 2
-# A picture has at most so many columns; from the fourth on only columns whose mean
-# deviation in a window is larger than `LEAST`.
-COLUMNS, LEAST = 14, 0.05
-# The deviation that gets the full colour.
-FULL_COLOUR = 3.0
 
 
 def gather_pictures(
@@ -49,12 +44,16 @@ def gather_pictures(
             condition=names[i],
             capture=splits.sessions.names[windows.session[i]],
             start_s=float(windows.start[i] * run.config.data.bin_s),
-            traffic=_bytes(z[i]),
-            rows=deviating_columns(z[i][None]),
+            traffic=heatmaps.pack_features(z[i]),
+            rows=heatmaps.deviating_columns(z[i][None]),
         )
 
     examples = [
-        dict(place._asdict(), traffic=_bytes(x), rows=deviating_columns(x[None]))
+        dict(
+            place._asdict(),
+            traffic=heatmaps.pack_features(x),
+            rows=heatmaps.deviating_columns(x[None]),
+        )
         for place, x in zip(library.places, z_examples)
     ]
 
@@ -70,7 +69,7 @@ def gather_pictures(
             example=examples[nearest],
             own=None if best is None or best == nearest else examples[best],
             own_distance=None if best is None else float(distances[i, best]),
-            rows=deviating_columns(np.stack([z[i], *z_examples[compared]])),
+            rows=heatmaps.deviating_columns(np.stack([z[i], *z_examples[compared]])),
             windows=len(alike),
             captures=len(set(windows.session[alike].tolist())),
         )
@@ -87,7 +86,7 @@ def gather_pictures(
     mistakes = find_mistakes(weighed, names, library.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
-        clip=FULL_COLOUR,
+        clip=heatmaps.FULL_COLOUR,
         bin_s=float(run.config.data.bin_s),
         unknown=float(rule.unknown),
         pictures=shown,
@@ -96,14 +95,6 @@ def gather_pictures(
             for i, named, alike in choose_mistakes(mistakes, names, windows.session)
         ],
     )
-
-
-def deviating_columns(z: np.ndarray) -> list[int]:
-    """The columns that deviate most in one of the windows `[N, T, F]`, ascending."""
-    score = np.abs(z).mean(1).max(0)
-    most = np.argsort(-score, kind="stable")[:COLUMNS]
-    kept = [f for place, f in enumerate(most) if place < 3 or score[f] > LEAST]
-    return sorted(int(f) for f in kept)
 
 
 def find_mistakes(
@@ -159,14 +150,3 @@ def choose_mistakes(
             shown[kind].append(sessions[i])
             chosen.append((i, named, kinds[kind]))
     return chosen[:MISTAKES]
-
-
-def _bytes(z):
-    """Features `[T, F]` as signed bytes, scaled so that the largest is 127."""
-    largest = max(float(np.abs(z).max()), 1e-9)
-    scaled = np.round(z / largest * 127).astype(np.int8)
-    return dict(
-        largest=largest,
-        shape=list(z.shape),
-        data=base64.b64encode(scaled.tobytes()).decode(),
-    )

@@ -18,7 +18,7 @@ from siamjax.data.splits import Splits
 from siamjax.evaluation import results as evaluation_results
 from siamjax.evaluation import results_form
 from siamjax.evaluation.spaces import Space, describe_space
-from siamjax.identification import decide, enrol
+from siamjax.identification import decide, enrol, reasons
 from siamjax.identification.examples import Examples
 from siamjax.inference import runs
 from siamjax.reports import film, page, plots, scalars, tensorboard, trace
@@ -363,5 +363,12 @@ def gather_timelines(
         spans = decide.find_spans(evidence, rule, origins)
         name, labels = splits.sessions.names[i], splits.sessions.labels[i]
         verdict, end_s = right.get(name), float(evidence.end_s)
-        timelines.append(page.timeline(name, spans, labels, end_s=end_s, right=verdict))
+        traffic = enrol.session_traffic(splits, i)
+        whys = [
+            reasons.describe(span, reasons.find_moved(run, traffic, span))
+            for span in spans
+        ]
+        timelines.append(
+            page.timeline(name, spans, labels, end_s=end_s, right=verdict, whys=whys)
+        )
     return timelines

@@ -491,7 +491,8 @@ def _span(evidence, parts, i, name, rule, origins, limits):
     other = evidence.names[runner_up] if np.isfinite(margin) else ""
     if decoded not in evidence.names:
         other = evidence.names[column]
-    nearest = evidence.nearest[first + distances[:, column].argmin(), column]
+    window = first + int(distances[:, column].argmin())
+    nearest = int(evidence.nearest[window, column])
     origin = origins[nearest] if origins and nearest >= 0 else ""
     return Span(
         float(start_s),
@@ -502,6 +503,8 @@ def _span(evidence, parts, i, name, rule, origins, limits):
         origin,
         other,
         float(np.median(limits[first:end, column])),
+        nearest=nearest,
+        window_s=float(evidence.start_s[window]),
     )
 
 

@@ -279,14 +279,18 @@ def _held_out(splits, known, novel):
     return take(splits.windows, chosen), library[chosen]
 
 
-def session_evidence(
-    run: Run, splits: Splits, index: int, library: examples.Examples
-) -> decide.Evidence:
-    """The `Evidence` of a session of the data set, compared with examples."""
+def session_traffic(splits: Splits, index: int) -> sessions.Traffic:
+    """A session of the data set with its baseline."""
     bins = int(splits.sessions.bins[index])
-    traffic = sessions.Traffic(
+    return sessions.Traffic(
         splits.sessions.names[index],
         splits.counts[index, :bins],
         Baseline(*(np.asarray(x)[index] for x in splits.baseline)),
     )
-    return sessions.compare_traffic(run, traffic, library)
+
+
+def session_evidence(
+    run: Run, splits: Splits, index: int, library: examples.Examples
+) -> decide.Evidence:
+    """The `Evidence` of a session of the data set, compared with examples."""
+    return sessions.compare_traffic(run, session_traffic(splits, index), library)

@@ -19,6 +19,7 @@ from siamjax.identification import (
     adapting,
     decide,
     enrol,
+    explaining,
     library,
     readings,
     reasons,
@@ -27,7 +28,7 @@ from siamjax.identification import (
 from siamjax.identification.examples import Examples, Place, join_examples
 from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
 from siamjax.inference import runs
-from siamjax.reports import page, plots
+from siamjax.reports import heatmaps, page, plots
 from siamjax.text import printable, short, terminal_width
 from siamjax.types import NORMAL, SiamjaxError, UsageError
 
@@ -196,7 +197,8 @@ def identify_captures(
       false_alarms: how many are allowed in an hour of normal traffic; by default as
         the rule was learnt.
       as_json: prints JSON lines instead of text.
-      plot: path of a picture of the timelines; ends in .html, .png or .svg.
+      plot: path of a picture of the timelines; ends in .html, .png or .svg. Beside a
+        picture NAME.png, NAME-why.png shows windows and their nearest examples.
     Returns:
       How many captures could not be identified.
     Raises:
@@ -213,6 +215,7 @@ def identify_captures(
         rule = decide.ask_rate(reference.rule, false_alarms)
         reference = reference._replace(rule=rule)
     failures, doubtful, rows = 0, 0, []
+    explained: list[dict[str, Any]] = []
     for path in paths:
         try:
             spans, traffic = compare_capture(path, reference, baseline_s=baseline_s)
@@ -227,11 +230,18 @@ def identify_captures(
         doubtful += not traffic.calibrated
         warning = "; ".join(traffic.warnings)
         end_s = len(traffic.counts) * run.config.data.bin_s
+        whys = [reasons.describe(*pair) for pair in zip(spans, moved)]
         rows.append(
-            page.timeline(traffic.name, spans, None, warning=warning, end_s=end_s)
+            page.timeline(
+                traffic.name, spans, None, warning=warning, end_s=end_s, whys=whys
+            )
         )
+        if plot:
+            explained += explaining.explain_spans(
+                run, traffic, spans, whys, reference.examples
+            )
     if plot:
-        _draw(plot, rows)
+        _draw(plot, rows, explained, run)
     if doubtful:
         _LOG.warning(
             "%d of %d captures begin unlike those of training: learn normal traffic of "
@@ -293,12 +303,27 @@ def _check_plot(plot):
     files.check_writable(plot)
 
 
-def _draw(plot, rows):
-    """Timelines as a page or a picture."""
+def _draw(plot, rows, explained, run):
+    """Timelines as a page or a picture, and why stretches got their names."""
+    names = [column.name for column in run.columns]
+    clip, bin_s = heatmaps.FULL_COLOUR, float(run.config.data.bin_s)
     if plot.endswith(".html"):
-        page.write_page(plot, dict(title="What happened when", timelines=rows))
-    else:
-        plots.draw_timelines(plot, rows)
+        shared = dict(columns=names, clip=clip, bin_s=bin_s)
+        why = dict(shared, reasons=explained) if explained else {}
+        page.write_page(plot, dict(title="What happened when", timelines=rows, **why))
+        return
+    plots.draw_timelines(plot, rows)
+    if explained:
+        panels = [panel for why in explained for panel in explaining.list_panels(why)]
+        path = pathlib.Path(plot)
+        plots.draw_traffic(
+            path.with_name(f"{path.stem}-why{path.suffix}"),
+            panels,
+            names,
+            clip=clip,
+            bin_s=bin_s,
+            across=2,
+        )
 
 
 def _warn(what, warnings):
@@ -383,7 +408,8 @@ def _print(capture, traffic, spans, moved):
 def _print_json(capture, traffic, spans, moved):
     for span, columns_moved in zip(spans, moved):
         fields = span._asdict()
-        fields.pop("other")
+        for name in ("other", "nearest"):  # runner_up and example say the same
+            del fields[name]
         record = dict(
             capture=str(capture),
             **fields,

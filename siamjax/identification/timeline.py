@@ -33,6 +33,8 @@ class Span(NamedTuple):
     p_value: float = math.nan
     # The conditions that it may be, the one it is called first; empty: not calibrated.
     candidates: tuple[str, ...] = ()
+    nearest: int = -1  # index of the nearest example; -1: none
+    window_s: float = math.nan  # start of the window that is nearest to it; NaN: none
 
 
 def decode(costs: np.ndarray, penalty: float) -> np.ndarray:

@@ -10,11 +10,12 @@ scripts in assets/. The comment at the head of each says what it defines:
   cube.js       cube: one or several runs with slider, player and legend; after scene
   curves.js     curves, chart: lines over the steps, with the cube's step as a cursor
   tables.js     table (a click on a heading sorts), scrolling, value, interval
-  results.js confusion.js timelines.js traffic.js   parts of the page of a run
+  results.js confusion.js timelines.js traffic.js reasons.js   parts of the page
   report.js     the page of a run itself
 """
 
 import base64
+import itertools
 import json
 import math
 import os
@@ -42,6 +43,7 @@ _REPORT = (
     "results.js",
     "confusion.js",
     "timelines.js",
+    "reasons.js",
     "traffic.js",
     "report.js",
 )
@@ -62,6 +64,8 @@ def write_page(
         out_of_fold               counts of captures out of fold, see
                                   `assessment.tally`
         timelines                 a list of `timeline`
+        reasons                   why stretches got their names, see
+                                  `identification.explaining`
         pictures, mistakes        windows of traffic, see `assessment.pictures`
         columns, clip, bin_s      of that traffic: names, full colour, seconds of
                                   a bin
@@ -177,6 +181,7 @@ def timeline(
     end_s: float,
     right: bool | None = None,
     warning: str = "",
+    whys: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The true and the identified timeline of a capture, for the page.
 
@@ -187,6 +192,7 @@ def timeline(
       end_s: end of the capture.
       right: whether the identification is right; None: not judged.
       warning: what is unusual about the capture.
+      whys: why each span got its name; empty: not known.
     """
     truth = []
     if labels is not None and not labels:
@@ -211,8 +217,9 @@ def timeline(
                 end_s=span.end_s,
                 distance=span.distance,
                 example=span.example,
+                why=why,
             )
-            for span in spans
+            for span, why in zip(spans, itertools.chain(whys, itertools.repeat("")))
         ],
     )
 

@@ -31,5 +31,6 @@ if (data.out_of_fold)
     "What identify says of captures that were not trained on: each fold run judges those of its " +
     "fold, with its own examples and the rule of the run on all captures.");
 if (data.timelines) timelines();
+if (data.reasons) reasons();
 if (data.pictures) traffic();
 if (data.config) about();

@@ -52,11 +52,11 @@ function timeline(row, label, end_s) {
 }
 
 // A span as a bar. Its name is left out where it does not fit: the keys and the tooltip have it.
-function stretch(who, { condition, start_s, end_s, distance, example }, whole_s) {
+function stretch(who, { condition, start_s, end_s, distance, example, why }, whole_s) {
   const { colour, novel } = look(condition), calm = condition === "normal";
   const style = `left: ${(100 * start_s) / whole_s}%; width: ${(100 * (end_s - start_s)) / whole_s}%; ` +
     `background: ${colour}; color: ${isPale(colour) ? "#1f2430" : "#ffffff"}`;
-  const near = distance === undefined ? "" : `\ndistance ${number(distance)}, nearest ${example}`;
+  const near = distance === undefined ? "" : `\ndistance ${number(distance)}, nearest ${example}${why ? `\n${why}` : ""}`;
   const node = el("span", { class: `${calm ? "calm " : ""}${novel ? "novel" : ""}`, style },
     calm ? "" : el("b", {}, conditionLabel(condition)));
   return tipped(node, `${who}: ${condition}\n${number(start_s, 1)} to ${number(end_s, 1)} s${near}`);

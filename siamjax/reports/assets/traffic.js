@@ -72,7 +72,7 @@ function heat(window, rows) {
 
 // Names of the captures that are drawn.
 function captureLabel() {
-  const compared = data.mistakes || [];
-  const all = [...data.pictures, ...compared.flatMap(({ window, example, own }) => [window, example, own])];
+  const compared = [...(data.mistakes || []), ...(data.reasons || [])];
+  const all = [...(data.pictures || []), ...compared.flatMap(({ window, example, own }) => [window, example, own])];
   return namer(all.filter((window) => window).map(({ capture }) => capture), 40);
 }
