@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from siamjax.data import columns, features
-from siamjax.identification import reasons, sessions, timeline
+from siamjax.identification import examples, explaining, reasons, sessions, timeline
 from siamjax.types import Baseline, Column
 
 TABLE = (
@@ -57,3 +57,33 @@ def test_what_is_normal_needs_no_reason_and_small_moves_are_none():
     assert reasons.describe(span._replace(other=""), none) == (
         "nothing moved much; threshold 1.50"
     )
+
+
+def test_a_stretch_is_shown_beside_the_nearest_example():
+    """The window is the one that Span names, the example has its own baseline."""
+    counts = np.full((16, 4), [9.0, 50.0, 20.0, 3.0])
+    counts[8:, 0] = 0.0
+    normal = Baseline(np.log1p(counts[0]), np.full(4, 0.7))
+    normal.mean[2] = 20.0
+    traffic = sessions.Traffic("new.pcap", counts, normal)
+    run = types.SimpleNamespace(
+        scaler=features.make_scaler(TABLE, floor=0.3, clip=30.0),
+        config=types.SimpleNamespace(data=types.SimpleNamespace(bin_s=0.5, bins=8)),
+    )
+    library = examples.Examples(
+        (examples.Place("b", "x", 0.0), examples.Place("a", "dir/old.pcap", 3.0)),
+        np.stack([counts[:8], counts[8:]]),
+        Baseline(*(np.stack([x, x]) for x in normal)),
+    )
+    span = timeline.Span(4.0, 8.0, "a", 0.25, 0.4, "", nearest=1, window_s=4.0)
+    calm = span._replace(condition="normal")
+    whys = ["", "INVITE gone"]
+    (shown,) = explaining.explain_spans(run, traffic, [calm, span], whys, library)
+    window, example = shown["window"], shown["example"]
+    assert (window["start_s"], example["start_s"]) == (4.0, 3.0)
+    assert example["condition"] == "a" and example["capture"] == "old.pcap"
+    assert window["traffic"] == example["traffic"] and 0 in shown["rows"]
+    assert window["traffic"]["largest"] == pytest.approx(np.log(10), rel=1e-3)
+    (title, *_), (near, *_) = explaining.list_panels(shown)
+    assert title == "a: new.pcap at 4 s\nINVITE gone"
+    assert near == "nearest example, 0.25 away: a\nold.pcap at 3 s"
