@@ -1,7 +1,7 @@
 """Memory, lag and speed of the monitor over a long time of traffic.
 
 The captures of a folder are joined in turn, again and again, without a pause. `--times`
-puts so many copies of each, with names and addresses of their own, into the same time.
+puts so many copies of each packet, with a Call-ID of its own, into the same time.
 
   python -m scripts.experiments.soak --workdir runs/first --hours 1 --speed 50
 """
@@ -9,6 +9,7 @@ puts so many copies of each, with names and addresses of their own, into the sam
 import collections
 import itertools
 import re
+import string
 import time
 from collections.abc import Iterator, Sequence
 
@@ -27,26 +28,30 @@ _CAPTURES = flags.DEFINE_string(
 _HOURS = flags.DEFINE_float("hours", 1.0, "Hours of traffic.")
 _SPEED = flags.DEFINE_float("speed", 50.0, "As of siamjax monitor; 0: the fastest.")
 _TIMES = flags.DEFINE_integer("times", 1, "Copies of each packet.")
-_CALL_ID = re.compile(rb"\n(?:Call-ID|i): ")
+_CALL_ID = re.compile(rb"\n(?:Call-ID|i): ([^\r\n]*)")
+_SIGNS = string.digits + string.ascii_letters
 
 
 def endless(paths: Sequence[str], times: int) -> Iterator[sources.Packet]:
-    """The packets of captures in turn, in one time; no two packets are equal."""
+    """The packets of captures in turn, in one time; copies have other Call-IDs."""
+    tables = [
+        bytes.maketrans(_SIGNS.encode(), (_SIGNS[i:] + _SIGNS[:i]).encode())
+        for i in range(times)
+    ]
     begin_ns = 1_700_000_000 * 10**9
-    for turn, path in enumerate(itertools.cycle(paths)):
+    for path in itertools.cycle(paths):
         first_ns = last_ns = None
         for time_ns, link, frame, length in packets.read_packets(
             path, collections.Counter()
         ):
             first_ns = time_ns if first_ns is None else first_ns
             last_ns = begin_ns + max(time_ns - first_ns, 0)
-            match = _CALL_ID.search(frame)
-            for copy in range(times):
-                name = b"%d-%d-" % (turn, copy)
+            match = times > 1 and _CALL_ID.search(frame)
+            for table in tables:
                 renamed = frame
                 if match:  # of the same length, so that no header must change
-                    end = match.end() + len(name)
-                    renamed = frame[: match.end()] + name + frame[end:]
+                    name = match[1].translate(table)
+                    renamed = frame[: match.start(1)] + name + frame[match.end() :]
                 yield last_ns, link, renamed, length
         begin_ns = last_ns + 10**8
 
@@ -77,10 +82,13 @@ def main(argv: Sequence[str]) -> None:
     made: collections.Counter[str] = collections.Counter()
     memory, lags = [], []
     seconds = _HOURS.value * 3600
-    start_s, cpu_s, first_s = time.monotonic(), time.process_time(), None
+    start_s, busy_s, first_s = time.monotonic(), 0.0, None
     next_s = start_s
     for batch in paced(endless(paths, _TIMES.value), _SPEED.value, seconds):
-        for record in watched.add(batch):
+        before_s = time.thread_time()
+        told = watched.add(batch)
+        busy_s += time.thread_time() - before_s
+        for record in told:
             state = getattr(record, "state", "")
             made[f"{record.kind} {state}".strip()] += 1
         if time.monotonic() >= next_s:
@@ -91,7 +99,7 @@ def main(argv: Sequence[str]) -> None:
             memory.append(((now_s - first_s) / 3600, beat.memory_bytes / 1e6))
             lags.append(beat.lag_s)
     beat = watched.heartbeat()
-    took_s, busy_s = time.monotonic() - start_s, time.process_time() - cpu_s
+    took_s = time.monotonic() - start_s
     hours, megabytes = np.array(memory).T
     late = hours > hours[-1] / 4
     slope, level = np.polyfit(hours[late], megabytes[late], 1)
