@@ -237,6 +237,21 @@ def test_a_line_adds_stretches_of_a_table_that_was_not_labelled(tmp_path):
     assert [s.condition for s in given["day.csv"]] == ["hog", "slow"]
 
 
+def test_files_in_a_row_are_labelled_as_one_session(tmp_path):
+    capture(tmp_path / "x.pcap", 40)
+    later = build.call("late", build.START_NS + 60 * 10**9)
+    (tmp_path / "x.pcap1").write_bytes(build.pcap(later))
+    path, session = tmp_path / "labels.csv", f"--session=trunk={tmp_path}/x.pcap*"
+    done = commands.run("label", f"--labels={path}", session, "--add=delay=50-")
+    assert done.returncode == 0, done.stderr
+    assert path.read_text().splitlines()[1:] == ["trunk,delay,50,"]
+    done = commands.run("label", f"--labels={path}", session, "--add=delay=63-")
+    assert "not a stretch of trunk, which has 62 s" in done.stderr
+    page = tmp_path / "label.html"
+    done = commands.run("label", f"--labels={path}", session, f"--page={page}")
+    assert done.returncode == 0 and "trunk" in page.read_text(), done.stderr
+
+
 def test_flags_that_do_not_belong_together_are_refused(tmp_path):
     for flags, reason in (
         (["--review"], "--review needs --workdir"),
@@ -245,6 +260,11 @@ def test_flags_that_do_not_belong_together_are_refused(tmp_path):
         (["--workdir=x", "y.pcap"], "--workdir has no effect beside --page"),
         (["--add=a=1-2", "y.pcap"], "--add needs --labels"),
         ([], "name one capture"),
+        (["--session=x=y", "y.pcap"], "unexpected argument 'y.pcap' beside --session"),
+        (["--session=x=y"], "there is no such file"),
+        (["--session=x"], "write NAME=GLOB"),
+        (["--session=x=y", "--format=counters"], "--session is for packets"),
+        (["--session=x=y", "--review", "--workdir=x"], "--session has no effect"),
     ):
         done = commands.run("label", *flags)
         assert done.returncode == 2 and reason in done.stderr, done.stderr

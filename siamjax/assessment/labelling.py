@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from siamjax.capture import events, times
+from siamjax.capture import events, parts, times
 from siamjax.data import labels, recordings, sources, stretches, tickets
 from siamjax.data.prepared import to_series
 from siamjax.data.recordings import Recording
@@ -16,7 +16,7 @@ from siamjax.types import NORMAL, Label, SiamjaxError, UsageError
 class Target(NamedTuple):
     """The capture that gets labels."""
 
-    path: str
+    path: str | parts.Parts
     captures: str | None  # the folder that its name begins below; None: its own
     labels: str | None  # the table of labels; None: there is none
     is_table: bool  # a table of counters
@@ -29,7 +29,7 @@ class Target(NamedTuple):
           UsageError: it is not in the folder of captures.
         """
         path = Path(self.path)
-        if self.captures is None:
+        if self.captures is None or isinstance(self.path, parts.Parts):
             return path.name
         try:
             return path.resolve().relative_to(Path(self.captures).resolve()).as_posix()

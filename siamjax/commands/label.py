@@ -5,6 +5,7 @@ labels are drawn. Examples:
 
   siamjax label --labels labels.csv FILE
   siamjax label --labels labels.csv --add overload=36.5-90 FILE
+  siamjax label --labels labels.csv --session 'trunk=ring/trunk_*.pcap'
   siamjax label --tickets T.csv --mapping M.csv --captures DIR --labels new.csv
   siamjax label --review --workdir runs/first
 """
@@ -50,6 +51,13 @@ _ADD = flags.DEFINE_multi_string(
     "the end: a row for --labels. May be repeated.",
     COMMAND.flags,
 )
+_SESSION = flags.DEFINE_string(
+    "session",
+    None,
+    "NAME=GLOB in place of FILE: captures that were written in a row (a ring buffer), "
+    "which siamjax ingest reads as one.",
+    COMMAND.flags,
+)
 _TICKETS = flags.DEFINE_string(
     "tickets",
     None,
@@ -82,8 +90,8 @@ _INTERVAL = re.compile(r"(.+)=(\d+(?:\.\d*)?)-(\d+(?:\.\d*)?)?")
 _USES = {
     "review": (_REVIEW, _WORKDIR),
     "tickets": (_TICKETS, _MAPPING, _CAPTURES, _LABELS, _FORMAT, _ZONE),
-    "add": (_ADD, _LABELS, _CAPTURES, _FORMAT),
-    "page": (_PAGE, _LABELS, _CAPTURES, _FORMAT),
+    "add": (_ADD, _LABELS, _CAPTURES, _FORMAT, _SESSION),
+    "page": (_PAGE, _LABELS, _CAPTURES, _FORMAT, _SESSION),
 }
 _NEEDED = {
     "review": (_WORKDIR,),
@@ -108,12 +116,23 @@ def main(argv: Sequence[str]) -> None:
             *map(str, paths), is_table=is_table, zone=_ZONE.value
         )
     else:
-        target = labelling.Target(argv[1], _CAPTURES.value, _LABELS.value, is_table)
+        path = _session() if _SESSION.value else argv[1]
+        target = labelling.Target(path, _CAPTURES.value, _LABELS.value, is_table)
         if use == "add":
             lines = labelling.add_labels(target, [_interval(x) for x in _ADD.value])
         else:
             lines = labelling.draw_page(target, _PAGE.value)
     print("\n".join(lines))
+
+
+def _session():
+    """The files of --session."""
+    from siamjax.capture import parts
+
+    if _FORMAT.value == "counters":
+        raise UsageError("--session is for packets")
+    sessions = parts.parse_sessions([str(_SESSION.value)])
+    return next(parts.match_files(*item) for item in sessions.items())
 
 
 def _use(argv):
@@ -131,12 +150,13 @@ def _use(argv):
     for flag in _NEEDED[use]:
         if not flag.value:
             raise UsageError(f"--{use} needs --{flag.name}")
-    files = 1 if use in ("add", "page") else 0
+    files = 1 if use in ("add", "page") and not _SESSION.value else 0
     if len(argv) != 1 + files:
+        beside = "session" if _SESSION.value else use
         raise UsageError(
             "name one capture: siamjax label FILE"
             if files
-            else f"unexpected argument {argv[1]!r} beside --{use}"
+            else f"unexpected argument {argv[1]!r} beside --{beside}"
         )
     return use
 
