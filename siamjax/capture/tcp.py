@@ -135,16 +135,18 @@ class Streams:
 
     def _add_empty(self, packet, ends, flags, stream):
         """An acknowledgement of a SIP connection belongs to it, and is nothing else."""
-        back = self._streams.get(_back(ends))
-        if any(way and way.parser.carries_sip for way in (stream, back)):
-            if flags & (_FIN | _RST):
-                self._other(packet, ends, SIP)
-            else:
-                self._settle(packet, SIP)
-        elif stream or back:
-            self._add_early(packet, stream or back, ends)
+        if not (stream and stream.parser.carries_sip):
+            back = self._streams.get(_back(ends))
+            if not (back and back.parser.carries_sip):
+                if stream or back:
+                    self._add_early(packet, stream or back, ends)
+                else:
+                    self._other(packet, ends, layers.TCP)
+                return
+        if flags & (_FIN | _RST):
+            self._other(packet, ends, SIP)
         else:
-            self._other(packet, ends, layers.TCP)
+            self._settle(packet, SIP)
 
     def _add_early(self, packet, stream, ends=None):
         """Adds a packet without data, of which it is not known what it is for."""
