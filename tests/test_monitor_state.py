@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from siamjax import files
@@ -266,3 +267,31 @@ def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):
     again = [json.loads(line) for line in done.stdout.splitlines()]
     assert [m["id"] for m in again if m["kind"] == "change"] == [changes[-1]["id"]]
     assert again[0]["resumed"]
+
+
+def test_any_bytes_are_counted_and_harm_nothing(reference):
+    """Frames are damaged, cut and given wrong links and times; then all is well."""
+    rng = np.random.default_rng(0)
+    watched = monitor.Monitor(reference, sources.Tally())
+    calls = live_traffic.calls(0, 60)
+    frames = []
+    for time_ns, frame in calls:
+        damaged = bytearray(frame)
+        for place in rng.integers(0, len(frame), rng.integers(1, 9)):
+            damaged[place] = rng.integers(256)
+        cut = bytes(damaged[: rng.integers(len(frame) + 1)])
+        step_ns = int(rng.choice([0, 0, 0, -5, 5, 90_000])) * S
+        link = int(rng.choice([1, 1, 1, 12, 101, 113, 276, 999]))
+        frames += [
+            (time_ns, 1, frame, len(frame)),
+            (time_ns + step_ns, link, cut, int(rng.integers(0, 2000))),
+        ]
+    made = []
+    for start in range(0, len(frames), 50):
+        some = frames[start : start + 50]
+        made += watched.add(sources.Batch(some, 0.0))
+    beat = watched.heartbeat()
+    assert beat.packets == len(frames)
+    assert beat.not_read and beat.messages >= len(calls) - 20
+    assert json.dumps([records.as_json(record) for record in made], allow_nan=False)
+    watched.finish()
