@@ -170,7 +170,7 @@ def _in_ball(x):
     """Points of the ball `[N, E]`, and 1 / sqrt(1 - |u|²) `[N]`."""
     norm = bounded(_euclidean_rows(x, jnp.zeros_like(x)))
     inside = jnp.minimum(norm, BALL_NORM)
-    # Nearer to 0 the ratio is 1 in all digits, and the slope of a quotient is not finite.
+    # Nearer to 0 the ratio is 1 in all digits; the slope of the quotient is not finite.
     large = norm > 0.3 * jnp.finfo(norm.dtype).eps ** 0.5
     ratio = jnp.where(large, jnp.tanh(inside) / jnp.where(large, norm, 1), 1)
     return x * ratio[:, None], jnp.cosh(inside)
