@@ -49,6 +49,12 @@ _PROCESS = flags.DEFINE_integer(
     flag_values=COMMAND.flags,
     lower_bound=0,
 )
+_PROFILE = flags.DEFINE_string(
+    "profile",
+    None,
+    "Folder for a trace of some steps, for TensorBoard and Perfetto.",
+    COMMAND.flags,
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -63,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     with _connected(hosts):
         if hosts.is_first():
             files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
-        folds.train_run(config, _WORKDIR.value)
+        folds.train_run(config, _WORKDIR.value, _PROFILE.value)
         if hosts.is_first():
             evaluate.evaluate_run(_WORKDIR.value)
 

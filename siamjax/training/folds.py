@@ -41,7 +41,11 @@ def trains_on_all(config: Config) -> bool:
     return data.valid_fold == NONE and not data.test_captures
 
 
-def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
+def train_run(
+    config: Config,
+    workdir: str | pathlib.Path,
+    profile: str | pathlib.Path | None = None,
+) -> TrainState:
     """Trains a run. If it is on all captures, its fold runs are trained first.
 
     A run that was cut goes on; one that is done is left as it is.
@@ -49,11 +53,12 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
     Args:
       config: see configs/default.py.
       workdir: see `loop.train`; also gets folds/0, folds/1, ...
+      profile: see `loop.train`; of the last run.
     Raises:
       UsageError, Interrupted: see `loop.train`.
     """
     if not trains_on_all(config):
-        return loop.train(config, workdir)
+        return loop.train(config, workdir, profile=profile)
     config, runs = plan_folds(config, workdir)
     hosts.from_first(lambda: loop.compare_config(workdir, config))
     stages = len(runs) + 1
@@ -76,7 +81,7 @@ def train_run(config: Config, workdir: str | pathlib.Path) -> TrainState:
         stages,
         steps,
     )
-    return loop.train(config, workdir, until=steps)
+    return loop.train(config, workdir, until=steps, profile=profile)
 
 
 def plan_folds(

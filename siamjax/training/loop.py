@@ -62,7 +62,10 @@ def pauses(config: Config, first: int, end: int) -> Iterator[Pause]:
 
 
 def train(
-    config: Config, workdir: str | pathlib.Path, until: int | None = None
+    config: Config,
+    workdir: str | pathlib.Path,
+    until: int | None = None,
+    profile: str | pathlib.Path | None = None,
 ) -> TrainState:
     """Trains up to `config.steps`, starting from the last checkpoint of workdir.
 
@@ -70,6 +73,8 @@ def train(
       config: see configs/default.py.
       workdir: gets config.json, checkpoints, scalars.csv and TensorBoard's events.
       until: stop after this step. The learning rate still follows `config.steps`.
+      profile: a folder that gets a trace of the steps between the first two pauses,
+        for TensorBoard and Perfetto.
     Raises:
       UsageError: workdir belongs to another config; the config does not fit the data;
         another process trains in workdir.
@@ -77,10 +82,10 @@ def train(
       Interrupted: SIGTERM or Ctrl-C, after saving.
     """
     with hosts.on_first(lambda: files.locked(workdir)):
-        return _train(config, workdir, until or config.steps)
+        return _train(config, workdir, until or config.steps, profile)
 
 
-def _train(config, workdir, end):
+def _train(config, workdir, end, profile):
     mesh = devices.make_mesh(devices.prepare_devices(config.platform))
     splits = open_splits(config.data)
     for line in splits.provenance.left_out:
@@ -124,8 +129,10 @@ def _train(config, workdir, end):
         ):
             if done == 0 and config.trace_frames:
                 record_trace(state, done)
-            for pause in pauses(config, done, end):
-                state, metrics = run_steps(state, pause.step - done, data)
+            for number, pause in enumerate(pauses(config, done, end)):
+                with _profiled(profile if number == 1 else None):
+                    state, metrics = run_steps(state, pause.step - done, data)
+                    jax.block_until_ready(metrics)
                 done, logged, score = pause.step, {}, None
                 # A later signal waits for the next pause.
                 stop = hosts.most_of(sum(caught[:1])) > 0
@@ -165,6 +172,16 @@ def _train(config, workdir, end):
                     128 + signal_number,
                 )
     return state
+
+
+@contextlib.contextmanager
+def _profiled(folder):
+    """Writes a trace of the device into a folder, if there is one."""
+    if folder is None:
+        yield
+        return
+    with jax.profiler.trace(folder, create_perfetto_trace=True):
+        yield
 
 
 def _facts(config, splits):
