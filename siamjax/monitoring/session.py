@@ -14,8 +14,8 @@ from siamjax.types import NORMAL, Baseline
 
 # The onset of a stretch is another one if it moved by so many seconds or more.
 _MOVED_S = decide.HOP_S
-# What moved is said of so many bins, of a longer stretch of its last ones. Each length is
-# a program of its own, which takes some 10 MB.
+# What moved is said of so many bins, of a longer stretch of its last ones. Each length
+# is a program of its own, which takes some 10 MB.
 _MOVED_BINS = 64, 1024
 # Bins are kept for so many hops, to say why.
 _KEPT_HOPS = tracking.MOST_WINDOWS
