@@ -37,7 +37,7 @@ class Counterpart(NamedTuple):
     """A loss of siamjax, for an object of the library's class."""
 
     text: str
-    unit: bool = False  # rows are divided by their norms first
+    unit: float = 0  # rows are divided by this norm of theirs first; 0: not
     weights: str = ""  # the attribute of the object that holds the weights
     columns: bool = False  # the weights are columns there
     centers: int = 1  # rows of weights for each class
@@ -116,11 +116,11 @@ def forward(
     def value(x, *rest):
         rest = list(rest)
         given = dict(data)
-        x = distances.unit(x) if other.unit else x * other.size
+        x = normalise(x, other.unit) * other.size
         allowed = given.pop("allowed", None)
         if not is_batch:
             y = rest.pop(0)
-            y = distances.unit(y) if other.unit else y
+            y = normalise(y, other.unit)
             y_labels = jnp.asarray(ref_labels.cpu().numpy())
             given["references"] = losses.References(
                 y, y_labels, allowed=allowed, anchor_rows=-1
@@ -216,9 +216,19 @@ def regularise(self, embeddings):
     return self.embedding_reg_weight * Function.apply(value, embeddings)
 
 
+def normalise(x, norm):
+    """Rows divided by their norm; 0: as they are."""
+    if not norm:
+        return x
+    if norm == 2:
+        return distances.unit(x)
+    size = jnp.sum(jnp.abs(x) ** norm, 1, keepdims=True) ** (1 / norm)
+    return x / jnp.maximum(size, 1e-12)
+
+
 def distance_text(distance):
-    """Its name in siamjax, and whether rows are divided by their norms first."""
-    unit = bool(distance.normalize_embeddings)
+    """Its name in siamjax, and the norm that rows are divided by first, 0 for none."""
+    unit = distance.p * distance.normalize_embeddings
     kind = type(distance)
     if kind is peer_distances.LpDistance:
         if (distance.p, distance.power) == (2, 2):
@@ -286,7 +296,7 @@ def fixed_loss(name, default="", weights="", columns=False, extra="", **settings
         text = f"{name}:{','.join(given)}" if given else name
         if type(self.distance) is not type(self.get_default_distance()):
             raise NoCounterpart(f"{name} with {type(self.distance).__name__}")
-        unit = name in ("fastap", "ranked_list") and self.distance.normalize_embeddings
+        unit = 2 if name == "fastap" else 0
         return Counterpart(text, unit, weights, columns)
 
     return make
@@ -306,7 +316,7 @@ def triplet(self):
 def contrastive(self):
     if type(self.distance) is peer_distances.SNRDistance:
         text = f"snr:pos_margin={self.pos_margin},neg_margin={self.neg_margin}"
-        unit = self.distance.normalize_embeddings
+        unit = distance_text(self.distance)[1]
         return Counterpart(f"{text},reduce={reduce_text(self, 'active')}", unit)
     made = pair_loss(
         "contrastive", "active", pos_margin="pos_margin", neg_margin="neg_margin"
@@ -448,7 +458,7 @@ def measured(self, embeddings, labels, ref_emb, ref_labels):
     """`losses.measure_pairs` by a miner's distance."""
     text, unit = distance_text(self.distance)
     x, y = to_jax(embeddings), to_jax(ref_emb)
-    x, y = (distances.unit(a) if unit else a for a in (x, y))
+    x, y = normalise(x, unit), normalise(y, unit)
     ids, others = to_jax(labels), to_jax(ref_labels)
     is_batch = ref_emb is embeddings
 
