@@ -267,6 +267,13 @@ def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):
     again = [json.loads(line) for line in done.stdout.splitlines()]
     assert [m["id"] for m in again if m["kind"] == "change"] == [changes[-1]["id"]]
     assert again[0]["resumed"]
+    # Without a folder a replay begins anew.
+    done = commands.run("monitor", *options[:3], "--json")
+    assert done.returncode == 0, done.stderr
+    made = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [m["id"] for m in made if m["kind"] == "change"] == [
+        c["id"] for c in changes
+    ]
 
 
 def test_any_bytes_are_counted_and_harm_nothing(reference):

@@ -218,17 +218,14 @@ def _delivering(folder, conditions):
 
     actions = policy.read_policy(_POLICY.value, conditions) if _POLICY.value else {}
     with contextlib.ExitStack() as stack:
-        send = None
-        if folder is not None:
-            opened = stack.enter_context(
-                outputs.open_outputs(
-                    folder, webhooks=_WEBHOOK.value, collectors=_VES.value
-                )
-            )
-            if _LISTEN.value:
-                stack.enter_context(outputs.serving(opened, _LISTEN.value, conditions))
-            send = opened.send
-        yield lambda made: deliver(made, actions, send)
+        if folder is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="siamjax"))
+        receivers = stack.enter_context(
+            outputs.open_outputs(folder, webhooks=_WEBHOOK.value, collectors=_VES.value)
+        )
+        if _LISTEN.value:
+            stack.enter_context(outputs.serving(receivers, _LISTEN.value, conditions))
+        yield lambda made: deliver(made, actions, receivers.send)
 
 
 def deliver(made: Iterable, actions, send) -> None:
