@@ -152,11 +152,15 @@ def judge_network(
     )
     number_of = [0] * len(stored.names) + [capture.number for capture in faults]
     names = every.names
-    # Each example under a name of its own: a capture is compared with all of them once.
+    # Each example of the network under a name of its own: a capture is compared with
+    # all of them once. Those of the run keep theirs, with its training windows.
+    own_names = [
+        name if number == 0 else f"{i}: {name}"
+        for i, (name, number) in enumerate(zip(names, number_of))
+    ]
+    places = zip(every.places, own_names)
     alone = every._replace(
-        places=tuple(
-            place._replace(condition=str(i)) for i, place in enumerate(every.places)
-        )
+        places=tuple(place._replace(condition=name) for place, name in places)
     )
 
     def compare(capture):
@@ -177,10 +181,11 @@ def judge_network(
         columns = [
             [i for i, other in zip(rows, chosen) if other == name] for name in unique
         ]
-        distances = [evidence.distances[:, column].min(1) for column in columns]
+        assert evidence.relative is not None
         part = evidence._replace(
             names=unique,
-            distances=np.stack(distances, 1),
+            distances=_nearest(evidence.distances, columns),
+            relative=_nearest(evidence.relative, columns),
             nearest=np.zeros((len(evidence.start_s), len(unique)), int),
         )
         return decide.find_spans(part, rule, taught=set(unique) - set(stored.names))
@@ -207,6 +212,11 @@ def judge_network(
                     calm=is_calibrated and spans[0].condition == NORMAL,
                 )
     return score
+
+
+def _nearest(distances, columns):
+    """`[N, K]` the smallest distance in each of K lists of columns."""
+    return np.stack([distances[:, column].min(1) for column in columns], 1)
 
 
 def example_of(run, capture, network) -> examples.Examples:
