@@ -188,7 +188,8 @@ def judge_network(
             relative=_nearest(evidence.relative, columns),
             nearest=np.zeros((len(evidence.start_s), len(unique)), int),
         )
-        return decide.find_spans(part, rule, taught=set(unique) - set(stored.names))
+        taught = {name for i, name in zip(rows, chosen) if number_of[i]}
+        return decide.find_spans(part, rule, taught=taught)
 
     score, numbers = Score(), sorted({capture.number for capture in faults})
     for capture in judged:

@@ -274,6 +274,7 @@ def draw_rates(path: str, realised: dict[str, list[float]]) -> None:
         axes.plot(RATES, rates, marker="o", label=workdir.rpartition("/")[2])
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=-0.1)
     axes.set_xlabel("false alarms asked for, an hour of normal traffic")
     axes.set_ylabel("realised out of fold")
     axes.legend(fontsize=8, frameon=False)

@@ -266,8 +266,8 @@ def fit_rule(
     unknown = unknowns.fit_threshold(known.distance, novel.distance)
     novelty = unknowns.fit_limit(known.novelty, novel.novelty)
     # A taught fault varies as much around its one example as the known faults around
-    # one example of theirs, of another capture and severity.
-    taught = unknowns.fit_limit(known.distance, novel.distance)
+    # one example of theirs, of another capture and severity; in another network more.
+    taught = max(unknown, unknowns.fit_limit(known.distance, novel.distance))
     rule = Rule(unknown, CHANGE * unknown, 0.0, 0.0, novelty, taught)
     onsets: dict[str, list[float]] = {}
     clears, peaks, normal_s = [], [], 0.0

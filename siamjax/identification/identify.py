@@ -48,7 +48,7 @@ class Reference(NamedTuple):
     run: runs.Run
     examples: Examples
     rule: decide.Rule
-    taught: frozenset[str]  # conditions that have examples only from the library
+    taught: frozenset[str]  # conditions that have examples beside those of the run
     network: sessions.Adapted | None  # to which the run is adapted
 
 
@@ -91,8 +91,9 @@ def open_reference(
         library.as_examples(kept.examples),
         *(read_example(Place(*place), run, known, adapted) for place in places),
     ]
-    joined = join_examples(*(part for part in parts if part is not None))
-    taught = frozenset(joined.names) - frozenset(stored.names)
+    given = [part for part in parts if part is not None]
+    joined = join_examples(*given)
+    taught = frozenset(name for part in given[1:] for name in part.names)
     return Reference(run, joined, rule, taught, adapted)
 
 
