@@ -13,6 +13,7 @@ import json
 import math
 import pathlib
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 
 from absl import flags
