@@ -231,9 +231,9 @@ source tree of pytorch-metric-learning{version}. Do not edit.*
 Its tests of losses, miners and metrics run as they are, with siamjax behind the
 library's interface: what computes is siamjax's, in float32 and float64 on a CPU, with
 gradients. None of its code is here. Of {number} test functions that pass there,
-**{agree} agree**, **{differ} differ** and **{missing} have no counterpart**; among the
-last are tests that took more than {limit} s where this page was written, and were left out.
-Where a test only says `AssertionError`, the reason is not known yet.
+**{agree} agree**, **{differ} differ** and **{missing} have no counterpart**.
+Among the last are tests that took more than {limit} s where this page was written, and
+were left out. Where a test only says `AssertionError`, the reason is not known yet.
 
 """
 
