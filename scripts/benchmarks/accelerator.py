@@ -4,6 +4,7 @@ Each number is the least of several calls after the first, which compiles, for B
 rows of 16 dimensions in 8 classes.
 
   python -m scripts.benchmarks.accelerator
+  python -m scripts.benchmarks.accelerator --all --sizes 1024,4096
 """
 
 import argparse
@@ -55,13 +56,21 @@ def loss_ms(text, size):
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="every loss of LOSSES")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="B, several")
+    given = parser.parse_args()
+    chosen = tuple(losses.LOSSES) if given.all else LOSSES
+    sizes = [int(size) for size in given.sizes.split(",")]
     device = jax.devices()[0]
     print(f"{device.device_kind}, JAX {jax.__version__}\n")
-    print("| value and gradient of | B | ms |\n|---|--:|--:|")
-    for text in LOSSES:
-        for size in SIZES:
-            print(f"| `{text}` | {size} | {loss_ms(text, size):.2f} |", flush=True)
+    heads = " | ".join(f"B = {size}, ms" for size in sizes)
+    print(f"| value and gradient of | {heads} |\n|---|{'--:|' * len(sizes)}")
+    for text in chosen:
+        print(f"| `{text}` |", end="", flush=True)
+        for size in sizes:
+            print(f" {loss_ms(text, size):.2f} |", end="", flush=True)
+        print(flush=True)
 
 
 if __name__ == "__main__":
