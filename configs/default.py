@@ -19,6 +19,7 @@ def get_config():
     config.data = ConfigDict(
         dict(
             dir="runs/testbed",  # a prepared data set, relative to the current folder
+            counts_dir="",  # holds counts beyond memory on disk; empty: in memory
             bin_s=0.5,
             bins=32,  # of a window: 16 s
             hop_s=4.0,  # between windows; 0: one at the end of each labelled stretch

@@ -38,6 +38,7 @@ class DataConfig:
     for."""
 
     dir: Annotated[str, Field(min_length=1)]
+    counts_dir: str = ""  # older runs have no such field
     bin_s: Above0
     bins: Positive
     hop_s: AtLeast0

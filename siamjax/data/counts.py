@@ -30,6 +30,16 @@ def bin_session(
     return bin_events(session.events, kinds, session.span_s, bin_s, protocols)
 
 
+def count_bins(session: Session, bin_s: float) -> int:
+    """How many full bins a session has: the length of `bin_session`."""
+    bin_ns = nanoseconds(bin_s)
+    if session.series is None:
+        return nanoseconds(session.span_s) // bin_ns
+    rows, step = len(session.series.time_ns), 2 * step_ns(session.series) + 1
+    bin_of = np.arange(rows) * step // (2 * bin_ns)
+    return rows if (np.diff(bin_of) == 1).all() else rows * step // (2 * bin_ns)
+
+
 def bin_events(
     events: Events,
     kinds: Sequence[str],

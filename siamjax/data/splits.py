@@ -16,7 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from siamjax.config import DataConfig
-from siamjax.data import columns, counts, features, identity, prepared, roles, windows
+from siamjax.data import (
+    columns,
+    counts,
+    counts_on_disk,
+    features,
+    identity,
+    prepared,
+    roles,
+    windows,
+)
 from siamjax.types import (
     TRAIN,
     Baseline,
@@ -27,6 +36,10 @@ from siamjax.types import (
     SiamjaxError,
     Windows,
 )
+
+# So many sessions are read against their baselines at once. With 1, XLA adds the bins
+# in another order, and the last bit differs.
+_BLOCK = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,25 +200,30 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
     protocols = columns.protocols_of_data(dataset.meta)
     if trained is not None and sessions[0].events is not None:
         protocols = columns.protocols_of(trained.columns)
-    all_counts = [
-        counts.bin_session(s, dataset.kinds, config.bin_s, protocols) for s in sessions
-    ]
-    normal = _normal(sessions, all_counts, role, config)
+    stacked, bins = _bin_sessions(dataset, sessions, protocols, config)
+    all_counts = [stacked[i, :count] for i, count in enumerate(bins)]
+    needs_normal = not first or sessions[0].series is not None
+    normal = _normal(sessions, all_counts, role, config) if needs_normal else None
     table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
     if trained is not None and trained.scaler is not None:
         table = trained.columns
         scaler = trained.scaler._replace(own=np.bool_(True), clip=scaler.clip)
     if trained is not None and trained.baseline is not None:
         normal = Baseline(*(x[0] for x in trained.baseline))
-    stacked, bins = _stack(all_counts), np.array([len(x) for x in all_counts])
-    baseline, x = jax.device_get(
-        _against_baseline(stacked, stacked[:, :first] if first else normal, scaler)
-    )
+    baselines, parts = [], []
+    for begin in range(0, len(sessions), _BLOCK):  # all may not fit in memory
+        block = stacked[begin : begin + _BLOCK]
+        used = len(block)
+        block = np.pad(block, ((0, _BLOCK - used), (0, 0), (0, 0)))
+        of_block, x = jax.device_get(
+            _against_baseline(block, block[:, :first] if first else normal, scaler)
+        )
+        baselines.append(Baseline(*(values[:used] for values in of_block)))
+        for i, session in enumerate(sessions[begin : begin + _BLOCK], begin):
+            rows = x[i - begin, : bins[i]]
+            parts.append(_windows(i, session, rows, conditions, config))
+    baseline = Baseline(*map(np.concatenate, zip(*baselines)))
     names = tuple(session.name for session in sessions)
-    parts = [
-        _windows(i, session, x[i, : bins[i]], conditions, config)
-        for i, session in enumerate(sessions)
-    ]
     novel = (n for n in conditions[known:] if n not in config.novel_valid)
     return Splits(
         sessions=Sessions(
@@ -242,6 +260,27 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
             ports=dataset.meta.get("options", {}).get("decode_as", {}),
         ),
     )
+
+
+def _bin_sessions(dataset, sessions, protocols, config):
+    """Counts `[S, bins, F]` of the sessions, and how many bins each has `[S]`."""
+
+    def count(i):
+        return counts.bin_session(sessions[i], dataset.kinds, config.bin_s, protocols)
+
+    if not config.counts_dir:
+        all_counts = list(map(count, range(len(sessions))))
+        return _stack(all_counts), np.array([len(x) for x in all_counts])
+    facts = dict(
+        data=prepared.data_hash(dataset),
+        sessions=[session.name for session in sessions],
+        bin_s=config.bin_s,
+        protocols=protocols,
+    )
+    bins = np.array([counts.count_bins(s, config.bin_s) for s in sessions])
+    width = count(0).shape[1]
+    stacked = counts_on_disk.open_counts(config.counts_dir, facts, bins, width, count)
+    return stacked, bins
 
 
 def _normal(sessions, all_counts, role, config):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 import siamjax
 from siamjax import files, processes
 from siamjax.config import Config, to_plain
-from siamjax.data import identity, sampler
+from siamjax.data import counts_on_disk, identity, sampler
 from siamjax.data.splits import Splits, open_splits
 from siamjax.models import embedder, norm
 from siamjax.reports import scalars, trace
@@ -95,7 +95,10 @@ def _train(config, workdir, end, profile):
     parts = step.build_parts(
         config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
-    data = place_data(splits, config.batch.batch_from, parts, config.seed)
+    streamed = bool(config.data.counts_dir)
+    data = place_data(
+        splits, config.batch.batch_from, parts, config.seed, streamed=streamed
+    )
     hosts.from_first(lambda: check_config(workdir, config))
     _log_setup(splits, parts)
     run_steps = step.compile_run(parts)
@@ -110,7 +113,11 @@ def _train(config, workdir, end, profile):
             lambda: checkpoints.open_checkpoints(workdir, write=True)
         ) as saved,
         processes.catch_signals() as caught,
+        contextlib.ExitStack() as stack,
     ):
+        if streamed:
+            chunk_of = stack.enter_context(_reading_ahead(splits, data, parts))
+            run_steps = step.read_ahead(run_steps, chunk_of)
         state = create_state(config.seed, parts)
         best = kept_step = None
         last = hosts.from_first(lambda: _restore(saved, state))
@@ -208,7 +215,12 @@ def _validate(validate, state):
 
 
 def place_data(
-    splits: Splits, batch_from: str, parts: step.Parts, seed: int
+    splits: Splits,
+    batch_from: str,
+    parts: step.Parts,
+    seed: int,
+    *,
+    streamed: bool = False,
 ) -> step.Data:
     """The data of the training split, on every device of the mesh.
 
@@ -217,6 +229,7 @@ def place_data(
       batch_from: `config.batch.batch_from`.
       parts: of the training.
       seed: of the batches.
+      streamed: whether the counts stay on disk, see `counts_on_disk`.
     Raises:
       UsageError: the batch cannot be drawn from the split, or cannot be divided over
         the devices.
@@ -231,13 +244,27 @@ def place_data(
     sampler.check_shape(table, parts.sampling.shape, parts.mesh.size)
     data = step.Data(
         seed=jnp.asarray(seed, jnp.int32),
-        counts=splits.counts,
+        counts=None if streamed else splits.counts,
         baseline=splits.baseline,
         scaler=splits.scaler,
         windows=splits.windows,
         table=table,
     )
     return devices.place(data, devices.replicated(parts.mesh))
+
+
+def _reading_ahead(splits, data, parts):
+    """The context of `counts_on_disk.reading_ahead`."""
+    everywhere = devices.replicated(parts.mesh)
+    return counts_on_disk.reading_ahead(
+        splits.counts,
+        splits.windows,
+        int(data.seed),
+        data.table,
+        shape=parts.sampling.shape,
+        length=parts.sampling.length,
+        place=lambda chunk: devices.place(chunk, everywhere),
+    )
 
 
 def check_config(workdir: str | pathlib.Path, config: Config) -> None:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from siamjax import checks, losses, streams
 from siamjax.config import BEST, BatchConfig, Config, OptimizerConfig
 from siamjax.data import features, made_up, sampler
+from siamjax.data.counts_on_disk import CHUNK_STEPS, Chunk
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
 from siamjax.training.state import TrainState
@@ -23,7 +24,7 @@ class Data(NamedTuple):
     """What batches are cut from; each device holds one copy."""
 
     seed: jax.Array  # [] int32, of the batches
-    counts: jax.Array | np.ndarray  # [S, bins, F]
+    counts: jax.Array | np.ndarray | Chunk | None  # [S, bins, F]; or read ahead
     baseline: Baseline  # [S, F]
     scaler: Scaler
     windows: Windows  # of the data set
@@ -146,7 +147,12 @@ def make_batch(step: jax.Array, data: Data, parts: Parts) -> Batch:
     rows = jax.lax.with_sharding_constraint(rows, sharding)
     session = data.windows.session[rows]
     baseline = Baseline(data.baseline.mean[session], data.baseline.deviation[session])
-    counts = sampler.gather_windows(data.counts, data.windows, rows, sampling.length)
+    if isinstance(data.counts, Chunk):
+        counts = data.counts.windows[step - data.counts.first]
+    else:
+        counts = sampler.gather_windows(
+            data.counts, data.windows, rows, sampling.length
+        )
     if sampling.shape.made_up:
         key = streams.stream(data.seed, streams.MADE_UP, step)
         floor = jnp.broadcast_to(data.scaler.floor, baseline.deviation.shape)
@@ -286,6 +292,25 @@ def compile_run(parts: Parts) -> Callable[..., tuple[TrainState, dict[str, jax.A
 
     sharding = devices.replicated(parts.mesh)
     return jax.jit(run, donate_argnums=0, in_shardings=sharding, out_shardings=sharding)
+
+
+def read_ahead(
+    run_steps: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
+    chunk_of: Callable[[int], Chunk],
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """`run` of `compile_run` for counts on disk, see `counts_on_disk.reading_ahead`."""
+
+    def run(state, steps, data):
+        step = int(state.step)
+        end = step + steps
+        while step < end:
+            chunk = chunk_of(step)
+            stop = min(end, (step // CHUNK_STEPS + 1) * CHUNK_STEPS)
+            state, metrics = run_steps(state, stop - step, data._replace(counts=chunk))
+            step = stop
+        return state, metrics
+
+    return run
 
 
 def _no_metrics(state, parts):

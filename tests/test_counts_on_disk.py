@@ -1,0 +1,94 @@
+"""Counts on disk: the same counts, the same batches and the same training."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from siamjax import config as config_module
+from siamjax.data import counts_on_disk, sampler, windows
+from siamjax.data.splits import open_splits
+from siamjax.training import loop
+from siamjax.types import TRAIN, UsageError
+from tests import small_data
+
+
+def on_disk(config, folder):
+    data = dataclasses.replace(config.data, counts_dir=str(folder))
+    return dataclasses.replace(config, data=data)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    with small_data.one_device():
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "set"
+    small_data.write(folder)
+    return config_module.from_dict(small_data.config(folder, steps=20))
+
+
+def test_counts_on_disk_are_those_in_memory(config, tmp_path):
+    here = open_splits(config.data)
+    there = open_splits(on_disk(config, tmp_path).data)
+    assert isinstance(there.counts, np.memmap)
+    np.testing.assert_array_equal(there.counts, here.counts)
+    for field in ("baseline", "windows", "scaler"):
+        jax.tree.map(
+            np.testing.assert_array_equal, getattr(there, field), getattr(here, field)
+        )
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    open_splits(on_disk(config, tmp_path).data)
+    assert file.stat().st_mtime_ns == written
+
+
+def test_windows_that_are_read_ahead_are_those_of_the_batches(config, tmp_path):
+    splits = open_splits(on_disk(config, tmp_path).data)
+    table = sampler.sampling_table(
+        splits.windows,
+        splits.window_mask(TRAIN, splits.conditions.known),
+        conditions=len(splits.conditions.names),
+        batch_from="all",
+    )
+    batch = config.batch
+    shape = sampler.BatchShape(batch.conditions, batch.made_up, batch.per_condition)
+    with counts_on_disk.reading_ahead(
+        splits.counts,
+        splits.windows,
+        3,
+        table,
+        shape=shape,
+        length=splits.length,
+        place=lambda chunk: chunk,
+    ) as chunk_of:
+        for step in (0, 1, 15, 16, 40, 5):
+            rows, _ = sampler.batch_rows(3, step, table, shape)
+            batch_of_step = windows.take(splits.windows, np.asarray(rows))
+            expected = windows.cut_counts(splits.counts, batch_of_step, splits.length)
+            chunk = chunk_of(step)
+            np.testing.assert_array_equal(chunk.windows[step - chunk.first], expected)
+
+
+def test_training_from_disk_is_that_from_memory_also_when_it_was_cut(config, tmp_path):
+    config = dataclasses.replace(config, trace_frames=0)
+    here = loop.train(config, tmp_path / "here")
+    streamed = on_disk(config, tmp_path / "counts")
+    loop.train(streamed, tmp_path / "there", until=9)
+    there = loop.train(streamed, tmp_path / "there")
+    assert int(there.step) == 20
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        there.params,
+        here.params,
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_named(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="counts_dir"):
+        open_splits(on_disk(config, tmp_path / "file" / "counts").data)
