@@ -1,6 +1,7 @@
 """Counts on disk: the same counts, the same batches and the same training."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from siamjax import config as config_module
 from siamjax.data import counts_on_disk, sampler, windows
 from siamjax.data.splits import open_splits
-from siamjax.training import loop
+from siamjax.training import loop, run_config
 from siamjax.types import TRAIN, UsageError
 from tests import small_data
 
@@ -92,3 +93,13 @@ def test_a_folder_that_cannot_be_written_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="counts_dir"):
         open_splits(on_disk(config, tmp_path / "file" / "counts").data)
+
+
+def test_a_run_of_a_version_without_counts_on_disk_goes_on(config, tmp_path):
+    config = dataclasses.replace(config, trace_frames=0)
+    loop.train(config, tmp_path, until=4)
+    path = tmp_path / run_config.FILE
+    plain = json.loads(path.read_text())
+    del plain["data"]["counts_dir"]
+    path.write_text(json.dumps(plain))
+    assert int(loop.train(config, tmp_path, until=8).step) == 8

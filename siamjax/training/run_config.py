@@ -14,7 +14,7 @@ from siamjax.types import SiamjaxError, UsageError
 
 FILE = "config.json"
 # Fields that may differ from the checkpoint: the data's folder, the kind of device.
-MOVABLE = ("data.dir", "platform")
+MOVABLE = ("data.dir", "data.counts_dir", "platform")
 _FORM = {
     str: object,
     "steps": int,
@@ -62,7 +62,8 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     heads = {
         name: head and upgrade_head(head) for name, head in config["heads"].items()
     }
-    return config | {"heads": heads}
+    data = {"counts_dir": ""} | config["data"]
+    return config | {"heads": heads, "data": data}
 
 
 def parse_config(
