@@ -33,6 +33,7 @@ def arguments():
     parser.add_argument("--folder", required=True, help="of the set, kept for reuse")
     parser.add_argument("--gigabytes", type=float, default=20.0)
     parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0, help="a new one reads new pages")
     parser.add_argument("--steps", type=int, default=64, help="of each turn")
     return parser.parse_args()
 
@@ -57,7 +58,7 @@ def open_set(folder, gigabytes, width):
     )
 
 
-def training_data(counts, config, parts, table_columns):
+def training_data(counts, config, seed, table_columns):
     """`step.Data` of counts, without the counts."""
     bins, length = counts.shape[1], config.data.bins
     start = np.arange(0, bins - length, HOP, dtype=np.int32)
@@ -71,7 +72,7 @@ def training_data(counts, config, parts, table_columns):
         windows, np.ones(len(session), bool), conditions=CLASSES, batch_from="all"
     )
     return step.Data(
-        seed=jnp.asarray(0, jnp.int32),
+        seed=jnp.asarray(seed, jnp.int32),
         counts=None,
         baseline=Baseline(first.mean(1), first.std(1)),
         scaler=scaler,
@@ -102,16 +103,16 @@ def main():
     print(f"{large.nbytes / 1e9:.1f} GB on disk, {time.time() - begin_s:.0f} s to open")
     small = open_set(given.folder, IN_MEMORY_GB, width)
     place = devices.replicated(mesh)
-    in_memory = training_data(small, config, parts, table_columns)
+    in_memory = training_data(small, config, given.seed, table_columns)
     in_memory = devices.place(in_memory._replace(counts=np.array(small)), place)
-    on_disk = training_data(large, config, parts, table_columns)
+    on_disk = training_data(large, config, given.seed, table_columns)
     run = step.compile_run(parts)
     with contextlib.ExitStack() as stack:
         chunk_of = stack.enter_context(
             counts_on_disk.reading_ahead(
                 large,
                 on_disk.windows,
-                0,
+                given.seed,
                 on_disk.table,
                 shape=parts.sampling.shape,
                 length=config.data.bins,
