@@ -259,15 +259,6 @@ def test_a_profile_is_a_trace_of_some_steps(folder, tmp_path):
         assert path.stat().st_size
 
 
-def test_a_profile_is_a_trace_of_some_steps(folder, tmp_path):
-    config = small_data.config(folder, steps=4)
-    config.batch.made_up, config.heads.view, config.trace_frames = 0, None, 0
-    loop.train(from_dict(config), tmp_path / "run", profile=tmp_path / "profile")
-    for ending in (".xplane.pb", "perfetto_trace.json.gz"):
-        (path,) = (tmp_path / "profile").rglob(f"*{ending}")
-        assert path.stat().st_size
-
-
 def test_two_trainings_never_share_a_workdir(folder, tmp_path):
     config = small_data.config(folder)
     with (

@@ -15,8 +15,8 @@ from siamjax.models.norm import FinalStats
 from siamjax.types import Baseline
 
 CHUNK = 128
-# Few windows, as of live traffic, are embedded by a program of their own, which takes a
-# tenth of the time.
+# Few windows, as of live traffic, are embedded by a program of their own, which does
+# less work.
 FEW = 8
 
 
