@@ -27,7 +27,7 @@ from siamjax.alarms import (
 )
 from siamjax.alarms.spool import Spool
 from siamjax.monitoring import records
-from siamjax.types import UsageError
+from siamjax.types import SiamjaxError, UsageError
 from tests import browser
 
 SECOND = 10**9
@@ -124,6 +124,21 @@ def test_a_silent_source_is_an_alarm_until_packets_come_back():
         source(2, records.CLOCK_STEP),
         source(9, records.BACK),
     ) == [[("source_silent", None)], [], [("source_silent", at(9))]]
+    # A monitor that starts has opened its source; an alarm of before would never end.
+    start = records.Start(
+        time=at(9),
+        id="start",
+        source="eth0",
+        workdir="run",
+        checkpoint=1,
+        version="1",
+        resumed=True,
+    )
+    assert steps(source(1, records.LOST), start, source(20, records.SILENT)) == [
+        [("source_lost", None)],
+        [("source_lost", at(9))],
+        [("source_silent", None)],
+    ]
 
 
 def test_the_webhook_has_the_form_of_alertmanager():
@@ -188,6 +203,14 @@ def test_a_damaged_spool_is_said_to_be_so(tmp_path):
     (tmp_path / "spool").write_bytes(b"no database" * 100)
     with pytest.raises(files.Damaged, match=r"spool is damaged.*move it away"):
         Spool(tmp_path / "spool")
+
+
+def test_a_full_disk_is_no_damaged_spool(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    spool._file.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(SiamjaxError, match=r"spool cannot be written.*make room"):
+        spool.put("1", {}, [("a", dict(x="x" * 100_000))])
+    assert not spool.has("1")
 
 
 class Receiver:
@@ -434,8 +457,9 @@ def test_an_address_in_use_or_misspelt_is_said(tmp_path):
         with pytest.raises(UsageError, match="is not HOST:PORT"):
             server.parse_address(text)
     assert server.parse_address("[::1]:80") == ("::1", 80)
-    with pytest.raises(UsageError, match="begins with http"):
-        delivery.make_poster("localhost:9093")
+    for text in ("localhost:9093", "http://", "http://[::1", "http://host:99999/x"):
+        with pytest.raises(UsageError, match="begins with http"):
+            delivery.make_poster(text)
 
 
 class EmptyCollector:

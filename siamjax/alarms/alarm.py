@@ -52,13 +52,14 @@ def follow(
         place = record.session
         begins = _of_change(record) if is_alarm(record) else None
         end = record.onset
-    elif isinstance(record, records.Source) and record.what in (
-        records.SILENT,
-        records.LOST,
-        records.BACK,
+    elif isinstance(record, records.Start) or (
+        isinstance(record, records.Source)
+        and record.what in (records.SILENT, records.LOST, records.BACK)
     ):
         place = f"{_SOURCE}:{record.session}"
-        begins = None if record.what == records.BACK else _of_source(record)
+        # A source that is opened again is there: nobody else would end its alarm.
+        is_back = isinstance(record, records.Start) or record.what == records.BACK
+        begins = None if is_back else _of_source(record)
         end = record.time
     else:
         return lasting, []

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -32,9 +33,10 @@ def make_poster(url: str) -> Callable[[dict[str, Any]], None]:
     Raises:
       UsageError: it is no URL of HTTP, or the package requests is missing.
     """
-    if not url.startswith(("http://", "https://")):
+    if not _is_http(url):
         raise UsageError(
-            f"a receiver is a URL that begins with http:// or https://, not {url}"
+            "a receiver is a URL that begins with http:// or https:// and a host, not "
+            f"{url}"
         )
     try:
         import requests
@@ -55,6 +57,16 @@ def make_poster(url: str) -> Callable[[dict[str, Any]], None]:
             raise Unreachable(f"it answers {answer.status_code} {answer.reason}")
 
     return post
+
+
+def _is_http(url):
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(
+            parts.hostname and parts.port != 0
+        )
+    except ValueError:  # of the port, or of an address of IPv6
+        return False
 
 
 class Delivery:

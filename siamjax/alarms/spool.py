@@ -4,6 +4,7 @@ One SQLite file: a record, the alarms that last after it, and the calls that it 
 are written together or not at all, so a crash neither loses nor doubles a call.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from siamjax import files
 from siamjax.alarms.alarm import Alarm
+from siamjax.types import SiamjaxError
 
 # The monitor may repeat the last records after a crash: so many ids are remembered.
 _REMEMBERED = 10_000
@@ -43,13 +45,14 @@ class Spool:
 
         Raises:
           files.Damaged: it is not such a file.
+          SiamjaxError: it cannot be written, such as on a full disk.
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._file = sqlite3.connect(self.path, check_same_thread=False)
         remedy = "move it away; alarms that wait in it are lost"
-        with files.parsing(self.path, remedy):
+        with files.parsing(self.path, remedy), self._writing():
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.executescript(_TABLES)
 
@@ -82,7 +85,7 @@ class Spool:
         """
         alarms = [(key, json.dumps(a._asdict())) for key, a in lasting.items()]
         bodies = [(receiver, json.dumps(body)) for receiver, body in calls]
-        with self._lock, self._file as file:
+        with self._writing() as file:
             file.execute("INSERT INTO records (id) VALUES (?)", (record_id,))
             file.execute(
                 "DELETE FROM records WHERE number <= "
@@ -103,12 +106,12 @@ class Spool:
 
     def remove(self, call: Call) -> None:
         """Forgets a call that was taken."""
-        with self._lock, self._file as file:
+        with self._writing() as file:
             file.execute("DELETE FROM calls WHERE number = ?", (call.number,))
 
     def refuse(self, call: Call, reason: str) -> None:
         """Puts a call aside, which its receiver will never take."""
-        with self._lock, self._file as file:
+        with self._writing() as file:
             file.execute(
                 "INSERT INTO refused SELECT number, receiver, body, ? FROM calls "
                 "WHERE number = ?",
@@ -120,6 +123,18 @@ class Spool:
         """{receiver: calls that wait}, of those with any."""
         rows = self._read("SELECT receiver, COUNT(*) FROM calls GROUP BY receiver")
         return dict(rows)
+
+    @contextlib.contextmanager
+    def _writing(self):
+        """The file, in which all is written or nothing."""
+        try:
+            with self._lock, self._file as file:
+                yield file
+        except sqlite3.OperationalError as error:  # such as a full disk
+            raise SiamjaxError(
+                f"{self.path} cannot be written ({error}): make room on the disk and "
+                "run the same command again"
+            ) from error
 
     def _read(self, query, *values):
         with self._lock:
