@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import socket
 import struct
 import threading
@@ -184,6 +185,23 @@ def test_a_program_that_captures_is_started_again(tmp_path):
     assert len(some) >= 3 * len(FRAMES) and tally.dropped >= 6
     assert [n.what for n in said][:4] == [records.LOST, records.BACK] * 2
     assert "That device is not up" in said[0].detail
+
+
+def test_a_program_that_captures_ends_with_the_monitor(tmp_path):
+    """It would wait for the next packet for ever."""
+    data, pid = tmp_path / "x.pcap", tmp_path / "pid"
+    data.write_bytes(build.pcap(FRAMES))
+    program = tmp_path / "tcpdump"
+    program.write_text(f"#!/bin/sh\necho $$ > {pid}\ncat {data}\nexec sleep 60\n")
+    program.chmod(0o755)
+    batches = listening.capture_interface("eth9", "", sources.Tally(), str(program))
+    with contextlib.closing(batches):
+        take(batches, len(FRAMES))
+    status = pathlib.Path(f"/proc/{pid.read_text().strip()}/status")
+    until_s = time.monotonic() + 0.5  # before the thread looks that asks for counts
+    while status.exists() and "zombie" not in status.read_text():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
 
 
 def test_a_stream_that_is_no_capture_is_refused():

@@ -181,12 +181,24 @@ def capture_interface(
     command += ["-P", "-q"] if is_dumpcap else ["-U", "-n"]
     if expression:
         command += ["-f", expression] if is_dumpcap else [expression]
-    return sources.read_in_thread(
-        lambda inbox: _capture(command, interface, tally, inbox, is_dumpcap)
+    return _end_with_batches(command, interface, tally, is_dumpcap)
+
+
+def _end_with_batches(command, interface, tally, is_dumpcap):
+    """Yields the packets of a program, which does not live longer than that."""
+    running: list[subprocess.Popen] = []
+    batches = sources.read_in_thread(
+        lambda inbox: _capture(command, interface, tally, inbox, is_dumpcap, running)
     )
+    try:
+        with contextlib.closing(batches):
+            yield from batches
+    finally:
+        for process in running:
+            process.terminate()
 
 
-def _capture(command, interface, tally, inbox, is_dumpcap):
+def _capture(command, interface, tally, inbox, is_dumpcap, running):
     wait_s, is_lost, dropped = _FIRST_WAIT_S, False, 0
     while not inbox.closed:
         process = subprocess.Popen(
@@ -196,6 +208,7 @@ def _capture(command, interface, tally, inbox, is_dumpcap):
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the monitor alone
         )
+        running[:] = [process]
         lines: list[bytes] = []
         said = threading.Thread(
             target=_listen, args=(process.stderr, lines, tally, dropped), daemon=True
