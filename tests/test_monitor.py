@@ -173,7 +173,11 @@ def test_the_command_refuses_what_it_cannot_watch():
         (["--read=x.pcap", "--hep=:1"], "say where packets come from, once"),
         (["x.pcap"], "say where packets come from"),
         (["-", "--filter=udp"], "--filter goes with --interface"),
-        (["--read=x.pcap", "--speed=inf"], "--speed inf is not finite"),
+        (["--read=x.pcap", "--speed=inf"], "--speed inf is not from"),
+        (["--read=x.pcap", "--speed=1e308"], "--speed 1e+308 is not from"),
+        (["--read=x.pcap", "--speed=1e-12"], "--speed 1e-12 is not from"),
+        (["-", "--heartbeat_s=nan"], "--heartbeat_s nan is no number of seconds"),
+        (["-", "--silent_s=inf"], "--silent_s inf is no number of seconds"),
     ):
         done = commands.run("monitor", "--workdir=x", *arguments)
         assert done.returncode == 2 and said in done.stderr

@@ -135,6 +135,9 @@ _POLICY = flags.DEFINE_string(
     "policy", None, "TOML file with an action for each condition.", COMMAND.flags
 )
 
+# A speed other than 0 is between these.
+_SLOWEST, _FASTEST = 1e-3, 1e6
+
 
 def main(argv: Sequence[str]) -> int:
     _check_flags(argv[1:])
@@ -209,6 +212,8 @@ def _open_source(watched):
         host, port = listening.parse_address(_HEP.value, listening.HEP_PORT)
         server = listening.HepServer(host, port)
         return f"hep {host}:{server.port}", server.packets(tally)
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: give it a capture")
     return "standard input", sources.stream(sys.stdin.buffer, "standard input", tally)
 
 
@@ -258,8 +263,15 @@ def _check_flags(arguments):
             f"say where packets come from, once: - for standard input, or one of "
             f"{', '.join(given)}"
         )
-    if not math.isfinite(_SPEED.value):
-        raise UsageError(f"--speed {_SPEED.value:g} is not finite: 0 is the fastest")
+    speed = _SPEED.value
+    if speed and not _SLOWEST <= speed <= _FASTEST:
+        raise UsageError(
+            f"--speed {speed:g} is not from {_SLOWEST:g} to {_FASTEST:g}, nor 0, which "
+            "is the fastest"
+        )
+    for flag in (_HEARTBEAT, _SILENT):
+        if not math.isfinite(flag.value):
+            raise UsageError(f"--{flag.name} {flag.value:g} is no number of seconds")
     if _FILTER.value and _INTERFACE.value is None:
         raise UsageError("--filter goes with --interface")
 
