@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from siamjax import files
+from siamjax.identification import identify
 from siamjax.monitoring import monitor, records, servers, sources, states
 from siamjax.types import UsageError
 from tests import commands, live_traffic
@@ -122,8 +123,8 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused(reference, tmp_pat
     assert not states.restore_state(tmp_path, watched)
     watch_some(watched, FAULT[:400])
     states.save_state(tmp_path, watched)
-    other = reference._replace(rule=reference.rule._replace(unknown=9.0))
-    with pytest.raises(UsageError, match="of another run, library or network"):
+    other = reference._replace(run=reference.run._replace(step=9))
+    with pytest.raises(UsageError, match="of another run or network"):
         states.restore_state(tmp_path, monitor.Monitor(other, sources.Tally()))
     by_server = monitor.Monitor(reference, sources.Tally(), by_server=True)
     with pytest.raises(UsageError, match="of other sessions"):
@@ -132,6 +133,33 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused(reference, tmp_pat
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(files.Damaged, match="to begin anew"):
         states.restore_state(tmp_path, monitor.Monitor(reference, sources.Tally()))
+
+
+def test_what_was_learnt_since_names_the_fault_that_lasts(reference, tmp_path):
+    """After a restart; the stretch keeps its name, so its alarm is corrected."""
+    example = live_traffic.capture(tmp_path / "old.pcap", FAULT)
+    taught = identify.open_reference(
+        reference.run, places=[identify.Place("slow", str(example), 52.0)]
+    )
+    made, first = [], 0
+    for compared, end_s in ((reference, 62), (taught, 160)):
+        frames = [p for p in FAULT if p[0] < FAULT[0][0] + end_s * S]
+        watched = monitor.Monitor(compared, sources.Tally())
+        states.restore_state(tmp_path, watched)
+        first = watched.position.packets if watched.position else 0
+        for batch in batches(frames, first=first):
+            made += watched.add(batch)
+        states.save_state(tmp_path, watched)
+    changes = live_traffic.of_kind(made, records.Change)
+    told = [(c.state, c.condition) for c in changes]
+    assert told[:3] == [
+        ("cleared", "normal"),
+        ("raised", "unknown"),
+        ("revised", "slow"),
+    ]
+    assert changes[2].stretch == changes[1].stretch
+    assert told[-1] == ("cleared", "normal")
+    assert changes[1].stretch in [change.ends for change in changes]
 
 
 class FakeTime:

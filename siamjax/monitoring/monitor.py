@@ -156,9 +156,11 @@ class Monitor:
     def start(self, source: str, time_ns: int | None = None) -> records.Start:
         """That the monitor begins, with a packet of this time, or now without one."""
         run = self._reference.run
-        time = self.now if time_ns is None else records.format_time(time_ns)
+        began = self.now if time_ns is None else records.format_time(time_ns)
+        # By the clock of this machine: a file may begin again with the same packet.
+        here = records.format_time(time.time_ns())
         return records.Start(
-            **self._common("start") | dict(time=time, id=f"start@{time}"),
+            **self._common("start") | dict(time=began, id=f"start@{here}"),
             source=source,
             workdir=str(run.workdir),
             checkpoint=run.step,
@@ -181,6 +183,7 @@ class Monitor:
         counts = self._counts()
         return dict(
             run=self._fingerprint(),
+            compared=self._compared(),
             zero_ns=binner.zero_ns,
             last_ns=binner.timeline.last_ns,
             done=self._done,
@@ -200,12 +203,14 @@ class Monitor:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a `state`, before the first packet.
 
+        If the library or the rule changed, what lasts is judged anew.
+
         Raises:
           UsageError: it is of another run or of other sessions.
           ValueError, TypeError, KeyError: it has another form.
         """
         if state["run"] != self._fingerprint():
-            raise UsageError("it is of another run, library or network")
+            raise UsageError("it is of another run or network")
         binner = self._binner
         if (state["servers"] is None) != (binner.servers is None):
             raise UsageError("it is of other sessions, see --session_by")
@@ -223,23 +228,29 @@ class Monitor:
         for part in state["sessions"]:
             session = Session(part["name"], self._reference, state["zero_ns"])
             session.restore(part)
+            if state["compared"] != self._compared():
+                session.judge_again()
             self._sessions[session.name] = session
         if state["position"] is not None:
             self.position = Position(*state["position"])
         self._is_lost = self._is_resumed = True
 
     def _fingerprint(self):
-        """A text that is the same if windows are compared in the same way."""
+        """A text that is the same if counts and baselines are of the same kind."""
         reference = self._reference
         return repr(
             (
                 deciding.fingerprint(reference.run.deciding),
                 reference.run.step,
-                reference.rule,
-                [tuple(place) for place in reference.examples.places],
                 reference.network.name if reference.network else None,
             )
         )
+
+    def _compared(self):
+        """A text that is the same if windows are compared with the same examples."""
+        reference = self._reference
+        places = [tuple(place) for place in reference.examples.places]
+        return repr((reference.rule, places))
 
     def _common(self, kind):
         network = self._reference.network

@@ -74,9 +74,7 @@ class Session:
         self._known: list[Known] = []
         self._count = 0  # of records
         self._now_s = 0.0  # the end of the last window
-        self._tracker = tracking.Tracker(
-            reference.rule, identify.list_origins(reference), reference.taught
-        )
+        self._tracker = self._make_tracker()
 
     @property
     def bins(self) -> int:
@@ -167,6 +165,19 @@ class Session:
                 calibrated=traffic["calibrated"],
             )
 
+    def judge_again(self) -> None:
+        """Judges the present stretch anew, because it is compared with other examples.
+
+        It keeps its name; its windows are those of the bins that are kept.
+        """
+        self._tracker = self._make_tracker()
+        self._known = self._known[-1:]
+        if self._known:
+            hop = sessions.hop_bins(self._run)
+            begins = round(self._known[0].start_s / self._run.config.data.bin_s)
+            begins = max(begins, self._first)
+            self._next -= max(self._next - begins, 0) // hop * hop
+
     def judge(self, evidence: decide.Evidence) -> list[records.Record]:
         """Takes the evidence of the windows of `windows`: what is new.
 
@@ -193,6 +204,12 @@ class Session:
         made += self._finish(spans)
         self._known = known  # it goes on, if there are packets later
         return made
+
+    def _make_tracker(self):
+        reference = self._reference
+        return tracking.Tracker(
+            reference.rule, identify.list_origins(reference), reference.taught
+        )
 
     def _begin(self):
         """Measures the baseline once it is there; it begins with a message."""

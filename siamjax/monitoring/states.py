@@ -14,7 +14,7 @@ from siamjax.monitoring.monitor import Monitor
 from siamjax.types import UsageError
 
 FILE = "state.npz"
-_FORMAT = 1
+_FORMAT = 2
 # In place of an array: its name in the file.
 _ARRAY = "array"
 
@@ -32,7 +32,7 @@ def restore_state(folder: str | os.PathLike, monitor: Monitor) -> bool:
     """Lets a monitor go on from the state in a folder; whether there was one.
 
     Raises:
-      UsageError: it is of another run, library, network or other sessions.
+      UsageError: it is of another run, network or other sessions.
       files.Damaged: it cannot be read.
     """
     path = pathlib.Path(folder) / FILE
