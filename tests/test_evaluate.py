@@ -105,7 +105,7 @@ def test_training_does_not_go_on_with_other_data(finished, sessions, change):
     config, workdir, folder = finished
     kept, (old, *rest) = sessions[:5], sessions[5:]
     late = old.events.time_ns > 10**9
-    events = type(old.events)(*(column[late] for column in old.events))
+    events = old.events.take(late)
     new = {
         "events": [old._replace(events=events)],
         "labels": [old._replace(labels=(Label("blocked", 31.0, np.inf),))],

@@ -9,7 +9,7 @@ import pytest
 
 from siamjax.assessment import evaluate, pictures, visualize
 from siamjax.config import from_dict
-from siamjax.reports import page, trace
+from siamjax.reports import heatmaps, page, trace
 from siamjax.training import loop
 from siamjax.types import SiamjaxError
 from tests import small_data
@@ -123,9 +123,9 @@ def following(run, tmp_path):
 def test_columns_of_a_picture_are_those_that_deviate():
     z = np.zeros((2, 4, 20))
     z[0, :, 7], z[1, 0, 3], z[1, :, 5] = -2.0, 0.6, 0.1
-    assert pictures.deviating_columns(z) == [3, 5, 7]
-    assert pictures.deviating_columns(np.zeros((1, 4, 20))) == [0, 1, 2]
-    assert len(pictures.deviating_columns(np.ones((1, 4, 20)))) == pictures.COLUMNS
+    assert heatmaps.deviating_columns(z) == [3, 5, 7]
+    assert heatmaps.deviating_columns(np.zeros((1, 4, 20))) == [0, 1, 2]
+    assert len(heatmaps.deviating_columns(np.ones((1, 4, 20)))) == heatmaps.COLUMNS
 
 
 def test_worst_mistakes_come_first_and_few_of_a_kind():

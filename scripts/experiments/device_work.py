@@ -27,8 +27,11 @@ from siamjax.losses.edge_cases import Batch
 from siamjax.training import checkpoints, devices, state, step
 from siamjax.types import Baseline, Windows
 
-_LOSSES = flags.DEFINE_bool("losses", False, "The memory of each loss.")
-_ONLY = flags.DEFINE_list("only", [], "Of the losses, these; all by default.")
+COMMAND = cli.Command("python -m scripts.experiments.device_work", __doc__)
+_LOSSES = flags.DEFINE_bool("losses", False, "The memory of each loss.", COMMAND.flags)
+_ONLY = flags.DEFINE_list(
+    "only", [], "Of the losses, these; all by default.", flag_values=COMMAND.flags
+)
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 PER_CONDITION = 64  # B = (7 + 9) * 64
@@ -196,4 +199,4 @@ def sent(program: str) -> Iterator[tuple[str, int]]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    COMMAND.run(main)
