@@ -66,6 +66,28 @@ def test_activations_of_one_chunk_are_in_memory_at_a_time():
     assert held(losses.cached_value_and_grad(wide, loss, rows=16)) < whole / 4
 
 
+def test_anchors_in_chunks_are_the_loss_of_the_whole_batch():
+    """As docs/own_loop.md does it."""
+    labels = jnp.arange(12) // 2
+
+    def in_chunks(x):
+        @jax.checkpoint
+        def add(total, anchors):
+            references = losses.References(x, labels, anchor_rows=anchors)
+            return total + losses.ntxent(
+                x[anchors], labels[anchors], references=references, reduce="sum"
+            ), None
+
+        chunks = jnp.arange(12).reshape(-1, 4)
+        return jax.lax.scan(add, jnp.zeros(()), chunks)[0] / 12
+
+    x = INPUTS["x"]
+    value, slope = jax.value_and_grad(in_chunks)(x)
+    wanted, wanted_slope = jax.value_and_grad(lambda x: losses.ntxent(x, labels))(x)
+    assert float(value) == pytest.approx(float(wanted), rel=1e-6)
+    np.testing.assert_allclose(slope, wanted_slope, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("rows", "says"), [(5, "rows=5 does not divide the batch of 12"), (0, "from 1 on")]
 )

@@ -104,6 +104,30 @@ def test_p4_low_temperatures_do_not_saturate(name):
             assert float(value) == pytest.approx(brute, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("spec", "brute"),
+    [
+        ("hard_contrastive:temperature=0.01", dict(temperature=0.01)),
+        ("anti_collapse:epsilon=0.0001", dict(epsilon=1e-4)),
+        ("robust_infonce:temperature=0.01,robustness=1", None),  # it is cut
+        ("spectral_contrastive:distance=dot", None),
+    ],
+)
+def test_p4_sharp_settings_are_finite(spec, brute):
+    """Where terms of float32 overflow, or its matrices are not positive definite."""
+    run, _ = evaluator(spec)
+    equal, far = np.tile(X[:1], (8, 1)), X * np.float32(1e18)
+    batches = np.stack([X, equal, X[[0, 1, 0, 1] * 2], far])
+    value, slope = run(batches, np.stack([LABELS] * 4), np.ones((4, 8), bool))
+    assert np.isfinite(value).all()
+    assert np.isfinite(slope).all()
+    if brute is not None:
+        wanted = references.LOSSES[spec.partition(":")[0]](
+            np.float64(X), LABELS.tolist(), **brute
+        )
+        assert float(value[0]) == pytest.approx(float(wanted), rel=1e-5)
+
+
 @pytest.mark.parametrize("spec", ["center", "memory:loss=(ntxent),size=16", "margin"])
 def test_p7_state_is_an_input_and_an_output(spec):
     """Two steps under jit, each with a gradient; the same two again are the same."""
@@ -301,6 +325,8 @@ def test_counts_do_not_overflow():
         ("saturation:limit=1", "limit=1 must be in [0, 1)"),
         ("angular:angle=90", "angle=90 must be in (0, 90)"),
         ("center:rate=2", "rate=2 must be in [0, 1]"),
+        ("magface:low_margin=80,high_margin=20", "low_margin=80 must be at most"),
+        ("potential_field:power=20,delta=0.01", "is above 1e30"),
     ],
 )
 def test_p18_settings_that_make_no_sense_are_refused(spec, says):

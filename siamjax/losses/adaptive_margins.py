@@ -126,7 +126,7 @@ def adaface(
     Returns:
       `Stateful`, with params `weights` `[C, E]` and memory `mean`, `deviation`, both
       `[]`. The loss is 0 without a row that counts, and with one class.
-    Reference: Kim, Jain, Liu (AdaFace), CVPR 2022, eq. 12 to 16.
+    Reference: Kim, Jain, Liu (AdaFace), CVPR 2022.
     """
 
     def init(key, classes, dim):
@@ -193,12 +193,20 @@ def magface(
     Returns:
       `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row that
       counts.
-    Reference: Meng et al. (MagFace), CVPR 2021, eq. 2.
+    Raises:
+      UsageError: the low norm is not below the high one, or the low margin is above
+        the high one.
+    Reference: Meng et al. (MagFace), CVPR 2021.
     """
     if not _traced(low_norm, high_norm) and low_norm >= high_norm:
         raise UsageError(
             f"low_norm={low_norm} must be below high_norm={high_norm}: the margin is "
             "a line between them"
+        )
+    if not _traced(low_margin, high_margin) and low_margin > high_margin:
+        raise UsageError(
+            f"low_margin={low_margin} must be at most high_margin={high_margin}: the "
+            "margin grows with the norm"
         )
 
     def apply(state, embeddings, labels, *, where=None):
@@ -243,7 +251,7 @@ def elasticface(
     Returns:
       `Stateful`, with params `weights` `[C, E]`. The loss is 0 without a row that
       counts, and with one class. It needs a key.
-    Reference: Boutros et al. (ElasticFace), CVPR workshops 2022, eq. 5 and 6.
+    Reference: Boutros et al. (ElasticFace), CVPR workshops 2022.
     """
     check_choice("form", form, ElasticForm)
 
@@ -289,7 +297,7 @@ def curricularface(
     Returns:
       `Stateful`, with params `weights` `[C, E]` and memory `mean_cosine` `[]`. The loss
       is 0 without a row that counts, and with one class.
-    Reference: Huang et al. (CurricularFace), CVPR 2020, eq. 5 to 7.
+    Reference: Huang et al. (CurricularFace), CVPR 2020.
     """
 
     def init(key, classes, dim):

@@ -23,6 +23,8 @@ def dynamic_soft_margin(
 
     F is a histogram over [-2, 2], each value shared between the two nearest edges, of
     which each batch makes up the share `rate`, the first one all.
+    pytorch-metric-learning has 10 bins, and with labels takes every negative, not the
+    nearest one.
 
     Args:
       bins: how many; there is one edge more.
@@ -31,7 +33,7 @@ def dynamic_soft_margin(
     Returns:
       `Stateful`, with memory `histogram` `[bins + 1]`. The loss, which may be negative,
       is 0 without a triplet.
-    Reference: Zhang, Rusinkiewicz, ICCV 2019, eq. 5 and section 3.2.
+    Reference: Zhang, Rusinkiewicz, ICCV 2019.
     """
 
     def init(key, classes, dim):

@@ -172,7 +172,7 @@ def angle(
                          exp(scale * (score_j - score_i)))
 
     The score depends on which row comes first. The paper adds it to others:
-    `cosent+infonce+angle`. Its eq. 6 divides complex numbers; the sum of the quotient
+    `cosent+infonce+angle`. It divides complex numbers; the sum of the quotient
     over all coordinates, as here, is that of the authors' code.
 
     Args:
@@ -185,7 +185,7 @@ def angle(
       scale: one over a score; one over tau of the paper, 0.05.
     Returns:
       The scalar loss; 0 without two pairs of different similarity.
-    Reference: Li, Li (AnglE), ACL 2024, eq. 4 to 9.
+    Reference: Li, Li (AnglE), ACL 2024.
     """
 
     def halves(x):

@@ -1,6 +1,7 @@
 """Losses with trained points or numbers: plain softmax, rings, fields and manifolds."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from siamjax.losses.guard import Stateful, stateful
 from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
 from siamjax.losses.proxies import init_proxies
 from siamjax.losses.tuples import checked_rows
+from siamjax.types import UsageError
 
 
 @stateful
@@ -32,7 +34,7 @@ def softmax_classifier(*, reduce: Reduction = "all") -> Stateful:
     Returns:
       `Stateful`, with params `weights` `[C, E]` and `bias` `[C]`. The loss is 0 without
       a row that counts, and with one class.
-    Reference: Zhai, Wu, BMVC 2019, section 3; Zheng et al., ACM TOMM 2020, eq. 2.
+    Reference: Zhai, Wu, BMVC 2019, section 3; Zheng et al., ACM TOMM 2020.
     """
 
     def init(key, classes, dim):
@@ -61,7 +63,7 @@ def ring(*, radius: Positive = 1.0) -> Stateful:
       radius: R at the start, in the unit of the embeddings.
     Returns:
       `Stateful`, with params `radius` `[]`. The loss is 0 without a row that counts.
-    Reference: Zheng, Pal, Savvides (ring loss), CVPR 2018, eq. 2.
+    Reference: Zheng, Pal, Savvides (ring loss), CVPR 2018.
     """
 
     def init(key, classes, dim):
@@ -93,8 +95,9 @@ def potential_field(
       loss = mean over points i of the sum over points j != i of the potential
 
     The force falls as the distance grows, unlike that of most losses. Below delta there
-    is none, so that equal points of two classes have a finite potential. The paper sums
-    over points.
+    is none, for both kinds, so that equal points of two classes have a finite
+    potential. This rule is this project's: the text of the paper's own was not at hand.
+    The paper sums over points.
 
     Args:
       centers: proxies of each class (M of the paper).
@@ -104,8 +107,17 @@ def potential_field(
     Returns:
       `Stateful`, with params `proxies` `[C * centers, E]`, class by class. Without a
       row that counts only the potential of the proxies is left.
-    Reference: Bhatnagar, Ahuja, CVPR 2025, section 3.
+    Raises:
+      UsageError: scale / delta^power is above 1e30, near the end of float32.
+    Reference: Bhatnagar, Ahuja (PFML), CVPR 2025.
     """
+    given = (scale, power, delta)
+    known = all(isinstance(value, int | float) for value in given)  # none is traced
+    if known and math.log10(scale) - power * math.log10(delta) > 30:
+        raise UsageError(
+            f"scale={scale}, power={power}, delta={delta}: the highest potential, "
+            "scale / delta^power, is above 1e30; give a larger delta or a lower power"
+        )
 
     def apply(state, embeddings, labels, *, where=None):
         x, valid = checked_rows(embeddings, labels, where)
@@ -154,7 +166,7 @@ def manifold(
     Returns:
       `Stateful`, with params `proxies` `[K, E]`. The loss is 0 without a row that
       counts.
-    Reference: Aziere, Todorovic, CVPR 2019, eq. 1 to 8.
+    Reference: Aziere, Todorovic, CVPR 2019.
     """
 
     def init(key, classes, dim):

@@ -13,8 +13,8 @@ def masked_logsumexp(values: jax.Array, mask: jax.Array, axis: int = 1) -> jax.A
     lowest = lowest_number(values.dtype)
     kept = jnp.where(mask, values, lowest)
     largest = lax.stop_gradient(jnp.max(kept, axis, keepdims=True, initial=lowest))
-    exponentials = jnp.where(mask, jnp.exp(kept - largest), jnp.zeros_like(values))
-    total = exponentials.sum(axis)
+    # Where the mask is empty the logarithm of a count is lost beside the low number.
+    total = jnp.exp(kept - largest).sum(axis)
     largest = jnp.squeeze(largest, axis)
     log = jnp.log(jnp.where(total > 0, total, 1)) + largest
     return jnp.where(total > 0, log, lowest)

@@ -40,7 +40,11 @@ def proxy_nca(
 
     def apply(state, embeddings, labels, *, where=None):
         x, own_class, valid = _rows_and_classes(state, embeddings, labels, where)
-        s = -scale * distances.squared(distances.unit(x), _proxies(state, x))
+        # A row's own norm is in all its terms and cancels, so dot products will do:
+        # they cost a third of the time of distances.
+        w = _proxies(state, x)
+        dots = distances.dot(distances.unit(x), w)
+        s = scale * (2 * dots - jnp.sum(w * w, 1)[None])
         near, far = _of_own_class(s, own_class), masked_logsumexp(s, ~own_class)
         cost = jax.nn.softplus(far - near) if own else far - near
         cost = jnp.where(valid & (~own_class).any(1), cost, 0)

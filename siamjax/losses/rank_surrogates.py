@@ -57,7 +57,7 @@ def recall_at_k(
       reduce: see `reductions`, over anchors with a positive.
     Returns:
       The scalar loss; 0 without a positive or without a negative.
-    Reference: Patel, Tolias, Matas, CVPR 2022, eq. 5 to 8.
+    Reference: Patel, Tolias, Matas, CVPR 2022.
     """
     _check_ks(ks)
     batch = tuples.all_pairs(embeddings, labels, where, references)
@@ -117,7 +117,7 @@ def sup_ap(
       reduce: see `reductions`, over anchors with a positive.
     Returns:
       The scalar loss; 0 without a positive or without a negative.
-    Reference: Ramzi et al. (ROADMAP), NeurIPS 2021, eq. 4 to 6.
+    Reference: Ramzi et al. (ROADMAP), NeurIPS 2021.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
@@ -170,7 +170,7 @@ def roadmap(
       temperature, slope, delta: of `sup_ap`.
     Returns:
       The scalar loss; 0 without a pair.
-    Reference: Ramzi et al. (ROADMAP), NeurIPS 2021, eq. 7 and 8.
+    Reference: Ramzi et al. (ROADMAP), NeurIPS 2021.
     """
     ranking = sup_ap(
         embeddings,
@@ -218,7 +218,8 @@ def pnp(
       Iu: (1 + R) log(1 + R). Ib: (b R - log(1 + b R)) / b²
 
     With Ds and Dq a positive far behind pulls less, with Iu and Ib more. The authors'
-    code counts the anchor as its own first positive, which this does not.
+    code, and pytorch-metric-learning, count the anchor as its own first positive, which
+    this does not; the latter's default form is O.
 
     Args:
       embeddings: `[B, E]` float.
@@ -287,7 +288,7 @@ def contextual(
       epsilon: a squared distance of unit rows.
     Returns:
       The scalar loss; 0 for fewer than two rows.
-    Reference: Liao, Tsiligkaridis, Kulis, ICML 2023, eq. 4 to 9.
+    Reference: Liao, Tsiligkaridis, Kulis, ICML 2023.
     """
     batch = tuples.all_pairs(embeddings, labels, where)
     counted = tuples.counted_rows(labels, where)

@@ -49,7 +49,7 @@ def sincere(
       reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a positive or without a negative.
-    Reference: Feeney, Hughes (SINCERE), 2023, eq. 6 and 7.
+    Reference: Feeney, Hughes (SINCERE), 2023.
     """
     return ntxent(
         embeddings,
@@ -96,7 +96,7 @@ def decoupled(
     Returns:
       The scalar loss, which may be negative; 0 without a positive or without a
       negative.
-    Reference: Yeh et al. (decoupled contrastive), ECCV 2022, eq. 5 and 6.
+    Reference: Yeh et al. (decoupled contrastive), ECCV 2022.
     """
     batch, s = scored_pairs(
         embeddings, labels, where, references, distance, temperature
@@ -142,7 +142,8 @@ def robust_infonce(
       labels: `[B]` int; both views of an example have one label.
       where: `[B]` bool, the rows that count; all by default.
       references: `References`, rows to compare with; the batch by default.
-      temperature: a similarity. exp(s) grows with it: far below 0.1 it overflows.
+      temperature: a similarity. Exponents are cut to 64, without a gradient beyond:
+        give at least 0.02.
       robustness: q, in (0, 1].
       density: the weight of the negatives (lambda of the paper).
       distance: see `distances`; for a distance d the similarity is -d.
@@ -150,7 +151,7 @@ def robust_infonce(
     Returns:
       The scalar loss, which may be negative; 0 without a positive or without a
       negative.
-    Reference: Chuang et al. (RINCE), CVPR 2022, eq. 4.
+    Reference: Chuang et al. (RINCE), CVPR 2022.
     """
     batch, s = scored_pairs(
         embeddings, labels, where, references, distance, temperature
@@ -160,7 +161,8 @@ def robust_infonce(
     negatives = jnp.where(valid, masked_logsumexp(s, batch.neg)[:, None], 0)
     both = jnp.log(density) + jnp.logaddexp(near, negatives)
     q = robustness
-    cost = jnp.where(valid, (jnp.exp(q * both) - jnp.exp(q * near)) / q, 0)
+    away, pull = (jnp.exp(jnp.minimum(q * v, 64.0)) for v in (both, near))
+    cost = jnp.where(valid, (away - pull) / q, 0)
     return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
@@ -197,7 +199,7 @@ def gist(
       reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a pair, or with one pair only.
-    Reference: Solatorio (GISTEmbed), 2024, eq. 1 to 5.
+    Reference: Solatorio (GISTEmbed), 2024.
     """
     if pairs is None:
         pairs = first_pairs(labels, counted_rows(labels, where))

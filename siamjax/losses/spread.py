@@ -34,7 +34,8 @@ def instance(
 
     This is the form without weights, on a batch. The paper classifies with a trained
     vector for each instance: `softmax_classifier` with the number of the instance as
-    label. An anchor of norm 0 counts as if it had one.
+    label. An anchor of norm 0 counts as if it had one. pytorch-metric-learning instead
+    classifies row i by the column whose number is its label.
 
     Args:
       embeddings: `[B, E]` float.
@@ -45,7 +46,7 @@ def instance(
       reduce: see `reductions`, over anchors with a negative.
     Returns:
       The scalar loss; 0 without a negative.
-    Reference: Zheng et al. (instance loss), ACM TOMM 2020, eq. 2.
+    Reference: Zheng et al. (instance loss), ACM TOMM 2020.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
@@ -88,8 +89,8 @@ def hard_contrastive(
       reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a positive or without a negative.
-    Reference: Robinson et al. (hard negatives), ICLR 2021, eq. 4; Chuang et al.
-      (debiased), NeurIPS 2020, eq. 8.
+    Reference: Robinson et al. (hard negatives), ICLR 2021; Chuang et al.
+      (debiased), NeurIPS 2020.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y) / temperature
@@ -101,11 +102,13 @@ def hard_contrastive(
     has_negative = batch.neg.any(1)
     push = jnp.where(has_negative, weighted - log_mean, 0)  # log of sum of w_n exp(s_n)
     s = jnp.where(valid, s, 0)
-    # In units of exp(s_p).
-    pulled = jnp.exp(push[:, None] - s) - (number * prior)[:, None]
-    least = number[:, None] * jnp.exp(-1 / temperature - s)
-    away = jnp.maximum(pulled / (1 - prior), least)
-    cost = jnp.log1p(jnp.where(valid, away, 0))
+    # Logarithms, in units of exp(s_p): at a low temperature the numbers overflow.
+    push, log_number = push[:, None] - s, log_number[:, None]
+    share = number[:, None] * prior * jnp.exp(-jnp.maximum(push, -80.0))
+    kept = jnp.log1p(-jnp.where(share < 1, share, 0)) - jnp.log1p(-prior)
+    least = log_number - 1 / temperature - s
+    away = jnp.where(share < 1, jnp.maximum(push + kept, least), least)
+    cost = jax.nn.softplus(jnp.where(valid, away, 0))
     return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
@@ -137,7 +140,7 @@ def threshold_consistent(
       pos_weight, neg_weight: of the two means (lambda+ and lambda- of the paper).
     Returns:
       The scalar loss; 0 without a pair beyond its margin.
-    Reference: Zhang et al. (threshold-consistent margin), ICLR 2024, eq. 4.
+    Reference: Zhang et al. (threshold-consistent margin), ICLR 2024.
     """
     distances.check_sides(
         distances.by_name("cosine"), pos_margin=pos_margin, neg_margin=neg_margin
@@ -175,7 +178,7 @@ def orthogonal_projection(
       balance: weight of the second part (gamma of the paper).
     Returns:
       The scalar loss; each part is 0 without a pair of its kind.
-    Reference: Ranasinghe et al. (OPL), ICCV 2021, eq. 3 to 5.
+    Reference: Ranasinghe et al. (OPL), ICCV 2021.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
@@ -205,7 +208,7 @@ def global_orthogonal(
       references: `References`, rows to compare with; the batch by default.
     Returns:
       The scalar loss; 0 without a negative pair.
-    Reference: Zhang et al. (spread-out descriptors), ICCV 2017, eq. 6.
+    Reference: Zhang et al. (spread-out descriptors), ICCV 2017.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
@@ -243,6 +246,8 @@ def anti_collapse(
     rows, counted = tuples.checked_rows(embeddings, labels, where)
     x, size = distances.unit(rows), rows.shape[1]
     number = jnp.maximum(counted.sum(), 1).astype(x.dtype)
-    spread = distances.dot(x.T, x.T) * (size / (number * epsilon**2))
-    factor = jnp.linalg.cholesky(jnp.eye(size, dtype=x.dtype) + spread)
-    return -jnp.sum(jnp.log(jnp.diagonal(factor)))
+    # Of [a Z; I], whose R^T R is I + a² Z^T Z: that matrix itself is not positive in
+    # float32 at a small epsilon.
+    scaled = x * (jnp.sqrt(size / number) / epsilon)
+    r = jnp.linalg.qr(jnp.concatenate([scaled, jnp.eye(size, dtype=x.dtype)]))[1]
+    return -jnp.sum(jnp.log(jnp.abs(jnp.diagonal(r))))

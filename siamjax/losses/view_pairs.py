@@ -191,5 +191,6 @@ def spectral_contrastive(
     batch = tuples.all_pairs(embeddings, labels, where, references)
     measure = distances.by_name(distance)
     s = measure.score(measure.matrix(batch.x, batch.y))
+    s = jnp.clip(s, -1e15, 1e15)  # the sum of their squares does not overflow
     pull = reductions.masked_mean(s, batch.pos)
     return reductions.masked_mean(s * s, batch.neg) - 2 * pull

@@ -236,8 +236,8 @@ def regular_weights(
       `Stateful`, with the loss's params and memory.
     Raises:
       UsageError: the loss has no weights `[C, E]`.
-    Reference: Wu et al. (center invariant), ACM MM workshops 2017, eq. 4; Zhao et al.
-      (RegularFace), CVPR 2019, eq. 8.
+    Reference: Wu et al. (center invariant), ACM MM workshops 2017; Zhao et al.
+      (RegularFace), CVPR 2019.
     """
     check_choice("by", by, WeightRegulariser)
     inner = resolve(loss)
