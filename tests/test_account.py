@@ -23,6 +23,7 @@ def packet_captures():
         yield from (path for path in SHARED.glob(f"{folder}/**/*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not any(packet_captures()), reason="they are not at hand")
 @pytest.mark.parametrize("protocols", [None, ["sip"], ["diameter", "gtpv2"]])
 def test_captures_of_other_origins_add_up(monkeypatch, protocols):
