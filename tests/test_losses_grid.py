@@ -1,6 +1,7 @@
 """Every registered loss through the grid of `losses.check`, and against its paper."""
 
 import functools
+import inspect
 import sys
 import types
 
@@ -56,7 +57,35 @@ VARIANTS = (
 measured = functools.cache(check.measure)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+def two_of_each_module():
+    """The first and the last loss of each module, which share their code."""
+    modules = {}
+    for name, loss in LOSSES.items():
+        modules.setdefault(inspect.unwrap(loss).__module__, []).append(name)
+    return {name for names in modules.values() for name in (names[0], names[-1])}
+
+
+# All losses go through the grid with --slow; quickly these and those of FIVE do.
+QUICK = two_of_each_module() | set(FIVE) | set(CURVED)
+PAPER = ("base", "a duplicate", "random 0", "random 1", "random 2")
+
+
+def check_paper(name, state, batches, values):
+    """The values are those of the slow loop, in float64."""
+    weights = {k: np.asarray(v, float) for k, v in state.get("params", {}).items()}
+    for which, value in values.items():
+        batch = batches[which]
+        wanted = references.LOSSES[name](batch.x, batch.labels.tolist(), weights)
+        assert value == pytest.approx(wanted, rel=1e-9, abs=1e-12), which
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in sorted(LOSSES)
+    ],
+)
 def test_the_grid_and_the_paper(name):
     """The paper on unsorted, unbalanced labels, with singletons, in float64."""
     m = measured(name)
@@ -65,13 +94,31 @@ def test_the_grid_and_the_paper(name):
         grid.pop("second derivatives", None)
     results = {name: run_check(m) for name, run_check in grid.items()}
     assert {k: r for k, r in results.items() if r[0] == "FAIL"} == {}
-    state = {k: np.asarray(v, float) for k, v in m.state.get("params", {}).items()}
-    for which in ("base", "a duplicate", "random 0", "random 1", "random 2"):
-        batch = m.batches[which]
-        wanted = references.LOSSES[name](batch.x, batch.labels.tolist(), state)
-        assert m.double.value[which] == pytest.approx(wanted, rel=1e-9, abs=1e-12), (
-            which
+    values = {which: m.double.value[which] for which in PAPER}
+    check_paper(name, m.state, m.batches, values)
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - QUICK))
+def test_the_paper_and_finite_gradients(name):
+    """What the grid proves first, without the rest of it."""
+    loss = resolve(name)
+    state = loss.init(jax.random.key(0), edge_cases.CLASSES, edge_cases.E)
+    tables = [
+        p
+        for p in jax.tree.leaves(state.get("params"))
+        if p.ndim == 2 and p.shape[1] == edge_cases.E
+    ]
+    batches = edge_cases.all_batches(
+        cube=name in check.CUBE, proxies=np.asarray(tables[0]) if tables else None
+    )
+    with jax.enable_x64(True):
+        ((value, slope, _),) = check.evaluate_all(
+            loss, state, [list(batches.values())], jnp.float64
         )
+    values = dict(zip(batches, value))
+    check_paper(name, state, batches, {which: values[which] for which in PAPER})
+    finite = [np.isfinite(b.x).all() for b in batches.values()]
+    assert np.isfinite(slope[np.array(finite)]).all()
 
 
 def test_every_loss_has_a_reference_and_known_invariances():

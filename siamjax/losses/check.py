@@ -7,7 +7,7 @@ one that draws at random is compared in expectation, over many keys.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -160,13 +160,13 @@ def measure(spec: str, cube: bool | None = None) -> Measured:
     proxies = np.asarray(tables[0]) if tables else None
     batches = edge_cases.all_batches(cube=cube, proxies=proxies)
     batches = {k: b._replace(x=_as_float32(b.x)) for k, b in batches.items()}
-    single = _evaluate_all(loss, state, [list(batches.values())], jnp.float32)[0]
+    single = evaluate_all(loss, state, [list(batches.values())], jnp.float32)[0]
     # Small enough for the curvature, large enough for the digits of float64.
     step, directions = 1e-6, _directions(batches["base"], len(batches) // 2)
     moved = edge_cases.nudged(batches["base"], directions, step)
     padding = [batches["base"]] * (len(batches) - len(moved))
     with jax.enable_x64(True):
-        double, near = _evaluate_all(
+        double, near = evaluate_all(
             loss, state, [list(batches.values()), moved + padding], jnp.float64
         )
     near_values = near[0][: len(moved)]
@@ -330,16 +330,21 @@ def evaluate(
     return jax.value_and_grad(value, (0, 1))(x, state.get("params", {}))
 
 
-def _evaluate_all(loss, state, groups, dtype):
+def evaluate_all(
+    loss: registry.Loss,
+    state: dict[str, Any],
+    groups: Sequence[Sequence[Batch]],
+    dtype: Any,
+) -> list[Any]:
     """For each group of G batches: values `[G]`, gradients `[G, B, E]`, and the largest
     of the params `[G]`. All groups have one size: one compilation serves them."""
     state = jax.tree.map(lambda a: _cast(a, dtype), state)
-    run = jax.jit(jax.vmap(lambda batch: evaluate(loss, state, batch)))
-    groups = [edge_cases.stack(group) for group in groups]
-    groups = [group._replace(x=jnp.asarray(group.x, dtype)) for group in groups]
+    stacked = [edge_cases.stack(group) for group in groups]
+    stacked = [batch._replace(x=jnp.asarray(batch.x, dtype)) for batch in stacked]
     options = FAST_COMPILATION if dtype == jnp.float64 else None
-    run = run.lower(groups[0]).compile(options)
-    return [_to_numpy(*run(group)) for group in groups]
+    traced = jax.jit(jax.vmap(lambda batch: evaluate(loss, state, batch)))
+    run = traced.lower(stacked[0]).compile(options)
+    return [_to_numpy(*run(batch)) for batch in stacked]
 
 
 def _to_numpy(value, slopes):
