@@ -1,10 +1,10 @@
 """Records of the monitor -> alarms that begin, change and end."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from siamjax.identification import reasons
 from siamjax.monitoring import records
-from siamjax.text import short
 
 # Beginnings of the keys of alarms about the source of packets, not about traffic.
 _SOURCE = "source"
@@ -119,16 +119,9 @@ def _of_source(record):
 
 def summarise(change: records.Change) -> str:
     """One sentence for people: what, since when, and what moved."""
-    moved = [_moved(column) for column in change.moved]
+    moved = reasons.describe_moved(reasons.Moved(**column) for column in change.moved)
     what = f"{change.condition} since {change.onset[:19]}Z"
     return f"{what}: {', '.join(moved)}" if moved else what
-
-
-def _moved(column: Mapping[str, Any]) -> str:
-    unit = column["unit"]
-    name = short(str(column["column"]).removesuffix(" ms"), 30)
-    end = " ms" if unit == "ms" else unit
-    return f"{name} {column['normal']:.3g} -> {column['now']:.3g}{end}"
 
 
 def _number(value):

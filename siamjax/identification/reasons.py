@@ -1,7 +1,7 @@
 """Why a stretch got its name: the columns that moved most against normal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,11 +65,7 @@ def describe(span: Span, moved: Sequence[Moved]) -> str:
     """A line that says why a stretch got its name; empty if it is normal."""
     if span.condition in (NORMAL, IN_DOUBT):
         return ""
-    parts = []
-    for column, normal, now, unit, _ in moved:
-        name = short(column.removesuffix(" ms"), 30)
-        end = " ms" if unit == "ms" else unit
-        parts.append(f"{name} {normal:.3g} -> {now:.3g}{end}")
+    parts = describe_moved(moved)
     other = f"next is {short(span.other, 30)}, " if span.other else ""
     what = ", ".join(parts) or "nothing moved much"
     line = f"{what}; {other}threshold {span.threshold:.2f}"
@@ -81,6 +77,16 @@ def describe(span: Span, moved: Sequence[Moved]) -> str:
         names = " or ".join(short(name, 30) for name in span.candidates[1:])
         line += f"; it may be {names}"
     return line
+
+
+def describe_moved(moved: Iterable[Moved]) -> list[str]:
+    """A text for each column, such as `INVITE/503 0 -> 14.2/s`."""
+    parts = []
+    for column, normal, now, unit, _ in moved:
+        name = short(column.removesuffix(" ms"), 30)
+        end = " ms" if unit == "ms" else unit
+        parts.append(f"{name} {normal:.3g} -> {now:.3g}{end}")
+    return parts
 
 
 def as_record(span: Span, moved: Sequence[Moved]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from siamjax.identification import reasons
 from siamjax.monitoring import records
 from siamjax.text import printable, short, terminal_width
 
@@ -38,11 +39,7 @@ def _change(change):
             what = f"{change.condition} since {change.onset[11:19]} already, {distance}"
     if change.example:
         what += f" from {change.example}"
-    parts = []
-    for column in change.moved:
-        end = " ms" if column["unit"] == "ms" else column["unit"]
-        name = short(str(column["column"]).removesuffix(" ms"), 30)
-        parts.append(f"{name} {column['normal']:.3g} -> {column['now']:.3g}{end}")
+    parts = reasons.describe_moved(reasons.Moved(**column) for column in change.moved)
     if change.runner_up and change.severity != records.NORMAL:
         parts.append(f"next is {change.runner_up[0]}")
     lines = [_line(change, what)]
