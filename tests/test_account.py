@@ -24,7 +24,9 @@ def packet_captures():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(packet_captures()), reason="they are not at hand")
+@pytest.mark.skipif(
+    not any(packet_captures()), reason="captures of other origins are not at hand"
+)
 @pytest.mark.parametrize("protocols", [None, ["sip"], ["diameter", "gtpv2"]])
 def test_captures_of_other_origins_add_up(monkeypatch, protocols):
     monkeypatch.setattr(tshark, "find_tshark", lambda: None)

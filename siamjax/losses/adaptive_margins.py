@@ -79,9 +79,9 @@ def _multiplied_angle(margin, reduce, unit_weights):
         else:
             norms = distances.by_name("euclidean").rows(w, jnp.zeros_like(w))
             own_norm = own_norm * norms[jnp.clip(labels, 0, len(w) - 1)]
-        own = distances.bounded(own_norm * _psi(angles.cos, angles.sin, margin))
+        target = distances.bounded(own_norm * _psi(angles.cos, angles.sin, margin))
         logits = distances.dot(angles.x, w)
-        return cross_entropy(own, logits, angles, reduce, labels), state
+        return cross_entropy(target, logits, angles, reduce, labels), state
 
     return Stateful(_init_weights, apply)
 
@@ -148,8 +148,8 @@ def adaface(
         z = (norm - memory["mean"]) * concentration / (memory["deviation"] + 1e-3)
         z = jnp.clip(z, -1, 1)
         turned = _turn(angles.cos, angles.sin, -margin * z)
-        own = scale * (turned - margin * z - margin)
-        loss = cross_entropy(own, scale * angles.s, angles, reduce, labels)
+        target = scale * (turned - margin * z - margin)
+        loss = cross_entropy(target, scale * angles.s, angles, reduce, labels)
         memory = {k: v.astype(state["memory"][k].dtype) for k, v in memory.items()}
         return loss, {**state, "memory": memory}
 
@@ -214,8 +214,8 @@ def magface(
         a = jnp.clip(angles.norm, low_norm, high_norm)
         share = (a - low_norm) / (high_norm - low_norm)
         margin = jnp.radians(low_margin + (high_margin - low_margin) * share)
-        own = scale * widen(angles.cos, angles.sin, margin)
-        classified = cross_entropy(own, scale * angles.s, angles, reduce, labels)
+        target = scale * widen(angles.cos, angles.sin, margin)
+        classified = cross_entropy(target, scale * angles.s, angles, reduce, labels)
         quality = balance * (1 / a + a / high_norm**2)
         kept = reductions.reduce_costs(quality, angles.valid, reduce, labels)
         return classified + kept, state
@@ -263,11 +263,11 @@ def elasticface(
         noise = jax.random.normal(key, labels.shape, jnp.float32)
         drawn = margin + deviation * noise.astype(angles.cos.dtype)
         if form == "arc":
-            own = widen(angles.cos, angles.sin, drawn)
+            target = widen(angles.cos, angles.sin, drawn)
         else:
-            own = angles.cos - drawn
-        own, logits = scale * own, scale * angles.s
-        return cross_entropy(own, logits, angles, reduce, labels), state
+            target = angles.cos - drawn
+        target, logits = scale * target, scale * angles.s
+        return cross_entropy(target, logits, angles, reduce, labels), state
 
     return Stateful(_init_weights, apply)
 
@@ -310,10 +310,10 @@ def curricularface(
         cos = lax.stop_gradient(angles.cos)
         new = (1 - rate) * old + rate * reductions.masked_mean(cos, angles.valid)
         t = jnp.where(angles.valid.any(), new, old)
-        own = widen(angles.cos, angles.sin, jnp.radians(margin))
-        hard = angles.s > own[:, None]
+        target = widen(angles.cos, angles.sin, jnp.radians(margin))
+        hard = angles.s > target[:, None]
         logits = scale * jnp.where(hard, angles.s * (t + angles.s), angles.s)
-        loss = cross_entropy(scale * own, logits, angles, reduce, labels)
+        loss = cross_entropy(scale * target, logits, angles, reduce, labels)
         memory = dict(mean_cosine=t.astype(state["memory"]["mean_cosine"].dtype))
         return loss, {**state, "memory": memory}
 

@@ -121,7 +121,7 @@ def class_angles(
 
 
 def cross_entropy(
-    own: jax.Array,
+    target: jax.Array,
     logits: jax.Array,
     angles: ClassAngles,
     reduce: Reduction,
@@ -129,7 +129,7 @@ def cross_entropy(
 ) -> jax.Array:
     """Cross-entropy of the logits `[B]` of the own class and `[B, C]` of the others."""
     others = masked_logsumexp(logits, ~angles.is_own)
-    cost = jax.nn.softplus(others - own)
+    cost = jax.nn.softplus(others - target)
     return reductions.reduce_costs(cost, angles.valid, reduce, labels)
 
 
@@ -146,8 +146,8 @@ def _softmax(scale, own_logit, reduce, centers=1):
     def apply(state, embeddings, labels, *, where=None):
         weights = state["params"]["weights"]
         angles = class_angles(weights, embeddings, labels, where, centers)
-        own = scale * own_logit(angles.cos, angles.sin)
-        return cross_entropy(own, scale * angles.s, angles, reduce, labels), state
+        target = scale * own_logit(angles.cos, angles.sin)
+        return cross_entropy(target, scale * angles.s, angles, reduce, labels), state
 
     return Stateful(functools.partial(init_weights, centers), apply)
 
@@ -194,8 +194,8 @@ def sub_center_outliers(
     rows, counted = checked_rows(embeddings, labels, where)
     classes = len(weights) // centers
     x, w = distances.unit(rows), distances.unit(jnp.asarray(weights, rows.dtype))
-    own = w.reshape(classes, centers, -1)[jnp.clip(labels, 0, classes - 1)]
-    cos = jnp.sum(x[:, None] * own, 2)  # [B, centers]
+    class_centers = w.reshape(classes, centers, -1)[jnp.clip(labels, 0, classes - 1)]
+    cos = jnp.sum(x[:, None] * class_centers, 2)  # [B, centers]
     number = jnp.zeros((classes, centers)).at[labels, cos.argmax(1)].add(counted)
     main = number.argmax(1)[jnp.clip(labels, 0, classes - 1)]
     main_cos = jnp.take_along_axis(cos, main[:, None], 1)[:, 0]

@@ -46,8 +46,8 @@ def softmax_classifier(*, reduce: Reduction = "all") -> Stateful:
         w, b = (state["params"][name].astype(x.dtype) for name in ("weights", "bias"))
         logits = distances.dot(x, w) + b[None]
         is_own = labels[:, None] == jnp.arange(len(w))[None]
-        own = jnp.sum(jnp.where(is_own, logits, 0), 1)
-        cost = jax.nn.softplus(masked_logsumexp(logits, ~is_own) - own)
+        target = jnp.sum(jnp.where(is_own, logits, 0), 1)
+        cost = jax.nn.softplus(masked_logsumexp(logits, ~is_own) - target)
         return reductions.reduce_costs(cost, valid, reduce, labels), state
 
     return Stateful(init, apply)
@@ -190,8 +190,8 @@ def manifold(
         is_own = (labels % proxies)[:, None] == jnp.arange(proxies)[None]
 
         def term(v):
-            own = jnp.sum(jnp.where(is_own, v, 0), 1)
-            gap = v - own[:, None] + margin
+            target = jnp.sum(jnp.where(is_own, v, 0), 1)
+            gap = v - target[:, None] + margin
             return log1p_sum_exp(gap, ~is_own & (gap > 0))
 
         cost = term(reached) + context * term(alike)
