@@ -16,6 +16,7 @@ from siamjax.losses import (
     Stateful,
     check,
     edge_cases,
+    measurements,
     resolve,
     stateful,
     tuples,
@@ -54,7 +55,7 @@ VARIANTS = (
 )
 
 
-measured = functools.cache(check.measure)
+measured = functools.cache(measurements.measure)
 
 
 def two_of_each_module():
@@ -109,10 +110,11 @@ def test_the_paper_and_finite_gradients(name):
         if p.ndim == 2 and p.shape[1] == edge_cases.E
     ]
     batches = edge_cases.all_batches(
-        cube=name in check.CUBE, proxies=np.asarray(tables[0]) if tables else None
+        cube=name in measurements.CUBE,
+        proxies=np.asarray(tables[0]) if tables else None,
     )
     with jax.enable_x64(True):
-        ((value, slope, _),) = check.evaluate_all(
+        ((value, slope, _),) = measurements.evaluate_all(
             loss, state, [list(batches.values())], jnp.float64
         )
     values = dict(zip(batches, value))
@@ -141,7 +143,7 @@ def test_second_derivatives_of_every_loss(spec):
 @pytest.mark.parametrize("spec", VARIANTS)
 def test_the_grid_on_other_settings(spec):
     grid = check.GRID | {"second derivatives": check.second_derivatives}
-    m = check.measure(spec)
+    m = measurements.measure(spec)
     results = {name: check.Result(name, *run(m)) for name, run in grid.items()}
     results.pop("invariances")  # those of the default
     if "memory" in spec:
@@ -158,7 +160,7 @@ def on_devices(spec, number):
     mesh = Mesh(np.array(jax.devices()[:number]), ("data",))
     rows = NamedSharding(mesh, PartitionSpec("data"))
     batch = Batch(x, labels, np.arange(16) != 5)
-    run = jax.jit(lambda b: check.evaluate(loss, state, b), in_shardings=(rows,))
+    run = jax.jit(lambda b: measurements.evaluate(loss, state, b), in_shardings=(rows,))
     return jax.tree.map(np.asarray, run(batch))
 
 
@@ -182,7 +184,7 @@ def agree_without_jit(spec):
     """Op by op, of one batch alone, as compiled with all batches at once."""
     m = measured(spec)
     batch = m.batches["random 0"]._replace(x=np.float32(m.batches["random 0"].x))
-    value, (slope, _) = check.evaluate(m.loss, m.state, batch)
+    value, (slope, _) = measurements.evaluate(m.loss, m.state, batch)
     assert float(value) == pytest.approx(m.single.value["random 0"], rel=1e-5)
     assert check.relative_error(slope, m.single.slope["random 0"]) <= 1e-5
 
@@ -217,7 +219,7 @@ def run_steps(module, name, apply):
         return Stateful(init, apply, per_class=False)
 
     setattr(module, name, loss)
-    result = check.steps(check.measure(f"a_users_module.{name}"))
+    result = check.steps(measurements.measure(f"a_users_module.{name}"))
     return result
 
 
@@ -297,7 +299,7 @@ def test_a_loss_that_draws_is_compared_in_the_mean(module):
     module.good, module.wrong = good, wrong
     verdicts = {}
     for name in ("good", "wrong"):
-        measured = check.measure(f"a_users_module.{name}")
+        measured = measurements.measure(f"a_users_module.{name}")
         verdicts[name], detail = check.rows_left_out(measured)
         assert check.invariances(measured)[0] == "pass"
     assert verdicts == dict(good="pass", wrong="FAIL")

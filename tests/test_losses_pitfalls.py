@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from siamjax.losses import LOSSES, check, health, registry, resolve
+from siamjax.losses import LOSSES, check, health, measurements, registry, resolve
 from siamjax.types import UsageError
 from tests import references
 
@@ -271,8 +271,10 @@ def test_p17_memory_is_quadratic(name):
     """XLA's own account at B = 4096, E = 128: there are 7.5e9 triplets in 8 classes."""
     specs = dict(memory="memory:size=4096", matryoshka="matryoshka:halvings=2")
     loss = resolve(specs.get(name, name))
-    run, _ = check.compile_loss(loss, 4096, 128, 8, options=check.FAST_COMPILATION)
-    assert check.temporary_bytes(run) <= MOST * 4 * 4096**2
+    run, _ = measurements.compile_loss(
+        loss, 4096, 128, 8, options=measurements.FAST_COMPILATION
+    )
+    assert measurements.temporary_bytes(run) <= MOST * 4 * 4096**2
 
 
 def test_counts_do_not_overflow():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from siamjax import losses
-from siamjax.losses import check
+from siamjax.losses import measurements
 from siamjax.types import UsageError
 
 STORED = json.loads(
@@ -59,7 +59,7 @@ def mine_all(x, labels):
 @pytest.fixture(scope="module")
 def mine():
     """`mine_all`, compiled in a third of the usual time."""
-    return jax.jit(mine_all).lower(X, LABELS).compile(check.FAST_COMPILATION)
+    return jax.jit(mine_all).lower(X, LABELS).compile(measurements.FAST_COMPILATION)
 
 
 @pytest.fixture(scope="module")

@@ -63,16 +63,20 @@ def make_siamjax(spec, size, classes, dim):
     import jax
     import jax.numpy as jnp
 
-    from siamjax.losses import check, edge_cases, resolve
+    from siamjax.losses import edge_cases, measurements, resolve
 
     loss = resolve(spec)
     x, labels = data(size, classes, dim)
-    x = 1 / (1 + np.exp(-x)) if loss.name in check.CUBE else x
+    x = 1 / (1 + np.exp(-x)) if loss.name in measurements.CUBE else x
     state = loss.init(jax.random.key(0), classes, dim)
     every = np.ones(size, bool)
     batch = edge_cases.Batch(x, labels.astype(np.int32), every)
     batch = jax.tree.map(jnp.asarray, batch)
-    run = jax.jit(lambda s, b: check.evaluate(loss, s, b)).lower(state, batch).compile()
+    run = (
+        jax.jit(lambda s, b: measurements.evaluate(loss, s, b))
+        .lower(state, batch)
+        .compile()
+    )
     return lambda: jax.block_until_ready(run(state, batch))
 
 

@@ -22,7 +22,7 @@ from configs import default
 from siamjax import cli
 from siamjax.config import Config, from_dict
 from siamjax.data import columns, features, sampler
-from siamjax.losses import LOSSES, check, resolve
+from siamjax.losses import LOSSES, measurements, resolve
 from siamjax.losses.edge_cases import Batch
 from siamjax.training import checkpoints, devices, state, step
 from siamjax.types import Baseline, Windows
@@ -111,7 +111,7 @@ def compile_loss(spec: str, number: int) -> jax.stages.Compiled:
         jax.ShapeDtypeStruct((ROWS,), bool),
     )
     rows = devices.batch_sharding(mesh)
-    run = jax.jit(lambda b: check.evaluate(loss, start, b), in_shardings=(rows,))
+    run = jax.jit(lambda b: measurements.evaluate(loss, start, b), in_shardings=(rows,))
     return run.lower(batch).compile()
 
 

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from siamjax import losses
-from siamjax.losses import LOSSES, check, edge_cases, registry, search
+from siamjax.losses import LOSSES, check, edge_cases, measurements, registry, search
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -307,16 +307,18 @@ def proofs(name):
 def figures(name):
     """Memory in B² floats, value at equal rows, push at 0 and at a spread of 0.001."""
     loss = registry.resolve("memory:size=4096" if name == "memory" else name)
-    run, _ = check.compile_loss(loss, 4096, dim=128, classes=8)
-    cube = name in check.CUBE
-    given = check.edge_cases.all_batches(cube=cube)
+    run, _ = measurements.compile_loss(loss, 4096, dim=128, classes=8)
+    cube = name in measurements.CUBE
+    given = edge_cases.all_batches(cube=cube)
     given = [given[place] for place in ("all equal", "collapse 0.001")]
-    state = loss.init(jax.random.key(0), check.edge_cases.CLASSES, check.edge_cases.E)
-    stacked = check.edge_cases.stack(given)
+    state = loss.init(jax.random.key(0), edge_cases.CLASSES, check.edge_cases.E)
+    stacked = edge_cases.stack(given)
     stacked = stacked._replace(x=np.float32(stacked.x))
-    evaluate = jax.jit(jax.vmap(lambda batch: check.evaluate(loss, state, batch)))
+    evaluate = jax.jit(
+        jax.vmap(lambda batch: measurements.evaluate(loss, state, batch))
+    )
     value, (slope, _) = evaluate(stacked)
-    held = check.temporary_bytes(run) / (4 * 4096**2)
+    held = measurements.temporary_bytes(run) / (4 * 4096**2)
     push = np.linalg.norm(slope, axis=(1, 2))
     return [f"{held:.1f}", *(f"{v:.3g}" for v in (value[0], *push))]
 

@@ -28,7 +28,7 @@ _PICTURE = flags.DEFINE_string(
 
 
 def main(argv: Sequence[str]) -> None:
-    from siamjax.losses import check, registry
+    from siamjax.losses import check, measurements, registry
 
     if len(argv) < 2:
         names = ", ".join(sorted(registry.LOSSES))
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     for spec in argv[1:]:
         loss = registry.resolve(spec)
         print(f"{spec}\n  {', '.join(f'{k}={v}' for k, v in loss.hyper.items())}")
-        measured = check.measure(spec, _CUBE.value)
+        measured = measurements.measure(spec, _CUBE.value)
         for name, test in (check.GRID | check.LONG).items():
             verdict, detail = test(measured)
             failed += [f"{spec}: {name}"] if verdict == "FAIL" else []
