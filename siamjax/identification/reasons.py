@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.data import columns, features
+from siamjax.data import columns
 from siamjax.identification.sessions import Traffic
 from siamjax.identification.timeline import IN_DOUBT, Span
 from siamjax.inference.runs import Run
@@ -39,7 +39,9 @@ def find_moved(run: Run, traffic: Traffic, span: Span) -> list[Moved]:
         return []
     bin_s = run.config.data.bin_s
     first, end = round(span.start_s / bin_s), round(span.end_s / bin_s)
-    x = np.asarray(features.log_counts(traffic.counts[first:end], run.scaler))
+    # With NumPy: stretches have any length, and JAX would compile for each.
+    counts, heavy = traffic.counts[first:end], np.asarray(run.scaler.heavy)
+    x = np.where(heavy, np.log1p(np.maximum(counts, 0.0)), counts)  # as log_counts
     measured = np.isfinite(x)
     count = measured.sum(0)
     stretch = np.where(measured, x, 0.0).sum(0) / np.maximum(count, 1)
@@ -47,7 +49,6 @@ def find_moved(run: Run, traffic: Traffic, span: Span) -> list[Moved]:
     unit = np.asarray(traffic.baseline.deviation) + np.asarray(run.scaler.floor)
     moved = np.where(count > 0, (stretch - normal) / unit, 0.0)  # [F]
     order = np.argsort(-np.abs(moved), kind="stable")[:LISTED]
-    heavy = np.asarray(run.scaler.heavy)
     return [
         Moved(
             run.columns[i].name,

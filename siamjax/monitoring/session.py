@@ -14,9 +14,8 @@ from siamjax.types import NORMAL, Baseline
 
 # The onset of a stretch is another one if it moved by so many seconds or more.
 _MOVED_S = decide.HOP_S
-# What moved is said of so many bins, of a longer stretch of its last ones. Each length
-# is a program of its own, which takes some 10 MB.
-_MOVED_BINS = 64, 1024
+# What moved is said of so many bins at most: of a longer stretch of its last ones.
+_MOVED_BINS = 1024
 # Bins are kept for so many hops, to say why.
 _KEPT_HOPS = tracking.MOST_WINDOWS
 
@@ -301,14 +300,9 @@ class Session:
         bin_s = self._run.config.data.bin_s
         first = max(round(span.start_s / bin_s) - self._first, 0)
         counts = self._counts[first : round(span.end_s / bin_s) - self._first]
-        counts = counts[-_MOVED_BINS[-1] :]
-        # Rows that are not measured fill it up: programs are compiled for few lengths.
-        size = next(size for size in _MOVED_BINS if size >= len(counts))
-        padded = np.pad(
-            counts, [(0, size - len(counts)), (0, 0)], constant_values=np.nan
-        )
-        span = span._replace(start_s=0.0, end_s=size * bin_s)
-        return reasons.find_moved(self._run, self.traffic._replace(counts=padded), span)
+        counts = counts[-_MOVED_BINS:]
+        span = span._replace(start_s=0.0, end_s=len(counts) * bin_s)
+        return reasons.find_moved(self._run, self.traffic._replace(counts=counts), span)
 
     def _common(self, stretch):
         self._count += 1
