@@ -10,7 +10,14 @@ import pytest
 from configs import default
 from siamjax.data import features, from_counters, splits, synthetic
 from siamjax.data.local_reading import LocalReader
-from siamjax.identification import decide, examples, identify, readings, sessions
+from siamjax.identification import (
+    comparing,
+    decide,
+    examples,
+    identify,
+    readings,
+    sessions,
+)
 from siamjax.types import SiamjaxError, UsageError
 
 STEP_S, CONDITIONS = 60, 3
@@ -127,7 +134,7 @@ def test_a_table_that_cannot_be_named_says_why(tables, tmp_path, frame, reason):
 
 def spans_of(run, traffic, library, rule):
     """The timeline of a session."""
-    return decide.find_spans(sessions.compare_traffic(run, traffic, library), rule)
+    return decide.find_spans(comparing.compare_traffic(run, traffic, library), rule)
 
 
 def mean_feature(run):

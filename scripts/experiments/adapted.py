@@ -37,6 +37,7 @@ from siamjax.data import counts, prepared
 from siamjax.data.columns import protocols_of
 from siamjax.identification import (
     adapting,
+    comparing,
     decide,
     enrol,
     examples,
@@ -167,7 +168,7 @@ def judge_network(
         traffic = sessions.from_counts(
             capture.name, capture.counts, run, network=network
         )
-        evidence = sessions.compare_traffic(run, traffic, alone, network)
+        evidence = comparing.compare_traffic(run, traffic, alone, network)
         return evidence, traffic.calibrated
 
     def spans_of(evidence, number, without=""):

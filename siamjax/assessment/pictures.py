@@ -8,7 +8,7 @@ import numpy as np
 from siamjax.data import features
 from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
-from siamjax.identification import decide, sessions
+from siamjax.identification import comparing, decide
 from siamjax.identification.decide import Rule
 from siamjax.identification.examples import Examples
 from siamjax.identification.timeline import UNKNOWN
@@ -80,7 +80,7 @@ def gather_pictures(
             rows = np.flatnonzero(np.array(names) == name)
             sums = pairwise.distances(points[rows], points[rows]).sum(1)
             shown.append(window(rows[sums.argmin()]))
-    to_names = sessions.relative_to_names(run, library)
+    to_names = comparing.relative_to_names(run, library)
     relative = to_names(z, library.names) if to_names else None
     weighed = decide.weigh_distances(distances, relative, rule)
     mistakes = find_mistakes(weighed, names, library.names, rule.unknown)

@@ -15,7 +15,7 @@ import numpy as np
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
 from siamjax.evaluation import pairwise, unknowns
-from siamjax.identification import sessions
+from siamjax.identification import comparing
 from siamjax.identification.decide import Scores
 from siamjax.identification.examples import Examples
 from siamjax.inference.runs import Run
@@ -36,7 +36,7 @@ def judge_windows(run: Run, splits: Splits, library: Examples) -> dict[str, Any]
         return None
     points = run.compared(*splits.inputs(windows))
     examples = run.compared(*library.inputs)
-    to_names = sessions.relative_to_names(run, library)
+    to_names = comparing.relative_to_names(run, library)
     assert to_names is not None  # the run was evaluated by this version
     relative = to_names(splits.features(windows), library.names)
     distance = pairwise.distances(points, examples).min(1)

@@ -83,7 +83,7 @@ class Evidence(NamedTuple):
     relative: np.ndarray | None = None
 
 
-def take_windows(evidence: Evidence, rows: np.ndarray) -> Evidence:
+def take_windows(evidence: Evidence, rows: np.ndarray | slice) -> Evidence:
     """The evidence of some windows, by their indices."""
     columns: dict[str, Any] = {n: x[rows] for n, x in columns_of(evidence).items()}
     return evidence._replace(**columns)

@@ -14,7 +14,7 @@ from siamjax import files
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
 from siamjax.evaluation import novelty, one_shot, pairwise, wccn
-from siamjax.identification import decide, examples, sessions
+from siamjax.identification import comparing, decide, examples, sessions
 from siamjax.inference import deciding
 from siamjax.inference.runs import Run
 from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
@@ -293,4 +293,4 @@ def session_evidence(
     run: Run, splits: Splits, index: int, library: examples.Examples
 ) -> decide.Evidence:
     """The `Evidence` of a session of the data set, compared with examples."""
-    return sessions.compare_traffic(run, session_traffic(splits, index), library)
+    return comparing.compare_traffic(run, session_traffic(splits, index), library)

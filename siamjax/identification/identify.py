@@ -17,6 +17,7 @@ from siamjax.capture import parts
 from siamjax.data import columns, prepared
 from siamjax.identification import (
     adapting,
+    comparing,
     decide,
     enrol,
     explaining,
@@ -140,7 +141,7 @@ def compare_capture(
 
 def compare_session(traffic: sessions.Traffic, reference: Reference) -> Identification:
     """`compare_capture` with what was read of a capture."""
-    evidence = sessions.compare_traffic(
+    evidence = comparing.compare_traffic(
         reference.run, traffic, reference.examples, reference.network
     )
     spans = decide.find_spans(

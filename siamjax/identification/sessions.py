@@ -1,16 +1,15 @@
-"""A capture or table without labels -> counts and baseline, and its evidence."""
+"""A capture or table without labels -> counts and baseline, and its windows."""
 
 import math
 import os
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax.data import features, prepared
-from siamjax.evaluation import novelty, wccn
+from siamjax.evaluation import wccn
 from siamjax.evaluation.wccn import Whitening
-from siamjax.identification import decide, examples, normality, readings
+from siamjax.identification import decide, normality, readings
 from siamjax.identification.normality import Normality
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
@@ -251,7 +250,8 @@ def slide_windows(
 ) -> tuple[np.ndarray, np.ndarray, Baseline]:
     """Windows of a session: first bins `[N]`, counts `[N, T, F]`, baselines `[N, F]`.
 
-    They start in the baseline: its windows show the session before a fault.
+    They start in the baseline: its windows show the session before a fault. The counts
+    are a view of those of the session, so that windows that overlap take no memory.
 
     Args:
       traffic: the session.
@@ -259,131 +259,30 @@ def slide_windows(
       hop: bins from one window to the next.
     """
     start = np.arange(0, len(traffic.counts) - bins + 1, hop)
+    if not len(start):
+        counts = np.zeros((0, bins, traffic.counts.shape[1]), traffic.counts.dtype)
+        return start, counts, repeat_baseline(traffic.baseline, 0)
     views = np.lib.stride_tricks.sliding_window_view(traffic.counts, bins, axis=0)
-    counts = np.moveaxis(views[start], -1, 1)
+    counts = np.moveaxis(views[::hop], -1, 1)
     return start, counts, repeat_baseline(traffic.baseline, len(start))
-
-
-def compare_traffic(
-    run: runs.Run,
-    traffic: Traffic,
-    library: examples.Examples,
-    network: Adapted | None = None,
-) -> decide.Evidence:
-    """The `Evidence` of a session.
-
-    Args:
-      run: embeds the windows.
-      traffic: the session.
-      library: the examples to compare with.
-      network: to which the run is adapted, if it is.
-    """
-    data = run.config.data
-    start, counts, baseline = slide_windows(traffic, data.bins, hop_bins(run))
-    return Comparison(run, library, network, across=traffic.across).compare(
-        counts,
-        baseline,
-        start_s=start * data.bin_s,
-        end_s=len(traffic.counts) * data.bin_s,
-    )
-
-
-class Comparison:
-    """Compares windows with examples, whose points are computed once."""
-
-    def __init__(
-        self,
-        run: runs.Run,
-        library: examples.Examples,
-        network: Adapted | None = None,
-        *,
-        across: bool = False,
-    ) -> None:
-        """Embeds the examples.
-
-        Args:
-          run: embeds the windows.
-          library: the examples to compare with.
-          network: to which the run is adapted, if it is.
-          across: windows are compared with the baseline of the network.
-        """
-        self._normal = None
-        if network is not None:
-            self._normal = network.across if across else network.own
-            run = network.adapt(run, across=across)
-        self._run, self.names = run, library.names
-        self._points = run.compared(*library.inputs)
-        self._to_names = relative_to_names(run, library)
-
-    def compare(
-        self, counts: np.ndarray, baseline: Baseline, start_s: np.ndarray, end_s: float
-    ) -> decide.Evidence:
-        """The `Evidence` of windows; each depends on its own counts alone.
-
-        Args:
-          counts: `[N, T, F]`.
-          baseline: `[N, F]`.
-          start_s, end_s: see `decide.Evidence`.
-        """
-        run = self._run
-        points = run.compared(counts, baseline)
-        # A window in which nothing was measured has no distance to any example.
-        unmeasured = ~np.isfinite(counts).any((1, 2))
-        points[unmeasured] = np.nan
-        z = np.asarray(features.to_features(counts, baseline, run.scaler))
-        evidence = decide.compare_windows(
-            points,
-            self._points,
-            self.names,
-            start_s=start_s,
-            end_s=end_s,
-            window_s=counts.shape[1] * run.config.data.bin_s,
-            deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
-        )
-        if self._to_names is not None:
-            relative = self._to_names(z, evidence.names)
-            evidence = evidence._replace(relative=relative)
-        if self._normal is None:
-            return evidence
-        odd = _oddness(run, self._normal, counts, baseline, z)
-        return evidence._replace(oddness=np.where(unmeasured, np.nan, odd))
-
-
-def relative_to_names(
-    run: runs.Run, library: examples.Examples
-) -> Callable[[np.ndarray, Sequence[str]], np.ndarray] | None:
-    """A function of features `[N, T, F]` and K names that gives `Evidence.relative`.
-
-    Args:
-      run: that was evaluated.
-      library: the examples to compare with.
-    Returns:
-      None: the run keeps no training windows.
-    """
-    training, whitening = run.deciding.training, run.deciding.whitening
-    if training is None or whitening is None:
-        return None
-    shown = np.asarray(features.to_features(*library.inputs[:2], run.scaler))
-    others = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
-    columns = (*training.names, *library.names)
-
-    def to_names(z, names):
-        moments = wccn.signed_log_moments(z)
-        distances = novelty.relative_distances(moments, others, training, whitening)
-        return novelty.nearest_of_names(distances, columns, names)
-
-    return to_names
 
 
 def window_oddness(
     run: runs.Run, normal: Normality, counts: np.ndarray, baseline: Baseline
 ) -> np.ndarray:
     """`[N]` oddness of windows `[N, T, F]` with baselines `[N, F]`."""
-    z = features.to_features(counts, baseline, run.scaler)
-    return _oddness(run, normal, counts, baseline, np.asarray(z))
+    z = np.asarray(features.to_features(counts, baseline, run.scaler))
+    return oddness_of_features(run, normal, counts, baseline, z)
 
 
-def _oddness(run, normal, counts, baseline, z):
+def oddness_of_features(
+    run: runs.Run,
+    normal: Normality,
+    counts: np.ndarray,
+    baseline: Baseline,
+    z: np.ndarray,
+) -> np.ndarray:
+    """`window_oddness` with the features `[N, T, F]` of the windows."""
     loads = normality.load_ratios(counts, baseline, run.columns)
     return normality.oddness(wccn.signed_log_moments(z), loads, normal)
 

@@ -13,7 +13,7 @@ import numpy as np
 import siamjax
 from siamjax.capture import cleaning
 from siamjax.data import columns
-from siamjax.identification import decide, identify, sessions
+from siamjax.identification import comparing, decide, identify, sessions
 from siamjax.inference import deciding
 from siamjax.monitoring import records
 from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
@@ -22,8 +22,6 @@ from siamjax.monitoring.sources import Batch, Position, Tally
 from siamjax.types import Baseline, UsageError
 
 _LOG = logging.getLogger(__name__)
-# Windows are compared in programs of these sizes, so that nothing is compiled later.
-_SIZES = (8, 128)
 _PAGE_BYTES = resource.getpagesize()
 # After a restart the packets of so much time are read again, if they are in files: then
 # the open transactions are known again.
@@ -84,7 +82,7 @@ class Monitor:
                 f"{run.workdir} was trained on {', '.join(protocols)}: siamjax monitor "
                 "reads SIP alone; use siamjax identify on captures"
             )
-        if getattr(run.config, "by_session", False):
+        if run.config.encoder.norm == "session":
             raise UsageError(f"{run.workdir} normalises by whole sessions")
         self.tally, self.windows = tally, 0
         self.position: Position | None = None
@@ -94,7 +92,9 @@ class Monitor:
         )
         self._hop = sessions.hop_bins(run)
         self._sessions: dict[str, Session] = {}
-        self._comparisons: dict[bool, sessions.Comparison] = {}
+        self._comparisons = comparing.Comparisons(
+            run, reference.examples, reference.network
+        )
         self._lag_s = 0.0  # the longest since the last heartbeat
         self._messages = self._shed = self._notices = 0
         self._done = 0  # bins that were judged, also before a restart
@@ -406,52 +406,20 @@ class Monitor:
 
     def _compare(self, waiting, across):
         """Compares the windows of several sessions in one call."""
-        if across not in self._comparisons:
-            reference = self._reference
-            self._comparisons[across] = sessions.Comparison(
-                reference.run, reference.examples, reference.network, across=across
-            )
-        compare = self._comparisons[across].compare
         counts = np.concatenate([windows.counts for _, windows in waiting])
         baseline = Baseline(
             *map(np.concatenate, zip(*(windows.baseline for _, windows in waiting)))
         )
         start_s = np.concatenate([windows.start_s for _, windows in waiting])
         self.windows += len(counts)
-        evidence = compare_padded(compare, counts, baseline, start_s)
+        compare = self._comparisons.choose(across).compare
+        joined = compare(counts, baseline, start_s=start_s, end_s=0.0)
         made, first = [], 0
         for session, windows in waiting:
             end = first + len(windows.counts)
-            made += session.judge(decide.take_windows(evidence, np.arange(first, end)))
+            made += session.judge(decide.take_windows(joined, slice(first, end)))
             first = end
         return made
-
-
-def compare_padded(
-    compare: Callable[..., decide.Evidence],
-    counts: np.ndarray,
-    baseline: Baseline,
-    start_s: np.ndarray,
-) -> decide.Evidence:
-    """The `Evidence` of windows, compared in programs of few sizes.
-
-    Args:
-      compare: of `sessions.Comparison`.
-      counts, baseline, start_s: of the windows, N of them.
-    """
-    parts, largest = [], _SIZES[-1]
-    for first in range(0, len(counts), largest):
-        rows = np.arange(first, min(first + largest, len(counts)))
-        size = next(size for size in _SIZES if size >= len(rows))
-        padded = np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
-        part = compare(
-            counts[padded],
-            Baseline(*(x[padded] for x in baseline)),
-            start_s=start_s[padded],
-            end_s=0.0,
-        )
-        parts.append(decide.take_windows(part, np.arange(len(rows))))
-    return decide.join_windows(parts)
 
 
 def resident_bytes() -> int:

@@ -1,0 +1,67 @@
+"""Sessions compared together get the evidence that each gets alone."""
+
+import numpy as np
+import pytest
+
+from siamjax.data import columns
+from siamjax.identification import comparing, sessions
+from siamjax.models import embedder
+from siamjax.types import Baseline
+from tests import fake_run
+
+# Bins of sessions, and how many windows of 16 bins each has, at every second bin.
+LENGTHS, COUNTS = (16, 30, 15, 32, 270, 272, 614), (1, 8, 0, 9, 128, 129, 300)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The run of `fake_run`, which notes how many windows it embeds at once."""
+    made = fake_run.make_run(tmp_path)
+    made.sizes, compared = [], made.compared
+
+    def noted(counts, baseline, session=None):
+        made.sizes.append(len(counts))
+        return compared(counts, baseline, session)
+
+    made.compared = noted
+    return made
+
+
+def make_traffic(seed, length):
+    """A session of any counts; in some bins nothing was measured."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(3, (length, len(columns.SIP))).astype(np.float32)
+    counts[rng.random(length) < 0.1] = np.nan
+    baseline = Baseline(*rng.random((2, len(columns.SIP))).astype(np.float32))
+    return sessions.Traffic(str(seed), counts, baseline, across=seed % 3 == 1)
+
+
+def assert_same(got, wanted):
+    assert got._fields == wanted._fields
+    for name, x in wanted._asdict().items():
+        if isinstance(x, np.ndarray):
+            np.testing.assert_allclose(getattr(got, name), x, rtol=1e-6, atol=1e-6)
+        else:
+            assert getattr(got, name) == x
+
+
+def test_sessions_compared_together_are_as_alone(run):
+    traffics = [make_traffic(seed, length) for seed, length in enumerate(LENGTHS)]
+    library = fake_run.examples_of(run)
+    together = comparing.Comparisons(run, library).compare_sessions(traffics)
+    assert [len(x.start_s) for x in together] == list(COUNTS)
+    # Nothing is compiled for a number of sessions or windows.
+    assert set(run.sizes) == {1, embedder.CHUNK, embedder.FEW}
+    for traffic, evidence in zip(traffics, together):
+        assert_same(evidence, comparing.compare_traffic(run, traffic, library))
+    alone = comparing.Comparison(run, library)
+    start, counts, baseline = sessions.slide_windows(traffics[-1], 16, 2)
+    plain = alone._compare(counts, baseline, start * 0.5, together[-1].end_s)
+    assert_same(together[-1], plain)
+
+
+def test_an_encoder_that_normalises_by_session_sees_all_of_it_at_once(run):
+    run.config.encoder.norm = "session"
+    traffics = [make_traffic(seed, length) for seed, length in enumerate(LENGTHS)]
+    comparing.Comparisons(run, fake_run.examples_of(run)).compare_sessions(traffics)
+    assert sorted(run.sizes) == sorted([1, 1, *COUNTS])  # the example, twice
