@@ -11,6 +11,7 @@ import pytest
 from siamjax.identification import identify
 from siamjax.identification.timeline import Span
 from siamjax.monitoring import monitor, records, session, sources
+from siamjax.types import UsageError
 from tests import commands, live_traffic
 from tests import packet_builder as build
 
@@ -181,3 +182,9 @@ def test_the_command_refuses_what_it_cannot_watch():
     ):
         done = commands.run("monitor", "--workdir=x", *arguments)
         assert done.returncode == 2 and said in done.stderr
+
+
+def test_a_run_that_normalises_by_whole_sessions_is_refused(reference):
+    reference.run.config.encoder.norm = "session"
+    with pytest.raises(UsageError, match="normalises by whole sessions"):
+        monitor.Monitor(reference, sources.Tally())
