@@ -80,6 +80,7 @@ def opened(config):
     run = types.SimpleNamespace(
         config=config,
         columns=read.columns,
+        ports={},
         scaler=read.scaler,
         normal=read.baseline,
         deciding=types.SimpleNamespace(whitening=None, training=None),

@@ -20,7 +20,7 @@ from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.table import ERROR, RESENT, SEPARATOR, Frame, Message
 from siamjax.data import columns, counts, identity, prepare, prepared
 from siamjax.data.local_reading import LocalReader
-from siamjax.identification import readings
+from siamjax.identification import sessions
 from siamjax.types import FROM_SERVER, TO_SERVER, DataSet, SiamjaxError, UsageError
 from tests import commands, fake_run, signalling
 from tests import packet_builder as build
@@ -531,7 +531,7 @@ def test_identification_reads_at_the_ports_of_the_training(
     run = fake_run.make_run(tmp_path)
     run.columns, run.ports = columns.event_columns(["radius"]), {"radius": [18120]}
     (tmp_path / "a").write_bytes(build.pcap(signalling.CONVERSATIONS["radius"]))
-    readings.read_file(tmp_path / "a", run)
+    sessions.reader_of(run).read(tmp_path / "a")
     assert told == [("udp.port==18120,radius",)]
 
 

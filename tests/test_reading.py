@@ -45,6 +45,34 @@ def read(path):
     return behaviour
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_that_are_taken_in_order_are_not_read_far_ahead(tmp_path, workers):
+    names = [*["slow"] * (workers > 1), *"abcdefgh", "wrong.x", "z"]
+    names += ["killed.x"] * (workers > 1)
+    tasks = [reading.Task(note, tmp_path / name, name) for name in names]
+    results, counts = [], []
+    for batch in reading.read_in_order(tasks, workers):
+        results += batch
+        counts.append(len(list(tmp_path.glob("*.read"))))
+    *results, last = results if workers > 1 else [*results, None]
+    assert [r.line if isinstance(r, reading.Failure) else r for r in results] == [
+        "wrong.x: not a capture" if name == "wrong.x" else name
+        for name in names
+        if name != "killed.x"
+    ]
+    assert workers == 1 or "was killed twice" in last.line
+    # While the first file was read, another process read the next ones.
+    assert counts[0] <= (1 if workers == 1 else 4)
+
+
+def note(path):
+    """`read`, which leaves a file behind; the first one takes long."""
+    if path.name == "slow":
+        time.sleep(0.5)
+    path.with_suffix(".read").touch()
+    return read(path)
+
+
 def sleep(path):
     held = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     path.write_text(f"{os.getpid()} {held}\n")

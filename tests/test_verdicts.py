@@ -1,12 +1,13 @@
 """No verdict without evidence: what identify says of captures it could not read."""
 
 import json
+import pickle
 import types
 
 import numpy as np
 import pytest
 
-from siamjax.data import columns
+from siamjax.data import columns, reading
 from siamjax.identification import (
     adapting,
     decide,
@@ -212,14 +213,14 @@ def test_a_start_in_a_fault_is_in_text_json_and_plot(run, tmp_path, capsys, capl
 def test_one_bad_capture_does_not_stop_the_others(
     run, tmp_path, capsys, caplog, monkeypatch
 ):
-    read = sessions.read_traffic
+    read = readings.Reader.read
 
-    def fail(path, *args, **options):
+    def fail(reader, path):
         if path == "broken":
             raise ValueError("two\nlines")
-        return read(path, *args, **options)
+        return read(reader, path)
 
-    monkeypatch.setattr(sessions, "read_traffic", fail)
+    monkeypatch.setattr(readings.Reader, "read", fail)
     calm = write(tmp_path / "calm.pcap", calls())
     arp = write(tmp_path / "arp.pcap", others(ARP))
     none, plot = tmp_path / "none.pcap", tmp_path / "all.html"
@@ -228,9 +229,48 @@ def test_one_bad_capture_does_not_stop_the_others(
     assert capsys.readouterr().out.startswith(f"{calm}\n")
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split(":")[0] for line in lines] == [str(arp), "broken", str(none)]
-    assert "ValueError: two\\nlines" in lines[1]
+    assert "two\\nlines: this is a bug of siamjax, please report it" in lines[1]
     page = plot.read_text(encoding="utf-8")
     assert page.count("no verdict: ") == 3 and '"capture": "calm"' in page
+
+
+def test_captures_compared_together_are_as_alone(run, tmp_path, monkeypatch):
+    """All of them are ready at once; their lengths differ."""
+    seconds = (40, 21, 64, 30)
+    paths = [write(tmp_path / f"{s}.pcap", calls(0, s)) for s in seconds]
+    paths.insert(2, write(tmp_path / "arp.pcap", others(ARP)))
+    reference = identify.open_reference(run)
+    monkeypatch.setattr(
+        reading, "read_in_order", lambda tasks: [[t.read(t.path) for t in tasks]]
+    )
+    results = list(identify.compare_captures(paths, reference))
+    assert isinstance(results.pop(2), readings.NoEvidence)
+    for path, (spans, traffic) in zip([*paths[:2], *paths[3:]], results, strict=True):
+        wanted, alone = identify.compare_capture(path, reference)
+        assert traffic.name == alone.name and len(traffic.counts) == len(alone.counts)
+        np.testing.assert_array_equal(
+            [(s.start_s, s.end_s, s.condition) for s in spans],
+            [(s.start_s, s.end_s, s.condition) for s in wanted],
+        )
+        np.testing.assert_allclose(
+            [s.distance for s in spans], [s.distance for s in wanted], atol=1e-5
+        )
+
+
+def test_what_reads_captures_and_why_not_can_be_sent_to_other_processes(run, tmp_path):
+    reader = pickle.loads(pickle.dumps(sessions.reader_of(run)))
+    calm = write(tmp_path / "calm.pcap", calls())
+    read = pickle.loads(pickle.dumps(reader.attempt(calm)))
+    traffic = sessions.from_reading(calm, read, run)
+    np.testing.assert_array_equal(
+        traffic.counts, sessions.read_traffic(calm, run).counts
+    )
+    arp = write(tmp_path / "arp.pcap", others(ARP))
+    error = reader.attempt(arp)
+    same = pickle.loads(pickle.dumps(error))
+    assert (str(same), same.reason) == (str(error), "no message read")
+    assert same.report == error.report
+    assert isinstance(reader.attempt(tmp_path / "none"), FileNotFoundError)
 
 
 def test_an_example_or_baseline_that_was_not_read_is_refused(run, tmp_path):
@@ -468,6 +508,6 @@ def test_what_cannot_work_is_said_before_a_capture_is_read(
 ):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sessions, "read_traffic", pytest.fail)
+    monkeypatch.setattr(reading, "read_in_order", pytest.fail)
     with pytest.raises(UsageError, match=says):
         identify.identify_captures("", captures, **options)

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.resource_tracker
@@ -10,8 +11,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -21,13 +21,18 @@ from siamjax.types import SiamjaxError
 
 # A worker tells how far it is not more often than this.
 _TELL_S = 0.2
+# Where results are taken in order, so many files for each process are read at most
+# before their turn.
+_AHEAD = 2
+# Files that are together smaller than this are read before a process has started.
+_SMALL = 2**22
 
 
 class Task(NamedTuple):
     """A file to read."""
 
     read: Callable[..., Any]  # of a module: other processes must find it
-    path: Path | parts.Parts
+    path: str | os.PathLike  # of a file, or `parts.Parts`
     file: str  # its name in messages
 
 
@@ -101,30 +106,67 @@ def read_all(
             count = workers or len(os.sched_getaffinity(0))
             done = _in_processes(tasks, count, bar)
         with contextlib.closing(done):
-            for i, result in done:
+            for i, result in itertools.chain.from_iterable(done):
                 take(i, result)
                 bar.finish(i)
         for i, result in enumerate(results):
             if isinstance(result, _Killed):
-                again = _in_processes([tasks[i]], 1, _Bar([], shown))
-                with contextlib.closing(again):
-                    _, result = next(again)
-                take(i, result)
-    return [
-        _of_killed(task, result) if isinstance(result, _Killed) else result
-        for task, result in zip(tasks, results)
-    ]
+                take(i, _read_again(tasks[i]))
+    return [_or_failure(task, result) for task, result in zip(tasks, results)]
+
+
+def read_in_order(
+    tasks: Sequence[Task], workers: int | None = None
+) -> Iterator[list[Any]]:
+    """Yields what `read_all` gives, in order, as lists of the results that are ready.
+
+    Only a few files are read before their turn, so that memory does not grow with their
+    number. No bar is shown.
+
+    Args:
+      tasks: what to read.
+      workers: see `read_all`; by default few bytes are read in this process.
+    """
+    few = workers is None and sum(parts.size_of(task.path) for task in tasks) < _SMALL
+    count = workers or len(os.sched_getaffinity(0))
+    ready: dict[int, Any] = {}
+    turn = 0
+    bar = _Bar(tasks, tqdm(disable=True))
+    if few or count == 1 or len(tasks) <= 1:
+        done = _in_this_process(tasks, bar)
+    else:
+        done = _in_processes(tasks, count, bar, lambda i: i < turn + _AHEAD * count)
+    with contextlib.closing(done):
+        for results in done:
+            ready |= results
+            batch = []
+            while turn in ready:
+                result = ready.pop(turn)
+                if isinstance(result, _Killed):
+                    result = _or_failure(tasks[turn], _read_again(tasks[turn]))
+                batch.append(result)
+                turn += 1
+            if batch:
+                yield batch
+
+
+def _read_again(task):
+    """The result of a task in a process of its own."""
+    again = _in_processes([task], 1, _Bar([task], tqdm(disable=True)))
+    with contextlib.closing(again):
+        ((_, result),) = next(again)
+    return result
 
 
 def _in_this_process(tasks, bar):
-    """Yields `(index, result)` in order."""
+    """Yields `[(index, result)]` in order."""
     for i, task in enumerate(tasks):
         with decompress.watching(functools.partial(bar.advance, i)):
             result = try_read(*task)
-        yield i, result
+        yield [(i, result)]
 
 
-def try_read(read: Callable[..., Any], path: Path | parts.Parts, file: str) -> Any:
+def try_read(read: Callable[..., Any], path: str | os.PathLike, file: str) -> Any:
     """The result of `read(path)`, or a `Failure`."""
     try:
         return read(path)
@@ -148,8 +190,11 @@ def _no_memory(file):
     return Failure(f"{file}: not enough memory to read it", temporary=True)
 
 
-def _of_killed(task, killed):
-    code = killed.exit_code
+def _or_failure(task, result):
+    """The result, or the failure of a task whose process was killed again."""
+    if not isinstance(result, _Killed):
+        return result
+    code = result.exit_code
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     return Failure(
         f"{task.file}: the process that read it was killed twice ({how}): "
@@ -158,8 +203,10 @@ def _of_killed(task, killed):
     )
 
 
-def _in_processes(tasks, count, bar):
-    """Yields `(index, result)` in the order in which they are ready.
+def _in_processes(tasks, count, bar, may_start=lambda index: True):
+    """Yields lists of `(index, result)` in the order in which they are ready.
+
+    A task is started once `may_start(index)`, in order.
 
     The processes end with the generator. Unlike a pool of `concurrent.futures`, it
     knows which file a killed process was reading, goes on, and can end processes.
@@ -168,12 +215,13 @@ def _in_processes(tasks, count, bar):
     idle, busy = [], {}  # workers; connection of a worker -> (worker, index)
     try:
         while waiting or busy:
-            while waiting and len(busy) < count:
+            while waiting and len(busy) < count and may_start(waiting[0][0]):
                 worker = idle.pop() if idle else _start()
                 index, task = waiting.popleft()
                 busy[worker.connection] = worker, index
                 with contextlib.suppress(OSError):  # it was killed: recv reports it
                     worker.connection.send(task)
+            results = []
             for connection in multiprocessing.connection.wait(list(busy)):
                 worker, index = busy[connection]
                 try:
@@ -187,7 +235,9 @@ def _in_processes(tasks, count, bar):
                         continue
                     idle.append(worker)
                 del busy[connection]
-                yield index, result
+                results.append((index, result))
+            if results:
+                yield results
     finally:
         for process, connection in idle + [worker for worker, _ in busy.values()]:
             process.terminate()

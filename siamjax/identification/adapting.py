@@ -7,7 +7,7 @@ import numpy as np
 
 from siamjax.data import prepared
 from siamjax.evaluation import wccn
-from siamjax.identification import library, normality, readings, sessions
+from siamjax.identification import library, normality, sessions
 from siamjax.identification.timeline import stretches
 from siamjax.inference.runs import Run
 from siamjax.types import Baseline, SiamjaxError
@@ -64,7 +64,7 @@ def read_network(
     library.check_network_name(name)
     captures, counts = [], []
     for path in paths:
-        reading = readings.read_file(path, run)
+        reading = sessions.reader_of(run).read(path)
         sessions.check_length(path, reading.counts, sessions.baseline_bins(run), run)
         captures.append(prepared.session_name(path))
         counts.append(reading.counts)

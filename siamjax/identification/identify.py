@@ -7,14 +7,14 @@ import os
 import pathlib
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax import files
 from siamjax.capture import parts
-from siamjax.data import columns, prepared
+from siamjax.data import columns, prepared, reading
 from siamjax.identification import (
     adapting,
     comparing,
@@ -109,7 +109,7 @@ def identify_capture(
 ) -> Identification:
     """Says which condition held when in a capture.
 
-    For many captures call `open_reference` once and `compare_capture` for each.
+    For many captures call `open_reference` once and `compare_captures`.
 
     Args:
       run: that was evaluated.
@@ -139,11 +139,68 @@ def compare_capture(
     return compare_session(traffic, reference)
 
 
+def compare_captures(
+    captures: Sequence[str | os.PathLike],
+    reference: Reference,
+    *,
+    baseline_s: float | None = None,
+) -> Iterator[Identification | Exception]:
+    """`compare_capture` of each, in order; an error in place of one that it raises.
+
+    Several processes read the captures, and the windows of those that are ready are
+    compared together. Only a few captures are in memory at once.
+
+    Raises:
+      UsageError: a package that reading needs is not there.
+    """
+    run = reference.run
+    comparisons = comparing.Comparisons(run, reference.examples, reference.network)
+    read = sessions.reader_of(run).attempt
+    tasks = [reading.Task(read, path, str(path)) for path in captures]
+    paths = iter(captures)
+    for results in reading.read_in_order(tasks):
+        made = [
+            _traffic_or_error(path, result, reference, baseline_s)
+            for result, path in zip(results, paths)
+        ]
+        traffics = [x for x in made if isinstance(x, sessions.Traffic)]
+        compared = iter(comparisons.compare_sessions(traffics))
+        for x in made:
+            is_error = isinstance(x, Exception)
+            yield x if is_error else _decide(x, next(compared), reference)
+
+
+def _traffic_or_error(path, result, reference, baseline_s):
+    """The traffic of a capture that was read, or why there is none."""
+    if isinstance(result, reading.Failure):
+        return SiamjaxError(result.line)
+    if isinstance(result, UsageError):
+        raise result  # a flag is wrong, and would be for every capture
+    if isinstance(result, Exception):
+        return result
+    try:
+        return sessions.from_reading(
+            path,
+            result,
+            reference.run,
+            baseline_s=baseline_s,
+            network=reference.network,
+        )
+    except UsageError:
+        raise
+    except Exception as error:  # the other captures are still compared
+        return error
+
+
 def compare_session(traffic: sessions.Traffic, reference: Reference) -> Identification:
     """`compare_capture` with what was read of a capture."""
     evidence = comparing.compare_traffic(
         reference.run, traffic, reference.examples, reference.network
     )
+    return _decide(traffic, evidence, reference)
+
+
+def _decide(traffic, evidence, reference):
     spans = decide.find_spans(
         evidence, reference.rule, list_origins(reference), reference.taught
     )
@@ -218,16 +275,14 @@ def identify_captures(
         reference = reference._replace(rule=rule)
     failures, doubtful, rows = 0, 0, []
     explained: list[dict[str, Any]] = []
-    for path in paths:
-        try:
-            spans, traffic = compare_capture(path, reference, baseline_s=baseline_s)
-            moved = [reasons.find_moved(run, traffic, span) for span in spans]
-        except UsageError:
-            raise  # a flag is wrong, and would be for every capture
-        except Exception as error:  # the other captures are still read
+    named = compare_captures(paths, reference, baseline_s=baseline_s)
+    for path, result in zip(paths, named):
+        if isinstance(result, Exception):
             failures += 1
-            rows.append(_report_failure(path, error, as_json))
+            rows.append(_report_failure(path, result, as_json))
             continue
+        spans, traffic = result
+        moved = [reasons.find_moved(run, traffic, span) for span in spans]
         (_print_json if as_json else _print)(path, traffic, spans, moved)
         doubtful += not traffic.calibrated
         warning = "; ".join(traffic.warnings)

@@ -4,6 +4,7 @@ If nothing was read of a file, that is an error: it gets no verdict.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,8 @@ from siamjax.capture.protocols import split_kind
 from siamjax.capture.protocols.table import ERROR, RESENT
 from siamjax.data import columns, counts, prepared
 from siamjax.identification.timeline import stretches
-from siamjax.inference import runs
 from siamjax.text import short
-from siamjax.types import SiamjaxError
+from siamjax.types import Column, SiamjaxError
 
 # A warning lists at most so many columns, or stretches of silence.
 LISTED = 3
@@ -27,13 +27,17 @@ class NoEvidence(SiamjaxError):
     """Nothing was read that a verdict could rest on.
 
     Attributes:
+      path: of the file.
       reason: what is missing, in a few words.
       report: the cleaning report, of `capture.cleaning` or `capture.counters`.
     """
 
     def __init__(self, path, reason: str, report):
         super().__init__(f"{path}: {reason}: {_sentence(report)}")
-        self.reason, self.report = reason, report
+        self.path, self.reason, self.report = path, reason, report
+
+    def __reduce__(self):
+        return type(self), (self.path, self.reason, self.report)
 
 
 class Reading(NamedTuple):
@@ -45,20 +49,36 @@ class Reading(NamedTuple):
     missing: tuple[str, ...]  # columns of counters without any value
 
 
-def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
-    """Reads a capture, or a table of counters where the run is of counters.
+class Reader(NamedTuple):
+    """Reads files as the counts of a run. It needs no JAX: processes start quickly."""
 
-    Raises:
-      NoEvidence: it holds no message, or no value in the run's columns.
-      SiamjaxError: it cannot be read, or the step between its rows is longer than a
-        bin.
-    """
-    bin_s = run.config.data.bin_s
-    report: cleaning.Report | counters.Report
-    if run.columns[0].role != columns.COUNTER:
-        protocols = columns.protocols_of(run.columns)
+    columns: tuple[Column, ...]
+    ports: Mapping[str, Sequence[int]]  # see `inference.runs.Run`
+    bin_s: float
+
+    def read(self, path: str | os.PathLike) -> Reading:
+        """Reads a capture, or a table of counters where the run is of counters.
+
+        Raises:
+          NoEvidence: it holds no message, or no value in the run's columns.
+          SiamjaxError: it cannot be read, or the step between its rows is longer than a
+            bin.
+        """
+        if self.columns[0].role == columns.COUNTER:
+            return self._read_table(path)
+        return self._read_capture(path)
+
+    def attempt(self, path: str | os.PathLike) -> Reading | SiamjaxError | OSError:
+        """`read`, where an error is a value, which another process can send."""
+        try:
+            return self.read(path)
+        except (SiamjaxError, OSError) as error:
+            return error
+
+    def _read_capture(self, path):
+        protocols = columns.protocols_of(self.columns)
         session, kinds, report = prepared.session_from_capture(
-            path, protocols=protocols, ports=run.ports
+            path, protocols=protocols, ports=self.ports
         )
         if not report.messages:
             raise NoEvidence(path, "no message read", report)
@@ -67,20 +87,23 @@ def read_file(path: str | os.PathLike, run: runs.Run) -> Reading:
         )
         events = session.events
         assert events is not None  # a capture has events and no series
-        read_ns, missing = events.time_ns[is_message[events.kind]], []
-    else:
-        session, report = prepared.session_from_table(path, run.columns)
+        read_ns = events.time_ns[is_message[events.kind]]
+        binned = counts.bin_session(session, kinds, self.bin_s, protocols)
+        return Reading(binned, report, read_ns / 1e9, ())
+
+    def _read_table(self, path):
+        session, report = prepared.session_from_table(path, self.columns)
         series = session.series
         assert series is not None  # a table has a series and no events
         finite = np.isfinite(series.values)  # [N, F]
         if not finite.any():
             raise NoEvidence(path, "no value read", report)
-        if problem := counts.why_too_coarse(series, bin_s):
+        if problem := counts.why_too_coarse(series, self.bin_s):
             raise SiamjaxError(f"{path}: {problem}")
-        read_ns, kinds, protocols = series.time_ns[finite.any(1)], (), ()
-        missing = [c.name for c, any_ in zip(run.columns, finite.any(0)) if not any_]
-    binned = counts.bin_session(session, kinds, bin_s, protocols)
-    return Reading(binned, report, read_ns / 1e9, tuple(missing))
+        missing = [c.name for c, any_ in zip(self.columns, finite.any(0)) if not any_]
+        binned = counts.bin_session(session, (), self.bin_s, ())
+        read_ns = series.time_ns[finite.any(1)]
+        return Reading(binned, report, read_ns / 1e9, tuple(missing))
 
 
 def list_warnings(reading: Reading) -> list[str]:

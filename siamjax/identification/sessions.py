@@ -85,11 +85,29 @@ def read_traffic(
         bin apart.
       UsageError: `baseline_s` is less than a bin, or not finite.
     """
+    if baseline_s is not None:
+        check_baseline_s(baseline_s, run.config.data.bin_s)
+    reading = reader_of(run).read(path)
+    return from_reading(path, reading, run, baseline_s=baseline_s, network=network)
+
+
+def reader_of(run: runs.Run) -> readings.Reader:
+    """What reads files as the run does."""
+    return readings.Reader(run.columns, run.ports, run.config.data.bin_s)
+
+
+def from_reading(
+    path: str | os.PathLike,
+    reading: readings.Reading,
+    run: runs.Run,
+    *,
+    baseline_s: float | None = None,
+    network: Adapted | None = None,
+) -> Traffic:
+    """`read_traffic` of a file that was read; raises the same errors."""
     bin_s, first = run.config.data.bin_s, baseline_bins(run)
     if baseline_s is not None:
-        check_baseline_s(baseline_s, bin_s)
         first = round(baseline_s / bin_s)
-    reading = readings.read_file(path, run)
     was_read = not first or bool((reading.read_s < first * bin_s).any())
     if network is None and not was_read:
         check_length(path, reading.counts, first, run)
