@@ -6,6 +6,7 @@ import pathlib
 import re
 import sqlite3
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -294,6 +295,43 @@ def test_a_refused_alarm_is_put_aside_and_others_are_tried_again(
     )
     assert rows.fetchall() == [('{"number": 0}', "400 Bad Request")]
     assert "hook refuses an alarm (400 Bad Request)" in caplog.text
+
+
+def set_full(spool, is_full):
+    """Nothing can be written, as on a full disk."""
+    spool._file.execute(f"PRAGMA query_only = {int(is_full)}")
+
+
+def test_a_full_disk_ends_no_delivery_and_no_call_is_made_twice(tmp_path, caplog):
+    spool, bodies = Spool(tmp_path / "spool"), []
+    spool.put("1", {}, [("hook", 1), ("hook", 2)])
+
+    def post(body):
+        bodies.append(body)
+        set_full(spool, len(bodies) == 1)
+
+    thread = delivery.Delivery("hook", spool, post, first_s=0.01)
+    while "alarms are not sent" not in caplog.text:
+        time.sleep(0.01)
+    assert bodies == [1]
+    set_full(spool, False)
+    thread.close(30)
+    assert bodies == [1, 2] and spool.waiting() == {}
+
+
+def test_alarms_wait_in_memory_while_the_disk_is_full(tmp_path, receiver, caplog):
+    with outputs.open_outputs(tmp_path, webhooks=[receiver.url]) as out:
+        set_full(out._spool, True)
+        out.send(change(40))
+        out.send(change(90, "normal"))
+        assert caplog.text.count("alarms wait in memory") == 1
+        set_full(out._spool, False)
+        out.send(beat(100))
+    assert [body["status"] for body in receiver.bodies] == ["firing", "resolved"]
+    with pytest.raises(SiamjaxError, match="cannot be written"):
+        with outputs.open_outputs(tmp_path / "other", webhooks=[receiver.url]) as out:
+            set_full(out._spool, True)
+            out.send(change(40))
 
 
 def test_what_is_not_taken_before_the_end_waits_for_the_next_start(tmp_path):

@@ -187,6 +187,39 @@ def test_a_program_that_captures_is_started_again(tmp_path):
     assert "That device is not up" in said[0].detail
 
 
+def test_an_interface_that_is_down_is_said_although_its_program_goes_on(
+    tmp_path, monkeypatch
+):
+    data = tmp_path / "x.pcap"
+    data.write_bytes(build.pcap(FRAMES))
+    program = tmp_path / "tcpdump"
+    program.write_text(f"#!/bin/sh\ntrap '' USR1\ncat {data}\nexec sleep 60\n")
+    program.chmod(0o755)
+    states = iter([True, True, False, False, True])
+    monkeypatch.setattr(listening, "_is_up", lambda interface: next(states, True))
+    batches = listening.capture_interface("eth9", "", sources.Tally(), str(program))
+    with contextlib.closing(batches):
+        _, said = take(batches, len(FRAMES), 2)
+    assert said == [
+        sources.Notice(records.LOST, "eth9 is down"),
+        sources.Notice(records.BACK, "eth9 is up again"),
+    ]
+
+
+def test_the_state_of_an_interface_is_asked_of_the_system():
+    up = [name for _, name in socket.if_nameindex() if listening._is_up(name)]
+    assert "lo" in up
+    assert listening._is_up("any") is None
+
+
+def test_in_an_empty_folder_the_first_file_is_waited_for(tmp_path):
+    with contextlib.closing(following.follow(tmp_path, sources.Tally())) as batches:
+        assert next(batches).packets == []
+        live_traffic.capture(tmp_path / "x.pcap", FRAMES)
+        some, said = take(batches, len(FRAMES))
+    assert len(some) == len(FRAMES) and not said
+
+
 def test_a_program_that_captures_ends_with_the_monitor(tmp_path):
     """It would wait for the next packet for ever."""
     data, pid = tmp_path / "x.pcap", tmp_path / "pid"

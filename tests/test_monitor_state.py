@@ -135,6 +135,65 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused(reference, tmp_pat
         states.restore_state(tmp_path, monitor.Monitor(reference, sources.Tally()))
 
 
+def test_a_kill_before_the_first_heartbeat_loses_nothing(reference, tmp_path):
+    """The state is saved with the first packets: a ring of files goes on from there."""
+    for count in (40, 600):  # before the first bin, and behind the first verdict
+        folder = tmp_path / str(count)
+        watched = monitor.Monitor(reference, sources.Tally())
+        made = monitor.watch(
+            watched,
+            batches(FAULT[:count], size=20),
+            source="x.pcap",
+            heartbeat_s=1e6,
+            save=lambda m, folder=folder: states.save_state(folder, m),
+        )
+        for _ in made:
+            if watched.heartbeat().packets >= 40:
+                break  # killed
+        again = monitor.Monitor(reference, sources.Tally())
+        assert states.restore_state(folder, again)
+        assert again.position == sources.Position("x.pcap", 0)
+        watch(again, batches(FAULT[:count]))
+        assert again.heartbeat().packets == count
+
+
+def test_each_record_has_an_id_of_its_own_without_a_packet_between(reference):
+    watched = monitor.Monitor(reference, sources.Tally())
+    watch_some(watched, FAULT[:10])
+    made = [watched.heartbeat() for _ in range(3)] + [watched.stop("x")]
+    notices = [sources.Notice("lost", "x"), sources.Notice("back", "x")] * 2
+    made += watched.add(sources.Batch([], 0.0, notices))
+    assert len({record.id for record in made}) == len(made)
+
+
+def test_a_state_that_cannot_be_saved_is_said_and_tried_again(reference, caplog):
+    tried = []
+
+    def save(_):
+        tried.append(0)
+        if len(tried) < 3:
+            raise OSError(28, "No space left on device", "state.npz")
+
+    watched = monitor.Monitor(reference, sources.Tally())
+    options = dict(source="x", heartbeat_s=0.0, save=save)
+    made = list(monitor.watch(watched, batches(FAULT[:300]), **options))
+    assert isinstance(made[-1], records.Stop) and len(tried) > 3
+    assert caplog.text.count("the state is not saved: [Errno 28]") == 2
+
+
+def test_a_network_that_was_learnt_anew_is_judged_anew(reference, tmp_path):
+    traffic = identify.sessions.measure_baseline(
+        np.ones((40, len(reference.run.columns)), np.float32), reference.run
+    )
+    compared = []
+    for mean in (0.0, 0.0, 1.0):
+        baseline = traffic._replace(mean=np.asarray(traffic.mean) + mean)
+        network = identify.sessions.Adapted("site", baseline, (), (), None)
+        watched = monitor.Monitor(reference._replace(network=network), sources.Tally())
+        compared.append(watched.state()["compared"])
+    assert compared[0] == compared[1] != compared[2]
+
+
 def test_what_was_learnt_since_names_the_fault_that_lasts(reference, tmp_path):
     """After a restart; the stretch keeps its name, so its alarm is corrected."""
     example = live_traffic.capture(tmp_path / "old.pcap", FAULT)
@@ -213,8 +272,23 @@ def test_a_silent_source_is_an_event_and_time_goes_on(reference, monkeypatch):
     assert said(made) == ["back"]
     assert conditions(made)[-1] == "normal"
     windows = watched.windows
+    assert [r.what for r in clock.wait(watched, 5)] == []
     made = clock.wait(watched, 600)
     assert said(made) == ["silent"] and watched.windows > windows + 550
+
+
+def test_a_source_that_never_sends_is_silent(reference, monkeypatch, tmp_path):
+    """Also after a restart; without a packet no time is judged."""
+    clock = FakeTime(monkeypatch)
+    watched = monitor.Monitor(reference, sources.Tally(), silent_s=10.0)
+    assert said(clock.wait(watched, 60)) == ["silent"] and watched.windows == 0
+    clock.feed(watched, live_traffic.calls(60, 120))
+    states.save_state(tmp_path, watched)
+    again = monitor.Monitor(reference, sources.Tally(), silent_s=10.0)
+    states.restore_state(tmp_path, again)
+    assert said(clock.wait(again, 60)) == ["silent"]
+    assert again.windows == watched.windows
+    assert said(clock.feed(again, live_traffic.calls(200, 201))) == ["back"]
 
 
 def test_what_was_lost_is_not_judged(reference, monkeypatch):
@@ -277,8 +351,13 @@ def test_an_address_that_is_asked_seldom_is_no_server():
     rows = live_traffic.read(
         (t, 1, frame, len(frame)) for t, frame in live_traffic.calls(0, 70)
     )
-    known.learn(rows.take()[0], rows.addresses)
+    taken = rows.take()[0]
+    known.learn(taken, rows.addresses)
     assert known.names == [build.SERVER]
+    # Numbers of addresses grow for ever; memory does not.
+    later = {packed: number + 10**15 for packed, number in rows.addresses.items()}
+    moved = taken._replace(source=taken.source + 10**15, target=taken.target + 10**15)
+    assert (known.assign(moved, later) == known.assign(taken, rows.addresses)).all()
 
 
 def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):

@@ -3,7 +3,9 @@
 The captures of a folder are joined in turn, again and again, without a pause. `--times`
 puts so many copies of each packet, with a Call-ID of its own, into the same time.
 
-  python -m scripts.experiments.soak --workdir runs/first --hours 1 --speed 50
+  python -m scripts.experiments.soak --workdir runs/first --hours 6 --speed 50
+
+With `--trace` it lists the lines of code whose memory grew most; that takes time.
 """
 
 import collections
@@ -11,8 +13,10 @@ import itertools
 import re
 import string
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 from absl import app, flags
 
@@ -28,6 +32,10 @@ _CAPTURES = flags.DEFINE_string(
 _HOURS = flags.DEFINE_float("hours", 1.0, "Hours of traffic.")
 _SPEED = flags.DEFINE_float("speed", 50.0, "As of siamjax monitor; 0: the fastest.")
 _TIMES = flags.DEFINE_integer("times", 1, "Copies of each packet.")
+_TRACE = flags.DEFINE_bool("trace", False, "Trace the memory that Python takes.")
+# The slope of memory is that of the means of so many parts of the time: within a part,
+# one sample is like the next.
+_PARTS = 12
 _CALL_ID = re.compile(rb"\n(?:Call-ID|i): ([^\r\n]*)")
 _SIGNS = string.digits + string.ascii_letters
 
@@ -74,16 +82,89 @@ def paced(some: Iterator[sources.Packet], speed: float, seconds: float):
         waiting.append(packet)
 
 
+def slope_and_error(hours: np.ndarray, level: np.ndarray) -> tuple[float, float]:
+    """The slope of a level an hour, and its standard error.
+
+    Args:
+      hours, level: `[N]` samples, in order.
+    """
+    parts = np.array_split(np.arange(len(hours)), _PARTS)
+    x, y = (
+        np.array([values[part].mean() for part in parts]) for values in (hours, level)
+    )
+    x = x - x.mean()
+    slope = x @ y / (x @ x)
+    rest = y - y.mean() - slope * x
+    return slope, np.sqrt(rest @ rest / (_PARTS - 2) / (x @ x))
+
+
+class Samples:
+    """What the monitor takes, sampled once a second.
+
+    Attributes:
+      rows: of each sample, hours of traffic, MB of memory, and lag in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, float, float]] = []
+        self._first_s: float | None = None
+        self._next_s = self._next_line_s = time.monotonic()
+        self._before: tracemalloc.Snapshot | None = None
+
+    def take(self, watched: monitor.Monitor) -> None:
+        """Takes a sample if a second passed, and prints one a minute."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + 1.0
+        beat = watched.heartbeat()
+        time_s = records.parse_time(beat.time) / 1e9
+        self._first_s = time_s if self._first_s is None else self._first_s
+        hours = (time_s - self._first_s) / 3600
+        self.rows.append((hours, beat.memory_bytes / 1e6, beat.lag_s))
+        if now_s < self._next_line_s:
+            return
+        self._next_line_s = now_s + 60.0
+        text = f"{hours:.2f} h  {beat.memory_bytes / 1e6:.1f} MB"
+        if tracemalloc.is_tracing():
+            text += f"  {tracemalloc.get_traced_memory()[0] / 1e6:.1f} MB by Python"
+        print(f"{text}  {len(jax.live_arrays())} arrays", flush=True)
+        if tracemalloc.is_tracing() and hours > _HOURS.value / 4 and not self._before:
+            self._before = tracemalloc.take_snapshot()
+
+    def print(self) -> None:
+        """Prints the slope of memory, the lag, and what grew."""
+        hours, megabytes, lag_s = np.array(self.rows).T
+        late = hours > hours[-1] / 4
+        slope, error = slope_and_error(hours[late], megabytes[late])
+        within = "within" if abs(slope) < 2 * error else "beyond"
+        print(
+            f"memory {megabytes[late].min():.1f} to {megabytes[late].max():.1f} MB after "
+            f"the first quarter, slope {slope:+.3f} MB an hour of traffic, {within} its "
+            f"noise of {2 * error:.3f} MB (two standard errors)"
+        )
+        lag_s = lag_s[2:]  # the first verdicts compile their programs
+        if len(lag_s):
+            print(
+                f"lag {lag_s.max():.2f} s at most after the start, in 99 % of seconds "
+                f"below {np.quantile(lag_s, 0.99):.2f} s"
+            )
+        if self._before:
+            after = tracemalloc.take_snapshot()
+            for line in after.compare_to(self._before, "lineno")[:20]:
+                print(line)
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
     reference = identify.open_reference(runs.open_run(_WORKDIR.value))
     paths = list(map(str, identify.list_captures([_CAPTURES.value], is_table=False)))
     watched = monitor.Monitor(reference, sources.Tally())
     made: collections.Counter[str] = collections.Counter()
-    memory, lags = [], []
-    seconds = _HOURS.value * 3600
-    start_s, busy_s, first_s = time.monotonic(), 0.0, None
-    next_s = start_s
+    samples, seconds = Samples(), _HOURS.value * 3600
+    if _TRACE.value:
+        tracemalloc.start()
+    start_s, busy_s = time.monotonic(), 0.0
     for batch in paced(endless(paths, _TIMES.value), _SPEED.value, seconds):
         before_s = time.thread_time()
         told = watched.add(batch)
@@ -91,29 +172,15 @@ def main(argv: Sequence[str]) -> None:
         for record in told:
             state = getattr(record, "state", "")
             made[f"{record.kind} {state}".strip()] += 1
-        if time.monotonic() >= next_s:
-            next_s = time.monotonic() + 1.0
-            beat = watched.heartbeat()
-            now_s = records.parse_time(beat.time) / 1e9
-            first_s = now_s if first_s is None else first_s
-            memory.append(((now_s - first_s) / 3600, beat.memory_bytes / 1e6))
-            lags.append(beat.lag_s)
+        samples.take(watched)
     beat = watched.heartbeat()
     took_s = time.monotonic() - start_s
-    hours, megabytes = np.array(memory).T
-    late = hours > hours[-1] / 4
-    slope, level = np.polyfit(hours[late], megabytes[late], 1)
-    spread = np.std(megabytes[late] - slope * hours[late] - level)
     print(
         f"{beat.packets} packets in {took_s:.0f} s, {beat.packets / took_s:.0f} a "
         f"second, {beat.packets / busy_s:.0f} a second of one processor; "
         f"{seconds / 3600:g} h of traffic"
     )
-    print(
-        f"memory {megabytes[late].min():.0f} to {megabytes[late].max():.0f} MB after "
-        f"the first quarter, slope {slope:+.2f} MB an hour, spread {spread:.2f} MB"
-    )
-    print(f"lag {max(lags[2:], default=0):.2f} s at most after the start")
+    samples.print()
     print(", ".join(f"{count} {name}" for name, count in made.items()))
 
 

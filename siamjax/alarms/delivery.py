@@ -8,7 +8,7 @@ from typing import Any
 
 from siamjax.alarms.spool import Spool
 from siamjax.text import printable
-from siamjax.types import UsageError
+from siamjax.types import SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 # Seconds to connect and to wait for an answer.
@@ -112,7 +112,7 @@ class Delivery:
         delay_s = self._first_s
         while not self._stop.is_set():
             self._wake.clear()
-            call = self._spool.first(self.receiver)
+            call = self._keep_trying(self._spool.first, self.receiver)
             if call is None:
                 if self._closing:
                     return
@@ -122,7 +122,7 @@ class Delivery:
                 self._post(call.body)
             except Refused as error:
                 self.refused += 1
-                self._spool.refuse(call, str(error))
+                self._keep_trying(self._spool.refuse, call, str(error))
                 _LOG.error(
                     "%s refuses an alarm (%s): it is kept in the table `refused` of %s",
                     printable(self.receiver),
@@ -142,7 +142,23 @@ class Delivery:
                 continue
             else:
                 self.taken += 1
-                self._spool.remove(call)
+                self._keep_trying(self._spool.remove, call)
                 if delay_s > self._first_s:
                     _LOG.info("%s takes alarms again", printable(self.receiver))
             delay_s = self._first_s
+
+    def _keep_trying(self, use_spool, *values):
+        """Uses the spool until the disk is no longer full; None: the end came first.
+
+        A call that was taken is not made again, and the next one has to wait.
+        """
+        delay_s = self._first_s
+        while True:
+            try:
+                return use_spool(*values)
+            except SiamjaxError as error:
+                if delay_s == self._first_s:
+                    _LOG.error("alarms are not sent: %s", printable(error))
+            if self._stop.wait(delay_s):
+                return None
+            delay_s = min(2 * delay_s, _LAST_S)

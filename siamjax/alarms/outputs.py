@@ -1,5 +1,6 @@
 """Where the records of the monitor go: receivers, the live page, the metrics."""
 
+import collections
 import contextlib
 import logging
 import os
@@ -15,6 +16,7 @@ from siamjax.alarms.spool import Spool
 from siamjax.monitoring import records
 from siamjax.reports import page
 from siamjax.text import printable
+from siamjax.types import SiamjaxError
 
 _LOG = logging.getLogger(__name__)
 SPOOL = "alarms.sqlite"
@@ -22,7 +24,10 @@ _SCRIPTS = ("timelines.js", "tables.js", "live.js")
 
 
 class Outputs:
-    """Takes the records of the monitor in order; a record that was taken is on disk."""
+    """Takes the records of the monitor in order; a record that was taken is on disk.
+
+    While the disk is full, alarms wait in memory.
+    """
 
     def __init__(
         self,
@@ -35,17 +40,36 @@ class Outputs:
         self._spool, self._make_calls = spool, make_calls
         self._deliveries = deliveries
         self._lasting = spool.lasting()
+        # What is to be put into the spool, in order: arguments of `Spool.put`.
+        self._unwritten: collections.deque[tuple] = collections.deque()
+        self._is_full = False
 
     def send(self, record: records.Record) -> None:
         """Takes the next record; one that comes again makes no call."""
         self.live.follow(record)
         lasting, alarms = alarm.follow(self._lasting, record)
-        if not alarms or self._spool.has(record.id):
-            return
-        self._spool.put(record.id, lasting, self._make_calls(alarms))
-        self._lasting = lasting
-        for thread in self._deliveries:
-            thread.wake()
+        if alarms and not self._spool.has(record.id):
+            self._lasting = lasting
+            self._unwritten.append((record.id, lasting, self._make_calls(alarms)))
+        try:
+            self.write()
+        except SiamjaxError as error:
+            if not self._is_full:
+                _LOG.error("alarms wait in memory: %s", printable(error))
+            self._is_full = True
+
+    def write(self) -> None:
+        """Writes the alarms that wait in memory.
+
+        Raises:
+          SiamjaxError: the disk is full; they are lost if the monitor ends.
+        """
+        while self._unwritten:
+            self._spool.put(*self._unwritten[0])
+            self._unwritten.popleft()
+            for thread in self._deliveries:
+                thread.wake()
+        self._is_full = False
 
     def count_calls(self) -> prometheus.Deliveries:
         """Calls of each receiver by result: taken, refused, failed, waiting."""
@@ -105,7 +129,9 @@ def open_outputs(
         deliveries = [delivery.Delivery(u, spool, post) for u, post in posts.items()]
         for thread in deliveries:
             stack.callback(thread.close, patience_s)
-        yield Outputs(spool, make_calls, deliveries)
+        receivers = Outputs(spool, make_calls, deliveries)
+        stack.callback(receivers.write)
+        yield receivers
 
 
 @contextlib.contextmanager

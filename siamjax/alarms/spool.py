@@ -127,15 +127,19 @@ class Spool:
     @contextlib.contextmanager
     def _writing(self):
         """The file, in which all is written or nothing."""
+        with self._using(), self._file as file:
+            yield file
+
+    @contextlib.contextmanager
+    def _using(self):
         try:
-            with self._lock, self._file as file:
-                yield file
+            with self._lock:
+                yield
         except sqlite3.OperationalError as error:  # such as a full disk
             raise SiamjaxError(
-                f"{self.path} cannot be written ({error}): make room on the disk and "
-                "run the same command again"
+                f"{self.path} cannot be written ({error}): make room on the disk"
             ) from error
 
     def _read(self, query, *values):
-        with self._lock:
+        with self._using():
             return self._file.execute(query, values).fetchall()

@@ -1,9 +1,11 @@
 """A capture or table without labels -> counts and baseline, and its windows."""
 
+import hashlib
 import math
 import os
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from siamjax.data import features, prepared
@@ -50,6 +52,14 @@ class Adapted(NamedTuple):
             return points | {head: wccn.whiten(points[head][:, :width], self.learnt)}
 
         return run._replace(deciding=deciding, embed=embed)
+
+
+def fingerprint(network: Adapted) -> str:
+    """A hash of what a run knows of a network."""
+    digest = hashlib.sha256(network.name.encode())
+    for array in jax.tree.leaves(network[1:]):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 class Traffic(NamedTuple):

@@ -20,7 +20,7 @@ def follow(
     """Yields the packets of a file that grows, or of the files of a ring buffer.
 
     A file is read to its end, then the one that was begun next. It begins with the file
-    that was written last.
+    that was written last. In an empty folder it waits for the first file.
 
     Args:
       pattern: a file, a folder, or a pattern of paths.
@@ -29,7 +29,7 @@ def follow(
     Raises:
       UsageError: no file fits.
     """
-    if not list_files(pattern):
+    if not list_files(pattern) and not Path(pattern).is_dir():
         raise UsageError(f"--follow={pattern}: there is no such file")
     return sources.read_in_thread(
         lambda inbox: _follow(pattern, tally, inbox, position)
@@ -58,7 +58,7 @@ def _follow(pattern, tally, inbox, position):
         if position:
             inbox.notify(records.LOST, f"{position.file} is not there any more")
             inbox.notify(records.BACK, "it goes on with the newest file")
-        path, position = [*list_files(pattern)][-1], None
+        path, position = _wait_for_file(pattern, inbox), None
     is_lost = False
     while path is not None and not inbox.closed:
         if is_lost:
@@ -74,6 +74,16 @@ def _follow(pattern, tally, inbox, position):
         for _ in chunks:  # a damaged file cannot be read, but another one may follow
             pass
         path, position = following.next, None
+
+
+def _wait_for_file(pattern, inbox):
+    """The file that was written last, or the first one of an empty folder; None: the
+    inbox is closed."""
+    listed, place = [*list_files(pattern)], -1
+    while not listed and not inbox.closed:
+        inbox.wait(_LOOK_S)
+        listed, place = [*list_files(pattern)], 0
+    return listed[place] if listed else None
 
 
 class _Following:

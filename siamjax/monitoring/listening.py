@@ -1,6 +1,7 @@
 """Packets from a network: what agents of Homer send (HEP), and an interface."""
 
 import contextlib
+import fcntl
 import re
 import selectors
 import shutil
@@ -24,8 +25,13 @@ _RECEIVE_BYTES, _BUFFER_BYTES = 1 << 16, 1 << 24
 # Linux counts the datagrams that a full buffer lost, from `linux/socket.h`.
 _SO_RXQ_OVFL = 40
 _LOOK_S = 0.2
+# How often tcpdump is asked for its counts.
+_ASK_S = 1.0
 # Waits before a program that captures is started again, in seconds.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
+# Linux's question for the flags of an interface, and the flag that it is up.
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
+_ENDED, _DOWN = "ended", "down"
 _DROPPED = re.compile(rb"(\d+) packets? dropped by kernel")
 
 
@@ -160,7 +166,8 @@ def capture_interface(
 ) -> Iterator[Batch]:
     """Yields the packets of an interface, which tcpdump or dumpcap captures.
 
-    If the program ends, such as when the interface goes down, it is started again.
+    If the program ends, it is started again. That the interface went down is said also
+    where the program goes on.
 
     Args:
       interface: such as `eth0` or `any`.
@@ -199,7 +206,8 @@ def _end_with_batches(command, interface, tally, is_dumpcap):
 
 
 def _capture(command, interface, tally, inbox, is_dumpcap, running):
-    wait_s, is_lost, dropped = _FIRST_WAIT_S, False, 0
+    wait_s, dropped = _FIRST_WAIT_S, 0
+    link = _Link(inbox)
     while not inbox.closed:
         process = subprocess.Popen(
             command,
@@ -216,16 +224,15 @@ def _capture(command, interface, tally, inbox, is_dumpcap, running):
         said.start()
         began_s = time.monotonic()
         watcher = threading.Thread(
-            target=_ask, args=(process, inbox, is_dumpcap), daemon=True
+            target=_ask,
+            args=(process, inbox, is_dumpcap, interface, link),
+            daemon=True,
         )
         watcher.start()
 
         def chunks(process=process):
-            nonlocal is_lost, wait_s
             while data := process.stdout.read1(1 << 16):
-                if is_lost:
-                    inbox.notify(records.BACK, f"{interface} is captured again")
-                    is_lost = False
+                link.is_back(_ENDED, f"{interface} is captured again")
                 yield data
 
         with contextlib.suppress(sources.SiamjaxError):  # it ended without a packet
@@ -235,14 +242,45 @@ def _capture(command, interface, tally, inbox, is_dumpcap, running):
         dropped = tally.dropped
         if inbox.closed:
             return
-        if not is_lost:
-            reason = b" ".join(lines[-1:]).decode(errors="replace").strip()
-            inbox.notify(records.LOST, f"the capture of {interface} ended: {reason}")
-            is_lost = True
+        reason = b" ".join(lines[-1:]).decode(errors="replace").strip()
+        link.is_lost(_ENDED, f"the capture of {interface} ended: {reason}")
         if time.monotonic() - began_s > _LONGEST_WAIT_S:
             wait_s = _FIRST_WAIT_S
         inbox.wait(wait_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+class _Link:
+    """Says once that an interface is lost, and once that it is back."""
+
+    def __init__(self, inbox):
+        self._inbox, self._lock = inbox, threading.Lock()
+        self._reason = None  # _ENDED or _DOWN; None: it is there
+
+    def is_lost(self, reason, detail):
+        with self._lock:
+            if self._reason is None:
+                self._inbox.notify(records.LOST, detail)
+            if self._reason != _ENDED:
+                self._reason = reason
+
+    def is_back(self, reason, detail):
+        """Ends what has this reason: a program may read packets of before."""
+        with self._lock:
+            if self._reason == reason:
+                self._inbox.notify(records.BACK, detail)
+                self._reason = None
+
+
+def _is_up(interface):
+    """Whether an interface is up; None: it is none, such as `any`."""
+    request = struct.pack("16sH22x", interface.encode()[:15], 0)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            answer = fcntl.ioctl(asked, _SIOCGIFFLAGS, request)
+    except OSError:  # or not Linux
+        return None
+    return bool(struct.unpack("16sH22x", answer)[1] & _IFF_UP)
 
 
 def _listen(stderr, lines, tally, before):
@@ -253,13 +291,21 @@ def _listen(stderr, lines, tally, before):
             tally.dropped = before + int(match[1])
 
 
-def _ask(process, inbox, is_dumpcap):
-    """Asks tcpdump for its counts, and ends the program with the monitor."""
+def _ask(process, inbox, is_dumpcap, interface, link):
+    """Asks tcpdump for its counts and whether the interface is up; ends the program
+    with the monitor."""
+    asked_s = time.monotonic()
     while process.poll() is None:
         if inbox.closed:
             process.terminate()
             return
-        time.sleep(1.0)
-        if not is_dumpcap and process.poll() is None:
+        is_up = _is_up(interface)
+        if is_up:
+            link.is_back(_DOWN, f"{interface} is up again")
+        elif is_up is not None:
+            link.is_lost(_DOWN, f"{interface} is down")
+        time.sleep(_LOOK_S)
+        if not is_dumpcap and time.monotonic() >= asked_s + _ASK_S:
+            asked_s = time.monotonic()
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGUSR1)

@@ -1,5 +1,6 @@
 """Live traffic: packets as they come -> records of what happens, at every hop."""
 
+import dataclasses
 import logging
 import pathlib
 import resource
@@ -19,7 +20,8 @@ from siamjax.monitoring import records
 from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
 from siamjax.monitoring.session import Session
 from siamjax.monitoring.sources import Batch, Position, Tally
-from siamjax.types import Baseline, UsageError
+from siamjax.text import printable
+from siamjax.types import Baseline, SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 _PAGE_BYTES = resource.getpagesize()
@@ -105,7 +107,8 @@ class Monitor:
         self._is_resumed = False
         # Whether the source is silent; packets were lost; packets are being left out.
         self._is_silent = self._is_lost = self._is_shedding = False
-        self._silent_since_ns = 0  # the time of the last packet before the silence
+        self._is_away = False  # the source is lost and was not back since
+        self._silent_ns = 0  # the time of the last packet before the silence
 
     @property
     def now(self) -> str:
@@ -118,6 +121,9 @@ class Monitor:
         for what, detail in batch.notices:
             made += self._notice(what, detail)
             self._is_lost |= what == records.LOST
+            if what in (records.LOST, records.BACK):
+                self._is_away = what == records.LOST
+                self._came_s = batch.arrived_s
         if not batch.packets:
             made += self._wait(batch)
         elif self._must_shed(batch):
@@ -157,10 +163,8 @@ class Monitor:
         """That the monitor begins, with a packet of this time, or now without one."""
         run = self._reference.run
         began = self.now if time_ns is None else records.format_time(time_ns)
-        # By the clock of this machine: a file may begin again with the same packet.
-        here = records.format_time(time.time_ns())
         return records.Start(
-            **self._common("start") | dict(time=began, id=f"start@{here}"),
+            **self._common("start") | dict(time=began),
             source=source,
             workdir=str(run.workdir),
             checkpoint=run.step,
@@ -214,7 +218,10 @@ class Monitor:
         binner = self._binner
         if (state["servers"] is None) != (binner.servers is None):
             raise UsageError("it is of other sessions, see --session_by")
-        if state["zero_ns"] is None:
+        self._is_resumed = True
+        if state["position"] is not None:
+            self.position = Position(*state["position"])
+        if state["zero_ns"] is None:  # it ended before the first bin
             return
         binner.zero_ns, self._done = state["zero_ns"], state["done"]
         binner.timeline.last_ns = state["last_ns"]
@@ -231,9 +238,7 @@ class Monitor:
             if state["compared"] != self._compared():
                 session.judge_again()
             self._sessions[session.name] = session
-        if state["position"] is not None:
-            self.position = Position(*state["position"])
-        self._is_lost = self._is_resumed = True
+        self._is_lost = True
 
     def _fingerprint(self):
         """A text that is the same if counts and baselines are of the same kind."""
@@ -247,23 +252,41 @@ class Monitor:
         )
 
     def _compared(self):
-        """A text that is the same if windows are compared with the same examples."""
+        """A text that is the same if windows are compared with the same examples, in
+        a network that was not learnt anew."""
         reference = self._reference
         places = [tuple(place) for place in reference.examples.places]
-        return repr((reference.rule, places))
+        network = reference.network and sessions.fingerprint(reference.network)
+        return repr((reference.rule, places, network))
 
     def _common(self, kind):
+        """The fields of a record that is never told again."""
         network = self._reference.network
+        # By the clock of this machine: without a packet, that of packets stands still,
+        # and a file may begin again with the same packet.
+        here = records.format_time(time.time_ns())
         return dict(
             time=self.now,
-            id=f"{kind}@{self.now}",
+            id=f"{kind}@{here}",
             network=network.name if network else None,
         )
 
     def _notice(self, what, detail):
         self._notices += 1
-        common = self._common("source") | {"id": f"source@{self.now}#{self._notices}"}
+        common = self._common("source")
+        common["id"] += f"#{self._notices}"  # there may be two at a time
         return [records.Source(**common, what=what, detail=detail)]
+
+    def _notice_jump(self):
+        """That the clock was set; it is told again if its packets are read again."""
+        (notice,) = self._notice(
+            records.CLOCK_STEP, "the clock of the packets was set: time goes on"
+        )
+        binner = self._binner
+        began_ns = binner.zero_ns or binner.timeline.first_ns()
+        number = self._counts()["clock_step"]
+        name = f"clock_step@{records.format_time(began_ns)}#{number}"
+        return [dataclasses.replace(notice, id=name)]
 
     def _read(self, batch):
         """Takes the packets of a batch, and tells what happened to the source."""
@@ -288,8 +311,7 @@ class Monitor:
         for packet in rest:
             add(*packet)
         if timeline.clock.jumps > jumps:
-            detail = "the clock of the packets was set: time goes on"
-            made += self._notice(records.CLOCK_STEP, detail)
+            made += self._notice_jump()
         self._came_s = batch.arrived_s
         return made
 
@@ -327,7 +349,7 @@ class Monitor:
     def _wait(self, batch):
         """Time passes without a packet."""
         timeline = self._binner.timeline
-        if not batch.is_live or self._is_lost or not timeline.packets:
+        if not batch.is_live or self._is_away:
             return []
         silent_s = time.monotonic() - self._came_s
         if silent_s < self._silent_s:
@@ -338,9 +360,10 @@ class Monitor:
             detail = f"there was no packet for {self._silent_s:g} s"
             made = self._notice(records.SILENT, detail)
             self._silent_ns = timeline.last_ns - round(silent_s * 1e9)
-        timeline.advance(
-            self._silent_ns + round((time.monotonic() - self._came_s) * 1e9)
-        )
+        if timeline.packets and not self._is_lost:
+            timeline.advance(
+                self._silent_ns + round((time.monotonic() - self._came_s) * 1e9)
+            )
         return made
 
     def _mark(self, batch):
@@ -447,11 +470,13 @@ def watch(
       batches: of the source.
       source: its name.
       heartbeat_s: seconds from one heartbeat to the next.
-      save: is called with each heartbeat, when all records before it were taken.
+      save: is called with the first packets and with each heartbeat, when all records
+        before it were taken. If it fails, that is said, and it is tried again at the
+        next heartbeat; at the end the error is raised.
       stopped: whether to stop; by default never.
     """
     last = monitor.last_changes()
-    started = False
+    started = saved = False
     next_s = time.monotonic() + heartbeat_s
     for batch in batches:
         made = monitor.add(batch)
@@ -465,7 +490,9 @@ def watch(
         if is_due:
             next_s = time.monotonic() + heartbeat_s
             yield monitor.heartbeat()
-            save(monitor)
+        if is_due or (started and not saved):  # a restart goes on from the first packet
+            saved = True
+            _try_to_save(save, monitor)
         if stopped():
             break
     else:
@@ -476,3 +503,11 @@ def watch(
     yield monitor.heartbeat()
     save(monitor)
     yield monitor.stop("interrupted" if stopped() else "the source ended")
+
+
+def _try_to_save(save, monitor):
+    """Saves the state, or says why it cannot, such as on a full disk."""
+    try:
+        save(monitor)
+    except (OSError, SiamjaxError) as error:
+        _LOG.error("the state is not saved: %s", printable(error))

@@ -67,13 +67,11 @@ class Servers:
         A request belongs to the server that it is sent to, an answer to the one that
         sends it.
         """
-        place = np.full(max(addresses.values(), default=0) + 1, NONE)
+        source, target = (np.full(len(rows.source), NONE) for _ in range(2))
         for i, packed in enumerate(self._packed):
             if packed in addresses:
-                place[addresses[packed]] = i
-        source, target = (
-            place[np.minimum(end, len(place) - 1)] for end in (rows.source, rows.target)
-        )
+                source[rows.source == addresses[packed]] = i
+                target[rows.target == addresses[packed]] = i
         says = getattr(rows, "says", np.full(len(source), SILENT))
         first = np.where(says == ANSWER, source, target)
         second = np.where(says == ANSWER, target, source)

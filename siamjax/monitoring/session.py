@@ -165,10 +165,14 @@ class Session:
             )
 
     def judge_again(self) -> None:
-        """Judges the present stretch anew, because it is compared with other examples.
+        """Judges the present stretch anew, because it is compared with other examples
+        or the network was learnt anew.
 
         It keeps its name; its windows are those of the bins that are kept.
         """
+        network, traffic = self._reference.network, self.traffic
+        if network is not None and traffic is not None and traffic.across:
+            self.traffic = traffic._replace(baseline=network.baseline)
         self._tracker = self._make_tracker()
         self._known = self._known[-1:]
         if self._known:
