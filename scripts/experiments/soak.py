@@ -5,13 +5,20 @@ puts so many copies of each packet, with a Call-ID of its own, into the same tim
 
   python -m scripts.experiments.soak --workdir runs/first --hours 6 --speed 50
 
-With `--trace` it lists the lines of code whose memory grew most; that takes time.
+With `--trace` it lists the lines of code whose memory grew most; that takes time. With
+`--write` it only writes the packets, for a monitor that reads them:
+
+  python -m scripts.experiments.soak --write --speed 1 --times 400 |
+    siamjax monitor --workdir runs/first --heartbeat_s 1 -
 """
 
 import collections
+import contextlib
 import itertools
 import re
 import string
+import struct
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -25,13 +32,14 @@ from siamjax.identification import identify
 from siamjax.inference import runs
 from siamjax.monitoring import monitor, records, sources
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.")
 _CAPTURES = flags.DEFINE_string(
     "captures", "data/testbed/captures", "Folder of captures."
 )
 _HOURS = flags.DEFINE_float("hours", 1.0, "Hours of traffic.")
 _SPEED = flags.DEFINE_float("speed", 50.0, "As of siamjax monitor; 0: the fastest.")
 _TIMES = flags.DEFINE_integer("times", 1, "Copies of each packet.")
+_WRITE = flags.DEFINE_bool("write", False, "Write the packets to standard output.")
 _TRACE = flags.DEFINE_bool("trace", False, "Trace the memory that Python takes.")
 # The slope of memory is that of the means of so many parts of the time: within a part,
 # one sample is like the next.
@@ -46,7 +54,7 @@ def endless(paths: Sequence[str], times: int) -> Iterator[sources.Packet]:
         bytes.maketrans(_SIGNS.encode(), (_SIGNS[i:] + _SIGNS[:i]).encode())
         for i in range(times)
     ]
-    begin_ns = 1_700_000_000 * 10**9
+    begin_ns = time.time_ns()
     for path in itertools.cycle(paths):
         first_ns = last_ns = None
         for time_ns, link, frame, length in packets.read_packets(
@@ -139,9 +147,9 @@ class Samples:
         slope, error = slope_and_error(hours[late], megabytes[late])
         within = "within" if abs(slope) < 2 * error else "beyond"
         print(
-            f"memory {megabytes[late].min():.1f} to {megabytes[late].max():.1f} MB after "
-            f"the first quarter, slope {slope:+.3f} MB an hour of traffic, {within} its "
-            f"noise of {2 * error:.3f} MB (two standard errors)"
+            f"memory {megabytes[late].min():.1f} to {megabytes[late].max():.1f} MB "
+            f"after the first quarter, slope {slope:+.3f} MB an hour of traffic, "
+            f"{within} its noise of {2 * error:.3f} MB (two standard errors)"
         )
         lag_s = lag_s[2:]  # the first verdicts compile their programs
         if len(lag_s):
@@ -155,17 +163,36 @@ class Samples:
                 print(line)
 
 
+def write_packets(batches: Iterator[sources.Batch]) -> None:
+    """Writes packets to standard output as pcap, with times in ns."""
+    head = struct.Struct("<IIII").pack
+    with contextlib.suppress(BrokenPipeError):
+        write = open(sys.stdout.fileno(), "wb", buffering=0).write
+        write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, 1))
+        for batch in batches:
+            parts = []
+            for time_ns, _, frame, length in batch.packets:
+                seconds, rest_ns = divmod(time_ns, 10**9)
+                parts += head(seconds, rest_ns, len(frame), length), frame
+            write(b"".join(parts))
+
+
 def main(argv: Sequence[str]) -> None:
     del argv
-    reference = identify.open_reference(runs.open_run(_WORKDIR.value))
     paths = list(map(str, identify.list_captures([_CAPTURES.value], is_table=False)))
+    seconds = _HOURS.value * 3600
+    batches = paced(endless(paths, _TIMES.value), _SPEED.value, seconds)
+    if _WRITE.value:
+        write_packets(batches)
+        return
+    reference = identify.open_reference(runs.open_run(_WORKDIR.value))
     watched = monitor.Monitor(reference, sources.Tally())
     made: collections.Counter[str] = collections.Counter()
-    samples, seconds = Samples(), _HOURS.value * 3600
+    samples = Samples()
     if _TRACE.value:
         tracemalloc.start()
     start_s, busy_s = time.monotonic(), 0.0
-    for batch in paced(endless(paths, _TIMES.value), _SPEED.value, seconds):
+    for batch in batches:
         before_s = time.thread_time()
         told = watched.add(batch)
         busy_s += time.thread_time() - before_s
