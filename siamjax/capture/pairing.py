@@ -4,6 +4,7 @@ Rows may come all at once, or batch by batch with the `Memory` of those before.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,33 +26,74 @@ _SPREAD = np.array(
 class Memory:
     """Transactions of earlier rows, in two halves, of which the older is dropped.
 
-    Attributes:
-      uses: for each transaction the time of its first request, of its last one, and how
-        often its name was used before.
-      sent: hashes of messages.
+    Arrays in order of their names take a tenth of the memory of a dict.
     """
 
     def __init__(self) -> None:
-        self.uses: dict[int, tuple[int, int, int]] = {}
-        self.sent: set[int] = set()
-        self._uses_before: dict[int, tuple[int, int, int]] = {}
-        self._sent_before: set[int] = set()
+        self._uses = self._uses_before = _NO_USES
+        # Hashes of messages, in order.
+        self._sent = self._sent_before = np.zeros(0, np.uint64)
 
     def __len__(self) -> int:
-        return max(len(self.uses), len(self.sent))
+        return max(len(self._uses.names), len(self._sent))
 
     def forget(self) -> None:
         """Drops what was not used since the last call."""
-        self._uses_before, self.uses = self.uses, {}
-        self._sent_before, self.sent = self.sent, set()
+        self._uses_before, self._uses = self._uses, _NO_USES
+        self._sent_before, self._sent = self._sent, self._sent[:0].copy()
 
-    def use_of(self, transaction: int) -> tuple[int, int, int]:
-        """What is known of a transaction."""
-        use = self.uses.get(transaction) or self._uses_before.get(transaction)
-        return use or (_NEVER, _NEVER, 0)
+    def uses_of(self, transactions: np.ndarray) -> np.ndarray:
+        """What is known of transactions `[G]`, see `keep_uses`: `[G, 3]` int64."""
+        known = np.full((len(transactions), 3), _NEVER)
+        known[:, 2] = 0
+        for uses in (self._uses_before, self._uses):
+            place, is_known = _find(transactions, uses.names)
+            known[is_known] = uses.values[place[is_known]]
+        return known
 
-    def was_sent(self, name: int) -> bool:
-        return name in self.sent or name in self._sent_before
+    def keep_uses(self, transactions: np.ndarray, values: np.ndarray) -> None:
+        """Remembers transactions.
+
+        Args:
+          transactions: `[G]` int64, in order.
+          values: `[G, 3]` int64, the time of the first request of each, of the last
+            one, and how often its name was used before.
+        """
+        uses = self._uses
+        place, is_known = _find(transactions, uses.names)
+        uses.values[place[is_known]] = values[is_known]
+        is_new = ~is_known
+        self._uses = _Uses(
+            np.insert(uses.names, place[is_new], transactions[is_new]),
+            np.insert(uses.values, place[is_new], values[is_new], axis=0),
+        )
+
+    def were_sent(self, messages: np.ndarray) -> np.ndarray:
+        """`[N]` bool, of hashes of messages `[N]` uint64 in order; then they were."""
+        place, is_known = _find(messages, self._sent)
+        is_new = ~is_known
+        self._sent = np.insert(self._sent, place[is_new], messages[is_new])
+        return is_known | _find(messages, self._sent_before)[1]
+
+
+class _Uses(NamedTuple):
+    """What is known of U transactions, in order of their names."""
+
+    names: np.ndarray  # [U] int64
+    values: np.ndarray  # [U, 3] int64
+
+
+_NO_USES = _Uses(np.zeros(0, np.int64), np.zeros((0, 3), np.int64))
+
+
+def _find(names, known):
+    """The places of names `[N]` in `known`, in order: where each is or belongs; whether
+    it is there."""
+    place = np.searchsorted(known, names)
+    is_known = np.zeros(len(names), bool)
+    inside = place < len(known)
+    is_known[inside] = known[place[inside]] == names[inside]
+    return place, is_known
 
 
 def longest_pauses(kinds: Sequence[str]) -> np.ndarray:
@@ -92,10 +134,7 @@ def pair_messages(
         return repeated, latency_ns
     named = rows.take(known)
     numbers, group = np.unique(named.transaction, return_inverse=True)  # [G], [M]
-    before = np.full((len(numbers), 3), _NEVER)
-    before[:, 2] = 0
-    if memory is not None:
-        before[:] = [memory.use_of(number) for number in numbers.tolist()]
+    before = (Memory() if memory is None else memory).uses_of(numbers)
     use, last_ns = _uses(named, pauses_ns, group, before)
     repeated[known] = _repeated(named, use, memory)
     place, first_ns = _first_requests(named, group, use, before)
@@ -105,12 +144,7 @@ def pair_messages(
     if memory is not None:
         latest = np.zeros((2, len(numbers)), np.int64)
         latest[:, group] = use, first_ns[place]  # in order of time: the last one stays
-        memory.uses.update(
-            zip(
-                numbers.tolist(),
-                zip(latest[1].tolist(), last_ns.tolist(), latest[0].tolist()),
-            )
-        )
+        memory.keep_uses(numbers, np.stack([latest[1], last_ns, latest[0]], 1))
     return repeated, latency_ns
 
 
@@ -141,12 +175,7 @@ def _repeated(rows, use, memory):
     names = (columns * _SPREAD[:, None]).sum(0, dtype=np.uint64)
     names, first = np.unique(names, return_index=True)
     repeated = np.ones(len(use), bool)
-    if memory is None:
-        repeated[first] = False
-        return repeated
-    listed = names.tolist()
-    repeated[first] = [memory.was_sent(name) for name in listed]
-    memory.sent.update(listed)
+    repeated[first] = False if memory is None else memory.were_sent(names)
     return repeated
 
 
