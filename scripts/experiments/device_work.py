@@ -176,7 +176,8 @@ def data_shapes(width, table):
         scaler=jax.tree.map(jnp.asarray, scaler),
         windows=Windows(shape(windows), shape(windows), shape(windows)),
         table=sampler.SamplingTable(
-            rows=shape(1, conditions, CAPTURES, BINS // 8),
+            rows=shape(windows),
+            first=shape(1, conditions, CAPTURES),
             windows=shape(1, conditions, CAPTURES),
             captures=groups,
             classes=groups,

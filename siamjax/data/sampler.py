@@ -19,13 +19,14 @@ FROM_NORMAL = 0.7
 
 
 class SamplingTable(NamedTuple):
-    """Rows of windows by pool, condition and capture, padded, with counts.
+    """Rows of windows, sorted by pool, condition and capture.
 
     One batch is drawn from one pool: all windows of the split, or those of one session.
     """
 
-    rows: jax.Array  # [pools, C, captures, windows] int32
-    windows: jax.Array  # [pools, C, captures] int32, how many of the rows are real
+    rows: jax.Array  # [N] int32, those of the split first
+    first: jax.Array  # [pools, C, captures] int32, the place of the first row of each
+    windows: jax.Array  # [pools, C, captures] int32, how many rows each has
     captures: jax.Array  # [pools, C] int32, how many captures are real
     classes: jax.Array  # [pools, C] int32, condition of each group; padded ones last
     normal: jax.Array  # [pools] int32, which group is normal; -1: none
@@ -69,30 +70,34 @@ def sampling_table(
         f"config.batch.batch_from is {batch_from!r}: set 'all' or 'one_session'",
     )
     real = windows.condition >= 0
-    chosen = chosen & real
-    sessions = np.unique(windows.session[chosen])
-    pools = (
-        [sessions] if batch_from == "all" else np.split(sessions, len(sessions) or 1)
-    )
-    groups = [
-        _grouped(windows, chosen & np.isin(windows.session, pool)) for pool in pools
-    ]
-    captures = (
-        max(len(v) for v in _grouped(windows, real).values()) if real.any() else 0
-    )
-    length = int(np.bincount(windows.session[real]).max(initial=0))
-    rows = np.zeros((len(groups), conditions, captures, length), np.int32)
-    counts = np.zeros((len(groups), conditions, captures), np.int32)
-    classes = np.full((len(groups), conditions), -1, np.int32)
-    for g, by_condition in enumerate(groups):
-        for c, (condition, by_capture) in enumerate(sorted(by_condition.items())):
-            classes[g, c] = condition
-            for s, capture_rows in enumerate(by_capture):
-                rows[g, c, s, : len(capture_rows)] = capture_rows
-                counts[g, c, s] = len(capture_rows)
+    rows = np.flatnonzero(chosen & real)
+    condition, session = windows.condition[rows], windows.session[rows]
+    pool = np.zeros(len(rows), np.int64)
+    if batch_from == "one_session":
+        pool = np.unique(session, return_inverse=True)[1]
+    pools = int(pool.max(initial=0)) + 1
+    shape = (pools, conditions, int(windows.session.max(initial=0)) + 1)
+    key = np.ravel_multi_index((pool, condition, session), shape)
+    order = np.argsort(key, kind="stable")
+    groups, begin, count = np.unique(key[order], return_index=True, return_counts=True)
+    most = _most_captures(windows.condition[real], windows.session[real], shape)
+    sorted_rows = np.zeros(int(real.sum()), np.int32)
+    sorted_rows[: len(rows)] = rows[order]
+    first, counts = np.zeros((2, pools, conditions, most), np.int32)
+    classes = np.full((pools, conditions), -1, np.int32)
+    captures = np.zeros((pools, conditions), np.int32)
+    for p, c, first_row, number in zip(
+        *np.unravel_index(groups, shape)[:2], begin, count
+    ):
+        if c not in classes[p]:
+            classes[p, (classes[p] >= 0).sum()] = c
+        g = int(np.argmax(classes[p] == c))
+        first[p, g, captures[p, g]] = first_row
+        counts[p, g, captures[p, g]] = number
+        captures[p, g] += 1
     is_normal = np.pad(classes == normal, ((0, 0), (0, 1)))
     normal_group = np.where(is_normal.any(1), is_normal.argmax(1), -1)
-    arrays = (rows, counts, (counts > 0).sum(2), classes, normal_group)
+    arrays = (sorted_rows, first, counts, captures, classes, normal_group)
     return SamplingTable(*(jnp.asarray(array, jnp.int32) for array in arrays))
 
 
@@ -148,7 +153,7 @@ def batch_rows(
     of_pool, of_class, of_made, of_normal, of_capture, of_window = jnp.split(
         chance, parts
     )
-    pool = _below(of_pool[0], table.rows.shape[0])
+    pool = _below(of_pool[0], table.classes.shape[0])
     present = table.classes[pool]  # [C]
     # The P conditions with the largest random numbers: drawn without replacement.
     recorded = jnp.argsort(-jnp.where(present >= 0, of_class, -1.0))[:p]
@@ -159,7 +164,8 @@ def batch_rows(
     capture = _below(of_capture, table.captures[pool][group])
     window = _below(of_window, table.windows[pool][group, capture])
     labels = jnp.concatenate([present[recorded], -1 - jnp.arange(m, dtype=jnp.int32)])
-    return table.rows[pool][group, capture, window], jnp.repeat(labels, k)
+    place = table.first[pool][group, capture] + window
+    return table.rows[place], jnp.repeat(labels, k)
 
 
 def draw_pairs(
@@ -235,13 +241,10 @@ def gather_windows(counts: Any, windows: Windows, rows: Any, length: int) -> jax
     return jax.vmap(cut)(windows.session[rows], windows.start[rows])
 
 
-def _grouped(windows, inside):
-    """`{condition: [rows of each capture, ...]}` of the windows inside a mask."""
-    groups = {}
-    for row in np.flatnonzero(inside):
-        by_capture = groups.setdefault(int(windows.condition[row]), {})
-        by_capture.setdefault(int(windows.session[row]), []).append(row)
-    return {condition: list(rows.values()) for condition, rows in groups.items()}
+def _most_captures(condition, session, shape):
+    """The largest number of captures that a condition has windows in."""
+    pairs = np.unique(condition.astype(np.int64) * shape[2] + session)
+    return int(np.bincount(pairs // shape[2]).max(initial=0))
 
 
 def _below(chance, limit):
