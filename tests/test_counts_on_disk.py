@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from siamjax import config as config_module
-from siamjax.data import counts_on_disk, sampler, windows
+from siamjax import files
+from siamjax.data import counts, counts_on_disk, sampler, windows
 from siamjax.data.splits import open_splits
-from siamjax.training import loop, run_config
+from siamjax.training import devices, loop, run_config
 from siamjax.types import TRAIN, UsageError
 from tests import small_data
 
@@ -33,23 +34,44 @@ def config(tmp_path_factory):
     return config_module.from_dict(small_data.config(folder, steps=20))
 
 
-def test_counts_on_disk_are_those_in_memory(config, tmp_path):
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Files of 50 bins, so that sessions of 140 bins are in several of them."""
+    monkeypatch.setattr(counts_on_disk, "SHARD_BYTES", 50 * 4 * 66)
+
+
+def test_counts_on_disk_are_those_in_memory(config, tmp_path, small_shards):
     here = open_splits(config.data)
     there = open_splits(on_disk(config, tmp_path).data)
-    assert isinstance(there.counts, np.memmap)
-    np.testing.assert_array_equal(there.counts, here.counts)
+    np.testing.assert_array_equal(np.asarray(there.counts), here.counts)
     for field in ("baseline", "windows", "scaler"):
         jax.tree.map(
             np.testing.assert_array_equal, getattr(there, field), getattr(here, field)
         )
-    (file,) = tmp_path.iterdir()
-    written = file.stat().st_mtime_ns
+    (shard, *others) = tmp_path.glob("*/*.f32")
+    assert len(others) > 10
+    written = shard.stat().st_mtime_ns
     open_splits(on_disk(config, tmp_path).data)
-    assert file.stat().st_mtime_ns == written
+    assert shard.stat().st_mtime_ns == written
+    shard.write_bytes(b"cut")
+    with pytest.raises(files.Damaged, match="missing or was cut"):
+        open_splits(on_disk(config, tmp_path).data)
 
 
-def test_windows_that_are_read_ahead_are_those_of_the_batches(config, tmp_path):
+def test_blocks_of_bins_are_the_counts_of_the_session(config):
+    session, kinds = small_data.session("a", "overload", 3), small_data.KINDS
+    session = session._replace(span_s=60.2)
+    asked = session, kinds, 0.5, ("sip",)
+    blocks = list(counts.bin_in_blocks(*asked, block=32))
+    assert [len(block) for block in blocks] == [32, 32, 32, 24]
+    np.testing.assert_array_equal(np.concatenate(blocks), counts.bin_session(*asked))
+
+
+def test_windows_that_are_read_ahead_are_those_of_the_batches(
+    config, tmp_path, small_shards
+):
     splits = open_splits(on_disk(config, tmp_path).data)
+    everything = np.asarray(splits.counts)
     table = sampler.sampling_table(
         splits.windows,
         splits.window_mask(TRAIN, splits.conditions.known),
@@ -65,12 +87,12 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(config, tmp_path):
         table,
         shape=shape,
         length=splits.length,
-        place=lambda chunk: chunk,
+        sharding=devices.chunk_sharding(devices.make_mesh(jax.devices())),
     ) as chunk_of:
         for step in (0, 1, 15, 16, 40, 5):
             rows, _ = sampler.batch_rows(3, step, table, shape)
             batch_of_step = windows.take(splits.windows, np.asarray(rows))
-            expected = windows.cut_counts(splits.counts, batch_of_step, splits.length)
+            expected = windows.cut_counts(everything, batch_of_step, splits.length)
             chunk = chunk_of(step)
             np.testing.assert_array_equal(chunk.windows[step - chunk.first], expected)
 

@@ -11,8 +11,14 @@ CONDITIONS = ("normal", "blocked")
 
 
 def label(features, labels, first=4):
+    sizes = dict(length=4, hop=2, first=first, bin_s=1.0)
     return windows.cut_every_hop(
-        0, features, labels, CONDITIONS, length=4, hop=2, first=first, bin_s=1.0
+        0,
+        len(features),
+        labels,
+        CONDITIONS,
+        deviations=lambda: np.abs(features).mean(-1),
+        **sizes,
     )
 
 
@@ -23,6 +29,14 @@ def test_a_window_is_a_faults_only_when_wholly_inside():
     np.testing.assert_array_equal(got.start, [4, 6, 8, 10, 12, 14, 16, 18, 20])
     t = TRANSITIONAL
     np.testing.assert_array_equal(got.condition, [0, 0, t, 1, 1, 1, 1, t, 0])
+
+
+def test_a_large_sum_before_a_window_does_not_hide_that_it_recovers():
+    x = np.full((24, 2), 0.1, np.float32)
+    x[8:14] = 1e9
+    x[14:] = 0.5
+    got = label(x, (Label("blocked", 8.0, 14.0),))
+    assert (got.condition[got.start >= 14] == RECOVERING).all()
 
 
 def test_after_a_fault_windows_recover_until_they_are_quiet_for_good():
@@ -105,7 +119,8 @@ def test_labels_at_the_ends_of_bins_hold_at_any_length_of_a_bin(bin_ms, onset):
     end = onset + 6
     fault = Label("blocked", onset * bin_ms / 1000, end * bin_ms / 1000)
     sizes = dict(length=4, hop=1, first=4, bin_s=bin_ms / 1000)
-    cut = windows.cut_every_hop(0, np.zeros((40, 2)), (fault,), CONDITIONS, **sizes)
+    sizes["deviations"] = lambda: np.zeros(40)
+    cut = windows.cut_every_hop(0, 40, (fault,), CONDITIONS, **sizes)
     inside = cut.start[cut.condition == 1]
     assert inside.tolist() == [onset, onset + 1, onset + 2]
     normal = Label("normal", fault.onset_s, fault.clear_s)

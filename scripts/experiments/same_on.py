@@ -223,11 +223,12 @@ def make_config(folder: pathlib.Path) -> Config:
 
 
 def run_config(folder: pathlib.Path) -> Config:
-    """Of the run of which a process is killed."""
+    """Of the run of which a process is killed; each reads its windows from disk."""
     steps = dict(steps=STEPS, log_every=1, evaluate_every=4, draws=2, trace_frames=0)
     config = make_config(folder)
     batch = dataclasses.replace(config.batch, made_up=0)  # quicker to compile
-    return dataclasses.replace(config, batch=batch, **steps)
+    data = dataclasses.replace(config.data, counts_dir=str(folder / "counts"))
+    return dataclasses.replace(config, batch=batch, data=data, **steps)
 
 
 def train(folder: pathlib.Path) -> None:

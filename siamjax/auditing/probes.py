@@ -198,7 +198,9 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
         Baseline(*(np.asarray(x)[windows.session] for x in baseline))
         for baseline in (splits.baseline, measured)
     )
-    all_counts, all_windows = jax.device_put((splits.counts, splits.windows))
+    all_counts, all_windows = jax.device_put(
+        (np.asarray(splits.counts), splits.windows)
+    )
     gathered = sampler.gather_windows(all_counts, all_windows, rows, config.bins)
     trained = features.to_features(gathered, trained_baseline, splits.scaler)
     cut = splits.inputs(windows).counts
@@ -230,8 +232,8 @@ def _identification_baselines(checkpoint, splits):
     bins = round(config.baseline_s / config.bin_s)
     if bins:
         by_session = [
-            features.session_baseline(counts[:bins], checkpoint.scaler)
-            for counts in splits.counts
+            features.session_baseline(splits.counts[i, :bins], checkpoint.scaler)
+            for i in range(len(splits.counts))
         ]
         return Baseline(*(np.stack(list(map(np.asarray, x))) for x in zip(*by_session)))
     if shared is None:  # an older version: identification refuses such a run

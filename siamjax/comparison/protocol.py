@@ -267,8 +267,9 @@ def cell_splits(train: Config, *, blind: bool) -> Splits:
     seen = _opened(frozen, _hash(train.data.dir))
     if not blind:
         return seen
-    hidden = np.where((seen.sessions.role == TEST)[:, None, None], np.nan, seen.counts)
-    return seen._replace(counts=hidden.astype(np.float32))
+    hidden = np.array(seen.counts)
+    hidden[seen.sessions.role == TEST] = np.nan
+    return seen._replace(counts=hidden)
 
 
 def derive_seed(config: CompareConfig, *words: str | int) -> int:

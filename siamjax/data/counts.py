@@ -1,6 +1,6 @@
 """Events or counters of a session -> counts per bin and column, `[bins, F]`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from siamjax.capture.protocols.table import fits
 from siamjax.data import columns
 from siamjax.types import Events, Series, Session
 
+# So many bins are counted together: 9 h of 0.5 s.
+BLOCK = 1 << 16
 _LAST_S = np.iinfo(np.int64).max / 1e9
 
 
@@ -24,10 +26,36 @@ def bin_session(
       bin_s: length of a bin in seconds.
       protocols: names of those whose columns are counted; of events only.
     """
+    return np.concatenate(list(bin_in_blocks(session, kinds, bin_s, protocols)))
+
+
+def bin_in_blocks(
+    session: Session,
+    kinds: Sequence[str],
+    bin_s: float,
+    protocols: Sequence[str],
+    block: int = BLOCK,
+) -> Iterator[np.ndarray]:
+    """Yields `bin_session` in blocks of bins, so that few are in memory at a time."""
     if session.series is not None:
-        return bin_series(session.series, bin_s)
+        yield from _series_in_blocks(session.series, bin_s, block)
+        return
     assert session.events is not None  # one of the two is there
-    return bin_events(session.events, kinds, session.span_s, bin_s, protocols)
+    events, bin_ns = session.events, nanoseconds(bin_s)
+    bins = nanoseconds(session.span_s) // bin_ns
+    binner = EventBinner(bin_ns, protocols)
+    done = 0
+    for end in _ends_of_blocks(bins, block):
+        # Events are in order of time.
+        stop = int(np.searchsorted(events.time_ns, end * bin_ns))
+        yield binner.add(events.take(slice(done, stop)), kinds, end)
+        binner.forget()
+        done = stop
+
+
+def _ends_of_blocks(bins, block):
+    """The end of each block of bins; without a bin there is one empty block."""
+    return [min(begin + block, bins) for begin in range(0, max(bins, 1), block)]
 
 
 def count_bins(session: Session, bin_s: float) -> int:
@@ -128,17 +156,32 @@ def bin_series(series: Series, bin_s: float) -> np.ndarray:
 
     A step must not be longer than a bin: `why_too_coarse` is asked before.
     """
-    rows, bin_ns = len(series.time_ns), nanoseconds(bin_s)
+    return np.concatenate(list(_series_in_blocks(series, bin_s, BLOCK)))
+
+
+def _series_in_blocks(series, bin_s, block):
+    """Yields `bin_series` in blocks of bins."""
+    values, bin_ns = series.values, nanoseconds(bin_s)
     # The step was rounded to a nanosecond: three rows of 1/3 s, which are 333333333 ns
     # each, must fill a bin of 1 s. So half a nanosecond is added to each step, and all
     # times are counted in half nanoseconds.
     step = 2 * step_ns(series) + 1
-    bin_of = np.arange(rows) * step // (2 * bin_ns)
+    bin_of = np.arange(len(values)) * step // (2 * bin_ns)
     if (np.diff(bin_of) == 1).all():
-        return series.values.astype(np.float32)
-    bins = rows * step // (2 * bin_ns)
-    inside = bin_of < bins
-    values, bin_of = series.values[inside].astype(float), bin_of[inside]
+        for end in _ends_of_blocks(len(values), block):
+            begin = max(end - 1, 0) // block * block
+            yield values[begin:end].astype(np.float32)
+        return
+    bins = len(values) * step // (2 * bin_ns)
+    for end in _ends_of_blocks(bins, block):
+        begin = max(end - 1, 0) // block * block
+        rows = slice(*np.searchsorted(bin_of, (begin, end)))
+        yield _mean_of_bins(values[rows], bin_of[rows] - begin, end - begin)
+
+
+def _mean_of_bins(values, bin_of, bins):
+    """The mean `[bins, F]` of the measured values `[N, F]` of each bin."""
+    values = values.astype(float)
     measured = ~np.isnan(values)
     total, count = np.zeros((2, bins, values.shape[1]))
     np.add.at(total, bin_of, np.where(measured, values, 0.0))

@@ -1,23 +1,24 @@
-"""Counts of a data set beyond memory: a file, of which batches are read ahead.
+"""Counts of a data set beyond memory: shards on disk, of which batches are read ahead.
 
-The file holds `[S, bins, F]` float32 and is memory-mapped. While the device computes
-the steps of one chunk of batches, a thread reads the windows of the next.
+The rows of all sessions, one for each bin, stand one after the other in files of at
+most `SHARD_BYTES`; a session may begin in one file and end in another. While the device
+computes the steps of one chunk of batches, a thread reads the windows of the next.
 """
 
 import concurrent.futures
 import contextlib
 import hashlib
 import json
-import mmap
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
 import siamjax
 from siamjax import files
@@ -26,114 +27,198 @@ from siamjax.types import UsageError, Windows
 
 # Steps whose windows are read together.
 CHUNK_STEPS = 16
+# The largest file.
+SHARD_BYTES = 1 << 30
+REMEDY = "remove the folder, and it is written again"
+_INDEX = "index.json"
 
 
 class Chunk(NamedTuple):
-    """The counts of the windows of some steps, on the device."""
+    """The counts of the windows of some steps."""
 
     first: Any  # [] int32, the first step
-    windows: Any  # [CHUNK_STEPS, B, T, F]
+    windows: Any  # [CHUNK_STEPS, B, T, F], divided over the devices along B
+
+
+class StoredCounts:
+    """Counts `[S, bins, F]` float32 on disk, of which parts are read.
+
+    `counts[session, begin:end]` are the counts `[bins, F]` of some bins of a session;
+    `np.asarray(counts)` are all of them, padded with 0. Files are read and not mapped:
+    what was read does not count as memory of the process.
+
+    Attributes:
+      bins: `[S]` int64, how many each session has.
+      shape: `(S, the most bins, F)`.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        """Opens what `open_counts` wrote.
+
+        Raises:
+          files.Damaged: a file is missing or has another size.
+        """
+        self._folder = pathlib.Path(folder)
+        with files.parsing(self._folder / _INDEX, REMEDY):
+            index = json.loads((self._folder / _INDEX).read_bytes())
+            self.bins = np.array(index["bins"], np.int64)
+            columns, self._rows = int(index["columns"]), int(index["rows_of_shard"])
+        self.shape = (len(self.bins), int(self.bins.max(initial=0)), columns)
+        self._first = np.cumsum(self.bins) - self.bins  # [S], the row of its first bin
+        self._row_bytes = 4 * columns
+        self._shards = []
+        total = int(self.bins.sum())
+        for number in range(-(-total // self._rows)):
+            path = shard_path(self._folder, number)
+            rows = min(self._rows, total - number * self._rows)
+            if not path.is_file() or path.stat().st_size != rows * self._row_bytes:
+                raise files.Damaged(f"{path} is missing or was cut: {REMEDY}")
+            self._shards.append(open(path, "rb", buffering=0))
+
+    def __len__(self) -> int:
+        return len(self.bins)
+
+    def __getitem__(self, place: tuple[int, slice]) -> np.ndarray:
+        session, chosen = place
+        begin, end, _ = chosen.indices(int(self.bins[session]))
+        part = np.empty((max(end - begin, 0), self.shape[2]), np.float32)
+        self._read(int(self._first[session]) + begin, part)
+        return part
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        everything = np.zeros(self.shape, np.float32)
+        for session, bins in enumerate(self.bins):
+            everything[session, :bins] = self[session, :]
+        return everything.astype(dtype or np.float32, copy=False)
+
+    def read_windows(self, windows: Windows, length: int) -> np.ndarray:
+        """The counts `[..., T, F]` of windows `[...]`; the arrays of them are alike."""
+        rows = self._first[windows.session] + windows.start
+        cut = np.empty((rows.size, length, self.shape[2]), np.float32)
+        places = rows.ravel().tolist()
+        for row in places:  # all at once: the system reads many together
+            self._ask_for(row, length)
+        for row, window in zip(places, cut):
+            self._read(row, window)
+        return cut.reshape(*rows.shape, *cut.shape[1:])
+
+    def _ask_for(self, row, length):
+        """Asks the system to read rows, and does not wait."""
+        if hasattr(os, "posix_fadvise"):
+            for shard, place, count in self._pieces(row, length):
+                size = count * self._row_bytes
+                start = place * self._row_bytes
+                os.posix_fadvise(shard.fileno(), start, size, os.POSIX_FADV_WILLNEED)
+
+    def _read(self, row, part):
+        """Reads rows from the place `row` on into `part [n, F]`."""
+        done = 0
+        for shard, place, count in self._pieces(row, len(part)):
+            view = memoryview(part[done : done + count]).cast("B")
+            start = place * self._row_bytes
+            while view:
+                size = os.preadv(shard.fileno(), [view], start)
+                if not size:
+                    raise files.Damaged(f"{shard.name} was cut: {REMEDY}")
+                view, start = view[size:], start + size
+            done += count
+
+    def _pieces(self, row, length):
+        """`(shard, row in it, rows)` of each file that has some of the rows."""
+        while length > 0:
+            number, place = divmod(row, self._rows)
+            count = min(length, self._rows - place)
+            yield self._shards[number], place, count
+            row, length = row + count, length - count
 
 
 def open_counts(
     folder: str | os.PathLike,
     facts: dict[str, Any],
-    lengths: Sequence[int],
+    bins: Sequence[int],
     columns: int,
-    count: Callable[[int], np.ndarray],
-) -> np.ndarray:
-    """The memory-mapped counts `[S, bins, F]` of a data set, padded with 0.
+    count: Callable[[int], Iterable[np.ndarray]],
+) -> StoredCounts:
+    """The counts of a data set, which are written if they are not there.
 
-    The file is written if it is not there. Its name is a hash of what decides its
-    content. Only one session is in memory at a time.
+    They are in a folder whose name is a hash of what decides the content. It is
+    written as a whole or not at all. One block of one session is in memory at a time.
 
     Args:
-      folder: of the file, created if need be.
+      folder: of the folder, created if need be.
       facts: what decides the counts.
-      lengths: at least as many bins as each session has, S of them.
+      bins: how many each session has, S of them.
       columns: F.
-      count: gives the counts `[bins, F]` of a session by its index.
+      count: gives the counts `[n, F]` of a session by its index, block by block.
     Raises:
       UsageError: the folder cannot be written.
     """
-    known = [siamjax.__version__, facts, list(map(int, lengths)), columns]
+    bins = list(map(int, bins))
+    known = [siamjax.__version__, facts, bins, columns]
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     path = pathlib.Path(folder) / f"{digest[:32]}.counts"
-    shape = (len(lengths), max(lengths), columns)
     if not path.exists():
         try:
             files.check_writable(path)
         except UsageError as error:
             raise UsageError(f"config.data.counts_dir={folder}: {error}") from None
-        with files.replacing(path) as beside:
-            _write(beside, shape, count)
-    return map_counts(path, shape)
+        # Of several processes on a machine, one writes and the others wait for it.
+        with files.locked(folder, wait=True):
+            if not path.exists():
+                with files.replacing_folder(path) as beside:
+                    _write(beside, bins, columns, count)
+    return StoredCounts(path)
 
 
-def map_counts(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
-    """The memory-mapped counts of a file that `open_counts` wrote."""
-    counts = np.memmap(path, np.float32, "r", shape=shape)
-    # Windows are read in random order: reading ahead would read what is not used.
-    counts._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
-    return counts
+def shard_path(folder: pathlib.Path, number: int) -> pathlib.Path:
+    """The file of a shard: rows of little-endian float32."""
+    return folder / f"{number:05}.f32"
 
 
-def _write(path, shape, count):
-    """Writes the counts of all sessions; padding takes no room on the disk."""
-    _, bins, columns = shape
-    with open(path, "wb") as file:
-        file.truncate(4 * np.prod(shape, dtype=np.int64))
-        for i in range(shape[0]):
-            file.seek(4 * i * bins * columns)
-            file.write(np.ascontiguousarray(count(i), np.float32).data)
-
-
-def gather_windows(
-    counts: np.ndarray, windows: Windows, rows: np.ndarray, length: int
-) -> np.ndarray:
-    """`sampler.gather_windows` on the host: `[..., T, F]` of rows `[...]`."""
-    sessions, bins, columns = counts.shape
-    first = windows.session[rows].astype(np.int64) * bins + windows.start[rows]
-    _ask_for(counts, first.ravel(), length)
-    places = first[..., None] + np.arange(length)
-    return counts.reshape(sessions * bins, columns)[places]
-
-
-def _ask_for(counts, first, length):
-    """Asks the system for the pages of all windows at once; it reads many together."""
-    mapped = getattr(counts, "_mmap", None)
-    if mapped is None:
-        return
-    row = 4 * counts.shape[2]
-    for begin in (first * row).tolist():
-        start = begin - begin % mmap.PAGESIZE
-        mapped.madvise(mmap.MADV_WILLNEED, start, begin + length * row - start)
+def _write(folder, bins, columns, count):
+    rows_of_shard = max(SHARD_BYTES // (4 * columns), 1)
+    blocks = (block for session in range(len(bins)) for block in count(session))
+    number, room, file = -1, 0, None
+    with contextlib.ExitStack() as stack:
+        for block in blocks:
+            block = np.ascontiguousarray(block, "<f4")
+            while len(block):
+                if not room:
+                    number, room = number + 1, rows_of_shard
+                    stack.close()
+                    file = files.open_file(shard_path(folder, number), "wb")
+                    file = stack.enter_context(file)
+                file.write(block[:room].data)
+                block, room = block[room:], max(room - len(block), 0)
+    index = dict(bins=bins, columns=columns, rows_of_shard=rows_of_shard)
+    files.write_json(folder / _INDEX, index)
 
 
 @contextlib.contextmanager
 def reading_ahead(
-    counts: np.ndarray,
+    counts: StoredCounts,
     windows: Windows,
     seed: int,
     table: sampler.SamplingTable,
     *,
     shape: sampler.BatchShape,
     length: int,
-    place: Callable[[Chunk], Chunk],
+    sharding: Sharding,
 ) -> Iterator[Callable[[int], Chunk]]:
     """Gives a function of a step that returns the `Chunk` with its windows.
 
     A thread reads the chunk behind it meanwhile. The windows are those that
-    `sampler.batch_rows` draws, to the bit.
+    `sampler.batch_rows` draws, to the bit. Each process reads only the windows of its
+    own devices.
 
     Args:
-      counts: `[S, bins, F]`, see `map_counts`.
+      counts: of the data set.
       windows: of the data set.
       seed: of the batches.
       table: of the split.
       shape: of a batch.
       length: T.
-      place: puts a chunk on the devices.
+      sharding: of the windows `[CHUNK_STEPS, B, T, F]` of a chunk.
     """
     host = jax.local_devices(backend="cpu")[0]
     table = jax.device_put(jax.device_get(table), host)
@@ -147,7 +232,15 @@ def reading_ahead(
     def read(number):
         first = np.int32(number * CHUNK_STEPS)
         rows = np.asarray(draw(jax.device_put(first, host)))
-        return place(Chunk(first, gather_windows(counts, windows, rows, length)))
+        drawn = Windows(*(column[rows] for column in windows))
+        cut = jax.make_array_from_callback(
+            (*rows.shape, length, counts.shape[2]),
+            sharding,
+            lambda index: counts.read_windows(
+                Windows(*(column[index[:2]] for column in drawn)), length
+            ),
+        )
+        return Chunk(first, cut)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting: dict[int, concurrent.futures.Future] = {}

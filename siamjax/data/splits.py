@@ -9,10 +9,10 @@ the unit of each column.
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from siamjax.config import DataConfig
@@ -40,6 +40,8 @@ from siamjax.types import (
 # So many sessions are read against their baselines at once. With 1, XLA adds the bins
 # in another order, and the last bit differs.
 _BLOCK = 16
+# So many bins of a session become features at once.
+_BINS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Splits(NamedTuple):
     sessions: Sessions  # S
     conditions: Conditions
     columns: tuple[Column, ...]  # F
-    counts: np.ndarray  # [S, bins, F] float32, padded with 0
+    counts: np.ndarray | counts_on_disk.StoredCounts  # [S, bins, F], padded with 0
     baseline: Baseline  # [S, F]
     scaler: Scaler
     windows: Windows  # N, of all sessions
@@ -201,28 +203,26 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
     if trained is not None and sessions[0].events is not None:
         protocols = columns.protocols_of(trained.columns)
     stacked, bins = _bin_sessions(dataset, sessions, protocols, config)
-    all_counts = [stacked[i, :count] for i, count in enumerate(bins)]
     needs_normal = not first or sessions[0].series is not None
-    normal = _normal(sessions, all_counts, role, config) if needs_normal else None
+    normal = _normal(sessions, stacked, bins, role, config) if needs_normal else None
     table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
     if trained is not None and trained.scaler is not None:
         table = trained.columns
         scaler = trained.scaler._replace(own=np.bool_(True), clip=scaler.clip)
     if trained is not None and trained.baseline is not None:
         normal = Baseline(*(x[0] for x in trained.baseline))
-    baselines, parts = [], []
-    for begin in range(0, len(sessions), _BLOCK):  # all may not fit in memory
-        block = stacked[begin : begin + _BLOCK]
-        used = len(block)
-        block = np.pad(block, ((0, _BLOCK - used), (0, 0), (0, 0)))
-        of_block, x = jax.device_get(
-            _against_baseline(block, block[:, :first] if first else normal, scaler)
+    baseline = _baselines(stacked, first, normal, scaler)
+    parts = [
+        _windows(
+            i,
+            session,
+            int(bins[i]),
+            conditions,
+            config,
+            partial(_deviations, stacked, i, int(bins[i]), baseline, scaler),
         )
-        baselines.append(Baseline(*(values[:used] for values in of_block)))
-        for i, session in enumerate(sessions[begin : begin + _BLOCK], begin):
-            rows = x[i - begin, : bins[i]]
-            parts.append(_windows(i, session, rows, conditions, config))
-    baseline = Baseline(*map(np.concatenate, zip(*baselines)))
+        for i, session in enumerate(sessions)
+    ]
     names = tuple(session.name for session in sessions)
     novel = (n for n in conditions[known:] if n not in config.novel_valid)
     return Splits(
@@ -266,10 +266,10 @@ def _bin_sessions(dataset, sessions, protocols, config):
     """Counts `[S, bins, F]` of the sessions, and how many bins each has `[S]`."""
 
     def count(i):
-        return counts.bin_session(sessions[i], dataset.kinds, config.bin_s, protocols)
+        return counts.bin_in_blocks(sessions[i], dataset.kinds, config.bin_s, protocols)
 
     if not config.counts_dir:
-        all_counts = list(map(count, range(len(sessions))))
+        all_counts = [np.concatenate(list(count(i))) for i in range(len(sessions))]
         return _stack(all_counts), np.array([len(x) for x in all_counts])
     facts = dict(
         data=prepared.data_hash(dataset),
@@ -278,12 +278,12 @@ def _bin_sessions(dataset, sessions, protocols, config):
         protocols=protocols,
     )
     bins = np.array([counts.count_bins(s, config.bin_s) for s in sessions])
-    width = count(0).shape[1]
-    stacked = counts_on_disk.open_counts(config.counts_dir, facts, bins, width, count)
-    return stacked, bins
+    width = next(count(0)).shape[1]
+    stored = counts_on_disk.open_counts(config.counts_dir, facts, bins, width, count)
+    return stored, bins
 
 
-def _normal(sessions, all_counts, role, config):
+def _normal(sessions, stacked, bins, role, config):
     """Normal bins `[N, F]` of the training captures; all of theirs if none is normal.
 
     They give the baseline of all sessions where `config.baseline_s` is 0, and the units
@@ -291,14 +291,14 @@ def _normal(sessions, all_counts, role, config):
     """
     train = [i for i in range(len(sessions)) if role[i] == TRAIN]
     normal = [
-        all_counts[i][
-            windows.normal_bins(sessions[i].labels, len(all_counts[i]), config.bin_s)
+        stacked[i, : bins[i]][
+            windows.normal_bins(sessions[i].labels, bins[i], config.bin_s)
         ]
         for i in train
     ]
     if not any(map(len, normal)):
-        normal = [all_counts[i] for i in train]
-    return np.concatenate(normal) if normal else all_counts[0][:0]
+        normal = [stacked[i, : bins[i]] for i in train]
+    return np.concatenate(normal) if normal else stacked[0, :0]
 
 
 def _scaling(dataset, session, protocols, normal, config):
@@ -313,31 +313,65 @@ def _scaling(dataset, session, protocols, normal, config):
     return table, features.make_scaler(table, floor=floor, clip=config.clip)
 
 
-@jax.jit
-def _against_baseline(counts, normal, scaler):
-    """Baselines `[S, F]` and features of `counts [S, bins, F]`, in one program.
+def _baselines(stacked, first, normal, scaler):
+    """The `Baseline` `[S, F]` of all sessions.
 
     Args:
-      normal: `[S, bins, F]` of each session, or `[bins, F]` for all of them, or their
-        `Baseline` `[F]`.
+      stacked: counts of all sessions.
+      first: bins at the beginning of each session that give its baseline; or 0.
+      normal: without `first`, the bins `[N, F]` that give the baseline of all sessions,
+        or that `Baseline` `[F]`.
     """
-    if not isinstance(normal, Baseline) and normal.ndim == 3:
-        baseline = jax.vmap(features.session_baseline, (0, None))(normal, scaler)
-    else:
+    sessions = len(stacked)
+    if not first:
         if not isinstance(normal, Baseline):
-            normal = features.session_baseline(normal, scaler)
-        baseline = Baseline(*(jnp.tile(x, (len(counts), 1)) for x in normal))
-    return baseline, features.to_features(counts, baseline, scaler)
+            normal = jax.device_get(features.session_baseline(normal, scaler))
+        return Baseline(*(np.tile(x, (sessions, 1)) for x in normal))
+    parts = []
+    for begin in range(0, sessions, _BLOCK):  # all may not fit in memory
+        chosen = range(begin, min(begin + _BLOCK, sessions))
+        block = np.zeros((_BLOCK, first, stacked.shape[2]), np.float32)
+        for i in chosen:
+            block[i - begin] = stacked[i, :first]
+        of_block = jax.device_get(_baselines_of_block(block, scaler))
+        parts.append(Baseline(*(x[: len(chosen)] for x in of_block)))
+    return Baseline(*map(np.concatenate, zip(*parts)))
 
 
-def _windows(index, session, x, conditions, config):
-    """`types.Windows` of one session with features `x [bins, F]`."""
+@jax.jit
+def _baselines_of_block(normal, scaler):
+    """Baselines `[S, F]` of the normal bins `[S, bins, F]` of each session."""
+    return jax.vmap(features.session_baseline, (0, None))(normal, scaler)
+
+
+def _deviations(stacked, index, bins, baseline, scaler):
+    """The mean absolute feature `[bins]` of each bin of a session."""
+    of_session = Baseline(*(x[index : index + 1] for x in baseline))
+    parts = []
+    for begin in range(0, bins, _BINS):
+        block = stacked[index, begin : min(begin + _BINS, bins)]
+        padded = np.pad(block, ((0, _BINS - len(block)), (0, 0)))[None]
+        x = np.asarray(features.to_features(padded, of_session, scaler))[0]
+        parts.append(np.abs(x[: len(block)]).mean(-1))
+    return np.concatenate(parts)
+
+
+def _windows(index, session, bins, conditions, config, deviations):
+    """`types.Windows` of one session."""
     first = round(config.baseline_s / config.bin_s)
     sizes = dict(length=config.bins, first=first, bin_s=config.bin_s)
     if not config.hop_s:
-        return windows.cut_at_ends(index, len(x), session.labels, conditions, **sizes)
+        return windows.cut_at_ends(index, bins, session.labels, conditions, **sizes)
     hop = round(config.hop_s / config.bin_s)
-    return windows.cut_every_hop(index, x, session.labels, conditions, hop=hop, **sizes)
+    return windows.cut_every_hop(
+        index,
+        bins,
+        session.labels,
+        conditions,
+        deviations=deviations,
+        hop=hop,
+        **sizes,
+    )
 
 
 def _stack(arrays):

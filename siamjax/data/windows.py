@@ -1,11 +1,12 @@
 """Windows of sessions: the session, first bin and condition of each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from siamjax.data.counts import nanoseconds
+from siamjax.data.counts_on_disk import StoredCounts
 from siamjax.types import NORMAL, RECOVERING, TRANSITIONAL, Label, Windows
 
 # A window after a fault is normal again when its mean absolute feature is at most this
@@ -15,10 +16,11 @@ RECOVERED = 1.2
 
 def cut_every_hop(
     index: int,
-    features: np.ndarray,
+    bins: int,
     labels: Sequence[Label],
     conditions: Sequence[str],
     *,
+    deviations: Callable[[], np.ndarray],
     length: int,
     hop: int,
     first: int,
@@ -34,15 +36,17 @@ def cut_every_hop(
 
     Args:
       index: the session's number.
-      features: `[bins, F]` of the session.
+      bins: how many the session has.
       labels: its `types.Label`s in order of onset.
       conditions: names of all conditions; the index into it is the class.
+      deviations: gives the mean absolute feature `[bins]` of each bin: 0 where all is
+        as in the baseline. It is asked only where a fault ends before the session.
       length: of a window in bins.
       hop: bins from one window to the next.
       first: the first bin of the first window.
       bin_s: seconds of a bin.
     """
-    begin = np.arange(first, len(features) - length + 1, hop, dtype=np.int32)
+    begin = np.arange(first, bins - length + 1, hop, dtype=np.int32)
     bin_ns = nanoseconds(bin_s)
     begin_ns = begin.astype(np.int64) * bin_ns
     end_ns = begin_ns + length * bin_ns
@@ -61,8 +65,9 @@ def cut_every_hop(
     if labels and (condition == RECOVERING).any():
         baseline = np.arange(0, first - length + 1, max(hop // 2, 1))
         normal = np.concatenate([baseline, begin[condition == 0]])
-        limit = RECOVERED * mean_deviation(features, normal, length).max(initial=0.0)
-        calm = mean_deviation(features, begin, length) <= limit
+        deviation = deviations()
+        limit = RECOVERED * _mean_of_windows(deviation, normal, length).max(initial=0.0)
+        calm = _mean_of_windows(deviation, begin, length) <= limit
         recovered = (condition == RECOVERING) & _until_end(calm)
         condition[recovered] = conditions.index(NORMAL)
     return Windows(np.full(len(begin), index, np.int32), begin, condition)
@@ -107,15 +112,12 @@ def normal_bins(labels: Sequence[Label], bins: int, bin_s: float) -> np.ndarray:
     return np.any([_inside(label, begin_ns, end_ns) for label in normal], axis=0)
 
 
-def mean_deviation(features: np.ndarray, begin: Any, length: int) -> np.ndarray:
-    """Mean absolute feature `[N]` of each window: 0 where all is as in the baseline."""
-    total = np.concatenate([[0.0], np.cumsum(np.abs(features).mean(-1))])
-    begin = np.asarray(begin, int)
-    return (total[begin + length] - total[begin]) / length
-
-
-def cut_counts(counts: np.ndarray, windows: Windows, length: int) -> np.ndarray:
+def cut_counts(
+    counts: np.ndarray | StoredCounts, windows: Windows, length: int
+) -> np.ndarray:
     """Cuts the counts `[N, T, F]` of windows from `[S, bins, F]`, on the host."""
+    if isinstance(counts, StoredCounts):
+        return counts.read_windows(windows, length)
     views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
     return np.moveaxis(views[windows.session, windows.start], -1, 1)
 
@@ -134,6 +136,14 @@ def _inside(label, begin_ns, end_ns):
     """`[N]` bool: which stretches from begin to end lie completely inside a label."""
     onset_ns, clear_ns = nanoseconds(label.onset_s), nanoseconds(label.clear_s)
     return (begin_ns >= onset_ns) & (end_ns <= clear_ns)
+
+
+def _mean_of_windows(values, begin, length):
+    """The mean `[N]` of `values [bins]` in each window."""
+    # In float64: a float32 sum over the bins of a month has no digit left for a window.
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    begin = np.asarray(begin, int)
+    return (total[begin + length] - total[begin]) / length
 
 
 def _until_end(calm):

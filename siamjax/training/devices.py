@@ -53,6 +53,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def chunk_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of batches of several steps, `[steps, B, ...]`."""
+    return NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

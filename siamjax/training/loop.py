@@ -101,7 +101,7 @@ def _train(config, workdir, end, profile):
     )
     hosts.from_first(lambda: check_config(workdir, config))
     _log_setup(splits, parts)
-    run_steps = step.compile_run(parts)
+    run_steps = step.compile_run(parts, streamed=streamed)
     embed = embedder.make_embedder(parts.encoder, devices.batch_sharding(mesh))
     plan = validation.plan_validation(splits, config.draws)
     judges = bool(plan.known or plan.novel)
@@ -244,7 +244,7 @@ def place_data(
     sampler.check_shape(table, parts.sampling.shape, parts.mesh.size)
     data = step.Data(
         seed=jnp.asarray(seed, jnp.int32),
-        counts=None if streamed else splits.counts,
+        counts=None if streamed else np.asarray(splits.counts),
         baseline=splits.baseline,
         scaler=splits.scaler,
         windows=splits.windows,
@@ -255,7 +255,6 @@ def place_data(
 
 def _reading_ahead(splits, data, parts):
     """The context of `counts_on_disk.reading_ahead`."""
-    everywhere = devices.replicated(parts.mesh)
     return counts_on_disk.reading_ahead(
         splits.counts,
         splits.windows,
@@ -263,7 +262,7 @@ def _reading_ahead(splits, data, parts):
         data.table,
         shape=parts.sampling.shape,
         length=parts.sampling.length,
-        place=lambda chunk: devices.place(chunk, everywhere),
+        sharding=devices.chunk_sharding(parts.mesh),
     )
 
 

@@ -270,12 +270,18 @@ def step_metrics(details: StepDetails, parts: Parts) -> dict[str, jax.Array]:
     return logged
 
 
-def compile_run(parts: Parts) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+def compile_run(
+    parts: Parts, *, streamed: bool = False
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """`run(state, steps, data) -> (state, metrics of the last step)`, compiled once.
 
     The number of steps is an argument of the program, so one program serves every
     interval of logging and saving, and a run that was cut stays bit-identical to one
     that was not.
+
+    Args:
+      parts: of the training.
+      streamed: whether the counts are a `Chunk`, see `read_ahead`.
     """
 
     def run(state, steps, data):
@@ -290,8 +296,13 @@ def compile_run(parts: Parts) -> Callable[..., tuple[TrainState, dict[str, jax.A
 
         return jax.lax.fori_loop(0, steps, body, (state, no_metrics))
 
-    sharding = devices.replicated(parts.mesh)
-    return jax.jit(run, donate_argnums=0, in_shardings=sharding, out_shardings=sharding)
+    whole = devices.replicated(parts.mesh)
+    data = whole
+    if streamed:
+        chunk = Chunk(whole, devices.chunk_sharding(parts.mesh))
+        data = Data(*[whole] * len(Data._fields))._replace(counts=chunk)
+    shardings = (whole, whole, data)
+    return jax.jit(run, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
 
 
 def read_ahead(
