@@ -297,10 +297,7 @@ def compile_run(
         return jax.lax.fori_loop(0, steps, body, (state, no_metrics))
 
     whole = devices.replicated(parts.mesh)
-    data = whole
-    if streamed:
-        chunk = Chunk(whole, devices.chunk_sharding(parts.mesh))
-        data = Data(*[whole] * len(Data._fields))._replace(counts=chunk)
+    data = _streamed_shardings(parts.mesh) if streamed else whole
     shardings = (whole, whole, data)
     return jax.jit(run, donate_argnums=0, in_shardings=shardings, out_shardings=whole)
 
@@ -322,6 +319,13 @@ def read_ahead(
         return state, metrics
 
     return run
+
+
+def _streamed_shardings(mesh):
+    """The shardings of `Data` with a `Chunk`."""
+    whole = devices.replicated(mesh)
+    everywhere = Data(*[whole] * len(Data._fields))
+    return everywhere._replace(counts=Chunk(whole, devices.chunk_sharding(mesh)))
 
 
 def _no_metrics(state, parts):
