@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siamjax.data import windows
-from siamjax.types import RECOVERING, TRANSITIONAL, Label
+from siamjax.types import RECOVERING, TRANSITIONAL, Label, Windows
 
 CONDITIONS = ("normal", "blocked")
 
@@ -128,3 +128,17 @@ def test_labels_at_the_ends_of_bins_hold_at_any_length_of_a_bin(bin_ms, onset):
     assert np.flatnonzero(bins).tolist() == list(range(onset, end))
     bins = windows.normal_bins((fault,), 40, bin_ms / 1000)
     assert np.flatnonzero(bins).tolist() == list(range(onset))
+
+
+def test_windows_are_chosen_evenly_from_each_condition_of_a_session():
+    session = np.repeat([0, 0, 1, 1], [3, 40, 10, 20]).astype(np.int32)
+    condition = np.repeat([0, 1, 0, 1], [3, 40, 10, 20]).astype(np.int32)
+    cut = Windows(session, np.arange(73, dtype=np.int32), condition)
+    role = np.where(session == 0, "train", "test")
+    kept = windows.choose_evenly(cut, role, 13)
+    count = [kept[(session == s) & (condition == c)].sum() for s, c in np.ndindex(2, 2)]
+    assert count == [3, 10, 6, 6]
+    assert np.flatnonzero(kept[3:43]).tolist() == list(range(0, 40, 4))
+    assert windows.choose_evenly(cut, role, 100).all()
+    one_each = windows.choose_evenly(cut, role, 1)
+    assert np.flatnonzero(one_each).tolist() == [0, 3, 43, 53]

@@ -58,7 +58,7 @@ def find_doubts(run: Run, splits: Splits) -> list[Doubt]:
       SiamjaxError: there are not two captures with normal windows, or no fault.
     """
     names, windows = splits.conditions.names, splits.windows
-    windows = windows_module.take(windows, windows.condition >= 0)
+    windows = windows_module.take(windows, (windows.condition >= 0) & splits.judged)
     is_normal = windows.condition == names.index(NORMAL)
     if is_normal.all() or len(np.unique(windows.session[is_normal])) < 2:
         raise SiamjaxError("a review needs two captures with normal times, and a fault")

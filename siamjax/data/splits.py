@@ -37,6 +37,8 @@ from siamjax.types import (
     Windows,
 )
 
+# Counts of so many windows of a role are in memory at once, where all are on disk.
+JUDGED_BYTES = 1 << 28
 # So many sessions are read against their baselines at once. With 1, XLA adds the bins
 # in another order, and the last bit differs.
 _BLOCK = 16
@@ -91,6 +93,7 @@ class Splits(NamedTuple):
     baseline: Baseline  # [S, F]
     scaler: Scaler
     windows: Windows  # N, of all sessions
+    judged: np.ndarray  # [N] bool, see `window_mask`
     length: int  # T, bins of a window
     examples_from_training: bool  # see `windows_to_judge`
     provenance: Provenance
@@ -100,6 +103,9 @@ class Splits(NamedTuple):
     ) -> np.ndarray:
         """`[N]` bool: which windows have this role and one of these conditions.
 
+        With counts on disk, they are as many as fit in `JUDGED_BYTES`, the same number
+        of each condition of a session. Training alone sees all: `training_mask`.
+
         Args:
           role: TRAIN, VALID or TEST.
           conditions: names; None: all.
@@ -107,7 +113,12 @@ class Splits(NamedTuple):
         names = self.conditions.names if conditions is None else conditions
         wanted = [self.conditions.names.index(name) for name in names]
         has_role = self.sessions.role[self.windows.session] == role
-        return has_role & np.isin(self.windows.condition, wanted)
+        return has_role & self.judged & np.isin(self.windows.condition, wanted)
+
+    def training_mask(self) -> np.ndarray:
+        """`[N]` bool: the windows of known conditions of the training captures."""
+        everything = self._replace(judged=np.ones_like(self.judged))
+        return everything.window_mask(TRAIN, self.conditions.known)
 
     def windows_of(self, role: str, conditions: Iterable[str] | None = None) -> Windows:
         """The windows with this role and one of these conditions: see `window_mask`."""
@@ -223,6 +234,11 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
         )
         for i, session in enumerate(sessions)
     ]
+    all_windows = windows.join(parts)
+    judged = np.ones(len(all_windows.start), bool)
+    if config.counts_dir:
+        most = JUDGED_BYTES // (4 * config.bins * stacked.shape[2])
+        judged = windows.choose_evenly(all_windows, role[all_windows.session], most)
     names = tuple(session.name for session in sessions)
     novel = (n for n in conditions[known:] if n not in config.novel_valid)
     return Splits(
@@ -243,7 +259,8 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
         baseline=baseline,
         # Where a fault ends shows against the baseline, whatever is trained on.
         scaler=features.with_baseline(scaler, config.baseline),
-        windows=windows.join(parts),
+        windows=all_windows,
+        judged=judged,
         length=config.bins,
         examples_from_training=bool(config.test_captures) and TRAIN in role,
         provenance=Provenance(

@@ -1,5 +1,6 @@
 """Windows of sessions: the session, first bin and condition of each."""
 
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -120,6 +121,35 @@ def cut_counts(
         return counts.read_windows(windows, length)
     views = np.lib.stride_tricks.sliding_window_view(counts, length, axis=1)
     return np.moveaxis(views[windows.session, windows.start], -1, 1)
+
+
+def choose_evenly(windows: Windows, role: np.ndarray, most: int) -> np.ndarray:
+    """`[N]` bool: about `most` windows of each role, or all where there are fewer.
+
+    Each condition of a session has the same number, spaced evenly, or all it has.
+
+    Args:
+      windows: N of them.
+      role: `[N]` of any values.
+      most: at least one window of each condition of a session is chosen, also if these
+        are more.
+    """
+    chosen = np.zeros(len(windows.start), bool)
+    for name in np.unique(role):
+        rows = np.flatnonzero(role == name)
+        pairs = np.stack([windows.session[rows], windows.condition[rows]])
+        order = np.lexsort((windows.start[rows], *pairs))
+        ends = np.flatnonzero(np.diff(pairs[:, order], axis=1).any(0)) + 1
+        size = np.diff(np.concatenate([[0], ends, [len(rows)]]))  # of each pair
+        equal = bisect.bisect_right(
+            range(int(size.max()) + 1),
+            most,
+            key=lambda limit: np.minimum(size, limit).sum(),
+        )
+        kept, of = np.minimum(size, max(equal - 1, 1)).repeat(size), size.repeat(size)
+        rank = np.arange(len(rows)) - (np.cumsum(size) - size).repeat(size)
+        chosen[rows[order[rank * kept % of < kept]]] = True
+    return chosen
 
 
 def join(parts: Iterable[Windows]) -> Windows:

@@ -234,10 +234,9 @@ def place_data(
       UsageError: the batch cannot be drawn from the split, or cannot be divided over
         the devices.
     """
-    chosen = splits.window_mask(TRAIN, splits.conditions.known)
     table = sampler.sampling_table(
         splits.windows,
-        chosen,
+        splits.training_mask(),
         conditions=len(splits.conditions.names),
         batch_from=batch_from,
     )
