@@ -147,6 +147,45 @@ def test_a_taught_fault_may_be_farther_but_gives_no_alarm():
     assert names(decide.find_spans(calm, RULE, taught=["blocked"])) == ["normal"]
 
 
+def test_a_taught_fault_that_leads_all_others_may_be_farther():
+    """By hand: 1.4 + 0.5 * (1.4 - 1.8) is 1.2, the threshold, and 1.4 alone is above
+    it; beside another fault at 1.6 it is 1.3."""
+    contrasted = decide.contrast_distances(np.array([[1.4, 1.8, 3.0], [1.4, 1.6, 3.0]]))
+    np.testing.assert_allclose(contrasted, [[1.2, 2.0, 3.8], [1.3, 1.7, 3.8]])
+    alone = np.array([[1.4], [np.inf]])
+    np.testing.assert_array_equal(decide.contrast_distances(alone), alone)
+    unmeasured = np.array([[1.4, np.inf], [np.inf, np.inf]])
+    np.testing.assert_array_equal(decide.contrast_distances(unmeasured), unmeasured)
+    for other, name in ((1.81, "blocked"), (1.6, "unknown")):
+        rows = [[0.2, 2.0, 3.0]] * 8 + [[3.0, 1.4, other]] * 8
+        seen = evidence(rows, [0.1] * 8 + [1.0] * 8)
+        seen = seen._replace(
+            names=("normal", "blocked", "other"), nearest=np.zeros((16, 3), int)
+        )
+        span = decide.find_spans(seen, RULE, taught=["blocked"])[1]
+        assert span.condition == name
+        assert span.threshold == pytest.approx((1.2 + 0.5 * other) / 1.5)
+
+
+def test_a_fault_that_shows_slowly_begins_where_the_oddness_rises():
+    """By hand: usual traffic has 0.4, so 0.7 is midway to the limit; the fault begins
+    with the window of 0.7 and not with that of 1.5."""
+    odd = [0.4] * 30 + [0.5, 0.6, 0.7, 0.8, 0.9] + [1.5, 2.0] + [3.0] * 10
+    rows = [[9.0, 2.0]] * 35 + [[9.0, 0.3]] * 12
+    seen = evidence(rows, [0.1] * 35 + [1.0] * 12)
+    span = decide.find_spans(seen._replace(oddness=np.array(odd)), RULE)[1]
+    assert (span.condition, span.start_s) == ("blocked", 32.0 + RULE.onset_s)
+    # No farther back than a window, however long the traffic was that high.
+    high = np.array([0.4] * 10 + [0.8] * 40 + [3.0] * 10)
+    seen = evidence([[9.0, 2.0]] * 50 + [[9.0, 0.3]] * 10, [0.1] * 60)
+    seen = seen._replace(oddness=high)
+    least = [span.start_s for span in decide.find_spans(seen, RULE)]
+    assert least == [0.0, 50.0 + RULE.onset_s]  # 0.8 is usual here
+    high[20:34] = 0.4
+    span = decide.find_spans(seen._replace(oddness=high), RULE)[1]
+    assert span.start_s == 34.0 + RULE.onset_s
+
+
 def test_how_new_a_window_is_says_its_distance_to_the_training_windows():
     """By hand: the limit is 0.3. The examples are near or far, but windows of training
     are not."""
@@ -192,7 +231,7 @@ def test_the_rule_learns_threshold_and_offsets():
     rule = decide.fit_rule([(seen, (label,))], KNOWN, NOVEL)
     assert rule.unknown == pytest.approx(1.0)  # the middle of the gap
     assert rule.penalty == pytest.approx(0.5)
-    assert rule.taught == rule.unknown  # never below it
+    assert rule.taught == pytest.approx(0.9)
     assert rule.novelty == pytest.approx(np.sqrt(0.3 * 0.199))
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
     spans = decide.find_spans(seen, rule)
