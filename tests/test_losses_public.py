@@ -3,11 +3,14 @@
 import importlib
 import pathlib
 import pkgutil
+import re
 import runpy
 import subprocess
 import sys
 import types
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -73,3 +76,45 @@ def test_the_examples_learn_and_the_page_shows_them(path, capsys, monkeypatch):
     if "history" in names:
         assert names["history"][-1] < 0.8 * names["history"][0]
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("own_loop", marks=pytest.mark.slow),  # 10 s of compilation
+        pytest.param("mining", marks=pytest.mark.slow),
+        "metrics",
+    ],
+)
+def test_the_snippets_of_a_page_run(name):
+    """In order, as they are read; the whole files of a page are tested above."""
+    page = (ROOT / f"docs/{name}.md").read_text()
+    snippets = re.findall(r"^```python\n(?!# \w+\.py\n)(.*?)^```", page, re.M | re.S)
+    assert len(snippets) == page.count("```python\n") - page.count("```python\n# ")
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(128, 4)).astype(np.float32)
+    names = dict(
+        jax=jax,
+        jnp=jnp,
+        embeddings=rows,
+        labels=np.arange(128) % 8,
+        captures=np.arange(128) % 3,
+        where=np.arange(128) < 120,
+        first=rows[:8],
+        second=rows[8:16],
+        inputs=jnp.asarray(rows),
+        params=np.eye(4, dtype=np.float32),
+        encode=lambda params, x: x @ params,
+        update=lambda state, x, labels: (state + 1, x),
+        classes=8,
+        dim=4,
+        seed=0,
+    )
+    for snippet in snippets:
+        exec(compile(snippet, f"docs/{name}.md", "exec"), names)
+    if name == "mining":
+        steps, memory = names["train_step"](0, names["memory"], 5)
+        assert steps == 1 and memory.seen.sum() == 8
+    else:
+        values = names["value"] if name == "own_loop" else names["scores"]["map@r"]
+        assert np.isfinite(values).all()
