@@ -252,6 +252,24 @@ def test_distances_of_a_ranking(distance, places):
 def test_sizes_whose_squares_are_no_floats_do_not_matter(size):
     labels, points = np.arange(12) % 3, np.random.default_rng(0).normal(size=(12, 4))
     assert mean_scores(size * points, labels) == mean_scores(points, labels)
+    pairs = metrics.draw_pair_distances(size * points, labels)
+    wanted = metrics.draw_pair_distances(points, labels)
+    np.testing.assert_allclose(pairs.genuine / size, wanted.genuine)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "dot"])
+def test_a_row_far_from_all_others_changes_no_score_of_theirs(distance):
+    """The difference that counts as a tie is not that of the largest row."""
+    labels = np.repeat(np.arange(5), 8)
+    points = np.random.default_rng(0).uniform(size=(40, 4)) + labels[:, None] / 4
+    far = np.vstack([points, np.full(4, -1e9)])
+    scores, wanted = (
+        metrics.score_queries(x, np.append(labels, 9)[: len(x)], ALL, distance=distance)
+        for x in (far, points)
+    )
+    for name in ALL:
+        np.testing.assert_allclose(scores[name][:40], wanted[name], err_msg=name)
+    assert 0.1 < metrics.average(wanted["map@r"]) < 1
 
 
 @pytest.mark.parametrize(
@@ -262,6 +280,8 @@ def test_sizes_whose_squares_are_no_floats_do_not_matter(size):
         (dict(names=["mrr@r"]), "mrr allows"),
         (dict(names=["precision"]), "precision allows"),
         (dict(names=["f1"]), "no score 'f1'"),
+        (dict(names="map"), r"list of names, \['map'\]"),
+        (dict(gallery=np.ones((2, 2))), "must be a Gallery, got ndarray"),
         (dict(labels=np.zeros(3)), "integers"),
         (dict(labels=np.zeros(2, int)), r"\[3\] integers"),
         (dict(embeddings=np.full((3, 2), np.nan)), "3 of 3 rows of embeddings"),
@@ -283,6 +303,28 @@ def test_what_does_not_fit_gets_a_sentence(arguments, says):
     given = dict(embeddings=np.ones((3, 2)), labels=np.zeros(3, int), names=["map"])
     with pytest.raises(UsageError, match=says):
         metrics.score_queries(**{**given, **arguments})
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda x, y: metrics.score_distances(x, x > 0, ["map"], tie=-1), "tie is -1"),
+        (lambda x, y: metrics.score_distances(x * 1j, x > 0, ["map"]), "complex128"),
+        (lambda x, y: metrics.k_means(x, 2.5), "clusters is 2.5"),
+        (lambda x, y: metrics.k_means(x, 4), "whole number from 1 to 3"),
+        (lambda x, y: metrics.k_means(x, 2, starts=0), "starts is 0"),
+        (lambda x, y: metrics.draw_pair_distances(x, y, most=0), "most is 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_get_a_sentence(call, says):
+    with pytest.raises(UsageError, match=says):
+        call(np.eye(3), np.arange(3))
+
+
+def test_a_cut_beyond_all_rows_is_the_whole_ranking():
+    x, labels = np.random.default_rng(0).normal(size=(6, 2)), np.arange(6) % 2
+    scores = metrics.score_queries(x, labels, ["map", f"map@{10**20}"])
+    np.testing.assert_allclose(scores[f"map@{10**20}"], scores["map"])
 
 
 CLUSTER_SCORES = (
@@ -317,6 +359,9 @@ def test_clusters_by_hand():
     for score in set(CLUSTER_SCORES) - {metrics.pair_f1}:
         assert score(np.array([3]), np.array([5])) == 1
     assert np.isnan(metrics.pair_f1(np.array([3]), np.array([5])))
+    # Not above 1 by rounding.
+    one_to_one = np.array([0, 3, 2, 2, 1]), np.array([3, 0, 1, 1, 2])
+    assert metrics.adjusted_mutual_information(*one_to_one) == 1
     # All rows in one cluster say nothing about two classes.
     for score in CLUSTER_SCORES[:3]:
         assert score(labels, np.zeros(6, int)) == pytest.approx(0, abs=1e-9)
@@ -330,7 +375,7 @@ def test_k_means_finds_groups_that_stand_apart():
     assert metrics.adjusted_rand_index(labels, found) == 1
     np.testing.assert_array_equal(found, metrics.k_means(points, 4))
     assert set(metrics.k_means(np.ones((3, 2)), 3)) <= {0, 1, 2}
-    with pytest.raises(UsageError, match="give 1 to 60"):
+    with pytest.raises(UsageError, match="from 1 to 60"):
         metrics.k_means(points, 61)
 
 

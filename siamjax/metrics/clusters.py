@@ -12,7 +12,7 @@ from scipy import sparse, special
 from scipy.cluster import vq
 
 from siamjax.checks import require
-from siamjax.metrics.arrays import Array, as_integers, as_points
+from siamjax.metrics.arrays import Array, as_integers, as_points, is_integer
 
 # Numbers in memory at once, for the expected mutual information.
 _BLOCK = 2**22
@@ -39,14 +39,22 @@ def k_means(
       seed: of the starts.
       starts: the best of so many, by the sum of squared distances.
     Raises:
-      UsageError: shapes or types do not fit, or K is below 1 or above N.
+      UsageError: shapes or types do not fit, K is below 1 or above N, or there is no
+        start.
     Reference: Arthur, Vassilvitskii, SODA 2007.
     """
     x = as_points("embeddings", embeddings)
     require(
-        1 <= clusters <= len(x),
-        f"clusters is {clusters}, and there are {len(x)} rows: give 1 to {len(x)}",
+        is_integer(clusters) and 1 <= clusters <= len(x),
+        f"clusters is {clusters!r}, and there are {len(x)} rows: give a whole number "
+        f"from 1 to {len(x)}",
     )
+    require(
+        is_integer(starts) and starts >= 1,
+        f"starts is {starts!r}: give a whole number of at least 1",
+    )
+    if not x.shape[1]:
+        return np.zeros(len(x), np.int64)
     x = x - x.mean(0)
     x = x / max(np.abs(x).max(initial=0.0), np.finfo(np.float64).tiny)
     best, least = np.zeros(len(x), np.int64), np.inf
@@ -105,7 +113,8 @@ def adjusted_mutual_information(labels: Array, clusters: Array) -> float:
     above = entropy - expected
     # Where all clusterings of these sizes are alike, none is better than chance.
     above = np.copysign(max(abs(above), np.finfo(np.float64).eps), above)
-    return float((_mutual_information(counts) - expected) / above)
+    # By rounding, it may be just above 1.
+    return min(float((_mutual_information(counts) - expected) / above), 1.0)
 
 
 def adjusted_rand_index(labels: Array, clusters: Array) -> float:
@@ -228,4 +237,4 @@ def _expected_mutual_information(counts):
 
 
 def _share(part, whole):
-    return float(part / whole) if whole > 0 else 1.0
+    return min(float(part / whole), 1.0) if whole > 0 else 1.0

@@ -17,9 +17,9 @@ from siamjax.metrics.arrays import Array
 Distance = Literal["euclidean", "cosine", "dot"]
 # Numbers in memory at once: 64 MB of float64.
 _BLOCK = 2**23
-# Squared distances that differ by less than this share of the largest squared norm
-# count as equal: more than the rounding of float64 sums, far less than what float32
-# points can tell apart.
+# Distances that differ by less than this share of their size, or of the size of the
+# numbers that they are sums of, count as equal: more than the rounding of float64 sums,
+# far less than what float32 points can tell apart.
 _TIE = 1e-12
 
 
@@ -83,7 +83,7 @@ def score_queries(
       McSherry, Najork, ECIR 2008 (expected values over ties); Jégou et al., PAMI 2011
       (Recall@K).
     """
-    scores = {name: rankings.parse(name) for name in names}
+    scores = _parse(names)
     require(
         distance in get_args(Distance),
         f"distance is {distance!r}: use one of {', '.join(get_args(Distance))}",
@@ -96,6 +96,11 @@ def score_queries(
         y, other_labels, query_rows = x, own_labels, np.arange(len(x))
         other_groups = own_groups
     else:
+        require(
+            isinstance(gallery, Gallery),
+            f"gallery must be a Gallery, got {type(gallery).__name__}: give "
+            "metrics.Gallery(embeddings, labels, query_rows=...)",
+        )
         y, other_labels = arrays.as_rows("gallery.", gallery.embeddings, gallery.labels)
         require(
             y.shape[1] == x.shape[1],
@@ -122,7 +127,13 @@ def score_queries(
         if own_groups is not None:
             cost[own_groups[rows][:, None] == other_groups] = np.inf
         relevant = own_labels[rows][:, None] == other_labels
-        ranking = rankings.rank(cost, relevant, depth=_depth(cuts, relevant), tie=tie)
+        ranking = rankings.rank(
+            cost,
+            relevant,
+            depth=_depth(cuts, relevant),
+            tie=tie[rows],
+            tie_share=_TIE,
+        )
         for name, score in scores.items():
             chunks[name].append(rankings.expected_score(ranking, score))
     return {name: np.concatenate([[], *parts]) for name, parts in chunks.items()}
@@ -144,13 +155,18 @@ def score_distances(
       UsageError: shapes or types do not fit, a distance is NaN or minus infinity, or
         there is no score of that name.
     """
-    scores = {name: rankings.parse(name) for name in names}
-    cost, relevant = np.asarray(distances, np.float64), np.asarray(relevant)
+    scores = _parse(names)
+    cost, relevant = np.asarray(distances), np.asarray(relevant)
     require(
         cost.ndim == 2 and cost.shape == relevant.shape,
         f"distances have the shape {list(cost.shape)}, relevant "
         f"{list(relevant.shape)}: both must be [Q, N]",
     )
+    require(
+        cost.dtype.kind in "fiu", f"distances must be real numbers, got {cost.dtype}"
+    )
+    cost = cost.astype(np.float64)
+    require(tie >= 0, f"tie is {tie}: give a difference of at least 0")
     require(relevant.dtype == bool, f"relevant must be bools, got {relevant.dtype}")
     require(
         (cost > -np.inf).all(),
@@ -185,6 +201,14 @@ def average(scores: np.ndarray, by: Array | None = None) -> float:
     return float(means.mean()) if len(means) else np.nan
 
 
+def _parse(names):
+    require(
+        not isinstance(names, str),
+        f"names is the text {names!r}: give a list of names, [{names!r}]",
+    )
+    return {name: rankings.parse(name) for name in names}
+
+
 def _check_query_rows(query_rows, queries, number):
     rows = np.asarray(query_rows)
     require(
@@ -203,19 +227,22 @@ def _check_query_rows(query_rows, queries, number):
 
 
 def _prepare(x, y, distance):
-    """Rows that are ready for `_costs`, and the difference that counts as a tie."""
+    """Rows that are ready for `_costs`, and for each query `[Q, 1]` the difference that
+    counts as a tie. A few rows that are far from all others change neither much."""
     if distance == "cosine":
         x, y = _unit(x), _unit(y)
     # Squares neither overflow nor vanish: both are divided by one power of two.
     largest = max(np.abs(x).max(initial=0.0), np.abs(y).max(initial=0.0))
     exponent = -np.frexp(largest)[1]
     x, y = np.ldexp(x, exponent), np.ldexp(y, exponent)
-    squared = max((x**2).sum(1).max(initial=0.0), (y**2).sum(1).max(initial=0.0))
     if distance == "euclidean" and len(y):
         # A common offset would cost digits.
-        centre = y.mean(0)
+        centre = np.median(y, 0)
         x, y = x - centre, y - centre
-    return x, y, _TIE * squared
+    size = (x**2).sum(1, keepdims=True)
+    if distance != "euclidean" and len(y):
+        size = np.sqrt(size * np.median((y**2).sum(1)))
+    return x, y, _TIE * size
 
 
 def _unit(x):

@@ -17,6 +17,7 @@ _WITHOUT_CUT = ("map", "mrr", "ndcg")
 _WITH_R = ("precision", "map", "ndcg")
 # More places than any ranking has.
 _EVERY = 2**62
+Tie = float | np.ndarray
 
 
 class Score(NamedTuple):
@@ -66,11 +67,16 @@ def parse(text: str) -> Score:
         require(name in _WITH_R, words)
         return Score(name, "r")
     require(cut.isascii() and cut.isdigit() and int(cut) > 0, words)
-    return Score(name, int(cut))
+    return Score(name, min(int(cut), _EVERY))
 
 
 def rank(
-    distances: np.ndarray, relevant: np.ndarray, *, depth: int | None = None, tie: float
+    distances: np.ndarray,
+    relevant: np.ndarray,
+    *,
+    depth: int | None = None,
+    tie: Tie,
+    tie_share: float = 0.0,
 ) -> Ranking:
     """Ranks the rows of each query by their distance.
 
@@ -78,7 +84,8 @@ def rank(
       distances: `[Q, N]` float; a row at infinity is not in the ranking.
       relevant: `[Q, N]` bool.
       depth: how many places a score asks for, if not for all.
-      tie: distances that differ by at most this count as equal.
+      tie: distances that differ by at most this count as equal; a number, or `[Q, 1]`.
+      tie_share: so do those that differ by at most this share of the nearer one's size.
     """
     relevant = relevant & np.isfinite(distances)
     number = relevant.sum(1)
@@ -91,7 +98,10 @@ def rank(
     if depth is not None and depth < columns:
         last_place = np.partition(distances, depth - 1, axis=1)[:, depth - 1]
         bound = np.minimum(bound, last_place)
-    bound = bound[:, None] + tie
+    bound = bound[:, None]
+    # Without a relevant row the bound is minus infinity.
+    size = np.where(np.isfinite(bound), np.abs(bound), 0)
+    bound = bound + np.maximum(tie, tie_share * size)
     inside = distances <= bound
     width = int(inside.sum(1).max())
     query_of_hit, column = np.nonzero(relevant & inside)
@@ -102,7 +112,10 @@ def rank(
     distances = np.sort(distances, axis=1)
     starts_group = np.ones(distances.shape, bool)
     with np.errstate(invalid="ignore"):  # infinity less infinity
-        starts_group[:, 1:] = np.diff(distances, axis=1) > tie
+        equal = tie
+        if tie_share:
+            equal = np.maximum(tie, tie_share * np.abs(distances[:, :-1]))
+        starts_group[:, 1:] = np.diff(distances, axis=1) > equal
     first = np.flatnonzero(starts_group)
     place = [
         np.searchsorted(row, values)

@@ -11,7 +11,7 @@ import numpy as np
 
 from siamjax.checks import require
 from siamjax.evaluation import unknowns
-from siamjax.metrics.arrays import Array, as_integers, as_numbers, as_rows
+from siamjax.metrics.arrays import Array, as_integers, as_numbers, as_rows, is_integer
 
 # Pairs whose distances are in memory at once.
 _BLOCK = 2**17
@@ -44,9 +44,14 @@ def draw_pair_distances(
         drawn evenly, with replacement.
       seed: of the draw.
     Raises:
-      UsageError: shapes or types do not fit, or a number is not finite.
+      UsageError: shapes or types do not fit, a number is not finite, or `most` is
+        below 1.
     """
     x, labels = as_rows("", embeddings, labels)
+    require(
+        is_integer(most) and most >= 1,
+        f"most is {most!r}: give a whole number of at least 1",
+    )
     number = len(x)
     group = (
         np.arange(number) if groups is None else as_integers("groups", groups, number)
@@ -186,8 +191,11 @@ def _draw(rng, labels, group, most, genuine):
 
 
 def _distances(x, a, b):
+    # Squares neither overflow nor vanish: the largest number becomes about 1.
+    exponent = int(np.frexp(np.abs(x).max(initial=0.0))[1])
+    x = np.ldexp(x, -exponent)
     blocks = [
         np.sqrt(((x[a[i : i + _BLOCK]] - x[b[i : i + _BLOCK]]) ** 2).sum(1))
         for i in range(0, len(a), _BLOCK)
     ]
-    return np.concatenate([[], *blocks])
+    return np.ldexp(np.concatenate([[], *blocks]), exponent)
