@@ -21,6 +21,11 @@ def require(condition: Any, message: str) -> None:
         raise UsageError(message)
 
 
+def is_integer(value: Any) -> bool:
+    """Whether a value is a single known integer; a bool is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def positive(**arguments: Any) -> None:
     """Raises `UsageError` if a number is not above 0; traced values are not checked."""
     for name, value in arguments.items():

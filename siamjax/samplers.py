@@ -50,10 +50,13 @@ def class_table(labels: Array, where: Array | None = None) -> ClassTable:
       labels: `[N]` int.
       where: `[N]` bool, the rows that may be drawn; all by default.
     Raises:
-      UsageError: labels are no integers, or no row may be drawn.
+      UsageError: labels are no integers, `where` is no mask, or no row may be drawn.
     """
     labels = _check_labels("labels", labels, where)
-    chosen = np.arange(len(labels)) if where is None else np.flatnonzero(where)
+    chosen = np.arange(len(labels))
+    if where is not None:
+        mask, _ = checks.check_mask("where", np.asarray(where), labels.shape)
+        chosen = np.flatnonzero(mask)
     names, group = np.unique(labels[chosen], return_inverse=True)
     checks.require(
         len(names), "labels have no row that may be drawn: give at least one"
@@ -111,7 +114,7 @@ def balanced_rows(
     Reference: `MPerClassSampler` of pytorch-metric-learning; Hermans et al., 2017 (PK).
     """
     _check_numbers(classes, per_class, table.rows.shape[0], "classes", "class_table")
-    keys = jax.random.split(streams.stream(seed, streams.ROWS, step))
+    keys = jax.random.split(_stream(seed, step))
     chosen = _choose(keys[0], jnp.ones(table.sizes.shape, bool), classes)
     return _rows_of(keys[1], table, chosen, per_class)
 
@@ -150,7 +153,7 @@ def hierarchical_rows(
         )
     _check_numbers(groups, classes, hierarchy.classes.shape[0], "groups", "hierarchy")
     _check_numbers(classes, per_class, hierarchy.classes.shape[1], "classes", "a group")
-    keys = jax.random.split(streams.stream(seed, streams.ROWS, step), 3)
+    keys = jax.random.split(_stream(seed, step), 3)
     chosen = _choose(keys[0], large_enough, groups)
     column = jnp.arange(hierarchy.classes.shape[1])[None]
     real = column < hierarchy.sizes[chosen][:, None]
@@ -161,7 +164,8 @@ def hierarchical_rows(
 
 
 def class_memory(table: ClassTable, dim: int) -> ClassMemory:
-    """An empty `ClassMemory` for embeddings of `dim` coordinates."""
+    """An empty `ClassMemory` for embeddings of `dim` coordinates, at least 1."""
+    _check_sizes(dim=dim)
     number = table.rows.shape[0]
     return ClassMemory(jnp.zeros((number, dim)), jnp.zeros(number, bool))
 
@@ -187,7 +191,22 @@ def remember(
       embeddings: `[B, E]` float.
       labels: `[B]` int.
       decay: in [0, 1).
+    Raises:
+      UsageError: shapes or types do not fit, the memory is of another table, or a known
+        decay is beyond [0, 1).
     """
+    checks.check_batch(embeddings, labels)
+    _check_memory(memory, table)
+    checks.require(
+        embeddings.shape[1] == memory.centers.shape[1],
+        f"embeddings have {embeddings.shape[1]} coordinates, the memory "
+        f"{memory.centers.shape[1]}: make it with class_memory(table, "
+        f"{embeddings.shape[1]})",
+    )
+    checks.require(
+        not isinstance(decay, int | float) or 0 <= decay < 1,
+        f"decay is {decay}: give a number in [0, 1)",
+    )
     x = jax.lax.stop_gradient(jnp.asarray(embeddings, memory.centers.dtype))
     finite = jnp.isfinite(x).all(1)
     x = jnp.where(finite[:, None], x, 0)
@@ -233,12 +252,18 @@ def hard_class_rows(
     Returns:
       rows `[B]` int32 and labels `[B]` int32, B = classes * per_class.
     Raises:
-      UsageError: a number does not fit the table.
+      UsageError: a number does not fit the table, the memory is of another table, or a
+        known `hard` is beyond [0, 1].
     Reference: Sohn (N-pairs), NeurIPS 2016, section 3.2.2 (hard negative class mining).
     """
     _check_numbers(classes, per_class, table.rows.shape[0], "classes", "class_table")
+    _check_memory(memory, table)
+    checks.require(
+        not isinstance(hard, int | float) or 0 <= hard <= 1,
+        f"hard is {hard}: give a probability in [0, 1]",
+    )
     number = table.rows.shape[0]
-    keys = jax.random.split(streams.stream(seed, streams.ROWS, step), 3)
+    keys = jax.random.split(_stream(seed, step), 3)
     chance = jax.random.uniform(keys[0], (classes, number))
     wants_hard = jax.random.uniform(keys[1], (classes,)) < hard
 
@@ -270,15 +295,17 @@ def epoch_rows(seed: Any, step: Any, number: int, *, size: int) -> jax.Array:
       number: of rows, N.
       size: of a batch, at most N.
     Raises:
-      UsageError: the batch is larger than the data set.
+      UsageError: the batch is larger than the data set, or a number does not fit.
     """
+    _check_sizes(number=number, size=size)
     checks.require(
-        1 <= size <= number,
+        size <= number,
         f"size is {size}, and there are {number} rows: give 1 to {number}",
     )
+    _check_seed("step", step)
     batches = number // size
     step = jnp.asarray(step)
-    key = streams.stream(seed, streams.ROWS, step // batches)
+    key = _stream(seed, step // batches)
     order = jax.random.permutation(key, number)
     start = (step % batches) * size
     return jax.lax.dynamic_slice(order, (start,), (size,)).astype(jnp.int32)
@@ -295,16 +322,17 @@ def fixed_triplets(seed: Any, table: ClassTable, number: int) -> jax.Array:
       table: of `class_table`, with two classes at least, one of them with two rows.
       number: of triplets.
     Raises:
-      UsageError: the table has no triplet.
+      UsageError: the table has no triplet, or `number` is below 1.
     Reference: `FixedSetOfTriplets` of pytorch-metric-learning.
     """
+    _check_sizes(number=number)
     has_pair = table.sizes >= 2
     if not isinstance(has_pair, jax.core.Tracer):
         checks.require(
             table.rows.shape[0] >= 2 and np.asarray(has_pair).any(),
             "the table has no triplet: give two classes, one of them with two rows",
         )
-    keys = jax.random.split(streams.stream(seed, streams.ROWS), 4)
+    keys = jax.random.split(_stream(seed), 4)
     shape = (number, table.rows.shape[0])
     chance = jax.random.uniform(keys[0], shape)
     own = jnp.argmax(jnp.where(has_pair[None], chance, -1.0), 1)
@@ -323,19 +351,28 @@ def fixed_triplets(seed: Any, table: ClassTable, number: int) -> jax.Array:
 def weighted_rows(seed: Any, step: Any, weights: Array, *, size: int) -> jax.Array:
     """`[size]` int32: rows drawn with replacement, each by its weight.
 
+    A row of weight 0 is never drawn. The chance of a row is right to about 1e-7, the
+    rounding of float32, so with several millions of rows it is only roughly its weight.
+
     Args:
       seed, step: with the weights the batch depends on these alone.
       weights: `[N]` float, not negative, such as `row_weights` or `tuple_counts` gives;
         at least one above 0.
       size: of the batch.
+    Raises:
+      UsageError: a number does not fit, or weights that are known are negative, all 0,
+        or have no finite sum.
     """
-    key = streams.stream(seed, streams.ROWS, step)
-    cumulative = jnp.cumsum(jnp.asarray(weights, jnp.float32))
-    point = jax.random.uniform(key, (size,)) * cumulative[-1]
-    # By rounding, the search may go beyond the last row that has a weight.
-    last = jnp.searchsorted(cumulative, cumulative[-1], side="left")
+    _check_sizes(size=size)
+    weights = _check_weights(weights)
+    # Sums in another order are not monotone by themselves.
+    cumulative = jax.lax.cummax(jnp.cumsum(weights))
+    point = jax.random.uniform(_stream(seed, step), (size,)) * cumulative[-1]
+    # By rounding, the search may go beyond the last row, or end at one of weight 0.
+    place = jnp.arange(weights.shape[0], dtype=jnp.int32)
+    last_with_weight = jax.lax.cummax(jnp.where(weights > 0, place, 0))
     rows = jnp.searchsorted(cumulative, point, side="right")
-    return jnp.minimum(rows, last).astype(jnp.int32)
+    return last_with_weight[jnp.minimum(rows, weights.shape[0] - 1)]
 
 
 def row_weights(labels: Array, power: float) -> np.ndarray:
@@ -419,9 +456,63 @@ def _check_labels(name, labels, like=None):
     return labels
 
 
-def _check_numbers(number, each, most, name, owner):
+def _stream(seed, step=0):
+    """The key of a batch."""
+    _check_seed("seed", seed)
+    _check_seed("step", step)
+    return streams.stream(seed, streams.ROWS, step)
+
+
+def _check_seed(name, value):
+    """JAX would cut a larger number to 32 bits, so that two steps would be one."""
+    if isinstance(value, jax.Array):
+        known, fits = value.dtype, jnp.issubdtype(value.dtype, jnp.integer)
+    else:
+        known = value
+        fits = checks.is_integer(value) and 0 <= value <= np.iinfo(np.uint32).max
+    checks.require(fits, f"{name} is {known}: give an integer from 0 to 2^32 - 1")
+
+
+def _check_sizes(**sizes):
+    for name, size in sizes.items():
+        checks.require(
+            checks.is_integer(size) and size >= 1,
+            f"{name} is {size}: give a whole number of at least 1, which is known "
+            "before the program is compiled",
+        )
+
+
+def _check_memory(memory, table):
     checks.require(
-        1 <= number <= most and each >= 1,
-        f"{name} is {number} with {each} of each, and {owner} has {most}: give 1 to "
-        f"{most}, and at least 1 of each",
+        isinstance(memory, ClassMemory) and memory.seen.shape == table.sizes.shape,
+        "the memory is of another table: make it with class_memory(table, dim)",
+    )
+
+
+def _check_weights(weights):
+    """Weights `[N]` in float32."""
+    if not isinstance(weights, jax.core.Tracer):
+        weights = np.asarray(weights)
+        given = f"weights are {weights.dtype} {list(weights.shape)}"
+        checks.require(
+            weights.ndim == 1 and len(weights) and weights.dtype.kind in "fiub",
+            f"{given}: they must be [N] numbers, one for each row",
+        )
+        with np.errstate(over="ignore"):
+            weights = weights.astype(np.float32)
+            total = weights.sum()
+        checks.require(
+            (weights >= 0).all() and 0 < total < np.inf,
+            "weights must not be negative, and their sum in float32 must be finite and "
+            "above 0: else there is no row to draw",
+        )
+    return jnp.asarray(weights, jnp.float32)
+
+
+def _check_numbers(number, each, most, name, owner):
+    whole = checks.is_integer(number) and checks.is_integer(each)
+    checks.require(
+        whole and 1 <= number <= most and each >= 1,
+        f"{name} is {number} with {each} of each, and {owner} has {most}: give whole "
+        f"numbers, 1 to {most} and at least 1 of each",
     )

@@ -111,6 +111,11 @@ def test_rows_by_weight():
     np.testing.assert_allclose(share, wanted, atol=0.01)
     one = samplers.weighted_rows(0, 0, jnp.float32([0, 0, 3, 0]), size=50)
     assert set(np.asarray(one).tolist()) == {2}
+    # Sums of float32 are not monotone.
+    weights = np.random.default_rng(0).uniform(size=100_000)
+    weights[::2] = 0
+    rows = np.asarray(samplers.weighted_rows(0, 0, weights, size=500_000))
+    assert (rows % 2 == 1).all()
     for power, classes in ((0.0, np.ones(6)), (1.0, count)):
         total = [samplers.row_weights(LABELS, power)[LABELS == n].sum() for n in names]
         np.testing.assert_allclose(total, classes)
@@ -176,6 +181,27 @@ def test_hard_classes_are_near_each_other():
 HIERARCHY = samplers.class_hierarchy(LABELS, groups_of(LABELS))
 
 
+def balanced(seed, step):
+    return samplers.balanced_rows(seed, step, TABLE, classes=2, per_class=1)
+
+
+def remember(labels, E=2, decay=0.9):
+    memory = samplers.class_memory(TABLE, 2)
+    x = np.ones((len(LABELS), E))
+    return samplers.remember(memory, TABLE, x, labels, decay=decay)
+
+
+def hard_rows(memory=None, hard=0.5):
+    memory = samplers.class_memory(TABLE, 2) if memory is None else memory
+    return samplers.hard_class_rows(
+        0, 0, TABLE, memory, classes=2, per_class=1, hard=hard
+    )
+
+
+def weighted(weights):
+    return samplers.weighted_rows(0, 0, weights, size=4)
+
+
 @pytest.mark.parametrize(
     "call, says",
     [
@@ -194,6 +220,27 @@ HIERARCHY = samplers.class_hierarchy(LABELS, groups_of(LABELS))
             ),
             "2 groups have 2 classes",
         ),
+        (lambda: samplers.class_table(LABELS, np.arange(23)), "where has the number 2"),
+        (lambda: balanced(2**32 + 5, 0), "seed is 4294967301"),
+        (lambda: balanced(0, 1.5), "step is 1.5"),
+        (lambda: balanced(0, -1), "step is -1"),
+        (lambda: balanced(0, jnp.float32(3)), "step is float32"),
+        (
+            lambda: samplers.balanced_rows(0, 0, TABLE, classes=2.0, per_class=1),
+            "give whole numbers",
+        ),
+        (lambda: remember(LABELS[:1]), "labels must be"),
+        (lambda: remember(LABELS, E=3), "3 coordinates, the memory 2"),
+        (lambda: remember(LABELS, decay=1.5), "decay is 1.5"),
+        (lambda: hard_rows(hard=2), "hard is 2"),
+        (lambda: hard_rows(memory=(1, 2)), "memory is of another table"),
+        (lambda: weighted([0, 0.0]), "no row to draw"),
+        (lambda: weighted([1, -1]), "must not be negative"),
+        (lambda: weighted([1, np.nan]), "finite"),
+        (lambda: weighted([3e38, 3e38]), "finite"),
+        (lambda: weighted([[1, 2]]), r"must be \[N\] numbers"),
+        (lambda: samplers.weighted_rows(0, 0, [1], size=0), "size is 0"),
+        (lambda: samplers.fixed_triplets(0, TABLE, -1), "number is -1"),
         (lambda: samplers.epoch_rows(0, 0, 4, size=5), "1 to 4"),
         (lambda: samplers.row_weights(LABELS, 2.0), "power is 2.0"),
         (

@@ -1,7 +1,5 @@
 """Checks of the arrays that metrics take; what was given comes back as NumPy."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,8 +64,3 @@ def as_numbers(name: str, values: Array) -> np.ndarray:
     )
     require(np.isfinite(numbers).all(), f"{name} hold a NaN or an infinity")
     return numbers.astype(np.float64)
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is a single integer; a bool is none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import sparse, special
 from scipy.cluster import vq
 
-from siamjax.checks import require
-from siamjax.metrics.arrays import Array, as_integers, as_points, is_integer
+from siamjax.checks import is_integer, require
+from siamjax.metrics.arrays import Array, as_integers, as_points
 
 # Numbers in memory at once, for the expected mutual information.
 _BLOCK = 2**22

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.checks import require
+from siamjax.checks import is_integer, require
 from siamjax.evaluation import unknowns
-from siamjax.metrics.arrays import Array, as_integers, as_numbers, as_rows, is_integer
+from siamjax.metrics.arrays import Array, as_integers, as_numbers, as_rows
 
 # Pairs whose distances are in memory at once.
 _BLOCK = 2**17
