@@ -122,15 +122,16 @@ def test_a_baseline_is_compared_with_those_of_training():
     trained = Baseline(mean, np.full((20, 3), 0.1))
     whitening = wccn.fit_whitening(rng.normal(size=(200, 6)) / 10, np.zeros(200, int))
 
+    beginnings = normality.fit_beginnings(trained, whitening, scaler)
+
     def far(*mean):
-        return normality.distance_to_training(
-            np.array(mean), trained, whitening, scaler
-        )
+        return normality.distance_to_training(np.array(mean), beginnings)
 
     assert far(*mean[3]) == 0.0 and far(3.2, 3.0, 3.0) < 1
     assert far(3.0, 5.0, 3.0) > 1.5 and far(3.0, 5.0, 3.0) > 2 * far(5.0, 3.0, 3.0)
     one = Baseline(*(x[:1] for x in trained))
-    assert normality.distance_to_training(mean[0] + 9, one, whitening, scaler) == 0.0
+    alone = normality.fit_beginnings(one, whitening, scaler)
+    assert normality.distance_to_training(mean[0] + 9, alone) == 0.0
     covariance = normality.between_sessions(trained, scaler)
     assert covariance[0, 0] > 10 * covariance[1, 1] > 0
     assert not covariance[3:].any() and not covariance[:, 3:].any()

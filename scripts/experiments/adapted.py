@@ -164,9 +164,11 @@ def judge_network(
         places=tuple(place._replace(condition=name) for place, name in places)
     )
 
+    beginnings = sessions.fit_beginnings(run)
+
     def compare(capture):
         traffic = sessions.from_counts(
-            capture.name, capture.counts, run, network=network
+            capture.name, capture.counts, run, network=network, beginnings=beginnings
         )
         evidence = comparing.compare_traffic(run, traffic, alone, network)
         return evidence, traffic.calibrated

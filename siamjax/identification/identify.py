@@ -22,6 +22,7 @@ from siamjax.identification import (
     enrol,
     explaining,
     library,
+    normality,
     readings,
     reasons,
     sessions,
@@ -51,6 +52,7 @@ class Reference(NamedTuple):
     rule: decide.Rule
     taught: frozenset[str]  # conditions that have examples beside those of the run
     network: sessions.Adapted | None  # to which the run is adapted
+    beginnings: normality.Beginnings | None  # of its training; None: not compared
 
 
 class Identification(NamedTuple):
@@ -95,7 +97,8 @@ def open_reference(
     given = [part for part in parts if part is not None]
     joined = join_examples(*given)
     taught = frozenset(name for part in given[1:] for name in part.names)
-    return Reference(run, joined, rule, taught, adapted)
+    beginnings = sessions.fit_beginnings(run)
+    return Reference(run, joined, rule, taught, adapted, beginnings)
 
 
 def identify_capture(
@@ -134,7 +137,11 @@ def compare_capture(
 ) -> Identification:
     """`identify_capture` with a reference that was opened before."""
     traffic = sessions.read_traffic(
-        capture, reference.run, baseline_s=baseline_s, network=reference.network
+        capture,
+        reference.run,
+        baseline_s=baseline_s,
+        network=reference.network,
+        beginnings=reference.beginnings,
     )
     return compare_session(traffic, reference)
 
@@ -185,6 +192,7 @@ def _traffic_or_error(path, result, reference, baseline_s):
             reference.run,
             baseline_s=baseline_s,
             network=reference.network,
+            beginnings=reference.beginnings,
         )
     except UsageError:
         raise

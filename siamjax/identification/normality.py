@@ -155,32 +155,54 @@ def between_sessions(baselines: Baseline, scaler: Scaler) -> np.ndarray:
     return covariance
 
 
-def distance_to_training(
-    mean: np.ndarray, baselines: Baseline, training: Whitening, scaler: Scaler
-) -> float:
+class Beginnings(NamedTuple):
+    """The baselines of S training captures, and how far they are from each other."""
+
+    baselines: Baseline  # [S, F]
+    scaler: Scaler  # of the run
+    matrix: np.ndarray  # [F, F], in whose metric baselines are compared
+    largest: float  # distance of a baseline to the nearest other one; 0: fewer than two
+
+
+def fit_beginnings(
+    baselines: Baseline, training: Whitening, scaler: Scaler
+) -> Beginnings:
+    """The `Beginnings` of a run.
+
+    Args:
+      baselines: `[S, F]` of the training captures.
+      training: the whitening of the run.
+      scaler: of the run.
+    """
+    baselines = Baseline(*map(np.asarray, baselines))
+    count, width = baselines.mean.shape
+    covariance = between_sessions(baselines, scaler) + training.covariance
+    matrix = wccn.inverse_root(covariance[:width, :width], BETWEEN_SHRINKAGE)
+    fitted = Beginnings(baselines, scaler, matrix, 0.0)
+    distances = np.stack([_from_training(mean, fitted) for mean in baselines.mean])
+    np.fill_diagonal(distances, np.inf)
+    largest = float(distances.min(1).max()) if count > 1 else 0.0
+    return fitted._replace(largest=largest)
+
+
+def distance_to_training(mean: np.ndarray, beginnings: Beginnings) -> float:
     """How far a baseline is from the nearest one of training, relative to the largest
     such distance among these; 0 where there are fewer than two.
 
     Args:
       mean: `[F]` of the baseline.
-      baselines: `[S, F]` of the training captures.
-      training: the whitening of the run.
-      scaler: of the run.
+      beginnings: of the training captures.
     """
-    means = np.asarray(baselines.mean)
-    if len(means) < 2:
+    if len(beginnings.baselines.mean) < 2:
         return 0.0
-    width = means.shape[1]
-    covariance = between_sessions(baselines, scaler) + training.covariance
-    matrix = wccn.inverse_root(covariance[:width, :width], BETWEEN_SHRINKAGE)
+    nearest = _from_training(np.asarray(mean), beginnings).min()
+    return float(nearest / max(beginnings.largest, 1e-12))
 
-    def nearest(mean, others):
-        apart = [_apart(mean, _row(baselines, i), scaler) for i in others]
-        return np.linalg.norm(np.stack(apart) @ matrix, axis=1).min()
 
-    all_rows = range(len(means))
-    among = [nearest(means[i], [j for j in all_rows if j != i]) for i in all_rows]
-    return float(nearest(np.asarray(mean), all_rows) / max(max(among), 1e-12))
+def _from_training(mean, beginnings):
+    """`[S]` distances of a baseline `[F]` to those of training."""
+    apart = _apart(mean, beginnings.baselines, beginnings.scaler)
+    return np.linalg.norm(apart @ beginnings.matrix, axis=1)
 
 
 def _row(baselines, i):

@@ -12,7 +12,7 @@ from siamjax.data import features, prepared
 from siamjax.evaluation import wccn
 from siamjax.evaluation.wccn import Whitening
 from siamjax.identification import decide, normality, readings
-from siamjax.identification.normality import Normality
+from siamjax.identification.normality import Beginnings, Normality
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
@@ -80,6 +80,7 @@ def read_traffic(
     *,
     baseline_s: float | None = None,
     network: Adapted | None = None,
+    beginnings: Beginnings | None = None,
 ) -> Traffic:
     """Reads a capture, or a table of counters where the run is of counters.
 
@@ -89,6 +90,7 @@ def read_traffic(
       baseline_s: how many seconds at its beginning are normal. By default as many as in
         training, or the baseline of training where all sessions had the same.
       network: whose baseline is used if the beginning is odd; not with `baseline_s`.
+      beginnings: of `fit_beginnings` of the run; by default it is computed here.
     Raises:
       readings.NoEvidence: nothing was read of it, or of its baseline.
       SiamjaxError: the capture is too short, or the rows of the table are more than a
@@ -98,7 +100,14 @@ def read_traffic(
     if baseline_s is not None:
         check_baseline_s(baseline_s, run.config.data.bin_s)
     reading = reader_of(run).read(path)
-    return from_reading(path, reading, run, baseline_s=baseline_s, network=network)
+    return from_reading(
+        path,
+        reading,
+        run,
+        baseline_s=baseline_s,
+        network=network,
+        beginnings=beginnings or fit_beginnings(run),
+    )
 
 
 def reader_of(run: runs.Run) -> readings.Reader:
@@ -113,6 +122,7 @@ def from_reading(
     *,
     baseline_s: float | None = None,
     network: Adapted | None = None,
+    beginnings: Beginnings | None = None,
 ) -> Traffic:
     """`read_traffic` of a file that was read; raises the same errors."""
     bin_s, first = run.config.data.bin_s, baseline_bins(run)
@@ -127,7 +137,13 @@ def from_reading(
             reading.report,
         )
     traffic = from_counts(
-        path, reading.counts, run, first=first, network=network, was_read=was_read
+        path,
+        reading.counts,
+        run,
+        first=first,
+        network=network,
+        was_read=was_read,
+        beginnings=beginnings,
     )
     return traffic._replace(
         name=prepared.session_name(path),
@@ -144,6 +160,7 @@ def from_counts(
     first: int | None = None,
     network: Adapted | None = None,
     was_read: bool = True,
+    beginnings: Beginnings | None = None,
 ) -> Traffic:
     """A session with its baseline, and what is unusual about that.
 
@@ -154,6 +171,7 @@ def from_counts(
       first: bins of the baseline at its beginning; by default as many as in training.
       network: whose baseline is used if the beginning is odd.
       was_read: whether anything was read in the beginning.
+      beginnings: of `fit_beginnings`, to which that of the session is compared.
     Raises:
       SiamjaxError: it is too short.
     """
@@ -171,8 +189,8 @@ def from_counts(
         )
     else:
         baseline = own_baseline(counts, run, first)
-    if network is None and first:
-        far = distance_to_training(run, baseline)
+    if network is None and first and beginnings is not None:
+        far = normality.distance_to_training(baseline.mean, beginnings)
     if far > FAR:
         warnings = (
             f"its beginning is unlike those of training ({far:.1f} times as far from "
@@ -199,13 +217,11 @@ def _begins_odd(counts, run, network):
     return bool(np.median(odd) > BEGINNING)
 
 
-def distance_to_training(run: runs.Run, baseline: Baseline) -> float:
-    """See `normality.distance_to_training`; 0 for a run without a whitening."""
+def fit_beginnings(run: runs.Run) -> Beginnings | None:
+    """How the captures begin that a run was trained on; None: it has no whitening."""
     if run.deciding.whitening is None:
-        return 0.0
-    return normality.distance_to_training(
-        np.asarray(baseline.mean), run.normal, run.deciding.whitening, run.scaler
-    )
+        return None
+    return normality.fit_beginnings(run.normal, run.deciding.whitening, run.scaler)
 
 
 def check_length(

@@ -10,9 +10,10 @@ import numpy as np
 from siamjax.capture.messages import ANSWER, CREATES, SILENT, Messages
 
 # An address is a server if, in so many seconds, it is asked to begin so many dialogs,
-# and at least this share of all. It stays one. There are at most so many.
+# and at least this share of what the busiest address is asked. It stays one. There are
+# at most so many.
 _EACH_NS, _LEAST, _SHARE = 30 * 10**9, 20, 0.05
-MOST_SERVERS = 32
+MOST_SERVERS = 1024
 NONE = -1
 
 
@@ -53,7 +54,7 @@ class Servers:
         self._since_ns = first_ns if self._since_ns is None else self._since_ns
         if last_ns - self._since_ns < _EACH_NS:
             return
-        least = max(_LEAST, _SHARE * self._asked.total())
+        least = max(_LEAST, _SHARE * max(self._asked.values(), default=0))
         busy = {number for number, count in self._asked.items() if count >= least}
         for packed, number in addresses.items():
             if number in busy:

@@ -235,6 +235,7 @@ class Session:
             first=first,
             network=network,
             was_read=not first or bool(self._messages[:first].any()),
+            beginnings=self._reference.beginnings,
         )
         self._messages = self._messages[:0]
 
