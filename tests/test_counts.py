@@ -186,6 +186,52 @@ def test_a_row_counts_as_often_as_packets_share_it():
 @pytest.mark.parametrize("seed", range(4))
 def test_batches_of_bins_have_the_counts_of_all_at_once(seed):
     """Answers come later than the batch of their request, and repeat across batches."""
+    stream = make_stream(seed)
+    at_once = counts.bin_events(stream, KINDS, 100.0, 0.5)
+    binner, parts = counts.EventBinner(500_000_000, ("sip",)), []
+    for bins in BATCHES:
+        chosen = stream.take(in_bins(stream, binner.bins, bins))
+        parts.append(binner.add(chosen, KINDS, bins))
+        binner.forget() if bins in (2, 130) else None
+    np.testing.assert_array_equal(np.concatenate(parts), at_once)
+
+
+def test_sessions_that_are_counted_together_have_the_counts_of_each_alone():
+    """Their times overlap; a session begins later than the others."""
+    streams = [make_stream(seed) for seed in range(3)]
+    streams[2] = streams[2].take(streams[2].time_ns >= 20 * 10**9)
+    joined = Events(
+        *map(np.concatenate, zip(*(s._replace(packets=()) for s in streams)))
+    )
+    joined = joined._replace(packets=None)
+    session = np.repeat(np.arange(3), [len(s.time_ns) for s in streams])
+    order = np.argsort(joined.time_ns, kind="stable")
+    joined, session = joined.take(order), session[order]
+    binner, parts = counts.EventBinner(500_000_000, ("sip",)), []
+    for bins in BATCHES:
+        inside = in_bins(joined, binner.bins, bins)
+        chosen, sessions = joined.take(inside), 2 if bins <= 40 else 3
+        part = binner.add_sessions(chosen, session[inside], sessions, KINDS, bins)
+        parts.append(np.pad(part, [(0, 3 - sessions), (0, 0), (0, 0)]))
+        binner.forget() if bins in (2, 130) else None
+    together = np.concatenate(parts, 1)
+    for i, stream in enumerate(streams):
+        alone = counts.bin_events(stream, KINDS, 100.0, 0.5)
+        first = 0 if i < 2 else 40
+        np.testing.assert_array_equal(together[i, first:], alone[first:])
+
+
+BATCHES = (1, 2, 40, 41, 130, 199, 200)
+
+
+def in_bins(stream, first, end):
+    """`[N]` bool: which events are in these bins of half a second."""
+    bin_of = stream.time_ns // 500_000_000
+    return (bin_of >= first) & (bin_of < end)
+
+
+def make_stream(seed):
+    """Calls whose answers come up to 40 s late, and some twice."""
     rng = np.random.default_rng(seed)
     asked_ms = np.sort(rng.integers(0, 90_000, 40))
     rows = [(int(ms), "INVITE", False, None) for ms in asked_ms]
@@ -193,12 +239,4 @@ def test_batches_of_bins_have_the_counts_of_all_at_once(seed):
         for ms in asked_ms[rng.random(40) < 0.7].tolist():
             late = int(rng.integers(0, 40_000))
             rows.append((ms + late, kind, bool(rng.random() < 0.1), late))
-    stream = events(*[row for row in rows if row[0] < 100_000])
-    at_once = counts.bin_events(stream, KINDS, 100.0, 0.5)
-    binner, parts = counts.EventBinner(500_000_000, ("sip",)), []
-    for bins in (1, 2, 40, 41, 130, 199, 200):
-        first = binner.bins * 500_000_000
-        inside = (stream.time_ns >= first) & (stream.time_ns < bins * 500_000_000)
-        parts.append(binner.add(stream.take(inside), KINDS, bins))
-        binner.forget() if bins in (2, 130) else None
-    np.testing.assert_array_equal(np.concatenate(parts), at_once)
+    return events(*[row for row in rows if row[0] < 100_000])

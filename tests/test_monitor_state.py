@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from siamjax import files
+from siamjax.capture import messages
 from siamjax.identification import identify
 from siamjax.monitoring import monitor, records, servers, sources, states
 from siamjax.types import UsageError
@@ -358,6 +359,35 @@ def test_an_address_that_is_asked_seldom_is_no_server():
     later = {packed: number + 10**15 for packed, number in rows.addresses.items()}
     moved = taken._replace(source=taken.source + 10**15, target=taken.target + 10**15)
     assert (known.assign(moved, later) == known.assign(taken, rows.addresses)).all()
+
+
+def test_many_servers_with_the_same_load_are_all_recognised():
+    """And no address that is asked far less than they are."""
+    known = servers.Servers()
+    count, asked = 200, 500
+    target = np.concatenate([np.arange(count).repeat(asked), np.full(24, count)])
+    none = np.zeros(len(target), np.int64)
+    rows = messages.Messages(*(none for _ in messages.Messages._fields))._replace(
+        source=np.full(len(target), count),
+        target=target,
+        says=np.full(len(target), messages.CREATES),
+        time_ns=np.linspace(0, 31 * S, len(target)).astype(np.int64),
+    )
+    addresses = {bytes([10, 0, i // 256, i % 256]): i for i in range(count + 1)}
+    known.learn(rows, addresses)
+    assert len(known.names) == count and "10.0.0.200" not in known.names
+    place = known.assign(rows, addresses)
+    np.testing.assert_array_equal(place, np.where(target < count, target, servers.NONE))
+
+
+def test_servers_beyond_the_limit_are_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(servers, "MOST_SERVERS", 2)
+    known = servers.Servers()
+    for i in range(5):
+        known.add(bytes([10, 0, 0, i]))
+    assert known.names == ["10.0.0.0", "10.0.0.1"]
+    (record,) = caplog.records
+    assert "10.0.0.2 and those after it are not watched" in record.getMessage()
 
 
 def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):

@@ -88,6 +88,8 @@ def bin_events(
 class EventBinner:
     """`bin_events` of a stream: events come in batches, each of whole bins.
 
+    They may be of several sessions in one time, which are counted together.
+
     Attributes:
       bins: how many were counted.
     """
@@ -112,12 +114,30 @@ class EventBinner:
           kinds: names of the events' kinds.
           bins: how many were counted after this.
         """
+        session = np.zeros(len(events.time_ns), np.int64)
+        return self.add_sessions(events, session, 1, kinds, bins)[0]
+
+    def add_sessions(
+        self,
+        events: Events,
+        session: np.ndarray,
+        sessions: int,
+        kinds: Sequence[str],
+        bins: int,
+    ) -> np.ndarray:
+        """`add` of several sessions: counts `[sessions, bins - self.bins, F]`.
+
+        Args:
+          events: of all sessions.
+          session: `[N]` int, the session of each event, less than `sessions`.
+          sessions: how many there are; no fewer than in the call before.
+          kinds, bins: see `add`.
+        """
         first, self.bins = self.bins, bins
-        bin_of, count = events.time_ns // self._bin_ns - first, bins - first
-        index = self._index
-        table = _histogram(bin_of, events, count, len(kinds)) @ _kind_columns(
-            kinds, index
-        )
+        count, index = bins - first, self._index
+        rows = sessions * count
+        row = session * count + events.time_ns // self._bin_ns - first
+        table = _histogram(row, events, rows, len(kinds)) @ _kind_columns(kinds, index)
         for name in self._protocols:
             protocol = PROTOCOLS[name]
             prefix = _prefix(name)
@@ -132,13 +152,15 @@ class EventBinner:
                 ("answers", again & answer),
             ):
                 table[:, index[f"{prefix}retransmitted {what}"]] = np.bincount(
-                    bin_of[chosen], minlength=count
+                    row[chosen], minlength=rows
                 )
         for wait in self._waits:
-            latency_ms, still_open = wait.add(events, kinds, first, bins)
+            latency_ms, still_open = wait.add(
+                events, session, sessions, kinds, first, bins
+            )
             table[:, index[f"{wait.name} ms"]] = latency_ms
             table[:, index[wait.open_name]] = still_open
-        return table.astype(np.float32)
+        return table.astype(np.float32).reshape(sessions, count, len(index))
 
     def forget(self) -> None:
         """Drops the requests whose waits ended before the last call."""
@@ -226,80 +248,117 @@ def _kind_columns(kinds, index):
     return counts_in
 
 
-def _histogram(bin_of, events, bins, kinds):
-    row = bin_of * kinds + events.kind
-    flat = np.bincount(row, events.packets, minlength=bins * kinds)
-    return flat.reshape(bins, kinds).astype(float)
+def _histogram(row, events, rows, kinds):
+    place = row * kinds + events.kind
+    flat = np.bincount(place, events.packets, minlength=rows * kinds)
+    return flat.reshape(rows, kinds).astype(float)
 
 
 class _Wait:
-    """The requests of a procedure that wait for an answer, from bin to bin."""
+    """The requests of a procedure that wait for an answer, from bin to bin.
+
+    A request is known by its session and when it was sent: a column of `[2, N]` int64.
+    """
 
     def __init__(self, protocol, wait, bin_ns):
         self.name = f"{_prefix(protocol)}{wait.procedure} to {wait.end}"
         self.open_name = f"{_prefix(protocol)}{wait.procedure} without {wait.end}"
         self._protocol, self._wait, self._bin_ns = protocol, wait, bin_ns
-        self._open_ns = np.zeros(0, np.int64)  # when those that wait were sent
-        # When those were sent whose wait was ended by an answer, in two halves.
-        self._ended_ns = self._ended_before_ns = np.zeros(0, np.int64)
+        self._open = _NONE  # those that wait
+        # Those whose wait was ended by an answer, in two halves, in order.
+        self._ended = self._ended_before = _NONE
 
-    def add(self, events, kinds, first, bins):
-        """Mean latency in ms of the bins from `first` to `bins`, NaN where nothing was
-        answered, and how many requests were open at the end of each."""
-        sent_ns, request_ns, answers = self._find(events, kinds)
-        latency_ns = events.latency_ns[answers]
-        answered_bin = events.time_ns[answers] // self._bin_ns - first
+    def add(self, events, session, sessions, kinds, first, bins):
+        """Mean latency in ms `[sessions * (bins - first)]` of the bins from `first` to
+        `bins`, NaN where nothing was answered, and how many requests were open at the
+        end of each."""
+        sent, requests, answers = self._find(events, session, kinds)
         count = bins - first
+        answered_row = session[answers] * count
+        answered_row += events.time_ns[answers] // self._bin_ns - first
+        latency_ns, rows = events.latency_ns[answers], sessions * count
         with np.errstate(invalid="ignore"):  # 0/0 gives NaN where nothing was answered
             latency_ms = np.bincount(
-                answered_bin, latency_ns / 1e6, minlength=count
-            ) / np.bincount(answered_bin, minlength=count)
-        asked_ns = np.concatenate([self._open_ns, sent_ns])
-        closed_ns = asked_ns + nanoseconds(self._wait.timer_s)
-        place = np.searchsorted(asked_ns, request_ns)
-        known = np.flatnonzero(place < len(asked_ns))
-        known = known[asked_ns[place[known]] == request_ns[known]]
-        closed_ns[place[known]] = np.minimum(
-            closed_ns[place[known]], events.time_ns[answers[known]]
+                answered_row, latency_ns / 1e6, minlength=rows
+            ) / np.bincount(answered_row, minlength=rows)
+        asked = _in_order(np.concatenate([self._open, sent], 1))
+        closed_ns = asked[1] + nanoseconds(self._wait.timer_s)
+        place, is_known = _locate(requests, asked)
+        closed_ns[place[is_known]] = np.minimum(
+            closed_ns[place[is_known]], events.time_ns[answers[is_known]]
         )
         closed_bin = np.minimum(closed_ns // self._bin_ns - first, count)
-        change = np.bincount(sent_ns // self._bin_ns - first, minlength=count + 1)
-        change = change - np.bincount(closed_bin, minlength=count + 1)
-        still_open = len(self._open_ns) + np.cumsum(change.astype(float))[:count]
-        self._open_ns = asked_ns[closed_bin == count]
-        place = np.searchsorted(self._ended_ns, request_ns)
-        self._ended_ns = np.insert(self._ended_ns, place, request_ns)
-        return latency_ms, still_open
+
+        def per_bin(session, bin_of):
+            row = session * (count + 1) + bin_of
+            flat = np.bincount(row, minlength=sessions * (count + 1))
+            return flat.reshape(sessions, count + 1).astype(float)
+
+        change = per_bin(sent[0], sent[1] // self._bin_ns - first)
+        change -= per_bin(asked[0], closed_bin)
+        before = np.bincount(self._open[0], minlength=sessions)
+        still_open = before[:, None] + np.cumsum(change, 1)[:, :count]
+        self._open = asked[:, closed_bin == count]
+        place, _ = _locate(requests, self._ended)
+        self._ended = np.insert(self._ended, place, requests, 1)
+        return latency_ms, still_open.reshape(-1)
 
     def forget(self):
-        self._ended_before_ns = self._ended_ns
-        self._ended_ns = np.zeros(0, np.int64)
+        self._ended_before = self._ended
+        self._ended = _NONE
 
-    def _find(self, events, kinds):
-        """When requests were sent `[R]`; of the first answers to requests, when these
-        were sent `[A]` and the rows of the answers `[A]`."""
+    def _find(self, events, session, kinds):
+        """Requests that were sent `[2, R]`; the requests `[2, A]` that are answered for
+        the first time, and the rows of these answers `[A]`."""
         name, wait = self._protocol, self._wait
-        requests = [split_kind(kind) == (name, wait.procedure) for kind in kinds]
-        ends = [_ends(kind, name, wait) for kind in kinds]
-        request = _of_kinds(events, requests)
-        answered = _of_kinds(events, ends) & (events.latency_ns >= 0)
-        answered &= ~events.retransmitted
-        sent_ns = np.unique(events.time_ns[request & ~events.retransmitted])
+        of_requests = [split_kind(kind) == (name, wait.procedure) for kind in kinds]
+        of_ends = [_ends(kind, name, wait) for kind in kinds]
+        request = _of_kinds(events, of_requests) & ~events.retransmitted
+        answered = _of_kinds(events, of_ends) & (events.latency_ns >= 0)
+        answered = np.flatnonzero(answered & ~events.retransmitted)
+        sent, _ = _unique(np.stack([session, events.time_ns])[:, request])
         # Events are in order of time: the first answer to a request ends its wait.
-        request_ns, first = np.unique(
-            (events.time_ns - events.latency_ns)[answered], return_index=True
-        )
-        is_first = ~_among(request_ns, self._ended_ns)
-        is_first &= ~_among(request_ns, self._ended_before_ns)
-        rows = np.flatnonzero(answered)[first[is_first]]
-        return sent_ns, request_ns[is_first], rows
+        sent_ns = (events.time_ns - events.latency_ns)[answered]
+        requests, first = _unique(np.stack([session[answered], sent_ns]))
+        is_first = ~_locate(requests, self._ended)[1]
+        is_first &= ~_locate(requests, self._ended_before)[1]
+        return sent, requests[:, is_first], answered[first[is_first]]
 
 
-def _among(values, others):
-    """`[N]` bool: which values are among others; both are sorted."""
-    if not len(others):
-        return np.zeros(len(values), bool)
-    return others[np.searchsorted(others, values) % len(others)] == values
+_NONE = np.zeros((2, 0), np.int64)
+
+
+def _to_keys(*tables):
+    """One number for each pair of each table `[2, N]`, in the same order."""
+    times_ns = np.concatenate([table[1] for table in tables])
+    if not len(times_ns):
+        return [table[0] for table in tables]
+    least = times_ns.min()
+    span = times_ns.max() - least + 1
+    return [table[0] * span + (table[1] - least) for table in tables]
+
+
+def _in_order(pairs):
+    """Pairs `[2, N]` in order of their first, then of their second number."""
+    (keys,) = _to_keys(pairs)
+    return pairs[:, np.argsort(keys, kind="stable")]
+
+
+def _unique(pairs):
+    """The pairs `[2, N]` in order, each once, and where each is first `[M]`."""
+    (keys,) = _to_keys(pairs)
+    _, first = np.unique(keys, return_index=True)
+    return pairs[:, first], first
+
+
+def _locate(pairs, others):
+    """Where pairs `[2, N]` would be among others, and whether they are there; both are
+    in order."""
+    keys, among = _to_keys(pairs, others)
+    place = np.searchsorted(among, keys)
+    if not len(among):
+        return place, np.zeros(len(keys), bool)
+    return place, among[place % len(among)] == keys
 
 
 def _prefix(protocol):

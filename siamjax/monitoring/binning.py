@@ -11,7 +11,7 @@ from siamjax.capture.messages import Messages
 from siamjax.capture.others import Others
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data.counts import EventBinner, nanoseconds
-from siamjax.monitoring.servers import Servers
+from siamjax.monitoring.servers import NONE, Servers
 from siamjax.types import UNCLEAR, Events
 
 # A packet may come so much later than one that was captured after it: so long a bin
@@ -73,7 +73,7 @@ class PacketBinner:
         self._kinds: list[str] = []
         self._protocols = tuple(protocols)
         self.servers = Servers() if by_server else None
-        self._binners: dict[str, EventBinner] = {}
+        self._event_binner = self._make_event_binner()
         self._memory = pairing.Memory()
         self._forgot_ns = 0
         self._pending, self._pending_others = _NO_ROWS, _NO_OTHERS
@@ -100,8 +100,8 @@ class PacketBinner:
         pairing.pair_messages(
             messages.in_order(rows), pairing.longest_pauses(self._kinds), self._memory
         )
-        self._binners.clear()
         self.bins = bins
+        self._event_binner = self._make_event_binner()
 
     def ready(self) -> int:
         """How many bins can be closed because no packet of them will come any more."""
@@ -140,38 +140,41 @@ class PacketBinner:
         events = self._events(rows, others)
         is_message = rows.says != messages.SILENT
         bin_of = (rows.time_ns - first_ns) // self.bin_ns
-        sessions = {}
-        for name, of_rows, of_others in self._assign(rows, others):
-            binner = self._binners.get(name)
-            if binner is None:
-                binner = self._binners[name] = EventBinner(self.bin_ns, self._protocols)
-                binner.bins = self.bins
-            chosen = events.take(np.concatenate([of_rows, of_others]))
-            sessions[name] = Bins(
-                binner.add(chosen, self._kinds, bins),
-                np.bincount(bin_of[of_rows & is_message], minlength=bins - self.bins),
-            )
+        names, of_rows, of_others = self._assign(rows, others)
+        session = np.concatenate([of_rows, of_others])
+        inside, count = session != NONE, bins - self.bins
+        counted = self._event_binner.add_sessions(
+            events.take(inside), session[inside], len(names), self._kinds, bins
+        )
+        spoke = is_message & (of_rows != NONE)
+        spoken = np.bincount(
+            of_rows[spoke] * count + bin_of[spoke], minlength=len(names) * count
+        ).reshape(-1, count)
         closed = Closed(
             self.bins,
-            np.bincount(bin_of[is_message], minlength=bins - self.bins),
-            sessions,
+            np.bincount(bin_of[is_message], minlength=count),
+            {name: Bins(*part) for name, *part in zip(names, counted, spoken)},
         )
         self.bins = bins
         self._forget()
         return closed
 
+    def _make_event_binner(self):
+        binner = EventBinner(self.bin_ns, self._protocols)
+        binner.bins = self.bins
+        return binner
+
     def _assign(self, rows, others):
-        """The name of each session, and its rows as `[N]` bool."""
+        """The names of the sessions, and of all rows the place of their session there,
+        or NONE."""
         if self.servers is None:
-            yield ALL, np.ones(len(rows.kind), bool), np.ones(len(others.packet), bool)
-            return
+            return [ALL], *(np.zeros(len(x.packet), int) for x in (rows, others))
         addresses = self._reader.addresses
         self.servers.learn(rows, addresses)
         of_rows, of_others = (
             self.servers.assign(table, addresses) for table in (rows, others)
         )
-        for i, name in enumerate(self.servers.names):
-            yield name, of_rows == i, of_others == i
+        return self.servers.names, of_rows, of_others
 
     def _take(self):
         """The rows of the packets since the last call, with kinds of all protocols."""
@@ -214,8 +217,7 @@ class PacketBinner:
             self._forgot_ns = last_ns
             self._reader.forget_names()
             self._memory.forget()
-            for binner in self._binners.values():
-                binner.forget()
+            self._event_binner.forget()
 
 
 _NO_ROWS = Messages(*(np.zeros(0, np.int64) for _ in Messages._fields))

@@ -1,6 +1,7 @@
 """Which server a message belongs to, where each server is a session of its own."""
 
 import ipaddress
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from siamjax.capture.messages import ANSWER, CREATES, SILENT, Messages
 
+_LOG = logging.getLogger(__name__)
 # An address is a server if, in so many seconds, it is asked to begin so many dialogs,
 # and at least this share of what the busiest address is asked. It stays one. There are
 # at most so many.
@@ -26,15 +28,27 @@ class Servers:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self._packed: list[bytes] = []
+        self._packed: dict[bytes, int] = {}  # address -> place in `names`
         self._asked: Counter[int] = Counter()  # dialogs, by number of the address
         self._since_ns: int | None = None
+        self._is_full = False  # and it was said
 
     def add(self, packed: bytes) -> None:
         """Adds a server, by the bytes of its address."""
-        if packed not in self._packed and len(self.names) < MOST_SERVERS:
-            self.names.append(_name(packed))
-            self._packed.append(packed)
+        if packed in self._packed:
+            return
+        if len(self.names) == MOST_SERVERS:
+            if not self._is_full:
+                _LOG.warning(
+                    "there are more than %d servers: %s and those after it are not "
+                    "watched; give each monitor a part of the traffic",
+                    MOST_SERVERS,
+                    _name(packed),
+                )
+            self._is_full = True
+            return
+        self._packed[packed] = len(self.names)
+        self.names.append(_name(packed))
 
     def state(self) -> list[str]:
         """What `restore` needs."""
@@ -68,15 +82,23 @@ class Servers:
         A request belongs to the server that it is sent to, an answer to the one that
         sends it.
         """
-        source, target = (np.full(len(rows.source), NONE) for _ in range(2))
-        for i, packed in enumerate(self._packed):
-            if packed in addresses:
-                source[rows.source == addresses[packed]] = i
-                target[rows.target == addresses[packed]] = i
+        known = [(addresses[p], i) for p, i in self._packed.items() if p in addresses]
+        numbers, places = np.array(sorted(known), np.int64).reshape(-1, 2).T
+        source, target = (
+            _look_up(numbers, places, end) for end in (rows.source, rows.target)
+        )
         says = getattr(rows, "says", np.full(len(source), SILENT))
         first = np.where(says == ANSWER, source, target)
         second = np.where(says == ANSWER, target, source)
         return np.where(first == NONE, second, first)
+
+
+def _look_up(numbers, places, wanted):
+    """`[N]` the place of each wanted number; NONE: it is not among the sorted ones."""
+    if not len(numbers):
+        return np.full(len(wanted), NONE)
+    i = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+    return np.where(numbers[i] == wanted, places[i], NONE)
 
 
 def _name(packed):
