@@ -14,11 +14,17 @@ from siamjax.types import Baseline
 BASELINE_S = 12
 
 
-def make_run(workdir):
-    """A run of SIP with windows of 8 s; the mean feature replaces the encoder."""
+def make_run(workdir, of=columns.SIP, **data):
+    """A run of SIP with windows of 8 s; the mean feature replaces the encoder.
+
+    Args:
+      workdir: of the run.
+      of: its columns.
+      **data: changed fields of config.data.
+    """
     config = default.get_config()
-    config.data.update(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S))
-    width = len(columns.SIP)
+    config.data.update(dict(bin_s=0.5, bins=16, baseline_s=float(BASELINE_S)) | data)
+    width = len(of)
     trained = types.SimpleNamespace(
         workdir=workdir,
         step=3,
@@ -27,9 +33,9 @@ def make_run(workdir):
             wccn.fit_whitening(np.zeros((2, 2 * width)), np.zeros(2, int)),
         ),
         config=config,
-        columns=columns.SIP,
+        columns=of,
         ports={},
-        scaler=features.make_scaler(columns.SIP, floor=0.3, clip=3.0),
+        scaler=features.make_scaler(of, floor=0.3, clip=3.0),
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )
 
@@ -46,7 +52,7 @@ def make_run(workdir):
 
 def examples_of(run):
     """One example, of normal traffic."""
-    width = len(columns.SIP)
+    width = len(run.columns)
     none = np.zeros((1, run.config.data.bins, width), np.float32)
     return examples.Examples(
         (examples.Place("normal", "calm.pcap", 20.0),),

@@ -10,9 +10,9 @@ RULE = decide.Rule(unknown=0.2, penalty=0.3, onset_s=5.0, clear_s=2.0)
 S = 10**9
 
 
-def make_reference(monkeypatch, folder):
+def make_reference(monkeypatch, folder, **options):
     """The run of `fake_run`, opened by its path, too."""
-    run = fake_run.make_run(folder / "run")
+    run = fake_run.make_run(folder / "run", **options)
     enrolment = fake_run.examples_of(run), RULE
     monkeypatch.setattr(runs, "open_run", lambda workdir: run)
     monkeypatch.setattr(enrol, "read_enrolment", lambda opened: enrolment)

@@ -1,4 +1,4 @@
-"""Replays captures through the monitor and compares its verdicts with identify's.
+"""Replays captures or tables through the monitor: are its verdicts identify's?
 
 python -m scripts.experiments.replay --workdir runs/first data/testbed/captures
 """
@@ -8,26 +8,31 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from siamjax.data import prepared
+from siamjax.data import columns, prepared
 from siamjax.identification import identify
 from siamjax.inference import runs
-from siamjax.monitoring import monitor, records, sources
+from siamjax.monitoring import (
+    monitor,
+    records,
+    sources,
+    table_monitor,
+    table_sources,
+)
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.", required=True)
 _SPEED = flags.DEFINE_float("speed", 0.0, "See siamjax monitor --speed.")
 
 
 def replay(reference: identify.Reference, path: str, speed: float) -> dict:
-    """How far the monitor is from identify on one capture."""
+    """How far the monitor is from identify on one capture or table."""
     tally = sources.Tally()
-    made = list(
-        monitor.watch(
-            monitor.Monitor(reference, tally),
-            sources.replay(path, speed, tally),
-            source=path,
-            heartbeat_s=1e9,
-        )
-    )
+    if is_of_counters(reference):
+        watched = table_monitor.TableMonitor(reference, tally)
+        batches = table_sources.replay_lines(path, speed)
+    else:
+        watched = monitor.Monitor(reference, tally)
+        batches = sources.replay(path, speed, tally)
+    made = list(monitor.watch(watched, batches, source=path, heartbeat_s=1e9))
     spans = identify.compare_capture(path, reference).spans
     stretches = [r for r in made if isinstance(r, records.Stretch)]
     changes = [r for r in made if isinstance(r, records.Change)]
@@ -44,6 +49,11 @@ def replay(reference: identify.Reference, path: str, speed: float) -> dict:
     )
 
 
+def is_of_counters(reference: identify.Reference) -> bool:
+    """Whether a run reads tables."""
+    return reference.run.columns[0].role == columns.COUNTER
+
+
 def _largest(pairs):
     """The largest difference; two numbers that are not finite are equal."""
     differences = [
@@ -55,7 +65,8 @@ def _largest(pairs):
 def main(argv: Sequence[str]) -> None:
     reference = identify.open_reference(runs.open_run(_WORKDIR.value))
     rows = []
-    for path in identify.list_captures(argv[1:], is_table=False):
+    is_table = is_of_counters(reference)
+    for path in identify.list_captures(argv[1:], is_table=is_table):
         rows.append(replay(reference, str(path), _SPEED.value))
         print("  ".join(f"{name} {value}" for name, value in rows[-1].items()))
     print(

@@ -85,6 +85,29 @@ class Table(NamedTuple):
     rest: np.ndarray | None  # [N, F], what these lost of large integers; None: nothing
 
 
+class Choices(NamedTuple):
+    """Which columns say what a row is of."""
+
+    time_names: list[str]
+    keys: list[str] | None  # they tell the rows of one time apart; None: wide table
+
+
+class Rows(NamedTuple):
+    """The rows of a table whose time was read, N of them, in the order of the file."""
+
+    clock: times.Clock
+    note: str  # how times were read
+    choices: Choices
+    row: np.ndarray  # [N] int64, number of the row in the file, from 0
+    time_ns: np.ndarray  # [N] int64
+    key: np.ndarray | None  # [N] int64, index into key_names; None: the table is wide
+    key_names: list[str]
+    names: list[str]  # of the F columns of values
+    values: np.ndarray  # [N, F] float64
+    rests: dict[str, np.ndarray]  # {column: [N] what its values lost}
+    counted: dict[str, int]  # by cause of CAUSES
+
+
 class _Keys(NamedTuple):
     """What tells the rows of one time apart, in a long table."""
 
@@ -113,34 +136,71 @@ def read_counters(
             raise SiamjaxError(f"{path}: {error}") from None
 
 
-def _read(path, limit_expansion):
-    content = tables.read_content(path, limit_expansion)
-    frame, size = content.frame, len(content.frame) + content.ragged
-    if not len(frame):
-        raise SiamjaxError(f"{path} has no row")
+def read_rows(
+    content: tables.Content, notes: list[str], choices: Choices | None = None
+) -> Rows:
+    """Reads the `Rows` of a table.
+
+    Args:
+      content: of the file.
+      notes: gets lines about the columns.
+      choices: as they were made for rows before; by default they are made here.
+    Raises:
+      Unusable: no time, or no numeric column, can be read.
+    """
+    frame = content.frame
     frame.columns = [str(name).strip() for name in frame.columns]
     _check_names(frame)
-    time_names = _time_columns(frame)
+    time_names = choices.time_names if choices else _time_columns(frame)
     name, rows = time_names[0], _read_times(frame, time_names)
     if not rows.read.any():
         raise tables.Unusable(f"column {name!r} has no times")
-    notes = [*content.notes, f"times in {' and '.join(time_names)}: {rows.note}"]
     counted = dict(ragged=content.ragged, time_unread=int((~rows.read).sum()))
     if counted["time_unread"]:
         frame = frame[rows.read]
     time_ns = rows.ns[rows.read]
     frame = frame.drop(columns=time_names)
-    keys = _find_keys(frame, time_ns)
+    if choices is None:
+        keys = _find_keys(frame, time_ns)
+        choices = Choices(time_names, keys.columns if keys.columns else None)
+    else:
+        keys = _keys_of(frame, choices.keys or [])
     names, values, rests, causes = _numeric(
         frame.drop(columns=keys.columns), content.decimal, notes
     )
     if not names:
-        raise SiamjaxError(f"{path} has no numeric column except {name!r}")
-    counted |= causes
-    del frame, content
+        raise tables.Unusable(f"no numeric column except {name!r}")
+    return Rows(
+        clock=rows.clock,
+        note=rows.note,
+        choices=choices,
+        row=np.flatnonzero(rows.read),
+        time_ns=time_ns,
+        key=keys.of_row,
+        key_names=keys.names,
+        names=names,
+        values=np.stack(values, 1),
+        rests=rests,
+        counted=counted | causes,
+    )
+
+
+def _read(path, limit_expansion):
+    content = tables.read_content(path, limit_expansion)
+    size = len(content.frame) + content.ragged
+    if not len(content.frame):
+        raise SiamjaxError(f"{path} has no row")
+    more: list[str] = []
+    rows = read_rows(content, more)
+    time_names, names, rests = rows.choices.time_names, rows.names, rows.rests
+    notes = [*content.notes, f"times in {' and '.join(time_names)}: {rows.note}", *more]
+    counted = dict(rows.counted)
+    del content
     # What float64 lost of a column is one more column up to the end.
-    values = np.stack([*values, *rests.values()], 1)
-    time_ns, key, values, causes = _in_order(time_ns, keys.of_row, values)
+    values = rows.values
+    if rests:
+        values = np.concatenate([values, np.stack([*rests.values()], 1)], 1)
+    time_ns, key, values, causes = _in_order(rows.time_ns, rows.key, values)
     counted |= causes
     if np.ptp(time_ns) == 0:
         raise SiamjaxError(f"{path} has rows of one time only: two times are needed")
@@ -151,15 +211,15 @@ def _read(path, limit_expansion):
             f"{cleaning.list_causes(lost, CAUSES)}{_why_equal(time_ns, rows.clock)}"
         )
     step_ns = _step(time_ns, key)
-    times.refuse_unlikely_step(step_ns, rows.clock, name)
-    values, gaps, causes = _on_grid(time_ns, key, step_ns, values, len(keys.names))
+    times.refuse_unlikely_step(step_ns, rows.clock, time_names[0])
+    values, gaps, causes = _on_grid(time_ns, key, step_ns, values, len(rows.key_names))
     counted |= causes
-    if keys.of_row is not None:
+    if rows.key is not None:
         notes.append(
-            f"long table: {tables.list_names(keys.columns)} give {len(keys.names)} "
-            f"names: {tables.list_names(keys.names)}"
+            f"long table: {tables.list_names(rows.choices.keys or [])} give "
+            f"{len(rows.key_names)} names: {tables.list_names(rows.key_names)}"
         )
-    names, values, rest = _spread(names, values, list(rests), keys.names)
+    names, values, rest = _spread(names, values, list(rests), rows.key_names)
     _check_names(names)
     first_ns = int(time_ns.min())
     table = Table(rows.clock, first_ns, step_ns, tuple(names), values, rest)
@@ -337,6 +397,16 @@ def _find_keys(frame, time_ns):
     return _Keys(chosen, names, of_row)
 
 
+def _keys_of(frame, columns):
+    """The `_Keys` of rows, by columns that were chosen before."""
+    if not columns:
+        return _Keys([], [""], None)
+    cells = [frame[name].astype("string").fillna("").tolist() for name in columns]
+    joined = [" ".join(parts).strip() for parts in zip(*cells)]
+    of_row, names = _pandas().factorize(np.array(joined, object))
+    return _Keys(list(columns), list(map(str, names)), of_row)
+
+
 def _combine(names, codes):
     """Combinations of cells in the columns `names`, the first row of each, and which
     of them each row has."""
@@ -457,6 +527,19 @@ def _same(key):
     return np.diff(key) == 0 if len(key) > 1 else True
 
 
+def find_step(rows: Rows) -> int:
+    """The step of a table in ns, from its rows so far.
+
+    Raises:
+      Unusable: they have no two times, or times in a unit that is not known.
+    """
+    key = np.zeros(1, np.int64) if rows.key is None else rows.key
+    order = np.lexsort((rows.time_ns, np.broadcast_to(key, rows.time_ns.shape)))
+    step_ns = _step(rows.time_ns[order], key[order] if len(key) > 1 else key)
+    times.refuse_unlikely_step(step_ns, rows.clock, rows.choices.time_names[0])
+    return step_ns
+
+
 def _step(time_ns, key):
     """The step of rows in ns; within 1 % of whole seconds it is rounded to them."""
     spacing = np.diff(time_ns)
@@ -527,5 +610,15 @@ def _spread(names, values, lost, key_names):
         rest = np.nan_to_num(rest).reshape(len(values), -1)
     if len(key_names) == 1:
         return names, numbers, rest
+    return column_names(names, key_names), numbers, rest
+
+
+def column_names(names: Sequence[str], key_names: Sequence[str]) -> list[str]:
+    """Names of the columns that K names of rows and F columns give, `[K * F]`.
+
+    A wide table has the one name of rows that is empty.
+    """
+    if list(key_names) == [""]:
+        return list(names)
     ends = ["" if name.lower() in _VALUE_NAMES else name for name in names]
-    return [f"{key} {end}".strip() for key in key_names for end in ends], numbers, rest
+    return [f"{key} {end}".strip() for key in key_names for end in ends]

@@ -1,6 +1,6 @@
 """Counters that only grow: which they are, and their growth in each step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,10 @@ _NEAR_ZERO_STEPS = 3
 _TEETH, _SAME_HEIGHT = 3, 0.05
 
 
+# A counter of a table that grows, which was not measured for so many rows, begins anew.
+KEPT_ROWS = 256
+
+
 class Growth(NamedTuple):
     """The growth of a counter of N rows."""
 
@@ -25,6 +29,46 @@ class Growth(NamedTuple):
     resets: int  # it began again
     overflows: int  # of 32 or 64 bits
     glitches: int  # rows that were left out, and steps back
+
+
+class LiveGrowth:
+    """`growth_of_columns` of a table that gets longer, in bounded memory.
+
+    Attributes:
+      values, rest: `[K, F]` the last rows, as they were measured; K is bounded.
+      largest: `[F]` the largest growth so far.
+    """
+
+    def __init__(self, growing: Sequence[bool]) -> None:
+        """Begins without a row; `growing` says which of F columns only grow."""
+        self._growing = np.flatnonzero(growing)
+        self.values = self.rest = np.zeros((0, len(growing)))
+        self.largest = np.zeros(len(growing))
+
+    def add(self, values: np.ndarray, rest: np.ndarray, ahead: int = 0) -> np.ndarray:
+        """Takes the next rows, and returns them with growth in place of counters.
+
+        Args:
+          values: `[N, F]`.
+          rest: `[N, F]`, what these lost of large integers.
+          ahead: so many of them at the end only tell whether the rows before are
+            glitches, and come again in the next call.
+        Returns:
+          `[N - ahead, F]`.
+        """
+        first, end = len(self.values), len(self.values) + len(values) - ahead
+        values = np.concatenate([self.values, values])
+        rest = np.concatenate([self.rest, rest])
+        grown = values[first:end].copy()
+        for f in self._growing:
+            column, lost = values[:, f], rest[:, f] if rest[:, f].any() else None
+            falls = _falls(column, lost, self.largest[f])
+            grown[:, f] = _growth_of_falls(falls, len(column)).values[first:end]
+            before = falls.change[falls.rows[1:] < end]
+            self.largest[f] = before.max(initial=self.largest[f])
+        kept = slice(max(end - KEPT_ROWS, 0), end)
+        self.values, self.rest = values[kept], rest[kept]
+        return grown
 
 
 def find_growing(
@@ -109,11 +153,14 @@ def measure_growth(column: np.ndarray, rest: np.ndarray | None = None) -> Growth
       column: `[N]` float64, NaN where nothing was measured.
       rest: `[N]` float64, what `column` lost of large integers; None: nothing.
     """
-    falls = _falls(column, rest)
+    return _growth_of_falls(_falls(column, rest), len(column))
+
+
+def _growth_of_falls(falls, rows):
     fell, is_over = falls.change < 0, ~np.isnan(falls.over)
     is_reset = fell & ~is_over & (falls.after < 0.5 * falls.before)
     growth = np.where(is_reset, falls.after, np.where(fell, falls.over, falls.change))
-    growth_of_rows = np.full(len(column), np.nan)
+    growth_of_rows = np.full(rows, np.nan)
     growth_of_rows[falls.rows[1:]] = growth / falls.length
     return Growth(
         growth_of_rows,
@@ -136,7 +183,8 @@ class _Falls(NamedTuple):
     glitches: int  # rows that were left out
 
 
-def _falls(column, rest):
+def _falls(column, rest, largest=0.0):
+    """`_Falls`; `largest` is the largest growth that is known of rows before."""
     rows, change = _changes(column, rest)
     glitches = _glitches(column[rows], change)
     dips = column[rows[glitches]] < 0.5 * column[rows[glitches - 1]]
@@ -145,7 +193,7 @@ def _falls(column, rest):
         column[rows[glitches]] = np.nan
         rows, change = _changes(column, rest)
     before, after = column[rows[:-1]], column[rows[1:]]
-    usual = change[change >= 0].max(initial=0.0)
+    usual = change[change >= 0].max(initial=largest)
     over = np.full(len(change), np.nan)
     for bits in (32, 64):
         # before - 2^bits is exact where before is near it; so digits are kept.

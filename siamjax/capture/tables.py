@@ -22,7 +22,7 @@ from siamjax.capture import decompress
 from siamjax.types import SiamjaxError, UsageError
 
 # The part of a file that decides how it is read: bytes and lines.
-_HEAD_BYTES, _HEAD_LINES = 1 << 16, 200
+_HEAD_BYTES, HEAD_LINES = 1 << 16, 200
 # Separators that are tried, the usual one first, and their names. None: spaces.
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", None: "spaces"}
 # At most so many rows of a header are joined.
@@ -54,7 +54,7 @@ class Content(NamedTuple):
     notes: list[str]  # how it was read, where that is unusual
 
 
-class _Layout(NamedTuple):
+class Layout(NamedTuple):
     """How the text of a table is written."""
 
     encoding: str
@@ -100,9 +100,9 @@ def read_content(path: str | os.PathLike, limited: bool) -> Content:
         if shown.lstrip("\ufeff \r\n\t")[:1] in ("{", "["):
             return _read_json(pandas, path, limited, encoding)
         try:
-            return _read_text(pandas, path, limited, _layout(shown, encoding))
+            return _read_text(pandas, path, limited, find_layout(shown, encoding))
         except UnicodeDecodeError:  # it was UTF-8 as far as the head goes
-            layout = _layout(shown, "latin-1")
+            layout = find_layout(shown, "latin-1")
             return _read_text(pandas, path, limited, layout)
     except ImportError:
         raise UsageError("Parquet files need pyarrow: pip install pyarrow") from None
@@ -113,6 +113,37 @@ def read_content(path: str | os.PathLike, limited: bool) -> Content:
     except Exception as error:  # of pandas, of pyarrow, of each decompressor
         why = str(error).strip().splitlines() or [type(error).__name__]
         raise SiamjaxError(f"{path} cannot be read as a table: {why[0]}") from None
+
+
+def read_lines(lines: Sequence[str], layout: Layout | None) -> Content:
+    """Reads the `Content` of the lines of a table.
+
+    Args:
+      lines: of the table, from its first line on.
+      layout: of the table; None: they are lines of JSON.
+    Raises:
+      Unusable: they are no table.
+    """
+    pandas = require_pandas()
+    try:
+        if layout is None:
+            return _content_of_objects(
+                pandas, *_parse_objects(lines), note="lines of JSON"
+            )
+        stream = io.BytesIO("\n".join(lines).encode())
+        return _read_stream(pandas, stream, layout._replace(encoding="utf-8"))
+    except Exception as error:  # of pandas
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise Unusable(f"cannot be read as a table: {why[0]}") from None
+
+
+def is_header(line: str, layout: Layout) -> bool:
+    """Whether a line of a table has names in all of its cells, and no value."""
+    (cells,) = _split([line], layout.separator)
+    cells = [cell.strip() for cell in cells]
+    return len(cells) > 1 and not any(
+        not cell or cell in _MISSING or _is_value(cell) for cell in cells
+    )
 
 
 def list_names(names: Sequence[object], most: int = 8) -> str:
@@ -169,13 +200,25 @@ def _read_json(pandas, path, limited, encoding):
             rows, damaged = json.loads(first.lstrip("\ufeff") + lines.read()), 0
             note = "a JSON list"
         else:
-            rows, damaged = [], 0
-            for line in itertools.chain([first.lstrip("\ufeff")], lines):
-                try:
-                    rows.append(json.loads(line))
-                except ValueError:
-                    damaged += bool(line.strip())
+            rows, damaged = _parse_objects(
+                itertools.chain([first.lstrip("\ufeff")], lines)
+            )
             note = "lines of JSON"
+    return _content_of_objects(pandas, rows, damaged, note)
+
+
+def _parse_objects(lines):
+    """What JSON lines hold, and how many are damaged."""
+    rows, damaged = [], 0
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            damaged += bool(line.strip())
+    return rows, damaged
+
+
+def _content_of_objects(pandas, rows, damaged, note):
     objects = [row for row in rows if isinstance(row, dict)]
     if not objects:
         raise ValueError("its JSON has no objects: a row is {name: value, ...}")
@@ -184,10 +227,12 @@ def _read_json(pandas, path, limited, encoding):
 
 
 def _read_text(pandas, path, limited, layout):
-    with (
-        _open_text(path, limited) as stream,
-        warnings.catch_warnings(record=True) as said,
-    ):
+    with _open_text(path, limited) as stream:
+        return _read_stream(pandas, stream, layout)
+
+
+def _read_stream(pandas, stream, layout):
+    with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", pandas.errors.ParserWarning)
         frame = pandas.read_csv(
             stream,
@@ -207,11 +252,15 @@ def _read_text(pandas, path, limited, layout):
     return Content(frame, ragged, layout.decimal, layout.notes)
 
 
-def _layout(head, encoding):
-    """The `_Layout` of a text that begins with `head`."""
+def find_layout(head: str, encoding: str = "utf-8") -> Layout:
+    """The `Layout` of a text that begins with `head`.
+
+    Raises:
+      ValueError: it has no header.
+    """
     notes = [] if encoding.startswith("utf-8") else [f"encoding {encoding}"]
     lines = re.split(r"\r\n|\r|\n", head.lstrip("\ufeff"))
-    lines = (lines[:-1] or lines)[:_HEAD_LINES]  # the last may be cut
+    lines = (lines[:-1] or lines)[:HEAD_LINES]  # the last may be cut
     numbered = [(i, line) for i, line in enumerate(lines) if line.strip()]
     comments = [row for row in numbered if row[1].lstrip().startswith("#")]
     numbered = [row for row in numbered if row not in comments]
@@ -235,7 +284,7 @@ def _layout(head, encoding):
     above = numbered[first][0] - (0 if has_header else 1) if rows else 0
     if above > 0:
         notes.append(f"{above} lines above the header left out")
-    return _Layout(encoding, separator, decimal, skipped, has_header, names, notes)
+    return Layout(encoding, separator, decimal, skipped, has_header, names, notes)
 
 
 def _choose_separator(lines):

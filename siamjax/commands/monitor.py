@@ -1,6 +1,7 @@
 """Watches live traffic: a line for each change of condition.
 
-SOURCE is - for a capture on standard input; the other sources are flags. Examples:
+SOURCE is - for a capture, or lines of a table of counters, on standard input; the other
+sources are flags. Examples:
 
   siamjax monitor --workdir runs/first --read day.pcap --speed 10
   tcpdump -U -w - udp port 5060 | siamjax monitor --workdir runs/first -
@@ -45,7 +46,10 @@ _FALSE_ALARMS = flags.DEFINE_float(
     flag_values=COMMAND.flags,
 )
 _READ = flags.DEFINE_string(
-    "read", None, "Source: a capture file that is replayed.", COMMAND.flags
+    "read",
+    None,
+    "Source: a capture file, or a table of counters, that is replayed.",
+    COMMAND.flags,
 )
 _SPEED = flags.DEFINE_float(
     "speed",
@@ -57,8 +61,8 @@ _SPEED = flags.DEFINE_float(
 _FOLLOW = flags.DEFINE_string(
     "follow",
     None,
-    "Source: a capture file that grows, or a folder or a pattern of files that are "
-    "written one after the other.",
+    "Source: a capture file or a table of counters that grows, or a folder or a "
+    "pattern of files that are written one after the other.",
     COMMAND.flags,
 )
 _INTERFACE = flags.DEFINE_string(
@@ -142,9 +146,10 @@ _SLOWEST, _FASTEST = 1e-3, 1e6
 def main(argv: Sequence[str]) -> int:
     _check_flags(argv[1:])
     from siamjax import processes
+    from siamjax.data import columns
     from siamjax.identification import decide, identify
     from siamjax.inference import runs
-    from siamjax.monitoring import monitor, sources, states
+    from siamjax.monitoring import monitor, sources, states, table_monitor
 
     run = runs.open_run(_WORKDIR.value)
     reference = identify.open_reference(
@@ -154,7 +159,14 @@ def main(argv: Sequence[str]) -> int:
         rule = decide.ask_rate(reference.rule, _FALSE_ALARMS.value)
         reference = reference._replace(rule=rule)
     conditions = identify.list_conditions(reference)
-    watched = monitor.Monitor(
+    of_table = run.columns[0].role == columns.COUNTER
+    if of_table and (_INTERFACE.value or _HEP.value):
+        raise UsageError(
+            f"{run.workdir} was trained on counters: give it a table, by -, --read or "
+            "--follow"
+        )
+    kind = table_monitor.TableMonitor if of_table else monitor.Monitor
+    watched = kind(
         reference,
         sources.Tally(),
         by_server=_SESSION_BY.value == "server",
@@ -165,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
         deliver = stack.enter_context(_delivering(folder, conditions))
         if folder:
             states.restore_state(folder, watched)
-        name, batches = _open_source(watched)
+        name, batches = _open_source(watched, of_table)
         stack.enter_context(contextlib.closing(batches))
         caught = stack.enter_context(processes.catch_signals())
         deliver(
@@ -193,18 +205,21 @@ def _state_folder():
     return pathlib.Path(_WORKDIR.value) / "monitor"
 
 
-def _open_source(watched):
+def _open_source(watched, of_table):
     """The name of the source that the flags say, and its batches."""
-    from siamjax.monitoring import following, listening, sources
+    from siamjax.monitoring import following, listening, sources, table_sources
 
     tally, position = watched.tally, watched.position
+    put = table_sources.put_lines if of_table else sources.put_packets
     if _READ.value is not None:
         path = _READ.value
         here = position is not None and position.file == str(path)
         skip = position.packets if here else 0
+        if of_table:
+            return path, table_sources.replay_lines(path, _SPEED.value, skip)
         return path, sources.replay(path, _SPEED.value, tally, skip)
     if _FOLLOW.value is not None:
-        return _FOLLOW.value, following.follow(_FOLLOW.value, tally, position)
+        return _FOLLOW.value, following.follow(_FOLLOW.value, tally, position, put)
     if _INTERFACE.value is not None:
         batches = listening.capture_interface(_INTERFACE.value, _FILTER.value, tally)
         return _INTERFACE.value, batches
@@ -214,7 +229,9 @@ def _open_source(watched):
         return f"hep {host}:{server.port}", server.packets(tally)
     if sys.stdin is None:
         raise UsageError("standard input is closed: give it a capture")
-    return "standard input", sources.stream(sys.stdin.buffer, "standard input", tally)
+    return "standard input", sources.stream(
+        sys.stdin.buffer, "standard input", tally, put
+    )
 
 
 @contextlib.contextmanager

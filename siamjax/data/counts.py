@@ -1,6 +1,7 @@
 """Events or counters of a session -> counts per bin and column, `[bins, F]`."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,9 +64,9 @@ def count_bins(session: Session, bin_s: float) -> int:
     bin_ns = nanoseconds(bin_s)
     if session.series is None:
         return nanoseconds(session.span_s) // bin_ns
-    rows, step = len(session.series.time_ns), 2 * step_ns(session.series) + 1
-    bin_of = np.arange(rows) * step // (2 * bin_ns)
-    return rows if (np.diff(bin_of) == 1).all() else rows * step // (2 * bin_ns)
+    rows, step = len(session.series.time_ns), step_ns(session.series)
+    bin_of = bin_of_row(np.arange(rows), step, bin_ns)
+    return rows if (np.diff(bin_of) == 1).all() else bin_of_row(rows, step, bin_ns)
 
 
 def bin_events(
@@ -184,25 +185,38 @@ def bin_series(series: Series, bin_s: float) -> np.ndarray:
 def _series_in_blocks(series, bin_s, block):
     """Yields `bin_series` in blocks of bins."""
     values, bin_ns = series.values, nanoseconds(bin_s)
-    # The step was rounded to a nanosecond: three rows of 1/3 s, which are 333333333 ns
-    # each, must fill a bin of 1 s. So half a nanosecond is added to each step, and all
-    # times are counted in half nanoseconds.
-    step = 2 * step_ns(series) + 1
-    bin_of = np.arange(len(values)) * step // (2 * bin_ns)
+    step = step_ns(series)
+    bin_of = bin_of_row(np.arange(len(values)), step, bin_ns)
     if (np.diff(bin_of) == 1).all():
         for end in _ends_of_blocks(len(values), block):
             begin = max(end - 1, 0) // block * block
             yield values[begin:end].astype(np.float32)
         return
-    bins = len(values) * step // (2 * bin_ns)
+    bins = bin_of_row(len(values), step, bin_ns)
     for end in _ends_of_blocks(bins, block):
         begin = max(end - 1, 0) // block * block
         rows = slice(*np.searchsorted(bin_of, (begin, end)))
-        yield _mean_of_bins(values[rows], bin_of[rows] - begin, end - begin)
+        yield average_rows(values[rows], bin_of[rows] - begin, end - begin)
 
 
-def _mean_of_bins(values, bin_of, bins):
-    """The mean `[bins, F]` of the measured values `[N, F]` of each bin."""
+def bin_of_row(row: Any, step_ns: int, bin_ns: int) -> Any:
+    """The bin of a row on an even grid.
+
+    The step was rounded to a nanosecond: three rows of 1/3 s, which are 333333333 ns
+    each, must fill a bin of 1 s. So half a nanosecond is added to each step, and all
+    times are counted in half nanoseconds.
+    """
+    return row * (2 * step_ns + 1) // (2 * bin_ns)
+
+
+def average_rows(values: np.ndarray, bin_of: np.ndarray, bins: int) -> np.ndarray:
+    """The mean `[bins, F]` of the measured values `[N, F]` of each bin.
+
+    Args:
+      values: `[N, F]`.
+      bin_of: `[N]` int, the bin of each row.
+      bins: how many.
+    """
     values = values.astype(float)
     measured = ~np.isnan(values)
     total, count = np.zeros((2, bins, values.shape[1]))

@@ -15,7 +15,10 @@ _READ_BYTES = 1 << 16
 
 
 def follow(
-    pattern: str | os.PathLike, tally: Tally, position: Position | None = None
+    pattern: str | os.PathLike,
+    tally: Tally,
+    position: Position | None = None,
+    put: sources.Put = sources.put_packets,
 ) -> Iterator[Batch]:
     """Yields the packets of a file that grows, or of the files of a ring buffer.
 
@@ -26,13 +29,14 @@ def follow(
       pattern: a file, a folder, or a pattern of paths.
       tally: receives what was wrong.
       position: from which it goes on, if that file is still there.
+      put: `table_sources.put_lines` for tables of counters.
     Raises:
       UsageError: no file fits.
     """
     if not list_files(pattern) and not Path(pattern).is_dir():
         raise UsageError(f"--follow={pattern}: there is no such file")
     return sources.read_in_thread(
-        lambda inbox: _follow(pattern, tally, inbox, position)
+        lambda inbox: _follow(pattern, tally, inbox, position, put)
     )
 
 
@@ -51,7 +55,7 @@ def list_files(pattern: str | os.PathLike) -> dict[Path, int]:
     return {path: mtime_ns for mtime_ns, path in sorted(listed)}
 
 
-def _follow(pattern, tally, inbox, position):
+def _follow(pattern, tally, inbox, position, put):
     if position and Path(position.file).exists():
         path = Path(position.file)
     else:
@@ -66,7 +70,7 @@ def _follow(pattern, tally, inbox, position):
         following = _Following(path, pattern, inbox)
         chunks, begin = following.chunks(), position or Position(str(path), 0)
         try:
-            sources.put_packets(chunks, str(path), tally, inbox, begin)
+            put(chunks, str(path), tally, inbox, begin)
             is_lost = False
         except SiamjaxError as error:
             is_lost = True

@@ -74,24 +74,12 @@ class Monitor:
           UsageError: the run does not fit.
         """
         run = reference.run
-        if run.columns[0].role == columns.COUNTER:
-            raise UsageError(
-                f"{run.workdir} was trained on counters: siamjax monitor reads packets"
-            )
-        protocols = columns.protocols_of(run.columns)
-        if protocols != ("sip",):
-            raise UsageError(
-                f"{run.workdir} was trained on {', '.join(protocols)}: siamjax monitor "
-                "reads SIP alone; use siamjax identify on captures"
-            )
         if run.config.encoder.norm == "session":
             raise UsageError(f"{run.workdir} normalises by whole sessions")
         self.tally, self.windows = tally, 0
         self.position: Position | None = None
         self._reference, self._silent_s = reference, silent_s
-        self._binner = PacketBinner(
-            run.config.data.bin_s, protocols, by_server=by_server
-        )
+        self._binner = self._make_binner(run, by_server)
         self._hop = sessions.hop_bins(run)
         self._sessions: dict[str, Session] = {}
         self._comparisons = comparing.Comparisons(
@@ -115,6 +103,10 @@ class Monitor:
         """The time of packets, in RFC 3339."""
         return records.format_time(self._binner.timeline.last_ns or time.time_ns())
 
+    def first_time(self, batch: Batch) -> int | None:
+        """The time of the first packet of a batch; None: it is not known."""
+        return batch.packets[0][0] if batch.packets else None
+
     def add(self, batch: Batch) -> list[records.Record]:
         """Takes packets; what is new by them."""
         made: list[records.Record] = []
@@ -130,7 +122,9 @@ class Monitor:
             made += self._leave_out(batch)
         else:
             made += self._read(batch)
-        ready = self._binner.ready() // self._hop * self._hop
+        ready, more = self._ready()
+        made += more
+        ready = ready // self._hop * self._hop
         if ready > self._binner.bins:
             made += self._close(ready)
             self._lag_s = max(self._lag_s, time.monotonic() - batch.arrived_s)
@@ -239,6 +233,19 @@ class Monitor:
                 session.judge_again()
             self._sessions[session.name] = session
         self._is_lost = True
+
+    def _make_binner(self, run, by_server):
+        protocols = columns.protocols_of(run.columns)
+        if protocols != ("sip",):
+            raise UsageError(
+                f"{run.workdir} was trained on {', '.join(protocols)}: siamjax monitor "
+                "reads SIP alone; use siamjax identify on captures"
+            )
+        return PacketBinner(run.config.data.bin_s, protocols, by_server=by_server)
+
+    def _ready(self):
+        """How many bins can be closed, and what is to be told of the source."""
+        return self._binner.ready(), []
 
     def _fingerprint(self):
         """A text that is the same if counts and baselines are of the same kind."""
@@ -483,8 +490,7 @@ def watch(
         is_due = time.monotonic() >= next_s
         if not started and (batch.packets or is_due):
             started = True
-            first_ns = batch.packets[0][0] if batch.packets else None
-            yield monitor.start(source, first_ns)
+            yield monitor.start(source, monitor.first_time(batch))
             yield from last
         yield from made
         if is_due:

@@ -1,4 +1,7 @@
-"""Where packets come from: a file that is replayed, or a stream without an end."""
+"""Where packets come from: a file that is replayed, or a stream without an end.
+
+Lines of a table of counters come the same way.
+"""
 
 import contextlib
 import dataclasses
@@ -8,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from siamjax.capture import packets
 from siamjax.types import SiamjaxError
@@ -38,13 +41,21 @@ class Position(NamedTuple):
     """A place in files from which reading can go on."""
 
     file: str
-    packets: int  # of this file, that lie before it
+    packets: int  # of this file, that lie before it; of a table, bytes
+
+
+class Line(NamedTuple):
+    """A line of a table."""
+
+    file: str
+    end: int  # bytes of the file up to the next line
+    text: str
 
 
 class Batch(NamedTuple):
-    """Packets that came, or none for a while."""
+    """Packets, or lines of a table, that came, or none for a while."""
 
-    packets: Sequence[Packet]
+    packets: Sequence[Any]  # `Packet` or `Line`
     arrived_s: float  # `time.monotonic()` when the first of them came
     notices: Sequence[Notice] = ()
     position: Position | None = None  # of the first packet; None: it never comes again
@@ -110,15 +121,15 @@ class Inbox:
     """Packets on their way from the thread that reads to the one that judges."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[list[Packet], float, Position | None]] = deque()
+        self._waiting: deque[tuple[list[Any], float, Position | None]] = deque()
         self._notices: list[Notice] = []
         self._bytes = 0
         self._changed = threading.Condition()
         self._error: Exception | None = None
         self._ended = self.closed = False
 
-    def put(self, some: list[Packet], position: Position | None = None) -> None:
-        """Adds packets; waits while too many are there."""
+    def put(self, some: list[Any], position: Position | None = None) -> None:
+        """Adds packets or lines; waits while too many are there."""
         with self._changed:
             while self._bytes > MOST_WAITING and not self.closed:
                 self._changed.wait()
@@ -179,7 +190,7 @@ class Inbox:
 
 
 def _size_of(some):
-    return sum(len(frame) for _, _, frame, _ in some)
+    return sum(len(content) for _, _, content, *_ in some)
 
 
 def read_in_thread(
@@ -209,13 +220,17 @@ def read_in_thread(
         yield from inbox.batches(is_live=is_live)
 
 
-def stream(file: BinaryIO, name: str, tally: Tally) -> Iterator[Batch]:
+def stream(
+    file: BinaryIO, name: str, tally: Tally, put: "Put | None" = None
+) -> Iterator[Batch]:
     """Yields the packets of a stream of pcap or pcapng, until it ends.
 
     Args:
       file: such as standard input; only its descriptor is read.
       name: of it, for errors.
       tally: receives what was wrong.
+      put: `table_sources.put_lines` for the lines of a table; by default
+        `put_packets`.
     Raises:
       SiamjaxError: it is not a capture.
     """
@@ -224,7 +239,12 @@ def stream(file: BinaryIO, name: str, tally: Tally) -> Iterator[Batch]:
         while data := os.read(file.fileno(), _READ_BYTES):
             yield data
 
-    return read_in_thread(lambda inbox: put_packets(chunks(), name, tally, inbox))
+    put = put or put_packets
+    return read_in_thread(lambda inbox: put(chunks(), name, tally, inbox))
+
+
+# Puts what is in chunks of a file into an inbox, as `put_packets` does.
+Put = Callable[..., None]
 
 
 def put_packets(

@@ -1,0 +1,137 @@
+"""Where lines of a table of counters come from: a file, a stream, a replay."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from siamjax import files
+from siamjax.capture import decompress, tables
+from siamjax.monitoring import sources
+from siamjax.monitoring.sources import Batch, Inbox, Line, Position, Tally
+from siamjax.monitoring.table_lines import LineReader
+from siamjax.types import SiamjaxError
+
+# No line of a table is longer.
+_LONGEST_LINE = 1 << 24
+# As fast as possible: so many lines at once.
+_MOST_AT_ONCE = 4096
+# A replay waits until the lines of so many seconds are due.
+_TICK_S = 0.1
+
+
+def split_lines(
+    chunks: Iterator[bytes], name: str, *, is_whole: bool
+) -> Iterator[list[Line]]:
+    """Yields the lines of each chunk of a text, in UTF-8 or Latin-1.
+
+    Args:
+      chunks: of the text.
+      name: of its file.
+      is_whole: the text ends with the chunks: the last line needs no end.
+    Raises:
+      SiamjaxError: it is no such text.
+    """
+    end, rest = 0, b""
+    for data in chunks:
+        if b"\0" in data:
+            raise SiamjaxError(
+                f"{name}: not a table that grows: it must be CSV or lines of JSON, in "
+                "UTF-8, not compressed"
+            )
+        *whole, rest = (rest + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise SiamjaxError(f"{name}: a line of more than {_LONGEST_LINE} bytes")
+        lines = []
+        for line in whole:
+            end += len(line) + 1
+            lines.append(Line(name, end, _decode(line)))
+        yield lines
+    if rest and is_whole:
+        yield [Line(name, end + len(rest), _decode(rest))]
+
+
+def _decode(line):
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def put_lines(
+    chunks: Iterator[bytes],
+    name: str,
+    tally: Tally,
+    inbox: Inbox,
+    position: Position | None = None,
+) -> None:
+    """Puts the lines of a table into an inbox, as `sources.put_packets` does packets.
+
+    A line that was not written to its end waits for its end. If another file follows,
+    it is left out.
+    """
+    skipped = position.packets if position else 0
+    if skipped and not _is_end_of_line(name, skipped):  # it was begun again
+        skipped = 0
+    for lines in split_lines(chunks, name, is_whole=position is None):
+        some = [line for line in lines if line.end > skipped]
+        if some:
+            inbox.put(some, position and Position(name, some[-1].end))
+
+
+def _is_end_of_line(path, size):
+    with open(path, "rb") as file:
+        file.seek(size - 1)
+        return file.read(1) == b"\n"
+
+
+def replay_lines(
+    path: str | os.PathLike, speed: float, skip: int = 0
+) -> Iterator[Batch]:
+    """Yields the lines of a table as if they came now.
+
+    They come evenly, as far apart as its first rows are in the mean.
+
+    Args:
+      path: of the file; it may be compressed.
+      speed: how many times faster than they were written; 0: as fast as possible.
+      skip: so many bytes are left out at the beginning.
+    Raises:
+      SiamjaxError: it is no table.
+    """
+    name = str(path)
+    with open(path, "rb", opener=files.open_at_once) as file:
+        if str(path).endswith(".parquet"):
+            raise SiamjaxError(f"{path}: Parquet does not grow: use siamjax identify")
+        lines = [
+            line
+            for some in split_lines(decompress.read_pieces(file), name, is_whole=True)
+            for line in some
+            if line.end > skip
+        ]
+    each_s = _line_s([line.text for line in lines[: tables.HEAD_LINES]])
+    start_s, first = time.monotonic(), 0
+    while first < len(lines):
+        if speed and each_s:
+            due = int((time.monotonic() - start_s) * speed / each_s) + 1
+            end = min(due, len(lines))
+            if end <= first:
+                due_s = start_s + first * each_s / speed
+                left_s = max(due_s - time.monotonic(), 0.0)
+                time.sleep(min(max(left_s, _TICK_S / 10), sources.IDLE_S))
+                yield Batch([], time.monotonic())
+                continue
+        else:
+            end = first + _MOST_AT_ONCE
+        some = lines[first:end]
+        yield Batch(some, time.monotonic(), (), Position(name, some[-1].end))
+        first = end
+    yield Batch([], time.monotonic())
+
+
+def _line_s(lines):
+    """How many seconds lie between two lines; 0: it is not known."""
+    rows = LineReader(()).read(lines, ended=True)
+    time_ns = np.concatenate([part.time_ns for part in rows]) if rows else np.zeros(0)
+    return float(np.ptp(time_ns)) / 1e9 / max(len(time_ns) - 1, 1) if len(rows) else 0.0
