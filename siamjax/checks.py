@@ -26,6 +26,16 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def check_sizes(**sizes: Any) -> None:
+    """Raises `UsageError` unless each is a known whole number of at least 1."""
+    for name, size in sizes.items():
+        require(
+            is_integer(size) and size >= 1,
+            f"{name} is {size}: give a whole number of at least 1, also inside of "
+            "jax.jit, since it decides a shape",
+        )
+
+
 def positive(**arguments: Any) -> None:
     """Raises `UsageError` if a number is not above 0; traced values are not checked."""
     for name, value in arguments.items():

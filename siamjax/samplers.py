@@ -165,7 +165,7 @@ def hierarchical_rows(
 
 def class_memory(table: ClassTable, dim: int) -> ClassMemory:
     """An empty `ClassMemory` for embeddings of `dim` coordinates, at least 1."""
-    _check_sizes(dim=dim)
+    checks.check_sizes(dim=dim)
     number = table.rows.shape[0]
     return ClassMemory(jnp.zeros((number, dim)), jnp.zeros(number, bool))
 
@@ -297,7 +297,7 @@ def epoch_rows(seed: Any, step: Any, number: int, *, size: int) -> jax.Array:
     Raises:
       UsageError: the batch is larger than the data set, or a number does not fit.
     """
-    _check_sizes(number=number, size=size)
+    checks.check_sizes(number=number, size=size)
     checks.require(
         size <= number,
         f"size is {size}, and there are {number} rows: give 1 to {number}",
@@ -325,7 +325,7 @@ def fixed_triplets(seed: Any, table: ClassTable, number: int) -> jax.Array:
       UsageError: the table has no triplet, or `number` is below 1.
     Reference: `FixedSetOfTriplets` of pytorch-metric-learning.
     """
-    _check_sizes(number=number)
+    checks.check_sizes(number=number)
     has_pair = table.sizes >= 2
     if not isinstance(has_pair, jax.core.Tracer):
         checks.require(
@@ -363,7 +363,7 @@ def weighted_rows(seed: Any, step: Any, weights: Array, *, size: int) -> jax.Arr
       UsageError: a number does not fit, or weights that are known are negative, all 0,
         or have no finite sum.
     """
-    _check_sizes(size=size)
+    checks.check_sizes(size=size)
     weights = _check_weights(weights)
     # Sums in another order are not monotone by themselves.
     cumulative = jax.lax.cummax(jnp.cumsum(weights))
@@ -471,15 +471,6 @@ def _check_seed(name, value):
         known = value
         fits = checks.is_integer(value) and 0 <= value <= np.iinfo(np.uint32).max
     checks.require(fits, f"{name} is {known}: give an integer from 0 to 2^32 - 1")
-
-
-def _check_sizes(**sizes):
-    for name, size in sizes.items():
-        checks.require(
-            checks.is_integer(size) and size >= 1,
-            f"{name} is {size}: give a whole number of at least 1, which is known "
-            "before the program is compiled",
-        )
 
 
 def _check_memory(memory, table):

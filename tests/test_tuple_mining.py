@@ -156,6 +156,18 @@ def test_nothing_to_mine_gives_padding_and_a_loss_of_zero(labels, mine):
     assert list(has_pairs) == [labels[1] == 0, labels[1] != 0]
 
 
+@pytest.mark.parametrize("key", [None, jax.random.key(0)])
+def test_an_empty_batch_gives_padding(key):
+    cost, pos, neg = losses.measure_pairs(X[:0], LABELS[:0])
+    mined = [
+        losses.to_pairs(pos, neg, size=3, key=key),
+        losses.triplets_by_gap(cost, pos, neg, "all", 0.1, size=3, key=key),
+        losses.pairs_by_histogram(cost, pos, neg, key=jax.random.key(0), bins=2),
+    ]
+    for rows, number in mined:
+        assert (np.asarray(rows) == -1).all() and len(rows) and number == 0
+
+
 def test_equal_rows_have_one_bin(mine):
     results = mine(np.ones_like(X), LABELS)
     rows = np.asarray(results["spread"].rows)
@@ -180,6 +192,17 @@ def test_a_loss_takes_what_was_mined(results):
         ),
         (lambda m: losses.anchor_pairs(*m, "all", "semihard"), "easy or hard"),
         (lambda m: losses.anchor_pairs(*m, "best", "hard"), "positive=best"),
+        (lambda m: losses.hardest_pairs(*m, 1.5), r"share=1.5 must be in \(0, 1\]"),
+        (lambda m: losses.ranked_pairs(*m, (3, 1), (1, 1)), r"pos_ranks=\(3, 1\)"),
+        (lambda m: losses.margin_pairs(m[0], m[1][:1], m[2], 1, 1), "of one shape"),
+        (lambda m: losses.margin_pairs(m[0], 1 * m[1], m[2], 1, 1), "pos is int32"),
+        (lambda m: losses.next_negative(m[0] > 0, *m[1:]), "cost must hold floats"),
+        (lambda m: losses.to_pairs(*m[1:], size=0), "size is 0"),
+        (lambda m: losses.to_pairs(*m[1:], size=2, key=0), "one JAX key"),
+        (
+            lambda m: losses.pairs_by_histogram(*m, key=jax.random.key(0), bins=0),
+            "bins is 0",
+        ),
     ],
 )
 def test_what_does_not_fit_gets_a_sentence(call, says, results):

@@ -11,10 +11,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from siamjax.checks import is_integer
 from siamjax.losses import triplet_sums
-from siamjax.losses.annotations import check_choice
+from siamjax.losses.annotations import Array, check_choice
 from siamjax.losses.distances import euclidean, unit
 from siamjax.losses.order_statistics import quantiles
 from siamjax.losses.positives_loop import first_index, value_at
@@ -23,6 +25,28 @@ from siamjax.types import UsageError
 
 Masks = tuple[jax.Array, jax.Array]
 AnchorChoice = Literal["easy", "hard", "semihard", "all"]
+
+
+def check_pairs(pos: Array, neg: Array, cost: Array | None = None) -> None:
+    """Raises `UsageError` unless masks are `[A, R]` bool and the cost `[A, R]` float:
+    arrays of other shapes would be broadcast, and integers are no masks."""
+    for name, array, kind in (
+        ("pos", pos, np.bool_),
+        ("neg", neg, np.bool_),
+        ("cost", cost, np.floating),
+    ):
+        if array is None:
+            continue
+        fits = hasattr(array, "dtype") and jnp.issubdtype(array.dtype, kind)
+        if not fits or array.ndim != 2 or array.shape != pos.shape:
+            given = type(array).__name__
+            if hasattr(array, "dtype"):
+                given = f"{array.dtype} {list(array.shape)}"
+            wanted = "floats" if name == "cost" else "bools"
+            raise UsageError(
+                f"{name} is {given}: cost, pos and neg must be of one shape [A, R], "
+                f"and {name} must hold {wanted}"
+            )
 
 
 def hardest_positive(cost: jax.Array, pos: jax.Array) -> jax.Array:
@@ -52,6 +76,7 @@ def semihard_negatives(cost: jax.Array, pos: jax.Array, neg: jax.Array) -> jax.A
 def next_negative(cost: jax.Array, pos: jax.Array, neg: jax.Array) -> jax.Array:
     """`[A, R]` int32: for each positive the column of the nearest negative with a
     greater cost, -1 where there is none; undefined elsewhere."""
+    check_pairs(pos, neg, cost)
     column, kind = triplet_sums.sort_by_key(cost, pos, neg, ties=True)
     n = cost.shape[1]
     place = jnp.where(kind == triplet_sums.NEGATIVE, jnp.arange(n)[None], n)
@@ -73,6 +98,7 @@ def multi_similarity_pairs(
 
     Reference: Wang et al. (multi-similarity), CVPR 2019.
     """
+    check_pairs(pos, neg, cost)
     cost = lax.stop_gradient(cost)
     near = hardest_negative(cost, neg)[:, None]
     far = hardest_positive(cost, pos)[:, None]
@@ -85,6 +111,7 @@ def margin_pairs(
     cost: jax.Array, pos: jax.Array, neg: jax.Array, near: float, far: float
 ) -> Masks:
     """`pos, neg` `[A, R]`: positives beyond `near`, negatives within `far`."""
+    check_pairs(pos, neg, cost)
     return pos & (cost > near), neg & (cost < far)
 
 
@@ -92,8 +119,11 @@ def hardest_pairs(
     cost: jax.Array, pos: jax.Array, neg: jax.Array, share: float
 ) -> Masks:
     """`pos, neg` `[A, R]`: the share of all positive pairs that is farthest, and the
-    share of all negative pairs that is nearest. Pairs that tie with the last chosen one
-    are chosen too."""
+    share of all negative pairs that is nearest, in (0, 1]. Pairs that tie with the last
+    chosen one are chosen too."""
+    check_pairs(pos, neg, cost)
+    if isinstance(share, int | float) and not 0 < share <= 1:
+        raise UsageError(f"share={share} must be in (0, 1]")
     far, near = quantiles(-cost, pos, (share,)), quantiles(cost, neg, (share,))
     return pos & (-cost <= far[0]), neg & (cost <= near[0])
 
@@ -111,8 +141,18 @@ def ranked_pairs(
 
     Ranks 2 to 5 leave out the hardest row, which is often one with a wrong label.
 
+    Raises:
+      UsageError: a range is no two whole numbers from 1 on, the smaller one first.
     Reference: `NHardTripletsMiner` of OpenMetricLearning.
     """
+    check_pairs(pos, neg, cost)
+    for name, ranks in (("pos_ranks", pos_ranks), ("neg_ranks", neg_ranks)):
+        whole = len(ranks) == 2 and all(map(is_integer, ranks))
+        if not whole or not 1 <= ranks[0] <= ranks[1]:
+            raise UsageError(
+                f"{name}={ranks} must be the first and the last rank, whole numbers "
+                "from 1 on, such as (1, 3)"
+            )
     masks = []
     for values, mask, (first, last) in (
         (-cost, pos, pos_ranks),
@@ -161,6 +201,7 @@ def anchor_pairs(
             f"positive={positive}, negative={negative}: semihard needs easy or hard on "
             "the other side"
         )
+    check_pairs(pos, neg, cost)
     cost = lax.stop_gradient(cost)
     pos = pos & (cost >= pos_range[0]) & (cost <= pos_range[1])
     neg = neg & (cost >= neg_range[0]) & (cost <= neg_range[1])

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from siamjax.checks import check_key, check_sizes
 from siamjax.losses import distances
 from siamjax.losses.annotations import Array, Distance, check_choice
+from siamjax.losses.mining import check_pairs
 from siamjax.losses.tuples import References, all_pairs
 from siamjax.types import UsageError
 
@@ -72,6 +74,7 @@ def to_pairs(
       size: how many pairs fit.
       key: if there are more, a random part of them; without a key the first ones.
     """
+    check_pairs(pos, neg)
     number, flat = _choose(pos | neg, size, key)
     return Mined(_columns(flat, pos.shape), number)
 
@@ -86,6 +89,7 @@ def to_triplets(
       size: how many triplets fit.
       key: if there are more, a random part of them; without a key the first ones.
     """
+    check_pairs(pos, neg)
     mask = pos[:, :, None] & neg[:, None, :]
     number, flat = _choose(mask, size, key)
     return Mined(_columns(flat, mask.shape), number)
@@ -137,6 +141,7 @@ def triplets_by_gap(
     Reference: Schroff et al. (FaceNet), CVPR 2015.
     """
     check_choice("kind", kind, GapKind)
+    check_pairs(pos, neg, cost)
     gap = cost[:, None, :] - cost[:, :, None]  # [A, positive, negative]
     chosen = gap > margin if kind == "easy" else gap <= margin
     if kind == "hard":
@@ -179,6 +184,7 @@ def triplets_by_angle(
             f"squared has the shape {list(squared.shape)}: angles need the distances "
             "of all rows of one batch, [B, B]"
         )
+    check_pairs(pos, neg, squared)
     across = squared[:, :, None]  # |a - p|²
     # The median of a triangle: |n - c|² = (|n - a|² + |n - p|²) / 2 - |a - p|² / 4.
     middle = (squared[:, None, :] + squared[None, :, :]) / 2 - across / 4
@@ -214,6 +220,9 @@ def pairs_by_histogram(
     Reference: `UniformHistogramMiner` of pytorch-metric-learning; see Wu et al.
       (sampling matters), ICCV 2017, for why pairs are drawn evenly over distance.
     """
+    check_pairs(pos, neg, cost)
+    check_key(key)
+    check_sizes(bins=bins, per_bin=per_bin)
     keys = jax.random.split(key)
     parts = [
         _spread(cost.reshape(-1), mask.reshape(-1), part, bins, per_bin)
@@ -225,6 +234,8 @@ def pairs_by_histogram(
 
 def _spread(cost, mask, key, bins, per_bin):
     """`[bins * per_bin]` flat indices, -1 for an empty bin."""
+    if not len(cost):
+        return jnp.full(bins * per_bin, -1)
     low = jnp.min(jnp.where(mask, cost, jnp.inf), initial=jnp.inf)
     high = jnp.max(jnp.where(mask, cost, -jnp.inf), initial=-jnp.inf)
     width = jnp.where(high > low, high - low, 1)
@@ -242,10 +253,14 @@ def _spread(cost, mask, key, bins, per_bin):
 
 def _choose(mask, size, key):
     """How many are true, and `[size]` flat indices of them, -1 where there are less."""
+    check_sizes(size=size)
     flat = mask.reshape(-1)
     number = flat.sum().astype(jnp.int32)
+    if not len(flat):
+        return number, jnp.full(size, -1)
     if key is None:
         return number, jnp.nonzero(flat, size=size, fill_value=-1)[0]
+    check_key(key)
     chance = jnp.where(flat, jax.random.uniform(key, flat.shape, jnp.float32), -1)
     top, index = lax.top_k(chance, min(size, len(flat)))
     index = jnp.where(top >= 0, index, -1)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse, special
 from scipy.cluster import vq
 
-from siamjax.checks import is_integer, require
+from siamjax.checks import check_sizes, is_integer, require
 from siamjax.metrics.arrays import Array, as_integers, as_points
 
 # Numbers in memory at once, for the expected mutual information.
@@ -49,10 +49,7 @@ def k_means(
         f"clusters is {clusters!r}, and there are {len(x)} rows: give a whole number "
         f"from 1 to {len(x)}",
     )
-    require(
-        is_integer(starts) and starts >= 1,
-        f"starts is {starts!r}: give a whole number of at least 1",
-    )
+    check_sizes(starts=starts)
     if not x.shape[1]:
         return np.zeros(len(x), np.int64)
     x = x - x.mean(0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.checks import is_integer, require
+from siamjax.checks import check_sizes, require
 from siamjax.evaluation import unknowns
 from siamjax.metrics.arrays import Array, as_integers, as_numbers, as_rows
 
@@ -48,10 +48,7 @@ def draw_pair_distances(
         below 1.
     """
     x, labels = as_rows("", embeddings, labels)
-    require(
-        is_integer(most) and most >= 1,
-        f"most is {most!r}: give a whole number of at least 1",
-    )
+    check_sizes(most=most)
     number = len(x)
     group = (
         np.arange(number) if groups is None else as_integers("groups", groups, number)
