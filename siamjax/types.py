@@ -4,6 +4,7 @@ Shape letters are the same everywhere: B windows in a batch, T bins in a window,
 features of a bin, H hidden, E embedding, C conditions, S sessions, N anything counted.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,11 +90,39 @@ class Session(NamedTuple):
     events: Events | None  # either events ...
     series: Series | None  # ... or counters
 
+    @property
+    def has_events(self) -> bool:
+        return self.events is not None
+
+
+class StoredSession(NamedTuple):
+    """A `Session` on disk: its columns are read each time that they are asked for."""
+
+    name: str
+    span_s: float
+    labels: tuple[Label, ...]
+    has_events: bool
+    read: Callable[[], Events | Series]
+    hashes: Mapping[Any, str]  # see `data.prepared`
+
+    @property
+    def events(self) -> Events | None:
+        columns = self.read() if self.has_events else None
+        return columns if isinstance(columns, Events) else None
+
+    @property
+    def series(self) -> Series | None:
+        columns = None if self.has_events else self.read()
+        return columns if isinstance(columns, Series) else None
+
+
+AnySession = Session | StoredSession
+
 
 class DataSet(NamedTuple):
     """A prepared data set, as `data.prepared` reads it."""
 
-    sessions: tuple[Session, ...]
+    sessions: tuple[AnySession, ...]
     kinds: tuple[str, ...]  # of events; or the names of the counters
     meta: dict[str, Any]  # provenance: hashes, options, version
 

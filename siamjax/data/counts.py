@@ -9,7 +9,7 @@ from siamjax.capture.protocols import PROTOCOLS, protocol_of, split_kind
 from siamjax.capture.protocols.sip import SIP
 from siamjax.capture.protocols.table import fits
 from siamjax.data import columns
-from siamjax.types import Events, Series, Session
+from siamjax.types import AnySession, Events, Series
 
 # So many bins are counted together: 9 h of 0.5 s.
 BLOCK = 1 << 16
@@ -17,7 +17,10 @@ _LAST_S = np.iinfo(np.int64).max / 1e9
 
 
 def bin_session(
-    session: Session, kinds: Sequence[str], bin_s: float, protocols: Sequence[str]
+    session: AnySession,
+    kinds: Sequence[str],
+    bin_s: float,
+    protocols: Sequence[str],
 ) -> np.ndarray:
     """Counts `[bins, F]` float32 of the full bins of a session; NaN: not measured.
 
@@ -31,18 +34,18 @@ def bin_session(
 
 
 def bin_in_blocks(
-    session: Session,
+    session: AnySession,
     kinds: Sequence[str],
     bin_s: float,
     protocols: Sequence[str],
     block: int = BLOCK,
 ) -> Iterator[np.ndarray]:
     """Yields `bin_session` in blocks of bins, so that few are in memory at a time."""
-    if session.series is not None:
-        yield from _series_in_blocks(session.series, bin_s, block)
+    if (series := session.series) is not None:
+        yield from _series_in_blocks(series, bin_s, block)
         return
-    assert session.events is not None  # one of the two is there
     events, bin_ns = session.events, nanoseconds(bin_s)
+    assert events is not None  # one of the two is there
     bins = nanoseconds(session.span_s) // bin_ns
     binner = EventBinner(bin_ns, protocols)
     done = 0
@@ -59,12 +62,12 @@ def _ends_of_blocks(bins, block):
     return [min(begin + block, bins) for begin in range(0, max(bins, 1), block)]
 
 
-def count_bins(session: Session, bin_s: float) -> int:
+def count_bins(session: AnySession, bin_s: float) -> int:
     """How many full bins a session has: the length of `bin_session`."""
     bin_ns = nanoseconds(bin_s)
-    if session.series is None:
+    if (series := session.series) is None:
         return nanoseconds(session.span_s) // bin_ns
-    rows, step = len(session.series.time_ns), step_ns(session.series)
+    rows, step = len(series.time_ns), step_ns(series)
     bin_of = bin_of_row(np.arange(rows), step, bin_ns)
     return rows if (np.diff(bin_of) == 1).all() else bin_of_row(rows, step, bin_ns)
 

@@ -13,11 +13,11 @@ from siamjax.data import columns, prepared
 from siamjax.text import short
 from siamjax.types import (
     TEST,
+    AnySession,
     Baseline,
     Column,
     DataSet,
     Scaler,
-    Session,
     UsageError,
 )
 
@@ -121,7 +121,9 @@ def share_among_copies(
     }
 
 
-def conditions_of_run(sessions: Iterable[Session], trained: Trained) -> tuple[str, ...]:
+def conditions_of_run(
+    sessions: Iterable[AnySession], trained: Trained
+) -> tuple[str, ...]:
     """Conditions of the run, known ones first, then conditions that are new."""
     labelled = {label.condition for session in sessions for label in session.labels}
     return (*trained.conditions, *sorted(labelled - {"", *trained.conditions}))
@@ -129,7 +131,7 @@ def conditions_of_run(sessions: Iterable[Session], trained: Trained) -> tuple[st
 
 def check_columns(data_set: DataSet, trained: Trained, folder: str) -> None:
     """Raises UsageError where the data does not have the columns of the run."""
-    counters = any(session.series is not None for session in data_set.sessions)
+    counters = not all(session.has_events for session in data_set.sessions)
     if counters != (trained.columns[0].role == columns.COUNTER):
         current, before = ("counters", "events")[:: 1 if counters else -1]
         raise UsageError(f"{folder} has {current}, the run was trained on {before}")

@@ -10,6 +10,7 @@ The same input gives the same bytes. Addresses and Call-IDs are not stored.
 
 import contextlib
 import csv
+import functools
 import hashlib
 import json
 import math
@@ -34,6 +35,7 @@ from siamjax.types import (
     Series,
     Session,
     SiamjaxError,
+    StoredSession,
     UsageError,
 )
 
@@ -105,7 +107,10 @@ def to_series(values: np.ndarray, step_ns: int) -> Series:
 
 
 def read_data_set(folder: str | os.PathLike) -> DataSet:
-    """Reads the `DataSet` in a folder that `write_data_set` made.
+    """Opens the `DataSet` in a folder that `write_data_set` made.
+
+    Its sessions are `StoredSession`s. All are read once, to compare their hashes; one
+    of them is in memory at a time.
 
     Raises:
       UsageError: the folder has none, or one of another format.
@@ -119,10 +124,10 @@ def read_data_set(folder: str | os.PathLike) -> DataSet:
         kinds = tuple(map(str, meta["kinds"]))
         spans_s = {str(name): float(span) for name, span in meta["span_s"].items()}
     sessions = tuple(
-        _read_session(folder, name, span_s, labels.get(name, ()))
+        _open_session(folder, name, span_s, labels.get(name, ()), kinds)
         for name, span_s in spans_s.items()
     )
-    if any(session.events is not None for session in sessions):
+    if any(session.has_events for session in sessions):
         kinds = tuple(map(name_kind, kinds))
     data_set = DataSet(sessions, kinds, meta)
     _check_hashes(folder, data_set)
@@ -248,7 +253,7 @@ def _fill(folder, data_set, cleaning):
     sessions = folder / "sessions"
     sessions.mkdir()
     for session in data_set.sessions:
-        columns = session.events if session.series is None else session.series
+        columns = session.events if session.has_events else session.series
         np.savez_compressed(sessions / f"{session.name}.npz", **_arrays(columns))
     meta = {
         **data_set.meta,
@@ -263,14 +268,26 @@ def _fill(folder, data_set, cleaning):
         files.write_json(folder / name, content, ensure_ascii=False, allow_nan=False)
 
 
-def _read_session(folder, name, span_s, labels):
+def _open_session(folder, name, span_s, labels, kinds):
+    """The `StoredSession` of a file, with its hashes with and without the labels."""
     path = folder / "sessions" / f"{name}.npz"
+    columns = _read_columns(path)
+    has_events = isinstance(columns, Events)
+    with files.parsing(folder, REMEDY):
+        hashes = {
+            (span_s, known): _hash_columns(columns, span_s, known, kinds)
+            for known in {labels, ()}
+        }
+    read = functools.partial(_read_columns, path)
+    return StoredSession(name, span_s, labels, has_events, read, hashes)
+
+
+def _read_columns(path):
+    """The `Events` or `Series` of a session's file."""
     with _part(path):
         with np.load(path, allow_pickle=False) as file:
             columns = dict(file)
-        events = Events(**columns) if "kind" in columns else None
-        series = None if events else Series(**columns)
-    return Session(name, span_s, labels, events, series)
+        return Events(**columns) if "kind" in columns else Series(**columns)
 
 
 @contextlib.contextmanager
@@ -308,25 +325,35 @@ def _check_hashes(folder, data_set):
 
 def _bare_kinds(data_set):
     """Kinds as older versions wrote and sorted them; names of counters as they are."""
-    if all(session.events is None for session in data_set.sessions):
+    if not any(session.has_events for session in data_set.sessions):
         return list(data_set.kinds)
     return sorted(map(_bare, data_set.kinds))
 
 
 def _content_hash(session, kinds):
-    events, series = session.events, session.series
-    if events is not None:
-        used, number = np.unique(events.kind, return_inverse=True)  # [K], [N]
+    known = session.span_s, session.labels
+    if isinstance(session, StoredSession) and known in session.hashes:
+        return session.hashes[known]
+    columns = session.events if session.has_events else session.series
+    return _hash_columns(columns, *known, kinds)
+
+
+def _hash_columns(columns, span_s, labels, kinds):
+    if isinstance(columns, Events):
+        used, number = np.unique(columns.kind, return_inverse=True)  # [K], [N]
         names = sorted(_bare(kinds[kind]) for kind in used)
         place = np.array([names.index(_bare(kinds[kind])) for kind in used], np.int32)
-        columns = events._replace(kind=place[number])
+        columns = columns._replace(kind=place[number])
     else:
-        measured = ~np.isnan(series.values).all(0)  # [F]
+        measured = ~np.isnan(columns.values).all(0)  # [F]
         order = sorted(np.flatnonzero(measured), key=lambda f: kinds[f])
         names = [kinds[f] for f in order]
-        columns = series._replace(values=series.values[:, order])
-    labels = [[c, float(onset), float(clear)] for c, onset, clear in session.labels]
-    facts = {"kinds": names, "labels": labels, "span_s": float(session.span_s)}
+        columns = columns._replace(values=columns.values[:, order])
+    facts = {
+        "kinds": names,
+        "labels": [[c, float(onset), float(clear)] for c, onset, clear in labels],
+        "span_s": float(span_s),
+    }
     return _sha256(facts, _arrays(columns))
 
 
@@ -344,7 +371,7 @@ def _sha256(facts, arrays):
     kinds = [[name, a.dtype.str, a.shape] for name, a in arrays.items()]
     digest = hashlib.sha256(json.dumps([facts, kinds], sort_keys=True).encode())
     for array in arrays.values():
-        digest.update(array.tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from siamjax import checks
 from siamjax.config import DataConfig
 from siamjax.data import counts
-from siamjax.types import NORMAL, TEST, TRAIN, VALID, Session, UsageError
+from siamjax.types import NORMAL, TEST, TRAIN, VALID, AnySession, UsageError
 
 # In place of a fold: no capture is set aside.
 NONE = -1
 
 
 def usable_sessions(
-    sessions: Iterable[Session], config: DataConfig
-) -> tuple[list[Session], tuple[str, ...]]:
+    sessions: Iterable[AnySession], config: DataConfig
+) -> tuple[list[AnySession], tuple[str, ...]]:
     """Sessions that can be used, and lines that say why the others cannot.
 
     A session must be long enough for its baseline and one window, its steps must not be
@@ -35,7 +35,7 @@ def usable_sessions(
                 f"{session.name}: {session.span_s:.1f} s is too short for a baseline "
                 f"and one window ({needed_s:g} s)"
             )
-        elif session.series and (
+        elif not session.has_events and (
             coarse := counts.why_too_coarse(session.series, config.bin_s)
         ):
             left_out.append(f"{session.name}: {coarse}")
@@ -51,7 +51,7 @@ def usable_sessions(
 
 
 def order_conditions(
-    sessions: Iterable[Session], config: DataConfig
+    sessions: Iterable[AnySession], config: DataConfig
 ) -> tuple[tuple[str, ...], int]:
     """Condition names, the known first with normal at 0, and how many are known."""
     labelled = {label.condition for session in sessions for label in session.labels}
@@ -70,7 +70,7 @@ def order_conditions(
     return (*known, *sorted(novel_valid), *sorted(novel)), len(known)
 
 
-def deal_roles(sessions: Sequence[Session], config: DataConfig) -> np.ndarray:
+def deal_roles(sessions: Sequence[AnySession], config: DataConfig) -> np.ndarray:
     """`[S]` roles: the captures of each condition are put into the folds in turn.
 
     All captures of a novel condition are for the test, those of a condition in

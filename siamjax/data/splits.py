@@ -211,10 +211,10 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
     role = np.array([assigned.role[session.name] for session in sessions])
     first = round(config.baseline_s / config.bin_s)
     protocols = columns.protocols_of_data(dataset.meta)
-    if trained is not None and sessions[0].events is not None:
+    if trained is not None and sessions[0].has_events:
         protocols = columns.protocols_of(trained.columns)
     stacked, bins = _bin_sessions(dataset, sessions, protocols, config)
-    needs_normal = not first or sessions[0].series is not None
+    needs_normal = not first or not sessions[0].has_events
     normal = _normal(sessions, stacked, bins, role, config) if needs_normal else None
     table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
     if trained is not None and trained.scaler is not None:
@@ -320,7 +320,7 @@ def _normal(sessions, stacked, bins, role, config):
 
 def _scaling(dataset, session, protocols, normal, config):
     """Columns and `Scaler`; those of events do not depend on the data."""
-    if session.events is not None:
+    if session.has_events:
         table = columns.event_columns(protocols)
         return table, features.make_scaler(table, floor=config.floor, clip=config.clip)
     heavy = features.find_heavy_tailed(normal)
