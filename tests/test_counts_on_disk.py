@@ -80,7 +80,7 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
     )
     batch = config.batch
     shape = sampler.BatchShape(batch.conditions, batch.made_up, batch.per_condition)
-    with counts_on_disk.reading_ahead(
+    read = counts_on_disk.make_chunk_reader(
         splits.counts,
         splits.windows,
         3,
@@ -88,7 +88,8 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
         shape=shape,
         length=splits.length,
         sharding=devices.chunk_sharding(devices.make_mesh(jax.devices())),
-    ) as chunk_of:
+    )
+    with counts_on_disk.reading_ahead(read) as chunk_of:
         for step in (0, 1, 15, 16, 40, 5):
             rows, _ = sampler.batch_rows(3, step, table, shape)
             batch_of_step = windows.take(splits.windows, np.asarray(rows))

@@ -1,155 +1,230 @@
 """Times training from counts on disk beside training from memory, and its memory.
 
-A set of made-up counts is written to a folder if it is not there, by default 20 GB. The
-same model is trained from it and from a set of 0.25 GB in memory, in turns, with the
-default config. Each turn is of the same steps; the pairs are printed, and the growth of
-the memory that is not of files (RssAnon).
+Two prepared data sets of made-up events are written to a folder if they are not there:
+one whose counts have the size asked for, by default 20 GB, in sessions of about a
+month, and one of 0.25 GB. Training writes the counts of the large one to shards. Then
+the same model is trained from the shards and from the small set in memory, in turns.
+Each pair of turns is printed, with the time by the clock and of the processor, what was
+read from the disk, and the memory that is not of files (RssAnon).
 
   python -m scripts.benchmarks.on_disk --folder runs/on_disk --gigabytes 20
+
+With `--grain`, the thread that reads ahead is that of grain (pip install grain).
 """
 
 import argparse
 import contextlib
+import functools
 import pathlib
 import statistics
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from configs import default
 from siamjax.config import from_dict
-from siamjax.data import columns, counts_on_disk, features, sampler
-from siamjax.training import devices, state, step
-from siamjax.types import Baseline, Windows
+from siamjax.data import columns, counts_on_disk, prepared
+from siamjax.data.splits import open_splits
+from siamjax.training import devices, loop, state, step
+from siamjax.types import NORMAL, DataSet, Events, Label, StoredSession
 
-SESSIONS, CLASSES, HOP = 512, 8, 64
+SESSIONS, FAULTS, STRETCHES = 16, 8, 18
+KINDS = tuple(
+    f"sip:{kind}"
+    for kind in ("INVITE", "INVITE/200", "INVITE/486", "INVITE/503", "REGISTER")
+)
+RATE = 0.1  # events of a kind in a second
 IN_MEMORY_GB = 0.25
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", required=True, help="of the set, kept for reuse")
+    parser.add_argument("--folder", required=True, help="of the sets, kept for reuse")
     parser.add_argument("--gigabytes", type=float, default=20.0)
-    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="a new one reads new pages")
     parser.add_argument("--steps", type=int, default=64, help="of each turn")
+    parser.add_argument("--grain", action="store_true", help="reads by grain's threads")
     return parser.parse_args()
 
 
-def session_counts(index, bins, width):
-    """Counts `[bins, F]` of a session: noise times a factor of its condition."""
+def session_events(index, span_s):
+    """Events of a session: each fault has rates of its own."""
     rng = np.random.default_rng(index)
-    rate = np.random.default_rng(index % CLASSES).gamma(1.0, 2.0, width)
-    noise = rng.integers(0, 4, (bins, width), np.uint8)
-    return noise.astype(np.float32) * np.float32(rate)
-
-
-def open_set(folder, gigabytes, width):
-    """The memory-mapped counts `[S, bins, F]` of a set of this size."""
-    bins = int(gigabytes * 1e9 / (4 * width * SESSIONS))
-    return counts_on_disk.open_counts(
-        folder,
-        {"made_up": [SESSIONS, CLASSES]},
-        [bins] * SESSIONS,
-        width,
-        lambda i: session_counts(i, bins, width),
+    length_s = span_s / STRETCHES
+    times, kinds = [], []
+    for stretch, condition in enumerate(stretch_conditions(index)):
+        rates = np.full(len(KINDS), RATE)
+        if condition != NORMAL:
+            rates *= np.random.default_rng(int(condition[-1])).gamma(1.0, 2.0, 5)
+        number = rng.poisson(rates * length_s)
+        times.append(
+            rng.uniform(stretch * length_s, (stretch + 1) * length_s, sum(number))
+        )
+        kinds.append(np.arange(len(KINDS), dtype=np.int32).repeat(number))
+    time_ns = (np.concatenate(times) * 1e9).astype(np.int64)
+    order, n = np.argsort(time_ns), len(time_ns)
+    return Events(
+        time_ns[order],
+        np.zeros(n, np.int8),
+        np.concatenate(kinds)[order],
+        np.zeros(n, bool),
+        np.full(n, -1, np.int64),
     )
 
 
-def training_data(counts, config, seed, table_columns):
-    """`step.Data` of counts, without the counts."""
-    bins, length = counts.shape[1], config.data.bins
-    start = np.arange(0, bins - length, HOP, dtype=np.int32)
-    session = np.repeat(np.arange(SESSIONS, dtype=np.int32), len(start))
-    windows = Windows(session, np.tile(start, SESSIONS), session % CLASSES)
-    scaler = features.make_scaler(
-        table_columns, floor=config.data.floor, clip=config.data.clip
-    )
-    first = np.log1p(np.asarray(counts[:, :48]))
-    table = sampler.sampling_table(
-        windows, np.ones(len(session), bool), conditions=CLASSES, batch_from="all"
-    )
-    return step.Data(
-        seed=jnp.asarray(seed, jnp.int32),
-        counts=None,
-        baseline=Baseline(first.mean(1), first.std(1)),
-        scaler=scaler,
-        windows=windows,
-        table=table,
-    )
+def stretch_conditions(index):
+    """The condition of each stretch of a session: every second one is normal."""
+    return [
+        f"fault_{(index + i // 2) % FAULTS}" if i % 2 else NORMAL
+        for i in range(STRETCHES)
+    ]
+
+
+def write_set(folder, gigabytes, config):
+    """Writes a prepared data set whose counts have this size; one session at a time."""
+    if (folder / "meta.json").exists():
+        return
+    width = len(columns.event_columns(["sip"]))
+    span_s = float(gigabytes * 1e9 / (4 * width * SESSIONS) * config.data.bin_s)
+    sessions = []
+    for i in range(SESSIONS):
+        ends = np.linspace(0, span_s, STRETCHES + 1).tolist()
+        labels = tuple(map(Label, stretch_conditions(i), ends[:-1], ends[1:]))
+        read = functools.partial(session_events, i, span_s)
+        sessions.append(StoredSession(f"s{i:02}", span_s, labels, True, read, {}))
+    prepared.write_data_set(folder, DataSet(tuple(sessions), KINDS, {}), {})
+
+
+def make_config(folder, counts_dir, seed):
+    config = default.get_config()
+    config.steps, config.seed = 10**6, seed
+    config.data.dir, config.data.counts_dir = str(folder), str(counts_dir)
+    config.data.novel = config.data.novel_valid = ()
+    return from_dict(config)
+
+
+@contextlib.contextmanager
+def read_by_grain(read):
+    """`counts_on_disk.reading_ahead` with the threads and the buffer of grain."""
+    import grain
+
+    class Chunks:
+        def __len__(self):
+            return 10**6
+
+        def __getitem__(self, number):
+            return read(int(number))
+
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    chunks = iter(grain.MapDataset.source(Chunks()).to_iter_dataset(options))
+    latest = next(chunks)
+
+    def chunk_of(step_number):
+        nonlocal latest
+        while latest.first + counts_on_disk.CHUNK_STEPS <= step_number:
+            latest = next(chunks)
+        return latest
+
+    yield chunk_of
 
 
 def anonymous_mb():
     """Memory of this process that is not of files, in MB."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1e3
-    raise OSError("the system does not say RssAnon")
+    return int(_proc("status", "RssAnon").split()[0]) / 1e3
+
+
+def read_mb():
+    """What this process read from the disk, in MB."""
+    return int(_proc("io", "read_bytes")) / 1e6
+
+
+def _proc(name, field):
+    for line in pathlib.Path(f"/proc/self/{name}").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == field:
+            return value.strip()
+    raise OSError(f"the system does not say {field}")
 
 
 def main():
     given = arguments()
-    config = default.get_config()
-    config.steps = 10**6
-    config = from_dict(config)
-    table_columns = columns.event_columns(["sip"])
+    folder = pathlib.Path(given.folder)
+    paths = {"memory": folder / "small", "disk": folder / "large"}
+    sizes = {"memory": IN_MEMORY_GB, "disk": given.gigabytes}
+    counts_dirs = {"memory": "", "disk": folder / "counts"}
+    configs = {
+        name: make_config(path, counts_dirs[name], given.seed)
+        for name, path in paths.items()
+    }
     mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
-    parts = step.build_parts(config, columns=table_columns, classes=CLASSES, mesh=mesh)
-    width = len(table_columns)
-    begin_s = time.time()
-    large = open_set(given.folder, given.gigabytes, width)
-    print(f"{large.nbytes / 1e9:.1f} GB on disk, {time.time() - begin_s:.0f} s to open")
-    small = open_set(given.folder, IN_MEMORY_GB, width)
-    place = devices.replicated(mesh)
-    in_memory = training_data(small, config, given.seed, table_columns)
-    in_memory = devices.place(in_memory._replace(counts=np.array(small)), place)
-    on_disk = training_data(large, config, given.seed, table_columns)
-    run = step.compile_run(parts)
+    turns = {}
     with contextlib.ExitStack() as stack:
-        chunk_of = stack.enter_context(
-            counts_on_disk.reading_ahead(
-                large,
-                on_disk.windows,
-                given.seed,
-                on_disk.table,
-                shape=parts.sampling.shape,
-                length=config.data.bins,
-                place=lambda chunk: devices.place(chunk, place),
-            )
-        )
-        on_disk = devices.place(on_disk, place)
-        turns = {
-            "memory": [run, in_memory, state.create_state(0, parts)],
-            "disk": [
-                step.read_ahead(run, chunk_of),
-                on_disk,
-                state.create_state(0, parts),
-            ],
-        }
-        before, ratios = 0.0, []
-        print("pair  memory ms/step  disk ms/step  disk/memory  RssAnon MB")
-        for pair in range(-1, given.pairs):  # the first compiles
-            spent = {}
-            for name in ("memory", "disk") if pair % 2 else ("disk", "memory"):
-                advance, data, now = turns[name]
-                begin_s = time.perf_counter()
-                now, _ = advance(now, given.steps, data)
-                jax.block_until_ready(now)
-                spent[name] = 1e3 * (time.perf_counter() - begin_s) / given.steps
-                turns[name][2] = now
-            if pair < 0:
-                before = anonymous_mb()
-                continue
-            ratios.append(spent["disk"] / spent["memory"])
+        for name, config in configs.items():
+            begin_s = time.perf_counter()
+            write_set(paths[name], sizes[name], config)
+            made_s = time.perf_counter()
+            splits = open_splits(config.data)
+            opened_s = time.perf_counter()
+            bins, width = splits.sessions.bins.sum(), splits.counts.shape[2]
             print(
-                f"{pair:4}  {spent['memory']:14.1f}  {spent['disk']:12.1f}  "
-                f"{ratios[-1]:11.3f}  {anonymous_mb():10.0f}",
+                f"{name}: {bins * width * 4e-9:.2f} GB of counts, "
+                f"{len(splits.windows.start)} windows; {made_s - begin_s:.0f} s to "
+                f"write the set, {opened_s - made_s:.0f} s to open it; "
+                f"RssAnon {anonymous_mb():.0f} MB",
                 flush=True,
             )
+            parts = step.build_parts(
+                config,
+                columns=splits.columns,
+                classes=len(splits.conditions.known),
+                mesh=mesh,
+            )
+            streamed = name == "disk"
+            data = loop.place_data(splits, "all", parts, given.seed, streamed=streamed)
+            run = step.compile_run(parts, streamed=streamed)
+            if streamed:
+                read = loop.make_chunk_reader(splits, data, parts)
+                ahead = read_by_grain if given.grain else counts_on_disk.reading_ahead
+                run = step.read_ahead(run, stack.enter_context(ahead(read)))
+            turns[name] = [run, data, state.create_state(0, parts)]
+        time_pairs(turns, given.pairs, given.steps)
+
+
+def time_pairs(turns, pairs, steps):
+    """Prints the time of each pair of turns, and the medians of the ratios."""
+    ratios = {"clock": [], "processor": []}
+    before = 0.0
+    print("      ms/step by the clock       ms/step of processor    disk")
+    print("pair  memory    disk   ratio   memory    disk   ratio  MB/step  RssAnon MB")
+    for pair in range(-1, pairs):  # the first compiles
+        clock, processor, from_disk = {}, {}, {}
+        for name in ("memory", "disk") if pair % 2 else ("disk", "memory"):
+            run, data, current = turns[name]
+            begin = time.perf_counter(), time.process_time(), read_mb()
+            current, _ = run(current, steps, data)
+            jax.block_until_ready(current)
+            clock[name] = 1e3 * (time.perf_counter() - begin[0]) / steps
+            processor[name] = 1e3 * (time.process_time() - begin[1]) / steps
+            from_disk[name] = (read_mb() - begin[2]) / steps
+            turns[name][2] = current
+        if pair < 0:
+            before = anonymous_mb()
+            continue
+        ratios["clock"].append(clock["disk"] / clock["memory"])
+        ratios["processor"].append(processor["disk"] / processor["memory"])
+        print(
+            f"{pair:4}  {clock['memory']:6.1f}  {clock['disk']:6.1f}  "
+            f"{ratios['clock'][-1]:6.3f}  {processor['memory']:7.1f}  "
+            f"{processor['disk']:6.1f}  {ratios['processor'][-1]:6.3f}  "
+            f"{from_disk['disk']:7.2f}  {anonymous_mb():10.0f}",
+            flush=True,
+        )
+    medians = {name: statistics.median(values) for name, values in ratios.items()}
     print(
-        f"median disk/memory {statistics.median(ratios):.3f}; RssAnon grew by "
+        f"median disk/memory: {medians['clock']:.3f} by the clock, "
+        f"{medians['processor']:.3f} of the processor; RssAnon grew by "
         f"{anonymous_mb() - before:.0f} MB"
     )
 

@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -194,8 +193,7 @@ def _write(folder, bins, columns, count):
     files.write_json(folder / _INDEX, index)
 
 
-@contextlib.contextmanager
-def reading_ahead(
+def make_chunk_reader(
     counts: StoredCounts,
     windows: Windows,
     seed: int,
@@ -204,12 +202,11 @@ def reading_ahead(
     shape: sampler.BatchShape,
     length: int,
     sharding: Sharding,
-) -> Iterator[Callable[[int], Chunk]]:
-    """Gives a function of a step that returns the `Chunk` with its windows.
+) -> Callable[[int], Chunk]:
+    """Gives a function that reads the `Chunk` of this number, 0 for the first steps.
 
-    A thread reads the chunk behind it meanwhile. The windows are those that
-    `sampler.batch_rows` draws, to the bit. Each process reads only the windows of its
-    own devices.
+    The windows are those that `sampler.batch_rows` draws, to the bit. Each process
+    reads only the windows of its own devices.
 
     Args:
       counts: of the data set.
@@ -242,6 +239,15 @@ def reading_ahead(
         )
         return Chunk(first, cut)
 
+    return read
+
+
+@contextlib.contextmanager
+def reading_ahead(read: Callable[[int], Chunk]) -> Iterator[Callable[[int], Chunk]]:
+    """Gives a function of a step that returns the `Chunk` with its windows.
+
+    A thread reads the chunk behind it meanwhile, by what `make_chunk_reader` gives.
+    """
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting: dict[int, concurrent.futures.Future] = {}
 
@@ -251,7 +257,7 @@ def reading_ahead(
                 del waiting[other]
             for n in (number, number + 1):
                 if n not in waiting:
-                    waiting[n] = pool.submit(partial(read, n))
+                    waiting[n] = pool.submit(read, n)
             return waiting[number].result()
 
         try:

@@ -184,8 +184,12 @@ def content_hashes(data_set: DataSet) -> dict[str, str]:
 
 def data_hash(data_set: DataSet) -> str:
     """The SHA-256 of a data set: of its sessions, kinds and growing counters."""
+    return _hash_of_set(content_hashes(data_set), data_set)
+
+
+def _hash_of_set(contents, data_set):
     facts = {
-        "sessions": content_hashes(data_set),
+        "sessions": contents,
         "kinds": _bare_kinds(data_set),
         "growing": data_set.meta.get("growing", []),
     }
@@ -252,16 +256,19 @@ def _bare(kind):
 def _fill(folder, data_set, cleaning):
     sessions = folder / "sessions"
     sessions.mkdir()
-    for session in data_set.sessions:
+    contents = {}
+    for session in data_set.sessions:  # one of them is in memory at a time
         columns = session.events if session.has_events else session.series
         np.savez_compressed(sessions / f"{session.name}.npz", **_arrays(columns))
+        known = session.span_s, session.labels
+        contents[session.name] = _hash_columns(columns, *known, data_set.kinds)
     meta = {
         **data_set.meta,
         "format": FORMAT,
         "kinds": list(data_set.kinds),
         "span_s": {session.name: session.span_s for session in data_set.sessions},
-        "content_sha256": content_hashes(data_set),
-        "data_sha256": data_hash(data_set),
+        "content_sha256": contents,
+        "data_sha256": _hash_of_set(contents, data_set),
     }
     _write_labels(folder / "labels.csv", data_set.sessions)
     for name, content in (("meta.json", meta), ("cleaning.json", cleaning)):
