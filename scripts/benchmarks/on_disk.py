@@ -45,6 +45,7 @@ def arguments():
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="a new one reads new pages")
     parser.add_argument("--steps", type=int, default=64, help="of each turn")
+    parser.add_argument("--platform", default="cpu", help="cpu, gpu or tpu")
     parser.add_argument("--grain", action="store_true", help="reads by grain's threads")
     return parser.parse_args()
 
@@ -158,7 +159,7 @@ def main():
         name: make_config(path, counts_dirs[name], given.seed)
         for name, path in paths.items()
     }
-    mesh = devices.make_mesh(devices.prepare_devices("cpu")[:1])
+    mesh = devices.make_mesh(devices.prepare_devices(given.platform)[:1])
     turns = {}
     with contextlib.ExitStack() as stack:
         for name, config in configs.items():
@@ -215,9 +216,9 @@ def time_pairs(turns, pairs, steps):
         ratios["clock"].append(clock["disk"] / clock["memory"])
         ratios["processor"].append(processor["disk"] / processor["memory"])
         print(
-            f"{pair:4}  {clock['memory']:6.1f}  {clock['disk']:6.1f}  "
-            f"{ratios['clock'][-1]:6.3f}  {processor['memory']:7.1f}  "
-            f"{processor['disk']:6.1f}  {ratios['processor'][-1]:6.3f}  "
+            f"{pair:4}  {clock['memory']:6.2f}  {clock['disk']:6.2f}  "
+            f"{ratios['clock'][-1]:6.3f}  {processor['memory']:7.2f}  "
+            f"{processor['disk']:6.2f}  {ratios['processor'][-1]:6.3f}  "
             f"{from_disk['disk']:7.2f}  {anonymous_mb():10.0f}",
             flush=True,
         )
