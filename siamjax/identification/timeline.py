@@ -88,9 +88,9 @@ class Decoder:
             self._path[i] = state
         return i
 
-    def path(self) -> np.ndarray:
-        """The cheapest states `[N]`."""
-        return np.array(self._path, int)
+    def path(self, first: int = 0) -> np.ndarray:
+        """The cheapest states `[N]`, or those from a window on."""
+        return np.array(self._path[first:], int)
 
     def state(self) -> dict[str, np.ndarray]:
         """What `restore` needs to go on."""

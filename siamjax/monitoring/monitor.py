@@ -20,6 +20,7 @@ from siamjax.monitoring import records
 from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
 from siamjax.monitoring.session import Session
 from siamjax.monitoring.sources import Batch, Position, Tally
+from siamjax.monitoring.tracking import Windows, take_rows
 from siamjax.text import printable
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
@@ -444,10 +445,11 @@ class Monitor:
         self.windows += len(counts)
         compare = self._comparisons.choose(across).compare
         joined = compare(counts, baseline, start_s=start_s, end_s=0.0)
+        weighed = Windows(*decide.weigh_windows(joined, self._reference.rule))
         made, first = [], 0
         for session, windows in waiting:
             end = first + len(windows.counts)
-            made += session.judge(decide.take_windows(joined, slice(first, end)))
+            made += session.judge(take_rows(weighed, slice(first, end)))
             first = end
         return made
 

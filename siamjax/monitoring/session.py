@@ -10,6 +10,7 @@ from siamjax.identification import decide, identify, reasons, sessions
 from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
 from siamjax.monitoring import records, tracking
 from siamjax.monitoring.binning import Bins
+from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL, Baseline
 
 # The onset of a stretch is another one if it moved by so many seconds or more.
@@ -68,7 +69,7 @@ class Session:
         self._reference, self._run = reference, reference.run
         self._first = 0  # the first bin that is kept
         self._next = 0  # the first bin of the next window
-        self._counts = np.zeros((0, len(self._run.columns)), np.float32)
+        self._counts = Rows(np.zeros((0, len(self._run.columns)), np.float32))
         self._messages = np.zeros(0, int)
         self._known: list[Known] = []
         self._count = 0  # of records
@@ -82,7 +83,7 @@ class Session:
 
     def add(self, bins: Bins) -> None:
         """Takes the next bins."""
-        self._counts = np.concatenate([self._counts, bins.counts])
+        self._counts.append(bins.counts)
         if self.traffic is None:
             self._messages = np.concatenate([self._messages, bins.messages])
             self._begin()
@@ -90,7 +91,7 @@ class Session:
             hop = sessions.hop_bins(self._run)
             old = min(self.bins - _KEPT_HOPS * hop, self._next) - self._first
             if old > _KEPT_HOPS * hop // 8:
-                self._counts, self._first = self._counts[old:], self._first + old
+                self._drop(old)
 
     def windows(self) -> Windows | None:
         """The next windows to compare; None: there are none yet."""
@@ -101,14 +102,15 @@ class Session:
         self._next = int(start[-1]) + hop
         rows = (start - self._first)[:, None] + np.arange(data.bins)
         return Windows(
-            self._counts[rows],
+            self._counts.values[rows],
             sessions.repeat_baseline(self.traffic.baseline, len(start)),
             start * data.bin_s,
         )
 
     def skip(self, bins: int) -> None:
         """Goes on at a bin; the traffic before it was not seen as a whole."""
-        self._counts, self._messages = self._counts[:0], self._messages[:0]
+        self._counts.drop(len(self._counts))
+        self._messages = self._messages[:0]
         self._first = self._next = bins
 
     def state(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class Session:
             condition=self.condition,
             first=self._first,
             next=self._next,
-            counts=self._counts,
+            counts=self._counts.values,
             messages=self._messages,
             known=[list(known) for known in self._known],
             count=self._count,
@@ -145,7 +147,7 @@ class Session:
         """
         self.condition = state["condition"]
         self._first, self._next = state["first"], state["next"]
-        self._counts, self._messages = state["counts"], state["messages"]
+        self._counts, self._messages = Rows(state["counts"]), state["messages"]
         self._known = [Known(*known) for known in state["known"]]
         self._count, self._now_s = state["count"], state["now_s"]
         if state["last"] is not None:
@@ -157,7 +159,7 @@ class Session:
             traffic = state["traffic"]
             self.traffic = sessions.Traffic(
                 self.name,
-                self._counts,
+                self._counts.values[:0].copy(),
                 Baseline(traffic["mean"], traffic["deviation"]),
                 tuple(traffic["warnings"]),
                 across=traffic["across"],
@@ -181,17 +183,18 @@ class Session:
             begins = max(begins, self._first)
             self._next -= max(self._next - begins, 0) // hop * hop
 
-    def judge(self, evidence: decide.Evidence) -> list[records.Record]:
-        """Takes the evidence of the windows of `windows`: what is new.
+    def judge(self, windows: tracking.Windows) -> list[records.Record]:
+        """Takes the evidence of the windows of `windows`, weighed: what is new.
 
         They are judged one after the other, so that what is said does not depend on how
         many come at once.
         """
         made: list[records.Record] = []
-        for i, start_s in enumerate(evidence.start_s.tolist()):
-            self._now_s = start_s + evidence.window_s
-            row = decide.take_windows(evidence, np.array([i]))
-            final = self._tracker.add(row._replace(end_s=self._now_s))
+        for i, start_s in enumerate(windows.evidence.start_s.tolist()):
+            self._now_s = start_s + windows.evidence.window_s
+            row = tracking.take_rows(windows, slice(i, i + 1))
+            evidence = row.evidence._replace(end_s=self._now_s)
+            final = self._tracker.add_weighed(row._replace(evidence=evidence))
             made += self._report([*final, *self._tracker.spans])
             made += self._finish(final)
         return made
@@ -208,6 +211,10 @@ class Session:
         self._known = known  # it goes on, if there are packets later
         return made
 
+    def _drop(self, count):
+        self._counts.drop(count)
+        self._first += count
+
     def _make_tracker(self):
         reference = self._reference
         return tracking.Tracker(
@@ -222,15 +229,14 @@ class Session:
             spoke = np.flatnonzero(self._messages)
             silent = int(spoke[0]) if len(spoke) else len(self._messages)
             if silent >= first:
-                self._first += silent
+                self._drop(silent)
                 self._next = self._first
-                self._counts = self._counts[silent:]
                 self._messages = self._messages[silent:]
         if len(self._counts) < first + run.config.data.bins:
             return
         self.traffic = sessions.from_counts(
             self.name,
-            self._counts,
+            self._counts.values,
             run,
             first=first,
             network=network,
@@ -304,7 +310,8 @@ class Session:
         """The columns that moved, from the bins that are kept."""
         bin_s = self._run.config.data.bin_s
         first = max(round(span.start_s / bin_s) - self._first, 0)
-        counts = self._counts[first : round(span.end_s / bin_s) - self._first]
+        end = max(round(span.end_s / bin_s) - self._first, 0)
+        counts = self._counts.values[first:end]
         counts = counts[-_MOVED_BINS:]
         span = span._replace(start_s=0.0, end_s=len(counts) * bin_s)
         return reasons.find_moved(self._run, self.traffic._replace(counts=counts), span)

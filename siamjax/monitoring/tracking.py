@@ -12,6 +12,7 @@ import numpy as np
 
 from siamjax.identification import decide
 from siamjax.identification.timeline import Decoder, Span, stretches
+from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL
 
 # So many windows are kept. Longer stretches are judged by their last windows, if they
@@ -23,6 +24,8 @@ _ANCHOR = 64
 # In a fault that lasts longer than so many windows, its name is judged again only when
 # the path changes, or with every so many windows.
 _OFTEN, _SELDOM = 256, 16
+# When the decoder has so many windows, those that are settled are dropped from it.
+_UNSETTLED = 64
 
 
 class Windows(NamedTuple):
@@ -30,6 +33,11 @@ class Windows(NamedTuple):
 
     evidence: decide.Evidence  # as `decide.weigh_windows` gives it
     costs: np.ndarray  # [N, K + 1]
+
+
+def take_rows(windows: Windows, rows: np.ndarray | slice) -> Windows:
+    """Some of the windows."""
+    return Windows(decide.take_windows(windows.evidence, rows), windows.costs[rows])
 
 
 class Tracker:
@@ -49,8 +57,9 @@ class Tracker:
         self.spans: list[Span] = []
         self._rule, self._origins, self._taught = rule, origins, taught
         self._windows: Windows | None = None
+        self._rows: dict[str, Rows] = {}  # of the arrays of `_windows`, and the path
         self._decoder: Decoder | None = None
-        self._path = np.zeros(0, int)  # of the windows that the decoder has dropped
+        self._odd = 0  # windows that are not normal
         self._begins_s = 0.0  # of the first span
         self._since = 0  # windows since the timeline was made
 
@@ -62,21 +71,21 @@ class Tracker:
         Returns:
           The spans that are final and were dropped from `spans`.
         """
-        evidence, costs = decide.weigh_windows(evidence, self._rule)
+        return self.add_weighed(Windows(*decide.weigh_windows(evidence, self._rule)))
+
+    def add_weighed(self, windows: Windows) -> list[Span]:
+        """`add` of windows that were weighed, perhaps with those of other sessions."""
         if self._decoder is None:
-            self._decoder = Decoder(costs.shape[1], self._rule.penalty)
-            self._begins_s = float(evidence.start_s[0])
-        before = len(self._path) + len(self._decoder.back)
-        changed = before
-        for row in costs:
-            changed = min(changed, len(self._path) + self._decoder.add(row))
-        self._windows = _joined(self._windows, Windows(evidence, costs))
-        self._since += len(costs)
-        path, normal = self._states()
-        is_steady = changed == before and (path[before - 1 :] == path[-1]).all()
+            self._begin(windows)
+            self._begins_s = float(windows.evidence.start_s[0])
+        before = len(self._rows["path"])
+        changed = self._append(windows)
+        self._since += len(windows.costs)
+        states = self._states(max(before - 1, 0))
+        is_steady = changed == before and (states == states[-1]).all()
         is_long = before > _OFTEN and self._since < _SELDOM
-        if self.spans and is_steady and (is_long or (path == normal).all()):
-            self.spans[-1] = self.spans[-1]._replace(end_s=evidence.end_s)
+        if self.spans and is_steady and (is_long or not self._odd):
+            self.spans[-1] = self.spans[-1]._replace(end_s=windows.evidence.end_s)
         else:
             self._judge()
         final = self._drop_final()
@@ -101,6 +110,7 @@ class Tracker:
         if self._windows is None or self._decoder is None:
             return {}
         evidence, costs = self._windows
+        path = self._rows["path"].values
         return dict(
             names=list(evidence.names),
             end_s=evidence.end_s,
@@ -108,7 +118,7 @@ class Tracker:
             evidence=decide.columns_of(evidence),
             costs=costs,
             decoder=self._decoder.state(),
-            path=self._path,
+            path=path[: len(path) - len(self._decoder.back)],
             begins_s=self._begins_s,
             since=self._since,
         )
@@ -125,27 +135,70 @@ class Tracker:
         evidence = decide.Evidence(
             names=tuple(state["names"]), **fields, **state["evidence"]
         )
-        self._windows = Windows(evidence, state["costs"])
-        self._decoder = Decoder(state["costs"].shape[1], self._rule.penalty)
+        windows = Windows(evidence, state["costs"])
+        self._begin(windows)
+        assert self._decoder is not None  # it was made now
         self._decoder.restore(state["decoder"])
-        self._path, self._begins_s = state["path"], state["begins_s"]
+        self._keep_windows(windows, np.append(state["path"], self._decoder.path()))
+        self._begins_s = state["begins_s"]
         since = state["since"]
         self._judge()
         self._since = since
 
-    def _states(self):
-        """The path, where nothing was measured `unknown`; the state of normal."""
+    def _begin(self, windows):
+        """Begins without a window, but with arrays of their form."""
+        self._decoder = Decoder(windows.costs.shape[1], self._rule.penalty)
+        self._keep_windows(take_rows(windows, slice(0)), np.zeros(0, int))
+
+    def _append(self, windows):
+        """Takes windows; from which window on the path is another one."""
+        rows, path = self._rows, self._rows["path"]
+        before = first = len(path)
+        for name, values in decide.columns_of(windows.evidence).items():
+            rows[name].append(values)
+        rows["costs"].append(windows.costs)
+        dropped = before - len(self._decoder.back)
+        for row in windows.costs:
+            first = min(first, dropped + self._decoder.add(row))
+        odd = self._count_odd(first)
+        path.append(np.zeros(len(windows.costs), np.int16))
+        path.values[first:] = self._decoder.path(first - dropped)
+        self._show_rows(windows.evidence)
+        self._odd += self._count_odd(first) - odd
+        if len(self._decoder.back) > _UNSETTLED:
+            self._forget()
+        return first
+
+    def _forget(self):
+        """Drops windows from the decoder that are settled."""
+        decoder = self._decoder
+        decoder.forget(min(decoder.settled(), len(decoder.back) - 1))
+
+    def _settled(self):
+        """The first windows whose states no later window can change: how many."""
+        decoder = self._decoder
+        return len(self._rows["path"]) - len(decoder.back) + decoder.settled()
+
+    def _states(self, first=0):
+        """The path from a window on; `unknown` where nothing was measured."""
+        evidence = self._windows.evidence
+        blind = ~np.isfinite(evidence.distances[first:]).any(1)
+        return np.where(blind, len(evidence.names), self._rows["path"].values[first:])
+
+    def _normal(self):
+        """The state that is normal; -1: there is none."""
         names = self._windows.evidence.names
-        path = np.concatenate([self._path, self._decoder.path()])
-        blind = ~np.isfinite(self._windows.evidence.distances).any(1)
-        normal = names.index(NORMAL) if NORMAL in names else -1
-        return np.where(blind, len(names), path), normal
+        return names.index(NORMAL) if NORMAL in names else -1
+
+    def _count_odd(self, first):
+        """How many windows from one on are not normal."""
+        return np.count_nonzero(self._states(first) != self._normal())
 
     def _judge(self):
         self._since = 0
         self.spans = decide.spans_of_path(
             *self._windows,
-            np.concatenate([self._path, self._decoder.path()]),
+            self._rows["path"].values,
             self._rule,
             self._origins,
             self._taught,
@@ -154,9 +207,10 @@ class Tracker:
 
     def _drop_final(self):
         """Drops what lies before the last long normal stretch; returns its spans."""
-        path, normal = self._states()
-        settled = len(self._path) + self._decoder.settled()
-        parts = [part for part in stretches(path[:settled]) if part[0]]
+        if not self._odd:
+            return []
+        path, normal = self._states(), self._normal()
+        parts = [part for part in stretches(path[: self._settled()]) if part[0]]
         anchors = [
             first
             for first, end in parts
@@ -178,34 +232,52 @@ class Tracker:
 
     def _drop_old(self):
         """Keeps no more than `MOST_WINDOWS` windows, and all changes."""
-        path, normal = self._states()
-        if len(path) <= MOST_WINDOWS:
+        count = len(self._rows["path"])
+        if count <= MOST_WINDOWS:
             return
+        if not self._odd:
+            self._drop_first(min(count - MOST_WINDOWS, self._settled()))
+            return
+        path, normal = self._states(), self._normal()
         first, end = max(
-            stretches(path[: len(path) - _ANCHOR]), key=lambda part: part[1] - part[0]
+            stretches(path[: count - _ANCHOR]), key=lambda part: part[1] - part[0]
         )
-        if path[first] == normal and not first:
-            dropped = np.arange(len(path) - MOST_WINDOWS)
+        is_first = path[first] == normal and not first
+        if is_first:
+            dropped = np.arange(count - MOST_WINDOWS)
         else:
             dropped = np.arange(first + _ANCHOR, (first + end) // 2, 2)
-        settled = len(self._path) + self._decoder.settled()
-        dropped = dropped[dropped < min(settled, end - _ANCHOR)]
-        self._keep(np.delete(np.arange(len(path)), dropped))
+        dropped = dropped[dropped < min(self._settled(), end - _ANCHOR)]
+        if is_first:
+            self._drop_first(len(dropped))
+        else:
+            self._keep(np.delete(np.arange(count), dropped))
 
-    def _keep(self, rows):
+    def _drop_first(self, count):
+        """Drops the first windows, which are normal and settled."""
+        self._forget()
+        for rows in self._rows.values():
+            rows.drop(count)
+        self._show_rows(self._windows.evidence)
+
+    def _show_rows(self, evidence):
+        """Puts the rows that are kept now into `_windows`."""
+        columns = {
+            name: self._rows[name].values for name in decide.columns_of(evidence)
+        }
+        self._windows = Windows(
+            evidence._replace(**columns), self._rows["costs"].values
+        )
+
+    def _keep(self, kept):
         """Keeps these windows, among them all that are not settled."""
-        evidence, costs = self._windows
-        self._windows = Windows(decide.take_windows(evidence, rows), costs[rows])
-        settled = self._decoder.settled()
-        path = np.concatenate([self._path, self._decoder.path()])[rows]
-        self._decoder.forget(min(settled, len(self._decoder.back) - 1))
-        self._path = path[: len(rows) - len(self._decoder.back)]
+        self._forget()
+        windows = take_rows(self._windows, kept)
+        self._keep_windows(windows, self._rows["path"].values[kept])
 
-
-def _joined(windows, more):
-    if windows is None:
-        return more
-    return Windows(
-        decide.join_windows([windows.evidence, more.evidence]),
-        np.concatenate([windows.costs, more.costs]),
-    )
+    def _keep_windows(self, windows, path):
+        columns = decide.columns_of(windows.evidence)
+        columns |= dict(costs=windows.costs, path=np.asarray(path, np.int16))
+        self._rows = {name: Rows(values) for name, values in columns.items()}
+        self._windows, self._odd = windows, 0
+        self._odd = self._count_odd(0)
