@@ -9,12 +9,13 @@ read from the disk, and the memory that is not of files (RssAnon).
 
   python -m scripts.benchmarks.on_disk --folder runs/on_disk --gigabytes 20
 
-With `--grain`, the thread that reads ahead is that of grain (pip install grain).
+With `--grain`, the threads that read ahead are those of grain (pip install grain).
 """
 
 import argparse
 import contextlib
 import functools
+import os
 import pathlib
 import statistics
 import time
@@ -46,6 +47,9 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0, help="a new one reads new pages")
     parser.add_argument("--steps", type=int, default=64, help="of each turn")
     parser.add_argument("--platform", default="cpu", help="cpu, gpu or tpu")
+    parser.add_argument(
+        "--cold", action="store_true", help="each turn reads the disk, not its cache"
+    )
     parser.add_argument("--grain", action="store_true", help="reads by grain's threads")
     return parser.parse_args()
 
@@ -118,7 +122,9 @@ def read_by_grain(read):
         def __getitem__(self, number):
             return read(int(number))
 
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    options = grain.ReadOptions(
+        num_threads=counts_on_disk.AHEAD, prefetch_buffer_size=counts_on_disk.AHEAD
+    )
     chunks = iter(grain.MapDataset.source(Chunks()).to_iter_dataset(options))
     latest = next(chunks)
 
@@ -190,11 +196,22 @@ def main():
                 ahead = read_by_grain if given.grain else counts_on_disk.reading_ahead
                 run = step.read_ahead(run, stack.enter_context(ahead(read)))
             turns[name] = [run, data, state.create_state(0, parts)]
-        time_pairs(turns, given.pairs, given.steps)
+        shards = list((folder / "counts").glob("*/*.f32")) if given.cold else []
+        time_pairs(turns, given.pairs, given.steps, shards)
 
 
-def time_pairs(turns, pairs, steps):
-    """Prints the time of each pair of turns, and the medians of the ratios."""
+def forget(paths):
+    """Drops files from the cache of the system."""
+    for path in paths:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def time_pairs(turns, pairs, steps, forgotten):
+    """Prints the time of each pair of turns, and the medians of the ratios.
+
+    The files `forgotten` are dropped from the cache of the system before each turn.
+    """
     ratios = {"clock": [], "processor": []}
     before = 0.0
     print("      ms/step by the clock       ms/step of processor    disk")
@@ -203,6 +220,7 @@ def time_pairs(turns, pairs, steps):
         clock, processor, from_disk = {}, {}, {}
         for name in ("memory", "disk") if pair % 2 else ("disk", "memory"):
             run, data, current = turns[name]
+            forget(forgotten)
             begin = time.perf_counter(), time.process_time(), read_mb()
             current, _ = run(current, steps, data)
             jax.block_until_ready(current)

@@ -2,7 +2,7 @@
 
 The rows of all sessions, one for each bin, stand one after the other in files of at
 most `SHARD_BYTES`; a session may begin in one file and end in another. While the device
-computes the steps of one chunk of batches, a thread reads the windows of the next.
+computes the steps of one chunk of batches, threads read the windows of the next.
 """
 
 import concurrent.futures
@@ -26,6 +26,8 @@ from siamjax.types import UsageError, Windows
 
 # Steps whose windows are read together.
 CHUNK_STEPS = 16
+# So many chunks are read ahead, by as many threads.
+AHEAD = 3
 # The largest file.
 SHARD_BYTES = 1 << 30
 REMEDY = "remove the folder, and it is written again"
@@ -93,42 +95,37 @@ class StoredCounts:
     def read_windows(self, windows: Windows, length: int) -> np.ndarray:
         """The counts `[..., T, F]` of windows `[...]`; the arrays of them are alike."""
         rows = self._first[windows.session] + windows.start
-        cut = np.empty((rows.size, length, self.shape[2]), np.float32)
-        places = rows.ravel().tolist()
-        for row in places:  # all at once: the system reads many together
-            self._ask_for(row, length)
-        for row, window in zip(places, cut):
-            self._read(row, window)
-        return cut.reshape(*rows.shape, *cut.shape[1:])
-
-    def _ask_for(self, row, length):
-        """Asks the system to read rows, and does not wait."""
-        if hasattr(os, "posix_fadvise"):
-            for shard, place, count in self._pieces(row, length):
-                size = count * self._row_bytes
-                start = place * self._row_bytes
-                os.posix_fadvise(shard.fileno(), start, size, os.POSIX_FADV_WILLNEED)
+        cut = np.empty((*rows.shape, length, self.shape[2]), np.float32)
+        shards, places = np.divmod(rows.ravel(), self._rows)
+        handles = [self._shards[number].fileno() for number in shards.tolist()]
+        starts, size = (places * self._row_bytes).tolist(), length * self._row_bytes
+        if hasattr(os, "posix_fadvise"):  # all at once: the system reads many together
+            for handle, start in zip(handles, starts):
+                os.posix_fadvise(handle, start, size, os.POSIX_FADV_WILLNEED)
+        view = memoryview(cut.reshape(-1)).cast("B")
+        for i, (handle, start) in enumerate(zip(handles, starts)):
+            part = view[i * size : (i + 1) * size]
+            if os.preadv(handle, (part,), start) < size:  # it goes on in the next file
+                row = int(rows.ravel()[i])
+                self._read(row, cut.reshape(-1, length, self.shape[2])[i])
+        return cut
 
     def _read(self, row, part):
         """Reads rows from the place `row` on into `part [n, F]`."""
         done = 0
-        for shard, place, count in self._pieces(row, len(part)):
+        while done < len(part):
+            number, place = divmod(row + done, self._rows)
+            count = min(len(part) - done, self._rows - place)
             view = memoryview(part[done : done + count]).cast("B")
             start = place * self._row_bytes
             while view:
-                size = os.preadv(shard.fileno(), [view], start)
+                size = os.preadv(self._shards[number].fileno(), [view], start)
                 if not size:
-                    raise files.Damaged(f"{shard.name} was cut: {REMEDY}")
+                    raise files.Damaged(
+                        f"{self._shards[number].name} was cut: {REMEDY}"
+                    )
                 view, start = view[size:], start + size
             done += count
-
-    def _pieces(self, row, length):
-        """`(shard, row in it, rows)` of each file that has some of the rows."""
-        while length > 0:
-            number, place = divmod(row, self._rows)
-            count = min(length, self._rows - place)
-            yield self._shards[number], place, count
-            row, length = row + count, length - count
 
 
 def open_counts(
@@ -246,16 +243,16 @@ def make_chunk_reader(
 def reading_ahead(read: Callable[[int], Chunk]) -> Iterator[Callable[[int], Chunk]]:
     """Gives a function of a step that returns the `Chunk` with its windows.
 
-    A thread reads the chunk behind it meanwhile, by what `make_chunk_reader` gives.
+    Threads read the chunks behind it meanwhile, by what `make_chunk_reader` gives.
     """
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(AHEAD) as pool:
         waiting: dict[int, concurrent.futures.Future] = {}
 
         def chunk_of(step):
             number = step // CHUNK_STEPS
             for other in [n for n in waiting if n < number]:
                 del waiting[other]
-            for n in (number, number + 1):
+            for n in range(number, number + 1 + AHEAD):
                 if n not in waiting:
                     waiting[n] = pool.submit(read, n)
             return waiting[number].result()
