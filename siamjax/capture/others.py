@@ -101,7 +101,7 @@ class OtherPackets:
     def take(self) -> Others:
         """The rows since the last call, in any order."""
         rows = _joined([*self._shared, self._take_single()])
-        self._shared, self._kept = [], 0
+        self._shared, self._kept, self._given = [], 0, array("q")
         return rows
 
     def _take_single(self):

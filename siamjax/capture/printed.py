@@ -4,7 +4,7 @@ import functools
 import ipaddress
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,50 @@ from siamjax.capture.transactions import UNSAID, Named
 
 # A file has at most so many kinds: a sender could make endless ones.
 MOST_KINDS = 1024
+# And so many different procedures and outcomes.
+MOST_WORDS = 1 << 16
 
 _ABORT = "6"  # type of a chunk of SCTP
 _YES = ("1", "True")
-# The number of the packet and the fields of `Named`.
-_pack_row = struct.Struct(f"={1 + len(Named._fields)}q").pack
+
+
+class Printed(NamedTuple):
+    """Columns of messages as `transactions.Named`, with the numbers of packets."""
+
+    packet: np.ndarray  # [N] int64
+    time_ns: np.ndarray
+    protocol: np.ndarray
+    procedure: np.ndarray
+    outcome: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    name: np.ndarray
+    mark: np.ndarray
+
+    def take(self, chosen: Any) -> "Printed":
+        return Printed(*(column[chosen] for column in self))
+
+
+_pack_row = struct.Struct(f"={len(Printed._fields)}q").pack
+
+
+class Recent(dict):
+    """A dict that drops what was not used for long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[Any, Any] = {}
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        value = super().get(key)
+        if value is None and (value := self._before.get(key)) is not None:
+            self[key] = value
+        return default if value is None else value
+
+    def forget(self) -> None:
+        """Drops what was not used since the last call."""
+        self._before = dict(self)
+        self.clear()
 
 
 class _Stack(NamedTuple):
@@ -50,7 +89,7 @@ class Rows:
             for transport in tshark.TRANSPORTS
             for port in protocol.ports.get(transport, ())
         }
-        self._flows: dict[frozenset, int] = {}
+        self._flows = Recent()  # {two ends: protocol}
         # Protocols that share a port, and which of them two addresses spoke last; None:
         # any two.
         self._sharing = frozenset(
@@ -61,7 +100,7 @@ class Rows:
             if self._by_port.get((transport, str(port)), i) != i
             or any(port in p.ports.get(transport, ()) for p in protocols[:i])
         )
-        self._spoken: dict[frozenset | None, int] = {}
+        self._spoken = Recent()
         self._stack = functools.lru_cache(4096)(self._read_stack)
 
     def add_line(self, cells: list[str], packet: Packet) -> None:
@@ -166,6 +205,8 @@ class Rows:
             self._add(number, Message(kind), ends, packet)
 
     def _word(self, word):
+        if len(self._words) >= MOST_WORDS and word not in self._words:
+            word = table.OTHER
         return self._words.setdefault(word, len(self._words))
 
     def _end(self, end):
@@ -180,25 +221,50 @@ class Rows:
           times: of the capture's packets.
           addresses: the numbers of the capture's addresses; new ones are added.
         """
-        flat = np.frombuffer(self._rows, np.int64).copy()
-        flat = flat.reshape(-1, 1 + len(Named._fields))
-        flat[:, 1] = times.settle(flat[:, 0], flat[:, 1])
-        flat = flat[np.argsort(flat[:, 1], kind="stable")]
+        rows = self.take(addresses)
+        rows = rows._replace(time_ns=times.settle(rows.packet, rows.time_ns))
+        return self.number_rows(rows.take(np.argsort(rows.time_ns, kind="stable")))
+
+    def take(self, addresses: messages.Numbers) -> Printed:
+        """The rows since the last call, in the order of the lines.
+
+        Args:
+          addresses: the numbers of the capture's addresses; new ones are added.
+        """
+        flat = np.frombuffer(self._rows, np.int64)
+        flat = flat.reshape(-1, len(Printed._fields))
+        rows = Printed(*np.ascontiguousarray(flat.T))
         numbers = [addresses[_packed(end)] for end in self._ends]
         place = np.array(numbers, np.int64)
-        packet, *columns = np.ascontiguousarray(flat.T)
-        named = Named(*columns)
+        self._rows, self._ends = bytearray(), {}
+        return rows._replace(source=place[rows.source], target=place[rows.target])
+
+    def forget(self) -> None:
+        """Drops the connections that were not used since the last call."""
+        self._flows.forget()
+        self._spoken.forget()
+
+    def number_rows(
+        self, printed: Printed, memory: transactions.Memory | None = None
+    ) -> tuple[Messages, list[str]]:
+        """`Messages` of rows in order of time, and their kinds.
+
+        Args:
+          printed: in order of time.
+          memory: of the rows before; None: there are none.
+        """
+        named = Named(*printed[1:])
         transaction, procedure = transactions.number_transactions(
-            named, self._protocols
+            named, self._protocols, memory
         )
         kind, says, kinds = self._kinds(named, procedure)
         transaction = np.where(says == messages.SILENT, NONE, transaction)
         rows = dict(
-            packet=packet,
+            packet=printed.packet,
             time_ns=named.time_ns,
             kind=kind,
-            source=place[named.source],
-            target=place[named.target],
+            source=named.source,
+            target=named.target,
             transaction=transaction,
             dialog=transaction,
             says=says,

@@ -27,6 +27,10 @@ MOST_PACKETS, OVERLAP = 100_000, 500
 # capture, no other is started.
 PATIENCE_S, MOST_HANGS = 60.0, 3
 TRANSPORTS = ("udp", "tcp", "sctp")
+# In place of the number of a packet: it only makes tshark print a line.
+_MARK = -1
+_RAW_IP = 101  # a link type whose packets begin with the header of IP
+_LOOK_S = 0.0005
 
 _COMMON = (
     "frame.number frame.protocols ip.src ip.dst ipv6.src ipv6.dst "
@@ -98,6 +102,8 @@ class Run:
         *,
         overlap: int = 0,
         decode_as: Sequence[str] = (),
+        patience_s: float = PATIENCE_S,
+        own_session: bool = False,
     ):
         """Starts it.
 
@@ -107,11 +113,14 @@ class Run:
           take_line: is called with each line, in a thread of its own.
           overlap: of so many packets at the beginning the lines are not taken.
           decode_as: values of -d, such as `tcp.port==13868,diameter`.
+          patience_s: it hangs if it neither reads nor prints for so long.
+          own_session: Ctrl-C does not reach it.
         """
         self.failed, self.decode_as = False, tuple(decode_as)
         self.sent, self.lately = 0, deque(maxlen=OVERLAP)
         self.hung, self.answered = False, 0
         self._overlap, self._take_line = overlap, take_line
+        self._patience_s = patience_s
         self._packets, self._links = array("q"), {}
         self._error: Exception | None = None
         # An empty folder, not the settings of a user: a capture gives the same
@@ -123,6 +132,7 @@ class Run:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=own_session,
             env={
                 **os.environ,
                 "WIRESHARK_CONFIG_DIR": self._settings.name,
@@ -140,6 +150,41 @@ class Run:
         self, packet: Packet, time_ns: int, link: int, frame: bytes, length: int
     ) -> None:
         """Gives it a packet, and the time that the capture has of it."""
+        self._write_packet(packet, time_ns, link, frame, length)
+        self.lately.append((packet, time_ns, link, frame, length))
+        self.sent += 1
+
+    def answer_all(self, time_ns: int) -> bool:
+        """Waits until it has read all packets that it got; whether it has.
+
+        It gets one more packet, of which it prints a line: an error of ICMP.
+
+        Args:
+          time_ns: of that packet.
+        """
+        self._write_packet((_MARK, time_ns), time_ns, _RAW_IP, _ICMP, len(_ICMP))
+        last = len(self._packets) // 2
+        try:
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        self._waits = True
+        while self.answered < last and self._thread.is_alive():
+            if time.monotonic() - self._moved_s > self._patience_s:
+                self.end()
+                return False
+            time.sleep(_LOOK_S)
+        self._waits = False
+        if self._error:
+            raise self._error
+        return self.answered >= last
+
+    def end(self) -> None:
+        """Ends it at once, as one that hangs."""
+        self.hung = True
+        self._process.kill()
+
+    def _write_packet(self, packet, time_ns, link, frame, length):
         self._packets.extend(packet)
         if link not in self._links:
             self._links[link] = len(self._links)
@@ -153,8 +198,6 @@ class Run:
         )
         end = bytes(padded - size) + struct.pack("<I", 32 + padded)
         self._write(b"".join((head, frame, end)))
-        self.lately.append((packet, time_ns, link, frame, length))
-        self.sent += 1
 
     def finish(self) -> None:
         """Waits until it has printed all. Raises what `take_line` raised."""
@@ -175,7 +218,8 @@ class Run:
         """The numbers of packets that it got and did not read, since it did not end."""
         if not (self.failed or self.hung):
             return array("q")
-        return self._packets[2 * max(self.answered, self._overlap) :: 2]
+        numbers = self._packets[2 * max(self.answered, self._overlap) :: 2]
+        return array("q", (number for number in numbers if number != _MARK))
 
     def _write(self, data):
         self._waits, self._moved_s = True, time.monotonic()
@@ -187,10 +231,9 @@ class Run:
 
     def _watch(self):
         """Ends a process that neither reads nor prints."""
-        while not self._done.wait(PATIENCE_S / 4):
-            if self._waits and time.monotonic() - self._moved_s > PATIENCE_S:
-                self.hung = True
-                self._process.kill()
+        while not self._done.wait(self._patience_s / 4):
+            if self._waits and time.monotonic() - self._moved_s > self._patience_s:
+                self.end()
                 return
 
     def _take_lines(self):
@@ -203,7 +246,8 @@ class Run:
                 self.answered = place + 1
                 if place >= self._overlap:
                     number, time_ns = self._packets[2 * place : 2 * place + 2]
-                    self._take_line(cells, (number, time_ns))
+                    if number != _MARK:
+                        self._take_line(cells, (number, time_ns))
             except Exception as error:
                 self._error = error
 
@@ -223,6 +267,17 @@ def _arguments(protocols, decode_as):
     return [*arguments, "-T", "fields"]
 
 
+def _make_icmp():
+    """A packet that says that a port of this machine is closed."""
+    ends = bytes((127, 0, 0, 1)) * 2
+    udp = struct.pack("!HHHH", 9, 9, 8, 0)
+    quoted = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0, 64, 17, 0) + ends + udp
+    icmp = struct.pack("!BBHI", 3, 3, 0, 0) + quoted
+    size = 20 + len(icmp)
+    return struct.pack("!BBHHHBBH", 0x45, 0, size, 0, 0, 64, 1, 0) + ends + icmp
+
+
+_ICMP = _make_icmp()
 _packet_head = struct.Struct("<IIIIIII").pack
 
 

@@ -174,6 +174,7 @@ def main(argv: Sequence[str]) -> int:
     )
     folder = _state_folder()
     with contextlib.ExitStack() as stack:
+        stack.callback(watched.end)
         deliver = stack.enter_context(_delivering(folder, conditions))
         if folder:
             states.restore_state(folder, watched)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from siamjax.capture.others import Others
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data.counts import EventBinner, nanoseconds
 from siamjax.monitoring.servers import NONE, Servers
+from siamjax.monitoring.sources import Notice
 from siamjax.types import UNCLEAR, Events
 
 # A packet may come so much later than one that was captured after it: so long a bin
@@ -93,10 +94,7 @@ class PacketBinner:
     def skip(self, bins: int) -> None:
         """Goes on at a bin: the traffic before it was not seen as a whole."""
         assert self.zero_ns is not None
-        end_ns = self.zero_ns + bins * self.bin_ns
-        rows, others = self._take()
-        rows, self._pending = _split(_joined(self._pending, rows), end_ns)
-        _, self._pending_others = _split(_joined(self._pending_others, others), end_ns)
+        rows, _ = self._take_until(self.zero_ns + bins * self.bin_ns)
         pairing.pair_messages(
             messages.in_order(rows), pairing.longest_pauses(self._kinds), self._memory
         )
@@ -127,13 +125,8 @@ class PacketBinner:
         """Closes the bins up to `bins`, which `ready` or `finish` gave, and more than
         there were."""
         assert self.zero_ns is not None
-        rows, others = self._take()
         first_ns = self.zero_ns + self.bins * self.bin_ns
-        end_ns = self.zero_ns + bins * self.bin_ns
-        rows, self._pending = _split(_joined(self._pending, rows), end_ns)
-        others, self._pending_others = _split(
-            _joined(self._pending_others, others), end_ns
-        )
+        rows, others = self._take_until(self.zero_ns + bins * self.bin_ns)
         self.late += int((rows.time_ns < first_ns).sum())
         rows = _not_before(messages.in_order(rows), first_ns)
         others = _not_before(others, first_ns)
@@ -176,6 +169,22 @@ class PacketBinner:
         )
         return self.servers.names, of_rows, of_others
 
+    def take_notices(self) -> list[Notice]:
+        """What happened while packets were read, since the last call."""
+        return []
+
+    def end(self) -> None:
+        """Ends what reads packets: nothing comes any more."""
+
+    def _take_until(self, end_ns):
+        """The rows of packets before a time; the others wait."""
+        rows, others = self._take()
+        rows, self._pending = split_rows(join_rows(self._pending, rows), end_ns)
+        others, self._pending_others = split_rows(
+            join_rows(self._pending_others, others), end_ns
+        )
+        return rows, others
+
     def _take(self):
         """The rows of the packets since the last call, with kinds of all protocols."""
         rows, others = self._reader.take()
@@ -215,22 +224,26 @@ class PacketBinner:
         is_long = last_ns - self._forgot_ns > FORGET_NS
         if is_long or len(self._memory) > MOST_TRANSACTIONS:
             self._forgot_ns = last_ns
-            self._reader.forget_names()
-            self._memory.forget()
-            self._event_binner.forget()
+            self._forget_names()
+
+    def _forget_names(self):
+        self._reader.forget_names()
+        self._memory.forget()
+        self._event_binner.forget()
 
 
 _NO_ROWS = Messages(*(np.zeros(0, np.int64) for _ in Messages._fields))
 _NO_OTHERS = Others(*(np.zeros(0, np.int64) for _ in Others._fields))
 
 
-def _joined(first, second):
+def join_rows(first: Any, second: Any) -> Any:
+    """The rows of two tables of one kind."""
     if not len(first.time_ns):
         return second
     return type(first)(*map(np.concatenate, zip(first, second)))
 
 
-def _split(rows, end_ns):
+def split_rows(rows: Any, end_ns: int) -> tuple[Any, Any]:
     """The rows before a time, and those from it on."""
     is_before = rows.time_ns < end_ns
     if is_before.all():

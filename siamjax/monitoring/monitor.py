@@ -13,11 +13,13 @@ import numpy as np
 
 import siamjax
 from siamjax.capture import cleaning
+from siamjax.capture.protocols.sip import SIP
 from siamjax.data import columns
 from siamjax.identification import comparing, decide, identify, sessions
 from siamjax.inference import deciding
 from siamjax.monitoring import records
 from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
+from siamjax.monitoring.protocol_binning import ProtocolBinner
 from siamjax.monitoring.session import Session
 from siamjax.monitoring.sources import Batch, Position, Tally
 from siamjax.monitoring.tracking import Windows, take_rows
@@ -123,20 +125,22 @@ class Monitor:
             made += self._leave_out(batch)
         else:
             made += self._read(batch)
-        ready, more = self._ready()
-        made += more
-        ready = ready // self._hop * self._hop
+        ready = self._ready() // self._hop * self._hop
         if ready > self._binner.bins:
             made += self._close(ready)
             self._lag_s = max(self._lag_s, time.monotonic() - batch.arrived_s)
-        return made
+        return made + self._tell_notices()
 
     def finish(self) -> list[records.Record]:
         """What is new, once no packet comes any more."""
-        made = self._close(self._binner.finish())
+        made = self._close(self._binner.finish()) + self._tell_notices()
         for session in self._sessions.values():
             made += session.finish()
         return made
+
+    def end(self) -> None:
+        """Ends the processes that read packets."""
+        self._binner.end()
 
     def heartbeat(self) -> records.Heartbeat:
         """That the monitor is alive, and its counts."""
@@ -236,17 +240,19 @@ class Monitor:
         self._is_lost = True
 
     def _make_binner(self, run, by_server):
-        protocols = columns.protocols_of(run.columns)
-        if protocols != ("sip",):
-            raise UsageError(
-                f"{run.workdir} was trained on {', '.join(protocols)}: siamjax monitor "
-                "reads SIP alone; use siamjax identify on captures"
-            )
-        return PacketBinner(run.config.data.bin_s, protocols, by_server=by_server)
+        bin_s, protocols = run.config.data.bin_s, columns.protocols_of(run.columns)
+        if protocols == (SIP.name,):
+            return PacketBinner(bin_s, protocols, by_server=by_server)
+        return ProtocolBinner(bin_s, protocols, run.ports, by_server=by_server)
 
     def _ready(self):
-        """How many bins can be closed, and what is to be told of the source."""
-        return self._binner.ready(), []
+        """How many bins can be closed."""
+        return self._binner.ready()
+
+    def _tell_notices(self):
+        """What happened while packets were read."""
+        notices = self._binner.take_notices()
+        return [record for notice in notices for record in self._notice(*notice)]
 
     def _fingerprint(self):
         """A text that is the same if counts and baselines are of the same kind."""

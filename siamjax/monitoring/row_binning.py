@@ -14,8 +14,9 @@ import numpy as np
 from siamjax.capture import clock, growth
 from siamjax.data import counts, prepared
 from siamjax.data.counts import nanoseconds
+from siamjax.monitoring import records
 from siamjax.monitoring.binning import ALL, Bins, Closed
-from siamjax.monitoring.sources import Position
+from siamjax.monitoring.sources import Notice, Position
 from siamjax.monitoring.table_lines import LineReader
 from siamjax.text import short
 from siamjax.types import Column, SiamjaxError
@@ -106,10 +107,13 @@ class RowBinner:
         skipped, self._skipped = self._skipped, None
         return skipped
 
-    def take_said(self) -> list[str]:
-        """Sentences on the times of rows, once."""
+    def take_notices(self) -> list[Notice]:
+        """What happened to the times of rows, since the last call."""
         said, self._said = self._said, []
-        return said
+        return [Notice(records.CLOCK_STEP, detail) for detail in said]
+
+    def end(self) -> None:
+        """Nothing comes any more."""
 
     def close(self, bins: int) -> Closed:
         """Closes the bins up to `bins`, which `ready` or `finish` gave, and more than

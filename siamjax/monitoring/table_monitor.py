@@ -59,15 +59,13 @@ class TableMonitor(Monitor):
         return made
 
     def _ready(self):
-        ready, made = super()._ready()
+        ready = super()._ready()
         skipped = self._binner.take_skipped()
         if skipped is not None:
             self._done = skipped
             for session in self._sessions.values():
                 session.skip(skipped)
-        for detail in self._binner.take_said():
-            made += self._notice(records.CLOCK_STEP, detail)
-        return ready, made
+        return ready
 
     def _must_shed(self, batch):
         return False
