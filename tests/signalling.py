@@ -246,7 +246,9 @@ class RecordedRun:
 
     failed = hung = False
 
-    def __init__(self, program, protocols, take_line, *, overlap=0, decode_as=()):
+    def __init__(
+        self, program, protocols, take_line, *, overlap=0, decode_as=(), **options
+    ):
         self.sent, self.lately, self._frames = 0, deque(maxlen=tshark.OVERLAP), []
         self.decode_as, self._overlap = decode_as, overlap
         self._take_line, self._fields = take_line, tshark.fields_of(protocols)
@@ -265,10 +267,18 @@ class RecordedRun:
     def unread(self):
         return []
 
+    def answer_all(self, time_ns):
+        self.finish()
+        return True
+
     def finish(self):
         for sent, frame in self._frames[self._overlap :]:
             if cells := self._lines[frame]:
                 self._take_line([cells.get(name, "") for name in self._fields], sent)
+        self._frames, self._overlap = [], max(self._overlap - len(self._frames), 0)
+
+    def end(self):
+        self.hung = True
 
 
 def print_fields(records):

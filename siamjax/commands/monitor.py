@@ -146,6 +146,7 @@ _SLOWEST, _FASTEST = 1e-3, 1e6
 def main(argv: Sequence[str]) -> int:
     _check_flags(argv[1:])
     from siamjax import processes
+    from siamjax.capture.protocols.sip import SIP
     from siamjax.data import columns
     from siamjax.identification import decide, identify
     from siamjax.inference import runs
@@ -164,6 +165,15 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(
             f"{run.workdir} was trained on counters: give it a table, by -, --read or "
             "--follow"
+        )
+    if (
+        _HEP.value
+        and not of_table
+        and SIP.name not in columns.protocols_of(run.columns)
+    ):
+        raise UsageError(
+            f"{run.workdir} was not trained on SIP, and HEP is read of SIP alone: give "
+            "it packets, such as by --interface"
         )
     kind = table_monitor.TableMonitor if of_table else monitor.Monitor
     watched = kind(
