@@ -102,7 +102,7 @@ class Run:
         *,
         overlap: int = 0,
         decode_as: Sequence[str] = (),
-        patience_s: float = PATIENCE_S,
+        patience_s: float | None = None,
         own_session: bool = False,
     ):
         """Starts it.
@@ -113,14 +113,15 @@ class Run:
           take_line: is called with each line, in a thread of its own.
           overlap: of so many packets at the beginning the lines are not taken.
           decode_as: values of -d, such as `tcp.port==13868,diameter`.
-          patience_s: it hangs if it neither reads nor prints for so long.
+          patience_s: it hangs if it neither reads nor prints for so long; by default
+            `PATIENCE_S`.
           own_session: Ctrl-C does not reach it.
         """
         self.failed, self.decode_as = False, tuple(decode_as)
         self.sent, self.lately = 0, deque(maxlen=OVERLAP)
         self.hung, self.answered = False, 0
         self._overlap, self._take_line = overlap, take_line
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._packets, self._links = array("q"), {}
         self._error: Exception | None = None
         # An empty folder, not the settings of a user: a capture gives the same
