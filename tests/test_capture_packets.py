@@ -95,6 +95,16 @@ def test_old_packet_blocks_are_read_and_blocks_without_a_time_too(tmp_path):
     assert counts == {"untimed": 2}
 
 
+@pytest.mark.parametrize("size", [0, 1, 8, 30, 2**32 - 4])
+def test_a_section_of_pcapng_with_a_wrong_size_is_no_capture(tmp_path, size):
+    damaged = bytearray(build.pcapng(RECORDS))
+    damaged[4:8] = struct.pack("<I", size)
+    with pytest.raises(SiamjaxError, match="not a capture"):
+        read(tmp_path / "a", bytes(damaged))
+    got, counts = read(tmp_path / "b", build.pcap(RECORDS) + bytes(damaged))
+    assert len(got) == len(RECORDS) and counts == {"damaged": 1}
+
+
 def test_captures_joined_to_one_file_are_all_read(tmp_path):
     forms = [
         build.pcap(RECORDS[:2], link=101),

@@ -1,15 +1,19 @@
 """Where the monitor gets packets from: files that grow, agents, an interface."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import socket
 import struct
 import threading
 import time
+import zlib
 
 import pytest
+from sipdoctor import hep as sipdoctor_hep
 
+from scripts.tools import chaos, fuzz_live
 from siamjax.capture import hep
 from siamjax.monitoring import following, listening, records, sources
 from siamjax.types import SiamjaxError, UsageError
@@ -95,40 +99,51 @@ def test_a_file_that_is_begun_again_and_one_that_is_damaged(tmp_path):
         following.follow(tmp_path / "none*", sources.Tally())
 
 
-def hep3(payload, time_ns):
-    """What an agent of Homer sends (the layout of HEP 3)."""
-
-    def chunk(kind, data):
-        return struct.pack("!HHH", 0, kind, 6 + len(data)) + data
-
-    body = (
-        chunk(1, b"\2")
-        + chunk(2, bytes([17]))
-        + chunk(3, socket.inet_aton("192.0.2.1"))
-        + chunk(4, socket.inet_aton("192.0.2.9"))
-        + chunk(7, struct.pack("!H", 5060))
-        + chunk(8, struct.pack("!H", 5061))
-        + chunk(9, struct.pack("!I", time_ns // S))
-        + chunk(10, struct.pack("!I", time_ns % S // 1000))
-        + chunk(11, b"\1")
-        + chunk(15, payload)
-    )
-    return b"HEP3" + struct.pack("!H", 6 + len(body)) + body
+ENDS = "192.0.2.1:5060", "192.0.2.9:5061"
+FORMS = [fuzz_live.hep2, fuzz_live.hep3]
 
 
-def hep2(payload, time_ns):
-    ends = socket.inet_aton("192.0.2.1") + socket.inet_aton("192.0.2.9")
-    ports = struct.pack("!HH", 5060, 5061)
-    head = bytes([2, 16, 2, 17]) + ports + ends
-    clock = struct.pack("<IIHH", time_ns // S, time_ns % S // 1000, 7, 0)
-    return head + clock + payload
+def compressed(payload, time_ns, *ends):
+    """HEP 3 with a message that is compressed."""
+    frame = fuzz_live.hep3(zlib.compress(payload), time_ns, *ends)
+    return frame.replace(struct.pack("!HH", 0, 15), struct.pack("!HH", 0, 16))
 
 
-@pytest.mark.parametrize("form", [hep2, hep3])
+@pytest.mark.parametrize("form", [*FORMS, compressed])
+def test_hep_is_decoded_as_another_program_decodes_it(form):
+    """sip-doctor, which was written without siamjax, on a packaged capture."""
+    path = chaos.CAPTURES / "blocked_001.pcap.xz"
+    count = 0
+    for time_ns, message, *ends in itertools.islice(
+        fuzz_live.sip_messages(path), 0, None, 50
+    ):
+        payload = form(message, time_ns, *ends)
+        want, got = sipdoctor_hep.decode(payload), hep.decode_hep(payload)
+        ports = struct.unpack("!HH", got.ports)
+        assert (want.src, want.sport, want.dst, want.dport) == (
+            *(socket.inet_ntoa(got.source), ports[0]),
+            *(socket.inet_ntoa(got.target), ports[1]),
+        )
+        assert want.payload == got.payload == message
+        assert round(want.ts * 1e6) == hep.capture_time(payload) // 1000
+        assert f"{want.src}:{want.sport}" == ends[0]
+        count += 1
+    assert count > 100
+
+
+def test_a_compressed_message_is_never_long():
+    payload = compressed(bytes(10**7), build.START_NS, *ENDS)
+    assert len(hep.decode_hep(payload).payload) < 10**5
+    assert hep.decode_hep(payload[:-9]) is not None
+    damaged = payload.replace(zlib.compress(bytes(10**7))[:2], b"no")
+    assert hep.decode_hep(damaged) is None
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_what_agents_send_over_udp_and_tcp_is_what_they_captured(form):
     server, tally = listening.HepServer("127.0.0.1", 0), sources.Tally()
     message, time_ns = build.request("OPTIONS", "ping"), build.START_NS // 1000 * 1000
-    payloads = [form(message, time_ns + i * S) for i in range(4)]
+    payloads = [form(message, time_ns + i * S, *ENDS) for i in range(4)]
     with contextlib.closing(server.packets(tally)) as batches:
         next(batches)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -136,7 +151,7 @@ def test_what_agents_send_over_udp_and_tcp_is_what_they_captured(form):
                 udp.sendto(payload, ("127.0.0.1", server.port))
             udp.sendto(b"no HEP", ("127.0.0.1", server.port))
         some, _ = take(batches, 3)
-        if form is hep3:  # HEP 2 is of UDP
+        if form is fuzz_live.hep3:  # HEP 2 is of UDP
             with socket.create_connection(("127.0.0.1", server.port)) as tcp:
                 joined = b"".join(payloads[2:])
                 tcp.sendall(joined[:50])
@@ -269,3 +284,12 @@ def test_what_waits_is_bounded(monkeypatch):
     some, _ = take(batches, len(FRAMES) * 40 - 100)
     thread.join()
     assert len(some) > 0
+
+
+@pytest.mark.parametrize("name", list(fuzz_live.CASES))
+def test_damaged_input_ends_no_source_and_each_packet_is_accounted_for(
+    monkeypatch, tmp_path, name
+):
+    reference = live_traffic.make_reference(monkeypatch, tmp_path)
+    tally = fuzz_live.fuzz_source(reference, name, 0, cases=20)
+    assert tally["findings"] == 0 and tally["packets"] > 100

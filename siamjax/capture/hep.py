@@ -1,6 +1,7 @@
 """HEP, in which the agents of Homer send SIP messages with the addresses they had."""
 
 import struct
+import zlib
 
 from siamjax.capture.layers import UDP, Datagram
 
@@ -10,15 +11,16 @@ _IPV4, _IPV6 = 2, 10
 # Types of HEP3, all of vendor 0.
 _SOURCE, _TARGET = (3, 5), (4, 6)
 _SOURCE_PORT, _TARGET_PORT, _SECONDS, _MICROSECONDS = 7, 8, 9, 10
-_PROTOCOL, _PAYLOAD = 11, 15
+_PROTOCOL, _PAYLOAD, _COMPRESSED = 11, 15, 16
 _SIP = 1
+_MOST_BYTES = 1 << 16  # of a message that was compressed
 
 
 def decode_hep(payload: bytes) -> Datagram | None:
     """The `Datagram` that a payload of HEP 1, 2 or 3 contains, else None."""
     try:
         return _hep3(payload) if payload.startswith(MAGIC) else _hep2(payload)
-    except (ValueError, IndexError, struct.error):
+    except (ValueError, IndexError, struct.error, zlib.error):
         return None
 
 
@@ -66,7 +68,10 @@ def _hep3(payload):
         for kinds in (_SOURCE, _TARGET)
     )
     ports = fields.get(_SOURCE_PORT, b"") + fields.get(_TARGET_PORT, b"")
-    return Datagram(UDP, source, target, b"", fields.get(_PAYLOAD, b""), ports)
+    message = fields.get(_PAYLOAD, b"")
+    if _COMPRESSED in fields and not message:
+        message = zlib.decompressobj().decompress(fields[_COMPRESSED], _MOST_BYTES)
+    return Datagram(UDP, source, target, b"", message, ports)
 
 
 def _hep2(payload):

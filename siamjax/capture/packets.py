@@ -133,8 +133,20 @@ def _reader(head):
         if magic in _PCAP and len(head) >= 24:
             return lambda *arguments: _pcap(order, *_PCAP[magic], *arguments)
         if magic == pcapng.PCAPNG_BT_SHB and len(head) >= 12:
-            return _pcapng
+            return _pcapng if _is_size(_section(head, 0)[1]) else None
     return None
+
+
+def _section(data, position):
+    """Byte order and size of a section header of pcapng."""
+    little = data[position + 8 : position + 12] == b"\x4d\x3c\x2b\x1a"
+    order = "<" if little else ">"
+    return order, struct.unpack_from(f"{order}I", data, position + 4)[0]
+
+
+def _is_size(size):
+    """Whether a block of pcapng may have so many bytes."""
+    return size >= 12 and not size % 4 and size <= _LONGEST_BLOCK
 
 
 def _pcap(order, unit_ns, size, head, chunks, counts):
@@ -173,12 +185,10 @@ def _pcapng(head, chunks, counts):
                 break
         kind, size = struct.unpack_from(f"{order}II", data, position)
         if kind == pcapng.PCAPNG_BT_SHB:  # its number is the same in both byte orders
-            little = data[position + 8 : position + 12] == b"\x4d\x3c\x2b\x1a"
             if time_ns is not None:
                 counts["joined"] += 1
-            order, interfaces = "<" if little else ">", []
-            size = struct.unpack_from(f"{order}I", data, position + 4)[0]
-        if size < 12 or size % 4 or size > _LONGEST_BLOCK:
+            (order, size), interfaces = _section(data, position), []
+        if not _is_size(size):
             return data[position:]
         stop = position + size
         if kind in _READ and size <= _LONGEST_READ:

@@ -32,8 +32,9 @@ _PAGE_BYTES = resource.getpagesize()
 # the open transactions are known again.
 _REWIND_NS = 2 * FORGET_NS
 _MARK_NS = 5 * 10**9
-# A clock that goes ahead by more than the time that passed here was set.
-_STEP_NS = 5 * 10**9
+# A clock that goes ahead by more than the time that passed here was set. Files may be
+# read later than they were written: there it is only sure of a long time.
+_STEP_NS, _STEP_IN_FILES_NS = 5 * 10**9, 3600 * 10**9
 # Packets of live traffic that waited for longer than this are left out.
 _MOST_WAIT_S = 5.0
 # If their times are farther from those of this machine, it is no live traffic.
@@ -183,7 +184,7 @@ class Monitor:
         """What `restore` needs to go on, at any time between two calls."""
         binner = self._binner
         mark = self._marks[0] if self._marks else None
-        counts = self._counts()
+        counts = self.counts()
         return dict(
             run=self._fingerprint(),
             compared=self._compared(),
@@ -298,12 +299,20 @@ class Monitor:
         )
         binner = self._binner
         began_ns = binner.zero_ns or binner.timeline.first_ns()
-        number = self._counts()["clock_step"]
+        number = self.counts()["clock_step"]
         name = f"clock_step@{records.format_time(began_ns)}#{number}"
         return [dataclasses.replace(notice, id=name)]
 
     def _read(self, batch):
         """Takes the packets of a batch, and tells what happened to the source."""
+        return [
+            record
+            for part in split_at_jumps(batch)
+            for record in self._read_part(part)
+        ]
+
+    def _read_part(self, batch):
+        """Takes packets among which the clock does not go ahead."""
         made, timeline = [], self._binner.timeline
         if self._is_silent or self._is_shedding:
             made += self._notice(records.BACK, "there are packets again")
@@ -314,7 +323,8 @@ class Monitor:
         self._binner.add(*first)
         elapsed_ns = round((batch.arrived_s - self._came_s) * 1e9)
         ahead_ns = timeline.last_ns - last_ns - max(elapsed_ns, 0)
-        if batch.is_live and last_ns and ahead_ns > _STEP_NS and not self._is_lost:
+        most_ns = _longest_step(batch)
+        if batch.is_live and last_ns and ahead_ns > most_ns and not self._is_lost:
             detail = f"the clock of the packets went ahead by {ahead_ns / 1e9:.0f} s"
             made += self._notice(records.CLOCK_STEP, detail)
             self._is_lost = True
@@ -386,18 +396,19 @@ class Monitor:
         if batch.position is None:
             return
         if not marks or timeline.last_ns - marks[-1].time_ns > _MARK_NS:
-            counts = dict(self._counts())
+            counts = dict(self.counts())
             marks.append(
                 _Mark(timeline.last_ns, batch.position, timeline.packets, counts)
             )
         while len(marks) > 1 and marks[1].time_ns < timeline.last_ns - _REWIND_NS:
             marks.popleft()
 
-    def _counts(self):
+    def counts(self) -> Counter[str]:
+        """What was read and what was wrong, by cause of `cleaning.CAUSES`."""
         return self._binner.counts + self.tally.counts + self._before
 
     def _not_read(self):
-        binner, counts = self._binner, self._counts()
+        binner, counts = self._binner, self.counts()
         causes = {c: counts[c] for c in cleaning.CAUSES if counts[c]}
         report = cleaning.Report(
             *("", binner.timeline.packets, self._messages, 0, 0.0, "", causes, [])
@@ -458,6 +469,28 @@ class Monitor:
             made += session.judge(take_rows(weighed, slice(first, end)))
             first = end
         return made
+
+
+def split_at_jumps(batch: Batch) -> list[Batch]:
+    """A batch in parts: in live traffic, one begins where the clock goes ahead."""
+    if not batch.is_live or not batch.packets:
+        return [batch]
+    times_ns = np.array([packet[0] for packet in batch.packets])
+    latest_ns = np.maximum.accumulate(times_ns)[:-1]
+    jumps = np.flatnonzero(times_ns[1:] - latest_ns > _longest_step(batch)) + 1
+    parts = []
+    for first, end in zip([0, *jumps.tolist()], [*jumps.tolist(), len(times_ns)]):
+        position = batch.position
+        if position is not None:
+            position = position._replace(packets=position.packets + first)
+        part = batch.packets[first:end]
+        parts.append(batch._replace(packets=part, position=position))
+    return parts
+
+
+def _longest_step(batch):
+    """By how many ns the clock of live traffic may go ahead at once."""
+    return _STEP_NS if batch.position is None else _STEP_IN_FILES_NS
 
 
 def resident_bytes() -> int:

@@ -83,7 +83,7 @@ class TableMonitor(Monitor):
         return self._notice(records.SILENT, detail)
 
     def _not_read(self):
-        all_counts = self._counts()
+        all_counts = self.counts()
         missing = {c: n for c in counters.CAUSES if (n := all_counts[c])}
         late = self._binner.late
         return missing | ({"late": late} if late else {})
