@@ -291,5 +291,5 @@ def test_damaged_input_ends_no_source_and_each_packet_is_accounted_for(
     monkeypatch, tmp_path, name
 ):
     reference = live_traffic.make_reference(monkeypatch, tmp_path)
-    tally = fuzz_live.fuzz_source(reference, name, 0, cases=20)
-    assert tally["findings"] == 0 and tally["packets"] > 100
+    tally = fuzz_live.fuzz_source(reference, name, 0, cases=8)
+    assert tally["findings"] == 0 and tally["packets"] > 30

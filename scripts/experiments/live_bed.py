@@ -1,12 +1,13 @@
-"""The monitor beside the test bed: is a fault named while it lasts?
+"""The monitor beside the test bed: is a fault told while it lasts, and its end?
 
-  python -m scripts.experiments.live_bed --workdir runs/first --kind blocked --seed 3
+  python -m scripts.experiments.live_bed --workdir runs/first --kind blocked --seed 9
 
 scripts/testbed/record.py makes real traffic of sipp and kamailio in network namespaces,
 and switches a fault on and off. From the moment at which it captures, `tcpdump -w - |
-siamjax monitor -` watches the same interface. Needs what scripts/testbed/README.md
-says, and root rights. The exit code is 1 if the fault was not named within `LATE_S`
-after its onset, or did not end.
+siamjax monitor -` watches the same interface. With `--adapt_s` the run is adapted to
+normal traffic of the bed before. Needs what scripts/testbed/README.md says, and root
+rights. The exit code is 1 if no alarm came within `LATE_S` after the onset, if the
+fault was not named while it lasted, or was not seen to end.
 """
 
 import json
@@ -26,6 +27,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.", required=Tr
 _KIND = flags.DEFINE_string("kind", "blocked", "What record.py switches on.")
 _SEED = flags.DEFINE_integer("seed", 3, "Of its plan.")
 _NETWORK = flags.DEFINE_string("network", "testbed", "A network of the bed.")
+_DURATION = flags.DEFINE_integer("duration", 120, "Seconds of traffic.")
+_ADAPT = flags.DEFINE_integer("adapt_s", 0, "Seconds of normal traffic to adapt to.")
 _SLOT = flags.DEFINE_integer("slot", 7, "Of the bed; no other may run in it.")
 _BED = pathlib.Path(__file__).parent.parent / "testbed"
 LATE_S = 8.0
@@ -55,29 +58,42 @@ def main(argv):
         f"{beats[-1].messages} messages, {beats[-1].dropped} dropped, lag {lag_s:.1f} s"
     )
     onset_s, clear_s = float(label["onset_s"]), float(label["clear_s"] or "inf")
-    named = [
-        since(change.time)
-        for change in changes
-        if change.condition == label["condition"]
-        and onset_s <= since(change.time) <= onset_s + LATE_S
-    ]
-    ended = clear_s == float("inf") or any(
-        change.state == records.CLEARED and since(change.time) > clear_s
-        for change in changes
-    )
-    sys.exit(not (named and ended))
+    during = [c for c in changes if onset_s <= since(c.time) <= clear_s + LATE_S]
+    is_early = any(since(c.time) <= onset_s + LATE_S for c in during)
+    is_named = any(c.condition == label["condition"] for c in during)
+    is_over = changes[-1].condition != label["condition"] or clear_s == float("inf")
+    sys.exit(not (is_early and is_named and is_over))
 
 
-def watch_bed(folder: pathlib.Path) -> tuple[dict, list[records.Record]]:
-    """The label of a recording, and what the monitor said meanwhile."""
-    options = [f"--network={_NETWORK.value}", f"--kind={_KIND.value}"]
-    options += [f"--seed={_SEED.value}", f"--slot={_SLOT.value}", f"--out={folder}"]
-    bed = subprocess.Popen(
-        [sys.executable, "record.py", *options],
+def record(folder: pathlib.Path, kind: str, duration_s: int) -> subprocess.Popen:
+    """Starts a recording; its label comes on standard output."""
+    options = [f"--network={_NETWORK.value}", f"--kind={kind}", f"--out={folder}"]
+    options += [f"--seed={_SEED.value}", f"--slot={_SLOT.value}"]
+    return subprocess.Popen(
+        [sys.executable, "record.py", *options, f"--duration={duration_s}"],
         cwd=_BED,
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
     )
+
+
+def adapt(folder: pathlib.Path) -> list[str]:
+    """Adapts the run to normal traffic; the flags with which the monitor knows it."""
+    if not _ADAPT.value:
+        return []
+    if record(folder, "normal", _ADAPT.value).wait():
+        raise SystemExit("record.py failed")
+    flags_of_run = [f"--library={folder / 'library'}", "--network=bed"]
+    command = [sys.executable, "-m", "siamjax", "adapt", f"--workdir={_WORKDIR.value}"]
+    (capture,) = folder.glob("normal*.pcap.xz")
+    subprocess.run([*command, *flags_of_run, str(capture)], check=True)
+    return flags_of_run
+
+
+def watch_bed(folder: pathlib.Path) -> tuple[dict, list[records.Record]]:
+    """The label of a recording, and what the monitor said meanwhile."""
+    adapted = adapt(folder)
+    bed = record(folder, _KIND.value, _DURATION.value)
     while not list(folder.glob("testbed*/capture.pcap")):
         if bed.poll() is not None:
             raise SystemExit("record.py ended before it captured")
@@ -89,8 +105,9 @@ def watch_bed(folder: pathlib.Path) -> tuple[dict, list[records.Record]]:
         stderr=subprocess.DEVNULL,
     )
     command = [sys.executable, "-m", "siamjax", "monitor", "--json", "--heartbeat_s=1"]
+    command += [f"--workdir={_WORKDIR.value}", f"--state={folder / 'state'}", *adapted]
     watched = subprocess.Popen(
-        [*command, f"--workdir={_WORKDIR.value}", f"--state={folder / 'state'}", "-"],
+        [*command, "-"],
         stdin=capture.stdout,
         stdout=subprocess.PIPE,
         text=True,

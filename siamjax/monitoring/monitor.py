@@ -306,9 +306,7 @@ class Monitor:
     def _read(self, batch):
         """Takes the packets of a batch, and tells what happened to the source."""
         return [
-            record
-            for part in split_at_jumps(batch)
-            for record in self._read_part(part)
+            record for part in split_at_jumps(batch) for record in self._read_part(part)
         ]
 
     def _read_part(self, batch):
