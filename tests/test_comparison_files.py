@@ -13,6 +13,7 @@ from siamjax.comparison import (
     protocol,
     report,
     run,
+    shares,
     studies,
     tables,
     test_readout,
@@ -88,6 +89,22 @@ def test_a_damaged_file_is_one_line_with_a_remedy(config, tmp_path, name, read, 
 def test_weights_that_are_gone_are_one_line(tmp_path):
     with pytest.raises(SiamjaxError, match=r"gone.msgpack, .* is not there: put it"):
         workers.load_weights(tmp_path / "gone.msgpack", {})
+
+
+def test_comparisons_share_a_database_and_do_not_meet(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = protocol.Study("small", "tune", "nca")
+    for name in "ab":
+        protocol.claim_prefix(tmp_path / name)
+        place = workers.open_place(tmp_path / name, url)
+        opened = studies.open_study(place.store, study, [], place.prefix)
+        assert not opened.trials
+        studies.queue_settings(opened, [None] * 2)
+        # It is kept once the workdir has a config.
+        (tmp_path / name / protocol.CONFIG).write_text("{}")
+        protocol.claim_prefix(tmp_path / name)
+        assert workers.open_place(tmp_path / name, url).prefix == place.prefix
+    assert not protocol.study_prefix(tmp_path)
 
 
 def test_a_password_is_not_shown():
@@ -193,6 +210,7 @@ def made(repeats, tuning=None):
         heads=dict(small={}),
         missing=[],
         tuning=tuning or {},
+        shares=[dict.fromkeys(shares.HEADINGS, 1) | dict(host="host-7")],
     )
 
 
@@ -245,3 +263,4 @@ def test_a_loss_that_is_not_tuned_is_told_everywhere(tmp_path):
     one = {"own.mine": tuning[f"{__name__}.untuned"]}
     for shown in texts(made(3, one), tmp_path):
         assert "own.mine (not tuned)" in shown and "is NOT TUNED" in shown
+    assert "host-7" in (tmp_path / "page.html").read_text()

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from siamjax.comparison import (
     protocol,
     reproduce,
     run,
+    shares,
     studies,
     tables,
     test_readout,
@@ -128,11 +130,11 @@ def test_what_waits_twice_in_a_study_that_is_done_keeps_nobody(
     config, folder, monkeypatch
 ):
     """Two workers that open a study together may queue a slot twice."""
-    store = studies.open_storage(f"sqlite:///{folder / 'studies.db'}")
+    place = workers.open_place(folder, f"sqlite:///{folder / 'studies.db'}")
     (study,) = (
         s for s in protocol.list_studies(config, protocol.REPEAT) if "mine" in s.name
     )
-    found = studies.open_study(store, study, [])
+    found = studies.open_study(place.store, study, [], place.prefix)
     first = next(iter(studies.finished_trials(found).values()))
     studies.queue_again(found.study, first)
     assert studies.next_slot(studies.read_study(found.study)) is not None
@@ -142,7 +144,7 @@ def test_what_waits_twice_in_a_study_that_is_done_keeps_nobody(
 
     monkeypatch.setattr(workers, "work_on_study", at_work)
     try:
-        workers.work_until_done(config, workers.Place(folder, store))
+        workers.work_until_done(config, place)
     finally:
         found.study.tell(found.study.ask(), state=optuna.trial.TrialState.PRUNED)
 
@@ -198,9 +200,7 @@ def test_a_row_is_trained_again_to_the_bit(config, folder):
 
 
 def test_the_test_is_not_read_twice_in_silence(config, folder):
-    place = workers.Place(
-        folder, studies.open_storage(f"sqlite:///{folder}/studies.db")
-    )
+    place = workers.open_place(folder, f"sqlite:///{folder}/studies.db")
     found = test_readout.list_cells(config, place)
     new = found[0]._replace(method="a later loss")
     with pytest.raises(UsageError, match="--read_test_again"):
@@ -299,13 +299,14 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     def work(taken):
         ((slot, trial),) = taken
         given[slot] = studies.suggest_values(trial, "supcon", seed=0, in_round=2)
-        return [(0.5, [])]
+        return [(0.5, [dict(slot=slot)])]
 
     studies.run_queued_slots(study, work)
     assert list(given) == [3]  # the others may be at work
-    studies.queue_stale(studies.read_study(study), silent_s=60.0)
+    watched = {}
+    studies.queue_stale(studies.read_study(study), watched, silent_s=60.0)
     assert studies.next_slot(studies.read_study(study)) == 4
-    studies.queue_stale(studies.read_study(study), silent_s=0.0)
+    studies.queue_stale(studies.read_study(study), watched, silent_s=0.0)
     while studies.run_queued_slots(study, work):
         pass
     assert (
@@ -316,6 +317,14 @@ def test_what_a_dead_worker_was_at_is_done_by_another(tmp_path):
     for trial in lost:
         slot = trial.user_attrs[studies.SLOT]
         assert given[slot] == trial.user_attrs[studies.VALUES]
+    own, theirs = sorted(
+        shares.list_shares([studies.read_study(study)]), key=lambda row: row["lost"]
+    )
+    host = socket.gethostname()
+    assert (own["host"], own["process"]) == (host, os.getpid())
+    assert own["cells"] == 12 and own["taken over"] == theirs["lost"] == 3
+    assert own["from"] == f"{host} {other.pid}" and theirs["process"] == other.pid
+    assert not theirs["cells"] and own["seconds"] >= 0
 
 
 def test_a_worker_is_alive_while_it_works_and_may_be_late(tmp_path):
@@ -324,12 +333,20 @@ def test_a_worker_is_alive_while_it_works_and_may_be_late(tmp_path):
     ).study
 
     def slow(taken):
-        until(lambda: running(study)[0].user_attrs[studies.BEAT] > time.time() - 0.05)
-        time.sleep(0.3)
-        studies.queue_stale(studies.read_study(study), silent_s=0.2)  # it is alive
+        watched = {}
+        studies.queue_stale(studies.read_study(study), watched)
+        for _ in range(2):
+            until(lambda before=beat(): beat() != before)
+            # It is alive, though it was not seen for longer than it may be silent.
+            studies.queue_stale(studies.read_study(study), watched, silent_s=1e-6)
         assert studies.next_slot(studies.read_study(study)) is None
-        studies.queue_stale(studies.read_study(study), silent_s=0.0)  # taken for dead
+        studies.queue_stale(
+            studies.read_study(study), {}, silent_s=0.0
+        )  # taken for dead
         return [(0.1, [])]
+
+    def beat():
+        return running(study)[0].user_attrs.get(studies.BEAT)
 
     assert studies.run_queued_slots(study, slow, heartbeat_s=0.02) == 1
     assert not studies.finished_trials(studies.read_study(study))

@@ -134,6 +134,7 @@ def many_losses():
         heads=dict(small={}),
         missing=[],
         tuning={},
+        shares=[],
     )
 
 

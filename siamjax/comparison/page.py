@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from siamjax.comparison import tables
+from siamjax.comparison import shares, tables
 from siamjax.reports import page
 from siamjax.reports.trace import Trace
 
@@ -38,7 +38,7 @@ def write_comparison(
     data = dict(
         title=f"Losses compared on {', '.join(report['data_sets'])}",
         subtitle=f"the test was read on {report['when']}",
-        tables=[_table(report, *head) for head in heads],
+        tables=[*(_table(report, *head) for head in heads), _shares(report)],
         matrices=[_matrix(*head) for head in heads if head[-1]["pairs"]["one_shot"]],
         films=_films(report, traces),
         missing=report["missing"],
@@ -53,6 +53,22 @@ def _table(report, data_set, head, judged):
         notes=[*tables.tuning_notes(report), *tables.reading_notes(judged)],
         head=list(tables.HEADINGS),
         rows=[_row(report, judged, m) for m in tables.ordered_methods(judged)],
+    )
+
+
+def _shares(report):
+    return dict(
+        title="Who did what",
+        notes=[
+            "Each line is a worker process: the cells that it finished, the seconds "
+            "in which it was at work, and the cells that it took over from a worker "
+            "that was lost."
+        ],
+        head=list(shares.HEADINGS),
+        rows=[
+            [dict(text=str(row[name])) for name in shares.HEADINGS]
+            for row in report["shares"]
+        ],
     )
 
 

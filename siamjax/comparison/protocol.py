@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -27,7 +28,7 @@ from siamjax.losses import search
 from siamjax.types import NORMAL, TEST, Session
 
 TUNE, REPEAT = "tune", "repeat"
-CONFIG = "config.json"
+CONFIG, PREFIX = "config.json", "database.json"
 REMEDY = "put it back from a copy, or compare in another --workdir"
 # The fields that are the same for all cells of a workdir.
 FIXED = ("seed", "trials", "random_trials", "repeats", "folds", "draws", "train")
@@ -121,6 +122,24 @@ def claim_workdir(workdir: str | pathlib.Path, config: CompareConfig) -> None:
         )
     _check_data(pathlib.Path(workdir) / "data.json", config)
     files.write_json(path, plain)
+
+
+def claim_prefix(workdir: str | pathlib.Path) -> None:
+    """Gives the studies of a new workdir a prefix, so that comparisons can share a
+    database."""
+    workdir = pathlib.Path(workdir)
+    if not (workdir / CONFIG).exists():
+        files.write_json(workdir / PREFIX, dict(prefix=f"{uuid.uuid4().hex[:12]} "))
+
+
+def study_prefix(workdir: str | pathlib.Path) -> str:
+    """The prefix of `claim_prefix`; empty if the workdir has none."""
+    path = pathlib.Path(workdir) / PREFIX
+    if not path.exists():
+        return ""
+    stored = files.read_json(path, REMEDY)
+    with files.parsing(path, REMEDY):
+        return str(stored["prefix"])
 
 
 def _list_differences(before, after):

@@ -15,6 +15,7 @@ data_sets         {name: {head: {
 heads             {data set: {loss: `statistics.Clustered` of the deciding head minus
                   the other}}
 tuning            {loss: `protocol.Tuning`}, of losses without search ranges
+shares            who did what, see `shares.list_shares`
 missing           lines that say what could not be compared, and why
 """
 
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.comparison import analysis, protocol, studies, workers
+from siamjax.comparison import analysis, protocol, shares, studies, workers
 from siamjax.comparison.config import CompareConfig
 from siamjax.comparison.protocol import REPEAT, TUNE
 from siamjax.comparison.readouts import KNOWN, METRICS, NOVEL, condition_mean
@@ -85,6 +86,7 @@ def build_report(
         heads=heads,
         missing=missing,
         tuning=tuning_by_loss(config),
+        shares=shares.list_shares(opened.values()),
     )
 
 

@@ -67,18 +67,20 @@ def compare(
             where = f"config.data_sets.{name}.source"
             folder = config.train_on(name).data.dir
             sources.make_if_missing(data_set.source, folder, where)
-        if not storage:
+        if storage:
+            protocol.claim_prefix(workdir)
+        else:
             _warn_if_lost(workdir)
         protocol.claim_workdir(workdir, config)
         # Creates the tables: workers that begin together would all try to.
         studies.open_storage(url).engine.dispose()
     if not unfinished:
         run_workers(config, workdir, url)
-    place = workers.Place(workdir, studies.open_storage(url))
+    place = workers.open_place(workdir, url)
     with files.locked(workdir, wait=True):
         cells = test_readout.list_cells(config, place)
         readouts, mark = test_readout.read_test(config, place, cells, again=read_again)
-        opened = workers.open_studies(config, place.store, {})
+        opened = workers.open_studies(config, place, {})
         compared = report.build_report(config, opened, cells, readouts, mark)
         write_report(workdir, config, compared, make_films(config, workdir, cells))
     return compared
@@ -90,9 +92,10 @@ def write_report(
     compared: dict[str, Any],
     traces: dict[tuple[str, str], trace.Trace],
 ) -> None:
-    """Writes results.csv, pairs.csv, settings.json, tables, figures and the page."""
+    """Writes the files of a report: CSV, settings.json, tables, figures, the page."""
     tables.write_csv(workdir / "results.csv", compared["rows"])
     tables.write_csv(workdir / "pairs.csv", tables.pair_rows(compared))
+    tables.write_csv(workdir / "workers.csv", compared["shares"])
     files.write_text(workdir / "tables.md", tables.format_markdown(compared))
     files.write_text(workdir / "tables.tex", tables.format_latex(compared))
     about = describe_run(config)
@@ -205,9 +208,7 @@ def run_workers(config: CompareConfig, workdir: pathlib.Path, url: str) -> None:
 
 def _work(config, workdir, url, _):
     with studies.database_errors():
-        workers.work_until_done(
-            config, workers.Place(workdir, studies.open_storage(url))
-        )
+        workers.work_until_done(config, workers.open_place(workdir, url))
 
 
 def _figure_paths(workdir, name):

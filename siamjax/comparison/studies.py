@@ -4,7 +4,8 @@ A study is one loss on one data set in one stage; each loss has the same number 
 slots. Workers, on one machine or on several, take slots out of the queue; the database
 gives a slot to one worker only. If a slot was queued twice, its first trial counts. If
 the worker of a slot was killed or interrupted, the slot is queued again with the same
-setting.
+setting. optuna's own heartbeats are for `Study.optimize`, and they miss a worker that
+died before its first one; here, other workers watch whether the heartbeat changes.
 
 A search goes in rounds: a slot is queued when all slots of earlier rounds are done, and
 its setting depends on their results alone. So the settings do not depend on the number
@@ -13,7 +14,9 @@ of workers or on their speed.
 
 import contextlib
 import math
+import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,12 +40,18 @@ from optuna.trial import FrozenTrial, TrialState
 SLOT = "slot"
 SETTING = "setting"  # what a repeat is to train
 VALUES = "values"  # what the search chose for a trial
-BEAT = "beat"  # when its worker was last known to be alive, in seconds since 1970
+WORKER = "worker"  # who works on it, see `describe_worker`
+LOST = "lost"  # the worker that had the slot before and did not finish it
+BEAT = "beat"  # changes as long as its worker is alive
 CELLS = "cells"
 ERROR = "error"
 
 HEARTBEAT_S = 20.0
-SILENT_S = 60.0  # a worker without a heartbeat for so long counts as dead
+SILENT_S = 60.0  # a worker whose heartbeat is the same for so long counts as dead
+
+# (study, number of the trial) -> (its heartbeat, when it was first seen), see
+# `queue_stale`.
+Watched = dict[tuple[str, int], tuple[Any, float]]
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -135,15 +144,22 @@ class Opened(NamedTuple):
 
 
 def open_study(
-    store: optuna.storages.RDBStorage, study: Study, settings: Sequence[Any]
+    store: optuna.storages.RDBStorage,
+    study: Study,
+    settings: Sequence[Any],
+    prefix: str = "",
 ) -> Opened:
     """`Opened` of a `protocol.Study`, with a slot for each setting.
 
-    See `queue_settings`.
+    Args:
+      store: of optuna.
+      study: what to open; it is created if it is not there.
+      settings: see `queue_settings`.
+      prefix: of its name in the database, which other comparisons may share.
     """
     created = optuna.create_study(
         storage=store,
-        study_name=study.name,
+        study_name=prefix + study.name,
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(),  # not used: see `suggest_values`
         load_if_exists=True,
@@ -234,14 +250,20 @@ def _take_slots(study, max_slots):
         if slot is None or _has_another(study, trial):
             study.tell(trial, state=TrialState.PRUNED)
         else:
+            with _unless_ended(trial):
+                trial.set_user_attr(WORKER, describe_worker())
             taken.append((slot, trial))
     return taken
 
 
+def describe_worker() -> list[Any]:
+    """The host and the id of this process, as JSON."""
+    return [socket.gethostname(), os.getpid()]
+
+
 @contextlib.contextmanager
 def _heartbeats(trials, heartbeat_s):
-    """Writes a heartbeat of trials at once, and regularly while the block runs."""
-    _write_heartbeat(trials)
+    """Writes heartbeats of trials regularly while the block runs."""
     stopped = threading.Event()
 
     def beat():
@@ -278,21 +300,26 @@ def _unless_ended(trial):
             raise
 
 
-def queue_stale(opened: Opened, silent_s: float = SILENT_S) -> None:
+def queue_stale(opened: Opened, watched: Watched, silent_s: float = SILENT_S) -> None:
     """Queues the slots of dead workers again.
 
-    Machines that share a database need clocks that agree to within half of `silent_s`.
+    Only the clock of this process counts, so the clocks of hosts may differ.
 
     Args:
       opened: the study, whose running trials are checked.
-      silent_s: a worker without a heartbeat for so long counts as dead.
+      watched: what earlier calls of this process saw; it is updated.
+      silent_s: a worker whose heartbeat is the same for so long counts as dead.
     """
     for trial in opened.trials:
         if trial.state != TrialState.RUNNING:
             continue
-        begun_s = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        silence_s = time.time() - trial.user_attrs.get(BEAT, begun_s)
-        if abs(silence_s) < silent_s:
+        name = opened.study.study_name, trial.number
+        beat, time_s = trial.user_attrs.get(BEAT), time.monotonic()
+        seen, since_s = watched.get(name, (None, time_s))
+        if beat != seen:
+            since_s = time_s
+        watched[name] = beat, since_s
+        if time_s - since_s < silent_s:
             continue
         ended = opened.study.tell(
             trial.number, state=TrialState.FAIL, skip_if_finished=True
@@ -378,6 +405,7 @@ def queue_again(study: optuna.Study, trial: optuna.Trial | FrozenTrial) -> None:
     """Queues another trial of the same slot and setting."""
     kept = (SLOT, SETTING, VALUES)
     attributes = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
+    attributes[LOST] = trial.user_attrs.get(WORKER)
     if SLOT in attributes:
         study.enqueue_trial({}, user_attrs=attributes)
 

@@ -57,7 +57,7 @@ Readouts = dict[tuple[str, str, str], Units]  # by head, metric, group
 def list_cells(config: CompareConfig, place: workers.Place) -> list[Cell]:
     """Every `Cell`: of each loss the repeats that are done, and the baselines."""
     trained = []
-    for study, opened in workers.open_studies(config, place.store, {}).items():
+    for study, opened in workers.open_studies(config, place, {}).items():
         if study.stage != REPEAT:
             continue
         for slot, trial in sorted(studies.finished_trials(opened).items()):

@@ -75,7 +75,7 @@ class _LastUsed(collections.OrderedDict):
 # A dropped program is loaded again from JAX's cache on disk.
 KEPT = 48
 # The keys name all that the compiled functions close over; data are their arguments.
-_PROGRAMS, _EMBED, _LIKE = _LastUsed(), _LastUsed(), _LastUsed()
+_PROGRAMS, _CREATE, _EMBED, _LIKE = (_LastUsed() for _ in range(4))
 
 
 def train_cells(
@@ -121,9 +121,34 @@ class Ready(NamedTuple):
 def prepare_training(train: Config, splits: Splits, member: protocol.Member) -> "Ready":
     """`Ready` of a member."""
     parts, key = _parts(train, splits, member)
-    first = state.create_state(member.seed, parts)
+    first = _create_state(parts, key, member)
     data = loop.place_data(splits, train.batch.batch_from, parts, member.seed)
     return Ready(key, parts, splits, first, data)
+
+
+def _create_state(parts, key, member):
+    """`state.create_state`, by a program that is kept.
+
+    If no loss has weights or a memory, one program serves all values of a setting.
+    """
+
+    def start_losses(rng):
+        return {
+            name: head.loss.init(rng, parts.classes, head.dim)
+            for name, head in parts.heads.items()
+        }
+
+    rng = jax.random.key(0)
+    shapes = jax.eval_shape(start_losses, rng).values()
+    only_values = all(set(shape) <= {tunable.VALUES} for shape in shapes)
+    text = "" if only_values else json.dumps(member.setting)
+    create = _CREATE.get_or_make((key, text), lambda: state.compile_create(parts))
+    first = create(member.seed)
+    if not only_values:
+        return first
+    values = start_losses(rng)
+    whole = devices.replicated(parts.mesh)
+    return first.replace(loss_state=devices.place(values, whole))
 
 
 def make_validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:

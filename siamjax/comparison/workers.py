@@ -22,6 +22,8 @@ _LOG = logging.getLogger(__name__)
 
 # How long to wait for the slots of other workers before looking again.
 WAIT_S = 2.0
+# How often all studies are read. Between, a worker reads only those that it works on.
+REFRESH_S = 10.0
 
 
 class Place(NamedTuple):
@@ -29,47 +31,83 @@ class Place(NamedTuple):
 
     workdir: pathlib.Path
     store: Any  # of optuna
+    prefix: str = ""  # of the names of studies in the store
+
+
+def open_place(workdir: pathlib.Path, url: str) -> Place:
+    """`Place` of a workdir and the URL of its database."""
+    store = studies.open_storage(url)
+    return Place(workdir, store, protocol.study_prefix(workdir))
 
 
 def work_until_done(
-    config: CompareConfig, place: Place, *, say: Callable[[str], None] = _LOG.info
+    config: CompareConfig,
+    place: Place,
+    *,
+    say: Callable[[str], None] = _LOG.info,
+    silent_s: float = studies.SILENT_S,
 ) -> None:
-    """Trains slots until all are done, also those that other workers have taken."""
-    loss_order = {loss: i for i, loss in enumerate(config.losses)}
-    data_set_order = {name: i for i, name in enumerate(config.data_sets)}
-    started_s, done_here, reported = time.time(), 0, 0
+    """Trains slots until all are done, also those that other workers have taken.
+
+    Args:
+      config: of the comparison.
+      place: where the work is kept.
+      say: gets lines of progress.
+      silent_s: see `studies.queue_stale`.
+    """
+    started_s, done_here = time.time(), 0
     opened: dict[Study, studies.Opened] = {}
+    watched: studies.Watched = {}
     while True:
-        opened = open_studies(config, place.store, opened)
-        if done_here > reported:
+        opened = open_studies(config, place, opened)
+        for record in opened.values():
+            studies.queue_stale(record, watched, silent_s)
+        done = _work_on_ready(config, place, opened)
+        if done:
+            done_here += done
             say(describe_progress(config, opened, started_s, done_here))
-            reported = done_here
-        ready = []
-        for study, record in opened.items():
-            studies.queue_stale(record)
-            slot = studies.next_slot(record)
-            # A slot that waits in a complete study was queued twice.
-            if slot is not None and not is_complete(config, study, record):
-                order = (
-                    data_set_order[study.data_set],
-                    study.stage == REPEAT,
-                    slot,
-                    loss_order[study.loss],
-                )
-                ready.append((order, study))
-        if ready:
-            _, study = min(ready)
-            done_here += work_on_study(config, place, study, opened[study].study)
         elif all(is_complete(config, s, record) for s, record in opened.items()):
             return
         else:
-            time.sleep(WAIT_S)
+            time.sleep(min(WAIT_S, silent_s))
+
+
+def _work_on_ready(config, place, opened):
+    """Trains waiting slots until none is left, or for REFRESH_S; returns how many.
+
+    The study of each is read again, in `opened`.
+    """
+    begun_s, done = time.monotonic(), 0
+    while ready := _ready_studies(config, opened):
+        study = ready[0]
+        done += work_on_study(config, place, study, opened[study].study)
+        opened[study] = studies.read_study(opened[study].study)
+        if time.monotonic() - begun_s > REFRESH_S:
+            break
+    return done
+
+
+def _ready_studies(config, opened):
+    """The studies with a waiting slot, the next one to work on first."""
+    loss_order = {loss: i for i, loss in enumerate(config.losses)}
+    data_set_order = {name: i for i, name in enumerate(config.data_sets)}
+    ready = []
+    for study, record in opened.items():
+        slot = studies.next_slot(record)
+        # A slot that waits in a complete study was queued twice.
+        if slot is not None and not is_complete(config, study, record):
+            order = (
+                data_set_order[study.data_set],
+                study.stage == REPEAT,
+                slot,
+                loss_order[study.loss],
+            )
+            ready.append((order, study))
+    return [study for _, study in sorted(ready)]
 
 
 def open_studies(
-    config: CompareConfig,
-    store: studies.optuna.storages.RDBStorage,
-    before: Mapping[Study, studies.Opened],
+    config: CompareConfig, place: Place, before: Mapping[Study, studies.Opened]
 ) -> dict[Study, studies.Opened]:
     """`studies.Opened` of each study that can be worked on so far.
 
@@ -78,12 +116,12 @@ def open_studies(
 
     Args:
       config: of the comparison.
-      store: of optuna.
+      place: where the work is kept.
       before: what the last call returned; complete studies are not read again.
     """
     records = {}
     for study in protocol.list_studies(config, TUNE):
-        record = _open_study(config, store, before, study)
+        record = _open_study(config, place, before, study)
         if not is_complete(config, study, record):
             results = studies.finished_trials(record)
             open_slots = studies.count_open_slots(
@@ -97,14 +135,14 @@ def open_studies(
         if setting:
             repeat = study._replace(stage=REPEAT)
             settings = [setting] * count_slots(config, REPEAT)
-            record = _open_study(config, store, before, repeat)
+            record = _open_study(config, place, before, repeat)
             records[repeat] = studies.queue_settings(record, settings)
     return records
 
 
-def _open_study(config, store, before, study):
+def _open_study(config, place, before, study):
     if study not in before:
-        return studies.open_study(store, study, [])
+        return studies.open_study(place.store, study, [], place.prefix)
     if is_complete(config, study, before[study]):
         return before[study]
     return studies.read_study(before[study].study)

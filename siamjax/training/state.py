@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,14 @@ class TrainState:
 
 def create_state(seed: int, parts: Parts) -> TrainState:
     """The state before the first step, a function of the seed, on every device."""
+    return compile_create(parts)(seed)
+
+
+def compile_create(parts: Parts) -> Callable[[int], TrainState]:
+    """`create_state` of these parts as one program, for many seeds."""
     # Compiled as one program: op by op it would take about sixty compilations.
     create = partial(_create_state, parts=parts)
-    return jax.jit(create, out_shardings=devices.replicated(parts.mesh))(seed)
+    return jax.jit(create, out_shardings=devices.replicated(parts.mesh))
 
 
 def state_shapes(parts: Parts) -> TrainState:
