@@ -336,7 +336,8 @@ def test_a_worker_is_alive_while_it_works_and_may_be_late(tmp_path):
         watched = {}
         studies.queue_stale(studies.read_study(study), watched)
         for _ in range(2):
-            until(lambda before=beat(): beat() != before)
+            last = beat()
+            until(lambda last=last: beat() != last)
             # It is alive, though it was not seen for longer than it may be silent.
             studies.queue_stale(studies.read_study(study), watched, silent_s=1e-6)
         assert studies.next_slot(studies.read_study(study)) is None

@@ -34,6 +34,18 @@ def test_eight_devices_hold_an_eighth_of_all_pairs_and_send_only_points(
     assert largest <= 8 * 512 * device_work.DIM  # in float64 on a CPU
 
 
+@pytest.mark.parametrize("spec, largest", [("infonce", 0.5), ("contextual", 1)])
+def test_what_xla_does_not_divide_is_divided(spec, largest, monkeypatch):
+    """Rows that an index picked; products of B x B matrices, of which B / 8 rows are
+    sent at a time."""
+    monkeypatch.setattr(device_work, "ROWS", 512)
+    one, eight = (device_work.compile_loss(spec, number) for number in (1, 8))
+    held = [p.memory_analysis().temp_size_in_bytes for p in (one, eight)]
+    assert 512 * 512 < held[0] and held[1] < held[0] / 4
+    sent = max(size for _, size in device_work.sent(eight.as_text()))
+    assert sent <= largest * 4 * 512 * 512 / 8
+
+
 @pytest.mark.slow
 def test_the_work_of_a_step_is_shared():
     config = device_work.make_config()

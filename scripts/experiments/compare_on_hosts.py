@@ -188,7 +188,7 @@ def _is_of(host, process):
 
 def read_results(workdir: pathlib.Path) -> dict[str, bytes]:
     """The weights and tables of a comparison, without columns of seconds."""
-    results = {path.name: path.read_bytes() for path in workdir.glob("weights/*")}
+    results = {path.name: path.read_bytes() for path in workdir.glob("weights/[!.]*")}
     rows = [
         {name: value for name, value in row.items() if not SECONDS.fullmatch(name)}
         for row in tables.read_csv(workdir / "results.csv")
@@ -214,13 +214,15 @@ def print_costs(folder: pathlib.Path, url: str, trials: int) -> None:
         )
         for i in range(2)
     ]
-    cells, train_s, other_s = (
-        sum(m[k] for m in measured) for k in ("cells", "train_s", "other_s")
-    )
+    total = {name: sum(m[name] for m in measured) for name in measured[0]}
+    shown = {
+        name: f"{1e3 * seconds / total['cells']:.0f} ms"
+        for name, seconds in total.items()
+    }
     print(
-        f"{cells} cells ({' and '.join(str(m['cells']) for m in measured)}): "
-        f"{1e3 * train_s / cells:.0f} ms of training a cell, and "
-        f"{1e3 * other_s / cells:.0f} ms besides"
+        f"{total['cells']} cells ({' and '.join(str(m['cells']) for m in measured)}): "
+        f"{shown['train_s']} of training each ({shown['train_cpu_s']} of a processor), "
+        f"and {shown['other_s']} besides ({shown['other_cpu_s']} of a processor)"
     )
 
 
@@ -228,32 +230,38 @@ def measure_cells() -> dict[str, float]:
     """Works in this process until all is done: cells, and the seconds they took.
 
     Returns:
-      `cells`, `train_s` in `trainer.train_cells`, and `other_s`: in all else, without
-      waiting for slots of the other host.
+      `cells`; `train_s` in `trainer.train_cells`; `other_s` in all else, without
+      waiting for slots of the other host; and the same of a processor, `..._cpu_s`.
     """
     runner.use_one_thread()
     config = make_config(_DATA.value, _TRIALS.value)
     place = workers.open_place(pathlib.Path(_WORKDIR.value), _STORAGE.value)
-    measured = dict(cells=0, train_s=0.0, other_s=0.0)
-    train_cells, sleep = trainer.train_cells, time.sleep
+    clocks = dict(s=time.perf_counter, cpu_s=time.process_time)
+    spent = dict.fromkeys(
+        ("cells", "train_s", "train_cpu_s", "wait_s", "wait_cpu_s"), 0
+    )
 
-    def timed(*arguments, **options):
-        begun_s = time.perf_counter()
-        outcomes = train_cells(*arguments, **options)
-        measured["train_s"] += time.perf_counter() - begun_s
-        measured["cells"] += len(outcomes)
-        return outcomes
+    def timed(name, work):
+        def run(*arguments, **options):
+            begun = {unit: clock() for unit, clock in clocks.items()}
+            result = work(*arguments, **options)
+            for unit, clock in clocks.items():
+                spent[f"{name}_{unit}"] += clock() - begun[unit]
+            if name == "train":
+                spent["cells"] += len(result)
+            return result
 
-    def wait(seconds):
-        begun_s = time.perf_counter()
-        sleep(seconds)
-        measured["other_s"] -= time.perf_counter() - begun_s
+        return run
 
-    trainer.train_cells, time.sleep = timed, wait
-    begun_s = time.perf_counter()
+    trainer.train_cells = timed("train", trainer.train_cells)
+    time.sleep = timed("wait", time.sleep)
+    begun = {unit: clock() for unit, clock in clocks.items()}
     workers.work_until_done(config, place)
-    measured["other_s"] += time.perf_counter() - begun_s - measured["train_s"]
-    return measured
+    for unit, clock in clocks.items():
+        spent[f"other_{unit}"] = (
+            clock() - begun[unit] - spent[f"train_{unit}"] - spent.pop(f"wait_{unit}")
+        )
+    return spent
 
 
 if __name__ == "__main__":

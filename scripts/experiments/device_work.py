@@ -112,7 +112,8 @@ def compile_loss(spec: str, number: int) -> jax.stages.Compiled:
     )
     rows = devices.batch_sharding(mesh)
     run = jax.jit(lambda b: measurements.evaluate(loss, start, b), in_shardings=(rows,))
-    return run.lower(batch).compile()
+    with jax.set_mesh(mesh):
+        return run.lower(batch).compile()
 
 
 def make_config() -> Config:

@@ -244,10 +244,12 @@ def _take_slots(study, max_slots):
     """[(slot, trial)] from the queue, without slots that another trial already has."""
     trials = study.get_trials(deepcopy=False)
     queued = sum(trial.state == TrialState.WAITING for trial in trials)
+    asked = [study.ask() for _ in range(min(max_slots, queued))]
+    trials = study.get_trials(deepcopy=False)
     taken = []
-    for trial in [study.ask() for _ in range(min(max_slots, queued))]:
-        slot = trial.user_attrs.get(SLOT)
-        if slot is None or _has_another(study, trial):
+    for trial in asked:
+        slot = trials[trial.number].user_attrs.get(SLOT)
+        if slot is None or _has_another(trials, trial.number):
             study.tell(trial, state=TrialState.PRUNED)
         else:
             with _unless_ended(trial):
@@ -425,12 +427,11 @@ def _counts(trial):
     )
 
 
-def _has_another(study, trial):
+def _has_another(trials, number):
     """Whether an earlier trial has the same slot and is waiting, running or done."""
     alive = (TrialState.WAITING, TrialState.RUNNING)
+    slot = trials[number].user_attrs[SLOT]
     return any(
-        other.number < trial.number
-        and other.user_attrs.get(SLOT) == trial.user_attrs[SLOT]
-        and (other.state in alive or _counts(other))
-        for other in study.get_trials(deepcopy=False)
+        other.user_attrs.get(SLOT) == slot and (other.state in alive or _counts(other))
+        for other in trials[:number]
     )

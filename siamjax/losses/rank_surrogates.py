@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from siamjax.losses import distances, reductions, tuples
+from siamjax.losses import distances, over_devices, reductions, tuples
 from siamjax.losses.annotations import (
     Array,
     NotNegative,
@@ -299,25 +299,22 @@ def contextual(
     def nearest(k):
         k = min(k, len(x))
         far = jnp.where(both, lax.stop_gradient(d), 8.0)  # rows of norm 1: at most 4
-        limit = -lax.top_k(-far, k)[0][:, -1:] + epsilon if k else far[:, :0].sum(1)
+        limit = -over_devices.largest(-far, k)[:, -1] + epsilon if k else far.sum(1)
         inside = (far <= limit.reshape(-1, 1)).astype(d.dtype)
         slope = -10 * (d - lax.stop_gradient(d))  # 0, with a gradient
         return jnp.where(both, inside + slope, 0)
 
     def shared(member):
         number = lax.stop_gradient(member).sum(1)
-        return reductions.safe_ratio(_times(member, member.T), number[:, None])
+        both_have = over_devices.multiply_transposed(member, member)
+        return reductions.safe_ratio(both_have, number[:, None])
 
     inside = nearest(neighbours)
     rest = jnp.where(both, 1 - inside, 0)
     v = (shared(inside) + shared(rest)) / 2 * inside
     close = nearest(max(neighbours // 2, 1))
     mutual = close * close.T
-    w = reductions.safe_ratio(_times(mutual, v), mutual.sum(1)[:, None])
+    w = reductions.safe_ratio(over_devices.multiply(mutual, v), mutual.sum(1)[:, None])
     c = (w + w.T) / 2
     cost = jnp.where(batch.pos, (1 - c) ** 2, jnp.where(batch.neg, c**2, 0))
     return reductions.safe_ratio(cost.sum(), counted.sum().astype(d.dtype) ** 2)
-
-
-def _times(a, b):
-    return jnp.matmul(a, b, precision=distances.EXACT)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from siamjax.losses import distances, reductions, tuples
+from siamjax.losses import distances, over_devices, reductions, tuples
 from siamjax.losses.annotations import Array, Count, Distance, Positive, Reduction
 from siamjax.losses.guard import guarded
 from siamjax.losses.logsumexp import masked_logsumexp
@@ -141,6 +141,7 @@ def infonce(
             embeddings, labels, where, triplets, "triplets"
         )
     anchors, partners, *hard = rows
+    anchors = over_devices.divide_rows(anchors)
     anchor_labels, partner_labels, *hard_labels = row_labels
     valid = valid & (anchor_labels == partner_labels)
     measure = distances.by_name(distance)

@@ -231,9 +231,11 @@ def train_step(
     batch = make_batch(state.step, data, parts)
     grad = jax.value_and_grad(objective, has_aux=True)
     key = streams.stream(data.seed, streams.LOSS, state.step)
-    (total, (stats, memory, embeddings, terms)), gradients = grad(
-        state.params, state, batch, key, parts
-    )
+    # Losses divide over the mesh that is set what XLA does not divide by itself.
+    with jax.sharding.use_abstract_mesh(parts.mesh.abstract_mesh):
+        (total, (stats, memory, embeddings, terms)), gradients = grad(
+            state.params, state, batch, key, parts
+        )
     updates, opt_state = parts.optimizer.update(
         gradients, state.opt_state, state.params
     )
