@@ -227,17 +227,34 @@ ALL_TRIPLETS = "triplet:margin=0.2"
 
 def write_pages(folder):
     """index.md with what holds for all losses, and a page for each family."""
-    rows, families = [], {}
+    for name, text in family_pages().items():
+        (folder / name).write_text(text)
+    measured = {}
+    for name in LOSSES:
+        measured[name] = figures(name)
+        print(name, *measured[name], flush=True)
+    (folder / "index.md").write_text(index_page(measured))
+
+
+def family_pages():
+    """File name -> text of the page of each family of losses."""
+    families = {}
     for name, function in LOSSES.items():
+        families.setdefault(family_of(function), []).append(section(name, function))
+    return {
+        file_name(family): f"# {family}\n\n[All losses](index.md)\n\n"
+        + "\n".join(parts)
+        for family, parts in families.items()
+    }
+
+
+def index_page(measured):
+    """The text of index.md; `measured` has the `figures` of each loss."""
+    rows = []
+    for name, function in LOSSES.items():
+        link = f"[`{name}`]({file_name(family_of(function))}#{anchor(name)})"
         module = function.__module__.rpartition(".")[2]
-        family, measured = GROUPS[module], figures(name)
-        link = f"[`{name}`]({file_name(family)}#{anchor(name)})"
-        rows.append([link, work(name, module), *proofs(name), *measured])
-        families.setdefault(family, []).append(section(name, function))
-        print(name, *measured, flush=True)
-    for family, sections in families.items():
-        text = f"# {family}\n\n[All losses](index.md)\n\n" + "\n".join(sections)
-        (folder / file_name(family)).write_text(text)
+        rows.append([link, work(name, module), *proofs(name), *measured[name]])
     head = ["loss", "work", "derivatives", "oracle", "memory", "equal"]
     head += ["push at 0", "push at 0.001"]
     batches = edge_cases.all_batches(proxies=np.ones((1, 4)))
@@ -245,12 +262,15 @@ def write_pages(folder):
     text = HEAD.format(
         number=len(LOSSES), table=table(head, rows, numbers=4), batches=len(batches)
     )
-    text += TAIL.format(
+    return text + TAIL.format(
         reductions=reductions,
         pitfalls="\n".join(f"- **P{n}** {text}" for n, text in PITFALLS.items()),
         speed="\n\n".join(speed(*layout) for layout in LAYOUTS.items()),
     )
-    (folder / "index.md").write_text(text)
+
+
+def family_of(function):
+    return GROUPS[function.__module__.rpartition(".")[2]]
 
 
 def file_name(family):
@@ -334,6 +354,7 @@ def section(name, function):
     """The section of a loss: its docstring as Markdown, and a table of its settings."""
     lines = inspect.getdoc(function)
     lines, _, reference = lines.partition("\nReference:")
+    lines, _, raised = lines.partition("\nRaises:")
     lines, _, value = lines.partition("\nReturns:")
     text, _, arguments = lines.partition("\nArgs:")
     parts = [f"## {name}\n", markdown(text), f"*Data*: {data_arguments(name)}\n"]
@@ -348,6 +369,8 @@ def section(name, function):
         rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         parts.append(table(["setting", "default", "", "searched"], rows) + "\n")
     parts.append(f"*Value*: {one_line(value)}\n")
+    if raised:
+        parts.append(f"*Errors*: {one_line(raised)}\n")
     if reference:
         parts.append(f"*From*: {one_line(reference)}\n")
     return "\n".join(parts)
