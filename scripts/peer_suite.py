@@ -4,8 +4,8 @@
 
 PATH is a source tree of pytorch-metric-learning, with its folders src and tests. Needs
 torch, faiss-cpu and what it needs. The tests run with siamjax behind the library's
-interface (`scripts.peer`), and those that fail once more as they are: what fails there,
-too, is left out. Each test function is said to
+interface (`scripts.peer`), and those that fail by their own checks once more as they
+are: what fails there, too, is left out. Each test function is said to
 
 - agree: it passes, and siamjax was called;
 - differ: it fails with siamjax alone, with the reason;
@@ -64,8 +64,8 @@ def main():
         if not (path / folder).is_dir():
             parser.error(f"{path} has no folder {folder}: give a source tree")
     adapted = start(path, "adapted", flags.only)
-    failed = [test for test, said in adapted.items() if said["error"]]
-    plain = start(path, "plain", ",".join(failed)) if failed else {}
+    failed = ",".join(test for test, said in adapted.items() if fails(said))
+    plain = start(path, "plain", failed) if failed else {}
     page = format_page(judge(plain, adapted), read_version(path))
     if flags.out:
         pathlib.Path(flags.out).write_text(page, encoding="utf-8")
@@ -184,16 +184,21 @@ def run_test(test, bridge):
     return said
 
 
+def fails(said):
+    """Whether a test failed, but not since siamjax lacks what it asks for."""
+    return bool(said["error"]) and not said["reason"]
+
+
 def judge(plain, adapted):
     """{test: (verdict, why)} of the tests that do not fail as they are.
 
     Args:
-      plain: what the tests say as they are, at least of those that fail adapted.
+      plain: what those that fail adapted say as they are.
       adapted: what they say with siamjax.
     """
     verdicts = {}
     for test, said in adapted.items():
-        if said["skipped"] or (said["error"] and plain[test]["error"]):
+        if said["skipped"] or (fails(said) and plain[test]["error"]):
             continue
         if said["reason"]:
             verdicts[test] = MISSING, said["reason"]

@@ -21,7 +21,10 @@ def test_each_verdict():
         "losses.test_a.TestA.test_fails_there": said("AssertionError"),
         "losses.test_a.TestA.test_is_slow": said("TooLong it took long (i:6)"),
     }
-    plain = {test: said() for test, result in adapted.items() if result["error"]}
+    plain = {
+        test: said() for test, result in adapted.items() if peer_suite.fails(result)
+    }
+    assert "losses.test_a.TestA.test_is_missing" not in plain
     plain["losses.test_a.TestA.test_fails_there"] = said("AssertionError")
     verdicts = peer_suite.judge(plain, adapted)
     assert [verdict for verdict, _ in verdicts.values()] == [

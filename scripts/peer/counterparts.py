@@ -20,6 +20,7 @@ class Counterpart(NamedTuple):
     centers: int = 1  # rows of weights for each class
     size: float = 1.0  # rows are multiplied by it first
     factor: float = 1.0  # the loss is multiplied by it
+    counts_itself: bool = False  # the anchor is a positive of its own
 
 
 def find_counterpart(peer_loss):
@@ -309,7 +310,8 @@ def manifold(peer_loss):
 
 def pnp(peer_loss):
     text = f"pnp:form={peer_loss.variant},temperature={peer_loss.anneal}"
-    return Counterpart(f"{text},alpha={peer_loss.alpha},b={peer_loss.b}")
+    text = f"{text},alpha={peer_loss.alpha},b={peer_loss.b}"
+    return Counterpart(text, counts_itself=True)
 
 
 def vicreg(peer_loss):

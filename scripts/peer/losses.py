@@ -79,6 +79,8 @@ def make_program(counterpart):
             data["references"] = losses.References(
                 y, ref_labels, where, allowed, anchor_rows=-1
             )
+        elif counterpart.counts_itself:
+            data["references"] = losses.References(x, labels, anchor_rows=-1)
         elif allowed is not None:
             itself = jnp.arange(len(x))
             data["references"] = losses.References(

@@ -11,17 +11,25 @@ from siamjax import metrics
 
 
 def rankings(knn_labels, query_labels, relevant_number, same):
-    """Distances and relevance of each query's ranking: its neighbours in order, and
-    behind them the relevant rows that are not among them."""
+    """Distances and relevance of each query's ranking, and k: its k neighbours in
+    order, and the relevant rows that are not among them, beyond the R-th place."""
     hits = same(query_labels, knn_labels).cpu().numpy().astype(bool)
     number, k = hits.shape
     missing = np.maximum(relevant_number - hits.sum(1), 0)
-    width = int(missing.max(initial=0))
-    place = np.arange(width)[None]
-    beyond = np.where(place < missing[:, None], k + 2.0 + place, np.inf)
-    near = np.broadcast_to(np.arange(1.0, k + 1), (number, k))
-    cost = np.concatenate([near, beyond], 1)
-    return cost, np.concatenate([hits, np.isfinite(beyond)], 1), k
+    place = np.arange(int(missing.max(initial=0)))[None]
+    others = np.arange(max(int(relevant_number.max(initial=0)) - k, 0))[None]
+    first = k + 1.0 + others.shape[1]
+    parts = [  # distances and whether they are relevant
+        (np.arange(1.0, k + 1)[None], hits),
+        (k + 1.0 + others, False),
+        (np.where(place < missing[:, None], first + place, np.inf), True),
+    ]
+    shapes = [(number, cost.shape[1]) for cost, _ in parts]
+    cost, relevant = (
+        np.concatenate([np.broadcast_to(a, s) for a, s in zip(column, shapes)], 1)
+        for column in zip(*parts)
+    )
+    return cost, relevant & np.isfinite(cost), k
 
 
 def relevant_numbers(query_labels, label_counts, ref_includes_query):
