@@ -114,6 +114,29 @@ def test_a_taught_fault_has_the_calibration_of_one_example():
     assert (fault.condition, fault.p_value) == ("blocked", 0.75)
 
 
+def test_in_an_adapted_network_normal_traffic_has_the_p_value_of_what_was_given():
+    """By hand: of four blocks two are as odd as 0.5, and none is as odd as 1.2."""
+    odd = np.array([0.5] * 8 + [1.2] * 8)
+    calm = (0.3, 0.4, 0.6, 0.7)
+    for normal, p_values, candidates in (
+        (calm, (3 / 5, 4 / 5), ("blocked",)),
+        ((*calm, 1.3), (4 / 6, 4 / 5), ("blocked", "normal")),
+        ((), (1.0, 4 / 5), ("blocked",)),
+    ):
+        calibration = Calibration((0.05, 0.07, 0.08, 0.1), normal=normal)
+        rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+        evidence = seen((0.9, 0.06, 0.8))._replace(oddness=odd)
+        spans = decide.find_spans(evidence, rule)
+        assert [span.condition for span in spans] == ["normal", "blocked"]
+        assert spans[0].candidates == (("normal",) if normal else ())
+        if normal:
+            assert spans[0].p_value == pytest.approx(p_values[0])
+        else:
+            assert math.isnan(spans[0].p_value)  # it has no calibration
+        assert spans[1].p_value == pytest.approx(p_values[1])
+        assert spans[1].candidates == candidates
+
+
 def test_a_second_weaker_fault_is_not_recovering():
     calibration = Calibration((0.05, 0.07, 0.08, 0.1))
     rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)

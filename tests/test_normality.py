@@ -135,3 +135,33 @@ def test_a_baseline_is_compared_with_those_of_training():
     covariance = normality.between_sessions(trained, scaler)
     assert covariance[0, 0] > 10 * covariance[1, 1] > 0
     assert not covariance[3:].any() and not covariance[:, 3:].any()
+
+
+def test_the_limit_follows_from_the_rate_by_blocks_that_were_held_out():
+    """By hand: an hour of blocks; the higher half is 4, 3, 2, and 1 above 2 in the
+    mean. So three an hour are above 2, and e times fewer a mean farther."""
+    held_out = normality.HeldOut((1.0, 4.0, 0.5, 3.0, 1.5, 2.0), (0.5,) * 6, 600.0)
+    limits = [normality.limit_at(held_out, rate) for rate in (3, 3 / np.e, 4, 5, 99)]
+    assert limits == pytest.approx([2.0, 3.0, 1.5, 1.0, 1.0])
+    assert normality.limit_at(held_out, 1e-3) > 5
+    with pytest.raises(UsageError, match="above 0"):
+        normality.limit_at(held_out, 0.0)
+
+
+def test_each_stretch_is_held_out_from_the_normality_of_the_others(learnt):
+    """One stretch is three times as far from the baseline: its blocks are large beside
+    the others, and theirs are small beside it."""
+    rng = np.random.default_rng(0)
+    training = wccn.fit_whitening(rng.normal(size=(200, 6)), np.zeros(200, int))
+    stretches = [rng.normal(size=(40, 6)) for _ in range(3)]
+    stretches[1] *= 3
+    held_out = normality.hold_out(stretches, training, windows=5, block_s=16.0)
+    typical = np.reshape(held_out.typical, (3, 2))  # 10 windows at the usual load
+    assert (typical[1] > 2 * np.delete(typical, 1, 0).max()).all()
+    assert (np.array(held_out.highest) >= held_out.typical).all()
+    assert normality.hold_out(stretches[:1], training, 5, 16.0) is None
+    # Windows of normal traffic that was learnt are nearer: that is why it is held out.
+    fitted = normality.fit_normality(stretches, training, limit=1.0)
+    assert np.median(normality.sizes(stretches[1][20:30], fitted)) < (
+        typical[1].min() * fitted.limit
+    )

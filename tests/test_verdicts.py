@@ -124,6 +124,16 @@ def test_a_baseline_without_a_message_gives_no_verdict(frame, run, tmp_path):
     assert sessions.read_traffic(path, run, baseline_s=23.0).baseline.mean.any()
 
 
+def test_an_asked_rate_needs_two_stretches_of_normal_traffic(run, tmp_path):
+    calm = calm_network(run, tmp_path)
+    assert adapting.adapt(run, calm).typical == ()
+    with pytest.raises(UsageError, match="--false_alarms needs two or more"):
+        adapting.adapt(run, calm, 1.0)
+    twice = calm._replace(captures=("a", "b"), counts=calm.counts * 2)
+    rare, often = (adapting.adapt(run, twice, rate) for rate in (0.01, 1e4))
+    assert rare.own.limit >= often.own.limit > 0 and len(rare.typical) >= 2
+
+
 def test_what_was_read_is_named_without_a_word(run, tmp_path):
     assert (
         sessions.read_traffic(write(tmp_path / "x.pcap", calls()), run).warnings == ()

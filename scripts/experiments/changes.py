@@ -1,7 +1,7 @@
 """Judges how changes are found, and whether asked rates hold, on captures out of fold.
 
     siamjax train --config=configs/all.py --workdir=runs/all    (and so on)
-    python -m scripts.experiments.changes --workdirs=runs/all --plot=docs/rates.png
+    python -m scripts.experiments.changes --workdirs=runs/all
 
 Each run is one on all captures, with its fold runs. The captures of each fold are
 judged by its run, which did not see them, and by a rule from the other folds. Faults
@@ -21,9 +21,8 @@ that the fold holds out should be unknown. The first table has a row a method:
   CUSUM       the cumulative deviation from the baseline; no names. Its limit is the
               highest sum in the normal traffic of the other folds
 
-The second table: false alarms an hour of normal traffic, asked and realised, and the
-capture with most. The third: the share of stretches of known conditions whose p-value
-is at most a level.
+The second table: the share of stretches of known conditions whose p-value is at most a
+level. Rates of false alarms, asked and realised: `scripts.experiments.rates`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +40,6 @@ from siamjax.inference import runs
 from siamjax.types import NORMAL, VALID, Label
 
 _WORKDIRS = flags.DEFINE_list("workdirs", ["runs/all"], "Runs on all captures.")
-_PLOT = flags.DEFINE_string("plot", None, "Where to draw asked and realised rates.")
 NEAR_S, RATES, LEVELS = 8.0, (1, 3, 10, 30, 100), (0.02, 0.05, 0.1, 0.2, 0.5)
 # CUSUM: the deviation that is still normal, in deviations above the mean.
 SLACK = 1.0
@@ -89,20 +87,11 @@ def main(argv: Sequence[str]) -> None:
         ):
             verdicts = [verdict for fold in folds for verdict in method(fold)]
             print(f"{workdir + ' ' + name:24}{describe(verdicts)}", flush=True)
-    print(f"\n{'':16}" + "".join(f"{rate:>16g}" for rate in RATES))
-    realised = {}
-    for workdir, folds in judged.items():
-        rates = [measure_rate(folds, rate) for rate in RATES]
-        realised[workdir] = [rate for rate, _ in rates]
-        cells = (f"{rate:.2f} (most {most})" for rate, most in rates)
-        print(f"{workdir:16}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
     print(f"\n{'':16}" + "".join(f"{level:>8g}" for level in LEVELS))
     for workdir, folds in judged.items():
         values = np.array([value for fold in folds for value in known_values(fold)])
         cells = (f"{np.mean(values <= level):8.3f}" for level in LEVELS)
         print(f"{workdir:16}" + "".join(cells) + f"  of {len(values)}", flush=True)
-    if _PLOT.value:
-        draw_rates(_PLOT.value, realised)
 
 
 def judge_folds(workdir: str, space: Space | None = None) -> list[Judged]:
@@ -159,7 +148,7 @@ def judge_windows(fold: Judged) -> Iterator[Verdict]:
 
 def sum_deviations(fold: Judged) -> Iterator[Verdict]:
     """CUSUM of the mean deviation from the baseline (Page, Biometrika 1954)."""
-    calm = [x.evidence.deviation[_is_normal(x)] for x in fold.others]
+    calm = [x.evidence.deviation[is_normal(x)] for x in fold.others]
     joined = np.concatenate(calm)
     mean, scale = joined.mean(), joined.std()
 
@@ -175,21 +164,22 @@ def sum_deviations(fold: Judged) -> Iterator[Verdict]:
         yield Verdict(capture, [], sums(capture.evidence.deviation) > limit)
 
 
-def _is_normal(capture):
+def is_normal(capture: Capture) -> np.ndarray:
+    """`[N]` bool: windows of normal traffic without a fault or before it."""
     evidence = capture.evidence
     return evidence.start_s + evidence.window_s <= capture.normal_until_s
 
 
 def count_alarms(verdict: Verdict) -> int:
     """Alarms that begin in normal traffic."""
-    alarm = verdict.alarm[_is_normal(verdict.capture)]
+    alarm = verdict.alarm[is_normal(verdict.capture)]
     return int((alarm & ~np.append(False, alarm[:-1])).sum())
 
 
 def describe(verdicts: Sequence[Verdict]) -> str:
     """A row of the first table."""
     right, unknown, ends, delays_s, missed = [], [], [], [], 0
-    normal_s = sum(_is_normal(x.capture).sum() for x in verdicts) * decide.HOP_S
+    normal_s = sum(is_normal(x.capture).sum() for x in verdicts) * decide.HOP_S
     for verdict in verdicts:
         evidence, label = verdict.capture
         if label is None:
@@ -230,14 +220,20 @@ def _longest(spans):
     return max(faults, key=lambda span: span.end_s - span.start_s, default=None)
 
 
-def measure_rate(folds: Sequence[Judged], per_hour: float) -> tuple[float, int]:
-    """Realised false alarms an hour, and the most in one capture."""
+def measure_rate(folds: Sequence[Judged], per_hour: float | None) -> tuple[float, int]:
+    """Realised false alarms an hour, and the most in one capture.
+
+    Args:
+      folds: to judge.
+      per_hour: the rate that is asked of the rule; None: the rule stays.
+    """
     counts, normal_s = [0], 0.0
     for fold in folds:
-        asked = fold._replace(rule=decide.ask_rate(fold.rule, per_hour))
-        for verdict in follow_path(asked):
+        if per_hour is not None:
+            fold = fold._replace(rule=decide.ask_rate(fold.rule, per_hour))
+        for verdict in follow_path(fold):
             counts.append(count_alarms(verdict))
-            normal_s += _is_normal(verdict.capture).sum() * decide.HOP_S
+            normal_s += is_normal(verdict.capture).sum() * decide.HOP_S
     return sum(counts) * 3600 / normal_s, max(counts)
 
 
@@ -246,7 +242,7 @@ def known_values(fold: Judged) -> Iterator[float]:
     for evidence, label in fold.captures:
         names = evidence.names
         stretches: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
-            (NORMAL, lambda start_s, c=(evidence, label): _is_normal(Capture(*c)))
+            (NORMAL, lambda start_s, c=(evidence, label): is_normal(Capture(*c)))
         ]
         if label is not None and label.condition in names:
             end_s = min(label.clear_s, evidence.end_s) - evidence.window_s
@@ -262,23 +258,6 @@ def known_values(fold: Judged) -> Iterator[float]:
             if rows.any() and evidence.relative is not None:
                 score = np.median(evidence.relative[rows, names.index(name)])
                 yield confidence.p_value(float(score), fold.rule.calibration.known)
-
-
-def draw_rates(path: str, realised: dict[str, list[float]]) -> None:
-    """Asked and realised rates, a line a network."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.0, 4.0))
-    axes.plot(RATES, RATES, color="0.6", linestyle=":", label="as asked")
-    for workdir, rates in realised.items():
-        axes.plot(RATES, rates, marker="o", label=workdir.rpartition("/")[2])
-    axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set_ylim(bottom=-0.1)
-    axes.set_xlabel("false alarms asked for, an hour of normal traffic")
-    axes.set_ylabel("realised out of fold")
-    axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 if __name__ == "__main__":

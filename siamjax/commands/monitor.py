@@ -148,17 +148,17 @@ def main(argv: Sequence[str]) -> int:
     from siamjax import processes
     from siamjax.capture.protocols.sip import SIP
     from siamjax.data import columns
-    from siamjax.identification import decide, identify
+    from siamjax.identification import identify
     from siamjax.inference import runs
     from siamjax.monitoring import monitor, sources, states, table_monitor
 
     run = runs.open_run(_WORKDIR.value)
     reference = identify.open_reference(
-        run, folder=_LIBRARY.value, network=_NETWORK.value
+        run,
+        folder=_LIBRARY.value,
+        network=_NETWORK.value,
+        false_alarms=_FALSE_ALARMS.value,
     )
-    if _FALSE_ALARMS.value is not None:
-        rule = decide.ask_rate(reference.rule, _FALSE_ALARMS.value)
-        reference = reference._replace(rule=rule)
     conditions = identify.list_conditions(reference)
     of_table = run.columns[0].role == columns.COUNTER
     if of_table and (_INTERFACE.value or _HEP.value):

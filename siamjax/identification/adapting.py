@@ -8,12 +8,14 @@ import numpy as np
 from siamjax.data import prepared
 from siamjax.evaluation import wccn
 from siamjax.identification import library, normality, sessions
-from siamjax.identification.timeline import stretches
+from siamjax.identification.timeline import stretches as equal_stretches
 from siamjax.inference.runs import Run
-from siamjax.types import Baseline, SiamjaxError
+from siamjax.types import Baseline, SiamjaxError, UsageError
 
 # Less normal traffic than this is said to be little.
 _ENOUGH_S = 600.0
+# A longer capture is held out in stretches, each with a baseline of its own.
+_STRETCH_S = 120.0
 
 
 def learn_network(
@@ -73,14 +75,20 @@ def read_network(
     )
 
 
-def adapt(run: Run, network: library.Network) -> sessions.Adapted:
+def adapt(
+    run: Run, network: library.Network, false_alarms: float | None = None
+) -> sessions.Adapted:
     """What a run knows of a network, from its normal traffic in a library.
 
     Args:
       run: that was evaluated.
       network: of a library.
+      false_alarms: in an hour of normal traffic; how far normal windows may lie follows
+        from it. By default that is the same for all networks.
     Raises:
       SiamjaxError: the run was evaluated by an older version, without a whitening.
+      UsageError: the rate is not above 0, or one stretch of normal traffic does not
+        show how far others lie from it.
     """
     whitening = run.deciding.whitening
     if whitening is None:
@@ -94,13 +102,46 @@ def adapt(run: Run, network: library.Network) -> sessions.Adapted:
     between = normality.between_sessions(run.normal, run.scaler)
     between += normality.between_sessions(baselines, run.scaler)
     joined = np.concatenate(network.counts)
+    held_out = _hold_out(run, network.counts, moments)
+    limit = normality.LIMIT
+    if false_alarms is not None:
+        if held_out is None:
+            raise UsageError(
+                f"network {network.name} was learnt from one capture: --false_alarms "
+                "needs two or more, or one of several minutes, see siamjax adapt"
+            )
+        limit = normality.limit_at(held_out, false_alarms)
     return sessions.Adapted(
         network.name,
         sessions.measure_baseline(joined, run),
-        own=normality.fit_normality(moments, whitening),
-        across=normality.fit_normality(moments, whitening, between),
+        own=normality.fit_normality(moments, whitening, limit=limit),
+        across=normality.fit_normality(moments, whitening, between, limit),
         learnt=_fit_learnt(run, network.counts),
+        typical=tuple(x / limit for x in held_out.typical) if held_out else (),
     )
+
+
+def _hold_out(run, counts, moments):
+    """The `normality.HeldOut` of normal captures with their moments."""
+    data = run.config.data
+    parts = [np.array_split(x, _count_stretches(run, len(x))) for x in counts]
+    stretches = [
+        capture_moments(run, part) if len(split) > 1 else whole
+        for split, whole in zip(parts, moments)
+        for part in split
+    ]
+    return normality.hold_out(
+        stretches,
+        run.deciding.whitening,
+        windows=max(data.bins // sessions.hop_bins(run), 1),
+        block_s=data.bins * data.bin_s,
+    )
+
+
+def _count_stretches(run, bins):
+    data = run.config.data
+    shortest = sessions.baseline_bins(run) + 2 * data.bins
+    return max(bins // max(round(_STRETCH_S / data.bin_s), shortest), 1)
 
 
 def _fit_learnt(run, counts):
@@ -146,7 +187,7 @@ def find_odd(run: Run, network: library.Network) -> list[str]:
         odd = sessions.window_oddness(run, adapted.own, windows, baseline) > 1
         start_s = start * run.config.data.bin_s
         length_s = run.config.data.bins * run.config.data.bin_s
-        for first, end in stretches(odd):
+        for first, end in equal_stretches(odd):
             if odd[first]:
                 lines.append(
                     f"{name} is odd from {start_s[first]:.0f} to "

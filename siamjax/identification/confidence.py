@@ -44,6 +44,8 @@ class Calibration(NamedTuple):
     peaks: tuple[float, ...] = ()
     normal_s: float = 0.0  # how much normal traffic they are from
     onsets: Mapping[str, Onset] = {}  # {condition: its onset}
+    # [n] the oddness of blocks of normal traffic of the network, each beside the others
+    normal: tuple[float, ...] = ()
 
 
 def p_value(score: float, calibration: tuple[float, ...]) -> float:
@@ -61,6 +63,14 @@ def p_value(score: float, calibration: tuple[float, ...]) -> float:
 def is_doubtful(value: float, calibration: tuple[float, ...]) -> bool:
     """Whether a p-value is below `LEVEL`, or as small as the calibration allows."""
     return value <= max(LEVEL, 1 / (len(calibration) + 1) + 1e-12)
+
+
+def check_rate(per_hour: float) -> None:
+    """Raises UsageError unless so many false alarms an hour can be asked for."""
+    if not 0 < per_hour < math.inf:
+        raise UsageError(
+            f"{per_hour:g} false alarms an hour: give a finite number above 0"
+        )
 
 
 def find_peaks(against: np.ndarray) -> list[float]:
@@ -96,10 +106,7 @@ def penalty_at(calibration: Calibration, per_hour: float, least: float) -> float
     Raises:
       UsageError: the rate is not a finite number above 0.
     """
-    if not 0 < per_hour < math.inf:
-        raise UsageError(
-            f"{per_hour:g} false alarms an hour: give a finite number above 0"
-        )
+    check_rate(per_hour)
     peaks = np.array(calibration.peaks)
     allowed = per_hour * calibration.normal_s / 3600
     # One peak more than was seen is expected, as in a conformal p-value.
@@ -132,7 +139,7 @@ def fit_onsets(shifts_s: Mapping[str, list[float]]) -> dict[str, Onset]:
 
 
 def as_json(calibration: Calibration) -> dict[str, Any]:
-    """A calibration as plain values."""
+    """A calibration as plain values; `normal` is of a network, not of a run."""
     onsets = {name: onset._asdict() for name, onset in calibration.onsets.items()}
     lists = ("known", "alone", "peaks")
     plain = {name: list(getattr(calibration, name)) for name in lists}

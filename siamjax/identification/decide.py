@@ -573,7 +573,8 @@ def _with_confidence(span, evidence, part, rule, taught):
         if onset := onsets.get(span.condition, onsets.get(ANY)):
             span = span._replace(onset_error_s=onset.error_s)
     values = _p_values(evidence, first, end, rule, taught)
-    if not values or not np.isfinite(span.distance):
+    is_calibrated = decoded in values or (values and decoded == UNKNOWN)
+    if not is_calibrated or not np.isfinite(span.distance):
         return span
     probable = sorted(
         (name for name, (_, doubtful) in values.items() if not doubtful),
@@ -589,18 +590,18 @@ def _with_confidence(span, evidence, part, rule, taught):
 
 
 def _p_values(evidence, first, end, rule, taught):
-    """{name: (p-value of a stretch, whether it is doubtful)}; a name whose distance is
-    an oddness has none."""
+    """{name: (p-value of a stretch, whether it is doubtful)}; normal traffic of a
+    network has one where enough of it was given."""
     values: dict[str, tuple[float, bool]] = {}
     if evidence.relative is None:
         return values
     for column, name in enumerate(evidence.names):
+        scores, calibration = evidence.relative[:, column], rule.calibration.known
         if name == NORMAL and evidence.oddness is not None:
-            continue
-        scores, calibration = evidence.relative, rule.calibration.known
-        if name in taught:
-            scores, calibration = evidence.distances, rule.calibration.alone
-        score = float(np.median(scores[first:end, column]))
+            scores, calibration = evidence.oddness, rule.calibration.normal
+        elif name in taught:
+            scores, calibration = evidence.distances[:, column], rule.calibration.alone
+        score = float(np.median(scores[first:end]))
         value = confidence.p_value(score, calibration)
         if np.isfinite(value):
             values[name] = value, confidence.is_doubtful(value, calibration)

@@ -68,6 +68,7 @@ def open_reference(
     folder: str | os.PathLike | None = None,
     network: str | None = None,
     places: Sequence[Place] = (),
+    false_alarms: float | None = None,
 ) -> Reference:
     """What captures are compared with; the files of `places` are read.
 
@@ -76,6 +77,8 @@ def open_reference(
       folder: of the library; by default that of the run.
       network: the name of a network in the library, to which the run is adapted.
       places: of more examples to compare with.
+      false_alarms: how many are allowed in an hour of normal traffic; by default as
+        the rule was learnt.
     Raises:
       SiamjaxError: the run was not evaluated, or a file cannot be read.
       UsageError: there is no such network, no window at a place, or nothing was
@@ -87,7 +90,11 @@ def open_reference(
     )
     adapted = None
     if network is not None:
-        adapted = adapting.adapt(run, kept.network(network))
+        adapted = adapting.adapt(run, kept.network(network), false_alarms)
+        calibration = rule.calibration._replace(normal=adapted.typical)
+        rule = rule._replace(calibration=calibration)
+    elif false_alarms is not None:
+        rule = decide.ask_rate(rule, false_alarms)
     known: dict[str, sessions.Traffic] = {}
     parts = [
         stored,
@@ -261,8 +268,7 @@ def identify_captures(
         `parts.Parts`.
       folder, network: see `open_reference`.
       baseline_s: see `sessions.read_traffic`.
-      false_alarms: how many are allowed in an hour of normal traffic; by default as
-        the rule was learnt.
+      false_alarms: see `open_reference`.
       as_json: prints JSON lines instead of text.
       plot: path of a picture of the timelines; ends in .html, .png or .svg. Beside a
         picture NAME.png, NAME-why.png shows windows and their nearest examples.
@@ -277,10 +283,9 @@ def identify_captures(
     if baseline_s is not None:
         sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
-    reference = open_reference(run, folder=folder, network=network)
-    if false_alarms is not None:
-        rule = decide.ask_rate(reference.rule, false_alarms)
-        reference = reference._replace(rule=rule)
+    reference = open_reference(
+        run, folder=folder, network=network, false_alarms=false_alarms
+    )
     failures, doubtful, rows = 0, 0, []
     explained: list[dict[str, Any]] = []
     named = compare_captures(paths, reference, baseline_s=baseline_s)

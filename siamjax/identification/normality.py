@@ -10,6 +10,7 @@ of the normal traffic is varied: at half the load a message is there with a chan
 one half, and at twice the load two moments of the traffic are added.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from siamjax.checks import require
 from siamjax.data import columns, features
 from siamjax.evaluation import wccn
 from siamjax.evaluation.wccn import Whitening
+from siamjax.identification import confidence
 from siamjax.types import Baseline, Column, Scaler
 
 # The loads that count as normal, relative to that of the normal traffic. Like the two
@@ -29,6 +31,8 @@ LOADS = (0.25, 0.5, 1.0, 2.0)
 SHARE = 0.5
 # A window is odd where its size is so many times the median of the normal windows.
 LIMIT = 2.75
+# Normal traffic is held out in at most so many parts.
+PARTS = 10
 # The shrinkage of the covariance between sessions.
 BETWEEN_SHRINKAGE = 0.1
 # A load below this share of the baseline's is odd as well: a server that says nothing
@@ -44,6 +48,17 @@ class Normality(NamedTuple):
     mean: np.ndarray  # [2 * F] of the signed-log moments of normal windows
     whitening: Whitening  # of the training, adapted to the network
     limit: float  # a window whose size is above this is odd
+
+
+class HeldOut(NamedTuple):
+    """n blocks of normal traffic, beside the `Normality` of the other normal traffic.
+
+    A block is as long as a window. Sizes are in medians of that other traffic.
+    """
+
+    highest: tuple[float, ...]  # [n] the size of the largest window
+    typical: tuple[float, ...]  # [n] the median
+    block_s: float
 
 
 def vary_load(
@@ -118,6 +133,7 @@ def fit_normality(
     moments: Iterable[np.ndarray],
     training: Whitening,
     between: np.ndarray | float = 0.0,
+    limit: float = LIMIT,
 ) -> Normality:
     """The `Normality` of a network.
 
@@ -126,13 +142,68 @@ def fit_normality(
       training: the whitening of the run, adapted here.
       between: `[2 * F, 2 * F]` of `between_sessions`, where windows are compared with
         the baseline of another session.
+      limit: a window is odd where its size is so many times the median.
     Raises:
       UsageError: there are fewer than two windows.
     """
     joined = np.concatenate(list(moments))
     whitening = wccn.adapt_whitening(training, joined, SHARE, between)
     fitted = Normality(joined.mean(0), whitening, np.nan)
-    return fitted._replace(limit=LIMIT * float(np.median(sizes(joined, fitted))))
+    return fitted._replace(limit=limit * float(np.median(sizes(joined, fitted))))
+
+
+def hold_out(
+    stretches: Sequence[np.ndarray], training: Whitening, windows: int, block_s: float
+) -> HeldOut | None:
+    """How large normal windows are that the normality was not learnt from.
+
+    Each stretch is compared with the normality of the others.
+
+    Args:
+      stretches: `[N, 2 * F]` of each stretch of normal traffic, see `normal_moments`.
+      training: the whitening of the run.
+      windows: in a block.
+      block_s: its length.
+    Returns:
+      None: there are fewer than two stretches.
+    """
+    if len(stretches) < 2:
+        return None
+    blocks = []
+    part = np.arange(len(stretches)) % PARTS
+    for held in range(part.max() + 1):
+        others = [x for x, i in zip(stretches, part) if i != held]
+        normal = fit_normality(others, training, limit=1.0)
+        for moments, i in zip(stretches, part):
+            if i == held:
+                usual = np.split(moments, len(LOADS))[LOADS.index(1.0)]
+                relative = sizes(usual, normal) / normal.limit
+                blocks += np.split(relative, range(windows, len(relative), windows))
+    return HeldOut(
+        tuple(float(block.max()) for block in blocks),
+        tuple(float(np.median(block)) for block in blocks),
+        block_s,
+    )
+
+
+def limit_at(held_out: HeldOut, per_hour: float) -> float:
+    """The limit, in medians, that so many blocks of an hour of normal traffic exceed.
+
+    The higher half of the blocks shows how sizes fall, by an exponential tail: few
+    hours of normal traffic are given (Siegmund, Sequential Analysis, 1985).
+
+    Raises:
+      UsageError: the rate is not a finite number above 0.
+    """
+    confidence.check_rate(per_hour)
+    highest = np.sort(held_out.highest)[::-1]
+    allowed = per_hour * len(highest) * held_out.block_s / 3600
+    tail = highest[: max(math.ceil(len(highest) / 2), 2)]
+    if allowed >= len(tail):
+        # One block more than was seen is expected, as in a conformal p-value.
+        return max(float(highest[min(int(allowed), len(highest)) - 1]), 1.0)
+    scale = float((tail - tail[-1]).mean())
+    return max(float(tail[-1]) + scale * math.log(len(tail) / allowed), 1.0)
 
 
 def between_sessions(baselines: Baseline, scaler: Scaler) -> np.ndarray:

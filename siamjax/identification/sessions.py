@@ -32,6 +32,8 @@ class Adapted(NamedTuple):
     own: Normality  # of windows compared with the baseline of their own session
     across: Normality  # of windows compared with the baseline of the network
     learnt: Whitening | None  # of the learnt points of normal windows; None: unused
+    # Oddness of blocks of its normal traffic, each beside the others; none: too little
+    typical: tuple[float, ...] = ()
 
     def adapt(self, run: runs.Run, *, across: bool) -> runs.Run:
         """The run, where windows are compared in a space adapted to the network.
