@@ -96,6 +96,27 @@ def test_the_fading_echo_of_a_fault_is_recovering():
     ]
 
 
+def test_a_fault_ends_where_its_deviation_fell_though_windows_still_have_its_name():
+    """By hand: the fault leaves the newest quarter of a window of 16 s after window 15,
+    and the window itself ten windows later. It is half behind the end 14 s after the
+    start of a window; three captures say 13 s, and that all three are as near."""
+    rows = [[0.2, 2.0]] * 5 + [[2.0, 0.3]] * 20
+    deviation = [0.1] * 5 + [1.0] * 5 + [0.5] * 3 + [1.0] * 2 + [0.6] * 10
+    seen = evidence(rows, deviation)
+    spans = decide.find_spans(seen, RULE)
+    assert names(spans) == ["normal", "blocked", "recovering"]
+    assert spans[2].start_s == 15.0 + 14.0 and np.isnan(spans[2].onset_error_s)
+    label = Label("blocked", 9.0, 28.0)
+    rule = decide.fit_rule([(seen, (label,))] * 3, KNOWN, NOVEL)
+    spans = decide.find_spans(seen, rule)
+    assert (spans[2].start_s, spans[2].onset_error_s) == (28.0, 0.0)
+    # What falls for less than 6 s, or not to 0.65, goes on.
+    for tail in ([0.6] * 5, [0.65] * 10):
+        other = [*deviation[:15], *tail]
+        spans = decide.find_spans(evidence(rows[: len(other)], other), RULE)
+        assert names(spans) == ["normal", "blocked"]
+
+
 @pytest.mark.parametrize(("share", "name"), [(0.55, "recovering"), (0.7, "unknown")])
 def test_what_still_deviates_like_the_fault_is_no_echo_of_it(share, name):
     rows = [[0.2, 2.0]] * 5 + [[2.0, 0.3]] * 6 + [[3.0, 3.0]] * 6

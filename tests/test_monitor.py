@@ -62,7 +62,8 @@ def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
     assert_as_identified(made, path, reference)
     changes = live_traffic.of_kind(made, records.Change)
     assert [c.state for c in changes][:2] == ["cleared", "raised"]
-    assert [c.condition for c in changes] == ["normal", "unknown", "normal"]
+    conditions = ["normal", "unknown", "recovering", "normal"]
+    assert [c.condition for c in changes] == conditions
     raised, cleared = changes[1:]
     assert raised.moved and raised.severity == records.UNKNOWN
     assert cleared.ends == raised.stretch

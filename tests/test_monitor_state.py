@@ -371,7 +371,7 @@ def test_each_server_is_a_session(reference):
         if isinstance(record, records.Change):
             by_session.setdefault(record.session, []).append(record.condition)
     assert len(by_session) == 2
-    assert sorted(map(len, by_session.values())) == [1, 3]
+    assert sorted(map(len, by_session.values())) == [1, 4]
     assert by_session[other] == ["normal"]
 
 
@@ -427,7 +427,8 @@ def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):
     made = [json.loads(line) for line in done.stdout.splitlines()]
     assert made[0]["kind"] == "start" and made[-1]["kind"] == "stop"
     changes = [m for m in made if m["kind"] == "change"]
-    assert [c["condition"] for c in changes] == ["normal", "unknown", "normal"]
+    conditions = ["normal", "unknown", "recovering", "normal"]
+    assert [c["condition"] for c in changes] == conditions
     done = commands.run("monitor", *options)
     again = [json.loads(line) for line in done.stdout.splitlines()]
     assert [m["id"] for m in again if m["kind"] == "change"] == [changes[-1]["id"]]

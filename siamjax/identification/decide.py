@@ -42,6 +42,10 @@ CONTRAST, TAUGHT = 0.5, 0.9
 # In an adapted network a fault begins where the oddness rises above this share of the
 # way from that of the normal traffic before it to the limit.
 RISE = 0.5
+# A fault has ended where the deviation of its windows falls below this share of that of
+# the fault (a high quantile of its stretch, which may hold 16 s behind the end), and
+# stays there for so long. Chosen out of fold on four networks (docs/identification.md).
+FADED, FADED_S, LEVEL = 0.65, 6.0, 0.75
 # The key of the onset of all conditions together.
 ANY = ""
 
@@ -63,6 +67,16 @@ class Rule(NamedTuple):
     # above this, see `contrast_distances`, too.
     taught: float = 1.2
     calibration: Calibration = Calibration()
+
+
+class _Part(NamedTuple):
+    """Windows in a row that are in one condition."""
+
+    first: int  # index of its first window
+    end: int  # of the first one behind it
+    decoded: str  # its condition on the path
+    name: str  # and after all
+    fades: bool = False  # it begins where the deviation of a fault fell
 
 
 class Scores(NamedTuple):
@@ -238,23 +252,32 @@ def spans_of_path(
       path: of `timeline.decode`.
       rule, origins, taught: see `find_spans`.
     """
+    parts = _find_parts(evidence, path, rule, taught)
+    limits = _limits(evidence, rule, taught)
+    return _joined(
+        [
+            _with_confidence(
+                _span(evidence, parts, i, rule, origins, limits),
+                evidence,
+                part,
+                rule,
+                taught,
+            )
+            for i, part in enumerate(parts)
+        ]
+    )
+
+
+def _find_parts(evidence, path, rule, taught):
+    """The `_Part`s of a path `[N]`."""
     blind = _blind(evidence)
     names = *evidence.names, UNKNOWN
     path = _with_taught(path, evidence, rule, taught)
     path = np.where(blind, len(evidence.names), path)
     parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
     parts = _with_beginnings(parts, evidence, blind)
-    limits = _limits(evidence, rule, taught)
-    spans = [
-        _span(evidence, parts, i, name, rule, origins, limits)
-        for i, name in enumerate(_with_recovering(parts, evidence, rule, taught))
-    ]
-    return _joined(
-        [
-            _with_confidence(span, evidence, part, rule, taught)
-            for span, part in zip(spans, parts)
-        ]
-    )
+    parts = _with_fading([_Part(*part, part[-1]) for part in parts], evidence)
+    return _with_recovering(parts, evidence, rule, taught)
 
 
 def fit_rule(
@@ -275,13 +298,19 @@ def fit_rule(
     novelty = unknowns.fit_limit(known.novelty, novel.novelty)
     rule = Rule(unknown, CHANGE * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
     onsets: dict[str, list[float]] = {}
-    clears, peaks, normal_s = [], [], 0.0
+    ends: dict[str, list[float]] = {NORMAL: [], RECOVERING: []}
+    peaks: list[float] = []
+    normal_s = 0.0
     for evidence, labels in sessions:
         spans = find_spans(evidence, rule)
         against = _against_normal(evidence, rule, labels)
         peaks += confidence.find_peaks(against)
         normal_s += len(against) * HOP_S
+        weighed, costs = weigh_windows(evidence, rule)
+        parts = _find_parts(weighed, decode(costs, rule.penalty), rule, ())
         for label in labels:
+            if label.condition == NORMAL:
+                continue
             name = label.condition if label.condition in evidence.names else UNKNOWN
             matching = [
                 span
@@ -293,20 +322,34 @@ def fit_rule(
             if matching and matching[0].start_s > spans[0].start_s:
                 shift_s = label.onset_s - matching[0].start_s
                 onsets.setdefault(name, []).append(shift_s)
-            ends = np.isfinite(label.clear_s)
-            if matching and ends and matching[-1] is not spans[-1]:
-                clears.append(label.clear_s - matching[-1].end_s)
+            if end := _find_end(parts, evidence, name, label):
+                shift_s = label.clear_s - evidence.start_s[end.first]
+                ends[RECOVERING if end.fades else NORMAL].append(float(shift_s))
     shifts_s = [shift_s for values in onsets.values() for shift_s in values]
     calibration = Calibration(
         known=tuple(stretches_of.novelty.tolist()) if stretches_of else (),
         alone=tuple(stretches_of.distance.tolist()) if stretches_of else (),
         peaks=tuple(sorted(peaks, reverse=True)[: confidence.PEAKS]),
         normal_s=normal_s,
-        onsets=confidence.fit_onsets(onsets | {ANY: shifts_s}),
+        onsets=confidence.fit_onsets(onsets | ends | {ANY: shifts_s}),
     )
     return rule._replace(
-        onset_s=_median(shifts_s), clear_s=_median(clears), calibration=calibration
+        onset_s=_median(shifts_s),
+        clear_s=_median(ends[NORMAL]),
+        calibration=calibration,
     )
+
+
+def _find_end(parts, evidence, name, label):
+    """The stretch after the last one of a label under its name; None: there is none."""
+    last = [
+        i
+        for i, part in enumerate(parts[:-1])
+        if part.name == name
+        and evidence.start_s[part.first] < label.clear_s
+        and label.onset_s < evidence.start_s[part.end]
+    ]
+    return parts[last[-1] + 1] if last and np.isfinite(label.clear_s) else None
 
 
 def _against_normal(evidence, rule, labels):
@@ -467,25 +510,52 @@ def _with_beginnings(parts, evidence, blind):
     return joined
 
 
+def _with_fading(parts, evidence):
+    """The stretches; where the deviation of a fault fell for good, another one begins.
+
+    A window has the name of a fault, or is unknown, until the fault has left it: up to
+    16 s after its end. The newest quarter of a window shows the end sooner.
+    """
+    split = []
+    for part in parts:
+        deviation = evidence.deviation[part.first : part.end]
+        level = FADED * np.quantile(deviation, LEVEL)
+        high = np.flatnonzero(~(deviation < level))
+        begins = part.first + int(high[-1]) + 1 if len(high) else part.first
+        faded = part._replace(first=begins, name=RECOVERING, fades=True)
+        if part.name == NORMAL or _length_s(faded, evidence) < FADED_S:
+            split.append(part)
+            continue
+        split += [part._replace(end=begins), faded]
+    return split
+
+
+def _length_s(part, evidence):
+    if part.first == part.end:
+        return 0.0
+    return evidence.start_s[part.end - 1] - evidence.start_s[part.first] + HOP_S
+
+
 def _with_recovering(parts, evidence, rule, taught):
-    """Names of stretches; a weak stretch after a fault is `recovering`.
+    """The stretches; a weak one after a fault is `recovering`.
 
     But one that is certainly a known fault, and lasts, is another fault.
     """
-    names, fault = [], None
-    for first, end, name in parts:
+    named, fault = [], None
+    for part in parts:
+        first, end, name = part[:3]
         level = np.median(evidence.deviation[first:end])
         is_weak = fault is not None and name not in (NORMAL, fault[0])
-        if is_weak and level < FADING * fault[1]:
-            length_s = evidence.start_s[end - 1] - evidence.start_s[first] + HOP_S
+        if is_weak and level < FADING * fault[1] and not part.fades:
             values = _p_values(evidence, first, end, rule, taught)
             certain = name in values and not values[name][1]
-            if not certain or length_s < LASTING * evidence.window_s:
-                names.append(RECOVERING)
-                continue
-        names.append(name)
-        fault = None if name == NORMAL else (name, level)
-    return names
+            is_short = _length_s(part, evidence) < LASTING * evidence.window_s
+            if not certain or is_short:
+                part = part._replace(name=RECOVERING)
+        named.append(part)
+        if part.name != RECOVERING:
+            fault = None if name == NORMAL else (name, level)
+    return named
 
 
 def _limits(evidence, rule, taught):
@@ -502,14 +572,12 @@ def _limits(evidence, rule, taught):
     return np.where(is_taught, np.fmax(limits, accepted), limits)
 
 
-def _span(evidence, parts, i, name, rule, origins, limits):
-    """The `Span` of the i-th stretch, under its final name."""
-    first, end, decoded = parts[i]
+def _span(evidence, parts, i, rule, origins, limits):
+    """The `Span` of the i-th stretch."""
+    first, end, decoded, name, _ = parts[i]
     start_s, end_s = evidence.start_s[_rise(evidence, parts, i)], evidence.end_s
-    onsets = rule.calibration.onsets
-    onset = onsets.get(name, onsets.get(ANY, Onset(rule.onset_s, np.nan)))
-    shift = rule.clear_s if name in (NORMAL, RECOVERING) else onset.shift_s
-    start_s = start_s + shift if first else 0.0
+    onset = _onset(parts[i], evidence, rule)
+    start_s = start_s + onset.shift_s if first else 0.0
     if i + 1 < len(parts):
         end_s = evidence.start_s[end]
     distances = evidence.distances[first:end]
@@ -552,26 +620,36 @@ def _rise(evidence, parts, i):
     The limit of what is normal lies far above usual traffic. So the oddness may have
     risen for seconds before a window is odd.
     """
-    first = parts[i][0]
-    if not i or evidence.oddness is None or parts[i - 1][-1] != NORMAL:
+    first = parts[i].first
+    if not i or evidence.oddness is None or parts[i - 1].name != NORMAL:
         return first
     window = round(evidence.window_s / HOP_S)
-    begins = parts[i - 1][0]
+    begins = parts[i - 1].first
     usual = evidence.oddness[max(first - 2 * window, begins) : first]
     usual = usual[: max(len(usual) - window, 1)]
     least = RISE + (1 - RISE) * np.median(usual)
     while first > begins + 1 and evidence.oddness[first - 1] >= least:
         first -= 1
-    return max(first, parts[i][0] - window)
+    return max(first, parts[i].first - window)
+
+
+def _onset(part, evidence, rule):
+    """The `Onset` of a stretch; the end of a fault is the onset of what follows."""
+    onsets = rule.calibration.onsets
+    if part.fades:
+        # The newest quarter of a window is half behind the end when it is calm.
+        return onsets.get(RECOVERING, Onset(7 / 8 * evidence.window_s, np.nan))
+    if part.name in (NORMAL, RECOVERING):
+        return onsets.get(NORMAL, Onset(rule.clear_s, np.nan))
+    return onsets.get(part.name, onsets.get(ANY, Onset(rule.onset_s, np.nan)))
 
 
 def _with_confidence(span, evidence, part, rule, taught):
     """The span with the error of its onset, its p-value and its candidates."""
-    first, end, decoded = part
-    if first and span.condition not in (NORMAL, RECOVERING):
-        onsets = rule.calibration.onsets
-        if onset := onsets.get(span.condition, onsets.get(ANY)):
-            span = span._replace(onset_error_s=onset.error_s)
+    first, end, decoded = part[:3]
+    if first:
+        error_s = _onset(part, evidence, rule).error_s
+        span = span._replace(onset_error_s=error_s)
     values = _p_values(evidence, first, end, rule, taught)
     is_calibrated = decoded in values or (values and decoded == UNKNOWN)
     if not is_calibrated or not np.isfinite(span.distance):
