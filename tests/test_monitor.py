@@ -64,9 +64,11 @@ def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
     assert [c.state for c in changes][:2] == ["cleared", "raised"]
     conditions = ["normal", "unknown", "recovering", "normal"]
     assert [c.condition for c in changes] == conditions
-    raised, cleared = changes[1:]
+    raised, recovering, cleared = changes[1:]
     assert raised.moved and raised.severity == records.UNKNOWN
-    assert cleared.ends == raised.stretch
+    assert recovering.ends == raised.stretch and cleared.ends == recovering.stretch
+    end_ns = records.parse_time(recovering.onset) - build.START_NS
+    assert abs(end_ns - 70 * S) < 4 * S
     onset_ns = records.parse_time(raised.onset) - build.START_NS
     assert abs(onset_ns - 40 * S) < 4 * S
     assert records.parse_time(raised.time) - build.START_NS < 48 * S
