@@ -67,7 +67,9 @@ class StepReader:
 
     def read_files(self, files, read, hashes, kept, say):
         return [
-            prepare.reading.Failure(*failure) if failure else kept.load(hashes[f.file])
+            prepare.reading.Failure(*failure)
+            if failure
+            else kept.deferred(hashes[f.file], kept.load(hashes[f.file]))
             for f, failure in zip(files, self.failures)
         ]
 

@@ -1,5 +1,6 @@
 """Folders of captures to prepared data sets: every bad input has its line."""
 
+import gc
 import hashlib
 import itertools
 import json
@@ -14,11 +15,12 @@ import threading
 import unicodedata
 from fnmatch import fnmatch
 
+import numpy as np
 import pytest
 
 from siamjax.data import naming, prepare, prepared, sources
 from siamjax.data.local_reading import LocalReader
-from siamjax.types import SiamjaxError, UsageError
+from siamjax.types import Events, SiamjaxError, UsageError
 from tests import commands
 from tests import packet_builder as build
 
@@ -158,6 +160,22 @@ def test_a_place_that_cannot_be_written_is_refused_before_captures_are_read(
     monkeypatch.setattr(prepare.reading, "read_all", None)
     with pytest.raises(UsageError, match=r"a\.pcap/new/out cannot be written: Not a"):
         run(folder, folder / "a.pcap/new/out")
+
+
+def test_the_events_of_few_captures_are_in_memory_at_once(tmp_path, monkeypatch):
+    names = [f"{i}.pcap" for i in range(8)]
+    captures = {name: good(i) for i, name in enumerate(names)}
+    folder = lay_out(tmp_path / "in", captures, [f"{name},normal,," for name in names])
+    counts, write = [], np.savez_compressed
+
+    def count_events(*args, **columns):
+        gc.collect()
+        counts.append(sum(isinstance(x, Events) for x in gc.get_objects()))
+        write(*args, **columns)
+
+    monkeypatch.setattr(prepared.np, "savez_compressed", count_events)
+    run(folder, tmp_path / "out", reader=LocalReader(workers=1))
+    assert len(counts) == 8 and max(counts) <= 2
 
 
 def test_nobody_need_read_what_the_command_shows(tmp_path):

@@ -155,8 +155,13 @@ def test_progress_is_in_bytes_while_a_file_is_read(tmp_path, monkeypatch, worker
         (tmp_path / str(i)).write_bytes(bytes(size))
         tasks.append(reading.Task(read_bytes, tmp_path / str(i), str(i)))
     kept = []
-    results = reading.read_all(tasks, workers, lambda task, x: kept.append(task.file))
-    assert results == sizes and sorted(kept) == ["0", "1", "2"]
+
+    def on_result(task, result):
+        kept.append(task.file)
+        return -result
+
+    results = reading.read_all(tasks, workers, on_result)
+    assert results == [-size for size in sizes] and sorted(kept) == ["0", "1", "2"]
     (bar,) = bars
     for i, size in enumerate(sizes):
         assert sum(step for j, step in bar.steps if i == j) == size

@@ -21,7 +21,7 @@ from typing import Any
 from siamjax.capture.parts import list_parts
 from siamjax.data import capture_step, reading, sources
 from siamjax.data.capture_step import Item, Work
-from siamjax.data.kept_readings import KeptReadings, folder_name
+from siamjax.data.kept_readings import KeptReadings, folder_name, held
 from siamjax.data.sources import Input, Paths, Source
 from siamjax.types import SiamjaxError, UsageError
 
@@ -191,14 +191,19 @@ class BeamReader:
         say: Callable[[str], None],
     ) -> list[Any]:
         """See `sources.Reader`; all files were read by `hash_files`."""
-        results = []
+        results: list[Any] = []
         for file in files:
-            result = self._failures.get(file.file) or kept.load(hashes[file.file])
+            sha256 = hashes[file.file]
+            if failure := self._failures.get(file.file):
+                results.append(failure)
+                continue
+            result = kept.load(sha256)
             if result is None:
                 raise SiamjaxError(
                     f"{file.file}: its reading in {self._folder} is damaged: run the "
                     "same command again"
                 )
+            result = kept.deferred(sha256, result) if self._reusable else held(result)
             results.append(result)
         sources.remove_unfinished(hashes, files, results)
         kept.forget_others(hashes.values() if self._reusable else [])

@@ -117,7 +117,8 @@ def _usable(files, results, allow_empty):
         if isinstance(result, reading.Failure):
             lines.append(f"{result.line}, left out")
             continue
-        table, report = result
+        load, report = result
+        table = load()
         if _is_empty(table) and not allow_empty:
             size = f"{report.rows} rows of {report.columns} columns"
             lines.append(f"{source.file}: no value in {size}, {prepare.EMPTY}")

@@ -4,6 +4,7 @@ An entry is named by the hash of the file, of the options and of the code that r
 So an ingest that was interrupted, or gets more files, reads only what is new.
 """
 
+import functools
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ import numpy as np
 import siamjax
 from siamjax import capture, files
 from siamjax.capture import cleaning, counters, times
-from siamjax.types import Events
+from siamjax.types import Events, SiamjaxError
 
 _RECORDS = {
     f"{record.__module__}.{record.__name__}": record
@@ -102,6 +103,22 @@ class KeptReadings:
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
+    def deferred(self, sha256: str, reading: tuple) -> tuple:
+        """A reading that was saved, with a function in place of its first part.
+
+        The first part, which is the large one, is then read from the storage each time.
+        """
+        return functools.partial(self._first_part, sha256), *reading[1:]
+
+    def _first_part(self, sha256):
+        reading = self.load(sha256)
+        if reading is None:
+            raise SiamjaxError(
+                "what was read of a file was removed or damaged before it was used: "
+                "run the same command again"
+            )
+        return reading[0]
+
     def save(self, sha256: str, reading: Any) -> None:
         """Keeps what was read of the file with this hash; an empty hash: of none."""
         if not sha256:
@@ -119,6 +136,11 @@ class KeptReadings:
 
     def _name(self, sha256):
         return hashlib.sha256(f"{self.key} {sha256}".encode()).hexdigest() + ".npz"
+
+
+def held(reading: tuple) -> tuple:
+    """A reading in memory, in the form of `KeptReadings.deferred`."""
+    return (lambda: reading[0]), *reading[1:]
 
 
 def _code():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from siamjax.capture import parts
-from siamjax.data import reading, sources
+from siamjax.data import kept_readings, reading, sources
 from siamjax.data.kept_readings import FolderBeside, KeptReadings
 from siamjax.data.sources import Input, Paths, Source
 
@@ -44,7 +44,12 @@ class LocalReader(NamedTuple):
         say: Callable[[str], None],
     ) -> list[Any]:
         """See `sources.Reader`; each reading is kept as soon as it is there."""
-        results = [kept and kept.load(hashes[file.file]) for file in files]
+        results: list[Any] = []
+        for file in files:  # one of them is in memory at a time
+            before = kept and kept.load(hashes[file.file])
+            if kept and before is not None:
+                before = kept.deferred(hashes[file.file], before)
+            results.append(before)
         rest = [i for i, result in enumerate(results) if result is None]
         if len(rest) < len(files):
             count = len(files) - len(rest)
@@ -53,9 +58,12 @@ class LocalReader(NamedTuple):
         listed = {file.file: file.size for file in files}
 
         def on_result(task, result):
+            sha256 = hashes[task.file]
             grew = parts.size_of(task.path) != listed[task.file]
-            if kept and not grew and not sources.lacks_tshark(result):
-                kept.save(hashes[task.file], result)
+            if not kept or not sha256 or grew or sources.lacks_tshark(result):
+                return kept_readings.held(result)
+            kept.save(sha256, result)
+            return kept.deferred(sha256, result)
 
         tasks = [reading.Task(read, files[i].path, files[i].file) for i in rest]
         for i, result in zip(rest, reading.read_all(tasks, self.workers, on_result)):

@@ -27,7 +27,7 @@ from siamjax.data.sources import (
     shown,
     tell,
 )
-from siamjax.types import NORMAL, DataSet, Label, Session, SiamjaxError
+from siamjax.types import NORMAL, DataSet, Label, SiamjaxError, StoredSession
 
 # At most so many conditions are named in a summary.
 SHOWN = 16
@@ -197,7 +197,8 @@ def is_made_of(folder: str | os.PathLike, meta: dict[str, Any]) -> bool:
 
 
 def _usable(sources, results, allow_empty):
-    """`(source, events, kinds, report)` of usable captures; lines about the others."""
+    """`(source, function that gives events, kinds, report)` of usable captures, and
+    lines about the others."""
     usable, lines = [], []
     for source, result in zip(sources, results):
         if isinstance(result, reading.Failure):
@@ -230,13 +231,20 @@ def _data_set(usable, meta):
     )
     place = {kind: i for i, kind in enumerate(kinds)}
     sessions = []
-    for source, rows, names, report in usable:
+    for source, load, names, report in usable:
         number = np.array([place.get(name, -1) for name in names], np.int32)
-        rows = rows._replace(kind=number[rows.kind])
-        if -1 in number:
-            rows = rows.take(rows.kind >= 0)
-        sessions.append(Session(source.name, report.span_s, source.labels, rows, None))
+        read = functools.partial(_renumbered, load, number)
+        sessions.append(
+            StoredSession(source.name, report.span_s, source.labels, True, read, {})
+        )
     return DataSet(tuple(sessions), tuple(kinds), meta)
+
+
+def _renumbered(load, number):
+    """The events that `load()` gives, with other numbers of kinds; -1: without them."""
+    rows = load()
+    rows = rows._replace(kind=number[rows.kind])
+    return rows.take(rows.kind >= 0) if -1 in number else rows
 
 
 def partly_read(

@@ -79,7 +79,7 @@ class _Bar:
 def read_all(
     tasks: Sequence[Task],
     workers: int | None = None,
-    on_result: Callable[[Task, Any], None] | None = None,
+    on_result: Callable[[Task, Any], Any] = lambda task, result: result,
 ) -> list[Any]:
     """The result of `read(path)` of each task, in order, or a `Failure`.
 
@@ -89,14 +89,14 @@ def read_all(
     Args:
       tasks: what to read.
       workers: number of processes, by default one for each core; 1: reads in this one.
-      on_result: is called with each result as soon as it is there; not with failures.
+      on_result: is called with each result as soon as it is there, and gives what is
+        used in its place; not called with failures.
     """
     results: list[Any] = [None] * len(tasks)
 
     def take(i, result):
-        results[i] = result
-        if on_result and not isinstance(result, (Failure, _Killed)):
-            on_result(tasks[i], result)
+        failed = isinstance(result, (Failure, _Killed))
+        results[i] = result if failed else on_result(tasks[i], result)
 
     with tqdm(total=0, unit="B", unit_scale=True, disable=None) as shown:
         bar = _Bar(tasks, shown)

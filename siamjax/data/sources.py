@@ -83,6 +83,9 @@ class Reader(Protocol):
     ) -> list[Any]:
         """What `read(path)` gives of each file, or a `reading.Failure`.
 
+        In place of its first part, the events or the table, there is a function that
+        gives it: those of all files may not fit in memory.
+
         From `hashes`, those are removed of files that may be read better another time:
         the system refused, tshark was missing, or the file grew. Otherwise the next
         ingest would find the data set up to date.
