@@ -30,7 +30,7 @@ from siamjax.data.splits import open_splits
 from siamjax.training import devices, loop, state, step
 from siamjax.types import NORMAL, DataSet, Events, Label, StoredSession
 
-SESSIONS, FAULTS, STRETCHES = 16, 8, 18
+FAULTS, STRETCHES = 8, 18
 KINDS = tuple(
     f"sip:{kind}"
     for kind in ("INVITE", "INVITE/200", "INVITE/486", "INVITE/503", "REGISTER")
@@ -43,6 +43,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", required=True, help="of the sets, kept for reuse")
     parser.add_argument("--gigabytes", type=float, default=20.0)
+    parser.add_argument("--sessions", type=int, default=16, help="of each set")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="a new one reads new pages")
     parser.add_argument("--steps", type=int, default=64, help="of each turn")
@@ -87,18 +88,18 @@ def stretch_conditions(index):
     ]
 
 
-def write_set(folder, gigabytes, config):
+def write_set(folder, gigabytes, number, config):
     """Writes a prepared data set whose counts have this size; one session at a time."""
     if (folder / "meta.json").exists():
         return
     width = len(columns.event_columns(["sip"]))
-    span_s = float(gigabytes * 1e9 / (4 * width * SESSIONS) * config.data.bin_s)
+    span_s = float(gigabytes * 1e9 / (4 * width * number) * config.data.bin_s)
     sessions = []
-    for i in range(SESSIONS):
+    for i in range(number):
         ends = np.linspace(0, span_s, STRETCHES + 1).tolist()
         labels = tuple(map(Label, stretch_conditions(i), ends[:-1], ends[1:]))
         read = functools.partial(session_events, i, span_s)
-        sessions.append(StoredSession(f"s{i:02}", span_s, labels, True, read, {}))
+        sessions.append(StoredSession(f"s{i:03}", span_s, labels, True, read, {}))
     prepared.write_data_set(folder, DataSet(tuple(sessions), KINDS, {}), {})
 
 
@@ -170,7 +171,7 @@ def main():
     with contextlib.ExitStack() as stack:
         for name, config in configs.items():
             begin_s = time.perf_counter()
-            write_set(paths[name], sizes[name], config)
+            write_set(paths[name], sizes[name], given.sessions, config)
             made_s = time.perf_counter()
             splits = open_splits(config.data)
             opened_s = time.perf_counter()
