@@ -20,18 +20,22 @@ fault or none are judged:
   unseen    faults without an example (all others have one) that are called unknown
   cut       captures cut to the inside of their fault: with their name
   calm      such captures that begin as normal
+  two       captures with two faults in turn: both with their names
+  delay     seconds from the onset to the first alarm: median, and 90 %
 
 An uncalibrated verdict, which a run gives without `adapt`, is counted as an alarm here.
 """
 
+import functools
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
 
+from scripts.experiments import changes
 from siamjax import cli
 from siamjax.data import counts, prepared
 from siamjax.data.columns import protocols_of
@@ -54,17 +58,18 @@ _NETWORKS = flags.DEFINE_list(
 )
 _DATA = flags.DEFINE_string("data", "runs", "Where the prepared data sets are.")
 NEAR_S, MARGIN_S, SHORTEST_S = 8.0, 4.0, 28.0
-HEADS = ("right", "named", "early", "unseen", "cut", "calm")
+HEADS = ("right", "named", "early", "unseen", "cut", "calm", "two")
 ADAPTED_BY, LEARNT_S = 2, 600.0
 
 
 class Capture(NamedTuple):
-    """A capture of a network, with one fault or none."""
+    """A capture of a network, with two faults at most."""
 
     name: str
     number: int  # of its condition
     counts: np.ndarray  # [bins, F]
     label: Label | None
+    second: Label | None = None
 
 
 class Score(NamedTuple):
@@ -83,8 +88,11 @@ class Score(NamedTuple):
     cut: int = 0
     cut_named: int = 0
     calm: int = 0
+    turns: int = 0
+    both: int = 0
+    delays_s: tuple[float, ...] = ()
 
-    def plus(self, **more: float) -> "Score":
+    def plus(self, **more: Any) -> "Score":
         return self._replace(
             **{name: getattr(self, name) + value for name, value in more.items()}
         )
@@ -94,7 +102,7 @@ def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     run = runs.open_run(_WORKDIR.value)
     heads = "".join(f"{head:>10}" for head in HEADS)
-    print(f"{'network':17}{'alarm':>6}{'normals':>8}{heads}")
+    print(f"{'network':17}{'alarm':>6}{'normals':>8}{heads}{'delay':>12}")
     for name in _NETWORKS.value:
         captures = read_captures(run, pathlib.Path(_DATA.value) / name)
         print(describe(name, judge_network(run, captures)), flush=True)
@@ -102,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
         by_capture = [
             judge_network(run, captures, capture) for capture in usual[:ADAPTED_BY]
         ]
-        total = Score(*np.sum(by_capture, 0).tolist())
+        total = functools.reduce(lambda a, b: a.plus(**b._asdict()), by_capture)
         print(describe(f"{name}, adapted", total), flush=True)
         both = judge_network(run, captures, *usual[:ADAPTED_BY])
         print(describe(f"{name}, by both", both), flush=True)
@@ -116,7 +124,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def read_captures(run: runs.Run, folder: pathlib.Path) -> list[Capture]:
-    """The captures of a prepared data set with one fault or none."""
+    """The captures of a prepared data set with two faults at most."""
     read = prepared.read_data_set(folder)
     captures = []
     for session in read.sessions:
@@ -125,9 +133,8 @@ def read_captures(run: runs.Run, folder: pathlib.Path) -> list[Capture]:
         )
         labels = [label for label in session.labels if label.condition != NORMAL]
         number = int(re.findall(r"\d+", session.name)[-1])
-        if not labels or (len(labels) == 1 and labels[0].onset_s > 0):
-            label = labels[0] if labels else None
-            captures.append(Capture(session.name, number, binned, label))
+        if len(labels) <= 2 and all(label.onset_s > 0 for label in labels):
+            captures.append(Capture(session.name, number, binned, *labels or [None]))
     return captures
 
 
@@ -147,7 +154,7 @@ def judge_network(
         kept = library.Network("it", tuple(c.name for c in normal), learnt, origin)
         network = adapting.adapt(run, kept)
     judged = [c for c in captures if not any(c is other for other in normal)]
-    faults = [capture for capture in judged if capture.label]
+    faults = [capture for capture in judged if capture.label and not capture.second]
     every = examples.join_examples(
         stored, *(example_of(run, capture, network) for capture in faults)
     )
@@ -173,7 +180,7 @@ def judge_network(
         evidence = comparing.compare_traffic(run, traffic, alone, network)
         return evidence, traffic.calibrated
 
-    def spans_of(evidence, number, without=""):
+    def part_of(evidence, number, without=""):
         rows = [
             i
             for i, name in enumerate(names)
@@ -191,7 +198,10 @@ def judge_network(
             relative=_nearest(evidence.relative, columns),
             nearest=np.zeros((len(evidence.start_s), len(unique)), int),
         )
-        taught = {name for i, name in zip(rows, chosen) if number_of[i]}
+        return part, {name for i, name in zip(rows, chosen) if number_of[i]}
+
+    def spans_of(evidence, number, without=""):
+        part, taught = part_of(evidence, number, without)
         return decide.find_spans(part, rule, taught=taught)
 
     score, numbers = Score(), sorted({capture.number for capture in faults})
@@ -201,8 +211,14 @@ def judge_network(
             spans = spans_of(evidence, number)
             if capture.label is None:
                 score = judge_calm(score, spans)
+            elif capture.second is not None:
+                shown = all(map(is_named, [spans] * 2, capture[-2:]))
+                score = score.plus(turns=1, both=shown)
             elif capture.number != number:
                 score = judge_fault(score, spans, capture.label)
+                alarm = changes.find_alarms(part_of(evidence, number)[0], rule)
+                delay_s = changes.measure_delay(evidence, alarm, capture.label)
+                score = score.plus(delays_s=() if delay_s is None else (delay_s,))
                 others = spans_of(evidence, number, capture.label.condition)
                 score = score.plus(unseen=1, unknown=longest(others) == UNKNOWN)
     for capture in cut_captures(run, judged):
@@ -243,7 +259,7 @@ def cut_captures(run: runs.Run, captures: Sequence[Capture]) -> Iterator[Capture
     """Captures cut to the inside of their fault, where that is long enough."""
     bin_s = run.config.data.bin_s
     for capture in captures:
-        if capture.label is None:
+        if capture.label is None or capture.second is not None:
             continue
         begin_s = capture.label.onset_s + MARGIN_S
         end_s = min(capture.label.clear_s, len(capture.counts) * bin_s)
@@ -276,6 +292,16 @@ def judge_fault(score: Score, spans: Sequence[Span], label: Label) -> Score:
     return score.plus(faults=1, right=right, named=named, early=early)
 
 
+def is_named(spans: Sequence[Span], label: Label) -> bool:
+    """Whether a fault has its name in some of its time."""
+    return any(
+        span.condition == label.condition
+        and span.start_s < label.clear_s
+        and label.onset_s < span.end_s
+        for span in spans
+    )
+
+
 def longest(spans: Sequence[Span]) -> str:
     """The condition of the longest stretch that is neither normal nor recovering."""
     alarms = [s for s in spans if s.condition not in (NORMAL, IN_DOUBT, RECOVERING)]
@@ -293,10 +319,14 @@ def describe(name: str, score: Score) -> str:
         "unseen": (score.unknown, score.unseen),
         "cut": (score.cut_named, score.cut),
         "calm": (score.calm, score.cut),
+        "two": (score.both, score.turns),
     }
     cells = "".join(f"{f'{k:.0f}/{n:.0f}':>10}" for k, n in pairs.values())
     normals = f"{score.alarms:.0f}/{score.normals:.0f}"
-    return f"{name:17}{share:5.1f}%{normals:>8}{cells}"
+    delay = "-"
+    if score.delays_s:
+        delay = "{:.1f} {:.1f}".format(*np.quantile(score.delays_s, [0.5, 0.9]))
+    return f"{name:17}{share:5.1f}%{normals:>8}{cells}{delay:>12}"
 
 
 if __name__ == "__main__":

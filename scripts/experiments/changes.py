@@ -62,6 +62,7 @@ class Judged(NamedTuple):
     rule: decide.Rule
     captures: list[Capture]
     others: list[Capture]  # of the other folds
+    fold: out_of_fold.Fold | None = None  # whose captures they are
 
 
 class Verdict(NamedTuple):
@@ -113,7 +114,7 @@ def judge_folds(workdir: str, space: Space | None = None) -> list[Judged]:
         others = [capture for j in rest for capture in captures[j]]
         labelled = [(c.evidence, (c.label,) if c.label else ()) for c in others]
         rule = decide.fit_rule(labelled, known, novel, stretches)
-        judged.append(Judged(rule, captures[i], others))
+        judged.append(Judged(rule, captures[i], others, folds[i]))
     return judged
 
 
@@ -130,15 +131,30 @@ def read_captures(fold: out_of_fold.Fold) -> Iterator[Capture]:
 def follow_path(fold: Judged) -> Iterator[Verdict]:
     """As siamjax decides: an alarm is there while the cheapest path ends in one."""
     for capture in fold.captures:
-        _, costs = decide.weigh_windows(capture.evidence, fold.rule)
-        decoder = Decoder(costs.shape[1], fold.rule.penalty)
-        normal = capture.evidence.names.index(NORMAL)
-        alarm = []
-        for row in costs:
-            decoder.add(row)
-            alarm.append(decoder.total.argmin() != normal)
         spans = decide.find_spans(capture.evidence, fold.rule)
-        yield Verdict(capture, spans, np.array(alarm))
+        yield Verdict(capture, spans, find_alarms(capture.evidence, fold.rule))
+
+
+def find_alarms(evidence: decide.Evidence, rule: decide.Rule) -> np.ndarray:
+    """`[N]` bool: whether there is an alarm when each window ends."""
+    evidence, costs = decide.weigh_windows(evidence, rule)
+    decoder = Decoder(costs.shape[1], rule.penalty)
+    normal = evidence.names.index(NORMAL)
+    alarm = []
+    for row in costs:
+        decoder.add(row)
+        alarm.append(decoder.total.argmin() != normal)
+    return np.array(alarm, bool)
+
+
+def measure_delay(
+    evidence: decide.Evidence, alarm: np.ndarray, label: Label
+) -> float | None:
+    """Seconds from the onset of a fault to the first alarm; None: there is none."""
+    seen_s = evidence.start_s + evidence.window_s
+    until_s = min(label.clear_s, evidence.end_s)
+    late = alarm & (seen_s > label.onset_s) & (evidence.start_s < until_s)
+    return float(seen_s[late.argmax()] - label.onset_s) if late.any() else None
 
 
 def judge_windows(fold: Judged) -> Iterator[Verdict]:
@@ -184,12 +200,10 @@ def describe(verdicts: Sequence[Verdict]) -> str:
         evidence, label = verdict.capture
         if label is None:
             continue
-        until_s = min(label.clear_s, evidence.end_s)
-        seen_s = evidence.start_s + evidence.window_s
-        late = verdict.alarm & (seen_s > label.onset_s) & (evidence.start_s < until_s)
-        missed += not late.any()
-        if late.any():
-            delays_s.append(seen_s[late.argmax()] - label.onset_s)
+        delay_s = measure_delay(evidence, verdict.alarm, label)
+        missed += delay_s is None
+        if delay_s is not None:
+            delays_s.append(delay_s)
         if not verdict.spans:
             continue
         span = _longest(verdict.spans)

@@ -26,7 +26,6 @@ from absl import flags
 
 from scripts.experiments import adapted, changes
 from siamjax import cli
-from siamjax.assessment import out_of_fold
 from siamjax.data.splits import Splits
 from siamjax.identification import (
     adapting,
@@ -73,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
         folds = changes.judge_folds(workdir)
         rows = [changes.measure_rate(folds, rate) for rate in rates]
         alone[workdir] = describe(workdir, rows, count_hours(folds))
-        cases = list(fold_cases(workdir, folds))
+        cases = list(fold_cases(folds))
         with_network[workdir], values[workdir] = measure_cases(workdir, cases)
     for name in flags.FLAGS.networks if _MOVED.value else ():
         cases = list(moved_cases(runs.open_run(_MOVED.value), name))
@@ -159,10 +158,11 @@ def as_network(case: Case) -> library.Network:
     return library.Network("it", names, tuple(case.normal), origin)
 
 
-def fold_cases(workdir: str, folds: Sequence[changes.Judged]) -> Iterator[Case]:
+def fold_cases(folds: Sequence[changes.Judged]) -> Iterator[Case]:
     """A case a fold, adapted by the normal captures that its run was trained on."""
-    opened, _, _ = out_of_fold.open_runs(runs.open_run(workdir))
-    for fold, judged in zip(out_of_fold.measure_folds(opened), folds):
+    for judged in folds:
+        fold = judged.fold
+        assert fold is not None
         normal = [s.counts for s in read_sessions(fold.splits, TRAIN) if not s.label]
         unseen = list(read_sessions(fold.splits, VALID))
         yield Case(fold.run, judged.rule, fold.examples, normal, unseen)
