@@ -131,6 +131,14 @@ def crossed(labels):
     ]
 
 
+def crossed_and_within(labels):
+    """The same, and rows of the gallery have negatives there."""
+    return [
+        (pos, [j for j in GALLERY if labels[j] != labels[i]] if i in GALLERY else neg)
+        for i, (pos, neg) in enumerate(crossed(labels))
+    ]
+
+
 @pytest.mark.parametrize(
     "name", sorted(n for n in LOSSES if "references" in resolve(n).uses)
 )
@@ -138,11 +146,21 @@ def test_p5_queries_against_a_gallery(name, monkeypatch):
     """Anchors and references are other rows, of another number."""
     gallery = References(X[GALLERY], LABELS[GALLERY], anchor_rows=-1)
     loss_value, state = value(name, X[QUERIES], LABELS[QUERIES], gallery)
-    monkeypatch.setattr(reference, "sides", crossed)
+    # It looks at the negatives of both rows of a pair.
+    sides = crossed_and_within if name == "lifted" else crossed
+    monkeypatch.setattr(reference, "sides", sides)
     state = {k: np.asarray(v) for k, v in state.items()}
     wanted = references.LOSSES[name](X, LABELS.tolist(), state)
     assert loss_value != 0
     assert loss_value == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "snr"])
+def test_p5_lifted_takes_the_batch_as_references(distance):
+    itself = References(X, LABELS, anchor_rows=np.arange(len(X)))
+    spec = f"lifted:distance={distance}"
+    wanted, _ = value(spec, X, LABELS)
+    assert value(spec, X, LABELS, itself)[0] == pytest.approx(wanted, rel=1e-9)
 
 
 def test_p5_swap_takes_no_references():

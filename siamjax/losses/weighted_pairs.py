@@ -123,6 +123,7 @@ def lifted(
     labels: Array,
     *,
     where: Array | None = None,
+    references: References | None = None,
     margin: float = 1.0,
     distance: Distance = "euclidean",
     reduce: Reduction = "all",
@@ -134,10 +135,14 @@ def lifted(
       term = 1/2 * max(0, D(a, p) + log(sum over n_a of exp(margin - D(a, n_a))
                                       + sum over n_p of exp(margin - D(p, n_p))))^2
 
+    With references p, n_a and n_p are among them, in R² E time; `References.allowed`
+    then chooses p and n_a alone.
+
     Args:
       embeddings: `[B, E]` float.
       labels: `[B]` int.
       where: `[B]` bool, the rows that count; all by default.
+      references: `References`, rows to compare with; the batch by default.
       margin: a distance.
       distance: see `distances`.
       reduce: see `reductions`.
@@ -145,15 +150,21 @@ def lifted(
       The scalar loss; 0 without a positive or without a negative.
     Reference: Song et al., CVPR 2016, eq. 4.
     """
-    batch = tuples.all_pairs(embeddings, labels, where)
+    batch = tuples.all_pairs(embeddings, labels, where, references)
     measure = distances.by_name(distance)
     distances.check_difference(measure, margin=margin)
-    d = measure.cost(measure.matrix(batch.x, batch.x))
-    push = masked_logsumexp(margin - d, batch.neg)
-    inside = jnp.where(batch.pos, d + jnp.logaddexp(push[:, None], push[None]), 0)
-    cost = jnp.maximum(inside, 0) ** 2 / 2
-    valid = batch.pos & batch.neg.any(1)[:, None]
-    return reductions.reduce_costs(cost, valid, reduce, labels)
+    d = measure.cost(measure.matrix(batch.x, batch.y))
+    push = partner_push = masked_logsumexp(margin - d, batch.neg)
+    partner_neg = batch.neg
+    if references is not None:
+        y, others, counted, *_ = references
+        partner_neg = tuples.all_pairs(y, others, counted).neg
+        between = measure.cost(measure.matrix(batch.y, batch.y))
+        partner_push = masked_logsumexp(margin - between, partner_neg)
+    both = jnp.logaddexp(push[:, None], partner_push[None])
+    cost = jnp.maximum(jnp.where(batch.pos, d + both, 0), 0) ** 2 / 2
+    has_negative = batch.neg.any(1)[:, None] | partner_neg.any(1)[None]
+    return reductions.reduce_costs(cost, batch.pos & has_negative, reduce, labels)
 
 
 @guarded
