@@ -114,7 +114,9 @@ def rank(
     with np.errstate(invalid="ignore"):  # infinity less infinity
         equal = tie
         if tie_share:
-            equal = np.maximum(tie, tie_share * np.abs(distances[:, :-1]))
+            equal = np.abs(distances[:, :-1])
+            equal *= tie_share
+            np.maximum(equal, tie, out=equal)
         starts_group[:, 1:] = np.diff(distances, axis=1) > equal
     first = np.flatnonzero(starts_group)
     place = [
