@@ -93,6 +93,22 @@ def test_what_is_kept_is_bounded_in_any_condition(monkeypatch, state):
         assert abs(span.distance - other.distance) < 0.1
 
 
+def test_less_of_each_session_is_kept_where_there_are_many():
+    assert tracking.share_windows(1) == tracking.share_windows(32) == 3600
+    assert tracking.share_windows(64) == 1800
+    assert tracking.share_windows(192) == tracking.share_windows(1000) == 600
+    evidence = evidence_of([0] * 600)
+    tracker = tracking.Tracker(RULE, ORIGINS)
+    tracker.add(part(evidence, 0, 500))
+    tracker.most = 200
+    for i in range(500, 600):
+        tracker.add(part(evidence, i, i + 1))
+        assert len(tracker._windows.costs) == 200
+    (span,) = tracker.finish(615.0)
+    assert span[:3] == (0.0, 615.0, "normal")
+    assert span.distance == np.median(evidence.distances[400:, 0])
+
+
 def test_faults_in_turn_for_ever_are_bounded(monkeypatch):
     monkeypatch.setattr(tracking, "MOST_WINDOWS", 300)
     states = ([1] * 90 + [2] * 70) * 10

@@ -22,7 +22,7 @@ from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
 from siamjax.monitoring.protocol_binning import ProtocolBinner
 from siamjax.monitoring.session import Session
 from siamjax.monitoring.sources import Batch, Position, Tally
-from siamjax.monitoring.tracking import Windows, take_rows
+from siamjax.monitoring.tracking import Windows, share_windows, take_rows
 from siamjax.text import printable
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
@@ -238,6 +238,7 @@ class Monitor:
             if state["compared"] != self._compared():
                 session.judge_again()
             self._sessions[session.name] = session
+        self._share_memory()
         self._is_lost = True
 
     def _make_binner(self, run, by_server):
@@ -444,11 +445,20 @@ class Monitor:
         """The sessions of the bins; new ones begin here."""
         zero_ns = self._binner.zero_ns
         assert zero_ns is not None
+        count = len(self._sessions)
         for name in closed.sessions:
             if name not in self._sessions:
                 session = self._sessions[name] = Session(name, self._reference, zero_ns)
                 session.skip(first)
+        if len(self._sessions) > count:
+            self._share_memory()
         return [self._sessions[name] for name in closed.sessions]
+
+    def _share_memory(self):
+        """Keeps less of each session where there are many."""
+        windows = share_windows(len(self._sessions))
+        for session in self._sessions.values():
+            session.keep(windows)
 
     def _compare(self, waiting, across):
         """Compares the windows of several sessions in one call."""

@@ -17,8 +17,6 @@ from siamjax.types import NORMAL, Baseline
 _MOVED_S = decide.HOP_S
 # What moved is said of so many bins at most: of a longer stretch of its last ones.
 _MOVED_BINS = 1024
-# Bins are kept for so many hops, to say why.
-_KEPT_HOPS = tracking.MOST_WINDOWS
 
 
 class Known(NamedTuple):
@@ -89,9 +87,14 @@ class Session:
             self._begin()
         else:
             hop = sessions.hop_bins(self._run)
-            old = min(self.bins - _KEPT_HOPS * hop, self._next) - self._first
-            if old > _KEPT_HOPS * hop // 8:
+            kept = self._tracker.most * hop  # bins, to say why
+            old = min(self.bins - kept, self._next) - self._first
+            if old > kept // 8:
                 self._drop(old)
+
+    def keep(self, windows: int) -> None:
+        """Keeps so many windows, and the bins of so many, from now on."""
+        self._tracker.most = windows
 
     def windows(self) -> Windows | None:
         """The next windows to compare; None: there are none yet."""
@@ -175,7 +178,9 @@ class Session:
         network, traffic = self._reference.network, self.traffic
         if network is not None and traffic is not None and traffic.across:
             self.traffic = traffic._replace(baseline=network.baseline)
+        most = self._tracker.most
         self._tracker = self._make_tracker()
+        self._tracker.most = most
         self._known = self._known[-1:]
         if self._known:
             hop = sessions.hop_bins(self._run)

@@ -15,9 +15,10 @@ from siamjax.identification.timeline import Decoder, Span, stretches
 from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL
 
-# So many windows are kept. Longer stretches are judged by their last windows, if they
-# are normal, and otherwise by every second of the older ones.
-MOST_WINDOWS = 3600
+# So many windows are kept of a session, and fewer of each where there are so many in
+# all sessions, but no fewer than the least. Longer stretches are judged by their last
+# windows, if they are normal, and otherwise by every second of the older ones.
+MOST_WINDOWS, ALL_WINDOWS, LEAST_WINDOWS = 3600, 32 * 3600, 600
 # A stretch of normal traffic is at least so many windows long when what lies before it
 # is dropped: longer than what the beginning of a fault can take from it.
 _ANCHOR = 64
@@ -26,6 +27,11 @@ _ANCHOR = 64
 _OFTEN, _SELDOM = 256, 16
 # When the decoder has so many windows, those that are settled are dropped from it.
 _UNSETTLED = 64
+
+
+def share_windows(sessions: int) -> int:
+    """How many windows are kept of each session, if there are so many sessions."""
+    return max(min(ALL_WINDOWS // max(sessions, 1), MOST_WINDOWS), LEAST_WINDOWS)
 
 
 class Windows(NamedTuple):
@@ -45,6 +51,7 @@ class Tracker:
 
     Attributes:
       spans: the timeline of what is kept; the last one is the present.
+      most: how many windows are kept.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Tracker:
     ) -> None:
         """See `decide.find_spans`."""
         self.spans: list[Span] = []
+        self.most = MOST_WINDOWS
         self._rule, self._origins, self._taught = rule, origins, taught
         self._windows: Windows | None = None
         self._rows: dict[str, Rows] = {}  # of the arrays of `_windows`, and the path
@@ -216,7 +224,7 @@ class Tracker:
             for first, end in parts
             if path[first] == normal and end - first >= _ANCHOR
         ]
-        if len(path) > 2 * MOST_WINDOWS and parts:  # faults in turn, without an end
+        if len(path) > 2 * self.most and parts:  # faults in turn, without an end
             anchors.append(parts[len(parts) // 2][0])
         if not anchors:
             return []
@@ -231,12 +239,12 @@ class Tracker:
         return final
 
     def _drop_old(self):
-        """Keeps no more than `MOST_WINDOWS` windows, and all changes."""
+        """Keeps no more than `most` windows, and all changes."""
         count = len(self._rows["path"])
-        if count <= MOST_WINDOWS:
+        if count <= self.most:
             return
         if not self._odd:
-            self._drop_first(min(count - MOST_WINDOWS, self._settled()))
+            self._drop_first(min(count - self.most, self._settled()))
             return
         path, normal = self._states(), self._normal()
         first, end = max(
@@ -244,7 +252,7 @@ class Tracker:
         )
         is_first = path[first] == normal and not first
         if is_first:
-            dropped = np.arange(count - MOST_WINDOWS)
+            dropped = np.arange(count - self.most)
         else:
             dropped = np.arange(first + _ANCHOR, (first + end) // 2, 2)
         dropped = dropped[dropped < min(self._settled(), end - _ANCHOR)]
