@@ -4,9 +4,9 @@
 
 Needs an evaluated run of SIP (its config.json, checkpoints, examples.csv, rule.json and
 space.npz) and the packaged captures. Sessions together and sessions one by one are
-timed in turn, after both have run once. The sessions of the monitor are servers with
-some calls a second, watched for an hour before: all have the state of one that was
-watched for a minute, with its windows repeated.
+timed in turn, one by one 100 at most. The sessions of the monitor are servers with
+some calls a second, with as long a history as is kept: that of one that was watched for
+a minute, whose windows are repeated.
 """
 
 import argparse
@@ -22,11 +22,13 @@ import numpy as np
 from scripts.benchmarks import stream
 from siamjax.identification import comparing, decide, identify, sessions
 from siamjax.inference import runs
-from siamjax.monitoring import monitor, sources
+from siamjax.monitoring import monitor, sources, tracking
 
-FILES, SECONDS = 8, 60  # captures that are read, and what is used of each
+FILES, SECONDS = 8, 48  # captures that are read, and what is used of each
+ALONE = 100  # sessions at most that are timed one by one
 CALLS = 1.5  # a second and server
-WARM, TIMED = 76, 8  # seconds of the monitor
+# Seconds of the monitor: to begin, those that are read again, and those that are timed.
+WARM, AGAIN, TIMED = 76, 5, 8
 BEGIN_NS, S = 1_700_000_000 * 10**9, 10**9
 
 
@@ -36,7 +38,6 @@ def main() -> None:
     parser.add_argument("--captures", default="data/testbed/captures")
     parser.add_argument("--sessions", default="1,10,100,1000")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--history", type=int, default=3600, help="seconds")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     counts = [int(text) for text in options.sessions.split(",")]
@@ -46,7 +47,7 @@ def main() -> None:
     print(f"{device.device_kind}, {clock}, median of {options.pairs} pairs")
     traffics = read_sessions(reference.run, options.captures)
     time_identify(reference, traffics, counts, options.pairs)
-    time_monitor(reference, traffics, counts, options)
+    time_monitor(reference, traffics, counts, options.pairs)
 
 
 def read_sessions(run, folder):
@@ -65,12 +66,15 @@ def time_identify(reference, traffics, counts, pairs):
     for count in counts:
         chosen = list(itertools.islice(itertools.cycle(traffics), count))
         compare = functools.partial(compare_together, chosen, reference)
+        alone = chosen[:ALONE]
         (together_s, alone_s), windows = time_pairs(
-            compare, functools.partial(compare_alone, chosen, reference), pairs
+            compare, functools.partial(compare_alone, alone, reference), pairs
         )
+        alone_s *= count / len(alone)
         print(
             f"| {count} | {windows} | {windows / together_s:,.0f} | "
-            f"{windows / alone_s:,.0f} | {alone_s / together_s:.2f} |"
+            f"{windows / alone_s:,.0f} | {alone_s / together_s:.2f} |",
+            flush=True,
         )
 
 
@@ -93,7 +97,7 @@ def compare_alone(traffics, reference):
         identify.compare_session(traffic, reference)
 
 
-def time_monitor(reference, traffics, counts, options):
+def time_monitor(reference, traffics, counts, pairs):
     """Prints what a second of traffic takes, and the memory of a session."""
     # All of this made-up traffic is called normal, as most traffic is.
     reference = reference._replace(rule=reference.rule._replace(novelty=10.0))
@@ -109,22 +113,25 @@ def time_monitor(reference, traffics, counts, options):
         ]
         before = monitor.resident_bytes()
         watched = monitor.Monitor(reference, sources.Tally(), by_server=True)
-        watched.restore(repeat_state(state, names, options.history))
+        history = tracking.share_windows(count)
+        watched.restore(repeat_state(state, names, history))
         rng, took_s, packets = np.random.default_rng(0), [], 0
-        for second in range(WARM - 2, WARM + TIMED):
+        for second in range(WARM - AGAIN, WARM + TIMED):
             batch = make_packets(names, second, rng)
             took_s.append(seconds(watched.add, sources.Batch(batch, time.monotonic())))
             packets = len(batch)
-        took_s = 1e3 * np.array(took_s[-TIMED + 1 :])
+        took_s = 1e3 * np.array(took_s[1 - TIMED :])
         size = (monitor.resident_bytes() - before) / count / 1e6
         del watched
         windows = take_windows(reference.run, traffics, count)
+        alone = take_windows(reference.run, traffics, min(count, ALONE))
         compare = comparing.Comparison(reference.run, reference.examples).compare
         (together_s, alone_s), _ = time_pairs(
             functools.partial(compare, *windows, end_s=0.0),
-            functools.partial(compare_windows_alone, compare, windows),
-            options.pairs,
+            functools.partial(compare_windows_alone, compare, alone),
+            pairs,
         )
+        alone_s *= count / len(alone[0])
         print(
             f"| {count} | {packets:,} | {np.median(took_s):.1f} | {took_s.max():.1f} | "
             f"{1e3 * together_s:.1f} | {1e3 * alone_s:.1f} | "
@@ -209,10 +216,11 @@ def compare_windows_alone(compare, windows):
 
 def time_pairs(first, second, pairs):
     """Seconds of two functions, medians of pairs, and what the first one returns."""
-    result = first()
-    second()
-    times = [(seconds(first), seconds(second)) for _ in range(pairs)]
-    return np.median(times, 0), result
+    made, times = [], []
+    for _ in range(pairs):
+        first_s = seconds(lambda: made.append(first()))
+        times.append((first_s, seconds(second)))
+    return np.median(times, 0), made[0]
 
 
 def seconds(function, *arguments):
