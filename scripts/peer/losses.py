@@ -14,6 +14,22 @@ from scripts.peer.counterparts import find_counterpart, row_penalty
 from siamjax import losses
 from siamjax.losses import distances, resolve
 
+# These take pairs without labels, which say of which kind they are.
+WITHOUT_LABELS = (
+    "CircleLoss",
+    "ContrastiveLoss",
+    "IntraPairVarianceLoss",
+    "GeneralizedLiftedStructureLoss",
+    "LiftedStructureLoss",
+    "MarginLoss",
+    "MultiSimilarityLoss",
+    "NTXentLoss",
+    "SignalToNoiseRatioContrastiveLoss",
+    "SupConLoss",
+    "TripletMarginLoss",
+    "TupletMarginLoss",
+)
+
 
 def forward(
     self, embeddings, labels=None, indices_tuple=None, ref_emb=None, ref_labels=None
@@ -32,6 +48,8 @@ def forward(
         ref_emb = None
     elif name == "VICRegLoss":
         raise ValueError("labels are not supported")
+    if labels is None and name not in WITHOUT_LABELS:
+        raise ValueError("labels are needed")
     is_batch = ref_emb is None or ref_emb is embeddings
     if is_batch:
         ref_labels = None
