@@ -23,7 +23,9 @@ def folder(tmp_path_factory):
 
 
 def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder):
-    killed = same_on.start(folder, TWO, "training", "run", kill=same_on.KILLED)
+    killed = same_on.start(
+        folder, TWO, "training", "run", {1: [f"--kill={same_on.KILLED}"]}
+    )
     assert [process.wait() for process in killed] == [1, -signal.SIGKILL]
     first, second = (
         (folder / f"run.{i}.txt").read_text().splitlines() for i in range(2)
@@ -42,6 +44,14 @@ def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder)
     # Each step was logged once, by the first process.
     rows = (folder / "run" / "scalars.csv").read_text().splitlines()
     assert sum(",loss," in row for row in rows) == same_on.STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_process_that_falls_silent_is_taken_for_lost(folder, silent):
+    line, passed_s = same_on.end_of_silence(folder, silent, lost_s=10)
+    assert f"process {1 - silent} of 2 ends, since another one failed" in line
+    assert passed_s < 60
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ Starts every number of devices (simulated on a CPU) and of processes from one st
 Prints by how much rows, loss, gradient, statistics and weights differ from those on one
 device: the largest difference of an array, as a share of its largest value. Then it
 kills one of two processes in the midst of a run, starts both again, and compares the
-end with that of a run that was left alone. Exits with 1 where a difference is too
-large.
+end with that of a run that was left alone, and stops one without ending it. Exits with
+1 where a difference is too large.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+import types
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -41,6 +43,8 @@ _NAME = flags.DEFINE_string("name", None, "Of what a worker measures.")
 _WORK = flags.DEFINE_enum("work", None, ["numbers", "training"], "Of a worker.")
 _ADDRESS = flags.DEFINE_list("address", [], "Of a worker: HOST:PORT, processes, which.")
 _KILL = flags.DEFINE_integer("kill", 0, "The step at which a worker kills itself.")
+_STOP = flags.DEFINE_integer("stop", 0, "The step at which a worker falls silent.")
+_LOST = flags.DEFINE_integer("lost_s", hosts.LOST_S, "See hosts.LOST_S.")
 
 # Batches whose rows are compared; steps before the state that all start from.
 BATCHES, BEFORE = 20, 20
@@ -75,7 +79,11 @@ def main(argv: Sequence[str]) -> int:
         folder = pathlib.Path(name)
         make_data(folder)
         good = print_numbers(folder, LAYOUTS)
-        return 0 if print_restarts(folder, (ONE, Layout(4, 1))) and good else 1
+        good &= print_restarts(folder, (ONE, Layout(4, 1)))
+        for silent in range(2):
+            line, passed_s = end_of_silence(folder, silent)
+            print(f"process {silent} fell silent; {passed_s:.0f} s later: {line}")
+        return 0 if good else 1
 
 
 def make_data(folder: pathlib.Path) -> None:
@@ -129,7 +137,7 @@ def print_restarts(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
     """
     two = Layout(2, 1)
     finish(start(folder, two, "training", "quiet"))
-    killed = start(folder, two, "training", "killed", kill=KILLED)
+    killed = start(folder, two, "training", "killed", {1: [f"--kill={KILLED}"]})
     codes = [process.wait() for process in killed]
     if codes != [1, -signal.SIGKILL]:
         raise SiamjaxError(f"exit codes of the killed run: {codes}")
@@ -148,6 +156,36 @@ def print_restarts(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
     return good
 
 
+def end_of_silence(
+    folder: pathlib.Path, silent: int, lost_s: int = hosts.LOST_S
+) -> tuple[str, float]:
+    """What one of two processes says when the other is stopped, and after how long.
+
+    Args:
+      folder: with the data of `make_data`; gets a workdir.
+      silent: the process that is stopped, without ending, at step KILLED.
+      lost_s: see `hosts.LOST_S`.
+    Returns:
+      The last line of the other process, and the seconds from the stop to its end.
+    """
+    name, lost = f"silent_{silent}", f"--lost_s={lost_s}"
+    options = {silent: [lost, f"--stop={KILLED}"], 1 - silent: [lost]}
+    processes = start(folder, Layout(2, 1), "training", name, options)
+    try:
+        os.waitid(os.P_PID, processes[silent].pid, os.WSTOPPED | os.WEXITED)
+        stopped_s = time.monotonic()
+        code = processes[1 - silent].wait()
+        passed_s = time.monotonic() - stopped_s
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    lines = (folder / f"{name}.{1 - silent}.txt").read_text().splitlines()
+    if code != 1 or not lines:
+        raise SiamjaxError(f"process {1 - silent} ended with {code}: {lines[-1:]}")
+    return lines[-1], passed_s
+
+
 def arrays_of(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     """The arrays of the last checkpoint of a run, by names that begin with `state`."""
     with checkpoints.open_checkpoints(workdir) as saved:
@@ -157,9 +195,21 @@ def arrays_of(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def start(
-    folder: pathlib.Path, layout: Layout, work: str, name: str, kill: int = 0
+    folder: pathlib.Path,
+    layout: Layout,
+    work: str,
+    name: str,
+    options: Mapping[int, Sequence[str]] = types.MappingProxyType({}),
 ) -> list[subprocess.Popen]:
-    """Starts the processes of a layout; what they print is in NAME.PROCESS.txt."""
+    """Starts the processes of a layout; what they print is in NAME.PROCESS.txt.
+
+    Args:
+      folder: of all files.
+      layout: of the processes.
+      work: see --work.
+      name: see --name.
+      options: process -> further flags.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -169,8 +219,7 @@ def start(
         command += [f"--folder={folder}", f"--work={work}", f"--name={name}"]
         if layout.processes > 1:
             command.append(f"--address=localhost:{port},{layout.processes},{i}")
-        if kill and i == layout.processes - 1:
-            command.append(f"--kill={kill}")
+        command += options.get(i, ())
         with open(folder / f"{name}.{i}.txt", "w") as said:
             environment = os.environ | dict(JAX_NUM_CPU_DEVICES=str(layout.devices))
             environment["JAX_PLATFORMS"] = "cpu"
@@ -193,6 +242,7 @@ def work(folder: pathlib.Path) -> int:
     """What a worker does."""
     connection = contextlib.nullcontext()
     if _ADDRESS.value:
+        hosts.LOST_S = _LOST.value
         coordinator, processes, process = _ADDRESS.value
         address = hosts.Address(coordinator, int(processes), int(process))
         connection = hosts.connected(address)
@@ -232,16 +282,16 @@ def run_config(folder: pathlib.Path) -> Config:
 
 
 def train(folder: pathlib.Path) -> None:
-    """Trains a run, and kills the process at the step of --kill."""
-    if _KILL.value:
-        assert_moved = norm.assert_moved
+    """Trains a run; the process ends or falls silent at the step of a flag."""
+    signals = {_KILL.value: signal.SIGKILL, _STOP.value: signal.SIGSTOP}
+    assert_moved = norm.assert_moved
 
-        def kill_at(stats, steps):
-            if steps == _KILL.value:
-                os.kill(os.getpid(), signal.SIGKILL)
-            assert_moved(stats, steps)
+    def signal_at(stats, steps):
+        if steps in signals:
+            os.kill(os.getpid(), signals[steps])
+        assert_moved(stats, steps)
 
-        norm.assert_moved = kill_at  # the loop calls it at each step that it logs
+    norm.assert_moved = signal_at  # the loop calls it at each step that it logs
     loop.train(run_config(folder), folder / _NAME.value)
 
 
