@@ -44,7 +44,8 @@ def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
     """a b of two `[B, B]`, in full precision; each device has rows of all three.
 
     On D devices the rows of b go round in a ring, B / D at a time: no device holds more
-    than B² / D numbers of a matrix, and the gradients are such products, too.
+    than B² / D numbers of a matrix, and the gradients are such products, too. Then it
+    has no `jax.jvp`: through the loop of a ring it would keep all its blocks.
     """
     mesh = _mesh_for(len(a))
     return _matmul(a, b) if mesh is None else _product(mesh, a, b)
