@@ -14,6 +14,7 @@ import optuna
 import pytest
 
 from configs import compare
+from scripts.experiments import compare_on_hosts
 from siamjax.comparison import (
     analysis,
     figures,
@@ -378,6 +379,11 @@ def test_a_killed_comparison_leaves_no_worker_and_goes_on(config, tmp_path):
     assert not report["missing"]
     assert report["data_sets"]["small"]["match"]["repeats"] == 2
     assert before.items() <= weights().items()
+
+
+@pytest.mark.slow
+def test_two_hosts_of_which_one_is_killed_end_where_one_host_ends(tmp_path):
+    assert compare_on_hosts.compare_twice(tmp_path, DATABASE or None)
 
 
 def made(rng, better=0.0, conditions=8, captures=4):

@@ -98,6 +98,7 @@ def compare_twice(folder: pathlib.Path, url: str | None) -> bool:
     """
     finish(start_host(folder, "alone", "alone", f"sqlite:///{folder / 'alone.db'}"))
     url = url or f"sqlite:///{folder / 'shared.db'}"
+    studies.open_storage(url).engine.dispose()  # makes the tables, once
     first, second = (
         start_host(folder, name, "shared", url) for name in ("first", "second")
     )
@@ -204,7 +205,7 @@ def print_costs(folder: pathlib.Path, url: str, trials: int) -> None:
     sources.make_if_missing(data_set.source, str(folder / "data"), "source")
     (folder / "shared").mkdir()
     protocol.claim_prefix(folder / "shared")
-    workers.open_place(folder / "shared", url).store.engine.dispose()
+    studies.open_storage(url).engine.dispose()  # makes the tables, once
     hosts = [start_host(folder, f"host_{i}", "shared", url, trials) for i in range(2)]
     for host in hosts:
         finish(host)
