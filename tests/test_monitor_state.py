@@ -1,5 +1,6 @@
 """The monitor goes on after a restart, a gap, a silence; and memory is bounded."""
 
+import itertools
 import json
 
 import numpy as np
@@ -373,6 +374,36 @@ def test_each_server_is_a_session(reference):
     assert len(by_session) == 2
     assert sorted(map(len, by_session.values())) == [1, 4]
     assert by_session[other] == ["normal"]
+
+
+def test_servers_watched_together_are_judged_as_each_alone(reference):
+    """Their windows are compared in one call, their events counted in another."""
+    loads = ((1, 6), (2, 1))
+    servers_calls = {
+        f"192.0.2.{100 + i}": [
+            *live_traffic.calls(0, 70, before, server=f"192.0.2.{100 + i}"),
+            *live_traffic.calls(70, 90, after, server=f"192.0.2.{100 + i}"),
+            *live_traffic.calls(90, 115, before, server=f"192.0.2.{100 + i}"),
+        ]
+        for i, (before, after) in enumerate(loads)
+    }
+
+    def stretches(frames):
+        watched = monitor.Monitor(reference, sources.Tally(), by_server=True)
+        seconds = itertools.groupby(sorted(frames), lambda frame: frame[0] // S)
+        made = watch(watched, (b for _, x in seconds for b in batches(list(x), 10**6)))
+        return [r for r in made if isinstance(r, records.Stretch)]
+
+    together = stretches(itertools.chain(*servers_calls.values()))
+    assert len(together) > len(loads)
+    for name, frames in servers_calls.items():
+        mine = [r for r in together if r.session == name]
+        alone = stretches(frames)
+        assert [r.condition for r in mine] == [r.condition for r in alone]
+        numbers = [(r.start_s, r.end_s, r.distance) for r in alone]
+        np.testing.assert_allclose(
+            [(r.start_s, r.end_s, r.distance) for r in mine], numbers, atol=1e-5
+        )
 
 
 def test_an_address_that_is_asked_seldom_is_no_server():

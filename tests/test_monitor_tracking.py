@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from siamjax.identification import decide
-from siamjax.monitoring import tracking
+from siamjax.monitoring import rows, tracking
 
 RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=13.0, clear_s=8.0)
 NAMES = ("normal", "blocked", "delay")
@@ -91,6 +91,24 @@ def test_what_is_kept_is_bounded_in_any_condition(monkeypatch, state):
     assert [span[:3] for span in spans] == [span[:3] for span in want]
     for span, other in zip(spans, want):
         assert abs(span.distance - other.distance) < 0.1
+
+
+def test_rows_that_come_and_go_are_those_of_an_array():
+    rng = np.random.default_rng(0)
+    wanted = rng.random((3, 2))
+    kept = rows.Rows(wanted)
+    wanted[:] = 0  # they are copied
+    wanted = kept.values.copy()
+    for i in range(200):
+        more = rng.random((rng.integers(1, 4), 2))
+        kept.append(more)
+        wanted = np.concatenate([wanted, more])
+        if i % 7 == 0:
+            old = int(rng.integers(len(wanted) + 1))
+            kept.drop(old)
+            wanted = wanted[old:]
+        np.testing.assert_array_equal(kept.values, wanted)
+        assert len(kept) == len(wanted)
 
 
 def test_less_of_each_session_is_kept_where_there_are_many():

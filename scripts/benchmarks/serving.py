@@ -2,7 +2,7 @@
 
   python -m scripts.benchmarks.serving --workdir runs/first
 
-Needs an evaluated run of SIP (its config.json, checkpoints, examples.csv, rule.json and
+Needs an evaluated run of SIP (its config.json, checkpoints, examples.npz, rule.json and
 space.npz) and the packaged captures. Sessions together and sessions one by one are
 timed in turn, one by one 100 at most. The sessions of the monitor are servers with
 some calls a second, with as long a history as is kept: that of one that was watched for
