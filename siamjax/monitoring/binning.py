@@ -91,6 +91,11 @@ class PacketBinner:
         assert self.zero_ns is not None
         return (time_ns - self.zero_ns) // self.bin_ns
 
+    def begin(self) -> None:
+        """The first bin begins with the first packet, which must be there."""
+        if self.zero_ns is None:
+            self.zero_ns = self.timeline.first_ns()
+
     def skip(self, bins: int) -> None:
         """Goes on at a bin: the traffic before it was not seen as a whole."""
         assert self.zero_ns is not None
@@ -117,7 +122,7 @@ class PacketBinner:
         if self.zero_ns is None:
             if until_ns < self.timeline.first_ns():
                 return 0
-            self.zero_ns = self.timeline.first_ns()
+            self.begin()
         passed = (until_ns - self.zero_ns) // self.bin_ns
         return max(passed, self.bins)
 

@@ -327,6 +327,7 @@ class Monitor:
             detail = f"the clock of the packets went ahead by {ahead_ns / 1e9:.0f} s"
             made += self._notice(records.CLOCK_STEP, detail)
             self._is_lost = True
+            self._binner.begin()  # the gap may lie before the first bin
         if self._is_lost and self._binner.zero_ns is not None:
             made += self._skip(timeline.last_ns)
         self._is_lost = False
