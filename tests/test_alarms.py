@@ -27,9 +27,9 @@ from siamjax.alarms import (
     webhook,
 )
 from siamjax.alarms.spool import Spool
-from siamjax.monitoring import records
+from siamjax.monitoring import monitor, records, sources
 from siamjax.types import SiamjaxError, UsageError
-from tests import browser
+from tests import browser, live_traffic
 
 SECOND = 10**9
 
@@ -277,6 +277,44 @@ def test_a_receiver_that_dies_ten_times_gets_each_alarm_once_in_order(
     thread.close(30)
     assert [body["number"] for body in receiver.bodies] == list(range(50))
     assert thread.taken == 50 and thread.failed > 0 and spool.waiting() == {}
+
+
+def test_a_receiver_that_dies_while_the_monitor_watches_gets_each_alarm_once(
+    monkeypatch, tmp_path, receiver
+):
+    reference = live_traffic.make_reference(monkeypatch, tmp_path)
+    calls = live_traffic.calls
+    frames = calls(0, 40)
+    for begin_s in range(40, 390, 70):
+        frames += calls(begin_s, begin_s + 20, 12) + calls(begin_s + 20, begin_s + 70)
+    path = live_traffic.capture(tmp_path / "x.pcap", frames)
+    watched = monitor.Monitor(reference, tally := sources.Tally())
+    batches = sources.replay(path, 0, tally)
+    made = monitor.watch(watched, batches, source="x", heartbeat_s=1e6)
+    lasting, wanted, is_dead = {}, [], False
+    with outputs.open_outputs(tmp_path / "out", webhooks=[receiver.url]) as out:
+        out._deliveries[0]._first_s = 0.01
+        for record in made:
+            lasting, alarms = alarm.follow(lasting, record)
+            if alarms:
+                (receiver.start if is_dead else receiver.kill)()
+                is_dead = not is_dead
+                wanted.append([(a.condition, a.since, a.until) for a in alarms])
+            out.send(record)
+        if is_dead:
+            receiver.start()
+    got = [
+        [
+            (
+                each["labels"]["condition"],
+                each["startsAt"],
+                each["endsAt"] if each["status"] == "resolved" else None,
+            )
+            for each in body["alerts"]
+        ]
+        for body in receiver.bodies
+    ]
+    assert got == wanted and len(wanted) >= 10
 
 
 def test_a_refused_alarm_is_put_aside_and_others_are_tried_again(
