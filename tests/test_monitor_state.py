@@ -312,9 +312,9 @@ def test_a_clock_that_is_set_is_an_event_and_no_fault(reference, monkeypatch):
     clock = FakeTime(monkeypatch)
     watched = monitor.Monitor(reference, sources.Tally())
     clock.feed(watched, live_traffic.calls(0, 40))
-    for shift_s in (3600, 0, -900):
+    for first_s, shift_s in ((40, 3600), (80, 0), (120, -900)):
         made = []
-        for t, frame in live_traffic.calls(40, 80):
+        for t, frame in live_traffic.calls(first_s, first_s + 40):
             clock.now_s += 1 / 7
             packet = (t + shift_s * S, 1, frame, len(frame))
             made += watched.add(sources.Batch([packet], clock.now_s, is_live=True))
@@ -338,6 +338,34 @@ def test_a_packet_with_a_wrong_time_is_no_silent_hour(reference):
             made += watched.add(batch)
         assert said(made) == ["clock_step", "clock_step"] and watched.windows < 100
         assert conditions(made) == ["normal"] or packet == 1
+
+
+def test_several_wrong_times_are_no_silent_hours(reference):
+    """Each of them is ahead of the one before, and none is ahead of the right time."""
+    watched = monitor.Monitor(reference, sources.Tally())
+    some = [(t, 1, frame, len(frame)) for t, frame in live_traffic.calls(0, 80)]
+    for packet, wrong_s in ((400, 70_000), (401, 40_000), (402, 10_000)):
+        t, *rest = some[packet]
+        some[packet] = (t - wrong_s * S, *rest)
+    made = []
+    for start in range(0, len(some), 90):
+        batch = sources.Batch(some[start : start + 90], 0.0, is_live=True)
+        made += watched.add(batch)
+    assert watched.windows < 100 and said(made) == ["clock_step"] * 4
+
+
+def test_no_answer_behind_a_step_of_the_clock_is_late(reference):
+    """It is not compared with the time of its request, which lies before the step."""
+    watched = monitor.Monitor(reference, sources.Tally())
+    invite, *_, final, _, _, _ = build.call("x", build.START_NS + 39 * S)
+    frames = [*live_traffic.calls(0, 50), invite, (final[0] + 3 * S, final[1])]
+    for t, frame in sorted(frames):
+        t += 3600 * S * (t > build.START_NS + 40 * S)
+        some = [(t, 1, frame, len(frame))]
+        watched.add(sources.Batch(some, 0.0, is_live=True))
+    names = [column.name for column in reference.run.columns]
+    counted = watched._sessions["all"]._counts.values
+    assert np.nanmax(counted[:, names.index("INVITE to final ms")]) < 1000
 
 
 def test_a_pause_in_a_file_is_silence_and_no_step_of_the_clock(reference):

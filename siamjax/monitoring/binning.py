@@ -106,6 +106,10 @@ class PacketBinner:
         self.bins = bins
         self._event_binner = self._make_event_binner()
 
+    def forget_transactions(self) -> None:
+        """The clock was set: no answer is compared with the time of its request."""
+        self._memory = pairing.Memory()
+
     def ready(self) -> int:
         """How many bins can be closed because no packet of them will come any more."""
         return self._until(PATIENCE_NS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import pathlib
 import resource
 import time
@@ -306,37 +307,40 @@ class Monitor:
 
     def _read(self, batch):
         """Takes the packets of a batch, and tells what happened to the source."""
-        return [
-            record for part in split_at_jumps(batch) for record in self._read_part(part)
-        ]
-
-    def _read_part(self, batch):
-        """Takes packets among which the clock does not go ahead."""
         made, timeline = [], self._binner.timeline
         if self._is_silent or self._is_shedding:
             made += self._notice(records.BACK, "there are packets again")
             self._is_silent = self._is_shedding = False
         self._mark(batch)
-        jumps, last_ns = timeline.clock.jumps, timeline.last_ns
-        first, *rest = batch.packets
-        self._binner.add(*first)
-        elapsed_ns = round((batch.arrived_s - self._came_s) * 1e9)
-        ahead_ns = timeline.last_ns - last_ns - max(elapsed_ns, 0)
-        most_ns = _longest_step(batch)
-        if batch.is_live and last_ns and ahead_ns > most_ns and not self._is_lost:
-            detail = f"the clock of the packets went ahead by {ahead_ns / 1e9:.0f} s"
+        jumps, add = timeline.clock.jumps, self._binner.add
+        step_ns = _longest_step(batch)
+        longest_ns = step_ns + max(batch.arrived_s - self._came_s, 0) * 1e9
+        for packet in batch.packets:
+            last_ns = timeline.last_ns
+            add(*packet)
+            if self._is_lost or timeline.last_ns - last_ns > longest_ns:
+                made += self._pass_gap(last_ns)
+            longest_ns = step_ns
+        if timeline.clock.jumps > jumps:
+            made += self._notice_jump()
+        self._came_s = batch.arrived_s
+        return made
+
+    def _pass_gap(self, before_ns):
+        """Goes on at the last packet; the one before had the time `before_ns`."""
+        made, time_ns = [], self._binner.timeline.last_ns
+        is_step = bool(before_ns) and not self._is_lost
+        if is_step:
+            ahead_s = (time_ns - before_ns) / 1e9
+            detail = f"the clock of the packets went ahead by {ahead_s:.0f} s"
             made += self._notice(records.CLOCK_STEP, detail)
             self._is_lost = True
             self._binner.begin()  # the gap may lie before the first bin
         if self._is_lost and self._binner.zero_ns is not None:
-            made += self._skip(timeline.last_ns)
+            made += self._skip(time_ns)
+        if is_step:
+            self._binner.forget_transactions()
         self._is_lost = False
-        add = self._binner.add
-        for packet in rest:
-            add(*packet)
-        if timeline.clock.jumps > jumps:
-            made += self._notice_jump()
-        self._came_s = batch.arrived_s
         return made
 
     def _skip(self, time_ns):
@@ -480,25 +484,10 @@ class Monitor:
         return made
 
 
-def split_at_jumps(batch: Batch) -> list[Batch]:
-    """A batch in parts: in live traffic, one begins where the clock goes ahead."""
-    if not batch.is_live or not batch.packets:
-        return [batch]
-    times_ns = np.array([packet[0] for packet in batch.packets])
-    latest_ns = np.maximum.accumulate(times_ns)[:-1]
-    jumps = np.flatnonzero(times_ns[1:] - latest_ns > _longest_step(batch)) + 1
-    parts = []
-    for first, end in zip([0, *jumps.tolist()], [*jumps.tolist(), len(times_ns)]):
-        position = batch.position
-        if position is not None:
-            position = position._replace(packets=position.packets + first)
-        part = batch.packets[first:end]
-        parts.append(batch._replace(packets=part, position=position))
-    return parts
-
-
 def _longest_step(batch):
-    """By how many ns the clock of live traffic may go ahead at once."""
+    """By how many ns the clock of packets may go ahead at once."""
+    if not batch.is_live:
+        return math.inf
     return _STEP_NS if batch.position is None else _STEP_IN_FILES_NS
 
 
