@@ -117,7 +117,7 @@ def test_a_replayed_capture_gives_what_identify_says(recorded, monkeypatch, tmp_
         )
     )
     assert_as_identified(made, path, reference)
-    assert len(live_traffic.of_kind(made, records.Stretch)) == 3
+    assert len(live_traffic.of_kind(made, records.Stretch)) >= 3
     # A restart in the middle goes on from the state.
     again, stop = [], len(TRAFFIC) // 2
     for first, end in ((0, stop), (None, None)):
