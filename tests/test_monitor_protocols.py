@@ -207,7 +207,7 @@ def test_a_new_tshark_is_started_after_many_packets(recorded, monkeypatch, tmp_p
 @NEEDS_TSHARK
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGSTOP])
 def test_tshark_itself_ends_or_hangs(monkeypatch, tmp_path, stop):
-    monkeypatch.setattr(protocol_binning, "PATIENCE_S", 3.0)
+    monkeypatch.setattr(protocol_binning, "PATIENCE_S", 30.0)
     wanted = count_file(tmp_path / "x.pcap", TRAFFIC, ("radius",))
     ended = []
 
