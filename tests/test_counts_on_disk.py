@@ -67,8 +67,9 @@ def test_blocks_of_bins_are_the_counts_of_the_session(config):
     np.testing.assert_array_equal(np.concatenate(blocks), counts.bin_session(*asked))
 
 
+@pytest.mark.parametrize("number", [1, 8])
 def test_windows_that_are_read_ahead_are_those_of_the_batches(
-    config, tmp_path, small_shards
+    config, tmp_path, small_shards, monkeypatch, number
 ):
     splits = open_splits(on_disk(config, tmp_path).data)
     everything = np.asarray(splits.counts)
@@ -78,8 +79,14 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
         conditions=len(splits.conditions.names),
         batch_from="all",
     )
-    batch = config.batch
-    shape = sampler.BatchShape(batch.conditions, batch.made_up, batch.per_condition)
+    shape, sizes = sampler.BatchShape(3, 1, 4), []
+    read_windows = counts_on_disk.StoredCounts.read_windows
+
+    def record_size(counts, windows, length):
+        sizes.append(windows.start.size)
+        return read_windows(counts, windows, length)
+
+    monkeypatch.setattr(counts_on_disk.StoredCounts, "read_windows", record_size)
     read = counts_on_disk.make_chunk_reader(
         splits.counts,
         splits.windows,
@@ -87,7 +94,9 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
         table,
         shape=shape,
         length=splits.length,
-        sharding=devices.chunk_sharding(devices.make_mesh(jax.devices())),
+        sharding=devices.chunk_sharding(
+            devices.make_mesh(jax.local_devices()[:number])
+        ),
     )
     with counts_on_disk.reading_ahead(read) as chunk_of:
         for step in (0, 1, 15, 16, 40, 5):
@@ -96,6 +105,8 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
             expected = windows.cut_counts(everything, batch_of_step, splits.length)
             chunk = chunk_of(step)
             np.testing.assert_array_equal(chunk.windows[step - chunk.first], expected)
+    # Each device's windows are read by themselves: a process reads only those it needs.
+    assert set(sizes) == {counts_on_disk.CHUNK_STEPS * shape.size // number}
 
 
 def test_training_from_disk_is_that_from_memory_also_when_it_was_cut(config, tmp_path):
