@@ -10,9 +10,10 @@ import pytest
 from siamjax import config as config_module
 from siamjax import files
 from siamjax.data import counts, counts_on_disk, sampler, windows
+from siamjax.data import splits as splits_module
 from siamjax.data.splits import open_splits
 from siamjax.training import devices, loop, run_config
-from siamjax.types import TRAIN, UsageError
+from siamjax.types import TEST, TRAIN, VALID, UsageError
 from tests import small_data
 
 
@@ -48,6 +49,11 @@ def test_counts_on_disk_are_those_in_memory(config, tmp_path, small_shards):
         jax.tree.map(
             np.testing.assert_array_equal, getattr(there, field), getattr(here, field)
         )
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        there.inputs(there.windows_of(TRAIN)),
+        here.inputs(here.windows_of(TRAIN)),
+    )
     (shard, *others) = tmp_path.glob("*/*.f32")
     assert len(others) > 10
     written = shard.stat().st_mtime_ns
@@ -56,6 +62,19 @@ def test_counts_on_disk_are_those_in_memory(config, tmp_path, small_shards):
     shard.write_bytes(b"cut")
     with pytest.raises(files.Damaged, match="missing or was cut"):
         open_splits(on_disk(config, tmp_path).data)
+
+
+def test_only_training_sees_more_windows_than_fit_in_memory(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(splits_module, "JUDGED_BYTES", 40 * 4 * 66 * config.data.bins)
+    here = open_splits(config.data)
+    there = open_splits(on_disk(config, tmp_path).data)
+    np.testing.assert_array_equal(there.training_mask(), here.training_mask())
+    for role in (TRAIN, VALID, TEST):
+        judged = there.windows_of(role)
+        assert 0 < len(judged.start) <= 40 < len(here.windows_of(role).start)
+        assert set(judged.condition) == set(here.windows_of(role).condition)
 
 
 def test_blocks_of_bins_are_the_counts_of_the_session(config):

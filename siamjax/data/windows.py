@@ -146,9 +146,9 @@ def choose_evenly(windows: Windows, role: np.ndarray, most: int) -> np.ndarray:
             most,
             key=lambda limit: np.minimum(size, limit).sum(),
         )
-        kept, of = np.minimum(size, max(equal - 1, 1)).repeat(size), size.repeat(size)
+        kept = np.minimum(size, max(equal - 1, 1)).repeat(size)
         rank = np.arange(len(rows)) - (np.cumsum(size) - size).repeat(size)
-        chosen[rows[order[rank * kept % of < kept]]] = True
+        chosen[rows[order[rank * kept % size.repeat(size) < kept]]] = True
     return chosen
 
 
