@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from siamjax.losses import distances, reductions
+from siamjax.losses import distances, over_devices, reductions
 from siamjax.losses.annotations import (
     Array,
     Distance,
@@ -208,6 +208,7 @@ def gist(
     )
     guide = embeddings if guide is None else guide
     guides, _, _ = gather_tuples(guide, labels, where, pairs, "pairs")
+    sides, guides = jax.tree.map(over_devices.divide_rows, (sides, guides))
     apart = ~jnp.eye(len(pairs), dtype=bool) & valid[:, None] & valid[None]
     pair_g = jnp.diagonal(distances.cosine(*guides))[:, None]
     away = []
