@@ -102,6 +102,14 @@ def test_one_window_ends_with_each_stretch():
     assert later.start.tolist() == [8, 20]
 
 
+def test_a_long_normal_stretch_gives_a_window_for_each_of_its_lengths():
+    """By hand: 0.6 to 14 has room for three windows of 4 bins; a fault has one."""
+    labels = Label("normal", 0.6, 14.0), Label("blocked", 14.0, 22.0)
+    cut = windows.cut_at_ends(0, 24, labels, CONDITIONS, length=4, first=0, bin_s=1.0)
+    assert cut.start.tolist() == [2, 6, 10, 18]
+    assert cut.condition.tolist() == [0, 0, 0, 1]
+
+
 def test_normal_bins_hold_no_fault():
     faults = (Label("blocked", 4.0, 6.0),)
     got = windows.normal_bins(faults, 8, 1.0)

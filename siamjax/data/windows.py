@@ -1,6 +1,7 @@
 """Windows of sessions: the session, first bin and condition of each."""
 
 import bisect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -86,7 +87,9 @@ def cut_at_ends(
 ) -> Windows:
     """One window for each label of a session: both end with the same bin.
 
-    A label may be shorter than a window. The window then begins before it.
+    A label may be shorter than a window. The window then begins before it. One of
+    normal traffic that is longer has a window for each of its full lengths: what is
+    normal is not learnt from its last moments alone.
 
     Args:
       index: the session's number.
@@ -94,9 +97,15 @@ def cut_at_ends(
       labels, conditions, length, bin_s: see `cut_every_hop`.
       first: a window that would begin before this bin is left out.
     """
-    end = [round(min(label.clear_s / bin_s, bins)) for label in labels]
-    begin = np.array(end, np.int32) - length
-    condition = np.array([conditions.index(x.condition) for x in labels], np.int32)
+    ends, of_label = [], []
+    for label in labels:
+        end = round(min(label.clear_s / bin_s, bins))
+        onset = math.ceil(round(label.onset_s / bin_s, 6))
+        count = max((end - onset) // length, 1) if label.condition == NORMAL else 1
+        ends += [end - i * length for i in reversed(range(count))]
+        of_label += [conditions.index(label.condition)] * count
+    begin = np.array(ends, np.int32) - length
+    condition = np.array(of_label, np.int32)
     kept = begin >= first
     return Windows(np.full(kept.sum(), index, np.int32), begin[kept], condition[kept])
 
