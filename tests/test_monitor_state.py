@@ -404,8 +404,9 @@ def test_each_server_is_a_session(reference):
     assert by_session[other] == ["normal"]
 
 
-def test_servers_watched_together_are_judged_as_each_alone(reference):
-    """Their windows are compared in one call, their events counted in another."""
+def test_servers_watched_together_are_judged_as_each_alone(reference, monkeypatch):
+    """Their windows are compared in one call, their events counted in another; the
+    windows of their baselines wait for their turn."""
     loads = ((1, 6), (2, 1))
     servers_calls = {
         f"192.0.2.{100 + i}": [
@@ -422,7 +423,9 @@ def test_servers_watched_together_are_judged_as_each_alone(reference):
         made = watch(watched, (b for _, x in seconds for b in batches(list(x), 10**6)))
         return [r for r in made if isinstance(r, records.Stretch)]
 
-    together = stretches(itertools.chain(*servers_calls.values()))
+    with monkeypatch.context() as patch:
+        patch.setattr(monitor, "_AT_ONCE", 4)
+        together = stretches(itertools.chain(*servers_calls.values()))
     assert len(together) > len(loads)
     for name, frames in servers_calls.items():
         mine = [r for r in together if r.session == name]

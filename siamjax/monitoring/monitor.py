@@ -40,6 +40,9 @@ _STEP_NS, _STEP_IN_FILES_NS = 5 * 10**9, 3600 * 10**9
 _MOST_WAIT_S = 5.0
 # If their times are farther from those of this machine, it is no live traffic.
 _FAR_NS = 3600 * 10**9
+# At most so many windows are compared in a hop, but two of each session at least: when
+# many servers are recognised together, those of their baselines would take seconds.
+_AT_ONCE = 2048
 
 
 class _Mark(NamedTuple):
@@ -135,7 +138,12 @@ class Monitor:
 
     def finish(self) -> list[records.Record]:
         """What is new, once no packet comes any more."""
-        made = self._close(self._binner.finish()) + self._tell_notices()
+        made = self._close(self._binner.finish())
+        compared = -1
+        while compared < self.windows:  # those that waited
+            compared = self.windows
+            made += self._judge()
+        made += self._tell_notices()
         for session in self._sessions.values():
             made += session.finish()
         return made
@@ -430,14 +438,20 @@ class Monitor:
             return []
         self._done = bins
         self._messages += int(closed.messages[old:].sum())
-        waiting = []
         for session in self._sessions_of(closed, closed.first + old):
             before = session.traffic
             session.add(closed.sessions[session.name].behind(old))
             if before is None and session.traffic is not None:
                 for warning in session.traffic.warnings:
                     _LOG.warning("%s: %s", session.name, warning)
-            windows = session.windows()
+        return self._judge()
+
+    def _judge(self):
+        """Compares the next windows; where many sessions begin, some wait."""
+        most = max(_AT_ONCE // max(len(self._sessions), 1), 2)
+        waiting = []
+        for session in self._sessions.values():
+            windows = session.windows(most)
             if windows is not None:
                 waiting.append((session, windows))
         made: list[records.Record] = []

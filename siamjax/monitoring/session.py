@@ -96,10 +96,10 @@ class Session:
         """Keeps so many windows, and the bins of so many, from now on."""
         self._tracker.most = windows
 
-    def windows(self) -> Windows | None:
-        """The next windows to compare; None: there are none yet."""
+    def windows(self, most: int) -> Windows | None:
+        """The next windows to compare, so many at most; None: there are none yet."""
         hop, data = sessions.hop_bins(self._run), self._run.config.data
-        start = np.arange(self._next, self.bins - data.bins + 1, hop)
+        start = np.arange(self._next, self.bins - data.bins + 1, hop)[:most]
         if self.traffic is None or not len(start):
             return None
         self._next = int(start[-1]) + hop
