@@ -58,7 +58,8 @@ def without(splits, name, captures):
     """Splits with so many validation captures of a condition."""
     session, inside = splits.windows.session, splits.window_mask(VALID, [name])
     gone = inside & np.isin(session, np.unique(session[inside])[captures:])
-    return splits._replace(windows=windows.take(splits.windows, ~gone))
+    kept = windows.take(splits.windows, ~gone)
+    return splits._replace(windows=kept, judged=splits.judged[~gone])
 
 
 def test_a_condition_with_one_validation_capture_has_examples_from_training(tmp_path):
