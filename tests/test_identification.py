@@ -110,6 +110,9 @@ def test_a_fault_ends_where_its_deviation_fell_though_windows_still_have_its_nam
     rule = decide.fit_rule([(seen, (label,))] * 3, KNOWN, NOVEL)
     spans = decide.find_spans(seen, rule)
     assert (spans[2].start_s, spans[2].onset_error_s) == (28.0, 0.0)
+    # It must last in windows: windows of 60 s need more than these ten seconds.
+    long = decide.find_spans(seen._replace(window_s=60.0), RULE)
+    assert names(long) == ["normal", "blocked"]
     # What falls for less than 6 s, or not to 0.65, goes on.
     for tail in ([0.6] * 5, [0.65] * 10):
         other = [*deviation[:15], *tail]

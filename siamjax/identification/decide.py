@@ -44,8 +44,9 @@ CONTRAST, TAUGHT = 0.5, 0.9
 RISE = 0.5
 # A fault has ended where the deviation of its windows falls below this share of that of
 # the fault (a high quantile of its stretch, which may hold 16 s behind the end), and
-# stays there for so long. Chosen out of fold on four networks (docs/identification.md).
-FADED, FADED_S, LEVEL = 0.65, 6.0, 0.75
+# stays there for so long, in windows: 6 s of 16 s. Chosen out of fold on four networks
+# (docs/identification.md).
+FADED, FADES, LEVEL = 0.65, 0.375, 0.75
 # The key of the onset of all conditions together.
 ANY = ""
 
@@ -523,7 +524,10 @@ def _with_fading(parts, evidence):
         high = np.flatnonzero(~(deviation < level))
         begins = part.first + int(high[-1]) + 1 if len(high) else part.first
         faded = part._replace(first=begins, name=RECOVERING, fades=True)
-        if part.name == NORMAL or _length_s(faded, evidence) < FADED_S:
+        if (
+            part.name == NORMAL
+            or _length_s(faded, evidence) < FADES * evidence.window_s
+        ):
             split.append(part)
             continue
         split += [part._replace(end=begins), faded]
