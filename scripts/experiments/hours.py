@@ -35,11 +35,21 @@ from siamjax.identification.timeline import IN_DOUBT
 from siamjax.inference import runs
 from siamjax.types import NORMAL
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/first", "An evaluated run.")
-_NETWORK = flags.DEFINE_string("network", "data/access", "Captures and labels.csv.")
-_USE = flags.DEFINE_bool("use_network", True, "Adapts the run to the network.")
+COMMAND = cli.Command("python -m scripts.experiments.hours", __doc__)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/first", "An evaluated run.", COMMAND.flags
+)
+_NETWORK = flags.DEFINE_string(
+    "network", "data/access", "Captures and labels.csv.", COMMAND.flags
+)
+_USE = flags.DEFINE_bool(
+    "use_network", True, "Adapts the run to the network.", COMMAND.flags
+)
 _FAULTS = flags.DEFINE_list(
-    "faults", ["busy_reject", "packet_loss", "callee_down"], "Conditions."
+    "faults",
+    ["busy_reject", "packet_loss", "callee_down"],
+    "Conditions.",
+    flag_values=COMMAND.flags,
 )
 HOUR_S, NORMAL_S = 3600.0, 300.0
 # Where a call begins is searched, so that retransmissions of older calls are left out.
@@ -204,4 +214,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    COMMAND.run(main)
