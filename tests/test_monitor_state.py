@@ -120,7 +120,9 @@ def watch_some(watched, frames):
     return made
 
 
-def test_the_state_of_another_run_or_a_damaged_one_is_refused(reference, tmp_path):
+def test_the_state_of_another_run_or_a_damaged_one_is_refused(
+    reference, tmp_path, monkeypatch
+):
     watched = monitor.Monitor(reference, sources.Tally())
     assert not states.restore_state(tmp_path, watched)
     watch_some(watched, FAULT[:400])
@@ -131,6 +133,12 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused(reference, tmp_pat
     by_server = monitor.Monitor(reference, sources.Tally(), by_server=True)
     with pytest.raises(UsageError, match="of other sessions"):
         states.restore_state(tmp_path, by_server)
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "_FORMAT", states._FORMAT + 1)
+        with pytest.raises(UsageError, match="another version .* remove"):
+            states.restore_state(
+                tmp_path, monitor.Monitor(reference, sources.Tally())
+            )
     path = tmp_path / states.FILE
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(files.Damaged, match="to begin anew"):

@@ -138,3 +138,18 @@ def test_faults_in_turn_for_ever_are_bounded(monkeypatch):
     assert kept <= 600
     want = decide.find_spans(evidence, RULE, ORIGINS)
     assert_equal(final + tracker.finish(len(states) + 15.0), want)
+
+
+def test_a_restart_in_a_long_fault_changes_nothing():
+    """A long fault is judged now and then, also if the tracker went on in between."""
+    states = [0] * 40 + [1] * (tracking._OFTEN + 40)
+    evidence = evidence_of(states)
+    tracker = tracking.Tracker(RULE, ORIGINS)
+    tracker.add(part(evidence, 0, tracking._OFTEN + 41))
+    for i in range(tracking._OFTEN + 41, len(states)):
+        again = tracking.Tracker(RULE, ORIGINS)
+        again.restore(tracker.state())
+        assert_equal(again.spans, tracker.spans)
+        for tracked in (tracker, again):
+            tracked.add(part(evidence, i, i + 1))
+        assert_equal(again.spans, tracker.spans)

@@ -14,7 +14,7 @@ from siamjax.monitoring.monitor import Monitor
 from siamjax.types import UsageError
 
 FILE = "state.npz"
-_FORMAT = 2
+_FORMAT = 3
 # In place of an array: its name in the file.
 _ARRAY = "array"
 
@@ -45,7 +45,7 @@ def restore_state(folder: str | os.PathLike, monitor: Monitor) -> bool:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 tree = json.loads(str(file["json"]))
                 if tree["format"] != _FORMAT:
-                    raise UsageError(f"it has format {tree['format']}")
+                    raise UsageError("it is of another version of siamjax")
                 monitor.restore(_with_arrays(tree["state"], file))
         except UsageError as error:
             raise UsageError(

@@ -129,6 +129,7 @@ class Tracker:
             path=path[: len(path) - len(self._decoder.back)],
             begins_s=self._begins_s,
             since=self._since,
+            spans=[span._asdict() for span in self.spans],
         )
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -148,10 +149,13 @@ class Tracker:
         assert self._decoder is not None  # it was made now
         self._decoder.restore(state["decoder"])
         self._keep_windows(windows, np.append(state["path"], self._decoder.path()))
-        self._begins_s = state["begins_s"]
-        since = state["since"]
-        self._judge()
-        self._since = since
+        self._begins_s, self._since = state["begins_s"], state["since"]
+        # Judged anew, a long fault would have another name or onset than without a
+        # restart: it is judged only now and then.
+        self.spans = [
+            Span(**span | dict(candidates=tuple(span["candidates"])))
+            for span in state["spans"]
+        ]
 
     def _begin(self, windows):
         """Begins without a window, but with arrays of their form."""
