@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from siamjax.capture import packets, tshark
+from siamjax.capture.protocols import PROTOCOLS
 from siamjax.data import columns, counts, prepared
-from siamjax.monitoring import monitor, protocol_binning, records, sources, states
+from siamjax.monitoring import (
+    binning,
+    monitor,
+    protocol_binning,
+    records,
+    sources,
+    states,
+)
 from siamjax.types import SiamjaxError, UsageError
 from tests import live_traffic, signalling
 from tests import packet_builder as build
@@ -241,3 +249,8 @@ def test_what_cannot_be_read_live_is_refused(monkeypatch):
         protocol_binning.ProtocolBinner(0.5, ("radius",))
     with pytest.raises(UsageError, match="HTTP/2 is not read live"):
         protocol_binning.ProtocolBinner(0.5, ("sip", "http2"))
+
+
+def test_no_transaction_is_forgotten_before_its_answer_may_come():
+    waits = [protocol.longest_wait_s for protocol in PROTOCOLS.values()]
+    assert max(waits) * 10**9 <= binning.FORGET_NS

@@ -135,10 +135,8 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused(
         states.restore_state(tmp_path, by_server)
     with monkeypatch.context() as patch:
         patch.setattr(states, "_FORMAT", states._FORMAT + 1)
-        with pytest.raises(UsageError, match="another version .* remove"):
-            states.restore_state(
-                tmp_path, monitor.Monitor(reference, sources.Tally())
-            )
+        with pytest.raises(UsageError, match=r"another version .* remove"):
+            states.restore_state(tmp_path, monitor.Monitor(reference, sources.Tally()))
     path = tmp_path / states.FILE
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(files.Damaged, match="to begin anew"):
@@ -538,3 +536,16 @@ def test_any_bytes_are_counted_and_harm_nothing(reference):
     assert beat.not_read and beat.messages >= len(calls) - 20
     assert json.dumps([records.as_json(record) for record in made], allow_nan=False)
     watched.finish()
+
+
+def test_packets_of_other_protocols_alone_are_said_once(reference, caplog):
+    watched = monitor.Monitor(reference, sources.Tally())
+    watched.heartbeat()  # no packet yet
+    assert not caplog.records
+    frame = build.ethernet(build.ipv4(build.udp(b"hello", 40000, 1812)))
+    frames = [(build.START_NS + i * S, frame) for i in range(9)]
+    watch_some(watched, frames)
+    watched.heartbeat()
+    watched.heartbeat()
+    (line,) = caplog.messages
+    assert "no message of SIP was read in 9 packets" in line

@@ -20,6 +20,7 @@ from siamjax.monitoring import (
     table_monitor,
     table_sources,
 )
+from siamjax.monitoring.lines import describe
 from siamjax.types import Column, SiamjaxError, UsageError
 from tests import live_traffic
 
@@ -203,6 +204,8 @@ def test_a_restart_loses_nothing_and_doubles_nothing(reference, tmp_path, stops)
     wanted = [record for record in at_once if isinstance(record, kinds)]
     assert [record for record in made if isinstance(record, kinds)] == wanted
     assert watched.heartbeat().packets == len(lines)
+    rows = watched.heartbeat().messages
+    assert f" {len(lines)} lines, {rows} rows, " in describe(watched.heartbeat())
     assert watched.heartbeat().not_read == at_once[-2].not_read
 
 

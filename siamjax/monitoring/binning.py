@@ -19,8 +19,8 @@ from siamjax.types import UNCLEAR, Events
 # waits before it is closed. A larger step back is a jump of the clock.
 PATIENCE_NS = clock.BACK_NS
 # Transactions that were not used for two such times are forgotten, or earlier where
-# there are more of them than this.
-FORGET_NS, MOST_TRANSACTIONS = 150 * 10**9, 500_000
+# there are more of them than this. No protocol waits longer for an answer.
+FORGET_NS, MOST_TRANSACTIONS = 180 * 10**9, 500_000
 
 
 ALL = "all"  # the name of a session of all traffic

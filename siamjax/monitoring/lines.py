@@ -56,9 +56,10 @@ def _change(change):
 def _heartbeat(beat):
     missing = ", ".join(f"{n} {cause}" for cause, n in beat.not_read.items())
     lost = beat.dropped + beat.shed
+    units = ("lines", "rows") if beat.is_table else ("packets", "messages")
     return (
-        f"{beat.packets} packets, {beat.messages} messages, lag {beat.lag_s:.1f} s, "
-        f"{beat.memory_bytes / 1e6:.0f} MB"
-        + (f", {lost} packets lost" if lost else "")
+        f"{beat.packets} {units[0]}, {beat.messages} {units[1]}, "
+        f"lag {beat.lag_s:.1f} s, {beat.memory_bytes / 1e6:.0f} MB"
+        + (f", {lost} {units[0]} lost" if lost else "")
         + (f", not read: {missing}" if missing else "")
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 import siamjax
 from siamjax.capture import cleaning
+from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data import columns
 from siamjax.identification import comparing, decide, identify, sessions
@@ -105,6 +106,7 @@ class Monitor:
         self._is_silent = self._is_lost = self._is_shedding = False
         self._is_away = False  # the source is lost and was not back since
         self._silent_ns = 0  # the time of the last packet before the silence
+        self._has_warned = False  # that no packet is a message
 
     @property
     def now(self) -> str:
@@ -154,6 +156,7 @@ class Monitor:
 
     def heartbeat(self) -> records.Heartbeat:
         """That the monitor is alive, and its counts."""
+        self._warn_of_other_traffic()
         lag_s, self._lag_s = self._lag_s, 0.0
         return records.Heartbeat(
             **self._common("heartbeat"),
@@ -364,6 +367,21 @@ class Monitor:
             for session in self._sessions.values():
                 session.skip(binner.bins)
         return []
+
+    def _warn_of_other_traffic(self):
+        """Says once that there are packets, but no message of the run's protocols."""
+        packets = self._binner.timeline.packets
+        if not packets or self._messages or self._has_warned:
+            return
+        self._has_warned = True
+        names = columns.protocols_of(self._reference.run.columns)
+        titles = ", ".join(PROTOCOLS[name].short for name in names)
+        _LOG.warning(
+            "no message of %s was read in %d packets, so there is no verdict: see what "
+            "is captured, and what siamjax identify says of a capture of it",
+            titles,
+            packets,
+        )
 
     def _must_shed(self, batch):
         """Whether the packets waited too long, because the monitor is too slow."""

@@ -96,6 +96,7 @@ class Heartbeat(Record):
     lag_s: float  # from a packet to the verdict on it, the longest since the last one
     memory_bytes: int  # resident
     conditions: Mapping[str, str]  # of each session
+    is_table: bool = False  # `packets` are lines of a table, `messages` its rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """A table of counters that grows -> records of what happens, at every row."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,6 +27,9 @@ class TableMonitor(Monitor):
 
     def first_time(self, batch: Batch) -> int | None:
         return None
+
+    def heartbeat(self) -> records.Heartbeat:
+        return dataclasses.replace(super().heartbeat(), is_table=True)
 
     def state(self) -> dict[str, Any]:
         position = self._binner.position
@@ -66,6 +70,9 @@ class TableMonitor(Monitor):
             for session in self._sessions.values():
                 session.skip(skipped)
         return ready
+
+    def _warn_of_other_traffic(self):
+        """A table of other counters is refused when it is read."""
 
     def _must_shed(self, batch):
         return False
