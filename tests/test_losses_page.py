@@ -34,6 +34,14 @@ def test_the_index_is_up_to_date():
         assert all(re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", cell) for cell in figures)
 
 
+def test_the_table_names_the_paper_of_each_loss():
+    papers = {name: losses_page.paper(loss) for name, loss in losses.LOSSES.items()}
+    assert papers["ntxent"] == "Sohn, NeurIPS 2016"
+    assert papers["barlow_twins"] == "Zbontar et al., ICML 2021"
+    without_year = {n for n, paper in papers.items() if not paper[-4:].isdigit()}
+    assert without_year == {"saturation"} and papers["saturation"] == "this project"
+
+
 def test_every_page_is_of_a_family_or_known():
     assert {path.name for path in FOLDER.glob("*.md")} == {
         *PAGES,

@@ -12,6 +12,7 @@ import csv
 import inspect
 import itertools
 import pathlib
+import re
 import statistics
 import textwrap
 
@@ -102,8 +103,9 @@ work in `jax.shard_map` as it is, without `check_vma=False`.
 
 ## At a glance
 
-*Work* is that of value and gradient: B rows, P positives of a row, C classes, E
-dimensions. *Derivatives* says where a part is held constant. *Oracle*: the paper's sum
+*Paper* is the first source of the formula; the page of a family has all. *Work* is that
+of value and gradient: B rows, P positives of a row, C classes, E dimensions.
+*Derivatives* says where a part is held constant. *Oracle*: the paper's sum
 as loops in float64, and values and gradients of pytorch-metric-learning. *Memory* is
 temporary, by XLA's account at B = 4096, E = 128, in floats of B x B. *Equal* is the
 value where all rows are one point; *push* the norm of the gradient there, and where all
@@ -254,8 +256,9 @@ def index_page(measured):
     for name, function in LOSSES.items():
         link = f"[`{name}`]({file_name(family_of(function))}#{anchor(name)})"
         module = function.__module__.rpartition(".")[2]
-        rows.append([link, work(name, module), *proofs(name), *measured[name]])
-    head = ["loss", "work", "derivatives", "oracle", "memory", "equal"]
+        about = [paper(function), work(name, module), *proofs(name)]
+        rows.append([link, *about, *measured[name]])
+    head = ["loss", "paper", "work", "derivatives", "oracle", "memory", "equal"]
     head += ["push at 0", "push at 0.001"]
     batches = edge_cases.all_batches(proxies=np.ones((1, 4)))
     reductions = inspect.getdoc(losses.reductions).partition("\n\n")[2]
@@ -312,6 +315,13 @@ def anchor(name):
     return name.lower()
 
 
+def paper(function):
+    """The first source that a docstring names, up to its year, without remarks."""
+    source = one_line(inspect.getdoc(function).partition("\nReference:")[2])
+    source = re.sub(r" \([^)]*\)", "", source)
+    return re.match(r".*?\b(?:19|20)\d\d|[^.]*", source)[0]
+
+
 def work(name, module):
     return WORK.get(name, "B C E" if module in PROXIES else USUAL)
 
@@ -331,7 +341,7 @@ def figures(name):
     cube = name in measurements.CUBE
     given = edge_cases.all_batches(cube=cube)
     given = [given[place] for place in ("all equal", "collapse 0.001")]
-    state = loss.init(jax.random.key(0), edge_cases.CLASSES, check.edge_cases.E)
+    state = loss.init(jax.random.key(0), edge_cases.CLASSES, edge_cases.E)
     stacked = edge_cases.stack(given)
     stacked = stacked._replace(x=np.float32(stacked.x))
     evaluate = jax.jit(
