@@ -139,6 +139,24 @@ def test_second_derivatives_of_every_loss(spec):
     assert check.second_derivatives(measured(spec))[0] == "pass"
 
 
+@pytest.mark.parametrize(("error", "verdict"), [(0, "pass"), (1e-3, "FAIL")])
+def test_second_derivatives_of_a_held_loss_agree_with_one_another(
+    monkeypatch, error, verdict
+):
+    """Differences of the gradient see the held part move: they are left out."""
+    direction, rng = np.ones((4, 3)), np.random.default_rng(5)
+    product = rng.normal(size=(len(measurements.CURVED), 4, 3))
+    products = {
+        "forward over reverse": product,
+        "reverse over reverse": product * (1 + error),
+        "forward over forward": product.sum((1, 2)),
+        "differences": product + 1,
+    }
+    monkeypatch.setattr(measurements, "second_order", lambda _: (direction, products))
+    circle = types.SimpleNamespace(loss=resolve("circle"))
+    assert check.second_derivatives(circle)[0] == verdict
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", VARIANTS)
 def test_the_grid_on_other_settings(spec):

@@ -96,7 +96,8 @@ Every loss has derivatives of every order, forwards and backwards. The Hessian t
 direction, by all four orders of `jax.jvp` and `jax.grad`, agrees with differences of
 the gradient in float64, and is finite where rows are equal or 0. Some hold a part
 constant, as their papers do (weights, targets, remembered rows, running means); the
-table names them, and their Hessian is that of what they do not hold. A number among the
+table names them, and their Hessian is that of what they do not hold. Only `contextual`,
+its rows divided over the devices of a mesh, has no `jax.jvp`. A number among the
 settings, such as a margin, may be traced and has a gradient; what decides the program
 (a size, a text) may not, and the error says so. With gathered references the losses
 work in `jax.shard_map` as it is, without `check_vma=False`.

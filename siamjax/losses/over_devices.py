@@ -1,10 +1,10 @@
 """What XLA does not divide over devices by itself.
 
 A loss whose rows are divided over devices has its B x B matrices divided as well. But
-rows that an index picks are on every device, and so is what follows from them; `top_k`
-and a product of two B x B matrices get a matrix whole. The functions here divide them
-over the mesh that is set by `jax.set_mesh`, or by `training.step`. Without one, or
-where the number of rows is not divisible, they do nothing special.
+XLA copies to every device the rows that an index picks, and what follows from them, and
+for `top_k` and a product of two B x B matrices the whole matrix. The functions here
+divide them over the mesh that is set by `jax.set_mesh`, or by `training.step`. Without
+a mesh, or where its size does not divide the number of rows, they do not divide.
 """
 
 import functools
@@ -44,8 +44,8 @@ def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
     """a b of two `[B, B]`, in full precision; each device has rows of all three.
 
     On D devices the rows of b go round in a ring, B / D at a time: no device holds more
-    than B² / D numbers of a matrix, and the gradients are such products, too. Then it
-    has no `jax.jvp`: through the loop of a ring it would keep all its blocks.
+    than B² / D numbers of a matrix, and the gradients are such products, too. Over a
+    mesh there is no `jax.jvp`: through the loop of a ring it would keep all blocks.
     """
     mesh = _mesh_for(len(a))
     return _matmul(a, b) if mesh is None else _product(mesh, a, b)
