@@ -335,16 +335,16 @@ def fixed_triplets(seed: Any, table: ClassTable, number: int) -> jax.Array:
     keys = jax.random.split(_stream(seed), 4)
     shape = (number, table.rows.shape[0])
     chance = jax.random.uniform(keys[0], shape)
-    own = jnp.argmax(jnp.where(has_pair[None], chance, -1.0), 1)
-    is_own = jnp.arange(shape[1])[None] == own[:, None]
+    anchor_class = jnp.argmax(jnp.where(has_pair[None], chance, -1.0), 1)
+    is_own = jnp.arange(shape[1])[None] == anchor_class[:, None]
     chance = jax.random.uniform(keys[1], shape)
     other = jnp.argmax(jnp.where(is_own, -1.0, chance), 1)
     draws = jax.random.uniform(keys[2], (3, number))
-    anchor = _below(draws[0], table.sizes[own])
-    step = 1 + _below(draws[1], table.sizes[own] - 1)
-    positive = (anchor + step) % table.sizes[own]
+    anchor = _below(draws[0], table.sizes[anchor_class])
+    step = 1 + _below(draws[1], table.sizes[anchor_class] - 1)
+    positive = (anchor + step) % table.sizes[anchor_class]
     negative = _below(draws[2], table.sizes[other])
-    columns = [(own, anchor), (own, positive), (other, negative)]
+    columns = [(anchor_class, anchor), (anchor_class, positive), (other, negative)]
     return jnp.stack([table.rows[c, place] for c, place in columns], 1)
 
 

@@ -166,10 +166,10 @@ def contrastive(peer_loss):
         )
         unit = distance_text(peer_loss.distance)[1]
         return Counterpart(f"{text},reduce={reduce_text(peer_loss, 'active')}", unit)
-    made = pair_loss(
+    counterpart = pair_loss(
         "contrastive", "active", pos_margin="pos_margin", neg_margin="neg_margin"
     )(peer_loss)
-    return made._replace(text=f"{made.text},power=1")
+    return counterpart._replace(text=f"{counterpart.text},power=1")
 
 
 def margin(peer_loss):
@@ -225,16 +225,16 @@ def threshold_consistent(peer_loss):
 
 def normalized_softmax(peer_loss):
     text = f"temperature={peer_loss.temperature},reduce={reduce_text(peer_loss, 'all')}"
-    made = Counterpart(f"normalized_softmax:{text}", weights="W", columns=True)
+    counterpart = Counterpart(f"normalized_softmax:{text}", weights="W", columns=True)
     if type(peer_loss.distance) is not peer_distances.DotProductSimilarity:
         raise NoCounterpart(
             f"normalized_softmax with {type(peer_loss.distance).__name__}"
         )
     if peer_loss.distance.normalize_embeddings:
-        return made
+        return counterpart
     # With unit weights, but rows as they are, it is the first step of SphereFace.
     text = f"sphereface:margin=1,reduce={reduce_text(peer_loss, 'all')}"
-    return made._replace(text=text, size=1 / peer_loss.temperature)
+    return counterpart._replace(text=text, size=1 / peer_loss.temperature)
 
 
 def arcface(peer_loss):

@@ -5,6 +5,7 @@ memory also takes many steps on its own state, and one that draws at random is c
 over many keys. `losses.check` judges what is measured here.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -237,7 +238,7 @@ def _means_over_keys(loss, state, batches):
     return {
         name: Mean(value, deviation / KEYS**0.5, slope, spread / KEYS**0.5)
         for name, (value, deviation, slope, spread) in zip(
-            [*names, "alone"], [one for part in answers for one in part]
+            [*names, "alone"], itertools.chain.from_iterable(answers)
         )
     }
 
