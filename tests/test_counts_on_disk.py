@@ -148,6 +148,43 @@ def test_a_folder_that_cannot_be_written_is_named(config, tmp_path):
         open_splits(on_disk(config, tmp_path / "file" / "counts").data)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "{",
+        lambda text: "{}",
+        lambda text: text.replace("140", "139", 1),
+        lambda text: text.replace('"rows_of_shard": ', '"rows_of_shard": -'),
+        None,
+    ],
+)
+def test_a_damaged_or_missing_index_is_one_line_with_a_remedy(
+    config, tmp_path, change
+):
+    open_splits(on_disk(config, tmp_path).data)
+    (index,) = tmp_path.glob("*/index.json")
+    if change is None:
+        index.unlink()
+    else:
+        index.write_text(change(index.read_text()))
+    with pytest.raises(files.Damaged, match="index.json is .*remove the folder"):
+        open_splits(on_disk(config, tmp_path).data)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(config, tmp_path, monkeypatch):
+    def fail(path, mode):
+        # This device has no room left.
+        return open_file("/dev/full", mode)
+
+    open_file = files.open_file
+    monkeypatch.setattr(files, "open_file", fail)
+    monkeypatch.setattr(counts_on_disk, "SHARD_BYTES", 1 << 14)
+    with pytest.raises(OSError, match="No space left") as raised:
+        open_splits(on_disk(config, tmp_path / "counts").data)
+    assert raised.value.filename.endswith("00000.f32")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_of_a_version_without_counts_on_disk_goes_on(config, tmp_path):
     config = dataclasses.replace(config, trace_frames=0)
     loop.train(config, tmp_path, until=4)

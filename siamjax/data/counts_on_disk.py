@@ -53,17 +53,21 @@ class StoredCounts:
       shape: `(S, the most bins, F)`.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
+    def __init__(
+        self, folder: str | os.PathLike, bins: Sequence[int], columns: int
+    ) -> None:
         """Opens what `open_counts` wrote.
 
+        Args:
+          folder: of the files.
+          bins: how many each session has, S of them.
+          columns: F.
         Raises:
-          files.Damaged: a file is missing or has another size.
+          files.Damaged: a file is missing, is of other counts or has another size.
         """
         self._folder = pathlib.Path(folder)
-        with files.parsing(self._folder / _INDEX, REMEDY):
-            index = json.loads((self._folder / _INDEX).read_bytes())
-            self.bins = np.array(index["bins"], np.int64)
-            columns, self._rows = int(index["columns"]), int(index["rows_of_shard"])
+        self._rows = _read_index(self._folder / _INDEX, bins, columns)
+        self.bins = np.array(bins, np.int64)
         self.shape = (len(self.bins), int(self.bins.max(initial=0)), columns)
         self._first = np.cumsum(self.bins) - self.bins  # [S], the row of its first bin
         self._row_bytes = 4 * columns
@@ -163,7 +167,7 @@ def open_counts(
             if not path.exists():
                 with files.replacing_folder(path) as beside:
                     _write(beside, bins, columns, count)
-    return StoredCounts(path)
+    return StoredCounts(path, bins, columns)
 
 
 def shard_path(folder: pathlib.Path, number: int) -> pathlib.Path:
@@ -171,10 +175,24 @@ def shard_path(folder: pathlib.Path, number: int) -> pathlib.Path:
     return folder / f"{number:05}.f32"
 
 
+def _read_index(path, bins, columns):
+    """How many rows a shard has."""
+    if not path.is_file():
+        raise files.Damaged(f"{path} is missing: {REMEDY}")
+    with files.parsing(path, REMEDY):
+        index = json.loads(path.read_bytes())
+        if (index["bins"], index["columns"]) != (list(bins), columns):
+            raise ValueError("it is of other counts")
+        rows = int(index["rows_of_shard"])
+        if rows < 1:
+            raise ValueError("rows_of_shard is less than 1")
+        return rows
+
+
 def _write(folder, bins, columns, count):
     rows_of_shard = max(SHARD_BYTES // (4 * columns), 1)
     blocks = (block for session in range(len(bins)) for block in count(session))
-    number, room, file = -1, 0, None
+    number, room = -1, 0
     with contextlib.ExitStack() as stack:
         for block in blocks:
             block = np.ascontiguousarray(block, "<f4")
@@ -182,9 +200,10 @@ def _write(folder, bins, columns, count):
                 if not room:
                     number, room = number + 1, rows_of_shard
                     stack.close()
-                    file = files.open_file(shard_path(folder, number), "wb")
-                    file = stack.enter_context(file)
-                file.write(block[:room].data)
+                    path = shard_path(folder, number)
+                    file = stack.enter_context(files.open_file(path, "wb"))
+                with files.naming_file(path):
+                    file.write(block[:room].data)
                 block, room = block[room:], max(room - len(block), 0)
     index = dict(bins=bins, columns=columns, rows_of_shard=rows_of_shard)
     files.write_json(folder / _INDEX, index)
