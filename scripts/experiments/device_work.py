@@ -39,6 +39,7 @@ PER_CONDITION = 64  # B = (7 + 9) * 64
 SESSIONS, BINS, CAPTURES = 100, 400, 10
 ROWS, DIM, CLASSES = 2048, 16, 16  # of the losses
 LOSS_DEVICES = (1, 8, 64)
+_SPECS = dict(memory=f"memory:size={2 * ROWS}")  # it must hold a batch
 # Bytes of a number of a type of HLO.
 _BYTES = dict(pred=1, s8=1, u8=1, bf16=2, f16=2, s32=4, u32=4, f32=4, s64=8, u64=8)
 _BYTES |= dict(f64=8)
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     jax.config.update("jax_num_cpu_devices", max(DEVICES))
     if _LOSSES.value:
-        print_losses(_ONLY.value or sorted(LOSSES))
+        print_losses(_ONLY.value or [_SPECS.get(name, name) for name in sorted(LOSSES)])
     else:
         print_steps()
 
