@@ -158,16 +158,14 @@ def test_a_folder_that_cannot_be_written_is_named(config, tmp_path):
         None,
     ],
 )
-def test_a_damaged_or_missing_index_is_one_line_with_a_remedy(
-    config, tmp_path, change
-):
+def test_a_damaged_or_missing_index_is_one_line_with_a_remedy(config, tmp_path, change):
     open_splits(on_disk(config, tmp_path).data)
     (index,) = tmp_path.glob("*/index.json")
     if change is None:
         index.unlink()
     else:
         index.write_text(change(index.read_text()))
-    with pytest.raises(files.Damaged, match="index.json is .*remove the folder"):
+    with pytest.raises(files.Damaged, match=r"index.json is .*remove the folder"):
         open_splits(on_disk(config, tmp_path).data)
 
 
