@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pytest
+import sqlalchemy
 
 from configs import compare
 from siamjax.comparison import (
@@ -105,6 +106,33 @@ def test_comparisons_share_a_database_and_do_not_meet(tmp_path):
         protocol.claim_prefix(tmp_path / name)
         assert workers.open_place(tmp_path / name, url).prefix == place.prefix
     assert not protocol.study_prefix(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        sqlalchemy.exc.IntegrityError("INSERT", {}, Exception("UNIQUE failed")),
+        sqlalchemy.exc.OperationalError("CREATE", {}, Exception("t already exists")),
+    ],
+)
+def test_a_database_whose_tables_others_create_just_then_is_opened_again(
+    tmp_path, monkeypatch, error
+):
+    open_once, errors = studies.optuna.storages.RDBStorage, [error]
+
+    def fail_first(*args, **options):
+        if errors:
+            raise errors.pop()
+        return open_once(*args, **options)
+
+    monkeypatch.setattr(studies.optuna.storages, "RDBStorage", fail_first)
+    monkeypatch.setattr(studies, "CREATION_PAUSES_S", (0.0,))
+    store = studies.open_storage(f"sqlite:///{tmp_path}/s.db")
+    assert store.get_all_studies() == []
+    monkeypatch.setattr(studies, "CREATION_PAUSES_S", ())
+    errors.append(error)
+    with pytest.raises(SiamjaxError, match=r"s\.db"):
+        studies.open_storage(f"sqlite:///{tmp_path}/s.db")
 
 
 def test_a_password_is_not_shown():

@@ -49,9 +49,28 @@ ERROR = "error"
 HEARTBEAT_S = 20.0
 SILENT_S = 60.0  # a worker whose heartbeat is the same for so long counts as dead
 
+# Pauses before a database is opened again whose tables others create just then.
+CREATION_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+
 # (study, number of the trial) -> (its heartbeat, when it was first seen), see
 # `queue_stale`.
 Watched = dict[tuple[str, int], tuple[Any, float]]
+
+
+def _open_or_create(url, options):
+    """optuna's storage; its tables may be created by several processes at once.
+
+    Then all but one of them fail, and find the tables when they try again.
+    """
+    for pause_s in CREATION_PAUSES_S:
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        except sqlalchemy.exc.DatabaseError as error:
+            is_duplicate = isinstance(error, sqlalchemy.exc.IntegrityError)
+            if not is_duplicate and "already exists" not in str(error.orig):
+                raise
+        time.sleep(pause_s)
+    return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
@@ -67,7 +86,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     waits = {"timeout": 60} if url.startswith("sqlite") else {}
     try:
-        store = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": waits})
+        store = _open_or_create(url, {"connect_args": waits})
     except ImportError as error:
         reason = error.__cause__ or error
         raise UsageError(
