@@ -3,13 +3,13 @@
 import pathlib
 
 from siamjax.capture import messages
-from siamjax.identification import decide, enrol, identify
+from siamjax.identification import enrol, identify, rules
 from siamjax.inference import runs
 from tests import fake_run
 from tests import packet_builder as build
 
 DATA = pathlib.Path(__file__).parent.parent / "data"
-RULE = decide.Rule(unknown=0.2, penalty=0.3, onset_s=5.0, clear_s=2.0)
+RULE = rules.Rule(unknown=0.2, penalty=0.3, onset_s=5.0, clear_s=2.0)
 S = 10**9
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from siamjax.identification import confidence, decide
+from siamjax.identification import confidence, decide, rules, weighing
 from siamjax.identification.confidence import Calibration, Onset
 from siamjax.types import UsageError
 
@@ -64,18 +64,18 @@ def test_the_error_of_an_onset_is_that_of_captures_it_does_not_rest_on():
 
 def test_a_rule_is_read_as_it_was_written():
     calibration = Calibration((0.1, 0.2), (1.0,), (3.0,), 60.0, {"": Onset(4.0, 1.0)})
-    rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
-    stored = decide.rule_as_json(rule)
-    assert decide.rule_from_json(stored) == rule
+    rule = rules.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+    stored = rules.as_json(rule)
+    assert rules.from_json(stored) == rule
     del stored["calibration"]["peaks"]
     with pytest.raises(ValueError, match="peaks is missing"):
-        decide.rule_from_json(stored)
+        rules.from_json(stored)
 
 
 def seen(relative):
     """8 normal windows and 8 of a fault; the relative distances of the latter."""
     rows = np.array([[0.2, 2.0, 3.0]] * 8 + [[2.0, 0.3, 0.6]] * 8)
-    return decide.Evidence(
+    return weighing.Evidence(
         names=("normal", "blocked", "slow"),
         start_s=np.arange(16.0),
         end_s=31.0,
@@ -99,7 +99,7 @@ def seen(relative):
 )
 def test_a_stretch_that_may_be_something_else_says_so(relative, p, candidates):
     calibration = Calibration((0.05, 0.07, 0.08, 0.1), onsets={"": Onset(2.0, 1.5)})
-    rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+    rule = rules.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
     calm, fault = decide.find_spans(seen(relative), rule)
     assert (calm.candidates, calm.p_value) == (("normal",), 1.0)
     assert fault.candidates == candidates and fault.condition == candidates[0]
@@ -109,7 +109,7 @@ def test_a_stretch_that_may_be_something_else_says_so(relative, p, candidates):
 
 def test_a_taught_fault_has_the_calibration_of_one_example():
     calibration = Calibration((0.01, 0.02), (0.2, 0.5, 0.6))
-    rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+    rule = rules.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
     fault = decide.find_spans(seen((0.9, 0.2, 0.8)), rule, taught=["blocked"])[1]
     assert (fault.condition, fault.p_value) == ("blocked", 0.75)
 
@@ -124,7 +124,7 @@ def test_in_an_adapted_network_normal_traffic_has_the_p_value_of_what_was_given(
         ((), (1.0, 4 / 5), ("blocked",)),
     ):
         calibration = Calibration((0.05, 0.07, 0.08, 0.1), normal=normal)
-        rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+        rule = rules.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
         evidence = seen((0.9, 0.06, 0.8))._replace(oddness=odd)
         spans = decide.find_spans(evidence, rule)
         assert [span.condition for span in spans] == ["normal", "blocked"]
@@ -139,7 +139,7 @@ def test_in_an_adapted_network_normal_traffic_has_the_p_value_of_what_was_given(
 
 def test_a_second_weaker_fault_is_not_recovering():
     calibration = Calibration((0.05, 0.07, 0.08, 0.1))
-    rule = decide.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
+    rule = rules.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
 
     def names(length, relative):
         rows = [[0.2, 2.0, 3.0]] * 9 + [[2.0, 0.3, 2.0]] * 20

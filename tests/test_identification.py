@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.identification import decide, examples, timeline
+from siamjax.identification import decide, examples, rules, timeline, weighing
 from siamjax.types import Baseline, Label
 
-RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
+RULE = rules.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
 KNOWN = decide.Scores(np.linspace(0.1, 0.5, 9), np.linspace(0.1, 0.2, 9))
 NOVEL = decide.Scores(np.array([1.5, 1.6]), np.array([0.4, 0.5]))
 
@@ -43,7 +43,7 @@ def evidence(rows, deviation):
     """Windows a second apart; rows of distances to (normal, blocked)."""
     rows = np.array(rows, float)
     n = len(rows)
-    return decide.Evidence(
+    return weighing.Evidence(
         names=("normal", "blocked"),
         start_s=np.arange(n, dtype=float),
         end_s=n + 15.0,
@@ -174,12 +174,14 @@ def test_a_taught_fault_may_be_farther_but_gives_no_alarm():
 def test_a_taught_fault_that_leads_all_others_may_be_farther():
     """By hand: 1.4 + 0.5 * (1.4 - 1.8) is 1.2, the threshold, and 1.4 alone is above
     it; beside another fault at 1.6 it is 1.3."""
-    contrasted = decide.contrast_distances(np.array([[1.4, 1.8, 3.0], [1.4, 1.6, 3.0]]))
+    contrasted = weighing.contrast_distances(
+        np.array([[1.4, 1.8, 3.0], [1.4, 1.6, 3.0]])
+    )
     np.testing.assert_allclose(contrasted, [[1.2, 2.0, 3.8], [1.3, 1.7, 3.8]])
     alone = np.array([[1.4], [np.inf]])
-    np.testing.assert_array_equal(decide.contrast_distances(alone), alone)
+    np.testing.assert_array_equal(weighing.contrast_distances(alone), alone)
     unmeasured = np.array([[1.4, np.inf], [np.inf, np.inf]])
-    np.testing.assert_array_equal(decide.contrast_distances(unmeasured), unmeasured)
+    np.testing.assert_array_equal(weighing.contrast_distances(unmeasured), unmeasured)
     for other, name in ((1.81, "blocked"), (1.6, "unknown")):
         rows = [[0.2, 2.0, 3.0]] * 8 + [[3.0, 1.4, other]] * 8
         seen = evidence(rows, [0.1] * 8 + [1.0] * 8)
@@ -318,7 +320,7 @@ def test_a_stretch_never_begins_before_the_one_before_it():
 def test_the_nearest_example_of_a_name_counts():
     points = np.array([[0.0, 0.0], [1.0, 0.0]])
     examples = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 0.5]])
-    compared = decide.compare_windows(
+    compared = weighing.compare_windows(
         points, examples, ("a", "b", "a"), np.arange(2.0), 2.0, 1.0, np.zeros(2)
     )
     assert compared.names == ("a", "b")

@@ -16,6 +16,7 @@ from siamjax.identification import (
     examples,
     identify,
     readings,
+    rules,
     sessions,
 )
 from siamjax.types import SiamjaxError, UsageError
@@ -178,7 +179,7 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     assert "nothing was measured from 1500.0 to 2700.0 s" in traffic.warnings
     table = tables / "tables" / f"{read.sessions.names[0]}.csv"
     place = examples.Place("normal", table, 0.0)
-    rule = decide.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
+    rule = rules.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
     chosen = identify.read_example(place, run, {})
     calm, blind, after = spans_of(run, traffic, chosen, rule)
     assert (calm.condition, after.condition) == ("normal", "normal")
@@ -208,7 +209,7 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
             )
         )
     )
-    rule = decide.Rule(unknown=np.inf, penalty=1.0, onset_s=4 * 60.0, clear_s=0.0)
+    rule = rules.Rule(unknown=np.inf, penalty=1.0, onset_s=4 * 60.0, clear_s=0.0)
     for i, name in ((4, "condition 1"), (5, "condition 2")):
         calm, fault = spans_of(run, sessions.read_traffic(file(i), run), chosen, rule)
         assert (calm.condition, fault.condition) == ("normal", name)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from siamjax.identification import decide
+from siamjax.identification import decide, rules, weighing
 from siamjax.monitoring import rows, tracking
 
-RULE = decide.Rule(unknown=1.0, penalty=1.0, onset_s=13.0, clear_s=8.0)
+RULE = rules.Rule(unknown=1.0, penalty=1.0, onset_s=13.0, clear_s=8.0)
 NAMES = ("normal", "blocked", "delay")
 ORIGINS = [f"{name}_001@40" for name in NAMES]
 
@@ -19,7 +19,7 @@ def evidence_of(states, seed=0, blind=()):
     known = np.flatnonzero(np.array(states) < 3)
     distances[known, np.array(states)[known]] = rng.uniform(0.1, 0.9, len(known))
     distances[list(blind)] = np.inf
-    return decide.Evidence(
+    return weighing.Evidence(
         names=NAMES,
         start_s=np.arange(n, dtype=float),
         end_s=n + 15.0,
@@ -31,7 +31,7 @@ def evidence_of(states, seed=0, blind=()):
 
 
 def part(evidence, first, end):
-    rows = decide.take_windows(evidence, np.arange(first, end))
+    rows = weighing.take_windows(evidence, np.arange(first, end))
     return rows._replace(end_s=evidence.start_s[end - 1] + 16.0)
 
 

@@ -19,7 +19,7 @@ from siamjax import files
 from siamjax.assessment import tally, visualize
 from siamjax.config import from_dict
 from siamjax.evaluation import results
-from siamjax.identification import decide, enrol, examples
+from siamjax.identification import enrol, examples, rules
 from siamjax.inference import runs
 from siamjax.reports import page, scalars, trace
 from siamjax.training import loop, run_config
@@ -55,7 +55,7 @@ def made(tmp_path_factory):
     examples.save_examples(
         folder / enrol.EXAMPLES, examples.Examples(places, counts, normal)
     )
-    rule = decide.rule_as_json(decide.Rule(1.0, 1.0, -0.5, 0.5))
+    rule = rules.as_json(rules.Rule(1.0, 1.0, -0.5, 0.5))
     files.write_json(folder / enrol.RULE, rule)
     del rule["calibration"]  # results.json has it beside the numbers
     files.write_json(folder / results.FILE, judged(rule), allow_nan=False)

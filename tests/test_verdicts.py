@@ -17,8 +17,10 @@ from siamjax.identification import (
     identify,
     learning,
     readings,
+    rules,
     sessions,
     timeline,
+    weighing,
 )
 from siamjax.inference import runs
 from siamjax.types import Baseline, SiamjaxError, UsageError
@@ -26,7 +28,7 @@ from tests import fake_run
 from tests import packet_builder as build
 
 BASELINE_S, SPAN_S = fake_run.BASELINE_S, 40
-RULE = decide.Rule(unknown=5.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
+RULE = rules.Rule(unknown=5.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
 S = 10**9
 
 
@@ -328,7 +330,7 @@ def evidence(rows):
     """Windows a second apart; rows of distances to (normal, blocked)."""
     rows = np.array(rows, float)
     n = len(rows)
-    return decide.Evidence(
+    return weighing.Evidence(
         names=("normal", "blocked"),
         start_s=np.arange(n, dtype=float),
         end_s=n + 15.0,
@@ -404,7 +406,7 @@ def test_damaged_files_of_a_run_are_one_line_with_a_remedy(tmp_path):
         Baseline(np.ones((1, 2)), np.zeros((1, 2))),
     )
     npz, rule = tmp_path / enrol.EXAMPLES, tmp_path / enrol.RULE
-    good = json.dumps(decide.rule_as_json(RULE)).encode()
+    good = json.dumps(rules.as_json(RULE)).encode()
 
     examples.save_examples(npz, part)
     saved = npz.read_bytes()

@@ -34,7 +34,7 @@ from absl import flags
 from siamjax import cli
 from siamjax.assessment import out_of_fold
 from siamjax.evaluation.spaces import Space
-from siamjax.identification import confidence, decide, enrol
+from siamjax.identification import confidence, decide, enrol, rules, weighing
 from siamjax.identification.timeline import RECOVERING, UNKNOWN, Decoder, Span
 from siamjax.inference import runs
 from siamjax.types import NORMAL, VALID, Label
@@ -48,7 +48,7 @@ SLACK = 1.0
 class Capture(NamedTuple):
     """A capture out of fold, with one fault or none."""
 
-    evidence: decide.Evidence
+    evidence: weighing.Evidence
     label: Label | None
 
     @property
@@ -59,7 +59,7 @@ class Capture(NamedTuple):
 class Judged(NamedTuple):
     """A fold with its captures, and the rule that the other folds gave."""
 
-    rule: decide.Rule
+    rule: rules.Rule
     captures: list[Capture]
     others: list[Capture]  # of the other folds
     fold: out_of_fold.Fold | None = None  # whose captures they are
@@ -135,9 +135,9 @@ def follow_path(fold: Judged) -> Iterator[Verdict]:
         yield Verdict(capture, spans, find_alarms(capture.evidence, fold.rule))
 
 
-def find_alarms(evidence: decide.Evidence, rule: decide.Rule) -> np.ndarray:
+def find_alarms(evidence: weighing.Evidence, rule: rules.Rule) -> np.ndarray:
     """`[N]` bool: whether there is an alarm when each window ends."""
-    evidence, costs = decide.weigh_windows(evidence, rule)
+    evidence, costs = weighing.weigh_windows(evidence, rule)
     decoder = Decoder(costs.shape[1], rule.penalty)
     normal = evidence.names.index(NORMAL)
     alarm = []
@@ -148,7 +148,7 @@ def find_alarms(evidence: decide.Evidence, rule: decide.Rule) -> np.ndarray:
 
 
 def measure_delay(
-    evidence: decide.Evidence, alarm: np.ndarray, label: Label
+    evidence: weighing.Evidence, alarm: np.ndarray, label: Label
 ) -> float | None:
     """Seconds from the onset of a fault to the first alarm; None: there is none."""
     seen_s = evidence.start_s + evidence.window_s
@@ -244,7 +244,7 @@ def measure_rate(folds: Sequence[Judged], per_hour: float | None) -> tuple[float
     counts, normal_s = [0], 0.0
     for fold in folds:
         if per_hour is not None:
-            fold = fold._replace(rule=decide.ask_rate(fold.rule, per_hour))
+            fold = fold._replace(rule=rules.ask_rate(fold.rule, per_hour))
         for verdict in follow_path(fold):
             counts.append(count_alarms(verdict))
             normal_s += is_normal(verdict.capture).sum() * decide.HOP_S

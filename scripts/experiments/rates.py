@@ -34,6 +34,7 @@ from siamjax.identification import (
     decide,
     enrol,
     library,
+    rules,
     sessions,
 )
 from siamjax.identification.examples import Examples
@@ -57,7 +58,7 @@ class Case(NamedTuple):
     """A run that is adapted to a network, and captures that neither of them saw."""
 
     run: runs.Run
-    rule: decide.Rule
+    rule: rules.Rule
     examples: Examples
     normal: Sequence[np.ndarray]  # [bins, F] of each capture that it is adapted by
     judged: Sequence[Session]

@@ -28,7 +28,7 @@ from siamjax import cli
 from siamjax.assessment import out_of_fold
 from siamjax.evaluation import statistics
 from siamjax.evaluation.spaces import Space
-from siamjax.identification import decide, enrol, examples
+from siamjax.identification import decide, enrol, examples, rules, weighing
 from siamjax.identification.timeline import UNKNOWN
 from siamjax.types import VALID, Label
 
@@ -80,7 +80,7 @@ def judge_run(workdir: str, space: Space | None) -> Iterator[Trial]:
         yield from judge_fold(judged.fold, judged.rule)
 
 
-def judge_fold(fold: out_of_fold.Fold, rule: decide.Rule) -> Iterator[Trial]:
+def judge_fold(fold: out_of_fold.Fold, rule: rules.Rule) -> Iterator[Trial]:
     """The trials of the faults that a fold holds out."""
     run, splits, stored = fold[:3]
     shown: dict[str, list[adapted.Capture]] = {}
@@ -119,12 +119,12 @@ def pick(captures: Sequence[adapted.Capture], judged: adapted.Capture, i: int) -
 
 
 def judge_capture(
-    evidence: decide.Evidence,
+    evidence: weighing.Evidence,
     known: Sequence[str],
     taught: dict[str, int],
     capture: adapted.Capture,
     mate: int,
-    rule: decide.Rule,
+    rule: rules.Rule,
 ) -> Trial:
     """One trial; `taught` has the column of the example of each taught name."""
     label: Label | None = capture.label

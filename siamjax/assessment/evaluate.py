@@ -12,7 +12,7 @@ from siamjax.assessment import out_of_fold, rejection, tally
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import baselines, one_shot, results, spaces
-from siamjax.identification import confidence, decide, enrol, examples
+from siamjax.identification import confidence, decide, enrol, examples, rules
 from siamjax.inference import deciding, runs
 from siamjax.inference.deciding import Deciding
 from siamjax.inference.runs import Run
@@ -123,7 +123,7 @@ def evaluate_run(
 
 def learn_enrolment(
     run: Run, splits: Splits
-) -> tuple[Run, examples.Examples, decide.Rule, dict[str, Any]]:
+) -> tuple[Run, examples.Examples, rules.Rule, dict[str, Any]]:
     """Learns and stores the space, the examples and the rule of a run.
 
     Returns:
@@ -232,7 +232,7 @@ def judge_captures(
     run: Run,
     splits: Splits,
     library: examples.Examples,
-    rule: decide.Rule,
+    rule: rules.Rule,
     role: str = TEST,
 ) -> list[tally.Row]:
     """The `tally.Row` of each capture of a role that has one fault or none.

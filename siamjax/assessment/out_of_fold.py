@@ -17,7 +17,7 @@ from siamjax.data.splits import Splits
 from siamjax.data.windows import join, take
 from siamjax.evaluation import spaces, unknowns
 from siamjax.evaluation.spaces import Space
-from siamjax.identification import decide, enrol, examples
+from siamjax.identification import decide, enrol, examples, rules
 from siamjax.inference import runs
 from siamjax.training import folds, whitening
 from siamjax.types import TRAIN, VALID
@@ -119,7 +119,7 @@ def _measure(run, splits, unseen=True):
     return *enrol.measure_scores(*shown), enrol.measure_stretches(*shown)
 
 
-def fit_common_rule(opened: list[Fold]) -> decide.Rule:
+def fit_common_rule(opened: list[Fold]) -> rules.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
     return decide.fit_rule(
         [

@@ -8,9 +8,9 @@ import numpy as np
 from siamjax.data import features
 from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
-from siamjax.identification import comparing, decide
-from siamjax.identification.decide import Rule
+from siamjax.identification import comparing, weighing
 from siamjax.identification.examples import Examples
+from siamjax.identification.rules import Rule
 from siamjax.identification.timeline import UNKNOWN
 from siamjax.inference.runs import Run
 from siamjax.reports import heatmaps
@@ -82,7 +82,7 @@ def gather_pictures(
             shown.append(window(rows[sums.argmin()]))
     to_names = comparing.relative_to_names(run, library)
     relative = to_names(z, library.names) if to_names else None
-    weighed = decide.weigh_distances(distances, relative, rule)
+    weighed = weighing.weigh_distances(distances, relative, rule)
     mistakes = find_mistakes(weighed, names, library.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
@@ -109,7 +109,7 @@ def find_mistakes(
     window of another condition is wrong if it is not named unknown.
 
     Args:
-      distances: `[N, X]` of windows to examples, of `decide.weigh_distances`.
+      distances: `[N, X]` of windows to examples, of `weighing.weigh_distances`.
       names: N true conditions.
       example_names: X conditions.
       unknown: the distance beyond which a window is named unknown.

@@ -18,7 +18,7 @@ from siamjax.data.splits import Splits
 from siamjax.evaluation import results as evaluation_results
 from siamjax.evaluation import results_form
 from siamjax.evaluation.spaces import Space, describe_space
-from siamjax.identification import decide, enrol, reasons
+from siamjax.identification import decide, enrol, reasons, rules
 from siamjax.identification.examples import Examples
 from siamjax.inference import runs
 from siamjax.reports import film, page, plots, scalars, tensorboard, trace
@@ -352,7 +352,7 @@ def gather_timelines(
     run: runs.Run,
     splits: Splits,
     library: Examples,
-    rule: decide.Rule,
+    rule: rules.Rule,
     right: Mapping[str, bool],
 ) -> list[dict[str, Any]]:
     """`page.timeline`s of the test captures, by the examples and rule of the run."""

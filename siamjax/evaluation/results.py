@@ -41,7 +41,7 @@ interval is then the one for no failure in so many captures. UNITS is {"window":
       "sha256": the hash of its content,
       "new": [names of captures that were added since training]
     },
-    "rule": the numbers of `identification.decide.Rule`,
+    "rule": the numbers of `identification.rules.Rule`,
     "calibration": the fields of `identification.confidence.Calibration`,
     "space": the fields of `evaluation.spaces.Space`, in which windows are compared,
     "spaces": [[{

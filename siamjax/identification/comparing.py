@@ -6,7 +6,7 @@ import numpy as np
 
 from siamjax.data import features
 from siamjax.evaluation import novelty, wccn
-from siamjax.identification import decide, examples, sessions
+from siamjax.identification import examples, sessions, weighing
 from siamjax.inference import runs
 from siamjax.models import embedder
 from siamjax.types import Baseline
@@ -17,7 +17,7 @@ def compare_traffic(
     traffic: sessions.Traffic,
     library: examples.Examples,
     network: sessions.Adapted | None = None,
-) -> decide.Evidence:
+) -> weighing.Evidence:
     """The `Evidence` of a session.
 
     Args:
@@ -53,12 +53,12 @@ class Comparisons:
 
     def compare_sessions(
         self, traffics: Sequence[sessions.Traffic]
-    ) -> list[decide.Evidence]:
+    ) -> list[weighing.Evidence]:
         """The `Evidence` of each session.
 
         No more than `embedder.CHUNK` windows are copied at once.
         """
-        evidence: dict[int, decide.Evidence] = {}
+        evidence: dict[int, weighing.Evidence] = {}
         for across in {traffic.across for traffic in traffics}:
             chosen = [i for i, x in enumerate(traffics) if x.across == across]
             together = [traffics[i] for i in chosen]
@@ -71,7 +71,7 @@ class Comparisons:
             sessions.slide_windows(traffic, data.bins, hop) for traffic in traffics
         ]
         sizes = [len(start) for start, _, _ in windows]
-        parts: list[list[decide.Evidence]] = [[] for _ in traffics]
+        parts: list[list[weighing.Evidence]] = [[] for _ in traffics]
         for block in _cut_blocks(sizes, comparison.most):
             pieces = [_take(windows[i], rows) for i, rows in block]
             start, counts, mean, deviation = map(np.concatenate, zip(*pieces))
@@ -84,10 +84,10 @@ class Comparisons:
             first = 0
             for i, rows in block:
                 end = first + rows.stop - rows.start
-                parts[i].append(decide.take_windows(joined, slice(first, end)))
+                parts[i].append(weighing.take_windows(joined, slice(first, end)))
                 first = end
         return [
-            decide.join_windows(part)._replace(end_s=len(traffic.counts) * data.bin_s)
+            weighing.join_windows(part)._replace(end_s=len(traffic.counts) * data.bin_s)
             for traffic, part in zip(traffics, parts)
         ]
 
@@ -154,7 +154,7 @@ class Comparison:
 
     def compare(
         self, counts: np.ndarray, baseline: Baseline, start_s: np.ndarray, end_s: float
-    ) -> decide.Evidence:
+    ) -> weighing.Evidence:
         """The `Evidence` of windows; each depends on its own counts alone.
 
         The programs are of two sizes, so that no number of windows is compiled for.
@@ -162,7 +162,7 @@ class Comparison:
         Args:
           counts: `[N, T, F]`.
           baseline: `[N, F]`.
-          start_s, end_s: see `decide.Evidence`.
+          start_s, end_s: see `weighing.Evidence`.
         """
         most = self.most or max(len(counts), 1)
         parts = []
@@ -174,8 +174,8 @@ class Comparison:
                 fixed = embedder.FEW if size <= embedder.FEW else most
                 part = tuple(_pad_rows(x, fixed) for x in part)
             joined = self._compare(part[0], Baseline(*part[1:3]), part[3], end_s)
-            parts.append(decide.take_windows(joined, slice(size)))
-        return decide.join_windows(parts)
+            parts.append(weighing.take_windows(joined, slice(size)))
+        return weighing.join_windows(parts)
 
     def _compare(self, counts, baseline, start_s, end_s):
         run = self._run
@@ -184,7 +184,7 @@ class Comparison:
         unmeasured = ~np.isfinite(counts).any((1, 2))
         points[unmeasured] = np.nan
         z = np.asarray(features.to_features(counts, baseline, run.scaler))
-        evidence = decide.compare_windows(
+        evidence = weighing.compare_windows(
             points,
             self._points,
             self.names,

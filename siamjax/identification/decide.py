@@ -6,14 +6,14 @@ of its first window a condition begins.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from siamjax import forms
-from siamjax.evaluation import pairwise, unknowns
-from siamjax.identification import confidence
+from siamjax.evaluation import unknowns
+from siamjax.identification import confidence, weighing
 from siamjax.identification.confidence import Calibration, Onset
+from siamjax.identification.rules import Rule
 from siamjax.identification.timeline import (
     RECOVERING,
     UNKNOWN,
@@ -21,6 +21,7 @@ from siamjax.identification.timeline import (
     decode,
     stretches,
 )
+from siamjax.identification.weighing import Evidence
 from siamjax.types import NORMAL, Label
 
 # From one window of a timeline to the next: finer than in training, for the onset.
@@ -31,14 +32,13 @@ FADING = 0.6
 # A weak stretch is another fault if its first windows start over so long a time, in
 # windows, and its p-value leaves no doubt. Chosen out of fold on four networks.
 LASTING = 0.5
-# The cost of a change of condition, and the smallest for an asked rate, in thresholds
-# of unknown. Chosen out of fold on five networks: from 0.25 to 1 the names are alike,
-# and the first alarm comes after 4.1 to 6.1 s (docs/identification.md).
-CHANGE, LEAST = 0.5, 0.25
-# A fault that was taught: this share of its lead over the nearest other fault is taken
-# from the distance to its example, and the rest is compared with so many thresholds of
-# unknown. Chosen on runs moved to other networks (docs/identification.md).
-CONTRAST, TAUGHT = 0.5, 0.9
+# The cost of a change of condition, in thresholds of unknown. Chosen out of fold on
+# five networks: from 0.25 to 1 the names are alike, and the first alarm comes after 4.1
+# to 6.1 s (docs/identification.md).
+CHANGE = 0.5
+# The threshold of a fault that was taught, in thresholds of unknown. Chosen with
+# `weighing.CONTRAST`.
+TAUGHT = 0.9
 # In an adapted network a fault begins where the oddness rises above this share of the
 # way from that of the normal traffic before it to the limit.
 RISE = 0.5
@@ -49,25 +49,6 @@ RISE = 0.5
 FADED, FADES, LEVEL = 0.65, 0.375, 0.75
 # The key of the onset of all conditions together.
 ANY = ""
-
-
-class Rule(NamedTuple):
-    """The numbers that decide, besides the examples; rule.json has the same names.
-
-    `unknown` is a distance, not a name such as `timeline.UNKNOWN`. `onset_s` and
-    `clear_s` are corrections, not times of a session as in `types.Label`.
-    """
-
-    unknown: float  # a window farther than this from every example is unknown
-    penalty: float  # cost of a change of condition, a distance as well
-    onset_s: float  # added to the start of a fault's first window: its onset
-    clear_s: float  # added to the start of the first window after it: its end
-    # A window whose relative distance to all that is known is above this is unknown.
-    novelty: float = 1.0
-    # One whose contrasted distance to the one example of a fault that was taught is
-    # above this, see `contrast_distances`, too.
-    taught: float = 1.2
-    calibration: Calibration = Calibration()
 
 
 class _Part(NamedTuple):
@@ -89,111 +70,6 @@ class Scores(NamedTuple):
     novelty: np.ndarray
 
 
-class Evidence(NamedTuple):
-    """The distances of a session's N windows to the examples of K names."""
-
-    names: tuple[str, ...]  # K
-    start_s: np.ndarray  # [N] of windows, seconds after the first packet
-    end_s: float  # of the session
-    window_s: float  # length of a window
-    distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
-    nearest: np.ndarray  # [N, K] index of that example; -1: of none
-    deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
-    # [N] how odd a window is for the network, see `normality`; None: not adapted to it
-    oddness: np.ndarray | None = None
-    # [N, K] relative distance to the nearest training window or example of each name,
-    # see `evaluation.novelty`; None: the distances are taken for it
-    relative: np.ndarray | None = None
-
-
-def take_windows(evidence: Evidence, rows: np.ndarray | slice) -> Evidence:
-    """The evidence of some windows, by their indices."""
-    columns: dict[str, Any] = {n: x[rows] for n, x in columns_of(evidence).items()}
-    return evidence._replace(**columns)
-
-
-def join_windows(parts: Sequence[Evidence]) -> Evidence:
-    """The evidence of windows in a row; it ends where the last part ends."""
-    columns = [columns_of(part) for part in parts]
-    joined: dict[str, Any] = {
-        name: np.concatenate([part[name] for part in columns]) for name in columns[-1]
-    }
-    return parts[-1]._replace(**joined)
-
-
-def columns_of(evidence: Evidence) -> dict[str, Any]:
-    """The fields of evidence with a row for each window, by name."""
-    fields = evidence._asdict()
-    return {name: x for name, x in fields.items() if isinstance(x, np.ndarray)}
-
-
-def rule_from_json(value: Any) -> Rule:
-    """The `Rule` of a JSON object; raises ValueError if it is not one."""
-    numbers = [name for name in Rule._fields if name != "calibration"]
-    form: dict[str, Any] = {name: float for name in numbers}
-    forms.check_form(value, form | dict(calibration=object))
-    rule = Rule(
-        **{name: float(value[name]) for name in numbers},
-        calibration=confidence.from_json(value["calibration"]),
-    )
-    if min(rule.unknown, rule.penalty, rule.novelty, rule.taught) < 0:
-        raise ValueError("a distance is less than 0")
-    return rule
-
-
-def rule_as_json(rule: Rule) -> dict[str, Any]:
-    """What `rule_from_json` reads, as plain values."""
-    calibration = confidence.as_json(rule.calibration)
-    return rule._asdict() | dict(calibration=calibration)
-
-
-def ask_rate(rule: Rule, per_hour: float) -> Rule:
-    """The rule with the cost of a change for an asked rate of false alarms.
-
-    Args:
-      rule: of a run.
-      per_hour: false alarms in an hour of normal traffic.
-    Raises:
-      UsageError: the rate is not a finite number above 0.
-    """
-    cost = confidence.penalty_at(rule.calibration, per_hour, LEAST * rule.unknown)
-    return rule._replace(penalty=cost)
-
-
-def compare_windows(
-    points: np.ndarray,
-    examples: np.ndarray,
-    names: Sequence[str],
-    start_s: np.ndarray,
-    end_s: float,
-    window_s: float,
-    deviation: np.ndarray,
-) -> Evidence:
-    """Distances of windows to the nearest example of each name.
-
-    Args:
-      points: `[N, E]` of the session's windows.
-      examples: `[X, E]`.
-      names: condition of each example, X of them.
-      start_s, end_s, window_s, deviation: see `Evidence`.
-    """
-    order = tuple(dict.fromkeys(names))
-    distances = pairwise.distances(points, examples)  # [N, X]
-    distances = np.where(np.isfinite(distances), distances, np.inf)
-    members = [np.flatnonzero(np.array(names) == name) for name in order]
-    best = [rows[distances[:, rows].argmin(1)] for rows in members]
-    windows = np.arange(len(distances))
-    return Evidence(
-        names=order,
-        start_s=start_s,
-        end_s=end_s,
-        window_s=window_s,
-        distances=np.stack([distances[windows, rows] for rows in best], 1),
-        nearest=np.stack(best, 1),
-        deviation=deviation,
-    )
-
-
 def find_spans(
     evidence: Evidence,
     rule: Rule,
@@ -208,34 +84,9 @@ def find_spans(
       origins: a text for each example, where it comes from.
       taught: names of conditions that were learnt from an example after the training.
     """
-    evidence, costs = weigh_windows(evidence, rule)
+    evidence, costs = weighing.weigh_windows(evidence, rule)
     path = decode(costs, rule.penalty)
     return spans_of_path(evidence, costs, path, rule, origins, taught)
-
-
-def weigh_windows(evidence: Evidence, rule: Rule) -> tuple[Evidence, np.ndarray]:
-    """What each window costs in each condition; windows do not depend on each other.
-
-    Returns:
-      The evidence with what is normal in it, K names; costs `[N, K + 1]`, the last of
-      `unknown`.
-    """
-    evidence = _with_normality(evidence, rule)
-    distances = evidence.distances
-    distances = np.where(np.isfinite(distances), distances, np.inf)
-    evidence = evidence._replace(distances=distances)
-    costs = _weighed(evidence, rule)
-    too_far = np.full((len(distances), 1), rule.unknown)
-    costs = np.concatenate([costs, too_far], 1)
-    if evidence.oddness is not None:
-        # No example makes an alarm of a window that is normal for the network.
-        calm = evidence.oddness < 1
-        normal = costs[:, [evidence.names.index(NORMAL)]]
-        costs[calm] = np.maximum(costs, normal)[calm]
-    # A window without a finite distance costs the same in every state, so that the
-    # windows around it decide.
-    costs[_blind(evidence)] = 0.0
-    return evidence, costs
 
 
 def spans_of_path(
@@ -249,12 +100,12 @@ def spans_of_path(
     """The timeline of the cheapest path `[N]`.
 
     Args:
-      evidence, costs: of `weigh_windows`.
+      evidence, costs: of `weighing.weigh_windows`.
       path: of `timeline.decode`.
       rule, origins, taught: see `find_spans`.
     """
     parts = _find_parts(evidence, path, rule, taught)
-    limits = _limits(evidence, rule, taught)
+    limits = weighing.limit_distances(evidence, rule, taught)
     return _joined(
         [
             _with_confidence(
@@ -271,7 +122,7 @@ def spans_of_path(
 
 def _find_parts(evidence, path, rule, taught):
     """The `_Part`s of a path `[N]`."""
-    blind = _blind(evidence)
+    blind = weighing.find_blind(evidence)
     names = *evidence.names, UNKNOWN
     path = _with_taught(path, evidence, rule, taught)
     path = np.where(blind, len(evidence.names), path)
@@ -307,7 +158,7 @@ def fit_rule(
         against = _against_normal(evidence, rule, labels)
         peaks += confidence.find_peaks(against)
         normal_s += len(against) * HOP_S
-        weighed, costs = weigh_windows(evidence, rule)
+        weighed, costs = weighing.weigh_windows(evidence, rule)
         parts = _find_parts(weighed, decode(costs, rule.penalty), rule, ())
         for label in labels:
             if label.condition == NORMAL:
@@ -358,103 +209,12 @@ def _against_normal(evidence, rule, labels):
     cheaper than normal."""
     if NORMAL not in evidence.names:
         return np.zeros(0)
-    evidence, costs = weigh_windows(evidence, rule)
+    evidence, costs = weighing.weigh_windows(evidence, rule)
     onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
     calm = evidence.start_s + evidence.window_s <= min(onsets_s, default=np.inf)
     column = evidence.names.index(NORMAL)
     others = np.delete(costs, column, 1).min(1)
-    return (costs[:, column] - others)[calm & ~_blind(evidence)]
-
-
-def _blind(evidence):
-    """`[N]` bool: windows in which nothing was measured."""
-    return ~np.isfinite(evidence.distances).any(1)
-
-
-def _with_normality(evidence, rule):
-    """The evidence, where the oddness of a window is its distance to normal.
-
-    At the limit of what is normal it is as far as an unknown window.
-    """
-    if evidence.oddness is None:
-        return evidence
-    distance = (rule.unknown * evidence.oddness)[:, None]
-    if NORMAL not in evidence.names:
-        none, relative = np.full((len(distance), 1), -1), evidence.relative
-        if relative is not None:
-            relative = np.concatenate([relative, np.full(none.shape, np.inf)], 1)
-        return evidence._replace(
-            names=(*evidence.names, NORMAL),
-            distances=np.concatenate([evidence.distances, distance], 1),
-            nearest=np.concatenate([evidence.nearest, none], 1),
-            relative=relative,
-        )
-    column = evidence.names.index(NORMAL)
-    distances, nearest = evidence.distances.copy(), evidence.nearest.copy()
-    distances[:, [column]], nearest[:, column] = distance, -1
-    return evidence._replace(distances=distances, nearest=nearest)
-
-
-def weigh_distances(
-    distances: np.ndarray, relative: np.ndarray | None, rule: Rule
-) -> np.ndarray:
-    """`[N, K]` distances as the rule compares them with the threshold of unknown.
-
-    Their differences stay. How large the smallest one is says the relative distance: at
-    the limit of what is known it is the threshold of unknown.
-
-    Args:
-      distances: `[N, K]` to examples.
-      relative: `[N, K]`, see `Evidence`; None: the distances stay.
-      rule: the numbers that decide.
-    """
-    if relative is None:
-        return distances
-    level = rule.unknown * relative.min(1) / rule.novelty
-    return _shifted(distances, level)
-
-
-def _weighed(evidence, rule):
-    """`[N, K]` of `weigh_distances`; a distance that is an oddness stays."""
-    weighed, is_oddness = evidence.distances.copy(), np.array(evidence.names) == NORMAL
-    among = ~is_oddness | (evidence.oddness is None)
-    if evidence.relative is not None and among.any():
-        relative = evidence.relative[:, among]
-        weighed[:, among] = weigh_distances(weighed[:, among], relative, rule)
-    return weighed
-
-
-def contrast_distances(distances: np.ndarray) -> np.ndarray:
-    """`[N, K]` distances to examples of K faults, less for one that leads the others.
-
-      d + c * (d - o)
-
-    where o is the distance to the nearest other fault, and c is `CONTRAST`. One example
-    shows little of how a fault varies: a window far from it has its name all the same
-    where all other faults are much farther, as by the ratio of the two nearest
-    distances (Mendes Junior et al., Machine Learning 2017). Without another fault the
-    distance stays.
-    """
-    others = _nearest_others(distances)
-    with np.errstate(invalid="ignore"):  # inf - inf
-        contrasted = distances + CONTRAST * (distances - others)
-    return np.where(np.isfinite(contrasted), contrasted, distances)
-
-
-def _nearest_others(distances):
-    """`[N, K]` the smallest distance to another fault; inf: there is none."""
-    if distances.shape[1] < 2:
-        return np.full(distances.shape, np.inf)
-    nearest, second = np.sort(distances, 1)[:, :2].T[:, :, None]
-    is_nearest = np.arange(distances.shape[1]) == distances.argmin(1)[:, None]
-    return np.where(is_nearest, second, nearest)
-
-
-def _shifted(distances, level):
-    """`[N, K]` distances, of which the smallest becomes the level `[N]`."""
-    with np.errstate(invalid="ignore"):  # inf - inf, where nothing was measured
-        shifted = distances + (level - distances.min(1))[:, None]
-    return np.where(np.isfinite(shifted), shifted, np.inf)
+    return (costs[:, column] - others)[calm & ~weighing.find_blind(evidence)]
 
 
 def _with_taught(path, evidence, rule, taught):
@@ -470,14 +230,14 @@ def _with_taught(path, evidence, rule, taught):
         return path
     faults = evidence.distances[:, is_fault]
     relative = None if evidence.relative is None else evidence.relative[:, is_fault]
-    weighed = weigh_distances(faults, relative, rule)
-    nearest = contrast_distances(faults)[:, is_taught[is_fault]].min(1)
+    weighed = weighing.weigh_distances(faults, relative, rule)
+    nearest = weighing.contrast_distances(faults)[:, is_taught[is_fault]].min(1)
     level = rule.unknown * np.maximum(nearest, 0.0) / rule.taught
     level = np.minimum(weighed.min(1), level)
     costs = np.full((len(faults), len(names) + 1), np.inf)
-    costs[:, np.flatnonzero(is_fault)] = _shifted(faults, level)
+    costs[:, np.flatnonzero(is_fault)] = weighing.shift_to(faults, level)
     costs[:, -1] = rule.unknown
-    costs[_blind(evidence)] = 0.0
+    costs[weighing.find_blind(evidence)] = 0.0
     is_normal = np.array([*~is_fault, False])[path]
     path = path.copy()
     for first, end in stretches(is_normal):
@@ -560,20 +320,6 @@ def _with_recovering(parts, evidence, rule, taught):
         if part.name != RECOVERING:
             fault = None if name == NORMAL else (name, level)
     return named
-
-
-def _limits(evidence, rule, taught):
-    """`[N, K]` the distance to each name beyond which a window would be unknown."""
-    distances = evidence.distances
-    with np.errstate(invalid="ignore"):  # inf - inf, where nothing was measured
-        limits = rule.unknown + distances - _weighed(evidence, rule)
-    is_taught = np.array([name in taught for name in evidence.names], bool)
-    is_fault = np.array([name != NORMAL for name in evidence.names], bool)
-    others = np.full(distances.shape, np.inf)
-    others[:, is_fault] = _nearest_others(distances[:, is_fault])
-    accepted = (rule.taught + CONTRAST * others) / (1 + CONTRAST)
-    accepted = np.where(np.isfinite(others), accepted, rule.taught)
-    return np.where(is_taught, np.fmax(limits, accepted), limits)
 
 
 def _span(evidence, parts, i, rule, origins, limits):

@@ -14,7 +14,14 @@ from siamjax import files
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
 from siamjax.evaluation import novelty, one_shot, pairwise, wccn
-from siamjax.identification import comparing, decide, examples, sessions
+from siamjax.identification import (
+    comparing,
+    decide,
+    examples,
+    rules,
+    sessions,
+    weighing,
+)
 from siamjax.inference import deciding
 from siamjax.inference.runs import Run
 from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
@@ -31,7 +38,7 @@ DRAWS = 100
 _BLOCK = 256
 
 
-def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
+def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
     """Chooses the default examples and fits the rule; writes both into the workdir."""
     known = splits.conditions.known
     has_windows = {name: splits.window_mask(VALID, [name]).any() for name in known}
@@ -58,15 +65,15 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, decide.Rule]:
     return library, rule
 
 
-def write_enrolment(run: Run, library: examples.Examples, rule: decide.Rule) -> None:
+def write_enrolment(run: Run, library: examples.Examples, rule: rules.Rule) -> None:
     """Writes examples and rule into the workdir of a run."""
     examples.save_examples(pathlib.Path(run.workdir) / EXAMPLES, library)
-    stored = decide.rule_as_json(rule)
+    stored = rules.as_json(rule)
     stored |= dict(space=deciding.fingerprint(run.deciding))
     files.write_json(pathlib.Path(run.workdir) / RULE, stored)
 
 
-def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
+def read_enrolment(run: Run) -> tuple[examples.Examples, rules.Rule]:
     """The examples and the rule of a run.
 
     Raises:
@@ -81,7 +88,7 @@ def read_enrolment(run: Run) -> tuple[examples.Examples, decide.Rule]:
         )
     with files.parsing(folder / RULE, remedy):
         stored = files.read_json(folder / RULE, remedy)
-        rule = decide.rule_from_json(stored)
+        rule = rules.from_json(stored)
         # Rules of older versions do not say in which space they were learnt.
         if "space" in stored and stored["space"] != deciding.fingerprint(run.deciding):
             raise ValueError(f"it was learnt in another space than {deciding.FILE}")
@@ -291,6 +298,6 @@ def session_traffic(splits: Splits, index: int) -> sessions.Traffic:
 
 def session_evidence(
     run: Run, splits: Splits, index: int, library: examples.Examples
-) -> decide.Evidence:
+) -> weighing.Evidence:
     """The `Evidence` of a session of the data set, compared with examples."""
     return comparing.compare_traffic(run, session_traffic(splits, index), library)

@@ -25,6 +25,7 @@ from siamjax.identification import (
     normality,
     readings,
     reasons,
+    rules,
     sessions,
 )
 from siamjax.identification.examples import Examples, Place, join_examples
@@ -49,7 +50,7 @@ class Reference(NamedTuple):
 
     run: runs.Run
     examples: Examples
-    rule: decide.Rule
+    rule: rules.Rule
     taught: frozenset[str]  # conditions that have examples beside those of the run
     network: sessions.Adapted | None  # to which the run is adapted
     beginnings: normality.Beginnings | None  # of its training; None: not compared
@@ -94,7 +95,7 @@ def open_reference(
         calibration = rule.calibration._replace(normal=adapted.typical)
         rule = rule._replace(calibration=calibration)
     elif false_alarms is not None:
-        rule = decide.ask_rate(rule, false_alarms)
+        rule = rules.ask_rate(rule, false_alarms)
     known: dict[str, sessions.Traffic] = {}
     parts = [
         stored,

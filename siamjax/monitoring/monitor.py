@@ -17,7 +17,7 @@ from siamjax.capture import cleaning
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data import columns
-from siamjax.identification import comparing, decide, identify, sessions
+from siamjax.identification import comparing, identify, sessions, weighing
 from siamjax.inference import deciding
 from siamjax.monitoring import records
 from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
@@ -507,7 +507,7 @@ class Monitor:
         self.windows += len(counts)
         compare = self._comparisons.choose(across).compare
         joined = compare(counts, baseline, start_s=start_s, end_s=0.0)
-        weighed = Windows(*decide.weigh_windows(joined, self._reference.rule))
+        weighed = Windows(*weighing.weigh_windows(joined, self._reference.rule))
         made, first = [], 0
         for session, windows in waiting:
             end = first + len(windows.counts)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.identification import decide
+from siamjax.identification import decide, rules, weighing
 from siamjax.identification.timeline import Decoder, Span, stretches
 from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL
@@ -37,13 +37,13 @@ def share_windows(sessions: int) -> int:
 class Windows(NamedTuple):
     """What is kept of N windows."""
 
-    evidence: decide.Evidence  # as `decide.weigh_windows` gives it
+    evidence: weighing.Evidence  # as `weighing.weigh_windows` gives it
     costs: np.ndarray  # [N, K + 1]
 
 
 def take_rows(windows: Windows, rows: np.ndarray | slice) -> Windows:
     """Some of the windows."""
-    return Windows(decide.take_windows(windows.evidence, rows), windows.costs[rows])
+    return Windows(weighing.take_windows(windows.evidence, rows), windows.costs[rows])
 
 
 class Tracker:
@@ -56,7 +56,7 @@ class Tracker:
 
     def __init__(
         self,
-        rule: decide.Rule,
+        rule: rules.Rule,
         origins: Sequence[str],
         taught: Collection[str] = (),
     ) -> None:
@@ -71,7 +71,7 @@ class Tracker:
         self._begins_s = 0.0  # of the first span
         self._since = 0  # windows since the timeline was made
 
-    def add(self, evidence: decide.Evidence) -> list[Span]:
+    def add(self, evidence: weighing.Evidence) -> list[Span]:
         """Takes the next windows; `spans` is the timeline with them.
 
         Args:
@@ -79,7 +79,7 @@ class Tracker:
         Returns:
           The spans that are final and were dropped from `spans`.
         """
-        return self.add_weighed(Windows(*decide.weigh_windows(evidence, self._rule)))
+        return self.add_weighed(Windows(*weighing.weigh_windows(evidence, self._rule)))
 
     def add_weighed(self, windows: Windows) -> list[Span]:
         """`add` of windows that were weighed, perhaps with those of other sessions."""
@@ -123,7 +123,7 @@ class Tracker:
             names=list(evidence.names),
             end_s=evidence.end_s,
             window_s=evidence.window_s,
-            evidence=decide.columns_of(evidence),
+            evidence=weighing.columns_of(evidence),
             costs=costs,
             decoder=self._decoder.state(),
             path=path[: len(path) - len(self._decoder.back)],
@@ -141,7 +141,7 @@ class Tracker:
         if not state:
             return
         fields = {name: state[name] for name in ("end_s", "window_s")}
-        evidence = decide.Evidence(
+        evidence = weighing.Evidence(
             names=tuple(state["names"]), **fields, **state["evidence"]
         )
         windows = Windows(evidence, state["costs"])
@@ -166,7 +166,7 @@ class Tracker:
         """Takes windows; from which window on the path is another one."""
         rows, path = self._rows, self._rows["path"]
         before = first = len(path)
-        for name, values in decide.columns_of(windows.evidence).items():
+        for name, values in weighing.columns_of(windows.evidence).items():
             rows[name].append(values)
         rows["costs"].append(windows.costs)
         dropped = before - len(self._decoder.back)
@@ -275,7 +275,7 @@ class Tracker:
     def _show_rows(self, evidence):
         """Puts the rows that are kept now into `_windows`."""
         columns = {
-            name: self._rows[name].values for name in decide.columns_of(evidence)
+            name: self._rows[name].values for name in weighing.columns_of(evidence)
         }
         self._windows = Windows(
             evidence._replace(**columns), self._rows["costs"].values
@@ -288,7 +288,7 @@ class Tracker:
         self._keep_windows(windows, self._rows["path"].values[kept])
 
     def _keep_windows(self, windows, path):
-        columns = decide.columns_of(windows.evidence)
+        columns = weighing.columns_of(windows.evidence)
         columns |= dict(costs=windows.costs, path=np.asarray(path, np.int16))
         self._rows = {name: Rows(values) for name, values in columns.items()}
         self._windows, self._odd = windows, 0
