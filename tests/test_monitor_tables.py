@@ -171,7 +171,7 @@ def test_tables_of_other_forms_are_judged_as_the_whole_ones(reference, tmp_path,
     assert len(assert_as_identified(made, path, reference)) >= 3
 
 
-def test_a_bin_of_several_rows_and_other_columns_later(reference, tmp_path):
+def test_a_bin_of_several_rows_and_other_columns_later(reference, tmp_path, caplog):
     """The table is rotated: the next file has another order of columns."""
     run = reference.run
     run.config.data.update(bin_s=20.0, bins=4, baseline_s=200.0)
@@ -182,6 +182,7 @@ def test_a_bin_of_several_rows_and_other_columns_later(reference, tmp_path):
     lines = [header, *rows[:101], *turned]
     made = watch(reference, in_batches(lines, np.full(1000, 3)))
     assert_as_identified(made, path, reference)
+    assert "a new table begins: " in caplog.text
 
 
 @pytest.mark.parametrize("stops", [[5], [60, 61], [75, 140]])

@@ -4,6 +4,7 @@ How a table is written is found from its first lines. Later lines are read behin
 of the first ones, so that they are read alike.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,14 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax.capture import counters, tables
+from siamjax.text import printable
 from siamjax.types import SiamjaxError
 
+_LOG = logging.getLogger(__name__)
 # So many times are needed to find how a table is written, and its step.
 FIRST_TIMES = 16
 # A table whose first lines show neither, up to so many, is none.
 _MOST_LINES = 1 << 18
 # So many of the first rows are read again with each later one.
 _SAMPLE = 50
+# So much of a header is shown.
+_SHOWN = 200
 # What is counted of lines, by cause of `counters.CAUSES`.
 _COUNTED = ("ragged", "time_unread", "unread")
 
@@ -90,6 +95,8 @@ class LineReader:
                 parts += self._read(row_lines)
                 row_lines = []
                 if line != self._form.header[-1]:  # other columns
+                    # From here on columns of the run may be missing.
+                    _LOG.warning("a new table begins: %s", printable(line[:_SHOWN]))
                     self._form, self._waiting, self._tried = None, [line], 0
             else:
                 row_lines.append(line)
