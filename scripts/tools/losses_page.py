@@ -178,6 +178,11 @@ on the core, and of all turns the least time counts. A side that would take more
 python -m scripts.benchmarks.losses --out docs/bench_losses
 ```
 
+After that run `proxy_nca` and `normalized_softmax` were made faster: with 8 rows of
+each class and B = 4096 they are 4.3 and 1.4 times as fast as in
+pytorch-metric-learning, by a run of these two (0.53 and 0.71 in the tables). Losses
+that came later are not in the tables.
+
 {speed}
 
 ## Where others go wrong
