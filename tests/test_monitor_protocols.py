@@ -131,7 +131,7 @@ def test_a_replayed_capture_gives_what_identify_says(recorded, monkeypatch, tmp_
     for first, end in ((0, stop), (None, None)):
         watched = monitor.Monitor(reference, tally)
         states.restore_state(tmp_path, watched)
-        first = watched.position.packets if first is None else first
+        first = watched.position.offset if first is None else first
         for i in range(first, end or len(TRAFFIC), 20):
             some = [(t, 1, frame, len(frame)) for t, frame in TRAFFIC[i:end][:20]]
             position = sources.Position("x", i)

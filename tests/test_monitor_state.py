@@ -54,10 +54,10 @@ def test_a_restart_loses_nothing_and_doubles_nothing(
     for stop in [*stops, None]:
         watched = monitor.Monitor(reference, sources.Tally())
         assert states.restore_state(tmp_path, watched) == bool(first)
-        first = watched.position.packets if watched.position else 0
+        first = watched.position.offset if watched.position else 0
         for batch in batches(FAULT, first=first):
             made += watched.add(batch)
-            if stop is not None and batch.position.packets >= stop:
+            if stop is not None and batch.position.offset >= stop:
                 break
         states.save_state(tmp_path, watched)
         first = 1
@@ -77,7 +77,7 @@ def test_what_is_told_again_after_a_crash_has_its_old_id(reference, tmp_path, at
         made += watched.add(batch)
     again = monitor.Monitor(reference, sources.Tally())
     states.restore_state(tmp_path, again)
-    made += watch(again, batches(FAULT, first=again.position.packets))
+    made += watch(again, batches(FAULT, first=again.position.offset))
     by_id = {record.id: record for record in verdicts(made)}
     assert len(verdicts(made)) > len(at_once)
     assert list(by_id.values()) == at_once
@@ -93,7 +93,7 @@ def test_open_transactions_are_known_again(reference, tmp_path, monkeypatch):
     states.save_state(tmp_path, watched)
     again = monitor.Monitor(reference, sources.Tally())
     states.restore_state(tmp_path, again)
-    assert 400 < again.position.packets < 600
+    assert 400 < again.position.offset < 600
     assert again.heartbeat().messages == watched.heartbeat().messages
 
 
@@ -213,7 +213,7 @@ def test_what_was_learnt_since_names_the_fault_that_lasts(reference, tmp_path):
         frames = [p for p in FAULT if p[0] < FAULT[0][0] + end_s * S]
         watched = monitor.Monitor(compared, sources.Tally())
         states.restore_state(tmp_path, watched)
-        first = watched.position.packets if watched.position else 0
+        first = watched.position.offset if watched.position else 0
         for batch in batches(frames, first=first):
             made += watched.add(batch)
         states.save_state(tmp_path, watched)
@@ -339,7 +339,7 @@ def test_a_packet_with_a_wrong_time_is_no_silent_hour(reference):
         some.insert(packet, (t + wrong_ns, 1, frame, length))
         made = []
         for start in range(0, len(some), 90):
-            place = position and position._replace(packets=start)
+            place = position and position._replace(offset=start)
             batch = sources.Batch(some[start : start + 90], 0.0, (), place, True)
             made += watched.add(batch)
         assert said(made) == ["clock_step", "clock_step"] and watched.windows < 100

@@ -128,12 +128,12 @@ def work_of_step(config: Config, mesh: Mesh) -> Work:
     """`Work` of a step of a config on a mesh, from shapes alone."""
     table = columns.event_columns(("sip",))
     parts = step.build_parts(config, columns=table, classes=7, mesh=mesh)
-    whole = devices.replicated(mesh)
-    first = checkpoints.state_template(state.state_shapes(parts), whole)
-    data = checkpoints.state_template(data_shapes(len(table), table), whole)
+    everywhere = devices.replicated(mesh)
+    first = checkpoints.state_template(state.state_shapes(parts), everywhere)
+    data = checkpoints.state_template(data_shapes(len(table), table), everywhere)
     run = jax.jit(
         lambda state, data: step.train_step(state, data, parts)[0],
-        out_shardings=whole,
+        out_shardings=everywhere,
     )
     program = run.lower(first, data).compile()
     collectives: dict[str, tuple[int, int]] = {}

@@ -304,7 +304,7 @@ def measure(folder: pathlib.Path) -> dict[str, np.ndarray]:
     parts = step.build_parts(
         config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
-    whole = devices.replicated(mesh)
+    everywhere = devices.replicated(mesh)
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
     run = step.compile_run(parts)
     before = start_state(folder, run, parts, data)
@@ -320,13 +320,15 @@ def measure(folder: pathlib.Path) -> dict[str, np.ndarray]:
         after, details = step.train_step(state, data, parts)
         return after, details.total, details.gradients
 
-    rows = jax.jit(draw_rows, out_shardings=whole)(data)
-    start_at = devices.place(before, whole)
-    after, loss, gradient = jax.jit(one_step, out_shardings=whole)(start_at, data)
+    rows = jax.jit(draw_rows, out_shardings=everywhere)(data)
+    start_at = devices.place(before, everywhere)
+    after, loss, gradient = jax.jit(one_step, out_shardings=everywhere)(start_at, data)
     numbers = named("rows", rows) | named("loss", loss) | named("gradient", gradient)
     numbers |= named("statistics", after.batch_stats) | named("step", after)
     with jax.enable_x64(True):
-        start_at, data = devices.place(widen((before, jax.device_get(data))), whole)
+        start_at, data = devices.place(
+            widen((before, jax.device_get(data))), everywhere
+        )
         end, _ = step.compile_run(parts)(start_at, LONG, data)
         return numbers | named("long", end)
 

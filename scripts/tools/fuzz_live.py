@@ -344,10 +344,10 @@ def _captures():
 def _payloads():
     """Messages of a packaged capture in HEP 2 and 3 in turn."""
     path = min(chaos.CAPTURES.glob("blocked_*"))
-    some = itertools.islice(sip_messages(path), 500)
+    first = itertools.islice(sip_messages(path), 500)
     return [
         (hep2, hep3)[i % 2](message, time_ns, source, target)
-        for i, (time_ns, message, source, target) in enumerate(some)
+        for i, (time_ns, message, source, target) in enumerate(first)
     ]
 
 

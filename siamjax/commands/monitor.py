@@ -225,7 +225,7 @@ def _open_source(watched, of_table):
     if _READ.value is not None:
         path = _READ.value
         here = position is not None and position.file == str(path)
-        skip = position.packets if here else 0
+        skip = position.offset if here else 0
         if of_table:
             return path, table_sources.replay_lines(path, _SPEED.value, skip)
         return path, sources.replay(path, _SPEED.value, tally, skip)

@@ -147,8 +147,8 @@ def _create_state(parts, key, member):
     if not only_values:
         return first
     values = start_losses(rng)
-    whole = devices.replicated(parts.mesh)
-    return first.replace(loss_state=devices.place(values, whole))
+    everywhere = devices.replicated(parts.mesh)
+    return first.replace(loss_state=devices.place(values, everywhere))
 
 
 def make_validator(splits: Splits) -> Callable[..., dict[str, tuple[float, bool]]]:

@@ -41,7 +41,7 @@ class Position(NamedTuple):
     """A place in files from which reading can go on."""
 
     file: str
-    packets: int  # of this file, that lie before it; of a table, bytes
+    offset: int  # packets of this file that lie before it; of a table, bytes
 
 
 class Line(NamedTuple):
@@ -264,12 +264,12 @@ def put_packets(
       position: if the capture is a file; the packets before it are left out.
     """
     waiting: list[Packet] = []
-    number = position.packets if position else 0
+    number = position.offset if position else 0
 
     def put():
         nonlocal number, waiting
         if waiting:
-            inbox.put(waiting, position and position._replace(packets=number))
+            inbox.put(waiting, position and position._replace(offset=number))
             number, waiting = number + len(waiting), []
 
     def asked():

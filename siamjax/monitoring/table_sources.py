@@ -40,11 +40,11 @@ def split_lines(
                 f"{name}: not a table that grows: it must be CSV or lines of JSON, in "
                 "UTF-8, not compressed"
             )
-        *whole, rest = (rest + data).split(b"\n")
+        *ended, rest = (rest + data).split(b"\n")
         if len(rest) > _LONGEST_LINE:
             raise SiamjaxError(f"{name}: a line of more than {_LONGEST_LINE} bytes")
         lines = []
-        for line in whole:
+        for line in ended:
             end += len(line) + 1
             lines.append(Line(name, end, _decode(line)))
         yield lines
@@ -71,13 +71,13 @@ def put_lines(
     A line that was not written to its end waits for its end. If another file follows,
     it is left out.
     """
-    skipped = position.packets if position else 0
+    skipped = position.offset if position else 0
     if skipped and not _is_end_of_line(name, skipped):  # it was begun again
         skipped = 0
     for lines in split_lines(chunks, name, is_whole=position is None):
-        some = [line for line in lines if line.end > skipped]
-        if some:
-            inbox.put(some, position and Position(name, some[-1].end))
+        new = [line for line in lines if line.end > skipped]
+        if new:
+            inbox.put(new, position and Position(name, new[-1].end))
 
 
 def _is_end_of_line(path, size):
@@ -106,8 +106,8 @@ def replay_lines(
             raise SiamjaxError(f"{path}: Parquet does not grow: use siamjax identify")
         lines = [
             line
-            for some in split_lines(decompress.read_pieces(file), name, is_whole=True)
-            for line in some
+            for piece in split_lines(decompress.read_pieces(file), name, is_whole=True)
+            for line in piece
             if line.end > skip
         ]
     each_s = _line_s([line.text for line in lines[: tables.HEAD_LINES]])
@@ -124,8 +124,8 @@ def replay_lines(
                 continue
         else:
             end = first + _MOST_AT_ONCE
-        some = lines[first:end]
-        yield Batch(some, time.monotonic(), (), Position(name, some[-1].end))
+        due_lines = lines[first:end]
+        yield Batch(due_lines, time.monotonic(), (), Position(name, due_lines[-1].end))
         first = end
     yield Batch([], time.monotonic())
 
