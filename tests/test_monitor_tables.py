@@ -293,6 +293,22 @@ def test_a_silent_table_is_told_and_waits(reference):
     assert made[0].what == records.BACK
 
 
+def test_lines_with_zero_bytes_are_left_out_and_counted(reference, tmp_path):
+    """As after a crash of the writer: a block that was never written, in two places."""
+    lines = make_lines(make_values(150))
+    path, damaged = tmp_path / "x.csv", tmp_path / "damaged.csv"
+    path.write_text("\n".join(lines[:40] + lines[41:100] + lines[101:]))
+    cells = lines[40].replace(",", ",\0", 1)
+    block = "\0" * 700 + lines[100]
+    damaged.write_text(
+        "\n".join([*lines[:40], cells, *lines[41:100], block, *lines[101:]])
+    )
+    made = watch(reference, table_sources.replay_lines(damaged, 0.0))
+    assert_as_identified(made, path, reference)
+    beat = live_traffic.of_kind(made, records.Heartbeat)[-1]
+    assert beat.not_read == {"time_unread": 2} and beat.messages == 148
+
+
 def test_what_is_no_table_is_refused(reference, tmp_path):
     for text, said in (
         ('[{"time": 1}]\n', "a JSON list cannot grow"),
@@ -304,7 +320,8 @@ def test_what_is_no_table_is_refused(reference, tmp_path):
         path.write_text(text)
         with pytest.raises(SiamjaxError, match=said):
             watch(reference, table_sources.replay_lines(path, 0.0))
-    for data in (b"\xd4\xc3\xb2\xa1\2\0\4\0", "time,load\n".encode("utf-16")):
+    pcap, pcapng = b"\xd4\xc3\xb2\xa1\2\0\4\0", b"\n\r\r\n\x1c\0\0\0"
+    for data in (pcap, pcapng, "time,load\n".encode("utf-16")):
         path.write_bytes(data)
         with pytest.raises(SiamjaxError, match="not a table that grows"):
             watch(reference, table_sources.replay_lines(path, 0.0))

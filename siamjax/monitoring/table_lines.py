@@ -89,7 +89,9 @@ class LineReader:
             line = line.strip("\ufeff\r\n")
             if not line.strip():
                 continue
-            if self._form is None:
+            if "\0" in line:  # its time, too, may be cut there
+                self.counts["time_unread"] += 1
+            elif self._form is None:
                 self._waiting.append(line)
             elif self._is_header(line):
                 parts += self._read(row_lines)

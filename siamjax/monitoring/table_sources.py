@@ -13,6 +13,9 @@ from siamjax.monitoring.sources import Batch, Inbox, Line, Position, Tally
 from siamjax.monitoring.table_lines import LineReader
 from siamjax.types import SiamjaxError
 
+# A file with a zero byte in its first line, or among so many bytes, is no text. A later
+# one is damage, such as a block that was never written.
+_HEAD_BYTES = 64
 # No line of a table is longer.
 _LONGEST_LINE = 1 << 24
 # As fast as possible: so many lines at once.
@@ -35,12 +38,13 @@ def split_lines(
     """
     end, rest = 0, b""
     for data in chunks:
-        if b"\0" in data:
+        text = rest + data
+        *ended, rest = text.split(b"\n")
+        if not end and b"\0" in text[:_HEAD_BYTES] + [*ended, rest][0]:
             raise SiamjaxError(
                 f"{name}: not a table that grows: it must be CSV or lines of JSON, in "
                 "UTF-8, not compressed"
             )
-        *ended, rest = (rest + data).split(b"\n")
         if len(rest) > _LONGEST_LINE:
             raise SiamjaxError(f"{name}: a line of more than {_LONGEST_LINE} bytes")
         lines = []
