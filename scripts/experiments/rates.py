@@ -213,8 +213,10 @@ def draw_rates(
         axes.set_ylim(bottom=-0.1)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("false alarms asked for, an hour of normal traffic")
-        axes.legend(fontsize=8, frameon=False)
     sides[0].set_ylabel("realised on captures that were not seen")
+    # Beside both: the right side has all lines, and no part of either is free of them.
+    lines = sides[1].get_legend_handles_labels()
+    figure.legend(*lines, loc="center left", bbox_to_anchor=(0.91, 0.5), fontsize=8)
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
