@@ -3,14 +3,15 @@
     python -m scripts.benchmarks.lstm
 
 Compares the scan of siamjax.models.lstm, the same with the loop unrolled, with products
-in bfloat16, and cuDNN's LSTM on an NVIDIA GPU, whose gradients are compared with those
-of the scan. Each time is the least of several calls after the first.
+in bfloat16, with each bin computed again for the gradient (remat), and cuDNN's LSTM on
+an NVIDIA GPU, whose gradients are compared with those of the scan. Each time is the
+least of several turns after the first, in ms; MB is what the program keeps meanwhile.
 """
 
 import argparse
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,23 +29,22 @@ def main():
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     device = jax.devices()[0]
     print(f"{device.device_kind}, JAX {jax.__version__}\n")
-    print("| B | H | scan | unrolled | bfloat16 | cuDNN | apart |")
-    print("|--:|--:|--:|--:|--:|--:|--:|")
+    print("| B | H | scan | unrolled | bfloat16 | remat | cuDNN | apart | MB | remat |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for batch, width in SIZES:
         given = make_input(batch, width)
-        run, *others = map(value_and_grad, (lstm.run_lstm, unrolled, bfloat16, cudnn))
-        times = [least_ms(functools.partial(run, *given))]
-        for other in others[:2]:
-            times.append(least_ms(functools.partial(other, *given)))
+        layers = lstm.run_lstm, unrolled, bfloat16, remat
+        programs = list(map(value_and_grad, layers))
+        memory = " | ".join(f"{kept_mb(programs[i], given):.1f}" for i in (0, -1))
         apart = float("nan")
         if device.platform == "gpu":
-            times.append(least_ms(functools.partial(others[2], *given)))
+            programs.append(value_and_grad(cudnn))
             with jax.default_matmul_precision("highest"):
-                apart = difference(others[2](*given)[1], run(*given)[1])
-        else:
-            times.append(float("nan"))
+                apart = difference(programs[-1](*given)[1], programs[0](*given)[1])
+        times = least_ms([functools.partial(run, *given) for run in programs])
+        times += [float("nan")] * (5 - len(times))
         shown = " | ".join(f"{ms:.3f}" for ms in times)
-        print(f"| {batch} | {width} | {shown} | {apart:.1e} |", flush=True)
+        print(f"| {batch} | {width} | {shown} | {apart:.1e} | {memory} |", flush=True)
 
 
 def make_input(batch: int, width: int) -> tuple[jax.Array, ...]:
@@ -80,7 +80,13 @@ def bfloat16(x, weights, bias):
     return scan(x, weights, bias, times, 1)
 
 
-def scan(x, weights, bias, times, unroll):
+def remat(x, weights, bias):
+    """Only the states are kept for the gradient; the gates are computed again."""
+    return scan(x, weights, bias, jnp.matmul, 1, jax.checkpoint)
+
+
+def scan(x, weights, bias, times, unroll, keep=lambda step: step):
+    @keep
     def step(carry, inputs):
         h, c = carry
         z = times(jnp.concatenate([inputs, h], -1), weights) + bias[None]
@@ -121,13 +127,20 @@ def cudnn(x, weights, bias):
     return h.swapaxes(0, 1)
 
 
-def least_ms(call: Callable) -> float:
-    times = []
-    for _ in range(1 + CALLS):
+def least_ms(calls: Sequence[Callable]) -> list[float]:
+    """The least time of each call; they take turns, so that other work slows all."""
+    times = np.zeros((1 + CALLS, len(calls)))
+    for i, j in np.ndindex(times.shape):
         begin = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(1e3 * (time.perf_counter() - begin))
-    return min(times[1:])
+        jax.block_until_ready(calls[j]())
+        times[i, j] = 1e3 * (time.perf_counter() - begin)
+    return times[1:].min(0).tolist()
+
+
+def kept_mb(program: Callable, given: tuple[jax.Array, ...]) -> float:
+    """Memory of a compiled program besides its input and output."""
+    analysis = program.lower(*given).compile().memory_analysis()
+    return analysis.temp_size_in_bytes / 1e6
 
 
 def difference(got, want) -> float:
