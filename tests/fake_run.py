@@ -39,9 +39,12 @@ def make_run(workdir, of=columns.SIP, **data):
         normal=Baseline(np.zeros((1, width)), np.zeros((1, width))),
     )
 
+    trained.embed = lambda counts, baseline, session=None: {}
+    trained.to_points = lambda heads, windows: windows.mean(1)
+
     def compared(counts, baseline, session=None):
-        z = np.asarray(features.to_features(counts, baseline, trained.scaler))
-        return z.mean(1)
+        windows = np.asarray(features.to_features(counts, baseline, trained.scaler))
+        return trained.to_points({}, windows)
 
     trained.compared = compared
     trained._replace = lambda **changed: types.SimpleNamespace(

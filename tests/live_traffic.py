@@ -3,7 +3,7 @@
 import pathlib
 
 from siamjax.capture import messages
-from siamjax.identification import enrol, identify, rules
+from siamjax.identification import enrol, references, rules
 from siamjax.inference import runs
 from tests import fake_run
 from tests import packet_builder as build
@@ -19,7 +19,7 @@ def make_reference(monkeypatch, folder, **options):
     enrolment = fake_run.examples_of(run), RULE
     monkeypatch.setattr(runs, "open_run", lambda workdir: run)
     monkeypatch.setattr(enrol, "read_enrolment", lambda opened: enrolment)
-    return identify.open_reference(run)
+    return references.open_reference(run)
 
 
 def calls(first_s, end_s, each_s=1, server=build.SERVER):

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from configs import default
-from siamjax.data import features, from_counters, splits, synthetic
+from siamjax.data import from_counters, splits, synthetic
 from siamjax.data.local_reading import LocalReader
 from siamjax.identification import (
     comparing,
     decide,
     examples,
-    identify,
     readings,
+    references,
     rules,
     sessions,
 )
@@ -142,10 +142,8 @@ def spans_of(run, traffic, library, rule):
 def mean_feature(run):
     """The run with the mean feature of a window in place of an encoder."""
 
-    def compared(counts, baseline, session=None):
-        return np.asarray(features.to_features(counts, baseline, run.scaler)).mean(1)
-
-    run.compared = compared
+    run.embed = lambda counts, baseline, session=None: {}
+    run.to_points = lambda heads, windows: windows.mean(1)
     return run
 
 
@@ -180,7 +178,7 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     table = tables / "tables" / f"{read.sessions.names[0]}.csv"
     place = examples.Place("normal", table, 0.0)
     rule = rules.Rule(unknown=100.0, penalty=1.0, onset_s=0.0, clear_s=0.0)
-    chosen = identify.read_example(place, run, {})
+    chosen = references.read_example(place, run, {})
     calm, blind, after = spans_of(run, traffic, chosen, rule)
     assert (calm.condition, after.condition) == ("normal", "normal")
     assert blind.condition == "unknown" and np.isnan(blind.distance)
@@ -188,7 +186,7 @@ def test_windows_in_which_nothing_was_measured_get_no_name(tables, tmp_path):
     assert (blind.start_s, blind.end_s) == (1500.0, 38 * STEP_S)
     with pytest.raises(UsageError, match="nothing was measured in"):
         odd = examples.Place("odd", str(tmp_path / "odd.csv"), 1800.0)
-        identify.read_example(odd, run, {})
+        references.read_example(odd, run, {})
 
 
 def test_a_fault_in_a_table_is_named_from_one_example(tables):
@@ -201,7 +199,7 @@ def test_a_fault_in_a_table_is_named_from_one_example(tables):
 
     chosen = examples.join_examples(
         *(
-            identify.read_example(examples.Place(name, file(i), at), run, {})
+            references.read_example(examples.Place(name, file(i), at), run, {})
             for name, i, at in (
                 ("normal", 0, 1200.0),
                 ("condition 1", 1, 2400.0),

@@ -8,8 +8,8 @@ import pytest
 
 from siamjax import files
 from siamjax.capture import messages
-from siamjax.identification import identify
-from siamjax.monitoring import monitor, records, servers, sources, states
+from siamjax.identification import examples, references, sessions
+from siamjax.monitoring import judging, monitor, records, servers, sources, states
 from siamjax.types import UsageError
 from tests import commands, live_traffic
 from tests import packet_builder as build
@@ -128,7 +128,7 @@ def test_the_state_of_another_run_or_a_damaged_one_is_refused(
     watch_some(watched, FAULT[:400])
     states.save_state(tmp_path, watched)
     other = reference._replace(run=reference.run._replace(step=9))
-    with pytest.raises(UsageError, match="of another run or network"):
+    with pytest.raises(UsageError, match="of another run"):
         states.restore_state(tmp_path, monitor.Monitor(other, sources.Tally()))
     by_server = monitor.Monitor(reference, sources.Tally(), by_server=True)
     with pytest.raises(UsageError, match="of other sessions"):
@@ -190,13 +190,13 @@ def test_a_state_that_cannot_be_saved_is_said_and_tried_again(reference, caplog)
 
 
 def test_a_network_that_was_learnt_anew_is_judged_anew(reference, tmp_path):
-    traffic = identify.sessions.measure_baseline(
+    traffic = sessions.measure_baseline(
         np.ones((40, len(reference.run.columns)), np.float32), reference.run
     )
     compared = []
     for mean in (0.0, 0.0, 1.0):
         baseline = traffic._replace(mean=np.asarray(traffic.mean) + mean)
-        network = identify.sessions.Adapted("site", baseline, (), (), None)
+        network = sessions.Adapted("site", baseline, (), (), None)
         watched = monitor.Monitor(reference._replace(network=network), sources.Tally())
         compared.append(watched.state()["compared"])
     assert compared[0] == compared[1] != compared[2]
@@ -205,8 +205,8 @@ def test_a_network_that_was_learnt_anew_is_judged_anew(reference, tmp_path):
 def test_what_was_learnt_since_names_the_fault_that_lasts(reference, tmp_path):
     """After a restart; the stretch keeps its name, so its alarm is corrected."""
     example = live_traffic.capture(tmp_path / "old.pcap", FAULT)
-    taught = identify.open_reference(
-        reference.run, places=[identify.Place("slow", str(example), 52.0)]
+    taught = references.open_reference(
+        reference.run, places=[examples.Place("slow", str(example), 52.0)]
     )
     made, first = [], 0
     for compared, end_s in ((reference, 62), (taught, 160)):
@@ -370,7 +370,7 @@ def test_no_answer_behind_a_step_of_the_clock_is_late(reference):
         some = [(t, 1, frame, len(frame))]
         watched.add(sources.Batch(some, 0.0, is_live=True))
     names = [column.name for column in reference.run.columns]
-    counted = watched._sessions["all"]._counts.values
+    counted = watched._judge.sessions["all"]._counts.values
     assert np.nanmax(counted[:, names.index("INVITE to final ms")]) < 1000
 
 
@@ -430,7 +430,7 @@ def test_servers_watched_together_are_judged_as_each_alone(reference, monkeypatc
         return [r for r in made if isinstance(r, records.Stretch)]
 
     with monkeypatch.context() as patch:
-        patch.setattr(monitor, "_AT_ONCE", 4)
+        patch.setattr(judging, "_AT_ONCE", 4)
         together = stretches(itertools.chain(*servers_calls.values()))
     assert len(together) > len(loads)
     for name, frames in servers_calls.items():

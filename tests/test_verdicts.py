@@ -17,8 +17,10 @@ from siamjax.identification import (
     identify,
     learning,
     readings,
+    references,
     rules,
     sessions,
+    span_lines,
     timeline,
     weighing,
 )
@@ -251,11 +253,11 @@ def test_captures_compared_together_are_as_alone(run, tmp_path, monkeypatch):
     seconds = (40, 21, 64, 30)
     paths = [write(tmp_path / f"{s}.pcap", calls(0, s)) for s in seconds]
     paths.insert(2, write(tmp_path / "arp.pcap", others(ARP)))
-    reference = identify.open_reference(run)
+    reference = references.open_reference(run)
     monkeypatch.setattr(
         reading, "read_in_order", lambda tasks: [[t.read(t.path) for t in tasks]]
     )
-    results = list(identify.compare_captures(paths, reference))
+    results = list(identify.compare_captures(paths, [reference] * len(paths)))
     assert isinstance(results.pop(2), readings.NoEvidence)
     for path, (spans, traffic) in zip([*paths[:2], *paths[3:]], results, strict=True):
         wanted, alone = identify.compare_capture(path, reference)
@@ -359,9 +361,7 @@ def test_a_distance_that_is_not_finite_gives_no_name(odd, unknown):
 
 
 def test_numbers_that_are_not_finite_are_null_in_json(run, tmp_path, capsys):
-    run.compared = lambda counts, baseline, session=None: np.full(
-        (len(counts), 3), np.nan
-    )
+    run.to_points = lambda heads, windows: np.full((len(windows), 3), np.nan)
     path = write(tmp_path / "x.pcap", calls())
     for as_json in (True, False):
         identify.identify_captures("", [path], as_json=as_json)
@@ -382,7 +382,7 @@ def test_the_table_is_no_wider_than_the_terminal(width):
         timeline.Span(50.25, 1e5, "callee_down" * 3, 11.25, np.nan, "c" * 99 + "@60"),
         timeline.Span(1e5, 2e5, "unknown", np.nan, np.nan, ""),
     ]
-    lines = identify.format_spans(spans, width)
+    lines = span_lines.format_spans(spans, width)
     assert len(lines) == 4 and max(map(len, lines)) <= width
     assert lines[1].split()[:2] == ["0.0", "50.2"] and "0.50   1.50  " in lines[1]
     if width == 80:
@@ -467,7 +467,7 @@ def test_one_capture_is_identified_as_records(run, tmp_path):
     assert [(s.condition, s.start_s) for s in spans] == [("normal", 0.0)]
     assert traffic.name == "x" and traffic.warnings == ()
     places = [("calm", str(path), 20.0)]
-    joined = identify.open_reference(run, places=places).examples
+    joined = references.open_reference(run, places=places).examples
     assert joined.names == ("normal", "calm")
     (span,), _ = identify.identify_capture(run, path, places=places)
     assert (span.condition, span.example) == ("calm", "x.pcap@20")
@@ -479,7 +479,7 @@ def test_unknown_stretches_are_grouped(run, tmp_path):
         write(tmp_path / f"{end_s}.pcap", [*calls(0, end_s), others(ARP)[-1]])
         for end_s in (20, 21, SPAN_S)
     ]
-    reference = identify.open_reference(run)
+    reference = references.open_reference(run)
     reference = reference._replace(rule=RULE._replace(unknown=0.02, penalty=0.02))
     found = [grouping.find_unknown(path, reference) for path in paths]
     assert [len(stretches) for stretches in found] == [1, 1, 0]

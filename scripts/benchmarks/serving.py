@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from scripts.benchmarks import stream
-from siamjax.identification import comparing, decide, identify, sessions
+from siamjax.identification import comparing, decide, identify, references, sessions
 from siamjax.inference import runs
 from siamjax.monitoring import monitor, sources, tracking
 
@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     counts = [int(text) for text in options.sessions.split(",")]
-    reference = identify.open_reference(runs.open_run(options.workdir))
+    reference = references.open_reference(runs.open_run(options.workdir))
     device = jax.devices()[0]
     clock = "wall clock" if _is_accelerated() else "time of the processor"
     print(f"{device.device_kind}, {clock}, median of {options.pairs} pairs")
@@ -86,7 +86,10 @@ def compare_together(traffics, reference):
     windows = 0
     for evidence in comparisons.compare_sessions(traffics):
         decide.find_spans(
-            evidence, reference.rule, identify.list_origins(reference), reference.taught
+            evidence,
+            reference.rule,
+            references.list_origins(reference),
+            reference.taught,
         )
         windows += len(evidence.start_s)
     return windows

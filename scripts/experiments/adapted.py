@@ -177,7 +177,7 @@ def judge_network(
         traffic = sessions.from_counts(
             capture.name, capture.counts, run, network=network, beginnings=beginnings
         )
-        evidence = comparing.compare_traffic(run, traffic, alone, network)
+        evidence = comparing.compare_traffic(run, traffic, alone)
         return evidence, traffic.calibrated
 
     def part_of(evidence, number, without=""):

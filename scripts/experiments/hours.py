@@ -30,7 +30,7 @@ from absl import flags
 
 from siamjax import cli
 from siamjax.capture import packets
-from siamjax.identification import adapting, identify, sessions
+from siamjax.identification import adapting, identify, references, sessions
 from siamjax.identification.timeline import IN_DOUBT
 from siamjax.inference import runs
 from siamjax.types import NORMAL
@@ -187,7 +187,7 @@ def list_hours(
 
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
-    reference = identify.open_reference(runs.open_run(_WORKDIR.value))
+    reference = references.open_reference(runs.open_run(_WORKDIR.value))
     folder = pathlib.Path(_NETWORK.value)
     if _USE.value:
         learnt = [folder / "captures" / f"normal_00{i}.pcap.xz" for i in (1, 2)]

@@ -128,7 +128,7 @@ def compare_sessions(
         traffic = sessions.from_counts(
             session.name, session.counts, case.run, network=network
         )
-        evidence = comparing.compare_traffic(case.run, traffic, case.examples, network)
+        evidence = comparing.compare_traffic(case.run, traffic, case.examples)
         yield traffic, changes.Capture(evidence, session.label)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from siamjax.data import columns, prepared
-from siamjax.identification import identify
+from siamjax.identification import identify, references
 from siamjax.inference import runs
 from siamjax.monitoring import (
     monitor,
@@ -23,7 +23,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.", required=Tr
 _SPEED = flags.DEFINE_float("speed", 0.0, "See siamjax monitor --speed.")
 
 
-def replay(reference: identify.Reference, path: str, speed: float) -> dict:
+def replay(reference: references.Reference, path: str, speed: float) -> dict:
     """How far the monitor is from identify on one capture or table."""
     tally = sources.Tally()
     if is_of_counters(reference):
@@ -49,7 +49,7 @@ def replay(reference: identify.Reference, path: str, speed: float) -> dict:
     )
 
 
-def is_of_counters(reference: identify.Reference) -> bool:
+def is_of_counters(reference: references.Reference) -> bool:
     """Whether a run reads tables."""
     return reference.run.columns[0].role == columns.COUNTER
 
@@ -63,7 +63,7 @@ def _largest(pairs):
 
 
 def main(argv: Sequence[str]) -> None:
-    reference = identify.open_reference(runs.open_run(_WORKDIR.value))
+    reference = references.open_reference(runs.open_run(_WORKDIR.value))
     rows = []
     is_table = is_of_counters(reference)
     for path in identify.list_captures(argv[1:], is_table=is_table):

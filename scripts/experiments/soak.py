@@ -27,7 +27,7 @@ import numpy as np
 from absl import app, flags
 
 from siamjax.capture import packets
-from siamjax.identification import identify
+from siamjax.identification import identify, references
 from siamjax.inference import runs
 from siamjax.monitoring import monitor, records, sources
 
@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> None:
     if _WRITE.value:
         write_packets(batches)
         return
-    reference = identify.open_reference(runs.open_run(_WORKDIR.value))
+    reference = references.open_reference(runs.open_run(_WORKDIR.value))
     watched = monitor.Monitor(reference, sources.Tally())
     made: collections.Counter[str] = collections.Counter()
     samples = Samples()

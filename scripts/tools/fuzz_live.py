@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from scripts.tools import chaos
 from scripts.tools.fuzz import SEED_BYTES, mutated
 from siamjax.capture import cleaning, layers, messages, packets
-from siamjax.identification import identify
+from siamjax.identification import references
 from siamjax.inference import runs
 from siamjax.monitoring import following, listening, monitor, sources
 from siamjax.types import SiamjaxError
@@ -62,7 +62,7 @@ def main() -> None:
     for module in (following, listening):
         module._LOOK_S = 0.01  # so that there is time for more cases
     sources.IDLE_S = 0.01
-    reference = identify.open_reference(runs.open_run(options.workdir))
+    reference = references.open_reference(runs.open_run(options.workdir))
     names = options.sources.split(",") if options.sources else list(CASES)
     print("| source | cases | refused | packets | hold messages | findings |")
     print("|---|--:|--:|--:|--:|--:|")
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def fuzz_source(
-    reference: identify.Reference,
+    reference: references.Reference,
     name: str,
     seed: int,
     *,

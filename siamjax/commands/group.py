@@ -38,13 +38,13 @@ def main(argv: Sequence[str]) -> int:
             "name one capture or more: siamjax group --workdir DIR CAPTURE"
         )
     from siamjax.data import columns
-    from siamjax.identification import grouping, identify
+    from siamjax.identification import grouping, identify, references
     from siamjax.inference import runs
 
     run = runs.open_run(_WORKDIR.value)
     is_table = run.columns[0].role == columns.COUNTER
     paths = identify.list_captures(argv[1:], is_table=is_table)
-    reference = identify.open_reference(
+    reference = references.open_reference(
         run, folder=_LIBRARY.value, network=_NETWORK.value
     )
     stretches, failures = [], 0

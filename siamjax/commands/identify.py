@@ -30,10 +30,11 @@ _LIBRARY = flags.DEFINE_string(
     "Folder of examples and networks that were learnt; by default that of the run.",
     COMMAND.flags,
 )
-_NETWORK = flags.DEFINE_string(
+_NETWORK = flags.DEFINE_multi_string(
     "network",
-    None,
-    "Network of the captures, learnt with siamjax adapt.",
+    [],
+    "NAME: network of the captures, learnt with siamjax adapt. NAME=PATTERN,...: "
+    "network of the files with such a name. May be repeated.",
     COMMAND.flags,
 )
 _BASELINE = flags.DEFINE_float(
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         _WORKDIR.value,
         [*argv[1:], *(parts.match_files(*item) for item in sessions.items())],
         folder=_LIBRARY.value,
-        network=_NETWORK.value,
+        networks=_NETWORK.value,
         baseline_s=_BASELINE.value,
         false_alarms=_FALSE_ALARMS.value,
         as_json=_JSON.value,

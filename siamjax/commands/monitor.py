@@ -32,10 +32,12 @@ _LIBRARY = flags.DEFINE_string(
     "Folder of examples and networks that were learnt; by default that of the run.",
     COMMAND.flags,
 )
-_NETWORK = flags.DEFINE_string(
+_NETWORK = flags.DEFINE_multi_string(
     "network",
-    None,
-    "Network of the traffic, learnt with siamjax adapt.",
+    [],
+    "NAME: network of the traffic, learnt with siamjax adapt. NAME=ADDRESS,...: that "
+    "of servers with these addresses or prefixes, such as core=10.1.0.0/16, with "
+    "--session_by server. May be repeated.",
     COMMAND.flags,
 )
 _FALSE_ALARMS = flags.DEFINE_float(
@@ -148,18 +150,26 @@ def main(argv: Sequence[str]) -> int:
     from siamjax import processes
     from siamjax.capture.protocols.sip import SIP
     from siamjax.data import columns
-    from siamjax.identification import identify
+    from siamjax.identification import assigning, references
     from siamjax.inference import runs
     from siamjax.monitoring import monitor, sources, states, table_monitor
 
+    assignment = assigning.parse_networks(_NETWORK.value)
+    prefixes = assigning.parse_prefixes(assignment)
+    by_server = _SESSION_BY.value == "server"
+    if prefixes and not by_server:
+        raise UsageError(
+            "--network NAME=ADDRESS says whose servers are whose: give --session_by "
+            "server, or --network NAME for all traffic"
+        )
     run = runs.open_run(_WORKDIR.value)
-    reference = identify.open_reference(
-        run,
-        folder=_LIBRARY.value,
-        network=_NETWORK.value,
-        false_alarms=_FALSE_ALARMS.value,
+    names = list(dict.fromkeys([assignment.others, *prefixes.values()]))
+    opened = references.open_references(
+        run, names, folder=_LIBRARY.value, false_alarms=_FALSE_ALARMS.value
     )
-    conditions = identify.list_conditions(reference)
+    by_name = dict(zip(names, opened))
+    reference = by_name[assignment.others]
+    conditions = references.list_conditions(reference)
     of_table = run.columns[0].role == columns.COUNTER
     if of_table and (_INTERFACE.value or _HEP.value):
         raise UsageError(
@@ -179,7 +189,8 @@ def main(argv: Sequence[str]) -> int:
     watched = kind(
         reference,
         sources.Tally(),
-        by_server=_SESSION_BY.value == "server",
+        by_prefix={prefix: by_name[name] for prefix, name in prefixes.items()},
+        by_server=by_server,
         silent_s=_SILENT.value,
     )
     folder = _state_folder()

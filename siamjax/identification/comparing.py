@@ -1,6 +1,7 @@
 """Windows of sessions, compared with examples: the evidence on which a rule decides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,17 @@ from siamjax.models import embedder
 from siamjax.types import Baseline
 
 
+class Piece(NamedTuple):
+    """Some windows of a session, n of them."""
+
+    traffic: sessions.Traffic
+    start_s: np.ndarray  # [n] seconds after the first packet
+    counts: np.ndarray  # [n, T, F]
+    baseline: Baseline  # [n, F]
+
+
 def compare_traffic(
-    run: runs.Run,
-    traffic: sessions.Traffic,
-    library: examples.Examples,
-    network: sessions.Adapted | None = None,
+    run: runs.Run, traffic: sessions.Traffic, library: examples.Examples
 ) -> weighing.Evidence:
     """The `Evidence` of a session.
 
@@ -24,32 +31,31 @@ def compare_traffic(
       run: embeds the windows.
       traffic: the session.
       library: the examples to compare with.
-      network: to which the run is adapted, if it is.
     """
-    return Comparisons(run, library, network).compare_sessions([traffic])[0]
+    return Comparisons(run, library).compare_sessions([traffic])[0]
 
 
 class Comparisons:
-    """Compares sessions with examples: windows of several sessions share a program."""
+    """Compares windows of sessions with examples.
 
-    def __init__(
-        self,
-        run: runs.Run,
-        library: examples.Examples,
-        network: sessions.Adapted | None = None,
-    ) -> None:
-        """See `compare_traffic`."""
-        self._run, self._library, self._network = run, library, network
-        self._comparisons: dict[bool, Comparison] = {}
+    The windows of all sessions go through the encoder together. Then those of each
+    network are compared in the space that is adapted to it.
 
-    def choose(self, across: bool) -> "Comparison":
-        """The comparison of windows with the baseline of the network, or with that of
-        their session."""
-        if across not in self._comparisons:
-            self._comparisons[across] = Comparison(
-                self._run, self._library, self._network, across=across
-            )
-        return self._comparisons[across]
+    Attributes:
+      most: how many windows are embedded at once; None: all of a session, because the
+        encoder needs their statistics.
+    """
+
+    def __init__(self, run: runs.Run, library: examples.Examples) -> None:
+        """Embeds the examples; see `compare_traffic`."""
+        self._run, self._library = run, library
+        self.most = None if run.config.encoder.norm == "session" else embedder.CHUNK
+        counts, baseline, _ = library.inputs
+        self._examples = (
+            run.embed(*library.inputs),
+            np.asarray(features.to_features(counts, baseline, run.scaler)),
+        )
+        self._spaces: dict[tuple[str, bool], _Space] = {}
 
     def compare_sessions(
         self, traffics: Sequence[sessions.Traffic]
@@ -58,43 +64,110 @@ class Comparisons:
 
         No more than `embedder.CHUNK` windows are copied at once.
         """
-        evidence: dict[int, weighing.Evidence] = {}
-        for across in {traffic.across for traffic in traffics}:
-            chosen = [i for i, x in enumerate(traffics) if x.across == across]
-            together = [traffics[i] for i in chosen]
-            evidence |= zip(chosen, self._compare(together, self.choose(across)))
-        return [evidence[i] for i in range(len(traffics))]
-
-    def _compare(self, traffics, comparison):
         data, hop = self._run.config.data, sessions.hop_bins(self._run)
         windows = [
             sessions.slide_windows(traffic, data.bins, hop) for traffic in traffics
         ]
         sizes = [len(start) for start, _, _ in windows]
         parts: list[list[weighing.Evidence]] = [[] for _ in traffics]
-        for block in _cut_blocks(sizes, comparison.most):
-            pieces = [_take(windows[i], rows) for i, rows in block]
-            start, counts, mean, deviation = map(np.concatenate, zip(*pieces))
-            joined = comparison.compare(
-                counts,
-                Baseline(mean, deviation),
-                start_s=start * data.bin_s,
-                end_s=0.0,
-            )
-            first = 0
+        for block in _cut_blocks(sizes, self.most):
+            pieces = []
             for i, rows in block:
-                end = first + rows.stop - rows.start
-                parts[i].append(weighing.take_windows(joined, slice(first, end)))
-                first = end
+                start, counts, baseline = windows[i]
+                baseline = Baseline(*(x[rows] for x in baseline))
+                start_s = start[rows] * data.bin_s
+                pieces.append(Piece(traffics[i], start_s, counts[rows], baseline))
+            for members, joined in self.compare(pieces):
+                sizes_of = [len(pieces[k].start_s) for k in members]
+                for k, part in zip(members, split_windows(joined, sizes_of)):
+                    parts[block[k][0]].append(part)
         return [
             weighing.join_windows(part)._replace(end_s=len(traffic.counts) * data.bin_s)
             for traffic, part in zip(traffics, parts)
         ]
 
+    def compare(
+        self, pieces: Sequence[Piece]
+    ) -> Iterator[tuple[list[int], weighing.Evidence]]:
+        """Yields, for the pieces of each space, which they are and their `Evidence`.
 
-def _take(windows, rows):
-    start, counts, baseline = windows
-    return start[rows], counts[rows], *(x[rows] for x in baseline)
+        A space is that of a network, with its baseline or that of the session. The
+        evidence has the windows of its pieces in order; each depends on its own counts
+        alone. It has no end: `end_s` is 0.
+        """
+        counts = np.concatenate([piece.counts for piece in pieces])
+        baseline = Baseline(
+            *map(np.concatenate, zip(*(piece.baseline for piece in pieces)))
+        )
+        start_s = np.concatenate([piece.start_s for piece in pieces])
+        heads, z = self._embed(counts, baseline)
+        ends = np.cumsum([len(piece.start_s) for piece in pieces])
+        for (_, across), members in _group_pieces(pieces).items():
+            space = self._choose_space(pieces[members[0]].traffic.network, across)
+            rows = np.concatenate(
+                [np.arange(ends[k] - len(pieces[k].start_s), ends[k]) for k in members]
+            )
+            yield (
+                members,
+                space.compare(
+                    {head: x[rows] for head, x in heads.items()},
+                    z[rows],
+                    counts[rows],
+                    Baseline(*(x[rows] for x in baseline)),
+                    start_s[rows],
+                ),
+            )
+
+    def _choose_space(self, network, across):
+        key = (network.name if network else "", across)
+        if key not in self._spaces:
+            self._spaces[key] = _Space(
+                self._run, self._library, self._examples, network, across
+            )
+        return self._spaces[key]
+
+    def _embed(self, counts, baseline):
+        """Points {head: `[N, E]`} and features `[N, T, F]` of windows.
+
+        The programs are of two sizes, so that no number of windows is compiled for.
+        """
+        run, most = self._run, self.most or max(len(counts), 1)
+        points, windows = [], []
+        for first in range(0, max(len(counts), 1), most):
+            part = [x[first : first + most] for x in (counts, *baseline)]
+            size = len(part[0])
+            if self.most:
+                fixed = embedder.FEW if size <= embedder.FEW else most
+                part = [_pad_rows(x, fixed) for x in part]
+            inputs = part[0], Baseline(*part[1:])
+            heads = run.embed(*inputs)
+            points.append({head: x[:size] for head, x in heads.items()})
+            windows.append(np.asarray(features.to_features(*inputs, run.scaler))[:size])
+        joined = {
+            head: np.concatenate([part[head] for part in points]) for head in points[0]
+        }
+        return joined, np.concatenate(windows)
+
+
+def _group_pieces(pieces):
+    """{(network or empty, across): which pieces}, sorted."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for k, piece in enumerate(pieces):
+        network = piece.traffic.network
+        key = network.name if network else "", piece.traffic.across
+        groups.setdefault(key, []).append(k)
+    return dict(sorted(groups.items()))
+
+
+def split_windows(
+    evidence: weighing.Evidence, sizes: Sequence[int]
+) -> list[weighing.Evidence]:
+    """Evidence of windows in a row, cut into parts of these sizes."""
+    ends = np.cumsum(sizes)
+    return [
+        weighing.take_windows(evidence, slice(end - size, end))
+        for end, size in zip(ends, sizes)
+    ]
 
 
 def _cut_blocks(sizes, most):
@@ -116,80 +189,51 @@ def _cut_blocks(sizes, most):
             block, first, left = [], first + left, most
         block.append((i, slice(first, size)))
         left -= size - first
-    yield block
+    if block:
+        yield block
 
 
-class Comparison:
-    """Compares windows with examples, whose points are computed once.
+class _Space:
+    """Compares windows with examples in the space of one network."""
 
-    Attributes:
-      most: how many windows are compared at once; None: all of a session, because the
-        encoder needs their statistics.
-    """
-
-    def __init__(
-        self,
-        run: runs.Run,
-        library: examples.Examples,
-        network: sessions.Adapted | None = None,
-        *,
-        across: bool = False,
-    ) -> None:
-        """Embeds the examples.
+    def __init__(self, run, library, embedded, network, across):
+        """Takes the examples there.
 
         Args:
           run: embeds the windows.
           library: the examples to compare with.
-          network: to which the run is adapted, if it is.
+          embedded: their points {head: `[X, E]`} and features `[X, T, F]`.
+          network: to which the run is adapted; None: to none.
           across: windows are compared with the baseline of the network.
         """
         self._normal = None
         if network is not None:
             self._normal = network.across if across else network.own
             run = network.adapt(run, across=across)
-        self._run, self.names = run, library.names
-        self.most = None if run.config.encoder.norm == "session" else embedder.CHUNK
-        self._points = run.compared(*library.inputs)
+        self._run, self._names = run, library.names
+        self._points = run.to_points(*embedded)
         self._to_names = relative_to_names(run, library)
 
-    def compare(
-        self, counts: np.ndarray, baseline: Baseline, start_s: np.ndarray, end_s: float
-    ) -> weighing.Evidence:
-        """The `Evidence` of windows; each depends on its own counts alone.
-
-        The programs are of two sizes, so that no number of windows is compiled for.
+    def compare(self, heads, z, counts, baseline, start_s):
+        """The `Evidence` of windows.
 
         Args:
-          counts: `[N, T, F]`.
-          baseline: `[N, F]`.
-          start_s, end_s: see `weighing.Evidence`.
+          heads: {head: `[N, E]`}, their points.
+          z: `[N, T, F]`, features.
+          counts, baseline: `[N, T, F]` and `[N, F]`, from which the features are.
+          start_s: `[N]`, see `weighing.Evidence`.
         """
-        most = self.most or max(len(counts), 1)
-        parts = []
-        for first in range(0, max(len(counts), 1), most):
-            rows = slice(first, first + most)
-            part = counts[rows], *(x[rows] for x in baseline), start_s[rows]
-            size = len(part[0])
-            if self.most:
-                fixed = embedder.FEW if size <= embedder.FEW else most
-                part = tuple(_pad_rows(x, fixed) for x in part)
-            joined = self._compare(part[0], Baseline(*part[1:3]), part[3], end_s)
-            parts.append(weighing.take_windows(joined, slice(size)))
-        return weighing.join_windows(parts)
-
-    def _compare(self, counts, baseline, start_s, end_s):
         run = self._run
-        points = run.compared(counts, baseline)
+        points = run.to_points(heads, z)
         # A window in which nothing was measured has no distance to any example.
         unmeasured = ~np.isfinite(counts).any((1, 2))
         points[unmeasured] = np.nan
-        z = np.asarray(features.to_features(counts, baseline, run.scaler))
         evidence = weighing.compare_windows(
             points,
             self._points,
-            self.names,
+            self._names,
             start_s=start_s,
-            end_s=end_s,
+            end_s=0.0,
             window_s=counts.shape[1] * run.config.data.bin_s,
             deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
         )

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.cluster import hierarchy
 
 from siamjax.identification import identify, sessions
-from siamjax.identification.identify import Reference
+from siamjax.identification.references import Reference
 from siamjax.identification.timeline import UNKNOWN, Span
 from siamjax.text import printable
 from siamjax.types import Baseline

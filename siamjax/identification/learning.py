@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from siamjax.identification import identify, library, sessions
+from siamjax.identification import identify, library, references, sessions
 from siamjax.identification.examples import Place
-from siamjax.identification.identify import Reference
+from siamjax.identification.references import Reference
 from siamjax.inference.runs import Run
 from siamjax.text import short
 from siamjax.types import NORMAL, UsageError
@@ -30,7 +30,7 @@ def learn_examples(
     Args:
       run: that was evaluated.
       places: of the examples.
-      folder, network: see `identify.open_reference`.
+      folder, network: see `references.open_reference`.
       note: is kept with them.
     Returns:
       Sentences about what may be wrong with an example; they are kept all the same.
@@ -44,7 +44,7 @@ def learn_examples(
                 "normal traffic is learnt without examples: siamjax adapt --network "
                 f"NAME {place.capture}"
             )
-    reference = identify.open_reference(run, folder=folder, network=network)
+    reference = references.open_reference(run, folder=folder, network=network)
     known: dict[str, sessions.Traffic] = {}
     kept, doubts = [], []
     origin = library.origin_of(run, note)
@@ -105,7 +105,7 @@ def list_doubts(
 
 def _window(place, reference, known):
     """Counts `[T, F]` and baseline `[F]` of an example."""
-    example = identify.read_example(place, reference.run, known, reference.network)
+    example = references.read_example(place, reference.run, known, reference.network)
     return example.counts[0], type(example.baseline)(*(x[0] for x in example.baseline))
 
 

@@ -43,17 +43,8 @@ class Adapted(NamedTuple):
           across: the windows are compared with the baseline of the network.
         """
         normal = self.across if across else self.own
-        deciding = run.deciding._replace(whitening=normal.whitening)
-        if self.learnt is None:
-            return run._replace(deciding=deciding)
-        head = deciding.space.head
-        width = len(self.learnt.mean)
-
-        def embed(*inputs):
-            points = run.embed(*inputs)
-            return points | {head: wccn.whiten(points[head][:, :width], self.learnt)}
-
-        return run._replace(deciding=deciding, embed=embed)
+        deciding = run.deciding._replace(whitening=normal.whitening, learnt=self.learnt)
+        return run._replace(deciding=deciding)
 
 
 def fingerprint(network: Adapted) -> str:
@@ -74,6 +65,7 @@ class Traffic(NamedTuple):
     report: Any = None  # of `capture.cleaning` or `capture.counters`, of a file
     across: bool = False  # the baseline is that of the network, not its own
     calibrated: bool = True  # what is normal in its network is known
+    network: Adapted | None = None  # to which the run is adapted for it
 
 
 def read_traffic(
@@ -206,6 +198,7 @@ def from_counts(
         warnings,
         across=across,
         calibrated=far <= FAR,
+        network=network,
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from siamjax import files
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
-from siamjax.evaluation import spaces
+from siamjax.evaluation import spaces, wccn
 from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.spaces import Space
 from siamjax.evaluation.wccn import Whitening
@@ -38,6 +38,8 @@ class Deciding(NamedTuple):
     space: Space
     whitening: Whitening | None  # None: not learnt yet
     training: TrainingWindows | None = None  # None: not kept yet
+    # Of the learnt points, by normal traffic of a network; None: not adapted to one.
+    learnt: Whitening | None = None
 
 
 def allowed_spaces(config: Config) -> tuple[Space, ...]:
@@ -76,6 +78,9 @@ def to_points(
     """
     heads = config.active_heads
     learnt = {head: x[:, : heads[head].dim] for head, x in points.items()}
+    if deciding.learnt is not None:
+        head = deciding.space.head
+        learnt[head] = wccn.whiten(learnt[head], deciding.learnt)
     return spaces.to_space(deciding.space, learnt, windows, deciding.whitening)
 
 

@@ -118,8 +118,19 @@ class Run(NamedTuple):
           inputs: `types.Inputs`; the session may be left out.
         """
         counts, baseline, *_ = inputs
-        x = np.asarray(features.to_features(counts, baseline, self.scaler))
-        return deciding.to_points(self.deciding, self.config, self.embed(*inputs), x)
+        windows = np.asarray(features.to_features(counts, baseline, self.scaler))
+        return self.to_points(self.embed(*inputs), windows)
+
+    def to_points(
+        self, heads: Mapping[str, np.ndarray], windows: np.ndarray
+    ) -> np.ndarray:
+        """`compared` of windows that were embedded.
+
+        Args:
+          heads: {head: `[N, E]`}, what `embed` gives.
+          windows: `[N, T, F]`, features.
+        """
+        return deciding.to_points(self.deciding, self.config, heads, windows)
 
     @property
     def normal(self) -> Baseline:

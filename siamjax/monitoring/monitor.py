@@ -10,23 +10,21 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import siamjax
 from siamjax.capture import cleaning
 from siamjax.capture.protocols import PROTOCOLS
 from siamjax.capture.protocols.sip import SIP
 from siamjax.data import columns
-from siamjax.identification import comparing, identify, sessions, weighing
+from siamjax.identification import assigning, sessions
+from siamjax.identification.references import Reference
 from siamjax.inference import deciding
 from siamjax.monitoring import records
-from siamjax.monitoring.binning import FORGET_NS, Closed, PacketBinner
+from siamjax.monitoring.binning import FORGET_NS, PacketBinner
+from siamjax.monitoring.judging import Judge
 from siamjax.monitoring.protocol_binning import ProtocolBinner
-from siamjax.monitoring.session import Session
 from siamjax.monitoring.sources import Batch, Position, Tally
-from siamjax.monitoring.tracking import Windows, share_windows, take_rows
 from siamjax.text import printable
-from siamjax.types import Baseline, SiamjaxError, UsageError
+from siamjax.types import SiamjaxError, UsageError
 
 _LOG = logging.getLogger(__name__)
 _PAGE_BYTES = resource.getpagesize()
@@ -41,9 +39,6 @@ _STEP_NS, _STEP_IN_FILES_NS = 5 * 10**9, 3600 * 10**9
 _MOST_WAIT_S = 5.0
 # If their times are farther from those of this machine, it is no live traffic.
 _FAR_NS = 3600 * 10**9
-# At most so many windows are compared in a hop, but two of each session at least: when
-# many servers are recognised together, those of their baselines would take seconds.
-_AT_ONCE = 2048
 
 
 class _Mark(NamedTuple):
@@ -60,15 +55,15 @@ class Monitor:
 
     Attributes:
       tally: what the source counts.
-      windows: how many were compared.
       position: from which the source must go on after `restore`; None: from now on.
     """
 
     def __init__(
         self,
-        reference: identify.Reference,
+        reference: Reference,
         tally: Tally,
         *,
+        by_prefix: Mapping[assigning.Prefix, Reference] | None = None,
         by_server: bool = False,
         silent_s: float = 10.0,
     ) -> None:
@@ -77,6 +72,8 @@ class Monitor:
         Args:
           reference: what windows are compared with.
           tally: of the source.
+          by_prefix: what windows of servers with such an address are compared with, of
+            the same run with the same examples.
           by_server: each server is a session of its own.
           silent_s: after so long without a packet, a live source is silent.
         Raises:
@@ -85,15 +82,12 @@ class Monitor:
         run = reference.run
         if run.config.encoder.norm == "session":
             raise UsageError(f"{run.workdir} normalises by whole sessions")
-        self.tally, self.windows = tally, 0
+        self.tally = tally
         self.position: Position | None = None
         self._reference, self._silent_s = reference, silent_s
         self._binner = self._make_binner(run, by_server)
         self._hop = sessions.hop_bins(run)
-        self._sessions: dict[str, Session] = {}
-        self._comparisons = comparing.Comparisons(
-            run, reference.examples, reference.network
-        )
+        self._judge = Judge(reference, by_prefix or {})
         self._lag_s = 0.0  # the longest since the last heartbeat
         self._messages = self._shed = self._notices = 0
         self._done = 0  # bins that were judged, also before a restart
@@ -107,6 +101,11 @@ class Monitor:
         self._is_away = False  # the source is lost and was not back since
         self._silent_ns = 0  # the time of the last packet before the silence
         self._has_warned = False  # that no packet is a message
+
+    @property
+    def windows(self) -> int:
+        """How many were compared."""
+        return self._judge.windows
 
     @property
     def now(self) -> str:
@@ -140,13 +139,9 @@ class Monitor:
 
     def finish(self) -> list[records.Record]:
         """What is new, once no packet comes any more."""
-        made = self._close(self._binner.finish())
-        compared = -1
-        while compared < self.windows:  # those that waited
-            compared = self.windows
-            made += self._judge()
+        made = self._close(self._binner.finish()) + self._judge.finish()
         made += self._tell_notices()
-        for session in self._sessions.values():
+        for session in self._judge.sessions.values():
             made += session.finish()
         return made
 
@@ -168,7 +163,7 @@ class Monitor:
             not_read=self._not_read(),
             lag_s=lag_s,
             memory_bytes=resident_bytes(),
-            conditions={name: s.condition for name, s in self._sessions.items()},
+            conditions={name: s.condition for name, s in self._judge.sessions.items()},
         )
 
     def start(self, source: str, time_ns: int | None = None) -> records.Start:
@@ -190,7 +185,7 @@ class Monitor:
 
     def last_changes(self) -> list[records.Record]:
         """The last change of each session, as it was told."""
-        return [s.last for s in self._sessions.values() if s.last is not None]
+        return self._judge.last_changes()
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on, at any time between two calls."""
@@ -199,7 +194,7 @@ class Monitor:
         counts = self.counts()
         return dict(
             run=self._fingerprint(),
-            compared=self._compared(),
+            compared=self._judge.compared(),
             zero_ns=binner.zero_ns,
             last_ns=binner.timeline.last_ns,
             done=self._done,
@@ -213,7 +208,7 @@ class Monitor:
             counts=mark.counts if mark else dict(counts),
             position=list(mark.position) if mark else None,
             servers=binner.servers.state() if binner.servers else None,
-            sessions=[session.state() for session in self._sessions.values()],
+            sessions=self._judge.state(),
         )
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -226,7 +221,7 @@ class Monitor:
           ValueError, TypeError, KeyError: it has another form.
         """
         if state["run"] != self._fingerprint():
-            raise UsageError("it is of another run or network")
+            raise UsageError("it is of another run")
         binner = self._binner
         if (state["servers"] is None) != (binner.servers is None):
             raise UsageError("it is of other sessions, see --session_by")
@@ -238,19 +233,13 @@ class Monitor:
         binner.zero_ns, self._done = state["zero_ns"], state["done"]
         binner.timeline.last_ns = state["last_ns"]
         binner.timeline.packets, binner.late = state["packets"], state["late"]
-        self._messages, self.windows = state["messages"], state["windows"]
+        self._messages, self._judge.windows = state["messages"], state["windows"]
         self._shed, self._notices = state["shed"], state["notices"]
         self._before = Counter(state["counts"])
         self.tally.dropped = state["dropped"]
         if binner.servers is not None:
             binner.servers.restore(state["servers"])
-        for part in state["sessions"]:
-            session = Session(part["name"], self._reference, state["zero_ns"])
-            session.restore(part)
-            if state["compared"] != self._compared():
-                session.judge_again()
-            self._sessions[session.name] = session
-        self._share_memory()
+        self._judge.restore(state["sessions"], state["compared"], state["zero_ns"])
         self._is_lost = True
 
     def _make_binner(self, run, by_server):
@@ -270,33 +259,18 @@ class Monitor:
 
     def _fingerprint(self):
         """A text that is the same if counts and baselines are of the same kind."""
-        reference = self._reference
-        return repr(
-            (
-                deciding.fingerprint(reference.run.deciding),
-                reference.run.step,
-                reference.network.name if reference.network else None,
-            )
-        )
-
-    def _compared(self):
-        """A text that is the same if windows are compared with the same examples, in
-        a network that was not learnt anew."""
-        reference = self._reference
-        places = [tuple(place) for place in reference.examples.places]
-        network = reference.network and sessions.fingerprint(reference.network)
-        return repr((reference.rule, places, network))
+        run = self._reference.run
+        return repr((deciding.fingerprint(run.deciding), run.step))
 
     def _common(self, kind):
         """The fields of a record that is never told again."""
-        network = self._reference.network
         # By the clock of this machine: without a packet, that of packets stands still,
         # and a file may begin again with the same packet.
         here = records.format_time(time.time_ns())
         return dict(
             time=self.now,
             id=f"{kind}@{here}",
-            network=network.name if network else None,
+            network=self._reference.network_name or None,
         )
 
     def _notice(self, what, detail):
@@ -364,8 +338,7 @@ class Monitor:
         binner.skip(max(first, 0))
         if binner.bins > self._done:
             self._done = binner.bins
-            for session in self._sessions.values():
-                session.skip(binner.bins)
+            self._judge.skip(binner.bins)
         return []
 
     def _warn_of_other_traffic(self):
@@ -456,64 +429,8 @@ class Monitor:
             return []
         self._done = bins
         self._messages += int(closed.messages[old:].sum())
-        for session in self._sessions_of(closed, closed.first + old):
-            before = session.traffic
-            session.add(closed.sessions[session.name].behind(old))
-            if before is None and session.traffic is not None:
-                for warning in session.traffic.warnings:
-                    _LOG.warning("%s: %s", session.name, warning)
-        return self._judge()
-
-    def _judge(self):
-        """Compares the next windows; where many sessions begin, some wait."""
-        most = max(_AT_ONCE // max(len(self._sessions), 1), 2)
-        waiting = []
-        for session in self._sessions.values():
-            windows = session.windows(most)
-            if windows is not None:
-                waiting.append((session, windows))
-        made: list[records.Record] = []
-        for across in sorted({session.traffic.across for session, _ in waiting}):
-            chosen = [pair for pair in waiting if pair[0].traffic.across == across]
-            made += self._compare(chosen, across)
-        return made
-
-    def _sessions_of(self, closed: Closed, first: int) -> list[Session]:
-        """The sessions of the bins; new ones begin here."""
-        zero_ns = self._binner.zero_ns
-        assert zero_ns is not None
-        count = len(self._sessions)
-        for name in closed.sessions:
-            if name not in self._sessions:
-                session = self._sessions[name] = Session(name, self._reference, zero_ns)
-                session.skip(first)
-        if len(self._sessions) > count:
-            self._share_memory()
-        return [self._sessions[name] for name in closed.sessions]
-
-    def _share_memory(self):
-        """Keeps less of each session where there are many."""
-        windows = share_windows(len(self._sessions))
-        for session in self._sessions.values():
-            session.keep(windows)
-
-    def _compare(self, waiting, across):
-        """Compares the windows of several sessions in one call."""
-        counts = np.concatenate([windows.counts for _, windows in waiting])
-        baseline = Baseline(
-            *map(np.concatenate, zip(*(windows.baseline for _, windows in waiting)))
-        )
-        start_s = np.concatenate([windows.start_s for _, windows in waiting])
-        self.windows += len(counts)
-        compare = self._comparisons.choose(across).compare
-        joined = compare(counts, baseline, start_s=start_s, end_s=0.0)
-        weighed = Windows(*weighing.weigh_windows(joined, self._reference.rule))
-        made, first = [], 0
-        for session, windows in waiting:
-            end = first + len(windows.counts)
-            made += session.judge(take_rows(weighed, slice(first, end)))
-            first = end
-        return made
+        assert self._binner.zero_ns is not None
+        return self._judge.add(closed, old, self._binner.zero_ns)
 
 
 def _longest_step(batch):

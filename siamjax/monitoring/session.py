@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.identification import decide, identify, reasons, sessions
+from siamjax.identification import decide, identify, reasons, references, sessions
+from siamjax.identification.comparing import Piece
+from siamjax.identification.references import Reference
 from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
 from siamjax.monitoring import records, tracking
 from siamjax.monitoring.binning import Bins
@@ -36,14 +38,6 @@ class Step(NamedTuple):
     ends: str | None  # the stretch that ended
 
 
-class Windows(NamedTuple):
-    """Windows that are to be compared, N of them."""
-
-    counts: np.ndarray  # [N, T, F]
-    baseline: Baseline  # [N, F]
-    start_s: np.ndarray  # [N]
-
-
 class Session:
     """What is known of one session.
 
@@ -51,9 +45,10 @@ class Session:
       traffic: its latest bins and its baseline; None: the baseline is not there yet.
       condition: of now; empty: not known yet.
       last: the last change.
+      reference: what its windows are compared with.
     """
 
-    def __init__(self, name: str, reference: identify.Reference, zero_ns: int) -> None:
+    def __init__(self, name: str, reference: Reference, zero_ns: int) -> None:
         """Begins a session.
 
         Args:
@@ -64,7 +59,7 @@ class Session:
         self.name, self.zero_ns, self.condition = name, zero_ns, ""
         self.traffic: sessions.Traffic | None = None
         self.last: records.Change | None = None
-        self._reference, self._run = reference, reference.run
+        self.reference, self._run = reference, reference.run
         self._first = 0  # the first bin that is kept
         self._next = 0  # the first bin of the next window
         self._counts = Rows(np.zeros((0, len(self._run.columns)), np.float32))
@@ -96,7 +91,7 @@ class Session:
         """Keeps so many windows, and the bins of so many, from now on."""
         self._tracker.most = windows
 
-    def windows(self, most: int) -> Windows | None:
+    def windows(self, most: int) -> Piece | None:
         """The next windows to compare, so many at most; None: there are none yet."""
         hop, data = sessions.hop_bins(self._run), self._run.config.data
         start = np.arange(self._next, self.bins - data.bins + 1, hop)[:most]
@@ -104,10 +99,11 @@ class Session:
             return None
         self._next = int(start[-1]) + hop
         rows = (start - self._first)[:, None] + np.arange(data.bins)
-        return Windows(
+        return Piece(
+            self.traffic,
+            start * data.bin_s,
             self._counts.values[rows],
             sessions.repeat_baseline(self.traffic.baseline, len(start)),
-            start * data.bin_s,
         )
 
     def skip(self, bins: int) -> None:
@@ -120,6 +116,7 @@ class Session:
         """What `restore` needs to go on."""
         state = dict(
             name=self.name,
+            network=self.reference.network_name,
             zero_ns=self.zero_ns,
             condition=self.condition,
             first=self._first,
@@ -167,6 +164,7 @@ class Session:
                 tuple(traffic["warnings"]),
                 across=traffic["across"],
                 calibrated=traffic["calibrated"],
+                network=self.reference.network,
             )
 
     def judge_again(self) -> None:
@@ -175,7 +173,7 @@ class Session:
 
         It keeps its name; its windows are those of the bins that are kept.
         """
-        network, traffic = self._reference.network, self.traffic
+        network, traffic = self.reference.network, self.traffic
         if network is not None and traffic is not None and traffic.across:
             self.traffic = traffic._replace(baseline=network.baseline)
         most = self._tracker.most
@@ -221,14 +219,14 @@ class Session:
         self._first += count
 
     def _make_tracker(self):
-        reference = self._reference
+        reference = self.reference
         return tracking.Tracker(
-            reference.rule, identify.list_origins(reference), reference.taught
+            reference.rule, references.list_origins(reference), reference.taught
         )
 
     def _begin(self):
         """Measures the baseline once it is there; it begins with a message."""
-        run, network = self._run, self._reference.network
+        run, network = self._run, self.reference.network
         first = sessions.baseline_bins(run)
         if first and network is None:
             spoke = np.flatnonzero(self._messages)
@@ -246,7 +244,7 @@ class Session:
             first=first,
             network=network,
             was_read=not first or bool(self._messages[:first].any()),
-            beginnings=self._reference.beginnings,
+            beginnings=self.reference.beginnings,
         )
         self._messages = self._messages[:0]
 
@@ -302,7 +300,7 @@ class Session:
             onset=self._format(span.start_s),
             onset_error_s=_finite(span.onset_error_s),
             distance=_finite(span.distance),
-            threshold=_finite(span.threshold) or self._reference.rule.unknown,
+            threshold=_finite(span.threshold) or self.reference.rule.unknown,
             p_value=_finite(span.p_value),
             candidates=span.candidates,
             runner_up=_runner_up(span),
@@ -323,7 +321,7 @@ class Session:
 
     def _common(self, stretch):
         self._count += 1
-        network = self._reference.network
+        network = self.reference.network
         return dict(
             time=self._format(self._now_s),
             id=f"{stretch}#{self._count}",

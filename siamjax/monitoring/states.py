@@ -14,7 +14,7 @@ from siamjax.monitoring.monitor import Monitor
 from siamjax.types import UsageError
 
 FILE = "state.npz"
-_FORMAT = 3
+_FORMAT = 4
 # In place of an array: its name in the file.
 _ARRAY = "array"
 

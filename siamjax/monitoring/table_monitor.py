@@ -67,8 +67,7 @@ class TableMonitor(Monitor):
         skipped = self._binner.take_skipped()
         if skipped is not None:
             self._done = skipped
-            for session in self._sessions.values():
-                session.skip(skipped)
+            self._judge.skip(skipped)
         return ready
 
     def _warn_of_other_traffic(self):
