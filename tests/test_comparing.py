@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from siamjax.data import columns, features
+from siamjax.data import columns, counts_on_disk, features
 from siamjax.identification import comparing, sessions
 from siamjax.models import embedder
 from siamjax.types import Baseline
@@ -60,6 +60,34 @@ def test_sessions_compared_together_are_as_alone(run):
     wanted = np.linalg.norm(points, axis=1)[:, None]
     wanted[np.isnan(inputs[0]).all((1, 2))] = np.inf
     np.testing.assert_allclose(together[-1].distances, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_session_on_disk_is_read_in_blocks_and_compared_as_in_memory(run, tmp_path):
+    traffics = [make_traffic(seed, length) for seed, length in enumerate(LENGTHS)]
+    library = fake_run.examples_of(run)
+    stored = counts_on_disk.open_counts(
+        tmp_path / "counts",
+        {},
+        LENGTHS,
+        len(columns.SIP),
+        lambda i: [traffics[i].counts],
+    )
+    reads = []
+
+    class Noted(counts_on_disk.SessionCounts):
+        def __getitem__(self, chosen):
+            reads.append(chosen.stop - chosen.start)
+            return super().__getitem__(chosen)
+
+    on_disk = [x._replace(counts=Noted(stored, i)) for i, x in enumerate(traffics)]
+    compared = comparing.Comparisons(run, library).compare_sessions(on_disk)
+    assert max(reads) == 2 * (embedder.CHUNK - 1) + 16
+    for evidence, wanted in zip(
+        compared, comparing.Comparisons(run, library).compare_sessions(traffics)
+    ):
+        assert evidence._fields == wanted._fields
+        for x, y in zip(evidence, wanted):
+            np.testing.assert_array_equal(x, y)
 
 
 def test_an_encoder_that_normalises_by_session_sees_all_of_it_at_once(run):

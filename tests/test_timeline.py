@@ -30,6 +30,18 @@ def test_window_by_window_the_path_is_the_cheapest_of_all_so_far():
         np.testing.assert_array_equal(timeline.decode(costs, penalty), path)
 
 
+def test_all_at_once_the_path_is_that_of_window_by_window_also_where_costs_tie():
+    rng = np.random.default_rng(2)
+    for penalty in (0.0, 1.0, 2.5):
+        costs = rng.integers(0, 3, (200, 4)).astype(float)
+        decoder = timeline.Decoder(4, penalty)
+        for row in costs:
+            decoder.add(row)
+        path = timeline.decode(costs, penalty)
+        np.testing.assert_array_equal(path, decoder.path())
+        assert len(np.unique(path)) > 1
+
+
 def test_no_later_window_changes_what_is_settled():
     rng = np.random.default_rng(1)
     most = 0

@@ -121,17 +121,14 @@ def _measure(run, splits, unseen=True):
 
 def fit_common_rule(opened: list[Fold]) -> rules.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
-    return decide.fit_rule(
-        [
-            (
-                enrol.session_evidence(fold.run, fold.splits, i, fold.examples),
-                fold.splits.sessions.labels[i],
-            )
-            for fold in opened
-            for i in np.flatnonzero(fold.splits.sessions.role == VALID).tolist()
-        ],
-        *join_scores(opened),
-    )
+    known, novel, stretches_of = join_scores(opened)
+    rule = decide.fit_thresholds(known, novel)
+    changes = [
+        enrol.session_changes(fold.run, fold.splits, i, fold.examples, rule)
+        for fold in opened
+        for i in np.flatnonzero(fold.splits.sessions.role == VALID).tolist()
+    ]
+    return decide.calibrate(rule, changes, stretches_of)
 
 
 def join_scores(opened: list[Fold]) -> tuple[decide.Scores, ...]:

@@ -96,6 +96,10 @@ class StoredCounts:
             everything[session, :bins] = self[session, :]
         return everything.astype(dtype or np.float32, copy=False)
 
+    def session(self, index: int) -> "SessionCounts":
+        """The counts of one session, which are read by slices of bins."""
+        return SessionCounts(self, index)
+
     def read_windows(self, windows: Windows, length: int) -> np.ndarray:
         """The counts `[..., T, F]` of windows `[...]`; the arrays of them are alike."""
         rows = self._first[windows.session] + windows.start
@@ -130,6 +134,24 @@ class StoredCounts:
                     )
                 view, start = view[size:], start + size
             done += count
+
+
+class SessionCounts:
+    """Counts `[bins, F]` of one session on disk: `counts[begin:end]` reads some bins.
+
+    Attributes:
+      shape: `(bins, F)`.
+    """
+
+    def __init__(self, counts: StoredCounts, session: int) -> None:
+        self._counts, self._session = counts, session
+        self.shape = (int(counts.bins[session]), counts.shape[2])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, chosen: slice) -> np.ndarray:
+        return self._counts[self._session, chosen]
 
 
 def open_counts(

@@ -28,12 +28,28 @@ class TrainingWindows(NamedTuple):
     moments: np.ndarray  # [M, 2 * F] signed-log moments
 
 
-def relative_distances(
-    moments: np.ndarray,
-    others: np.ndarray,
-    training: TrainingWindows,
-    whitening: Whitening,
-) -> np.ndarray:
+class Others(NamedTuple):
+    """M windows to which others are compared, whitened once."""
+
+    points: np.ndarray  # [M, 2 * F]
+    sizes: np.ndarray  # [M]
+    least: float  # c of `distances_to`
+    whitening: Whitening
+
+
+def whiten_others(
+    others: np.ndarray, training: TrainingWindows, whitening: Whitening
+) -> Others:
+    """The `Others` of `relative_distances`."""
+    sizes = np.linalg.norm(_whitened(training.moments, whitening), axis=1)
+    names = np.array(training.names)
+    typical = [np.median(sizes[names == name]) for name in dict.fromkeys(names)]
+    points = _whitened(others, whitening)
+    least = FLOOR * min(typical, default=0.0)
+    return Others(points, np.linalg.norm(points, axis=1), least, whitening)
+
+
+def distances_to(moments: np.ndarray, others: Others) -> np.ndarray:
     """`[N, M]` distances of windows to others, relative to their sizes: from 0 to 1.
 
       |a - b| / (|a| + |b| + c)
@@ -43,25 +59,39 @@ def relative_distances(
 
     Args:
       moments: `[N, 2 * F]` signed-log moments of windows.
+      others: M windows.
+    """
+    points = _whitened(moments, others.whitening)
+    total = np.linalg.norm(points, axis=1)[:, None] + others.sizes
+    total += others.least
+    # As one product: there are many training windows. Both are around the centre.
+    distances = np.sqrt(pairwise.fast_squared(points, others.points))
+    return distances / np.maximum(total, 1e-12)
+
+
+def relative_distances(
+    moments: np.ndarray,
+    others: np.ndarray,
+    training: TrainingWindows,
+    whitening: Whitening,
+) -> np.ndarray:
+    """`[N, M]` of `distances_to`.
+
+    Args:
+      moments: `[N, 2 * F]` signed-log moments of windows.
       others: `[M, 2 * F]`.
       training: of the run, which has the typical sizes.
       whitening: of the run, perhaps adapted to a network.
     """
-    a, b = _whitened(moments, whitening), _whitened(others, whitening)
-    sizes = np.linalg.norm(_whitened(training.moments, whitening), axis=1)
-    names = np.array(training.names)
-    typical = [np.median(sizes[names == name]) for name in dict.fromkeys(names)]
-    total = np.linalg.norm(a, axis=1)[:, None] + np.linalg.norm(b, axis=1)
-    total += FLOOR * min(typical, default=0.0)
-    # As one product: there are many training windows. Both are around the centre.
-    return np.sqrt(pairwise.fast_squared(a, b)) / np.maximum(total, 1e-12)
+    return distances_to(moments, whiten_others(others, training, whitening))
 
 
 def nearest_of_names(
     distances: np.ndarray, names: Sequence[str], wanted: Sequence[str]
 ) -> np.ndarray:
     """`[N, K]` the smallest of `[N, M]` distances for each wanted name; inf: none."""
-    columns = [np.array(names) == name for name in wanted]
+    listed = np.array(names)
+    columns = [listed == name for name in wanted]
     nearest = [
         distances[:, column].min(1) if column.any() else np.full(len(distances), np.inf)
         for column in columns

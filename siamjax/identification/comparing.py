@@ -1,7 +1,7 @@
 """Windows of sessions, compared with examples: the evidence on which a rule decides."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,28 +62,24 @@ class Comparisons:
     ) -> list[weighing.Evidence]:
         """The `Evidence` of each session.
 
-        No more than `embedder.CHUNK` windows are copied at once.
+        No more than `embedder.CHUNK` windows are cut at once, besides the counts that
+        the sessions hold.
         """
         data, hop = self._run.config.data, sessions.hop_bins(self._run)
-        windows = [
-            sessions.slide_windows(traffic, data.bins, hop) for traffic in traffics
+        sizes = [
+            sessions.count_windows(traffic, data.bins, hop) for traffic in traffics
         ]
-        sizes = [len(start) for start, _, _ in windows]
-        parts: list[list[weighing.Evidence]] = [[] for _ in traffics]
+        evidence: list[Any] = [None] * len(traffics)
         for block in _cut_blocks(sizes, self.most):
-            pieces = []
-            for i, rows in block:
-                start, counts, baseline = windows[i]
-                baseline = Baseline(*(x[rows] for x in baseline))
-                start_s = start[rows] * data.bin_s
-                pieces.append(Piece(traffics[i], start_s, counts[rows], baseline))
+            pieces = [_cut_piece(traffics[i], rows, data, hop) for i, rows in block]
             for members, joined in self.compare(pieces):
                 sizes_of = [len(pieces[k].start_s) for k in members]
                 for k, part in zip(members, split_windows(joined, sizes_of)):
-                    parts[block[k][0]].append(part)
+                    i, rows = block[k]
+                    evidence[i] = _fill_rows(evidence[i], part, rows, sizes[i])
         return [
-            weighing.join_windows(part)._replace(end_s=len(traffic.counts) * data.bin_s)
-            for traffic, part in zip(traffics, parts)
+            filled._replace(end_s=len(traffic.counts) * data.bin_s)
+            for traffic, filled in zip(traffics, evidence)
         ]
 
     def compare(
@@ -147,6 +143,33 @@ class Comparisons:
             head: np.concatenate([part[head] for part in points]) for head in points[0]
         }
         return joined, np.concatenate(windows)
+
+
+def _cut_piece(traffic, rows, data, hop):
+    """The `Piece` of some windows of a session in a row."""
+    first = rows.start * hop
+    end = max((rows.stop - 1) * hop + data.bins, first)
+    part = traffic._replace(counts=traffic.counts[first:end])
+    start, counts, baseline = sessions.slide_windows(part, data.bins, hop)
+    return Piece(traffic, (start + first) * data.bin_s, counts, baseline)
+
+
+def _fill_rows(evidence, part, rows, size):
+    """The evidence of so many windows, with that of some of them written into it.
+
+    Args:
+      evidence: None before the first part.
+      part: of the windows `rows`.
+      rows: a slice.
+      size: how many windows there are in all.
+    """
+    columns = weighing.columns_of(part)
+    if evidence is None:
+        empty = {n: np.empty((size, *x.shape[1:]), x.dtype) for n, x in columns.items()}
+        evidence = part._replace(**empty)
+    for name, x in columns.items():
+        getattr(evidence, name)[rows] = x
+    return evidence
 
 
 def _group_pieces(pieces):
@@ -266,12 +289,12 @@ def relative_to_names(
     if training is None or whitening is None:
         return None
     shown = np.asarray(features.to_features(*library.inputs[:2], run.scaler))
-    others = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
+    moments = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
+    others = novelty.whiten_others(moments, training, whitening)
     columns = (*training.names, *library.names)
 
     def to_names(z, names):
-        moments = wccn.signed_log_moments(z)
-        distances = novelty.relative_distances(moments, others, training, whitening)
+        distances = novelty.distances_to(wccn.signed_log_moments(z), others)
         return novelty.nearest_of_names(distances, columns, names)
 
     return to_names

@@ -5,7 +5,8 @@ window is unknown, the cost of a change of condition, and how much later than th
 of its first window a condition begins.
 """
 
-from collections.abc import Collection, Sequence
+import heapq
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -105,11 +106,10 @@ def spans_of_path(
       rule, origins, taught: see `find_spans`.
     """
     parts = _find_parts(evidence, path, rule, taught)
-    limits = weighing.limit_distances(evidence, rule, taught)
     return _joined(
         [
             _with_confidence(
-                _span(evidence, parts, i, rule, origins, limits),
+                _span(evidence, parts, i, rule, origins, taught),
                 evidence,
                 part,
                 rule,
@@ -132,8 +132,17 @@ def _find_parts(evidence, path, rule, taught):
     return _with_recovering(parts, evidence, rule, taught)
 
 
+class Changes(NamedTuple):
+    """What a labelled session shows of changes of condition, and of normal traffic."""
+
+    onsets: dict[str, list[float]]  # {name: seconds from a window's start to the label}
+    ends: dict[str, list[float]]  # the same, of ends; by NORMAL and RECOVERING
+    peaks: list[float]  # the highest of `confidence.find_peaks`
+    normal_s: float  # how much normal traffic they are from
+
+
 def fit_rule(
-    sessions: Sequence[tuple[Evidence, Sequence[Label]]],
+    sessions: Iterable[tuple[Evidence, Sequence[Label]]],
     known: Scores,
     novel: Scores,
     stretches_of: Scores | None = None,
@@ -146,42 +155,80 @@ def fit_rule(
       novel: of windows of novel conditions.
       stretches_of: of stretches of known conditions, see `Calibration`.
     """
+    rule = fit_thresholds(known, novel)
+    changes = [measure_changes(*session, rule) for session in sessions]
+    return calibrate(rule, changes, stretches_of)
+
+
+def fit_thresholds(known: Scores, novel: Scores) -> Rule:
+    """The `Rule` without what `calibrate` adds; arguments are those of `fit_rule`."""
     unknown = unknowns.fit_threshold(known.distance, novel.distance)
     novelty = unknowns.fit_limit(known.novelty, novel.novelty)
-    rule = Rule(unknown, CHANGE * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
+    return Rule(unknown, CHANGE * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
+
+
+def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> Changes:
+    """What one session shows, so that its evidence need not be kept.
+
+    Args:
+      evidence: of a session.
+      labels: the true ones.
+      rule: of `fit_thresholds`.
+    """
+    onsets: dict[str, list[float]] = {}
+    ends: dict[str, list[float]] = {NORMAL: [], RECOVERING: []}
+    evidence, costs = weighing.weigh_windows(evidence, rule)
+    path = decode(costs, rule.penalty)
+    spans = spans_of_path(evidence, costs, path, rule)
+    parts = _find_parts(evidence, path, rule, ())
+    for label in labels:
+        if label.condition == NORMAL:
+            continue
+        name = label.condition if label.condition in evidence.names else UNKNOWN
+        matching = [
+            span
+            for span in spans
+            if span.condition == name
+            and span.start_s < label.clear_s
+            and label.onset_s < span.end_s
+        ]
+        if matching and matching[0].start_s > spans[0].start_s:
+            shift_s = label.onset_s - matching[0].start_s
+            onsets.setdefault(name, []).append(shift_s)
+        if end := _find_end(parts, evidence, name, label):
+            shift_s = label.clear_s - evidence.start_s[end.first]
+            ends[RECOVERING if end.fades else NORMAL].append(float(shift_s))
+    against = _against_normal(evidence, costs, labels)
+    peaks = heapq.nlargest(confidence.PEAKS, confidence.find_peaks(against))
+    return Changes(onsets, ends, peaks, len(against) * HOP_S)
+
+
+def calibrate(
+    rule: Rule, changes: Iterable[Changes], stretches_of: Scores | None = None
+) -> Rule:
+    """The rule with onsets, ends and `Calibration`.
+
+    Args:
+      rule: of `fit_thresholds`.
+      changes: of each session, see `measure_changes`.
+      stretches_of: see `fit_rule`.
+    """
     onsets: dict[str, list[float]] = {}
     ends: dict[str, list[float]] = {NORMAL: [], RECOVERING: []}
     peaks: list[float] = []
     normal_s = 0.0
-    for evidence, labels in sessions:
-        spans = find_spans(evidence, rule)
-        against = _against_normal(evidence, rule, labels)
-        peaks += confidence.find_peaks(against)
-        normal_s += len(against) * HOP_S
-        weighed, costs = weighing.weigh_windows(evidence, rule)
-        parts = _find_parts(weighed, decode(costs, rule.penalty), rule, ())
-        for label in labels:
-            if label.condition == NORMAL:
-                continue
-            name = label.condition if label.condition in evidence.names else UNKNOWN
-            matching = [
-                span
-                for span in spans
-                if span.condition == name
-                and span.start_s < label.clear_s
-                and label.onset_s < span.end_s
-            ]
-            if matching and matching[0].start_s > spans[0].start_s:
-                shift_s = label.onset_s - matching[0].start_s
-                onsets.setdefault(name, []).append(shift_s)
-            if end := _find_end(parts, evidence, name, label):
-                shift_s = label.clear_s - evidence.start_s[end.first]
-                ends[RECOVERING if end.fades else NORMAL].append(float(shift_s))
+    for session in changes:
+        for name, values in session.onsets.items():
+            onsets.setdefault(name, []).extend(values)
+        for name, values in session.ends.items():
+            ends[name] += values
+        peaks = heapq.nlargest(confidence.PEAKS, [*peaks, *session.peaks])
+        normal_s += session.normal_s
     shifts_s = [shift_s for values in onsets.values() for shift_s in values]
     calibration = Calibration(
         known=tuple(stretches_of.novelty.tolist()) if stretches_of else (),
         alone=tuple(stretches_of.distance.tolist()) if stretches_of else (),
-        peaks=tuple(sorted(peaks, reverse=True)[: confidence.PEAKS]),
+        peaks=tuple(peaks),
         normal_s=normal_s,
         onsets=confidence.fit_onsets(onsets | ends | {ANY: shifts_s}),
     )
@@ -204,17 +251,16 @@ def _find_end(parts, evidence, name, label):
     return parts[last[-1] + 1] if last and np.isfinite(label.clear_s) else None
 
 
-def _against_normal(evidence, rule, labels):
+def _against_normal(evidence, costs, labels):
     """`[N]` of the windows before the first fault: by how much another condition is
     cheaper than normal."""
     if NORMAL not in evidence.names:
         return np.zeros(0)
-    evidence, costs = weighing.weigh_windows(evidence, rule)
     onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
     calm = evidence.start_s + evidence.window_s <= min(onsets_s, default=np.inf)
     column = evidence.names.index(NORMAL)
-    others = np.delete(costs, column, 1).min(1)
-    return (costs[:, column] - others)[calm & ~weighing.find_blind(evidence)]
+    costs = costs[calm & ~weighing.find_blind(evidence)]
+    return costs[:, column] - np.delete(costs, column, 1).min(1)
 
 
 def _with_taught(path, evidence, rule, taught):
@@ -322,7 +368,7 @@ def _with_recovering(parts, evidence, rule, taught):
     return named
 
 
-def _span(evidence, parts, i, rule, origins, limits):
+def _span(evidence, parts, i, rule, origins, taught):
     """The `Span` of the i-th stretch."""
     first, end, decoded, name, _ = parts[i]
     start_s, end_s = evidence.start_s[_rise(evidence, parts, i)], evidence.end_s
@@ -346,6 +392,8 @@ def _span(evidence, parts, i, rule, origins, limits):
     other = evidence.names[runner_up] if np.isfinite(margin) else ""
     if decoded not in evidence.names:
         other = evidence.names[column]
+    part = weighing.take_windows(evidence, slice(first, end))
+    limits = weighing.limit_distances(part, rule, taught, column)
     window = first + int(distances[:, column].argmin())
     nearest = int(evidence.nearest[window, column])
     origin = origins[nearest] if origins and nearest >= 0 else ""
@@ -357,7 +405,7 @@ def _span(evidence, parts, i, rule, origins, limits):
         margin,
         origin,
         other,
-        float(np.median(limits[first:end, column])),
+        float(np.median(limits)),
         nearest=nearest,
         window_s=float(evidence.start_s[window]),
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from siamjax import files
+from siamjax.data.counts_on_disk import StoredCounts
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
 from siamjax.evaluation import novelty, one_shot, pairwise, wccn
@@ -53,14 +54,13 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
     library = choose_medoids(run, splits, known)
     role = VALID if (splits.sessions.role == VALID).any() else TRAIN
     windows, is_library = _held_out(splits, known, splits.conditions.novel_valid)
-    rule = decide.fit_rule(
-        [
-            (session_evidence(run, splits, i, library), splits.sessions.labels[i])
-            for i in np.flatnonzero(splits.sessions.role == role).tolist()
-        ],
-        *measure_scores(run, splits, windows, is_library),
-        measure_stretches(run, splits, windows, is_library),
-    )
+    rule = decide.fit_thresholds(*measure_scores(run, splits, windows, is_library))
+    changes = [
+        session_changes(run, splits, i, library, rule)
+        for i in np.flatnonzero(splits.sessions.role == role).tolist()
+    ]
+    stretches_of = measure_stretches(run, splits, windows, is_library)
+    rule = decide.calibrate(rule, changes, stretches_of)
     write_enrolment(run, library, rule)
     return library, rule
 
@@ -288,10 +288,12 @@ def _held_out(splits, known, novel):
 
 def session_traffic(splits: Splits, index: int) -> sessions.Traffic:
     """A session of the data set with its baseline."""
-    bins = int(splits.sessions.bins[index])
+    counts, bins = splits.counts, int(splits.sessions.bins[index])
     return sessions.Traffic(
         splits.sessions.names[index],
-        splits.counts[index, :bins],
+        counts.session(index)
+        if isinstance(counts, StoredCounts)
+        else counts[index, :bins],
         Baseline(*(np.asarray(x)[index] for x in splits.baseline)),
     )
 
@@ -301,3 +303,15 @@ def session_evidence(
 ) -> weighing.Evidence:
     """The `Evidence` of a session of the data set, compared with examples."""
     return comparing.compare_traffic(run, session_traffic(splits, index), library)
+
+
+def session_changes(
+    run: Run,
+    splits: Splits,
+    index: int,
+    library: examples.Examples,
+    rule: rules.Rule,
+) -> decide.Changes:
+    """`decide.measure_changes` of a session; its evidence is dropped."""
+    evidence = session_evidence(run, splits, index, library)
+    return decide.measure_changes(evidence, splits.sessions.labels[index], rule)

@@ -59,7 +59,7 @@ class Traffic(NamedTuple):
     """One session, ready for windows."""
 
     name: str
-    counts: np.ndarray  # [bins, F]
+    counts: Any  # [bins, F], an array or `counts_on_disk.SessionCounts`
     baseline: Baseline  # [F]
     warnings: tuple[str, ...] = ()  # what was not read of it, or is unusual
     report: Any = None  # of `capture.cleaning` or `capture.counters`, of a file
@@ -284,6 +284,11 @@ def measure_baseline(counts: np.ndarray, run: runs.Run) -> Baseline:
     return Baseline(*map(np.asarray, features.session_baseline(counts, run.scaler)))
 
 
+def count_windows(traffic: Traffic, bins: int, hop: int) -> int:
+    """How many windows `slide_windows` gives."""
+    return len(range(0, len(traffic.counts) - bins + 1, hop))
+
+
 def slide_windows(
     traffic: Traffic, bins: int, hop: int
 ) -> tuple[np.ndarray, np.ndarray, Baseline]:
@@ -297,7 +302,7 @@ def slide_windows(
       bins: T, of a window.
       hop: bins from one window to the next.
     """
-    start = np.arange(0, len(traffic.counts) - bins + 1, hop)
+    start = np.arange(count_windows(traffic, bins, hop)) * hop
     if not len(start):
         counts = np.zeros((0, bins, traffic.counts.shape[1]), traffic.counts.dtype)
         return start, counts, repeat_baseline(traffic.baseline, 0)
@@ -327,5 +332,6 @@ def oddness_of_features(
 
 
 def repeat_baseline(baseline: Baseline, n: int) -> Baseline:
-    """A baseline `[F]`, n times: `[n, F]`."""
-    return Baseline(*(np.repeat(np.asarray(x)[None], n, 0) for x in baseline))
+    """A baseline `[F]`, n times: `[n, F]`, which cannot be written to."""
+    arrays = map(np.asarray, baseline)
+    return Baseline(*(np.broadcast_to(x, (n, *x.shape)) for x in arrays))

@@ -43,10 +43,28 @@ def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
     Of states that cost the same the lower one is taken. Dynamic programming (Viterbi,
     IEEE Trans. Inf. Theory 1967).
     """
-    decoder = Decoder(costs.shape[1], penalty)
-    for row in costs:
-        decoder.add(row)
-    return decoder.path()
+    count, states = costs.shape
+    path = np.zeros(count, int)
+    if not count:
+        return path
+    # Whether the path to each state comes from it, or from the cheapest state.
+    stays = np.ones((count, states), bool)
+    cheapest = np.zeros(count, np.int32)
+    total = costs[0].astype(float)
+    for i in range(1, count):
+        cheapest[i] = best = total.argmin()
+        change = total[best] + penalty
+        np.less_equal(total, change, out=stays[i])
+        np.minimum(total, change, out=total)
+        total += costs[i]
+    state = int(total.argmin())
+    came_from, stayed = cheapest.tolist(), stays.tobytes()
+    for i in range(count - 1, 0, -1):
+        path[i] = state
+        if not stayed[i * states + state]:
+            state = came_from[i]
+    path[0] = state
+    return path
 
 
 class Decoder:

@@ -1,6 +1,6 @@
 """How far the windows of a session are from what is known, and what that costs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from siamjax.types import NORMAL
 # from the distance to its example. Chosen with `decide.TAUGHT` on runs moved to other
 # networks (docs/identification.md).
 CONTRAST = 0.5
+# So many windows are weighed at once: a session of months has millions.
+_BLOCK = 1 << 16
 
 
 class Evidence(NamedTuple):
@@ -96,10 +98,19 @@ def weigh_windows(evidence: Evidence, rule: Rule) -> tuple[Evidence, np.ndarray]
     """
     evidence = _with_normality(evidence, rule)
     distances = evidence.distances
-    distances = np.where(np.isfinite(distances), distances, np.inf)
+    if not (np.isfinite(distances) | (distances == np.inf)).all():
+        distances = np.where(np.isfinite(distances), distances, np.inf)
     evidence = evidence._replace(distances=distances)
+    costs = np.empty((len(distances), len(evidence.names) + 1))
+    for rows in _cut_blocks(len(distances)):
+        costs[rows] = _cost_of(take_windows(evidence, rows), rule)
+    return evidence, costs
+
+
+def _cost_of(evidence, rule):
+    """Costs `[N, K + 1]`, see `weigh_windows`."""
     costs = _weighed(evidence, rule)
-    too_far = np.full((len(distances), 1), rule.unknown)
+    too_far = np.full((len(costs), 1), rule.unknown)
     costs = np.concatenate([costs, too_far], 1)
     if evidence.oddness is not None:
         # No example makes an alarm of a window that is normal for the network.
@@ -109,7 +120,13 @@ def weigh_windows(evidence: Evidence, rule: Rule) -> tuple[Evidence, np.ndarray]
     # A window without a finite distance costs the same in every state, so that the
     # windows around it decide.
     costs[find_blind(evidence)] = 0.0
-    return evidence, costs
+    return costs
+
+
+def _cut_blocks(count: int) -> Iterator[slice]:
+    """Slices of `_BLOCK` of so many windows; an empty one where there is none."""
+    for first in range(0, max(count, 1), _BLOCK):
+        yield slice(first, first + _BLOCK)
 
 
 def weigh_distances(
@@ -149,15 +166,23 @@ def contrast_distances(distances: np.ndarray) -> np.ndarray:
 
 
 def limit_distances(
-    evidence: Evidence, rule: Rule, taught: Collection[str]
+    evidence: Evidence, rule: Rule, taught: Collection[str], column: int
 ) -> np.ndarray:
-    """`[N, K]` the distance to each name beyond which a window would be unknown.
+    """`[N]` the distance to one name beyond which a window would be unknown.
 
     Args:
-      evidence: of a session.
+      evidence: of windows of a session.
       rule: the numbers that decide.
       taught: names of conditions that were learnt from an example after the training.
+      column: of the name.
     """
+    blocks = _cut_blocks(len(evidence.start_s))
+    parts = (take_windows(evidence, rows) for rows in blocks)
+    return np.concatenate([_limits(part, rule, taught)[:, column] for part in parts])
+
+
+def _limits(evidence, rule, taught):
+    """`[N, K]` of `limit_distances`."""
     distances = evidence.distances
     with np.errstate(invalid="ignore"):  # inf - inf, where nothing was measured
         limits = rule.unknown + distances - _weighed(evidence, rule)
