@@ -40,15 +40,6 @@ def take_windows(evidence: Evidence, rows: np.ndarray | slice) -> Evidence:
     return evidence._replace(**columns)
 
 
-def join_windows(parts: Sequence[Evidence]) -> Evidence:
-    """The evidence of windows in a row; it ends where the last part ends."""
-    columns = [columns_of(part) for part in parts]
-    joined: dict[str, Any] = {
-        name: np.concatenate([part[name] for part in columns]) for name in columns[-1]
-    }
-    return parts[-1]._replace(**joined)
-
-
 def columns_of(evidence: Evidence) -> dict[str, Any]:
     """The fields of evidence with a row for each window, by name."""
     fields = evidence._asdict()
