@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from siamjax.identification import adapting, assigning, identify, library
-from siamjax.monitoring import monitor, records, sources, states
+from siamjax.monitoring import lines, monitor, records, sources, states
 from siamjax.types import UsageError
 from tests import live_traffic
 from tests.live_traffic import calls
@@ -151,6 +151,8 @@ def test_one_monitor_of_three_networks_is_as_three_monitors(
         assert_same_records(mine, watch_servers(compared_with[network], frames[server]))
         assert {record.network for record in mine} == {network or None}
         said[network] = {record.condition for record in mine}
+        shown = f"  {server} ({network}): " if network else f"  {server}: "
+        assert shown in lines.describe(mine[0])
     assert said["bursty"] == {"normal"} and "unknown" in said["steady"]
     lines = [
         r.getMessage() for r in caplog.records if "no --network fits" in r.msg % r.args

@@ -26,7 +26,8 @@ def describe(record: records.Record) -> str:
 
 
 def _line(record, text):
-    session = f"{short(record.session)}: " if record.session else ""
+    network = f" ({record.network})" if record.network else ""
+    session = f"{short(record.session)}{network}: " if record.session else ""
     return printable(f"{record.time[:19].replace('T', ' ')}  {session}{text}")
 
 
