@@ -9,7 +9,15 @@ import pytest
 from siamjax import files
 from siamjax.capture import messages
 from siamjax.identification import examples, references, sessions
-from siamjax.monitoring import judging, monitor, records, servers, sources, states
+from siamjax.monitoring import (
+    judging,
+    monitor,
+    packing,
+    records,
+    servers,
+    sources,
+    states,
+)
 from siamjax.types import UsageError
 from tests import commands, live_traffic
 from tests import packet_builder as build
@@ -549,3 +557,31 @@ def test_packets_of_other_protocols_alone_are_said_once(reference, caplog):
     watched.heartbeat()
     (line,) = caplog.messages
     assert "no message of SIP was read in 9 packets" in line
+
+
+def test_the_state_of_many_sessions_is_small_and_keeps_every_number(
+    reference, tmp_path
+):
+    """Counts are packed, what a window costs is not kept: a quarter of what it was."""
+    watched = monitor.Monitor(reference, sources.Tally())
+    watch_some(watched, FAULT)
+    states.save_state(tmp_path, watched)
+    again = monitor.Monitor(reference, sources.Tally())
+    states.restore_state(tmp_path, again)
+    first, second = (x._judge.sessions["all"] for x in (watched, again))
+    np.testing.assert_array_equal(first._counts.values, second._counts.values)
+    np.testing.assert_array_equal(
+        first._tracker._windows.costs, second._tracker._windows.costs
+    )
+    unpacked = first._counts.values.nbytes + first._tracker._windows.costs.nbytes
+    assert 0 < (tmp_path / states.FILE).stat().st_size < unpacked / 2
+
+
+def test_counts_are_packed_without_a_change_of_any_number():
+    columns = [0, 1, 255], [0.5, 1, 2], [np.nan, 1, 2], [256, 0, 0], [-1, 0, 0]
+    counts = np.array([*columns, [np.inf, 0, 0], [2.0**60, 0, 0]], np.float32).T
+    packed = packing.pack_counts(counts)
+    assert packed["small"].tolist() == [[0], [1], [255]]
+    np.testing.assert_array_equal(packing.unpack_counts(packed), counts)
+    none = packing.unpack_counts(packing.pack_counts(counts[:0]))
+    assert none.shape == (0, 7) and none.dtype == np.float32

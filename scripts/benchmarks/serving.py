@@ -22,7 +22,7 @@ import numpy as np
 from scripts.benchmarks import stream
 from siamjax.identification import comparing, decide, identify, references, sessions
 from siamjax.inference import runs
-from siamjax.monitoring import monitor, sources, tracking
+from siamjax.monitoring import monitor, packing, sources, tracking
 
 FILES, SECONDS = 8, 48  # captures that are read, and what is used of each
 ALONE = 100  # sessions at most that are timed one by one
@@ -171,8 +171,9 @@ def repeat_state(state, names, history):
     """The state of a monitor where each server has the history of the one in `state`,
     with so many windows before it."""
     (session,) = state["sessions"]
-    tracker, counts = session["tracker"], session["counts"]
-    rows = np.arange(history) % len(tracker["costs"])
+    tracker = session["tracker"]
+    counts = packing.unpack_counts(session["counts"])
+    rows = np.arange(history) % len(tracker["evidence"]["start_s"])
     bins = np.arange(2 * history) % len(counts)
 
     def longer(x, first=None):
@@ -184,13 +185,12 @@ def repeat_state(state, names, history):
     path = longer(tracker["path"], np.resize(tracker["decoder"]["path"], history))
     longer_tracker = tracker | dict(
         evidence=evidence,
-        costs=longer(tracker["costs"]),
         path=path,
         begins_s=tracker["begins_s"] - history,
     )
     longer_session = session | dict(
         first=session["first"] - len(bins),
-        counts=longer(counts, counts[bins]),
+        counts=packing.pack_counts(longer(counts, counts[bins])),
         tracker=longer_tracker,
     )
     return state | dict(

@@ -10,7 +10,7 @@ from siamjax.identification import decide, identify, reasons, references, sessio
 from siamjax.identification.comparing import Piece
 from siamjax.identification.references import Reference
 from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
-from siamjax.monitoring import records, tracking
+from siamjax.monitoring import packing, records, tracking
 from siamjax.monitoring.binning import Bins
 from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL, Baseline
@@ -121,7 +121,7 @@ class Session:
             condition=self.condition,
             first=self._first,
             next=self._next,
-            counts=self._counts.values,
+            counts=packing.pack_counts(self._counts.values),
             messages=self._messages,
             known=[list(known) for known in self._known],
             count=self._count,
@@ -147,7 +147,8 @@ class Session:
         """
         self.condition = state["condition"]
         self._first, self._next = state["first"], state["next"]
-        self._counts, self._messages = Rows(state["counts"]), state["messages"]
+        self._counts = Rows(packing.unpack_counts(state["counts"]))
+        self._messages = state["messages"]
         self._known = [Known(*known) for known in state["known"]]
         self._count, self._now_s = state["count"], state["now_s"]
         if state["last"] is not None:

@@ -117,14 +117,13 @@ class Tracker:
         """What `restore` needs to go on; empty before the first window."""
         if self._windows is None or self._decoder is None:
             return {}
-        evidence, costs = self._windows
+        evidence = self._windows.evidence
         path = self._rows["path"].values
         return dict(
             names=list(evidence.names),
             end_s=evidence.end_s,
             window_s=evidence.window_s,
             evidence=weighing.columns_of(evidence),
-            costs=costs,
             decoder=self._decoder.state(),
             path=path[: len(path) - len(self._decoder.back)],
             begins_s=self._begins_s,
@@ -144,7 +143,7 @@ class Tracker:
         evidence = weighing.Evidence(
             names=tuple(state["names"]), **fields, **state["evidence"]
         )
-        windows = Windows(evidence, state["costs"])
+        windows = Windows(*weighing.weigh_windows(evidence, self._rule))
         self._begin(windows)
         assert self._decoder is not None  # it was made now
         self._decoder.restore(state["decoder"])
