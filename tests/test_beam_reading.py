@@ -1,5 +1,6 @@
 """Captures that many machines read: the same data set, to the byte."""
 
+import contextlib
 import functools
 import ipaddress
 import json
@@ -186,5 +187,25 @@ def test_wrong_use_of_a_pipeline_is_named(tmp_path):
     BeamReader = beam_reading().BeamReader
     with pytest.raises(UsageError, match="Beam has no option --sunner"):
         BeamReader(["--sunner=DirectRunner"])
+    with pytest.raises(UsageError, match="--runner=SunRunner cannot be used: Unexp"):
+        BeamReader(["--runner=SunRunner"])
     with pytest.raises(UsageError, match="does not exist"):
         BeamReader([]).list_inputs(str(tmp_path / "gone"), str(tmp_path / "l.csv"))
+
+
+def test_the_options_of_a_runner_are_those_of_its_module(tmp_path, monkeypatch):
+    BeamReader = beam_reading().BeamReader
+    (tmp_path / "sun_runner.py").write_text(
+        "from apache_beam.options.pipeline_options import PipelineOptions\n"
+        "from apache_beam.runners import DirectRunner\n"
+        "class SunOptions(PipelineOptions):\n"
+        "    @classmethod\n"
+        "    def _add_argparse_args(cls, parser):\n"
+        "        parser.add_argument('--sun_address')\n"
+        "class SunRunner(DirectRunner):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ["--runner=sun_runner.SunRunner", "--sun_address=localhost:1"]
+    with contextlib.closing(BeamReader(arguments)):
+        pass

@@ -32,7 +32,9 @@ try:
     from apache_beam.options.pipeline_options import (
         GoogleCloudOptions,
         PipelineOptions,
+        StandardOptions,
     )
+    from apache_beam.runners import create_runner
 except ImportError as error:
     raise SiamjaxError(
         "--beam needs Apache Beam: pip install 'siamjax[beam]' -c "
@@ -89,6 +91,7 @@ class BeamReader:
           UsageError: Beam does not know one of them.
         """
         self._options = PipelineOptions(list(arguments))
+        self._runner = _make_runner(self._options.view_as(StandardOptions).runner)
         unknown = self._options.get_all_options(retain_unknown_options=True)
         known = self._options.get_all_options()
         if names := sorted(set(unknown) - set(known)):
@@ -211,7 +214,7 @@ class BeamReader:
 
     def _run(self, items, work):
         try:
-            with beam.Pipeline(options=self._options) as pipeline:
+            with beam.Pipeline(self._runner, self._options) as pipeline:
                 _ = (
                     pipeline
                     | "List captures" >> beam.Create(items)
@@ -221,6 +224,16 @@ class BeamReader:
         except Exception as error:  # each runner has errors of its own
             reason = " ".join(f"{type(error).__name__}: {error}".split())[-400:]
             raise SiamjaxError(f"the pipeline failed: {reason}") from error
+
+
+def _make_runner(name):
+    """The runner of a name. Its module, imported here, may define its options."""
+    if name is None:
+        return None
+    try:
+        return create_runner(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"--runner={name} cannot be used: {error}") from error
 
 
 def _read_item(item: Item, folder: str, work: Work) -> None:
