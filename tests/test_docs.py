@@ -7,8 +7,10 @@ import pkgutil
 import re
 import subprocess
 import sys
+import textwrap
 
 import pytest
+import yaml
 
 from scripts.tools import site_pages
 from siamjax import commands
@@ -22,6 +24,9 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("scripts/**/*.md")]
 )
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+# Also a block inside a list.
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+USE = re.compile(r"(?<![\w/.-])siamjax (\w+)(?=\s|$)([^\n]*)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # A file of the repository, as pages and commands name it.
 FILE = re.compile(
@@ -88,6 +93,36 @@ def test_functions_and_records_that_a_page_names_exist(page):
 def test_the_python_of_a_page_is_python(page):
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S):
         ast.parse(block)
+
+
+@each_page
+def test_flags_of_commands_in_a_page_exist(page):
+    modules = commands.modules()
+    for name, arguments in commands_of(page):
+        known = set(modules[name].COMMAND.flags)
+        for flag in re.findall(r"(?<!\S)--([a-z]\w*)(?![\w.])", arguments):
+            assert known & {flag, flag.removeprefix("no")}, f"{name} --{flag}"
+
+
+def commands_of(page):
+    """`(name, its arguments)` of each line of a page's code that runs a command."""
+    for language, block in BLOCK.findall(page.read_text()):
+        lines = block.replace("\\\n", " ").splitlines()
+        if language == "yaml":
+            lines = strings_of(yaml.safe_load(textwrap.dedent(block)))
+        for line in lines:
+            for name, arguments in USE.findall(line):
+                if name in commands.NAMES:
+                    yield name, re.split(r" -- | #|[;&|)]", arguments)[0]
+
+
+def strings_of(value):
+    """All strings in a value of lists and mappings."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for inner in value for text in strings_of(inner)]
+    return [value] if isinstance(value, str) else []
 
 
 @each_page
