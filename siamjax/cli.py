@@ -91,7 +91,7 @@ class Command:
                 lambda argv: sys.exit(self.call(main, argv)), flags_parser=self.parse
             )
         except _Terminated as error:
-            sys.exit(self._fail(error, 143))
+            sys.exit(self._fail(error, error.code))
         except KeyboardInterrupt:
             sys.exit(self._fail(KeyboardInterrupt("interrupted"), 130))
 
@@ -213,6 +213,8 @@ def _is_config(argument):
 
 class _Terminated(KeyboardInterrupt):
     """SIGTERM; as after Ctrl-C, unfinished files are removed."""
+
+    code = 143
 
 
 def _terminate(number, frame):

@@ -31,7 +31,7 @@ def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder)
         (folder / f"run.{i}.txt").read_text().splitlines() for i in range(2)
     )
     assert "process 0 of 2 ends, since another one failed" in first[-1]
-    assert "goes on from its last checkpoint" in first[-1]
+    assert "training goes on from its last checkpoint" in first[-1]
     assert f"step {same_on.KILLED - 1}: loss" in first[-2] + first[-3] and not second
     with checkpoints.open_checkpoints(folder / "run") as saved:
         assert saved.restore(checkpoints.LAST).step == 4

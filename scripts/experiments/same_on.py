@@ -35,7 +35,15 @@ from siamjax.config import Config, from_dict
 from siamjax.data import prepared, sampler, synthetic
 from siamjax.data.splits import open_splits
 from siamjax.models import norm
-from siamjax.training import checkpoints, devices, hosts, loop, state, step
+from siamjax.training import (
+    checkpoints,
+    connection,
+    devices,
+    hosts,
+    loop,
+    state,
+    step,
+)
 from siamjax.types import SiamjaxError
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where workers read and write.")
@@ -44,7 +52,7 @@ _WORK = flags.DEFINE_enum("work", None, ["numbers", "training"], "Of a worker.")
 _ADDRESS = flags.DEFINE_list("address", [], "Of a worker: HOST:PORT, processes, which.")
 _KILL = flags.DEFINE_integer("kill", 0, "The step at which a worker kills itself.")
 _STOP = flags.DEFINE_integer("stop", 0, "The step at which a worker falls silent.")
-_LOST = flags.DEFINE_integer("lost_s", hosts.LOST_S, "See hosts.LOST_S.")
+_LOST = flags.DEFINE_integer("lost_s", connection.LOST_S, "See connection.LOST_S.")
 
 # Batches whose rows are compared; steps before the state that all start from.
 BATCHES, BEFORE = 20, 20
@@ -157,14 +165,14 @@ def print_restarts(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
 
 
 def end_of_silence(
-    folder: pathlib.Path, silent: int, lost_s: int = hosts.LOST_S
+    folder: pathlib.Path, silent: int, lost_s: int = connection.LOST_S
 ) -> tuple[str, float]:
     """What one of two processes says when the other is stopped, and after how long.
 
     Args:
       folder: with the data of `make_data`; gets a workdir.
       silent: the process that is stopped, without ending, at step KILLED.
-      lost_s: see `hosts.LOST_S`.
+      lost_s: see `connection.LOST_S`.
     Returns:
       The last line of the other process, and the seconds from the stop to its end.
     """
@@ -240,13 +248,13 @@ def finish(processes: Sequence[subprocess.Popen]) -> None:
 
 def work(folder: pathlib.Path) -> int:
     """What a worker does."""
-    connection = contextlib.nullcontext()
+    joined = contextlib.nullcontext()
     if _ADDRESS.value:
-        hosts.LOST_S = _LOST.value
+        connection.LOST_S = _LOST.value
         coordinator, processes, process = _ADDRESS.value
-        address = hosts.Address(coordinator, int(processes), int(process))
-        connection = hosts.connected(address)
-    with connection:
+        address = connection.Address(coordinator, int(processes), int(process))
+        joined = connection.connected(address, command="same_on")
+    with joined:
         if _WORK.value == "training":
             train(folder)
         else:

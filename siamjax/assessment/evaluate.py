@@ -3,7 +3,7 @@
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from siamjax.inference.deciding import Deciding
 from siamjax.inference.runs import Run
 from siamjax.reports import plots, projector, scalars
 from siamjax.text import terminal_width
-from siamjax.training import folds, step, whitening
+from siamjax.training import folds, hosts, step, whitening
 from siamjax.types import NORMAL, TEST, VALID, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +50,9 @@ def evaluate_run(
     A run without test captures has no tables. A run on all captures is judged by its
     fold runs instead: by what they say of captures that they did not see.
 
+    With several processes all must call it, and get the same results. They divide the
+    sessions. The first one alone reads and writes in workdir, and calls `say`.
+
     Args:
       workdir: of siamjax train.
       data: another prepared data set; by default that of the training.
@@ -63,62 +66,96 @@ def evaluate_run(
     workdir = pathlib.Path(workdir)
     run = runs.open_run(workdir, evaluated=bool(data))
     splits = runs.read_data(run, data)
-    judgeable = splits.window_mask(TEST).any()
     unseen: dict[str, Any] = {}
     if data:
-        if not judgeable:
-            raise SiamjaxError(
-                f"{data} has no capture to judge {workdir} by: give captures that it "
-                "was not trained on"
-            )
+        hosts.everywhere(lambda: _check_judgeable(workdir, data, splits))
         chosen, rule = enrol.read_enrolment(run)
-        folder = evaluation_folder(workdir, data, splits.provenance.sha256)
-        folder.mkdir(parents=True, exist_ok=True)
     else:
         run, chosen, rule, unseen = learn_enrolment(run, splits)
-        folder = workdir
-        examples.write_places(folder / "examples.csv", chosen)
-    report = judge_recall(run, splits, folder) if judgeable else results.empty_results()
     verdicts = judge_captures(run, splits, chosen, rule)
+    judged = _Judged(run, splits, chosen, rule, verdicts, unseen, data)
+    return hosts.from_first(lambda: _conclude(judged, say))
+
+
+def _check_judgeable(workdir, data, splits):
+    if not splits.window_mask(TEST).any():
+        raise SiamjaxError(
+            f"{data} has no capture to judge {workdir} by: give captures that it was "
+            "not trained on"
+        )
+
+
+class _Judged(NamedTuple):
+    """A run, and what is known of it before its windows are judged."""
+
+    run: Run
+    splits: Splits
+    examples: examples.Examples
+    rule: rules.Rule
+    verdicts: list[tally.Row]
+    unseen: dict[str, Any]  # see `learn_enrolment`
+    data: str | None  # another data set
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Of the results."""
+        workdir = self.run.workdir
+        if not self.data:
+            return workdir
+        return evaluation_folder(workdir, self.data, self.splits.provenance.sha256)
+
+
+def _conclude(judged, say):
+    """Judges the windows, writes all files and says the results, which it returns."""
+    run, splits, folder = judged.run, judged.splits, judged.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if not judged.data:
+        examples.write_places(folder / "examples.csv", judged.examples)
+    judgeable = splits.window_mask(TEST).any()
+    report = judge_recall(run, splits, folder) if judgeable else results.empty_results()
     report |= dict(
         step=run.step,
         version=run.version,
-        scalars_sha256=scalars.hash_scalars(workdir),
+        scalars_sha256=scalars.hash_scalars(run.workdir),
         data=dict(
-            dir=data or run.config.data.dir,
+            dir=judged.data or run.config.data.dir,
             sha256=splits.provenance.sha256,
             new=list(splits.provenance.new),
         ),
-        rule={k: x for k, x in rule._asdict().items() if isinstance(x, float)},
-        calibration=confidence.as_json(rule.calibration),
-        identification=tally.count_rows(verdicts, onset_tolerance_s(run.config)),
+        rule={k: x for k, x in judged.rule._asdict().items() if isinstance(x, float)},
+        calibration=confidence.as_json(judged.rule.calibration),
+        identification=tally.count_rows(judged.verdicts, onset_tolerance_s(run.config)),
         losses=step.hyper_parameters(run.config),
         space=run.deciding.space._asdict(),
-        **unseen,
+        **judged.unseen,
     )
-    if rejected := rejection.judge_windows(run, splits, chosen):
+    if rejected := rejection.judge_windows(run, splits, judged.examples):
         report["rejection"] = rejected
     files.write_json(folder / results.FILE, report, allow_nan=False)
     for name, rows in results.csv_tables(report).items():
         files.write_csv(folder / name, rows)
-    say(results.format_results(report, terminal_width()))
-    if judgeable:
-        say(f"compared by {spaces.describe_space(run.deciding.space)}{_why(unseen)}\n")
-    if "rejection" in report:
-        say(rejection.describe_rejection(report["rejection"]) + "\n")
-    for line in tally.describe_counts(report["identification"]):
+    for line in _describe(judged, report):
         say(line)
-    if "out_of_fold" in unseen:
-        counts = unseen["out_of_fold"]["identification"]
-        for line in tally.describe_counts(
-            counts, "identification of captures out of fold:"
-        ):
-            say(line)
-        if "rejection" in unseen["out_of_fold"]:
-            say(rejection.describe_rejection(unseen["out_of_fold"]["rejection"]))
-    if data:
-        say(f"\nwritten to {folder}")
     return report
+
+
+def _describe(judged, report):
+    """Yields the lines about a report, of `evaluate_run`."""
+    yield results.format_results(report, terminal_width())
+    if judged.splits.window_mask(TEST).any():
+        space = spaces.describe_space(judged.run.deciding.space)
+        yield f"compared by {space}{_why(judged.unseen)}\n"
+    if "rejection" in report:
+        yield rejection.describe_rejection(report["rejection"]) + "\n"
+    yield from tally.describe_counts(report["identification"])
+    if "out_of_fold" in report:
+        unseen = report["out_of_fold"]
+        heading = "identification of captures out of fold:"
+        yield from tally.describe_counts(unseen["identification"], heading)
+        if "rejection" in unseen:
+            yield rejection.describe_rejection(unseen["rejection"])
+    if judged.data:
+        yield f"\nwritten to {judged.folder}"
 
 
 def learn_enrolment(
@@ -126,22 +163,25 @@ def learn_enrolment(
 ) -> tuple[Run, examples.Examples, rules.Rule, dict[str, Any]]:
     """Learns and stores the space, the examples and the rule of a run.
 
+    With several processes all must call it; they divide the sessions.
+
     Returns:
       The run, which decides in the space; `Examples`; `Rule`; and more fields of
       results.json: `spaces`, and for a run on all captures `out_of_fold`.
     """
     if not folds.trains_on_all(run.config):
-        learnt, curve = runs.judge_spaces(run, splits)
+        learnt, curve = hosts.from_first(lambda: runs.judge_spaces(run, splits))
         kept = whitening.keep_windows(splits)
         run = _decide_in(run, Deciding(spaces.choose([curve]), learnt, kept))
         return run, *enrol.enrol(run, splits), dict(spaces=[curve])
     fold_runs, space, curves = out_of_fold.open_runs(run)
-    learnt, kept = whitening.learn_whitening(splits), whitening.keep_windows(splits)
+    learnt = hosts.from_first(lambda: whitening.learn_whitening(splits))
+    kept = whitening.keep_windows(splits)
     run = _decide_in(run, Deciding(space, learnt, kept))
     opened = out_of_fold.measure_folds(fold_runs)
     rule = out_of_fold.fit_common_rule(opened)
     chosen = out_of_fold.choose_examples(opened, run, splits)
-    enrol.write_enrolment(run, chosen, rule)
+    hosts.from_first(lambda: enrol.write_enrolment(run, chosen, rule))
     verdicts = [
         row
         for fold in opened
@@ -158,7 +198,7 @@ def learn_enrolment(
 
 def _decide_in(run, chosen):
     """The run with what decides, which is also written into its workdir."""
-    deciding.write_deciding(run.workdir, chosen)
+    hosts.from_first(lambda: deciding.write_deciding(run.workdir, chosen))
     return run._replace(deciding=chosen)
 
 
@@ -237,20 +277,27 @@ def judge_captures(
 ) -> list[tally.Row]:
     """The `tally.Row` of each capture of a role that has one fault or none.
 
-    A capture with several faults is left out, because no single name is right.
+    A capture with several faults is left out, because no single name is right. With
+    several processes all must call it; they divide the captures.
     """
-    rows, tolerance_s = [], onset_tolerance_s(run.config)
+    judged = []
     for i in np.flatnonzero(splits.sessions.role == role).tolist():
-        labels = splits.sessions.labels[i]
-        faults = [label for label in labels if label.condition != NORMAL]
-        if len(faults) > 1:
-            continue
-        label = faults[0] if faults else None
+        faults = [x for x in splits.sessions.labels[i] if x.condition != NORMAL]
+        if len(faults) < 2:
+            judged.append((i, faults[0] if faults else None))
+
+    def judge(session):
+        i, label = session
         evidence = enrol.session_evidence(run, splits, i, library)
-        spans = decide.find_spans(evidence, rule)
-        name = splits.sessions.names[i]
-        rows.append(tally.judge_capture(name, spans, label, library.names, tolerance_s))
-    return rows
+        return tally.judge_capture(
+            splits.sessions.names[i],
+            decide.find_spans(evidence, rule),
+            label,
+            library.names,
+            onset_tolerance_s(run.config),
+        )
+
+    return hosts.divided(judge, judged)
 
 
 def write_pictures(

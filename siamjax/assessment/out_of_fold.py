@@ -7,8 +7,9 @@ captures. They are compared with captures that the fold run did not see, of know
 and of faults held out as new.
 """
 
+import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ from siamjax.evaluation import spaces, unknowns
 from siamjax.evaluation.spaces import Space
 from siamjax.identification import decide, enrol, examples, rules
 from siamjax.inference import runs
-from siamjax.training import folds, whitening
+from siamjax.inference.deciding import Deciding
+from siamjax.training import folds, hosts, whitening
 from siamjax.types import TRAIN, VALID
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +62,8 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
     """The fold runs of a run on all captures, and the space that all of them decide in.
 
     The space is the one that the validation captures of all folds together choose.
+    With several processes all must call it, as the other functions of this module: each
+    opens all folds, and they divide the work on them.
 
     Returns:
       The fold runs, which decide in the space; the space; and the recalls that chose
@@ -67,41 +71,44 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
     Raises:
       SiamjaxError: a fold run is missing.
     """
-    opened, curves = [], []
+    opened = []
     for workdir in folds.fold_workdirs(run.config, run.workdir).values():
         fold = runs.open_run(workdir)
-        splits = runs.read_data(fold)
-        learnt, curve = runs.judge_spaces(fold, splits)
-        kept = whitening.keep_windows(splits)
-        decided = fold.deciding._replace(whitening=learnt, training=kept)
-        fold = fold._replace(deciding=decided)
-        opened.append(Opened(fold, splits))
-        curves.append(curve)
+        opened.append(Opened(fold, runs.read_data(fold)))
+    learnt = hosts.divided(
+        lambda fold: (*runs.judge_spaces(*fold), whitening.keep_windows(fold.splits)),
+        opened,
+    )
+    curves = [curve for _, curve, _ in learnt]
     space = spaces.choose(curves)
-    chosen = []
-    for fold, splits in opened:
-        fold = fold._replace(deciding=fold.deciding._replace(space=space))
-        chosen.append(Opened(fold, splits))
-    return chosen, space, curves
+    decided = [
+        Opened(fold._replace(deciding=Deciding(space, whitened, kept)), splits)
+        for (fold, splits), (whitened, _, kept) in zip(opened, learnt)
+    ]
+    return decided, space, curves
 
 
-def measure_folds(runs_of_folds: Iterable[Opened]) -> list[Fold]:
+def measure_folds(runs_of_folds: Sequence[Opened]) -> list[Fold]:
     """The fold runs with their examples and distances."""
-    opened = []
-    for fold, splits in runs_of_folds:
+
+    def measure(opened):
+        fold, splits = opened
         names = splits.conditions.known
         chosen = enrol.choose_medoids(fold, splits, names, (TRAIN,))
-        opened.append(Fold(fold, splits, chosen, *_measure(fold, splits)))
+        return chosen, *_measure(fold, splits)
+
+    measured = hosts.divided(measure, runs_of_folds)
+    opened = [Fold(*fold, *numbers) for fold, numbers in zip(runs_of_folds, measured)]
     if not any(len(fold.known.distance) for fold in opened):
         _LOG.warning(
             "no fold sets a capture of a known condition aside: distances are learnt "
             "on training captures, which lie nearer to each other than new captures: "
             "more windows will be called unknown"
         )
-        opened = [
-            Fold(*fold[:3], *_measure(fold.run, fold.splits, unseen=False))
-            for fold in opened
-        ]
+        scores = hosts.divided(
+            lambda fold: _measure(fold.run, fold.splits, unseen=False), opened
+        )
+        opened = [Fold(*fold[:3], *numbers) for fold, numbers in zip(opened, scores)]
     return opened
 
 
@@ -122,12 +129,18 @@ def _measure(run, splits, unseen=True):
 def fit_common_rule(opened: list[Fold]) -> rules.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
     known, novel, stretches_of = join_scores(opened)
-    rule = decide.fit_thresholds(known, novel)
-    changes = [
-        enrol.session_changes(fold.run, fold.splits, i, fold.examples, rule)
+    rule = hosts.from_first(lambda: decide.fit_thresholds(known, novel))
+    unseen = [
+        (fold, i)
         for fold in opened
         for i in np.flatnonzero(fold.splits.sessions.role == VALID).tolist()
     ]
+
+    def measure(session):
+        fold, i = session
+        return enrol.session_changes(fold.run, fold.splits, i, fold.examples, rule)
+
+    changes = hosts.divided(measure, unseen)
     return decide.calibrate(rule, changes, stretches_of)
 
 
@@ -157,16 +170,13 @@ def choose_examples(
       run: the run on all captures.
       splits: of the data of that run.
     """
-    chosen = []
-    for name in splits.conditions.known:
-        proposed = [
-            best
-            for role in (VALID, TRAIN)
-            for fold in opened
-            if (best := _nearest_to_all(fold, name, role)) is not None
-        ]
-        if proposed:
-            chosen.append(min(proposed)[2:])
+    asked = list(itertools.product(splits.conditions.known, (VALID, TRAIN), opened))
+    proposed: dict[str, list[tuple]] = {name: [] for name in splits.conditions.known}
+    best = hosts.divided(lambda x: _nearest_to_all(x[2], x[0], x[1]), asked)
+    for (name, _, _), proposal in zip(asked, best):
+        if proposal is not None:
+            proposed[name].append(proposal)
+    chosen = [min(proposals)[2:] for proposals in proposed.values() if proposals]
     rows = [_row(splits, capture, start) for capture, start in chosen]
     return enrol.examples_of(run, splits, take(splits.windows, np.array(rows)))
 

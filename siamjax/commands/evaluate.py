@@ -4,13 +4,15 @@ Prints the tables and writes results.json. With --data the results go to
 WORKDIR/evaluations. Example:
 
   siamjax evaluate --workdir runs/first
+
+Several processes, on one host or many, divide the sessions; see docs/launch.md.
 """
 
 from collections.abc import Sequence
 
 from absl import flags
 
-from siamjax import cli
+from siamjax import cli, joining
 
 COMMAND = cli.Command("siamjax evaluate", __doc__)
 _WORKDIR = flags.DEFINE_string(
@@ -23,13 +25,15 @@ _DATA = flags.DEFINE_string(
     "that the run was trained on.",
     COMMAND.flags,
 )
+_JOINING = joining.Joining(COMMAND)
 
 
 def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     from siamjax.assessment import evaluate
 
-    evaluate.evaluate_run(_WORKDIR.value, _DATA.value)
+    with _JOINING.connected():
+        evaluate.evaluate_run(_WORKDIR.value, _DATA.value)
 
 
 def run() -> None:

@@ -8,13 +8,12 @@ With several processes, on one host or many, each takes its share of every batch
 docs/launch.md.
 """
 
-import contextlib
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
-from siamjax import cli, files
+from siamjax import cli, files, joining
 
 COMMAND = cli.Command("siamjax train", __doc__, config="configs/default.py")
 _CONFIG = COMMAND.define_config(
@@ -23,32 +22,7 @@ _CONFIG = COMMAND.define_config(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder that the run writes.", COMMAND.flags, required=True
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    False,
-    "Train with all processes of this job; JAX asks the cluster for them.",
-    COMMAND.flags,
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator_address",
-    None,
-    "HOST:PORT of the first process, where no cluster says it.",
-    COMMAND.flags,
-)
-_PROCESSES = flags.DEFINE_integer(
-    "num_processes",
-    None,
-    "How many processes train.",
-    flag_values=COMMAND.flags,
-    lower_bound=1,
-)
-_PROCESS = flags.DEFINE_integer(
-    "process_id",
-    None,
-    "Which of them this is, from 0.",
-    flag_values=COMMAND.flags,
-    lower_bound=0,
-)
+_JOINING = joining.Joining(COMMAND)
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,
@@ -66,20 +40,11 @@ def main(argv: Sequence[str]) -> None:
     from siamjax.assessment import evaluate
     from siamjax.training import folds, hosts
 
-    with _connected(hosts):
-        if hosts.is_first():
-            files.check_writable(pathlib.Path(_WORKDIR.value) / "config.json")
-        folds.train_run(config, _WORKDIR.value, _PROFILE.value)
-        if hosts.is_first():
-            evaluate.evaluate_run(_WORKDIR.value)
-
-
-def _connected(hosts):
-    """The context in which this process trains, alone or with others."""
-    address = hosts.Address(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    if _DISTRIBUTED.value or any(value is not None for value in address):
-        return hosts.connected(address, debug=COMMAND.flags["debug"].value)
-    return contextlib.nullcontext()
+    workdir = pathlib.Path(_WORKDIR.value)
+    with _JOINING.connected():
+        hosts.from_first(lambda: files.check_writable(workdir / "config.json"))
+        folds.train_run(config, workdir, _PROFILE.value)
+        evaluate.evaluate_run(workdir)
 
 
 def run() -> None:

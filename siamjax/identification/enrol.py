@@ -25,6 +25,7 @@ from siamjax.identification import (
 )
 from siamjax.inference import deciding
 from siamjax.inference.runs import Run
+from siamjax.training import hosts
 from siamjax.types import TRAIN, VALID, Baseline, SiamjaxError, Windows
 
 _LOG = logging.getLogger(__name__)
@@ -40,7 +41,10 @@ _BLOCK = 256
 
 
 def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
-    """Chooses the default examples and fits the rule; writes both into the workdir."""
+    """Chooses the default examples and fits the rule; writes both into the workdir.
+
+    With several processes all must call it; they divide the sessions.
+    """
     known = splits.conditions.known
     has_windows = {name: splits.window_mask(VALID, [name]).any() for name in known}
     unvalidated = [name for name in known if not has_windows[name]]
@@ -51,17 +55,24 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
             "captures: more windows will be called unknown",
             ", ".join(unvalidated),
         )
-    library = choose_medoids(run, splits, known)
+    library = hosts.from_first(lambda: choose_medoids(run, splits, known))
     role = VALID if (splits.sessions.role == VALID).any() else TRAIN
     windows, is_library = _held_out(splits, known, splits.conditions.novel_valid)
-    rule = decide.fit_thresholds(*measure_scores(run, splits, windows, is_library))
-    changes = [
-        session_changes(run, splits, i, library, rule)
-        for i in np.flatnonzero(splits.sessions.role == role).tolist()
-    ]
-    stretches_of = measure_stretches(run, splits, windows, is_library)
+
+    def fit_thresholds():
+        scores = measure_scores(run, splits, windows, is_library)
+        return decide.fit_thresholds(*scores)
+
+    rule = hosts.from_first(fit_thresholds)
+    changes = hosts.divided(
+        lambda i: session_changes(run, splits, i, library, rule),
+        np.flatnonzero(splits.sessions.role == role).tolist(),
+    )
+    stretches_of = hosts.from_first(
+        lambda: measure_stretches(run, splits, windows, is_library)
+    )
     rule = decide.calibrate(rule, changes, stretches_of)
-    write_enrolment(run, library, rule)
+    hosts.from_first(lambda: write_enrolment(run, library, rule))
     return library, rule
 
 
@@ -76,10 +87,16 @@ def write_enrolment(run: Run, library: examples.Examples, rule: rules.Rule) -> N
 def read_enrolment(run: Run) -> tuple[examples.Examples, rules.Rule]:
     """The examples and the rule of a run.
 
+    With several processes all must call it; the first one reads for all of them.
+
     Raises:
       SiamjaxError: the run was not evaluated yet.
       files.Damaged: a file cannot be read, or is of another run.
     """
+    return hosts.from_first(lambda: _read_enrolment(run))
+
+
+def _read_enrolment(run):
     folder = pathlib.Path(run.workdir)
     remedy = f"siamjax evaluate --workdir {folder} writes it again"
     if not (folder / EXAMPLES).exists() or not (folder / RULE).exists():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import jax
 import numpy as np
 
 import siamjax
@@ -21,6 +22,7 @@ from siamjax.models import embedder
 from siamjax.training import (
     checkpoints,
     devices,
+    hosts,
     run_config,
     state,
     step,
@@ -146,6 +148,8 @@ def open_run(
 ) -> Run:
     """Opens the best (or last) checkpoint of a workdir on one device.
 
+    With several processes all must call it; the first one reads for all of them.
+
     Args:
       workdir: of the run.
       which: `checkpoints.BEST` or `checkpoints.LAST`.
@@ -172,16 +176,16 @@ def open_run(
         first = state.create_state(checkpoint.config.seed, parts)
         return embed_with(first, *inputs)
 
-    return Run(
-        checkpoint,
-        partial(embed_with, checkpoint.state),
-        embed_untrained,
-        deciding.read_deciding(
-            checkpoint.workdir, checkpoint.config, len(checkpoint.trained.columns)
+    chosen = deciding.default_deciding(checkpoint.config)
+    if evaluated:
+        columns = len(checkpoint.trained.columns)
+        chosen = hosts.from_first(
+            lambda: deciding.read_deciding(
+                checkpoint.workdir, checkpoint.config, columns
+            )
         )
-        if evaluated
-        else deciding.default_deciding(checkpoint.config),
-    )
+    embed_trained = partial(embed_with, checkpoint.state)
+    return Run(checkpoint, embed_trained, embed_untrained, chosen)
 
 
 def judge_spaces(run: Run, splits: Splits) -> tuple[Whitening, list[dict[str, Any]]]:
@@ -198,20 +202,18 @@ def judge_spaces(run: Run, splits: Splits) -> tuple[Whitening, list[dict[str, An
 def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
     """A checkpoint of a workdir, `checkpoints.BEST` or `checkpoints.LAST`.
 
+    With several processes all must call it; the first one reads for all of them.
+
     Raises:
       SiamjaxError: there is none.
       files.Damaged: config.json cannot be used, or is not that of the checkpoint.
     """
     workdir = pathlib.Path(workdir)
-    written = run_config.read_config(workdir)
-    mesh = devices.make_mesh(devices.prepare_devices(written["platform"])[:1])
-    with checkpoints.open_checkpoints(workdir) as saved:
-        meta = saved.meta(which)
-        if meta is None:
-            raise SiamjaxError(
-                f"{workdir} has no checkpoint yet: "
-                "let siamjax train reach an evaluation"
-            )
+    written = hosts.from_first(lambda: run_config.read_config(workdir))
+    available = devices.prepare_devices(written["platform"])
+    mesh = devices.make_mesh(devices.first_local(available))
+    with hosts.on_first(lambda: checkpoints.open_checkpoints(workdir)) as saved:
+        meta = hosts.from_first(lambda: _read_meta(workdir, saved, which))
         columns = _columns(workdir, meta)
         config = run_config.parse_config(workdir, written, meta.get("config"))
         config = run_config.locate_data(workdir, config, meta)
@@ -221,10 +223,25 @@ def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
         template = checkpoints.state_template(
             state.state_shapes(parts), devices.replicated(mesh)
         )
-        restored = saved.restore(which, template)
-        assert restored is not None  # its JSON was there
+        restored = hosts.from_first(lambda: _restore(saved, which, template))
+    placed = devices.place(restored.state, devices.replicated(mesh))
     trained = _trained(config.data.dir, restored.meta, columns)
-    return Checkpoint(workdir, config, restored.meta, parts, restored.state, trained)
+    return Checkpoint(workdir, config, restored.meta, parts, placed, trained)
+
+
+def _read_meta(workdir, saved, which):
+    meta = saved.meta(which)
+    if meta is None:
+        raise SiamjaxError(
+            f"{workdir} has no checkpoint yet: let siamjax train reach an evaluation"
+        )
+    return meta
+
+
+def _restore(saved, which, template):
+    restored = saved.restore(which, template)
+    assert restored is not None  # its JSON was there
+    return restored
 
 
 def _columns(workdir, meta):
@@ -243,6 +260,7 @@ def _columns(workdir, meta):
 def read_data(run: Run | Checkpoint, folder: str | None = None) -> Splits:
     """The data set of a run with the roles that its captures had in training.
 
+    With several processes all must call it; each reads the data on its own host.
     Captures that are left out, new or gone since then are logged, a line each.
 
     Args:
@@ -250,8 +268,16 @@ def read_data(run: Run | Checkpoint, folder: str | None = None) -> Splits:
       folder: another prepared data set; all its captures are test captures, except
         those that the run used in training. By default the data set of the training.
     Raises:
-      UsageError: the data does not fit the run, or is not there.
+      UsageError: the data does not fit the run, or is not there, or is not the same in
+        all processes.
     """
+    splits = hosts.everywhere(lambda: _read_data(run, folder))
+    versions = [siamjax.__version__, jax.__version__]
+    hosts.check_same(dict(versions=versions, data=splits.provenance.sha256))
+    return splits
+
+
+def _read_data(run, folder):
     config, trained = run.config.data, run.trained
     if not folder and prepared.read_meta(config.dir) is None:
         raise UsageError(

@@ -43,6 +43,12 @@ def prepare_devices(platform: str = "") -> list[jax.Device]:
     return devices
 
 
+def first_local(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    """The first of the devices that this process has, as a list of one."""
+    this = jax.process_index()
+    return [device for device in devices if device.process_index == this][:1]
+
+
 def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
     """A mesh with one axis, `data`, over which batches are split."""
     return Mesh(np.asarray(devices), ("data",))

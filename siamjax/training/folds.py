@@ -59,7 +59,8 @@ def train_run(
     """
     if not trains_on_all(config):
         return loop.train(config, workdir, profile=profile)
-    config, runs = plan_folds(config, workdir)
+    asked = config
+    config, runs = hosts.everywhere(lambda: plan_folds(asked, workdir))
     hosts.from_first(lambda: loop.compare_config(workdir, config))
     stages = len(runs) + 1
     for stage, run in enumerate(runs, 1):

@@ -1,90 +1,44 @@
-"""Several processes that train one run together, on one host or on many.
+"""Several processes that train or evaluate one run together, on one host or on many.
 
-Each process runs the same program on its share of every batch. Only the first one reads
-and writes the folder of the run: the others get what it read by `from_first`. So the
-folder need not be shared by the hosts; the prepared data must be on each of them.
-
-If a process fails or is lost, the others cannot go on. Each ends with one line, and the
-same command, started again on all hosts, goes on from the last checkpoint.
+Each process runs the same program on its share of every batch, or of the sessions. Only
+the first one reads and writes the folder of the run: the others get what it read by
+`from_first`. So the folder need not be shared by the hosts; the prepared data must be
+on each of them. What happens if a process fails is in `connection`.
 """
 
-import atexit
 import contextlib
-import ctypes
 import hashlib
+import io
+import itertools
 import json
-import logging
-import os
 import pickle
-import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from siamjax.types import Interrupted, SiamjaxError, UsageError
+from siamjax.types import SiamjaxError, UsageError
 
-_LOG = logging.getLogger("siamjax")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
-# How long processes wait for each other: to start, until one is taken for lost, to end.
-CONNECT_S, LOST_S, LEAVE_S = 300, 60, 10
-# How long the others wait while the first process alone works after the training.
-EVALUATION_S = 24 * 3600
-# Errors of a collective operation begin with a status of gRPC.
-_STATUSES = (
-    *("UNKNOWN", "UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED"),
-    *("DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "DATA_LOSS"),
-)
+# How long processes wait for one that works alone, as long as it shows that it lives.
+ALONE_S = 24 * 3600
+# What processes send each other goes in pieces of at most so many KiB.
+PIECE_KIB = 16 * 1024
+# Marks an error of the first process that ends the others, too.
+_KNOWN = "known_to_all_processes"
 
 
-class Address(NamedTuple):
-    """Where this process stands among all; None: the cluster says it."""
+class FailedElsewhere(SiamjaxError):
+    """Another process failed, and the first one says why; `code` is the exit code."""
 
-    coordinator: str | None = None  # HOST:PORT of the first process
-    processes: int | None = None
-    process: int | None = None  # 0 is the first
-
-
-@contextlib.contextmanager
-def connected(address: Address, *, debug: bool = False) -> Iterator[None]:
-    """Connects this process with the others; at the end waits until all are done.
-
-    What JAX's libraries print is hidden, since they print pages when a process is lost.
-    The processes that are not the first log only errors.
-
-    Args:
-      address: of this process.
-      debug: show what JAX's libraries print.
-    Raises:
-      UsageError: no cluster was detected and the address is not complete.
-      SiamjaxError: the others cannot be reached, or one of them failed.
-    """
-    with contextlib.nullcontext() if debug else _quiet_libraries():
-        last_words = [_unreachable(address)]
-        handler = _replace_abort(last_words)
-        _initialize(address)
-        last_words[0] = _lost()
-        if not is_first():
-            _LOG.setLevel(logging.ERROR)
-        try:
-            yield
-            wait_for_first()
-            _disconnect()
-        except Interrupted:  # all of them stop at the same step
-            _disconnect()
-            raise
-        except BaseException as error:
-            # JAX would wait for the others, which do not come, and then abort.
-            last_words[0] = ""  # the error says it
-            atexit.register(_leave, 2 if isinstance(error, UsageError) else 1)
-            if _is_of_collective(error):
-                raise SiamjaxError(_lost()) from error
-            raise
-        del handler  # it must live until here
+    def __init__(self, process: int, code: int) -> None:
+        super().__init__(f"process {process} failed: the first process says why")
+        self.code = code
 
 
 def is_first() -> bool:
@@ -99,19 +53,53 @@ def on_first(
     return manager() if is_first() else contextlib.nullcontext()
 
 
-def from_first(make: Callable[[], T]) -> T:
-    """What `make()` gives in the first process, in all of them; it runs only there.
+def everywhere(make: Callable[[], T]) -> T:
+    """What `make()` gives in this process, once it is done in all of them.
 
-    With several processes, arrays come as NumPy arrays. All processes must call it.
+    If it fails in some of them, all end: the first process raises the error of the
+    lowest of these, and each other one raises FailedElsewhere. All processes must call
+    it. In `make`, they must not call each other.
     """
     if jax.process_count() == 1:
         return make()
-    data = pickle.dumps(jax.device_get(make())) if is_first() else b""
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    # Sizes are powers of 2, so that few programs are compiled.
-    padded = np.zeros(1 << max(size - 1, 1).bit_length(), np.uint8)
-    padded[: len(data)] = np.frombuffer(data, np.uint8)
-    return pickle.loads(multihost_utils.broadcast_one_to_all(padded)[:size].tobytes())
+    result, failure = None, None
+    try:
+        result = make()
+    except (SiamjaxError, OSError, MemoryError) as error:
+        failure = error
+    wait_for_all()
+    if most_of(failure is not None):
+        _fail_together(failure)
+    return cast(T, result)
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What `make()` gives in the first process, in all of them; it runs only there.
+
+    With several processes, arrays come as NumPy arrays. All processes must call it; if
+    `make` fails, all end as with `everywhere`.
+    """
+    if jax.process_count() == 1:
+        return make()
+    made = everywhere(lambda: make() if is_first() else None)
+    data = _to_bytes(made) if is_first() else b""
+    pieces = _send(data, multihost_utils.broadcast_one_to_all)
+    return pickle.loads(b"".join(piece.tobytes() for piece in pieces))
+
+
+def divided(function: Callable[[Item], T], items: Sequence[Item]) -> list[T]:
+    """`function(item)` of each item, in their order, in all processes.
+
+    Each process computes every n-th item, and gets the others from the other processes,
+    with NumPy arrays. All processes must call it with the same items; if `function`
+    fails, all end as with `everywhere`.
+    """
+    count = jax.process_count()
+    if count == 1:
+        return [function(item) for item in items]
+    share = items[jax.process_index() :: count]
+    shares = _gather(everywhere(lambda: [function(item) for item in share]))
+    return [shares[i % count][i // count] for i in range(len(items))]
 
 
 def most_of(number: int) -> int:
@@ -130,6 +118,10 @@ def check_same(facts: Mapping[str, Any]) -> None:
       UsageError: in each process that differs.
     """
     first = from_first(lambda: {name: _hash(fact) for name, fact in facts.items()})
+    everywhere(lambda: _refuse_other(facts, first))
+
+
+def _refuse_other(facts, first):
     other = [name for name, fact in facts.items() if _hash(fact) != first[name]]
     if other:
         raise UsageError(
@@ -138,118 +130,104 @@ def check_same(facts: Mapping[str, Any]) -> None:
         )
 
 
-def wait_for_first() -> None:
-    """Waits until the first process is done with what it does alone."""
+def wait_for_all() -> None:
+    """Waits until all processes are here; Ctrl-C ends the waiting."""
     if jax.process_count() > 1:
         from orbax.checkpoint import multihost
 
         everyone = set(range(jax.process_count()))
-        multihost.sync_global_processes(
-            "siamjax_done", timeout=EVALUATION_S, processes=everyone
+        name = f"siamjax_{next(_meetings)}"
+        _interruptible(
+            lambda: multihost.sync_global_processes(
+                name, timeout=ALONE_S, processes=everyone
+            )
         )
+
+
+_meetings = itertools.count()
+
+
+def _interruptible(wait):
+    """Calls `wait` in a thread, since a signal does not end it."""
+    errors, done = [], threading.Event()
+
+    def run():
+        try:
+            wait()
+        except BaseException as error:
+            errors.append(error)
+        done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    done.wait()
+    if errors:
+        raise errors[0]
+
+
+def _fail_together(failure):
+    """Raises in all processes where one failed, see `everywhere`."""
+    said = failure and (exit_code(failure), str(failure))
+    process, (code, text) = next(
+        (i, other) for i, other in enumerate(_gather(said)) if other
+    )
+    if not is_first():
+        raise FailedElsewhere(process, code) from failure
+    if failure is None:
+        kind = UsageError if code == 2 else SiamjaxError
+        failure = kind(f"process {process} of {jax.process_count()}: {text}")
+    setattr(failure, _KNOWN, True)
+    raise failure
+
+
+def is_known_to_all(error: BaseException) -> bool:
+    """Whether all processes raise because of this error, see `everywhere`."""
+    return isinstance(error, FailedElsewhere) or hasattr(error, _KNOWN)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code for an error, see `siamjax.cli`."""
+    if isinstance(error, KeyboardInterrupt):
+        return getattr(error, "code", 130)
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def _gather(value):
+    """The value of each process, in all of them."""
+    pieces = list(_send(_to_bytes(value), multihost_utils.process_allgather))
+    rows = np.concatenate(pieces, 1)  # [processes, bytes]
+    return [pickle.loads(row.tobytes()) for row in rows]
+
+
+class _Pickler(pickle.Pickler):
+    """Writes arrays of JAX as those of NumPy: other processes have other devices."""
+
+    def reducer_override(self, value):
+        if isinstance(value, jax.Array):
+            return np.asarray(value).__reduce__()
+        return NotImplemented
+
+
+def _to_bytes(value):
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+def _send(data, collective):
+    """What a collective operation gives for each piece of the data of this process.
+
+    All processes send as much as the longest of them: zeros follow the data, which
+    pickle ignores.
+    """
+    length_kib = most_of(-(-len(data) // 1024))
+    # Sizes are powers of 2, so that few programs are compiled.
+    size = 1024 * min(1 << (length_kib - 1).bit_length(), PIECE_KIB)
+    for start in range(0, 1024 * length_kib, size):
+        piece = np.zeros(size, np.uint8)
+        part = np.frombuffer(data[start : start + size], np.uint8)
+        piece[: len(part)] = part
+        yield collective(piece)
 
 
 def _hash(fact):
     return hashlib.sha256(json.dumps(fact, sort_keys=True).encode()).hexdigest()
-
-
-def _initialize(address):
-    # It would take SIGTERM for itself: the loop saves and stops all processes.
-    jax.config.update("jax_enable_preemption_service", False)
-    try:
-        jax.distributed.initialize(
-            address.coordinator,
-            address.processes,
-            address.process,
-            initialization_timeout=CONNECT_S,
-            heartbeat_timeout_seconds=LOST_S,
-            shutdown_timeout_seconds=LEAVE_S,
-        )
-    except (ValueError, TypeError) as error:
-        raise UsageError(
-            f"these processes cannot be connected ({error}): give all of "
-            "--coordinator_address, --num_processes and --process_id, or start them "
-            "with --distributed on a cluster that JAX knows (TPU, SLURM, Open MPI, "
-            "Kubernetes)"
-        ) from error
-    except RuntimeError as error:
-        raise SiamjaxError(_unreachable(address)) from error
-
-
-def _unreachable(address):
-    where = address.coordinator or "the address that the cluster gives"
-    return (
-        f"not all processes met at {where} within {CONNECT_S} s: start all of them, "
-        "each with the same --coordinator_address, which is that of the first one"
-    )
-
-
-def _lost():
-    return (
-        f"process {jax.process_index()} of {jax.process_count()} ends, since another "
-        "one failed or cannot be reached: start the same command again on all hosts, "
-        "and the run goes on from its last checkpoint"
-    )
-
-
-def _is_of_collective(error):
-    """Whether an error is of XLA's: another process ended in the midst of a step."""
-    if isinstance(error, jax.errors.JaxRuntimeError):
-        return True
-    return type(error) is ValueError and str(error).startswith(_STATUSES)
-
-
-def _replace_abort(last_words):
-    """Ends the process with one line where JAX's service would abort it.
-
-    The service calls `abort` in a thread of its own as soon as it loses a process.
-
-    Args:
-      last_words: of one text, which may change; empty: the process said why it ends.
-
-    Returns:
-      The handler, which must not be collected.
-    """
-
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def handler(number):
-        if last_words[0]:
-            line = f"siamjax train: {last_words[0]}\n"
-            os.write(sys.stderr.fileno(), line.encode())
-        os._exit(1)
-
-    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
-    return handler
-
-
-def _disconnect():
-    jax.distributed.shutdown()
-    signal.signal(signal.SIGABRT, signal.SIG_DFL)
-
-
-def _leave(code):
-    """Ends the process without JAX's farewell to the other processes."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-@contextlib.contextmanager
-def _quiet_libraries():
-    """Sends what is not printed by Python to nowhere; after an error until the end."""
-    before = sys.stdout, sys.stderr
-    kept = []
-    with open(os.devnull, "wb") as nowhere:
-        for name, number in (("stdout", 1), ("stderr", 2)):
-            kept.append(os.dup(number))
-            stream = os.fdopen(
-                os.dup(number), "w", buffering=1, errors="backslashreplace"
-            )
-            setattr(sys, name, stream)
-            os.dup2(nowhere.fileno(), number)
-    yield
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    sys.stdout, sys.stderr = before
-    for number, handle in enumerate(kept, 1):
-        os.dup2(handle, number)

@@ -87,7 +87,7 @@ def train(
 
 def _train(config, workdir, end, profile):
     mesh = devices.make_mesh(devices.prepare_devices(config.platform))
-    splits = open_splits(config.data)
+    splits = hosts.everywhere(lambda: open_splits(config.data))
     for line in splits.provenance.left_out:
         _LOG.warning("left out: %s", line)
     hosts.check_same(_facts(config, splits))

@@ -1,0 +1,188 @@
+"""Connects this process with the others of a command, and ends it as they end.
+
+If a process fails or is lost, the others cannot go on. An error that all know is one
+line of the first process, see `hosts.everywhere`. Otherwise each of them ends with one
+line. The same command, started again on all hosts, goes on from the last checkpoint.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+
+from siamjax.training import hosts
+from siamjax.types import Interrupted, SiamjaxError, UsageError
+
+_LOG = logging.getLogger("siamjax")
+
+# How long processes wait for each other: to start, until one is taken for lost, to end.
+CONNECT_S, LOST_S, LEAVE_S = 300, 60, 10
+# Errors of a collective operation begin with a status of gRPC.
+_STATUSES = (
+    *("UNKNOWN", "UNAVAILABLE", "INTERNAL", "ABORTED", "CANCELLED"),
+    *("DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "DATA_LOSS"),
+)
+
+
+class Address(NamedTuple):
+    """Where this process stands among all; None: the cluster says it."""
+
+    coordinator: str | None = None  # HOST:PORT of the first process
+    processes: int | None = None
+    process: int | None = None  # 0 is the first
+
+
+class _Farewell:
+    """How this process ends if another one is lost: a line and the exit code.
+
+    The line is empty if an error of this process says why.
+    """
+
+    def __init__(self, line: str) -> None:
+        self.line, self.code = line, 1
+
+
+@contextlib.contextmanager
+def connected(address: Address, *, command: str, debug: bool = False) -> Iterator[None]:
+    """Connects this process with the others; at the end waits until all are done.
+
+    What JAX's libraries print is hidden, since they print pages when a process is lost.
+    The processes that are not the first log only errors.
+
+    Args:
+      address: of this process.
+      command: its name, for the line with which it ends if another process is lost.
+      debug: show what JAX's libraries print.
+    Raises:
+      UsageError: no cluster was detected and the address is not complete.
+      SiamjaxError: the others cannot be reached, or one of them failed.
+      SystemExit: another process failed, and the first one says why.
+    """
+    with contextlib.nullcontext() if debug else _quiet_libraries():
+        farewell = _Farewell(f"{command}: {_unreachable(address)}\n")
+        handler = _replace_abort(farewell)
+        _initialize(address)
+        farewell.line = f"{command}: {_lost()}\n"
+        if not hosts.is_first():
+            _LOG.setLevel(logging.ERROR)
+        try:
+            yield
+            hosts.wait_for_all()
+            _disconnect()
+        except BaseException as error:
+            if isinstance(error, Interrupted) or hosts.is_known_to_all(error):
+                _disconnect()  # all of them end here
+                if isinstance(error, hosts.FailedElsewhere) and not debug:
+                    raise SystemExit(error.code) from None
+                raise
+            # JAX would wait for the others, which do not come, and then abort.
+            farewell.line, farewell.code = "", hosts.exit_code(error)
+            atexit.register(_leave, farewell.code)
+            if _is_of_collective(error):
+                raise SiamjaxError(_lost()) from error
+            raise
+        del handler  # it must live until here
+
+
+def _initialize(address):
+    # It would take SIGTERM for itself: the loop saves and stops all processes.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            address.coordinator,
+            address.processes,
+            address.process,
+            initialization_timeout=CONNECT_S,
+            heartbeat_timeout_seconds=LOST_S,
+            shutdown_timeout_seconds=LEAVE_S,
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"these processes cannot be connected ({error}): give all of "
+            "--coordinator_address, --num_processes and --process_id, or start them "
+            "with --distributed on a cluster that JAX knows (TPU, SLURM, Open MPI, "
+            "Kubernetes)"
+        ) from error
+    except RuntimeError as error:
+        raise SiamjaxError(_unreachable(address)) from error
+
+
+def _unreachable(address):
+    where = address.coordinator or "the address that the cluster gives"
+    return (
+        f"not all processes met at {where} within {CONNECT_S} s: start all of them, "
+        "each with the same --coordinator_address, which is that of the first one"
+    )
+
+
+def _lost():
+    return (
+        f"process {jax.process_index()} of {jax.process_count()} ends, since another "
+        "one failed or cannot be reached: start the same command again on all hosts; a "
+        "training goes on from its last checkpoint"
+    )
+
+
+def _is_of_collective(error):
+    """Whether an error is of XLA's: another process ended in the midst of a step."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return True
+    return type(error) is ValueError and str(error).startswith(_STATUSES)
+
+
+def _replace_abort(farewell):
+    """Ends the process as `farewell` says where JAX's service would abort it.
+
+    The service calls `abort` in a thread of its own as soon as it loses a process.
+
+    Returns:
+      The handler, which must not be collected.
+    """
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def handler(number):
+        os.write(sys.stderr.fileno(), farewell.line.encode())
+        os._exit(farewell.code)
+
+    ctypes.CDLL(None).signal(signal.SIGABRT, handler)
+    return handler
+
+
+def _disconnect():
+    jax.distributed.shutdown()
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
+
+
+def _leave(code):
+    """Ends the process without JAX's farewell to the other processes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@contextlib.contextmanager
+def _quiet_libraries():
+    """Sends what is not printed by Python to nowhere; after an error until the end."""
+    before = sys.stdout, sys.stderr
+    kept = []
+    with open(os.devnull, "wb") as nowhere:
+        for name, number in (("stdout", 1), ("stderr", 2)):
+            kept.append(os.dup(number))
+            stream = os.fdopen(
+                os.dup(number), "w", buffering=1, errors="backslashreplace"
+            )
+            setattr(sys, name, stream)
+            os.dup2(nowhere.fileno(), number)
+    yield
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    sys.stdout, sys.stderr = before
+    for number, handle in enumerate(kept, 1):
+        os.dup2(handle, number)
