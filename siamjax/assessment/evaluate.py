@@ -9,7 +9,7 @@ import numpy as np
 
 from siamjax import files
 from siamjax.assessment import out_of_fold, rejection, tally
-from siamjax.config import BEST, Config
+from siamjax.config import BEST, Config, DataConfig
 from siamjax.data.splits import Splits
 from siamjax.evaluation import baselines, one_shot, results, spaces
 from siamjax.identification import confidence, decide, enrol, examples, rules
@@ -35,6 +35,7 @@ def evaluate_run(
     workdir: str | pathlib.Path,
     data: str | None = None,
     *,
+    trained_on: DataConfig | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Judges the best checkpoint of a run on captures that it was not trained on.
@@ -56,6 +57,8 @@ def evaluate_run(
     Args:
       workdir: of siamjax train.
       data: another prepared data set; by default that of the training.
+      trained_on: where this host has the data of the training; by default config.json
+        says it.
       say: is called with the lines of the tables.
     Returns:
       What results.json holds, see `evaluation.results`.
@@ -64,7 +67,7 @@ def evaluate_run(
       SiamjaxError: there is no run, or the other data set has no capture to judge.
     """
     workdir = pathlib.Path(workdir)
-    run = runs.open_run(workdir, evaluated=bool(data))
+    run = runs.open_run(workdir, evaluated=bool(data), data=trained_on)
     splits = runs.read_data(run, data)
     unseen: dict[str, Any] = {}
     if data:

@@ -73,7 +73,7 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
     """
     opened = []
     for workdir in folds.fold_workdirs(run.config, run.workdir).values():
-        fold = runs.open_run(workdir)
+        fold = runs.open_run(workdir, data=run.config.data)
         opened.append(Opened(fold, runs.read_data(fold)))
     learnt = hosts.divided(
         lambda fold: (*runs.judge_spaces(*fold), whitening.keep_windows(fold.splits)),

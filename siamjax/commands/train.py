@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     with _JOINING.connected():
         hosts.from_first(lambda: files.check_writable(workdir / "config.json"))
         folds.train_run(config, workdir, _PROFILE.value)
-        evaluate.evaluate_run(workdir)
+        evaluate.evaluate_run(workdir, trained_on=config.data)
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 import siamjax
 from siamjax import forms
-from siamjax.config import Config
+from siamjax.config import Config, DataConfig
 from siamjax.data import features, identity, prepared
 from siamjax.data.splits import Splits, open_splits
 from siamjax.evaluation.wccn import Whitening
@@ -145,6 +145,7 @@ def open_run(
     which: str = checkpoints.BEST,
     *,
     evaluated: bool = True,
+    data: DataConfig | None = None,
 ) -> Run:
     """Opens the best (or last) checkpoint of a workdir on one device.
 
@@ -155,11 +156,13 @@ def open_run(
       which: `checkpoints.BEST` or `checkpoints.LAST`.
       evaluated: decide in the space that the evaluation stored, if there was one; else
         in the default one.
+      data: where this host has the data: its folders take the place of those in
+        config.json.
     Raises:
       SiamjaxError: there is none, or the version that trained it kept too little.
       files.Damaged: config.json or space.npz cannot be used, or is of another run.
     """
-    checkpoint = open_checkpoint(workdir, which)
+    checkpoint = open_checkpoint(workdir, which, data)
     if checkpoint.trained.baseline is None:
         raise SiamjaxError(
             f"{workdir} was trained by an older version, which kept less of the "
@@ -199,11 +202,15 @@ def judge_spaces(run: Run, splits: Splits) -> tuple[Whitening, list[dict[str, An
     return learnt, deciding.validate_spaces(run.config, splits, run.embed, learnt)
 
 
-def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
+def open_checkpoint(
+    workdir: str | pathlib.Path, which: str, data: DataConfig | None = None
+) -> Checkpoint:
     """A checkpoint of a workdir, `checkpoints.BEST` or `checkpoints.LAST`.
 
     With several processes all must call it; the first one reads for all of them.
 
+    Args:
+      workdir, which, data: see `open_run`.
     Raises:
       SiamjaxError: there is none.
       files.Damaged: config.json cannot be used, or is not that of the checkpoint.
@@ -217,6 +224,11 @@ def open_checkpoint(workdir: str | pathlib.Path, which: str) -> Checkpoint:
         columns = _columns(workdir, meta)
         config = run_config.parse_config(workdir, written, meta.get("config"))
         config = run_config.locate_data(workdir, config, meta)
+        if data is not None:
+            moved = dataclasses.replace(
+                config.data, dir=data.dir, counts_dir=data.counts_dir
+            )
+            config = dataclasses.replace(config, data=moved)
         parts = step.build_parts(
             config, columns=columns, classes=meta["known"], mesh=mesh
         )
