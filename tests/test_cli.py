@@ -51,6 +51,10 @@ def in_a_clone(monkeypatch):
             ["identify", "--workdir=x", "c", "--baseline=3", "--network=d"],
             "not both",
         ),
+        (
+            ["monitor", "--workdir=x", "-", "--network=a=10.0.0.1"],
+            "is for some servers: give --session_by server, or",
+        ),
         (["learn", "--workdir=x", "a=b"], "NAME=CAPTURE@SECONDS"),
         (["learn", "--workdir=x", "a=b@-1"], "seconds from 0"),
         (["learn", "--workdir=x", "unknown=b@1"], "give it another name"),

@@ -196,10 +196,11 @@ def test_a_fault_is_learnt_named_and_forgotten(quiet, tmp_path):
     assert "100 s of normal traffic are little" in done.stderr
     done = commands.run("learn", *options, "--note=ticket", f"mine={capture}@45")
     assert done.returncode == 0, done.stderr
-    for network in ((), ("--network=bed",)):
+    for network in ((), ("--network=bed=blocked_*",)):
         done = commands.run("identify", *options, *network, "--json", capture)
         assert done.returncode == 0, done.stderr
         rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {row["network"] for row in rows} == {"bed" if network else None}
         assert "mine" in [row["condition"] for row in rows]
         assert rows[0]["start_s"] == 0 and all(
             a["end_s"] == b["start_s"] for a, b in itertools.pairwise(rows)

@@ -147,21 +147,14 @@ _SLOWEST, _FASTEST = 1e-3, 1e6
 
 def main(argv: Sequence[str]) -> int:
     _check_flags(argv[1:])
+    assignment, prefixes = _parse_networks()
     from siamjax import processes
     from siamjax.capture.protocols.sip import SIP
     from siamjax.data import columns
-    from siamjax.identification import assigning, references
+    from siamjax.identification import references
     from siamjax.inference import runs
     from siamjax.monitoring import monitor, sources, states, table_monitor
 
-    assignment = assigning.parse_networks(_NETWORK.value)
-    prefixes = assigning.parse_prefixes(assignment)
-    by_server = _SESSION_BY.value == "server"
-    if prefixes and not by_server:
-        raise UsageError(
-            "--network NAME=ADDRESS says whose servers are whose: give --session_by "
-            "server, or --network NAME for all traffic"
-        )
     run = runs.open_run(_WORKDIR.value)
     names = list(dict.fromkeys([assignment.others, *prefixes.values()]))
     opened = references.open_references(
@@ -190,7 +183,7 @@ def main(argv: Sequence[str]) -> int:
         reference,
         sources.Tally(),
         by_prefix={prefix: by_name[name] for prefix, name in prefixes.items()},
-        by_server=by_server,
+        by_server=_SESSION_BY.value == "server",
         silent_s=_SILENT.value,
     )
     folder = _state_folder()
@@ -216,6 +209,20 @@ def main(argv: Sequence[str]) -> int:
         kept = f"state saved in {folder}: the same command goes on" if folder else ""
         raise Interrupted(f"stopped; {kept or 'no state was kept'}", 128 + caught[0])
     return 0
+
+
+def _parse_networks():
+    """The networks that the flags give, and those of prefixes of servers."""
+    from siamjax.identification import assigning
+
+    assignment = assigning.parse_networks(_NETWORK.value)
+    prefixes = assigning.parse_prefixes(assignment)
+    if prefixes and _SESSION_BY.value != "server":
+        raise UsageError(
+            "--network NAME=ADDRESS is for some servers: give --session_by server, or "
+            "--network NAME for all traffic"
+        )
+    return assignment, prefixes
 
 
 def _state_folder():
