@@ -27,7 +27,7 @@ from siamjax.alarms import (
     webhook,
 )
 from siamjax.alarms.spool import Spool
-from siamjax.monitoring import monitor, records, sources
+from siamjax.monitoring import monitor, records, sources, watching
 from siamjax.types import SiamjaxError, UsageError
 from tests import browser, live_traffic
 
@@ -290,7 +290,7 @@ def test_a_receiver_that_dies_while_the_monitor_watches_gets_each_alarm_once(
     path = live_traffic.capture(tmp_path / "x.pcap", frames)
     watched = monitor.Monitor(reference, tally := sources.Tally())
     batches = sources.replay(path, 0, tally)
-    made = monitor.watch(watched, batches, source="x", heartbeat_s=1e6)
+    made = watching.watch(watched, batches, source="x", heartbeat_s=1e6)
     lasting, wanted, is_dead = {}, [], False
     with outputs.open_outputs(tmp_path / "out", webhooks=[receiver.url]) as out:
         out._deliveries[0]._first_s = 0.01

@@ -10,7 +10,7 @@ import pytest
 
 from siamjax.identification import identify
 from siamjax.identification.timeline import Span
-from siamjax.monitoring import monitor, records, session, sources
+from siamjax.monitoring import monitor, records, session, sources, watching
 from siamjax.types import UsageError
 from tests import commands, live_traffic
 from tests import packet_builder as build
@@ -27,7 +27,7 @@ def reference(monkeypatch, tmp_path):
 def watch(reference, path, speed=0.0):
     tally = sources.Tally()
     return list(
-        monitor.watch(
+        watching.watch(
             monitor.Monitor(reference, tally),
             sources.replay(path, speed, tally),
             source=str(path),
@@ -112,7 +112,7 @@ def test_a_stream_gives_what_its_file_gives(reference, tmp_path):
     thread = threading.Thread(target=write)
     thread.start()
     made = list(
-        monitor.watch(
+        watching.watch(
             monitor.Monitor(reference, tally), batches, source="-", heartbeat_s=1e6
         )
     )

@@ -18,6 +18,7 @@ from siamjax.monitoring import (
     records,
     sources,
     states,
+    watching,
 )
 from siamjax.types import SiamjaxError, UsageError
 from tests import live_traffic, signalling
@@ -120,7 +121,7 @@ def test_a_replayed_capture_gives_what_identify_says(recorded, monkeypatch, tmp_
     tally = sources.Tally()
     watched = monitor.Monitor(reference, tally)
     made = list(
-        monitor.watch(
+        watching.watch(
             watched, sources.replay(path, 0, tally), source="x", heartbeat_s=1e6
         )
     )

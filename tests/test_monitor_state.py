@@ -17,6 +17,7 @@ from siamjax.monitoring import (
     servers,
     sources,
     states,
+    watching,
 )
 from siamjax.types import UsageError
 from tests import commands, live_traffic
@@ -156,7 +157,7 @@ def test_a_kill_before_the_first_heartbeat_loses_nothing(reference, tmp_path):
     for count in (40, 600):  # before the first bin, and behind the first verdict
         folder = tmp_path / str(count)
         watched = monitor.Monitor(reference, sources.Tally())
-        made = monitor.watch(
+        made = watching.watch(
             watched,
             batches(FAULT[:count], size=20),
             source="x.pcap",
@@ -192,7 +193,7 @@ def test_a_state_that_cannot_be_saved_is_said_and_tried_again(reference, caplog)
 
     watched = monitor.Monitor(reference, sources.Tally())
     options = dict(source="x", heartbeat_s=0.0, save=save)
-    made = list(monitor.watch(watched, batches(FAULT[:300]), **options))
+    made = list(watching.watch(watched, batches(FAULT[:300]), **options))
     assert isinstance(made[-1], records.Stop) and len(tried) > 3
     assert caplog.text.count("the state is not saved: [Errno 28]") == 2
 

@@ -13,12 +13,12 @@ from siamjax.data import columns
 from siamjax.identification import identify
 from siamjax.monitoring import (
     following,
-    monitor,
     records,
     sources,
     states,
     table_monitor,
     table_sources,
+    watching,
 )
 from siamjax.monitoring.lines import describe
 from siamjax.types import Column, SiamjaxError, UsageError
@@ -90,7 +90,7 @@ def irregular(lines, seed):
 
 def watch(reference, batches, **options):
     watched = table_monitor.TableMonitor(reference, sources.Tally(), **options)
-    return list(monitor.watch(watched, batches, source="x", heartbeat_s=1e6))
+    return list(watching.watch(watched, batches, source="x", heartbeat_s=1e6))
 
 
 def in_batches(lines, sizes, first=0):

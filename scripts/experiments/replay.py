@@ -17,6 +17,7 @@ from siamjax.monitoring import (
     sources,
     table_monitor,
     table_sources,
+    watching,
 )
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "An evaluated run.", required=True)
@@ -32,7 +33,7 @@ def replay(reference: references.Reference, path: str, speed: float) -> dict:
     else:
         watched = monitor.Monitor(reference, tally)
         batches = sources.replay(path, speed, tally)
-    made = list(monitor.watch(watched, batches, source=path, heartbeat_s=1e9))
+    made = list(watching.watch(watched, batches, source=path, heartbeat_s=1e9))
     spans = identify.compare_capture(path, reference).spans
     stretches = [r for r in made if isinstance(r, records.Stretch)]
     changes = [r for r in made if isinstance(r, records.Change)]

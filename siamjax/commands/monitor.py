@@ -153,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
     from siamjax.data import columns
     from siamjax.identification import references
     from siamjax.inference import runs
-    from siamjax.monitoring import monitor, sources, states, table_monitor
+    from siamjax.monitoring import monitor, sources, states, table_monitor, watching
 
     run = runs.open_run(_WORKDIR.value)
     names = list(dict.fromkeys([assignment.others, *prefixes.values()]))
@@ -196,7 +196,7 @@ def main(argv: Sequence[str]) -> int:
         stack.enter_context(contextlib.closing(batches))
         caught = stack.enter_context(processes.catch_signals())
         deliver(
-            monitor.watch(
+            watching.watch(
                 watched,
                 batches,
                 source=name,

@@ -7,7 +7,7 @@ import pathlib
 import resource
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import siamjax
@@ -23,8 +23,7 @@ from siamjax.monitoring.binning import FORGET_NS, PacketBinner
 from siamjax.monitoring.judging import Judge
 from siamjax.monitoring.protocol_binning import ProtocolBinner
 from siamjax.monitoring.sources import Batch, Position, Tally
-from siamjax.text import printable
-from siamjax.types import SiamjaxError, UsageError
+from siamjax.types import UsageError
 
 _LOG = logging.getLogger(__name__)
 _PAGE_BYTES = resource.getpagesize()
@@ -447,61 +446,3 @@ def resident_bytes() -> int:
         return int(pages) * _PAGE_BYTES
     except (OSError, IndexError, ValueError):  # not Linux: the most so far
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def watch(
-    monitor: Monitor,
-    batches: Iterable[Batch],
-    *,
-    source: str,
-    heartbeat_s: float,
-    save: Callable[[Monitor], None] = lambda _: None,
-    stopped: Callable[[], Any] = bool,
-) -> Iterator[records.Record]:
-    """Yields the records of a source, until it ends or `stopped` says so.
-
-    Args:
-      monitor: takes the packets.
-      batches: of the source.
-      source: its name.
-      heartbeat_s: seconds from one heartbeat to the next.
-      save: is called with the first packets and with each heartbeat, when all records
-        before it were taken. If it fails, that is said, and it is tried again at the
-        next heartbeat; at the end the error is raised.
-      stopped: whether to stop; by default never.
-    """
-    last = monitor.last_changes()
-    started = saved = False
-    next_s = time.monotonic() + heartbeat_s
-    for batch in batches:
-        made = monitor.add(batch)
-        is_due = time.monotonic() >= next_s
-        if not started and (batch.packets or is_due):
-            started = True
-            yield monitor.start(source, monitor.first_time(batch))
-            yield from last
-        yield from made
-        if is_due:
-            next_s = time.monotonic() + heartbeat_s
-            yield monitor.heartbeat()
-        if is_due or (started and not saved):  # a restart goes on from the first packet
-            saved = True
-            _try_to_save(save, monitor)
-        if stopped():
-            break
-    else:
-        yield from monitor.finish()
-    if not started:
-        yield monitor.start(source)
-        yield from last
-    yield monitor.heartbeat()
-    save(monitor)
-    yield monitor.stop("interrupted" if stopped() else "the source ended")
-
-
-def _try_to_save(save, monitor):
-    """Saves the state, or says why it cannot, such as on a full disk."""
-    try:
-        save(monitor)
-    except (OSError, SiamjaxError) as error:
-        _LOG.error("the state is not saved: %s", printable(error))
