@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from siamjax.identification import adapting, assigning, identify, library
-from siamjax.monitoring import lines, monitor, records, sources, states
+from siamjax.monitoring import lines, monitor, records, session, sources, states
 from siamjax.types import UsageError
 from tests import live_traffic
 from tests.live_traffic import calls
@@ -160,7 +160,7 @@ def test_one_monitor_of_three_networks_is_as_three_monitors(
 
 
 def test_the_state_keeps_the_network_of_each_session(
-    compared_with, by_prefix, tmp_path
+    compared_with, by_prefix, tmp_path, monkeypatch
 ):
     none, frames = compared_with[""], burst("192.0.2.99") + burst("198.51.100.1")
     middle_ns = min(frames)[0] + 72 * S
@@ -177,6 +177,18 @@ def test_the_state_keeps_the_network_of_each_session(
     later = watch_servers(none, [f for f in frames if f[0] >= middle_ns], watched=again)
     networks = {(record.session, record.network) for record in later}
     assert networks == {("192.0.2.99", "steady"), ("198.51.100.1", "bursty")}
+
+    judged = []  # sessions that are judged anew, since their network was learnt anew
+    monkeypatch.setattr(session.Session, "judge_again", lambda x: judged.append(x.name))
+    network = compared_with["steady"].network
+    network = network._replace(own=network.own._replace(limit=9.0))
+    learnt = {
+        prefix: x._replace(network=network) if x.network_name == "steady" else x
+        for prefix, x in by_prefix.items()
+    }
+    for prefixes, wanted in ((by_prefix, []), (learnt, ["192.0.2.99"])):
+        assert states.restore_state(tmp_path, make_monitor(none, prefixes))
+        assert judged == wanted
 
     changed = dict(zip(by_prefix, reversed(by_prefix.values())))
     for prefixes, network in ((changed, "network bursty"), ({}, "no network")):

@@ -24,6 +24,9 @@ class Judge:
     Attributes:
       sessions: by name.
       windows: how many were compared.
+      compared: by the name of a network, or empty without one: a text that is the same
+        if windows are compared with the same examples, in a network that was not
+        learnt anew.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Judge:
         self.windows = 0
         self._reference, self._by_prefix = reference, by_prefix
         self._comparisons = comparing.Comparisons(reference.run, reference.examples)
+        by_name = {x.network_name: x for x in (*by_prefix.values(), reference)}
+        self.compared = {name: _describe(x) for name, x in by_name.items()}
 
     def add(self, closed: Closed, old: int, zero_ns: int) -> list[records.Record]:
         """Takes bins that were closed, but for the first `old` ones: what is new.
@@ -98,16 +103,6 @@ class Judge:
         """The last change of each session, as it was told."""
         return [s.last for s in self.sessions.values() if s.last is not None]
 
-    def compared(self) -> dict[str, str]:
-        """By the network, or empty without one: a text that is the same if windows are
-        compared with the same examples, in a network that was not learnt anew."""
-        texts = {}
-        for reference in (self._reference, *self._by_prefix.values()):
-            places = [tuple(place) for place in reference.examples.places]
-            network = reference.network and sessions.fingerprint(reference.network)
-            texts[reference.network_name] = repr((reference.rule, places, network))
-        return texts
-
     def state(self) -> list[dict[str, Any]]:
         """What `restore` needs, of each session."""
         return [session.state() for session in self.sessions.values()]
@@ -129,7 +124,6 @@ class Judge:
           UsageError: a session is of another network now.
           ValueError, TypeError, KeyError: it has another form.
         """
-        texts = self.compared()
         for state in states:
             name, network = state["name"], state["network"]
             session = Session(name, self._choose_reference(name), zero_ns)
@@ -140,7 +134,7 @@ class Judge:
                     f"--network it is of {_describe_network(here)} now"
                 )
             session.restore(state)
-            if compared[network] != texts[network]:
+            if compared[network] != self.compared[network]:
                 session.judge_again()
             self.sessions[name] = session
         self._share_memory()
@@ -167,6 +161,13 @@ class Judge:
         windows = share_windows(len(self.sessions))
         for session in self.sessions.values():
             session.keep(windows)
+
+
+def _describe(reference):
+    """The text of `Judge.compared`."""
+    places = [tuple(place) for place in reference.examples.places]
+    network = reference.network and sessions.fingerprint(reference.network)
+    return repr((reference.rule, places, network))
 
 
 def _describe_network(name):

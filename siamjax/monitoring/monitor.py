@@ -193,7 +193,7 @@ class Monitor:
         counts = self.counts()
         return dict(
             run=self._fingerprint(),
-            compared=self._judge.compared(),
+            compared=self._judge.compared,
             zero_ns=binner.zero_ns,
             last_ns=binner.timeline.last_ns,
             done=self._done,
