@@ -38,7 +38,7 @@ from siamjax.types import (
 )
 
 # Counts of so many windows of a role are in memory at once, where all are on disk.
-JUDGED_BYTES = 1 << 26
+JUDGED_BYTES = 1 << 24
 # So many sessions are read against their baselines at once. With 1, XLA adds the bins
 # in another order, and the last bit differs.
 _BLOCK = 16

@@ -17,6 +17,8 @@ from siamjax.types import UsageError
 SHORTEST = 9
 # Features of MiniRocket by default, as in the paper.
 KERNELS = 9996
+# So many windows are copied at once by a method with many features.
+_BLOCK = 256
 # Trees of the random forest.
 TREES = 500
 
@@ -45,7 +47,14 @@ def log_directions(windows: np.ndarray) -> np.ndarray:
 
 def quant_directions(windows: np.ndarray) -> np.ndarray:
     """`quant.quant_features` scaled to length 1."""
-    return _unit(quant.quant_features(windows))
+    # Block by block: each window has thousands of features.
+    windows = np.asarray(windows)
+    count = quant.quant_features(windows[:1]).shape[1] if len(windows) else 0
+    points = np.empty((len(windows), count))
+    for first in range(0, len(windows), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        points[rows] = _unit(quant.quant_features(windows[rows]))
+    return points
 
 
 # Name in the results -> representation. WCCN, which learns, is `wccn_points`.

@@ -20,8 +20,8 @@ _TIE = 1e-12
 # The same for sums of votes of windows, of which each is at most 1.
 _VOTE_TIE = 1e-9
 
-# How many distances are in memory at once.
-_BLOCK = 2**23
+# How many distances are in memory at once, and how many numbers of points are copied.
+_BLOCK, _COPIED = 2**23, 2**23
 
 
 class OneShot(NamedTuple):
@@ -183,20 +183,26 @@ def _votes(points: np.ndarray, sets: list) -> Iterator[np.ndarray]:
       points: `[N, E]`.
       sets: for each draw, for each class, the rows of its examples.
     """
-    x = points - points.mean(0)  # centred: no digits are lost to a common offset
-    tie = _TIE * (points**2).sum(-1).max()
+    centre = points.mean(0)  # is subtracted: no digits are lost to a common offset
+    size = max(1, _COPIED // max(points.shape[1], 1))
+    blocks = [slice(first, first + size) for first in range(0, len(points), size)]
+    tie = _TIE * max(pairwise.squared_norms(points[rows]).max() for rows in blocks)
     most = max(sum(map(len, chosen)) for chosen in sets)
-    draws = max(1, _BLOCK // (len(x) * most))
+    draws = max(1, _BLOCK // (len(points) * most))
     for i in range(0, len(sets), draws):
         block = [rows for chosen in sets[i : i + draws] for rows in chosen]
         # Most windows are an example in several draws.
         used, place = np.unique(np.concatenate(block), return_inverse=True)
-        d2 = pairwise.fast_squared(x, x[used])[:, place]  # [N, examples]
+        examples = points[used] - centre
+        norms = pairwise.squared_norms(examples)
         starts = np.cumsum([0, *map(len, block[:-1])])
-        d2 = np.minimum.reduceat(d2, starts, axis=1)  # [N, D * C]
-        d2 = d2.reshape(len(x), -1, len(sets[0]))
-        nearest = d2 <= d2.min(-1, keepdims=True) + tie
-        yield from _shared(nearest).swapaxes(0, 1)
+        nearest = np.empty((len(points), len(block)))  # [N, D * C], squared distances
+        for rows in blocks:
+            d2 = pairwise.fast_squared(points[rows] - centre, examples, norms)
+            np.minimum.reduceat(d2[:, place], starts, axis=1, out=nearest[rows])
+        of_draws = nearest.reshape(len(points), -1, len(sets[0]))
+        is_nearest = of_draws <= of_draws.min(-1, keepdims=True) + tie
+        yield from _shared(is_nearest).swapaxes(0, 1)
 
 
 def _draw(rng, groups, shots, spared):

@@ -32,11 +32,23 @@ def squared(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, -2)
 
 
-def fast_squared(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+def fast_squared(
+    points: np.ndarray, others: np.ndarray, others_norms: np.ndarray | None = None
+) -> np.ndarray:
     """Squared Euclidean distances `[N, M]` of points `[N, E]` and `[M, E]`, rounded.
 
     Subtract a common centre first: a large offset makes the rounding worse.
+
+    Args:
+      points, others: see above.
+      others_norms: `[M]` of `squared_norms`, where they are known.
     """
-    norms, others_norms = (points * points).sum(-1), (others * others).sum(-1)
-    d2 = norms[:, None] - 2 * points @ others.T + others_norms
+    if others_norms is None:
+        others_norms = squared_norms(others)
+    d2 = squared_norms(points)[:, None] - 2 * points @ others.T + others_norms
     return np.maximum(d2, 0.0)
+
+
+def squared_norms(points: np.ndarray) -> np.ndarray:
+    """`[N]` squared lengths of points `[N, E]`."""
+    return (points * points).sum(-1)
