@@ -55,12 +55,18 @@ def arguments():
     return parser.parse_args()
 
 
-def session_events(index, span_s):
-    """Events of a session: each fault has rates of its own."""
+def session_events(index, span_s, conditions):
+    """Events of a session: each fault has rates of its own.
+
+    Args:
+      index: of the session.
+      span_s: its length.
+      conditions: of its stretches, which are equally long.
+    """
     rng = np.random.default_rng(index)
-    length_s = span_s / STRETCHES
+    length_s = span_s / len(conditions)
     times, kinds = [], []
-    for stretch, condition in enumerate(stretch_conditions(index)):
+    for stretch, condition in enumerate(conditions):
         rates = np.full(len(KINDS), RATE)
         if condition != NORMAL:
             rates *= np.random.default_rng(int(condition[-1])).gamma(1.0, 2.0, 5)
@@ -97,8 +103,9 @@ def write_set(folder, gigabytes, number, config):
     sessions = []
     for i in range(number):
         ends = np.linspace(0, span_s, STRETCHES + 1).tolist()
-        labels = tuple(map(Label, stretch_conditions(i), ends[:-1], ends[1:]))
-        read = functools.partial(session_events, i, span_s)
+        conditions = stretch_conditions(i)
+        labels = tuple(map(Label, conditions, ends[:-1], ends[1:]))
+        read = functools.partial(session_events, i, span_s, conditions)
         sessions.append(StoredSession(f"s{i:03}", span_s, labels, True, read, {}))
     prepared.write_data_set(folder, DataSet(tuple(sessions), KINDS, {}), {})
 
@@ -140,7 +147,12 @@ def read_by_grain(read):
 
 def anonymous_mb():
     """Memory of this process that is not of files, in MB."""
-    return int(_proc("status", "RssAnon").split()[0]) / 1e3
+    return memory_mb("RssAnon")
+
+
+def memory_mb(field, pid="self"):
+    """A field of /proc/PID/status, in MB."""
+    return int(_proc("status", field, pid).split()[0]) / 1e3
 
 
 def read_mb():
@@ -148,8 +160,8 @@ def read_mb():
     return int(_proc("io", "read_bytes")) / 1e6
 
 
-def _proc(name, field):
-    for line in pathlib.Path(f"/proc/self/{name}").read_text().splitlines():
+def _proc(name, field, pid="self"):
+    for line in pathlib.Path(f"/proc/{pid}/{name}").read_text().splitlines():
         key, _, value = line.partition(":")
         if key == field:
             return value.strip()
