@@ -94,9 +94,15 @@ def test_which_counters_are_heavy_tailed_and_what_is_a_unit():
         1,
     )
     normal[::50] = np.nan
-    heavy = features.find_heavy_tailed(normal)
+    heavy = features.find_heavy_tailed([normal])
     assert heavy.tolist() == [True, False, False, False, False, False, False]
-    unit = features.column_units(normal, heavy)
+    unit = features.column_units([normal], heavy)
+    # The same in blocks, to the bit.
+    blocks = np.split(normal.astype(np.float32), [3, 3, 200])
+    whole = [normal.astype(np.float32)]
+    for x, y in zip(features._moments(blocks), features._moments(whole)):
+        np.testing.assert_array_equal(x, y)
+    np.testing.assert_array_equal(features.find_heavy_tailed(blocks), heavy)
     np.testing.assert_allclose(unit[[0, 3, 4, 6]], [1.0, 78.0, 1.0, 1.0])
     np.testing.assert_allclose(unit[[1, 5]], [5.0, 20.0], rtol=0.1)
     # With them every feature is finite, and one unit is one whatever the column.

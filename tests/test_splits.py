@@ -1,13 +1,15 @@
 """Splits: by capture, with nothing of a novel condition in training."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from siamjax.config import DataConfig, from_dict, validate
-from siamjax.data import columns, prepared, sampler
+from siamjax.data import columns, counts, features, prepared, sampler
 from siamjax.data.splits import open_splits
 from siamjax.evaluation import one_shot
-from siamjax.types import TEST, TRAIN, VALID, DataSet, Label
+from siamjax.types import TEST, TRAIN, VALID, DataSet, Label, Session
 from tests import small_data
 
 
@@ -165,3 +167,42 @@ def test_captures_that_cannot_be_used_are_said_and_left_out(tmp_path):
         "early: blocked begins at 3.0 s" in reasons
         and "short: 15.0 s is too short" in reasons
     )
+
+
+def test_units_of_counters_come_from_normal_bins_of_training_in_blocks(
+    tmp_path, monkeypatch
+):
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(2, 1, (12, 90, 3)).astype(np.float32)
+    values[:, 40:] += 5000.0  # the fault
+    sessions = tuple(
+        Session(
+            f"s{i}",
+            90.0,
+            (Label("a", 40.0, np.inf),) if i % 2 else (),
+            None,
+            prepared.to_series(rows if i % 2 else rows[:80], 10**9),
+        )
+        for i, rows in enumerate(values)
+    )
+    prepared.write_data_set(
+        tmp_path / "set", DataSet(sessions, ("x", "y", "z"), {}), {}
+    )
+    config = from_dict(small_data.config(tmp_path / "set")).data
+    changed = dict(bin_s=1.0, bins=8, baseline_s=20.0, novel=(), novel_valid=())
+    config = dataclasses.replace(config, **changed)
+    whole = open_splits(config)
+    trains = whole.sessions.role == TRAIN
+    normal = [
+        rows[:40] if i % 2 else rows[:80]
+        for i, rows in enumerate(values)
+        if trains[whole.sessions.names.index(f"s{i}")]
+    ]
+    heavy = features.find_heavy_tailed([np.concatenate(normal)])
+    assert 0 < heavy.sum()
+    unit = features.column_units([np.concatenate(normal)], heavy)
+    np.testing.assert_array_equal(whole.scaler.floor, config.floor * unit)
+    monkeypatch.setattr(counts, "BLOCK", 7)
+    in_blocks = open_splits(dataclasses.replace(config, counts_dir=str(tmp_path)))
+    np.testing.assert_array_equal(in_blocks.scaler.floor, whole.scaler.floor)
+    np.testing.assert_array_equal(in_blocks.scaler.heavy, whole.scaler.heavy)

@@ -5,7 +5,7 @@ bins is subtracted, the result is divided by their deviation, clipped and scaled
 and models are not used.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -65,41 +65,63 @@ def with_baseline(scaler: Scaler, baseline: str) -> Scaler:
     return scaler._replace(own=np.bool_(False), clip=np.float32(LARGEST))
 
 
-def find_heavy_tailed(normal: np.ndarray) -> np.ndarray:
+def find_heavy_tailed(normal: Iterable[np.ndarray]) -> np.ndarray:
     """`[F]` bool: which columns of counters are counts with a heavy tail.
 
-    Their deviation in the normal bins `[N, F]` of training is larger than their mean.
-    These columns take log1p. On other columns log1p only makes differences smaller.
+    Their deviation in the normal bins of training is larger than their mean. These
+    columns take log1p. On other columns log1p only makes differences smaller.
+
+    Args:
+      normal: these bins in blocks `[n, F]`, of which one is in memory at a time. They
+        are asked for more than once.
     """
     mean, deviation = _moments(normal)
     least, most = _extremes(normal)
     return (least >= 0) & (most >= FEW) & (deviation > HEAVY_TAILED * mean)
 
 
-def column_units(normal: np.ndarray, heavy: np.ndarray) -> np.ndarray:
+def column_units(normal: Iterable[np.ndarray], heavy: np.ndarray) -> np.ndarray:
     """`[F]` the unit of each column of counters: 1 where it takes log1p (`heavy`).
 
-    For the others it is their deviation in the normal bins `[N, F]` of training, at
-    least a hundredth of their mean, and 1 where they were always 0.
+    For the others it is their deviation in the normal bins of training, at least a
+    hundredth of their mean, and 1 where they were always 0.
+
+    Args:
+      normal: see `find_heavy_tailed`.
+      heavy: `[F]` of `find_heavy_tailed`.
     """
     mean, deviation = _moments(normal)
     unit = np.maximum(deviation, LEAST_UNIT * np.abs(mean))
     return np.where(heavy | (unit == 0), 1.0, unit).astype(np.float32)
 
 
-def _moments(x):
-    """Mean and deviation `[F]` of the measured values of `[N, F]`; 0 where none is."""
-    measured = ~np.isnan(x)
-    n = np.maximum(measured.sum(0), 1)
-    mean = np.where(measured, x, 0.0).sum(0, dtype=float) / n
-    squares = np.where(measured, x - mean, 0.0) ** 2
-    return mean, np.sqrt(squares.sum(0) / n)
+def _moments(blocks):
+    """Mean and deviation `[F]` of the measured values of blocks `[n, F]`; 0 where none
+    is."""
+    n, total, squares = 0, 0.0, 0.0
+    for x in blocks:
+        n = n + (~np.isnan(x)).sum(0)
+        total = _add_rows(total, np.where(np.isnan(x), 0.0, x))
+    n = np.maximum(n, 1)
+    mean = total / n
+    for x in blocks:
+        squares = _add_rows(squares, np.where(np.isnan(x), 0.0, x - mean) ** 2)
+    return mean, np.sqrt(squares / n)
 
 
-def _extremes(x):
-    measured = ~np.isnan(x)
-    least = np.where(measured, x, np.inf).min(0, initial=np.inf)
-    return least, np.where(measured, x, -np.inf).max(0, initial=-np.inf)
+def _add_rows(total, rows):
+    """A sum `[F]` and rows `[n, F]`, one after the other: blocks change no digit."""
+    first = np.broadcast_to(np.float64(total), rows.shape[1:])
+    return np.concatenate([first[None], rows]).sum(0)
+
+
+def _extremes(blocks):
+    least, most = np.inf, -np.inf
+    for x in blocks:
+        low, high = np.where(np.isnan(x), np.inf, x), np.where(np.isnan(x), -np.inf, x)
+        least = np.minimum(least, low.min(0, initial=np.inf))
+        most = np.maximum(most, high.max(0, initial=-np.inf))
+    return least, most
 
 
 def log_counts(counts: Any, scaler: Scaler) -> jax.Array:

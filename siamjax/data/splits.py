@@ -214,15 +214,20 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
     if trained is not None and sessions[0].has_events:
         protocols = columns.protocols_of(trained.columns)
     stacked, bins = _bin_sessions(dataset, sessions, protocols, config)
-    needs_normal = not first or not sessions[0].has_events
-    normal = _normal(sessions, stacked, bins, role, config) if needs_normal else None
-    table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
+    normal = _NormalBins(sessions, stacked, bins, role, config.bin_s)
     if trained is not None and trained.scaler is not None:
-        table = trained.columns
-        scaler = trained.scaler._replace(own=np.bool_(True), clip=scaler.clip)
-    if trained is not None and trained.baseline is not None:
-        normal = Baseline(*(x[0] for x in trained.baseline))
-    baseline = _baselines(stacked, first, normal, scaler)
+        table, clip = trained.columns, np.float32(config.clip)
+        scaler = trained.scaler._replace(own=np.bool_(True), clip=clip)
+    else:
+        table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
+    if first:
+        baseline = _baselines(stacked, first, scaler)
+    elif trained is not None and trained.baseline is not None:
+        baseline = _repeat(Baseline(*(x[0] for x in trained.baseline)), len(sessions))
+    else:
+        joined = np.concatenate(list(normal))
+        shared = jax.device_get(features.session_baseline(joined, scaler))
+        baseline = _repeat(shared, len(sessions))
     parts = [
         _windows(
             i,
@@ -300,22 +305,32 @@ def _bin_sessions(dataset, sessions, protocols, config):
     return stored, bins
 
 
-def _normal(sessions, stacked, bins, role, config):
-    """Normal bins `[N, F]` of the training captures; all of theirs if none is normal.
+class _NormalBins:
+    """Normal bins of the training captures in blocks `[n, F]`; all of theirs if none is
+    normal.
 
     They give the baseline of all sessions where `config.baseline_s` is 0, and the units
-    of counters.
+    of counters. One block is in memory at a time.
     """
-    train = [i for i in range(len(sessions)) if role[i] == TRAIN]
-    normal = [
-        stacked[i, : bins[i]][
-            windows.normal_bins(sessions[i].labels, bins[i], config.bin_s)
-        ]
-        for i in train
-    ]
-    if not any(map(len, normal)):
-        normal = [stacked[i, : bins[i]] for i in train]
-    return np.concatenate(normal) if normal else stacked[0, :0]
+
+    def __init__(self, sessions, stacked, bins, role, bin_s):
+        self._stacked, self._bins, self._bin_s = stacked, bins, bin_s
+        self._labels = {
+            i: session.labels for i, session in enumerate(sessions) if role[i] == TRAIN
+        }
+
+    def __iter__(self):
+        are_normal = {
+            i: windows.normal_bins(labels, self._bins[i], self._bin_s)
+            for i, labels in self._labels.items()
+        }
+        has_normal = any(mask.any() for mask in are_normal.values())
+        yield self._stacked[0, :0]
+        for i, mask in are_normal.items():
+            for first in range(0, len(mask), counts.BLOCK):
+                rows = slice(first, min(first + counts.BLOCK, len(mask)))
+                block = self._stacked[i, rows]
+                yield block[mask[rows]] if has_normal else block
 
 
 def _scaling(dataset, session, protocols, normal, config):
@@ -330,21 +345,15 @@ def _scaling(dataset, session, protocols, normal, config):
     return table, features.make_scaler(table, floor=floor, clip=config.clip)
 
 
-def _baselines(stacked, first, normal, scaler):
-    """The `Baseline` `[S, F]` of all sessions.
+def _baselines(stacked, first, scaler):
+    """The `Baseline` `[S, F]` of sessions by their own beginnings.
 
     Args:
       stacked: counts of all sessions.
-      first: bins at the beginning of each session that give its baseline; or 0.
-      normal: without `first`, the bins `[N, F]` that give the baseline of all sessions,
-        or that `Baseline` `[F]`.
+      first: bins at the beginning of each session.
+      scaler: of the data.
     """
-    sessions = len(stacked)
-    if not first:
-        if not isinstance(normal, Baseline):
-            normal = jax.device_get(features.session_baseline(normal, scaler))
-        return Baseline(*(np.tile(x, (sessions, 1)) for x in normal))
-    parts = []
+    sessions, parts = len(stacked), []
     for begin in range(0, sessions, _BLOCK):  # all may not fit in memory
         chosen = range(begin, min(begin + _BLOCK, sessions))
         block = np.zeros((_BLOCK, first, stacked.shape[2]), np.float32)
@@ -353,6 +362,11 @@ def _baselines(stacked, first, normal, scaler):
         of_block = jax.device_get(_baselines_of_block(block, scaler))
         parts.append(Baseline(*(x[: len(chosen)] for x in of_block)))
     return Baseline(*map(np.concatenate, zip(*parts)))
+
+
+def _repeat(baseline, sessions):
+    """The `Baseline` `[S, F]` of sessions that share one `[F]`."""
+    return Baseline(*(np.tile(x, (sessions, 1)) for x in baseline))
 
 
 @jax.jit
