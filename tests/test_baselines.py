@@ -104,3 +104,11 @@ def test_a_missing_library_is_one_clear_line(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UsageError, match=r"needs aeon: pip install aeon"):
         baselines.dtw_distances(np.zeros((1, 4, 2)), np.zeros((1, 4, 2)))
+
+
+def test_quant_in_blocks_is_that_of_all_windows(monkeypatch):
+    windows = np.random.default_rng(0).normal(size=(5, 8, 2)).astype(np.float32)
+    whole = baselines.quant_directions(windows)
+    monkeypatch.setattr(baselines, "_BLOCK", 2)
+    np.testing.assert_array_equal(baselines.quant_directions(windows), whole)
+    assert len(baselines.quant_directions(windows[:0])) == 0

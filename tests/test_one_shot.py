@@ -176,3 +176,16 @@ def test_a_condition_outside_the_library_gives_examples_and_keeps_a_capture():
             assert (condition[rows] == c).all() and library[rows].all() == (c == 2)
             left = set(capture[(condition == c) & ~library]) - set(capture[rows])
             assert left
+
+
+def test_windows_compared_in_blocks_have_the_same_votes(monkeypatch):
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, 3, (60, 4)).astype(float)  # many ties
+    conditions, captures = rng.integers(0, 3, 60), rng.integers(0, 9, 60)
+    whole = one_shot.recognise(points, conditions, captures, shots=2, draws=20)
+    assert len(np.unique(whole.hits[np.isfinite(whole.hits)])) > 2
+    monkeypatch.setattr(one_shot, "_COPIED", 7 * 4)  # seven windows
+    monkeypatch.setattr(one_shot, "_BLOCK", 60 * 6 * 3)  # three draws
+    in_blocks = one_shot.recognise(points, conditions, captures, shots=2, draws=20)
+    for x, y in zip(whole, in_blocks):
+        np.testing.assert_array_equal(x, y)
