@@ -2,14 +2,15 @@
 
 import dataclasses
 import signal
+import socket
 
 import jax
 import numpy as np
 import pytest
 
 from scripts.experiments import same_on
-from siamjax.training import checkpoints, hosts, loop
-from siamjax.types import UsageError
+from siamjax.training import checkpoints, connection, hosts, loop
+from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
 TWO = same_on.Layout(2, 1)
@@ -80,6 +81,31 @@ def test_a_process_with_other_facts_is_refused(monkeypatch):
     hosts.check_same(dict(config=1, data="a"))
     with pytest.raises(UsageError, match="differs from the first one in its data:"):
         hosts.check_same(dict(config=1, data="b"))
+
+
+def test_a_cluster_is_asked_only_for_what_the_address_leaves_open(monkeypatch):
+    methods = []
+
+    def fail(*_, cluster_detection_method, **__):
+        methods.append(cluster_detection_method)
+        raise RuntimeError("Kubernetes API Error: 403\n- Forbidden")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    for address in (connection.Address("host0:1", 2, 1), connection.Address()):
+        with pytest.raises(UsageError, match=r"Error: 403 - Forbidden.: give all"):
+            connection._initialize(address)
+    assert methods == ["deactivate", None]
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        address = connection.Address(f"127.0.0.1:{port}", 2, 0)
+        with pytest.raises(SiamjaxError, match=f"cannot listen on port {port} "):
+            connection._initialize(address)
+    for wrong in ("host0", "host0:", "host0:70000", "4321"):
+        with pytest.raises(UsageError, match=f"={wrong} is not HOST:PORT"):
+            connection._initialize(connection.Address(wrong, 2, 1))
 
 
 def test_facts_are_all_but_where_data_are_and_the_platform(folder):

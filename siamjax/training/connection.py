@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -94,31 +95,61 @@ def connected(address: Address, *, command: str, debug: bool = False) -> Iterato
 def _initialize(address):
     # It would take SIGTERM for itself: the loop saves and stops all processes.
     jax.config.update("jax_enable_preemption_service", False)
+    if address.coordinator is not None:
+        _check_port(address.coordinator, listens=address.process == 0)
+    # An address that is complete leaves nothing to detect. JAX would ask a pod for the
+    # package of Kubernetes.
+    detection = None if None in address else "deactivate"
     try:
         jax.distributed.initialize(
             address.coordinator,
             address.processes,
             address.process,
+            cluster_detection_method=detection,
             initialization_timeout=CONNECT_S,
             heartbeat_timeout_seconds=LOST_S,
             shutdown_timeout_seconds=LEAVE_S,
         )
-    except (ValueError, TypeError) as error:
+    except jax.errors.JaxRuntimeError as error:
+        raise SiamjaxError(_unreachable(address)) from error
+    except Exception as error:  # each cluster has errors of its own
+        reason = " ".join(str(error).split())
         raise UsageError(
-            f"these processes cannot be connected ({error}): give all of "
+            f"these processes cannot be connected ({reason}): give all of "
             "--coordinator_address, --num_processes and --process_id, or start them "
             "with --distributed on a cluster that JAX knows (TPU, SLURM, Open MPI, "
             "Kubernetes)"
         ) from error
-    except RuntimeError as error:
-        raise SiamjaxError(_unreachable(address)) from error
+
+
+def _check_port(coordinator, *, listens):
+    """Refuses an address without a port, and a port that the first process cannot use.
+
+    JAX would end with a segmentation fault where it cannot listen, and share a port on
+    which another process of gRPC listens.
+    """
+    port = coordinator.rpartition(":")[2]
+    if ":" not in coordinator or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--coordinator_address={coordinator} is not HOST:PORT")
+    if not listens:
+        return
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    with socket.socket(family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", int(port)))
+        except OSError as error:
+            raise SiamjaxError(
+                f"the first process cannot listen on port {port} ({error.strerror}): "
+                "give another --coordinator_address to all processes"
+            ) from error
 
 
 def _unreachable(address):
     where = address.coordinator or "the address that the cluster gives"
     return (
-        f"not all processes met at {where} within {CONNECT_S} s: start all of them, "
-        "each with the same --coordinator_address, which is that of the first one"
+        f"not all processes met at {where}: start all of them within {CONNECT_S} s, "
+        "each with the same --coordinator_address, a free port of the first one"
     )
 
 
