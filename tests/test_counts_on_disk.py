@@ -12,7 +12,7 @@ from siamjax import files
 from siamjax.data import counts, counts_on_disk, sampler, windows
 from siamjax.data import splits as splits_module
 from siamjax.data.splits import open_splits
-from siamjax.training import devices, loop, run_config
+from siamjax.training import devices, loop, run_config, step
 from siamjax.types import TEST, TRAIN, VALID, UsageError
 from tests import small_data
 
@@ -86,9 +86,15 @@ def test_blocks_of_bins_are_the_counts_of_the_session(config):
     np.testing.assert_array_equal(np.concatenate(blocks), counts.bin_session(*asked))
 
 
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks of 16 steps, so that a short training needs several."""
+    monkeypatch.setattr(counts_on_disk, "CHUNK_STEPS", 16)
+
+
 @pytest.mark.parametrize("number", [1, 8])
 def test_windows_that_are_read_ahead_are_those_of_the_batches(
-    config, tmp_path, small_shards, monkeypatch, number
+    config, tmp_path, small_shards, small_chunks, monkeypatch, number
 ):
     splits = open_splits(on_disk(config, tmp_path).data)
     everything = np.asarray(splits.counts)
@@ -103,10 +109,13 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
 
     def record_size(counts, windows, length):
         sizes.append(windows.start.size)
-        return read_windows(counts, windows, length)
+        cut = read_windows(counts, windows, length)
+        # JAX does not copy such an array on a CPU.
+        assert cut.ctypes.data % counts_on_disk.ALIGNMENT == 0
+        return cut
 
     monkeypatch.setattr(counts_on_disk.StoredCounts, "read_windows", record_size)
-    read = counts_on_disk.make_chunk_reader(
+    reader = counts_on_disk.make_chunk_reader(
         splits.counts,
         splits.windows,
         3,
@@ -117,7 +126,7 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
             devices.make_mesh(jax.local_devices()[:number])
         ),
     )
-    with counts_on_disk.reading_ahead(read) as chunk_of:
+    with counts_on_disk.reading_ahead(reader) as chunk_of:
         for step in (0, 1, 15, 16, 40, 5):
             rows, _ = sampler.batch_rows(3, step, table, shape)
             batch_of_step = windows.take(splits.windows, np.asarray(rows))
@@ -125,10 +134,27 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
             chunk = chunk_of(step)
             np.testing.assert_array_equal(chunk.windows[step - chunk.first], expected)
     # Each device's windows are read by themselves: a process reads only those it needs.
-    assert set(sizes) == {counts_on_disk.CHUNK_STEPS * shape.size // number}
+    assert set(sizes) == {16 * shape.size // number}
 
 
-def test_training_from_disk_is_that_from_memory_also_when_it_was_cut(config, tmp_path):
+@pytest.mark.parametrize("batches, steps", [(0.5, 1), (3.5, 3), (1000, 128)])
+def test_a_chunk_has_a_limited_size(config, tmp_path, monkeypatch, batches, steps):
+    splits = open_splits(on_disk(config, tmp_path).data)
+    parts = step.build_parts(
+        config,
+        columns=splits.columns,
+        classes=len(splits.conditions.known),
+        mesh=devices.make_mesh(jax.local_devices()[:1]),
+    )
+    data = loop.place_data(splits, "all", parts, 0, streamed=True)
+    size = 4 * parts.sampling.shape.size * splits.length * len(splits.columns)
+    monkeypatch.setattr(counts_on_disk, "CHUNK_BYTES", int(batches * size))
+    assert loop.make_chunk_reader(splits, data, parts).steps == steps
+
+
+def test_training_from_disk_is_that_from_memory_also_when_it_was_cut(
+    config, tmp_path, small_chunks
+):
     config = dataclasses.replace(config, trace_frames=0)
     here = loop.train(config, tmp_path / "here")
     streamed = on_disk(config, tmp_path / "counts")

@@ -4,17 +4,24 @@ Two prepared data sets of made-up events are written to a folder if they are not
 one whose counts have the size asked for, by default 20 GB, in sessions of about a
 month, and one of 0.25 GB. Training writes the counts of the large one to shards. Then
 the same model is trained from the shards and from the small set in memory, in turns.
-Each pair of turns is printed, with the time by the clock and of the processor, what was
-read from the disk, and the memory that is not of files (RssAnon).
+Each round of turns is printed, with the time by the clock and of the processor, what
+was read from the disk, and the memory that is not of files (RssAnon).
 
   python -m scripts.benchmarks.on_disk --folder runs/on_disk --gigabytes 20
 
-With `--grain`, the threads that read ahead are those of grain (pip install grain).
+With `--split`, two more ways of training take their turns, which say what the time from
+the disk is spent on: from memory in programs of as many steps as a chunk has (what the
+starts of programs cost), and from one chunk that is read once (what is left is
+reading). Then the parts of reading a chunk are timed.
+
+With `--hidden 4`, a step is so fast that the work of the host is what is measured. With
+`--grain`, the threads that read ahead are those of grain (pip install grain).
 """
 
 import argparse
 import contextlib
 import functools
+import operator
 import os
 import pathlib
 import statistics
@@ -37,6 +44,7 @@ KINDS = tuple(
 )
 RATE = 0.1  # events of a kind in a second
 IN_MEMORY_GB = 0.25
+CHUNKS = 5  # of which the reading is timed
 
 
 def arguments():
@@ -44,9 +52,12 @@ def arguments():
     parser.add_argument("--folder", required=True, help="of the sets, kept for reuse")
     parser.add_argument("--gigabytes", type=float, default=20.0)
     parser.add_argument("--sessions", type=int, default=16, help="of each set")
-    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=12, help="of turns")
     parser.add_argument("--seed", type=int, default=0, help="a new one reads new pages")
-    parser.add_argument("--steps", type=int, default=64, help="of each turn")
+    parser.add_argument("--steps", type=int, default=256, help="of each turn")
+    parser.add_argument("--chunk", type=int, help="steps of a chunk, at most")
+    parser.add_argument("--hidden", type=int, default=64, help="width of the LSTM")
+    parser.add_argument("--split", action="store_true", help="also says what takes it")
     parser.add_argument("--platform", default="cpu", help="cpu, gpu or tpu")
     parser.add_argument(
         "--cold", action="store_true", help="each turn reads the disk, not its cache"
@@ -110,16 +121,17 @@ def write_set(folder, gigabytes, number, config):
     prepared.write_data_set(folder, DataSet(tuple(sessions), KINDS, {}), {})
 
 
-def make_config(folder, counts_dir, seed):
+def make_config(folder, counts_dir, given):
     config = default.get_config()
-    config.steps, config.seed = 10**6, seed
+    config.encoder.hidden = (given.hidden,)
+    config.steps, config.seed = 10**6, given.seed
     config.data.dir, config.data.counts_dir = str(folder), str(counts_dir)
     config.data.novel = config.data.novel_valid = ()
     return from_dict(config)
 
 
 @contextlib.contextmanager
-def read_by_grain(read):
+def read_by_grain(reader):
     """`counts_on_disk.reading_ahead` with the threads and the buffer of grain."""
     import grain
 
@@ -128,7 +140,7 @@ def read_by_grain(read):
             return 10**6
 
         def __getitem__(self, number):
-            return read(int(number))
+            return reader.read(int(number))
 
     options = grain.ReadOptions(
         num_threads=counts_on_disk.AHEAD, prefetch_buffer_size=counts_on_disk.AHEAD
@@ -138,11 +150,28 @@ def read_by_grain(read):
 
     def chunk_of(step_number):
         nonlocal latest
-        while latest.first + counts_on_disk.CHUNK_STEPS <= step_number:
+        while latest.first + reader.steps <= step_number:
             latest = next(chunks)
         return latest
 
     yield chunk_of
+
+
+def in_programs(run, size):
+    """Trains in programs of at most so many steps."""
+
+    def run_in_programs(current, steps, data):
+        for begin in range(0, steps, size):
+            current, metrics = run(current, min(size, steps - begin), data)
+        return current, metrics
+
+    return run_in_programs
+
+
+def always_first(reader):
+    """Gives the first chunk in place of each other one."""
+    chunk = reader.read(0)
+    return lambda number: chunk._replace(first=np.int32(number - number % reader.steps))
 
 
 def anonymous_mb():
@@ -171,46 +200,58 @@ def _proc(name, field, pid="self"):
 def main():
     given = arguments()
     folder = pathlib.Path(given.folder)
-    paths = {"memory": folder / "small", "disk": folder / "large"}
-    sizes = {"memory": IN_MEMORY_GB, "disk": given.gigabytes}
-    counts_dirs = {"memory": "", "disk": folder / "counts"}
-    configs = {
-        name: make_config(path, counts_dirs[name], given.seed)
-        for name, path in paths.items()
-    }
+    if given.chunk:
+        counts_on_disk.CHUNK_STEPS = given.chunk
     mesh = devices.make_mesh(devices.prepare_devices(given.platform)[:1])
-    turns = {}
     with contextlib.ExitStack() as stack:
-        for name, config in configs.items():
-            begin_s = time.perf_counter()
-            write_set(paths[name], sizes[name], given.sessions, config)
-            made_s = time.perf_counter()
-            splits = open_splits(config.data)
-            opened_s = time.perf_counter()
-            bins, width = splits.sessions.bins.sum(), splits.counts.shape[2]
-            print(
-                f"{name}: {bins * width * 4e-9:.2f} GB of counts, "
-                f"{len(splits.windows.start)} windows; {made_s - begin_s:.0f} s to "
-                f"write the set, {opened_s - made_s:.0f} s to open it; "
-                f"RssAnon {anonymous_mb():.0f} MB",
-                flush=True,
-            )
-            parts = step.build_parts(
-                config,
-                columns=splits.columns,
-                classes=len(splits.conditions.known),
-                mesh=mesh,
-            )
-            streamed = name == "disk"
-            data = loop.place_data(splits, "all", parts, given.seed, streamed=streamed)
-            run = step.compile_run(parts, streamed=streamed)
-            if streamed:
-                read = loop.make_chunk_reader(splits, data, parts)
-                ahead = read_by_grain if given.grain else counts_on_disk.reading_ahead
-                run = step.read_ahead(run, stack.enter_context(ahead(read)))
-            turns[name] = [run, data, state.create_state(0, parts)]
+        config = make_config(folder / "small", "", given)
+        splits, parts = open_set(config, IN_MEMORY_GB, given.sessions, mesh)
+        data = loop.place_data(splits, "all", parts, given.seed)
+        run = step.compile_run(parts)
+        trainings = {"memory": (run, data, parts)}
+        config = make_config(folder / "large", folder / "counts", given)
+        splits, parts = open_set(config, given.gigabytes, given.sessions, mesh)
+        data = loop.place_data(splits, "all", parts, given.seed, streamed=True)
+        reader = loop.make_chunk_reader(splits, data, parts)
+        if given.split:
+            cut_run = in_programs(run, reader.steps)
+            trainings["programs"] = (cut_run, *trainings["memory"][1:])
+        run = step.compile_run(parts, streamed=True)
+        if given.split:
+            kept = step.read_ahead(run, always_first(reader))
+            trainings["one chunk"] = (kept, data, parts)
+        ahead = read_by_grain if given.grain else counts_on_disk.reading_ahead
+        run = step.read_ahead(run, stack.enter_context(ahead(reader)))
+        trainings["disk"] = (run, data, parts)
         shards = list((folder / "counts").glob("*/*.f32")) if given.cold else []
-        time_pairs(turns, given.pairs, given.steps, shards)
+        time_turns(trainings, given.rounds, given.steps, shards)
+    if given.split:
+        time_reading(reader, splits, shards)
+
+
+def open_set(config, gigabytes, sessions, mesh):
+    """Splits and parts of a set, which is written if it is not there."""
+    begin_s = time.perf_counter()
+    write_set(pathlib.Path(config.data.dir), gigabytes, sessions, config)
+    made_s = time.perf_counter()
+    splits = open_splits(config.data)
+    opened_s = time.perf_counter()
+    bins, width = splits.sessions.bins.sum(), splits.counts.shape[2]
+    print(
+        f"{'disk' if config.data.counts_dir else 'memory'}: "
+        f"{bins * width * 4e-9:.2f} GB of counts, "
+        f"{len(splits.windows.start)} windows; {made_s - begin_s:.0f} s to "
+        f"write the set, {opened_s - made_s:.0f} s to open it; "
+        f"RssAnon {anonymous_mb():.0f} MB",
+        flush=True,
+    )
+    parts = step.build_parts(
+        config,
+        columns=splits.columns,
+        classes=len(splits.conditions.known),
+        mesh=mesh,
+    )
+    return splits, parts
 
 
 def forget(paths):
@@ -220,45 +261,75 @@ def forget(paths):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def time_pairs(turns, pairs, steps, forgotten):
-    """Prints the time of each pair of turns, and the medians of the ratios.
+def time_turns(trainings, rounds, steps, forgotten):
+    """Prints the time of a step in each training, round by round, and the medians.
 
-    The files `forgotten` are dropped from the cache of the system before each turn.
+    Args:
+      trainings: name -> (run, data, parts); they take turns.
+      rounds: so many turns of each, after one that compiles.
+      steps: of a turn.
+      forgotten: files that are dropped from the cache of the system before each turn.
     """
-    ratios = {"clock": [], "processor": []}
-    before = 0.0
-    print("      ms/step by the clock       ms/step of processor    disk")
-    print("pair  memory    disk   ratio   memory    disk   ratio  MB/step  RssAnon MB")
-    for pair in range(-1, pairs):  # the first compiles
-        clock, processor, from_disk = {}, {}, {}
-        for name in ("memory", "disk") if pair % 2 else ("disk", "memory"):
-            run, data, current = turns[name]
+    names = list(trainings)
+    states = {name: state.create_state(0, trainings[name][2]) for name in names}
+    clock, processor = ({name: [] for name in names} for _ in range(2))
+    print("ms a step: by the clock, of the processor; and MB a step from the disk")
+    print(
+        "round" + "".join(f"{name:>10}" for name in names * 2) + "      MB  RssAnon MB"
+    )
+    for number in range(-1, rounds):  # the first compiles
+        from_disk = 0.0
+        # Each goes first in turn.
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            run, data, _ = trainings[name]
             forget(forgotten)
             begin = time.perf_counter(), time.process_time(), read_mb()
-            current, _ = run(current, steps, data)
-            jax.block_until_ready(current)
-            clock[name] = 1e3 * (time.perf_counter() - begin[0]) / steps
-            processor[name] = 1e3 * (time.process_time() - begin[1]) / steps
-            from_disk[name] = (read_mb() - begin[2]) / steps
-            turns[name][2] = current
-        if pair < 0:
+            states[name], _ = run(states[name], steps, data)
+            jax.block_until_ready(states[name])
+            clock[name].append(1e3 * (time.perf_counter() - begin[0]) / steps)
+            processor[name].append(1e3 * (time.process_time() - begin[1]) / steps)
+            from_disk += (read_mb() - begin[2]) / steps
+        if number < 0:
             before = anonymous_mb()
+            clock, processor = ({name: [] for name in names} for _ in range(2))
             continue
-        ratios["clock"].append(clock["disk"] / clock["memory"])
-        ratios["processor"].append(processor["disk"] / processor["memory"])
+        figures = [times[name][-1] for times in (clock, processor) for name in names]
         print(
-            f"{pair:4}  {clock['memory']:6.2f}  {clock['disk']:6.2f}  "
-            f"{ratios['clock'][-1]:6.3f}  {processor['memory']:7.2f}  "
-            f"{processor['disk']:6.2f}  {ratios['processor'][-1]:6.3f}  "
-            f"{from_disk['disk']:7.2f}  {anonymous_mb():10.0f}",
+            f"{number:5}" + "".join(f"{figure:10.2f}" for figure in figures),
+            f"{from_disk:7.2f}  {anonymous_mb():10.0f}",
             flush=True,
         )
-    medians = {name: statistics.median(values) for name, values in ratios.items()}
-    print(
-        f"median disk/memory: {medians['clock']:.3f} by the clock, "
-        f"{medians['processor']:.3f} of the processor; RssAnon grew by "
-        f"{anonymous_mb() - before:.0f} MB"
-    )
+    for name in names[1:]:
+        ratios = (
+            statistics.median(map(operator.truediv, times[name], times["memory"]))
+            for times in (clock, processor)
+        )
+        print(
+            f"{name} / memory, median of the rounds: "
+            "{:.3f} by the clock, {:.3f} of the processor".format(*ratios)
+        )
+    print(f"RssAnon grew by {anonymous_mb() - before:.0f} MB")
+
+
+def time_reading(reader, splits, forgotten):
+    """Prints how long one thread needs for the parts of reading a chunk."""
+    seconds = {"windows drawn": [], "counts read": [], "all, on the device": []}
+    for number in range(CHUNKS):
+        forget(forgotten)
+        times = [time.perf_counter()]
+        windows = reader.draw(number)
+        times.append(time.perf_counter())
+        splits.counts.read_windows(windows, splits.length)
+        times.append(time.perf_counter())
+        forget(forgotten)
+        times.append(time.perf_counter())
+        jax.block_until_ready(reader.read(number).windows)
+        times.append(time.perf_counter())
+        for name, begin in zip(seconds, (0, 1, 3)):
+            seconds[name].append(times[begin + 1] - times[begin])
+    print(f"one chunk of {reader.steps} steps in one thread, median of {CHUNKS}:")
+    for name, values in seconds.items():
+        print(f"  {name}: {1e3 * statistics.median(values):.1f} ms")
 
 
 if __name__ == "__main__":

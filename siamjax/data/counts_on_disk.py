@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,10 +25,15 @@ from siamjax import files
 from siamjax.data import sampler
 from siamjax.types import UsageError, Windows
 
-# Steps whose windows are read together.
-CHUNK_STEPS = 16
+# The windows of so many steps are read together, or of fewer that have at most so many
+# bytes. One program computes them. On a GPU the start of a program takes as long as
+# several steps, so a chunk of a few steps is slow.
+CHUNK_STEPS = 128
+CHUNK_BYTES = 128 << 20
 # So many chunks are read ahead, by as many threads.
-AHEAD = 3
+AHEAD = 2
+# Where an array on a CPU must begin so that JAX does not copy it, in bytes.
+ALIGNMENT = 64
 # The largest file.
 SHARD_BYTES = 1 << 30
 REMEDY = "remove the folder, and it is written again"
@@ -38,7 +44,15 @@ class Chunk(NamedTuple):
     """The counts of the windows of some steps."""
 
     first: Any  # [] int32, the first step
-    windows: Any  # [CHUNK_STEPS, B, T, F], divided over the devices along B
+    windows: Any  # [steps, B, T, F], divided over the devices along B
+
+
+class ChunkReader(NamedTuple):
+    """Reads the chunks of a training."""
+
+    steps: int  # of a chunk
+    draw: Callable[[int], Windows]  # [steps, B], those of the chunk of this number
+    read: Callable[[int], Chunk]  # of this number, 0 for the first steps
 
 
 class StoredCounts:
@@ -103,7 +117,7 @@ class StoredCounts:
     def read_windows(self, windows: Windows, length: int) -> np.ndarray:
         """The counts `[..., T, F]` of windows `[...]`; the arrays of them are alike."""
         rows = self._first[windows.session] + windows.start
-        cut = np.empty((*rows.shape, length, self.shape[2]), np.float32)
+        cut = _empty_aligned((*rows.shape, length, self.shape[2]))
         shards, places = np.divmod(rows.ravel(), self._rows)
         handles = [self._shards[number].fileno() for number in shards.tolist()]
         starts, size = (places * self._row_bytes).tolist(), length * self._row_bytes
@@ -152,6 +166,14 @@ class SessionCounts:
 
     def __getitem__(self, chosen: slice) -> np.ndarray:
         return self._counts[self._session, chosen]
+
+
+def _empty_aligned(shape):
+    """An array that JAX uses on a CPU as it is; others it copies."""
+    size = 4 * math.prod(shape)
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    begin = -room.ctypes.data % ALIGNMENT
+    return room[begin : begin + size].view(np.float32).reshape(shape)
 
 
 def open_counts(
@@ -240,8 +262,8 @@ def make_chunk_reader(
     shape: sampler.BatchShape,
     length: int,
     sharding: Sharding,
-) -> Callable[[int], Chunk]:
-    """Gives a function that reads the `Chunk` of this number, 0 for the first steps.
+) -> ChunkReader:
+    """Gives what reads the chunks of a training.
 
     The windows are those that `sampler.batch_rows` draws, to the bit. Each process
     reads only the windows of its own devices.
@@ -253,49 +275,54 @@ def make_chunk_reader(
       table: of the split.
       shape: of a batch.
       length: T.
-      sharding: of the windows `[CHUNK_STEPS, B, T, F]` of a chunk.
+      sharding: of the windows `[steps, B, T, F]` of a chunk.
     """
+    of_step = 4 * shape.size * length * counts.shape[2]
+    in_chunk = min(max(CHUNK_BYTES // of_step, 1), CHUNK_STEPS)
     host = jax.local_devices(backend="cpu")[0]
     table = jax.device_put(jax.device_get(table), host)
 
     @jax.jit
-    def draw(first):
-        steps = first + jnp.arange(CHUNK_STEPS)
+    def draw_rows(first):
+        steps = first + jnp.arange(in_chunk)
         rows = jax.vmap(lambda step: sampler.batch_rows(seed, step, table, shape)[0])
         return rows(steps)
 
+    def draw(number):
+        first = jax.device_put(np.int32(number * in_chunk), host)
+        rows = np.asarray(draw_rows(first))
+        return Windows(*(column[rows] for column in windows))
+
     def read(number):
-        first = np.int32(number * CHUNK_STEPS)
-        rows = np.asarray(draw(jax.device_put(first, host)))
-        drawn = Windows(*(column[rows] for column in windows))
+        drawn = draw(number)
         cut = jax.make_array_from_callback(
-            (*rows.shape, length, counts.shape[2]),
+            (*drawn.start.shape, length, counts.shape[2]),
             sharding,
             lambda index: counts.read_windows(
                 Windows(*(column[index[:2]] for column in drawn)), length
             ),
         )
-        return Chunk(first, cut)
+        return Chunk(np.int32(number * in_chunk), cut)
 
-    return read
+    return ChunkReader(in_chunk, draw, read)
 
 
 @contextlib.contextmanager
-def reading_ahead(read: Callable[[int], Chunk]) -> Iterator[Callable[[int], Chunk]]:
+def reading_ahead(reader: ChunkReader) -> Iterator[Callable[[int], Chunk]]:
     """Gives a function of a step that returns the `Chunk` with its windows.
 
-    Threads read the chunks behind it meanwhile, by what `make_chunk_reader` gives.
+    Threads read the chunks behind it meanwhile.
     """
     with concurrent.futures.ThreadPoolExecutor(AHEAD) as pool:
         waiting: dict[int, concurrent.futures.Future] = {}
 
         def chunk_of(step):
-            number = step // CHUNK_STEPS
+            number = step // reader.steps
             for other in [n for n in waiting if n < number]:
                 del waiting[other]
             for n in range(number, number + 1 + AHEAD):
                 if n not in waiting:
-                    waiting[n] = pool.submit(read, n)
+                    waiting[n] = pool.submit(reader.read, n)
             return waiting[number].result()
 
         try:

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -116,8 +116,8 @@ def _train(config, workdir, end, profile):
         contextlib.ExitStack() as stack,
     ):
         if streamed:
-            read = make_chunk_reader(splits, data, parts)
-            chunk_of = stack.enter_context(counts_on_disk.reading_ahead(read))
+            reader = make_chunk_reader(splits, data, parts)
+            chunk_of = stack.enter_context(counts_on_disk.reading_ahead(reader))
             run_steps = step.read_ahead(run_steps, chunk_of)
         state = create_state(config.seed, parts)
         best = kept_step = None
@@ -255,7 +255,7 @@ def place_data(
 
 def make_chunk_reader(
     splits: Splits, data: step.Data, parts: step.Parts
-) -> Callable[[int], counts_on_disk.Chunk]:
+) -> counts_on_disk.ChunkReader:
     """`counts_on_disk.make_chunk_reader` of a training."""
     assert isinstance(splits.counts, counts_on_disk.StoredCounts)
     return counts_on_disk.make_chunk_reader(

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from siamjax import checks, losses, streams
 from siamjax.config import BEST, BatchConfig, Config, OptimizerConfig
 from siamjax.data import features, made_up, sampler
-from siamjax.data.counts_on_disk import CHUNK_STEPS, Chunk
+from siamjax.data.counts_on_disk import Chunk
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
 from siamjax.training.state import TrainState
@@ -315,7 +315,7 @@ def read_ahead(
         end = step + steps
         while step < end:
             chunk = chunk_of(step)
-            stop = min(end, (step // CHUNK_STEPS + 1) * CHUNK_STEPS)
+            stop = min(end, int(chunk.first) + len(chunk.windows))
             state, metrics = run_steps(state, stop - step, data._replace(counts=chunk))
             step = stop
         return state, metrics
