@@ -17,6 +17,7 @@ from siamjax.losses import (
     check,
     edge_cases,
     measurements,
+    over_devices,
     resolve,
     stateful,
     tuples,
@@ -191,6 +192,32 @@ def agree_on_devices(spec):
 @pytest.mark.parametrize("spec", (*FIVE, "contextual"))
 def test_p8_one_device_and_eight_agree(spec):
     agree_on_devices(spec)
+
+
+def test_products_on_devices_have_derivatives_in_both_modes():
+    a, b, *rest = np.random.default_rng(4).normal(size=(4, 16, 16))
+    direction = tuple(rest)
+
+    @jax.jit
+    def derivatives(a, b, direction):
+        def value(a, b):
+            product = over_devices.multiply(a, b)
+            return (over_devices.multiply_transposed(product, b) ** 2).mean()
+
+        slope = jax.jvp(value, (a, b), direction)[1]
+        return slope, jax.jvp(jax.grad(value, (0, 1)), (a, b), direction)
+
+    with jax.enable_x64(True):
+        expected = jax.tree.map(np.asarray, derivatives(a, b, direction))
+        mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+        with jax.set_mesh(mesh):
+            rows = NamedSharding(mesh, PartitionSpec("data"))
+            results = derivatives(*jax.device_put((a, b, direction), rows))
+            results = jax.tree.map(np.asarray, results)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9)
+    jax.tree.map(close, results, expected)
+    slope, (gradients, _) = results
+    close(slope, sum((g * d).sum() for g, d in zip(gradients, direction)))
 
 
 @pytest.mark.slow
