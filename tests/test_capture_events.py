@@ -9,7 +9,7 @@ import dpkt
 import numpy as np
 import pytest
 
-from siamjax.capture import cleaning, events, messages
+from siamjax.capture import cleaning, duplicates, events
 from siamjax.capture.others import Others
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, Events, SiamjaxError
 from tests import packet_builder as build
@@ -227,7 +227,7 @@ def test_what_is_remembered_is_bounded_where_all_packets_have_one_time(
     records = [far, *others, near, near, far]
     _, _, report = read(tmp_path / "a", records)
     assert report.causes == {"duplicated": 2}
-    monkeypatch.setattr(messages, "MOST_REMEMBERED", 20)
+    monkeypatch.setattr(duplicates, "MOST_REMEMBERED", 20)
     _, _, report = read(tmp_path / "b", records)
     assert report.causes == {"duplicated": 1}
 

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 
-from siamjax.capture import events, messages, sip
+from siamjax.capture import duplicates, events, messages, sip
 from siamjax.types import SiamjaxError
 
 ENDINGS = (".pcap", ".pcapng", ".cap")
@@ -81,14 +81,14 @@ def count_tshark(path):
 
 def count_siamjax(path, *, copies):
     """The same, and the number of repeated messages; copies count or not."""
-    within = messages.COPY_NS, messages.UNNAMED_COPY_NS
+    within = duplicates.COPY_NS, duplicates.UNNAMED_COPY_NS
     if copies:
-        messages.COPY_NS = messages.UNNAMED_COPY_NS = -1
+        duplicates.COPY_NS = duplicates.UNNAMED_COPY_NS = -1
     try:
         contents = messages.read_messages(path)
         _, _, report = events.read_events(path, protocols=["sip"])
     finally:
-        messages.COPY_NS, messages.UNNAMED_COPY_NS = within
+        duplicates.COPY_NS, duplicates.UNNAMED_COPY_NS = within
     counts = collections.Counter()
     rows = contents.rows
     for kind in rows.kind[rows.says != messages.SILENT]:

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.capture import clock, fragments, hep, layers, parts, sctp, sip, tcp
+from siamjax.capture import (
+    clock,
+    duplicates,
+    fragments,
+    hep,
+    layers,
+    parts,
+    sctp,
+    sip,
+    tcp,
+)
 from siamjax.capture.others import OtherPackets, Others
 
 ICMP, OTHER = "icmp", "other"
@@ -29,15 +39,6 @@ CARRIES_SIP, DUPLICATED, ASSEMBLED = "sip", "duplicated", "assembled"
 _CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSAGE"))
 # Answers that may come from several branches of a forked call.
 _FORKED = frozenset((b"INVITE", first) for first in (b"1", b"2"))
-
-# A packet with the content and IP identification of one before is a copy, from another
-# port or hop, within this time: SIP waits 500 ms (T1 of RFC 3261) before it repeats a
-# message. Where the system gives no identification, only the next moment is safe: a
-# server may send two equal answers when it comes to two equal requests.
-COPY_NS, UNNAMED_COPY_NS = 499_000_000, 5_000_000
-# At most twice as many packets are remembered for that, so that memory stays bounded
-# in a capture whose packets all have the same time.
-MOST_REMEMBERED = 1 << 17
 
 # So many addresses are taken for possible servers while a capture is read.
 _SERVERS = 4
@@ -201,7 +202,7 @@ class MessageReader:
         self.addresses = Numbers()
         self.counts: Counter[str] = Counter()
         self._dialogs, self._transactions = Numbers(), Numbers()
-        self._lately, self._before, self._since_ns = {}, {}, 0
+        self._recent = duplicates.RecentPackets()
         self._fragments = fragments.Fragments(self._give_up)
         self._streams = tcp.Streams(
             self._add_streamed, self._add_other, self._settle, self.counts
@@ -220,7 +221,7 @@ class MessageReader:
         if what in _NO_ROW:
             short = cut and what == layers.DAMAGED
             self.counts["cut_short" if short else what] += 1
-        elif self._is_copy(time_ns, datagram):
+        elif self._recent.is_copy(time_ns, datagram):
             self.counts[DUPLICATED] += 1
         else:
             self._add_datagram(packet, (time_ns, link, frame, length), datagram, cut)
@@ -312,7 +313,7 @@ class MessageReader:
         whole = self._fragments.add(packet, time_ns, datagram)
         while whole:
             self.counts[ASSEMBLED] += whole.packets - 1
-            if self._is_copy(time_ns, whole.datagram):
+            if self._recent.is_copy(time_ns, whole.datagram):
                 self.counts[DUPLICATED] += 1
                 return None
             if whole.datagram.what != layers.FRAGMENT:
@@ -440,31 +441,6 @@ class MessageReader:
         asked = rows.target[rows.says == CREATES]
         most = np.argsort(-np.bincount(asked), kind="stable")[:_SERVERS].tolist()
         return most if given is None else [*most, given]
-
-    def _is_copy(self, time_ns, datagram):
-        """Whether the same packet was seen just before, at any port or hop.
-
-        Frame and time to live differ from hop to hop, so they are not compared. Names
-        are kept in two maps, of which the older one is dropped in turn. So memory does
-        not grow with the capture, even if its times are wrong.
-        """
-        what, source, target, ident, payload, ports, _, part = datagram
-        if ident > b"\0\0":
-            within_ns = COPY_NS
-        elif what == layers.UDP:
-            within_ns = UNNAMED_COPY_NS
-        else:
-            return False  # two equal acknowledgements of TCP are not copies
-        lately = self._lately
-        if len(lately) >= MOST_REMEMBERED or abs(time_ns - self._since_ns) > COPY_NS:
-            self._before, self._lately, self._since_ns = lately, {}, time_ns
-            lately = self._lately
-        name = hash((source, target, ident, ports, part, payload))
-        seen_ns = lately.get(name, self._before.get(name))
-        if seen_ns is not None and abs(time_ns - seen_ns) <= within_ns:
-            return True
-        lately[name] = time_ns
-        return False
 
 
 def with_protocol(kind: str) -> str:
