@@ -7,23 +7,27 @@ import numpy as np
 import pytest
 
 from siamjax import files
-from siamjax.identification import library
+from siamjax.identification import library, library_files
 from siamjax.identification.examples import Place
 from siamjax.types import Baseline, SiamjaxError, UsageError
 
-LAYOUT = library.Layout(("INVITE", "BYE"), (True, True), 0.5)
-ORIGIN = library.Origin("ticket 12", "2026-11-26T07:08:48+00:00", "first, step 300")
+LAYOUT = library_files.Layout(("INVITE", "BYE"), (True, True), 0.5)
+ORIGIN = library_files.Origin(
+    "ticket 12", "2026-11-26T07:08:48+00:00", "first, step 300"
+)
 
 
 def example(name="slow", start_s=60.0, value=1.0):
     counts = np.full((4, 2), value, np.float32)
     baseline = Baseline(counts[0] + 1, counts[0] + 2)
-    return library.Example(Place(name, "a/b.pcap", start_s), counts, baseline, ORIGIN)
+    return library_files.Example(
+        Place(name, "a/b.pcap", start_s), counts, baseline, ORIGIN
+    )
 
 
 def network(name="site", bins=(5, 3)):
     counts = tuple(np.full((n, 2), n, np.float32) for n in bins)
-    return library.Network(name, ("mon", "tue"), counts, ORIGIN)
+    return library_files.Network(name, ("mon", "tue"), counts, ORIGIN)
 
 
 def equal(first, second):
@@ -52,6 +56,14 @@ def test_what_was_learnt_is_read_again(tmp_path):
     assert [len(counts) for counts in kept.network("site").counts] == [7, 7]
     assert len(library.describe_library(kept)) == len(library.list_records(kept)) == 3
     assert "slow=b.pcap@60  (2026" in library.describe_library(kept)[1]
+
+
+def test_windows_of_another_length_are_one_line_and_nothing_is_written(tmp_path):
+    library.add_examples(tmp_path, [example()], LAYOUT)
+    longer = example("busy")._replace(counts=np.zeros((6, 2), np.float32))
+    with pytest.raises(SiamjaxError, match=r"windows of \[4, 6\] bins: give another"):
+        library.add_examples(tmp_path, [longer], LAYOUT)
+    equal(library.read_library(tmp_path), library.Library((example(),), ()))
 
 
 def test_what_is_forgotten_is_gone_and_nothing_else(tmp_path):

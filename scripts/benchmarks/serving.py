@@ -30,6 +30,7 @@ from siamjax.identification import (
     decide,
     identify,
     library,
+    library_files,
     references,
     sessions,
 )
@@ -205,7 +206,7 @@ def learn_network(reference, number):
     states = [watch_one(reference, seed=2 + 2 * number + i) for i in range(2)]
     counts = [packing.unpack_counts(state["sessions"][0]["counts"]) for state in states]
     origin = library.origin_of(reference.run)
-    network = library.Network(f"n{number}", ("a", "b"), tuple(counts), origin)
+    network = library_files.Network(f"n{number}", ("a", "b"), tuple(counts), origin)
     return reference._replace(network=adapting.adapt(reference.run, network))
 
 

@@ -46,6 +46,7 @@ from siamjax.identification import (
     enrol,
     examples,
     library,
+    library_files,
     sessions,
 )
 from siamjax.identification.timeline import IN_DOUBT, RECOVERING, UNKNOWN, Span
@@ -151,7 +152,9 @@ def judge_network(
     network = None
     if normal:
         origin, learnt = library.origin_of(run), [c.counts for c in normal]
-        kept = library.Network("it", tuple(c.name for c in normal), learnt, origin)
+        kept = library_files.Network(
+            "it", tuple(c.name for c in normal), learnt, origin
+        )
         network = adapting.adapt(run, kept)
     judged = [c for c in captures if not any(c is other for other in normal)]
     faults = [capture for capture in judged if capture.label and not capture.second]

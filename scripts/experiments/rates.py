@@ -34,6 +34,7 @@ from siamjax.identification import (
     decide,
     enrol,
     library,
+    library_files,
     rules,
     sessions,
 )
@@ -152,11 +153,11 @@ def judge_case(
     return changes.Judged(rule, captures, [])
 
 
-def as_network(case: Case) -> library.Network:
+def as_network(case: Case) -> library_files.Network:
     """The normal captures that the run is adapted by."""
     names = tuple(map(str, range(len(case.normal))))
     origin = library.origin_of(case.run)
-    return library.Network("it", names, tuple(case.normal), origin)
+    return library_files.Network("it", names, tuple(case.normal), origin)
 
 
 def fold_cases(folds: Sequence[changes.Judged]) -> Iterator[Case]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from siamjax.data import prepared
 from siamjax.evaluation import wccn
-from siamjax.identification import library, normality, sessions
+from siamjax.identification import library, library_files, normality, sessions
 from siamjax.identification.timeline import stretches as equal_stretches
 from siamjax.inference.runs import Run
 from siamjax.types import Baseline, SiamjaxError, UsageError
@@ -55,7 +55,7 @@ def learn_network(
 
 def read_network(
     run: Run, name: str, paths: Sequence[str | os.PathLike], note: str = ""
-) -> library.Network:
+) -> library_files.Network:
     """Reads the normal captures of a network.
 
     Raises:
@@ -70,13 +70,13 @@ def read_network(
         sessions.check_length(path, reading.counts, sessions.baseline_bins(run), run)
         captures.append(prepared.session_name(path))
         counts.append(reading.counts)
-    return library.Network(
+    return library_files.Network(
         name, tuple(captures), tuple(counts), library.origin_of(run, note)
     )
 
 
 def adapt(
-    run: Run, network: library.Network, false_alarms: float | None = None
+    run: Run, network: library_files.Network, false_alarms: float | None = None
 ) -> sessions.Adapted:
     """What a run knows of a network, from its normal traffic in a library.
 
@@ -176,7 +176,7 @@ def capture_moments(run: Run, counts: np.ndarray) -> np.ndarray:
     )
 
 
-def find_odd(run: Run, network: library.Network) -> list[str]:
+def find_odd(run: Run, network: library_files.Network) -> list[str]:
     """Lines about stretches of normal captures that are odd beside all the others."""
     adapted, lines = adapt(run, network), []
     for name, counts in zip(network.captures, network.counts):

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from siamjax.identification import identify, library, references, sessions
+from siamjax.identification import (
+    identify,
+    library,
+    library_files,
+    references,
+    sessions,
+)
 from siamjax.identification.examples import Place
 from siamjax.identification.references import Reference
 from siamjax.inference.runs import Run
@@ -50,7 +56,7 @@ def learn_examples(
     origin = library.origin_of(run, note)
     for place in places:
         counts, baseline = _window(place, reference, known)
-        kept.append(library.Example(place, counts, baseline, origin))
+        kept.append(library_files.Example(place, counts, baseline, origin))
         doubts += [
             f"{library.describe_place(place)} {doubt}"
             for doubt in list_doubts(place, known[place.capture], reference)

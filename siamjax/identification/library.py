@@ -10,13 +10,12 @@ A file is replaced as a whole, and one process at a time changes a library.
 """
 
 import contextlib
-import io
 import os
 import pathlib
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ import numpy as np
 
 from siamjax import files
 from siamjax.data import labels
+from siamjax.identification import library_files
 from siamjax.identification.examples import Examples, Place
 from siamjax.inference.runs import Run
 from siamjax.text import printable, short
@@ -33,59 +33,15 @@ FOLDER = "library"  # of a run
 EXAMPLES, NETWORKS = "examples.npz", "networks"
 # The name of a network is the name of a file.
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# What the files hold, with NumPy's kind of each array: text, float, bool, integer.
-_LAYOUT = dict(columns="U", heavy="b", bin_s="f")
-_ORIGIN = dict(note="U", learnt="U", checkpoint="U")
-_EXAMPLES = dict(
-    **dict(condition="U", capture="U", start_s="f"),
-    **dict(counts="f", mean="f", deviation="f"),
-    **_ORIGIN,
-    **_LAYOUT,
-)
-_NETWORK = dict(capture="U", length="i", counts="f", **_ORIGIN, **_LAYOUT)
-
-
-class Layout(NamedTuple):
-    """What the counts of a library mean; a run must have the same to use it."""
-
-    columns: tuple[str, ...]  # F names
-    heavy: tuple[bool, ...]  # F: which take log1p; baselines depend on it
-    bin_s: float
-
-
-class Origin(NamedTuple):
-    """How something came into the library."""
-
-    note: str
-    learnt: str  # when, ISO 8601 in UTC
-    checkpoint: str  # of which run
-
-
-class Example(NamedTuple):
-    """A window of a fault."""
-
-    place: Place
-    counts: np.ndarray  # [T, F]
-    baseline: Baseline  # [F]
-    origin: Origin
-
-
-class Network(NamedTuple):
-    """Normal traffic of a network."""
-
-    name: str
-    captures: tuple[str, ...]
-    counts: tuple[np.ndarray, ...]  # [bins, F] of each capture
-    origin: Origin
 
 
 class Library(NamedTuple):
     """What is in a library; the newest last."""
 
-    examples: tuple[Example, ...]
-    networks: tuple[Network, ...]
+    examples: tuple[library_files.Example, ...]
+    networks: tuple[library_files.Network, ...]
 
-    def network(self, name: str) -> Network:
+    def network(self, name: str) -> library_files.Network:
         """A network by its name; UsageError if it is not there."""
         for network in self.networks:
             if network.name == name:
@@ -114,16 +70,16 @@ def locate(
     return pathlib.Path(workdir) / FOLDER
 
 
-def layout_of(run: Run) -> Layout:
+def layout_of(run: Run) -> library_files.Layout:
     """The `Layout` of a run."""
-    return Layout(
+    return library_files.Layout(
         tuple(column.name for column in run.columns),
         tuple(bool(heavy) for heavy in np.asarray(run.scaler.heavy)),
         run.config.data.bin_s,
     )
 
 
-def origin_of(run: Run, note: str = "") -> Origin:
+def origin_of(run: Run, note: str = "") -> library_files.Origin:
     """The `Origin` of what a run learns now."""
     try:
         labels.check_condition(note or "-")  # what can be shown, and is not too long
@@ -131,10 +87,12 @@ def origin_of(run: Run, note: str = "") -> Origin:
         raise UsageError(f"--note: {str(error).replace('condition', 'note')}") from None
     moment = datetime.now(UTC).isoformat(timespec="seconds")
     checkpoint = f"{pathlib.Path(run.workdir).name}, step {run.step}"
-    return Origin(note, moment, checkpoint)
+    return library_files.Origin(note, moment, checkpoint)
 
 
-def read_library(folder: str | os.PathLike, layout: Layout | None = None) -> Library:
+def read_library(
+    folder: str | os.PathLike, layout: library_files.Layout | None = None
+) -> Library:
     """Reads a library; one that is not there is empty.
 
     Args:
@@ -145,11 +103,11 @@ def read_library(folder: str | os.PathLike, layout: Layout | None = None) -> Lib
       SiamjaxError: it was learnt with another layout.
     """
     folder = pathlib.Path(folder)
-    kept: tuple[Example, ...] = ()
+    kept: tuple[library_files.Example, ...] = ()
     if (folder / EXAMPLES).exists():
-        kept = _read_examples(folder / EXAMPLES, layout)
+        kept = library_files.read_examples(folder / EXAMPLES, layout)
     networks = [
-        _read_network(path, layout)
+        library_files.read_network(path, layout)
         for path in sorted((folder / NETWORKS).glob("*.npz"))
         if _NETWORK_NAME.fullmatch(path.stem)
     ]
@@ -157,7 +115,7 @@ def read_library(folder: str | os.PathLike, layout: Layout | None = None) -> Lib
     return Library(kept, tuple(networks))
 
 
-def as_examples(kept: Sequence[Example]) -> Examples | None:
+def as_examples(kept: Sequence[library_files.Example]) -> Examples | None:
     """The examples of a library as `Examples`; None if there is none."""
     if not kept:
         return None
@@ -169,22 +127,30 @@ def as_examples(kept: Sequence[Example]) -> Examples | None:
 
 
 def add_examples(
-    folder: str | os.PathLike, added: Sequence[Example], layout: Layout
+    folder: str | os.PathLike,
+    added: Sequence[library_files.Example],
+    layout: library_files.Layout,
 ) -> None:
     """Adds examples; one at the same place replaces the one that was there."""
     with _changing(folder) as path:
         kept = read_library(path, layout).examples
         places = {example.place for example in added}
         kept = tuple(example for example in kept if example.place not in places)
-        _write_examples(path / EXAMPLES, (*kept, *added), layout)
+        library_files.write_examples(path / EXAMPLES, (*kept, *added), layout)
 
 
-def put_network(folder: str | os.PathLike, network: Network, layout: Layout) -> None:
+def put_network(
+    folder: str | os.PathLike,
+    network: library_files.Network,
+    layout: library_files.Layout,
+) -> None:
     """Adds a network; it replaces the one of the same name."""
     check_network_name(network.name)
     with _changing(folder) as path:
         read_library(path, layout)
-        _write_network(path / NETWORKS / f"{network.name}.npz", network, layout)
+        library_files.write_network(
+            path / NETWORKS / f"{network.name}.npz", network, layout
+        )
 
 
 def forget(folder: str | os.PathLike, name: str) -> list[str]:
@@ -224,8 +190,8 @@ def forget(folder: str | os.PathLike, name: str) -> list[str]:
             places = {example.place for example in gone}
             kept = tuple(e for e in library.examples if e.place not in places)
             if kept:
-                layout = _stored_layout(path / EXAMPLES)
-                _write_examples(path / EXAMPLES, kept, layout)
+                layout = library_files.read_layout(path / EXAMPLES)
+                library_files.write_examples(path / EXAMPLES, kept, layout)
             else:
                 (path / EXAMPLES).unlink()
         for network in networks:
@@ -268,7 +234,9 @@ def import_file(folder: str | os.PathLike, file: str | os.PathLike) -> list[str]
         added = read_library(unpacked)
         if not added.examples and not added.networks:
             raise SiamjaxError(f"{file} holds no library: {remedy}")
-        layouts = [_stored_layout(path) for path in _stored(pathlib.Path(unpacked))]
+        layouts = [
+            library_files.read_layout(path) for path in _stored(pathlib.Path(unpacked))
+        ]
     layout = layouts[0]
     there = {network.name: network for network in read_library(folder).networks}
     for network in added.networks:
@@ -363,141 +331,3 @@ def _unpack(archive, folder):
             path = folder / part
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(archive.read(name))
-
-
-def _remedy(path):
-    return f"remove {path} and learn again, or import a copy"
-
-
-def _read(path, kinds, layout):
-    """The arrays of a file, once they have the kinds and the layout."""
-    with files.parsing(path, _remedy(path)):
-        with np.load(io.BytesIO(path.read_bytes())) as saved:
-            arrays = {name: saved[name] for name in kinds}
-        for name, array in arrays.items():
-            if array.dtype.kind != kinds[name]:
-                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
-        width = len(arrays["columns"])
-        if arrays["counts"].shape[-1] != width or arrays["heavy"].shape != (width,):
-            raise ValueError(f"its counts do not have {width} columns")
-    if layout is not None:
-        _compare(path, _layout_from(arrays), layout)
-    return arrays
-
-
-def _stored_layout(path):
-    with files.parsing(path, _remedy(path)), np.load(path) as saved:
-        return _layout_from(saved)
-
-
-def _layout_from(arrays: Mapping[str, np.ndarray]) -> Layout:
-    return Layout(
-        tuple(arrays["columns"].tolist()),
-        tuple(arrays["heavy"].tolist()),
-        float(arrays["bin_s"]),
-    )
-
-
-def _compare(path, stored, wanted):
-    """Raises SiamjaxError unless two layouts are the same."""
-    if stored == wanted:
-        return
-    if stored.bin_s != wanted.bin_s:
-        what = f"bins of {stored.bin_s:g} s, this run has {wanted.bin_s:g} s"
-    else:
-        other = sorted(set(stored.columns) ^ set(wanted.columns))
-        what = "other columns than this run"
-        if other:
-            what += f": {', '.join(other[:3])}{', ...' if len(other) > 3 else ''}"
-    raise SiamjaxError(
-        f"{path} was learnt with {what}; give another --library, or learn again from "
-        "the captures"
-    )
-
-
-def _read_examples(path, layout):
-    arrays = _read(path, _EXAMPLES, layout)
-    with files.parsing(path, _remedy(path)):
-        counts = arrays["counts"]
-        if counts.ndim != 3 or not len(counts):
-            raise ValueError(f"its windows are {list(counts.shape)}")
-        single = [*_ORIGIN, "condition", "capture", "start_s"]
-        for name in single:
-            if arrays[name].shape != counts.shape[:1]:
-                raise ValueError(f"{name} is {list(arrays[name].shape)}")
-        for name in ("mean", "deviation"):
-            if arrays[name].shape != counts.shape[::2]:
-                raise ValueError(f"{name} is {list(arrays[name].shape)}")
-        rows = zip(*(arrays[name].tolist() for name in single))
-        return tuple(
-            Example(
-                Place(condition, capture, start_s),
-                counts[i],
-                Baseline(arrays["mean"][i], arrays["deviation"][i]),
-                Origin(note, learnt, checkpoint),
-            )
-            for i, (note, learnt, checkpoint, condition, capture, start_s) in enumerate(
-                rows
-            )
-        )
-
-
-def _read_network(path, layout):
-    arrays = _read(path, _NETWORK, layout)
-    with files.parsing(path, _remedy(path)):
-        length = arrays["length"]
-        if arrays["counts"].ndim != 2 or length.sum() != len(arrays["counts"]):
-            raise ValueError(f"its counts are {list(arrays['counts'].shape)}")
-        if not len(length) or (length < 1).any():
-            raise ValueError("a capture has no bin")
-        parts = np.split(arrays["counts"], np.cumsum(length)[:-1])
-        origin = Origin(*(str(arrays[name]) for name in Origin._fields))
-    return Network(path.stem, tuple(arrays["capture"].tolist()), tuple(parts), origin)
-
-
-def _write(path, layout: Layout, **arrays: Any) -> None:
-    with files.replacing(path) as beside, files.open_file(beside, "wb") as file:
-        np.savez_compressed(
-            file,
-            columns=np.array(layout.columns),
-            heavy=np.array(layout.heavy, bool),
-            bin_s=np.float64(layout.bin_s),
-            **arrays,
-        )
-
-
-def _write_examples(path, kept: Iterable[Example], layout: Layout) -> None:
-    kept = tuple(kept)
-    joined = as_examples(kept)
-    assert joined is not None  # a library without an example has no file
-    bins = {len(example.counts) for example in kept}
-    if len(bins) > 1:
-        raise SiamjaxError(
-            f"the library has windows of {sorted(bins)} bins: give another --library"
-        )
-    _write(
-        path,
-        layout,
-        **{
-            name: np.array([getattr(example.place, name) for example in kept])
-            for name in Place._fields
-        },
-        **{
-            name: np.array([getattr(example.origin, name) for example in kept])
-            for name in Origin._fields
-        },
-        counts=joined.counts.astype(np.float32),
-        mean=np.asarray(joined.baseline.mean, np.float32),
-        deviation=np.asarray(joined.baseline.deviation, np.float32),
-    )
-
-
-def _write_network(path, network, layout):
-    _write(
-        path,
-        layout,
-        capture=np.array(network.captures),
-        length=np.array([len(counts) for counts in network.counts], np.int64),
-        counts=np.concatenate(network.counts).astype(np.float32),
-        **{name: np.array(value) for name, value in network.origin._asdict().items()},
-    )
