@@ -4,7 +4,7 @@ import shutil
 
 # The narrowest and widest line, and what a terminal that says nothing has.
 _NARROWEST, _WIDEST, _USUAL = 48, 100, 80
-# A name is shown with at most so many characters, so that tables and plots stay narrow.
+# The most characters of a name that is shown, so that tables and plots stay narrow.
 SHOWN = 60
 
 

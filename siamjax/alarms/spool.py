@@ -17,7 +17,7 @@ from siamjax import files
 from siamjax.alarms.alarm import Alarm
 from siamjax.types import SiamjaxError
 
-# The monitor may repeat the last records after a crash: so many ids are remembered.
+# Ids that are remembered: the monitor may repeat its last records after a crash.
 _REMEMBERED = 10_000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (

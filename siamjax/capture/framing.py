@@ -12,7 +12,7 @@ from siamjax.capture import hep, sip
 # What a connection carries.
 UNKNOWN, SIP, WEBSOCKET, HEP, TLS, OTHER = "unknown sip websocket hep tls other".split()
 
-# After so many bytes without a message, the connection carries something else.
+# After this many bytes without a message, the connection carries something else.
 _MOST_UNKNOWN = 1 << 16
 _MOST_HEADERS, _MOST_BODY, _LONGEST_LINE = 1 << 16, 1 << 20, 1 << 12
 

@@ -5,20 +5,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# A column counts as growing with at least so many rises, and so many for each reset.
+# A growing column has at least this many rises, and this many for each reset.
 RISES = 10
-# With so many rises, one may be undone: a step back is then an error of the table.
+# For each this many rises, one fall may be undone at once: an error of the table.
 RISES_FOR_STEP_BACK = 50
-# With so many rises, one fall may be by half or more, but not to about 0.
+# For each this many rises, one fall may be by half or more, but not to about 0.
 RISES_FOR_DROP = 500
-# About 0 is what grows in at most so many steps as large as the largest.
+# About 0 is at most this many times the largest step.
 _NEAR_ZERO_STEPS = 3
 # A counter that falls to 0 is a gauge where it does so this often in one session, each
 # time from the same height, up to this part of it.
 _TEETH, _SAME_HEIGHT = 3, 0.05
 
 
-# A counter of a table that grows, which was not measured for so many rows, begins anew.
+# A growing counter that was not measured for this many rows begins anew.
 KEPT_ROWS = 256
 
 

@@ -40,7 +40,7 @@ _CREATING = frozenset((b"INVITE", b"REGISTER", b"SUBSCRIBE", b"PUBLISH", b"MESSA
 # Answers that may come from several branches of a forked call.
 _FORKED = frozenset((b"INVITE", first) for first in (b"1", b"2"))
 
-# So many addresses are taken for possible servers while a capture is read.
+# Addresses that may be the server while a capture is read: those asked most.
 _SERVERS = 4
 
 _NO_ROW = frozenset(

@@ -17,7 +17,7 @@ from siamjax.capture.clock import Packet
 # Lengths of a step. Counts of a bin are exact where it has a whole number of steps: the
 # first three do that for bins of half a second.
 STEPS_NS = tuple(n * 10**6 for n in (10, 100, 500, 1000, 10_000, 60_000))
-# So many packets have rows of their own before the first of them share some.
+# Packets have rows of their own up to this number; beyond it the first ones share rows.
 MOST_SINGLE = 1 << 20
 # With more shared rows than this, the next length of a step is used.
 MOST_SHARED = 1 << 21

@@ -15,9 +15,9 @@ from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Frame, Message, Protocol
 from siamjax.capture.transactions import UNSAID, Named
 
-# A file has at most so many kinds: a sender could make endless ones.
+# The most kinds of a file: a sender could make endless ones.
 MOST_KINDS = 1024
-# And so many different procedures and outcomes.
+# The most different procedures and outcomes, for the same reason.
 MOST_WORDS = 1 << 16
 
 _ABORT = "6"  # type of a chunk of SCTP

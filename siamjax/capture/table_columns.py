@@ -10,22 +10,21 @@ from siamjax.capture import quantities, tables, times
 TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts", "epoch", "@timestamp")
 # Words in the name of a column that can be the time.
 _TIME_WORDS = frozenset(("time", "timestamp", "datetime", "date", "ts", "epoch"))
-# So many cells show whether a column is one of times.
+# Cells of a column that are read to decide what it holds.
 _SAMPLE = 200
-# Numbers can be times where at least so many of them do not fall; and columns tell the
-# rows of one time apart where at least so many pairs of time and cell differ.
+# Numbers can be times where at least this share of them does not fall. Columns tell
+# rows of one time apart where this share of all pairs of time and cell differs.
 _NEARLY_ALL = 0.95
-# A column of numbers, without a name of a time, has at least so many spacings within
-# this part of the usual one.
-_EVEN = 0.8
-_ALIKE = 0.1
+# A column of numbers without a name of a time holds times if this share of its steps
+# is as long as the usual one, within a tenth.
+_EVEN, _ALIKE = 0.8, 0.1
 # Words in the name of a column of whole numbers that can tell rows of one time apart.
 _KEY_WORDS = frozenset(
     ("id", "cell", "node", "port", "host", "instance", "sector", "interface", "index")
 )
 # Names of columns with names of metrics, whose rows need not have the same times.
 _METRIC_NAMES = frozenset(("metric", "metric_name", "metricname", "kpi", "counter"))
-# At most so many columns come from the rows of one time.
+# The most columns that come from the rows of one time.
 _MOST_KEYS = 10_000
 
 

@@ -25,7 +25,7 @@ from siamjax.types import SiamjaxError, UsageError
 _HEAD_BYTES, HEAD_LINES = 1 << 16, 200
 # Separators that are tried, the usual one first, and their names. None: spaces.
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", None: "spaces"}
-# At most so many rows of a header are joined.
+# The most rows of a header that are joined.
 _HEADER_ROWS = 4
 # Cells without a value, beside those of pandas.
 _MISSING = ["-", "--"]

@@ -19,7 +19,7 @@ DATE, CLOCK, NUMBER = "date", "clock", "number"
 _LAST_NS = 1 << 62
 # A cell with more characters is neither a number nor a time.
 LONGEST_CELL = 64
-# At most so many cells decide how a column is read.
+# The most cells that decide how a column is read.
 _SAMPLE = 2000
 _HOUR_NS, _DAY_NS = 3600 * 10**9, 86400 * 10**9
 

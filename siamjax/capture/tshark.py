@@ -21,10 +21,10 @@ from siamjax.capture.protocols import table
 from siamjax.capture.protocols.table import Protocol
 
 # The memory of tshark grows by 0.3 to 1.9 kB with each packet, so a new one is started
-# after so many. It first gets the last packets again: a message may begin in them.
+# after this number. It first gets the last packets again: a message may begin in them.
 MOST_PACKETS, OVERLAP = 100_000, 500
-# A tshark that neither reads nor prints for so long hangs. After so many of them in one
-# capture, no other is started.
+# A tshark that neither reads nor prints for this time hangs. After MOST_HANGS of them
+# in one capture, no other is started.
 PATIENCE_S, MOST_HANGS = 60.0, 3
 TRANSPORTS = ("udp", "tcp", "sctp")
 # In place of the number of a packet: it only makes tshark print a line.

@@ -11,7 +11,7 @@ from siamjax.capture.protocols.table import fits
 from siamjax.data import columns
 from siamjax.types import AnySession, Events, Series
 
-# So many bins are counted together: 9 h of 0.5 s.
+# Bins that are counted together: 9 h of bins of 0.5 s.
 BLOCK = 1 << 16
 _LAST_S = np.iinfo(np.int64).max / 1e9
 

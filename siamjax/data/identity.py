@@ -21,7 +21,7 @@ from siamjax.types import (
     UsageError,
 )
 
-# At most so many names are in a line; the others are counted.
+# The most names in a line; the others are counted.
 _NAMED = 5
 
 

@@ -21,7 +21,7 @@ TOO_MANY = "more fields than columns"
 RESERVED = ("unknown", "recovering")
 # The longest name of a condition, in characters.
 LONGEST = 100
-# At most so many characters of the list of column names are shown.
+# The most characters of the list of column names that are shown.
 SHOWN = 200
 
 

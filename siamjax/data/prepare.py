@@ -29,7 +29,7 @@ from siamjax.data.sources import (
 )
 from siamjax.types import NORMAL, DataSet, Label, SiamjaxError, StoredSession
 
-# At most so many conditions are named in a summary.
+# The most conditions that a summary names.
 SHOWN = 16
 # The end of a line about a file in which nothing was measured.
 UNREAD = "left out: install tshark to read it"

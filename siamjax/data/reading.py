@@ -21,8 +21,7 @@ from siamjax.types import SiamjaxError
 
 # A worker tells how far it is not more often than this.
 _TELL_S = 0.2
-# Where results are taken in order, so many files for each process are read at most
-# before their turn.
+# Where results are taken in order, each process reads at most this many files ahead.
 _AHEAD = 2
 # Files that are together smaller than this are read before a process has started.
 _SMALL = 2**22

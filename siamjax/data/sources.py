@@ -15,7 +15,7 @@ from siamjax.data import labels, naming, reading
 from siamjax.data.kept_readings import KeptReadings
 from siamjax.types import Label, UsageError
 
-# At most so many files are named in a line about a problem.
+# The most files that a line about a problem names.
 NAMED = 5
 # The longest line of the report, in characters.
 LINE = 2000

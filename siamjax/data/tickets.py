@@ -26,7 +26,7 @@ from siamjax.data import labels, recordings
 from siamjax.types import NORMAL, SiamjaxError, UsageError
 
 COLUMNS = ("start", "end", "text")
-# At most so many tickets without a pattern are shown.
+# The most tickets without a pattern that are shown.
 _SHOWN = 5
 
 

@@ -7,7 +7,7 @@ classification", DMKD 2024. Among the best features for classifiers of whole ser
 import numpy as np
 
 DEPTH = 6  # how often a series is halved at most, counted from the whole series
-# One quantile for so many values of an interval.
+# An interval of n values has n / VALUES_PER_QUANTILE quantiles.
 VALUES_PER_QUANTILE = 4
 # Values over which first differences are smoothed.
 SMOOTHED = 5

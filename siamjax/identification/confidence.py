@@ -17,11 +17,12 @@ from siamjax.types import UsageError
 
 # A condition that is less probable than this is no candidate.
 LEVEL = 0.05
-# At most so many peaks are stored, the highest; the highest tenth shows how they fall.
+# The most peaks that are stored, the highest ones, and the share of the highest of them
+# to which the tail of their distribution is fitted.
 PEAKS, TAIL = 200, 0.1
-# An onset is corrected by condition if so many validation captures show it.
+# An onset is corrected by condition if at least this many validation captures show it.
 LEAST_ONSETS = 3
-# The share of onsets that are nearer to the label than the error that is said.
+# The share of onsets that are nearer to the label than the error that is reported.
 ONSETS_WITHIN = 0.9
 
 

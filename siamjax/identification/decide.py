@@ -30,8 +30,9 @@ HOP_S = 1.0
 # A stretch after a fault is `recovering` if its deviation is below this share of the
 # deviation of the fault.
 FADING = 0.6
-# A weak stretch is another fault if its first windows start over so long a time, in
-# windows, and its p-value leaves no doubt. Chosen out of fold on four networks.
+# A weak stretch is another fault if its first windows start over at least this time, in
+# lengths of a window, and its p-value leaves no doubt. Chosen out of fold on four
+# networks.
 LASTING = 0.5
 # The cost of a change of condition, in thresholds of unknown. Chosen out of fold on
 # five networks: from 0.25 to 1 the names are alike, and the first alarm comes after 4.1

@@ -19,7 +19,7 @@ from siamjax.inference.runs import Run
 from siamjax.text import short
 from siamjax.types import NORMAL, UsageError
 
-# A window lies in a change if at least so many seconds of it are on either side.
+# A window lies in a change if at least this many of its seconds are on either side.
 _ASIDE_S = 2.0
 
 

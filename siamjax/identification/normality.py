@@ -29,16 +29,17 @@ from siamjax.types import Baseline, Column, Scaler
 LOADS = (0.25, 0.5, 1.0, 2.0)
 # The share of the network's own variation; the rest is that of the training.
 SHARE = 0.5
-# A window is odd where its size is so many times the median of the normal windows.
+# A window is odd where its size is at least this many times the median of the normal
+# windows.
 LIMIT = 2.75
-# Normal traffic is held out in at most so many parts.
+# The most parts into which normal traffic is divided, to hold out each in turn.
 PARTS = 10
 # The shrinkage of the covariance between sessions.
 BETWEEN_SHRINKAGE = 0.1
 # A load below this share of the baseline's is odd as well: a server that says nothing
 # any more is one whose load fell to nothing.
 LEAST_LOAD = 0.125
-# At most so many windows of each load are used.
+# The most windows of each load that are used.
 MOST_WINDOWS = 600
 
 

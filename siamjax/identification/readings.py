@@ -17,7 +17,7 @@ from siamjax.identification.timeline import stretches
 from siamjax.text import short
 from siamjax.types import Column, SiamjaxError
 
-# A warning lists at most so many columns, or stretches of silence.
+# The most columns, or stretches of silence, that a warning lists.
 LISTED = 3
 # Kinds of events that are not messages.
 _NO_MESSAGE = frozenset((messages.ICMP, messages.OTHER, ERROR, RESENT))

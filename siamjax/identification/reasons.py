@@ -13,7 +13,7 @@ from siamjax.inference.runs import Run
 from siamjax.text import short
 from siamjax.types import NORMAL, Column
 
-# At most so many columns are named, those that moved at least so many deviations.
+# The most columns that are named, and how many deviations a column must have moved.
 LISTED, LEAST = 3, 1.0
 
 

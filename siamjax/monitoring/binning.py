@@ -15,8 +15,8 @@ from siamjax.monitoring.servers import NONE, Servers
 from siamjax.monitoring.sources import Notice
 from siamjax.types import UNCLEAR, Events
 
-# A packet may come so much later than one that was captured after it: so long a bin
-# waits before it is closed. A larger step back is a jump of the clock.
+# A packet may come later than one that was captured after it, by at most this time. So
+# a bin waits this time before it is closed. A larger step back is a jump of the clock.
 PATIENCE_NS = clock.BACK_NS
 # Transactions that were not used for two such times are forgotten, or earlier where
 # there are more of them than this. No protocol waits longer for an answer.

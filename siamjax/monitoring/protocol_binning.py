@@ -24,11 +24,12 @@ from siamjax.monitoring.binning import PacketBinner, join_rows, split_rows
 from siamjax.monitoring.sources import Notice
 from siamjax.types import SiamjaxError, UsageError
 
-# A tshark that neither reads nor prints for so long hangs.
+# A tshark that neither reads nor prints for this time hangs.
 PATIENCE_S = 10.0
-# It is asked to read all after so many packets, if no bin is closed before.
+# Most packets that wait for tshark: then it is asked to read all of them, even if no
+# bin is closed.
 _MOST_WAITING = 10_000
-# After so many failures in turn something else is wrong.
+# After this many failures, one after the other, the monitor ends with an error.
 _MOST_FAILURES = 10
 # Numbers of transactions from here on are those of tshark.
 _FIRST_TRANSACTION = 1 << 40

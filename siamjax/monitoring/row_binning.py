@@ -21,10 +21,11 @@ from siamjax.monitoring.table_lines import LineReader
 from siamjax.text import short
 from siamjax.types import Column, SiamjaxError
 
-# A row so much earlier or later than the newest one is used only if the next row agrees
-# with it: then the clock was set, or the table went on after a long time.
+# A row that is farther than this from the newest one, in ns and in steps, is used only
+# if the next row agrees with it: then the clock was set, or the table went on after a
+# long time.
 _FAR_NS, _FAR_STEPS = clock.AHEAD_NS, 1000
-# After so many rows in turn that are late, it is said.
+# After this many late rows, one after the other, a notice says so.
 _MANY_LATE = 10
 
 

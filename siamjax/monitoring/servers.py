@@ -11,10 +11,10 @@ import numpy as np
 from siamjax.capture.messages import ANSWER, CREATES, SILENT, Messages
 
 _LOG = logging.getLogger(__name__)
-# An address is a server if, in so many seconds, it is asked to begin so many dialogs,
-# and at least this share of what the busiest address is asked. It stays one. There are
-# at most so many.
-_EACH_NS, _LEAST, _SHARE = 30 * 10**9, 20, 0.05
+# Requests that begin a dialog are counted by address over this time. An address is then
+# a server if it got at least _LEAST_DIALOGS of them, and at least _SHARE of what the
+# busiest address got. It stays a server.
+_COUNTED_NS, _LEAST_DIALOGS, _SHARE = 30 * 10**9, 20, 0.05
 MOST_SERVERS = 1024
 NONE = -1
 
@@ -29,9 +29,9 @@ class Servers:
     def __init__(self) -> None:
         self.names: list[str] = []
         self._packed: dict[bytes, int] = {}  # address -> place in `names`
-        self._asked: Counter[int] = Counter()  # dialogs, by number of the address
+        self._asked: Counter[int] = Counter()  # dialogs begun, by number of the address
         self._since_ns: int | None = None
-        self._is_full = False  # and it was said
+        self._is_full = False  # and a warning said so
 
     def add(self, packed: bytes) -> None:
         """Adds a server, by the bytes of its address."""
@@ -66,9 +66,9 @@ class Servers:
         self._asked.update(asked.tolist())
         first_ns, last_ns = int(rows.time_ns[0]), int(rows.time_ns[-1])
         self._since_ns = first_ns if self._since_ns is None else self._since_ns
-        if last_ns - self._since_ns < _EACH_NS:
+        if last_ns - self._since_ns < _COUNTED_NS:
             return
-        least = max(_LEAST, _SHARE * max(self._asked.values(), default=0))
+        least = max(_LEAST_DIALOGS, _SHARE * max(self._asked.values(), default=0))
         busy = {number for number, count in self._asked.items() if count >= least}
         for packed, number in addresses.items():
             if number in busy:

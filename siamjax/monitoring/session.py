@@ -15,9 +15,9 @@ from siamjax.monitoring.binning import Bins
 from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL, Baseline
 
-# The onset of a stretch is another one if it moved by so many seconds or more.
+# An onset that moved by at least this many seconds is reported again.
 _MOVED_S = decide.HOP_S
-# What moved is said of so many bins at most: of a longer stretch of its last ones.
+# The columns that moved are found from the last bins of a stretch, at most this many.
 _MOVED_BINS = 1024
 
 

@@ -19,11 +19,11 @@ from siamjax.types import SiamjaxError
 # As `packets.read_packets` gives it: time_ns, link type, frame, original length.
 Packet = tuple[int, int, bytes, int]
 
-# A replay waits until the packets of so many seconds are due.
+# A replay gives packets in pieces of this many seconds.
 _TICK_S = 0.1
-# As fast as possible: so many packets at once.
+# Packets that are read at once where a replay is as fast as possible.
 _MOST_AT_ONCE = 4096
-# A stream without a packet says so after so long.
+# A stream tells the monitor after this time that no packet came.
 IDLE_S = 0.5
 # Bytes of packets that wait until the monitor takes them; then the stream waits.
 MOST_WAITING = 1 << 26

@@ -1,7 +1,7 @@
 """Lines of a table as they come -> rows of a run's columns, by the functions for files.
 
-How a table is written is found from its first lines. Later lines are read behind some
-of the first ones, so that they are read alike.
+The first lines show how a table is written. Each later line is parsed together with
+some of the first ones, so that the parser takes the same decisions for all.
 """
 
 import logging
@@ -16,15 +16,15 @@ from siamjax.text import printable
 from siamjax.types import SiamjaxError
 
 _LOG = logging.getLogger(__name__)
-# So many times are needed to find how a table is written, and its step.
+# The layout and the step of a table are found from rows of at least this many times.
 FIRST_TIMES = 16
-# A table whose first lines show neither, up to so many, is none.
+# Reading fails if neither was found in this many lines.
 _MOST_LINES = 1 << 18
-# So many of the first rows are read again with each later one.
+# Number of first rows that are parsed again with each later one.
 _SAMPLE = 50
-# So much of a header is shown.
+# Characters of a header that a warning shows.
 _SHOWN = 200
-# What is counted of lines, by cause of `counters.CAUSES`.
+# Causes of `counters.CAUSES` that are counted line by line.
 _COUNTED = ("ragged", "time_unread", "unread")
 
 
@@ -53,9 +53,9 @@ class LineReader:
 
     Attributes:
       step_ns: of the table; None: too few lines came.
-      counts: of what was wrong, by cause of `counters.CAUSES`.
+      counts: what was wrong, by cause of `counters.CAUSES`.
       is_long: several rows have one time.
-      names: columns that were there.
+      names: columns of the run that the table had so far.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

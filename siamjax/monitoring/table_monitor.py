@@ -12,7 +12,7 @@ from siamjax.monitoring.row_binning import RowBinner
 from siamjax.monitoring.sources import Batch, Position
 from siamjax.types import UsageError
 
-# A table is silent if so many rows did not come.
+# A table is silent if it misses this many rows.
 _SILENT_ROWS = 3
 
 

@@ -18,9 +18,9 @@ from siamjax.types import SiamjaxError
 _HEAD_BYTES = 64
 # No line of a table is longer.
 _LONGEST_LINE = 1 << 24
-# As fast as possible: so many lines at once.
+# Lines that are read at once where a replay is as fast as possible.
 _MOST_AT_ONCE = 4096
-# A replay waits until the lines of so many seconds are due.
+# A replay looks for due lines at most ten times in this time.
 _TICK_S = 0.1
 
 

@@ -15,17 +15,18 @@ from siamjax.identification.timeline import Decoder, Span, stretches
 from siamjax.monitoring.rows import Rows
 from siamjax.types import NORMAL
 
-# So many windows are kept of a session, and fewer of each where there are so many in
-# all sessions, but no fewer than the least. Longer stretches are judged by their last
-# windows, if they are normal, and otherwise by every second of the older ones.
+# The windows that are kept of a session: at most MOST_WINDOWS; fewer where all sessions
+# together would have more than ALL_WINDOWS; but at least LEAST_WINDOWS. Of a longer
+# stretch that is normal the last windows are kept, of another one every second one of
+# the older windows as well.
 MOST_WINDOWS, ALL_WINDOWS, LEAST_WINDOWS = 3600, 32 * 3600, 600
-# A stretch of normal traffic is at least so many windows long when what lies before it
-# is dropped: longer than what the beginning of a fault can take from it.
+# What lies before a stretch of normal traffic is dropped once that stretch has this
+# many windows: more than the beginning of a fault can take from it.
 _ANCHOR = 64
-# In a fault that lasts longer than so many windows, its name is judged again only when
-# the path changes, or with every so many windows.
+# The name of a fault of up to _OFTEN windows is judged with every window. Later it is
+# judged when the path changes, and with every _SELDOM-th window.
 _OFTEN, _SELDOM = 256, 16
-# When the decoder has so many windows, those that are settled are dropped from it.
+# Settled windows are dropped from the decoder once it has this many windows.
 _UNSETTLED = 64
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-# A picture has at most so many columns; from the fourth on only columns whose mean
+# The most columns of a picture. From the fourth on it has only columns whose mean
 # deviation in a window is larger than `LEAST`.
 COLUMNS, LEAST = 14, 0.05
 # The deviation that gets the full colour.

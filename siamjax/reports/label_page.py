@@ -9,9 +9,9 @@ import numpy as np
 from siamjax.reports import page
 from siamjax.types import Events, Label, Series
 
-# At most so many points of a line, and lines of a capture.
+# The most points of a line, and the most lines of a capture.
 _POINTS, _LINES = 500, 24
-# At most so many kinds of messages have a line of their own.
+# The most kinds of messages that have a line of their own.
 _KINDS = 8
 _SCRIPTS = ("tables.js", "timelines.js", "label.js")
 

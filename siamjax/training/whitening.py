@@ -12,7 +12,7 @@ from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.wccn import Whitening
 from siamjax.types import TRAIN
 
-# At most so many windows of each condition are kept.
+# The most windows of a condition that are kept.
 KEPT = 24
 
 
