@@ -242,8 +242,8 @@ def _open_source(watched, of_table):
     put = table_sources.put_lines if of_table else sources.put_packets
     if _READ.value is not None:
         path = _READ.value
-        here = position is not None and position.file == str(path)
-        skip = position.offset if here else 0
+        is_continued = position is not None and position.file == str(path)
+        skip = position.offset if is_continued else 0
         if of_table:
             return path, table_sources.replay_lines(path, _SPEED.value, skip)
         return path, sources.replay(path, _SPEED.value, tally, skip)

@@ -115,17 +115,17 @@ class _Following:
 
     def _look(self):
         """The file that was begun after this one; None: there is none."""
-        here = os.fstat(self._file.fileno())
+        opened = os.fstat(self._file.fileno())
         try:
-            there = self._path.stat()
+            current = self._path.stat()
         except OSError:  # it was moved or removed
-            there = None
-        if there is not None:
-            if not os.path.samestat(there, here) or there.st_size < self._read:
+            current = None
+        if current is not None:
+            if not os.path.samestat(current, opened) or current.st_size < self._read:
                 return self._path  # it was begun again
         later = [
             path
             for path, mtime_ns in list_files(self._pattern).items()
-            if mtime_ns > here.st_mtime_ns and path != self._path
+            if mtime_ns > opened.st_mtime_ns and path != self._path
         ]
         return later[0] if later else None

@@ -83,10 +83,10 @@ class HepServer:
                 sock.setblocking(False)
                 ready.register(sock, selectors.EVENT_READ)
             while not inbox.closed:
-                some: list[Packet] = []
+                arrived: list[Packet] = []
                 for key, _ in ready.select(_LOOK_S):
                     if key.fileobj is self._udp:
-                        some += self._datagrams(tally)
+                        arrived += self._datagrams(tally)
                     elif key.fileobj is self._tcp:
                         with contextlib.suppress(OSError):
                             connection, address = self._tcp.accept()
@@ -94,21 +94,21 @@ class HepServer:
                             agent = _Agent(connection, address[0])
                             ready.register(connection, selectors.EVENT_READ, agent)
                     else:
-                        some += key.data.read(ready, tally)
-                if some:
-                    inbox.put(some)
+                        arrived += key.data.read(ready, tally)
+                if arrived:
+                    inbox.put(arrived)
 
     def _datagrams(self, tally):
         """The datagrams that are there."""
-        some = []
+        arrived = []
         with contextlib.suppress(BlockingIOError):
-            while len(some) < 1000:
+            while len(arrived) < 1000:
                 data, about, _, address = self._udp.recvmsg(_RECEIVE_BYTES, 64)
                 for level, kind, value in about:
                     if (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
                         tally.dropped = struct.unpack("I", value)[0]
-                some.append(packet_of_hep(data, address[0]))
-        return some
+                arrived.append(packet_of_hep(data, address[0]))
+        return arrived
 
 
 class _Agent:

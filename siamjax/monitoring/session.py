@@ -193,15 +193,15 @@ class Session:
         They are judged one after the other, so that what is said does not depend on how
         many come at once.
         """
-        made: list[records.Record] = []
+        new_records: list[records.Record] = []
         for i, start_s in enumerate(windows.evidence.start_s.tolist()):
             self._now_s = start_s + windows.evidence.window_s
             row = tracking.take_rows(windows, slice(i, i + 1))
             evidence = row.evidence._replace(end_s=self._now_s)
             final = self._tracker.add_weighed(row._replace(evidence=evidence))
-            made += self._report([*final, *self._tracker.spans])
-            made += self._finish(final)
-        return made
+            new_records += self._report([*final, *self._tracker.spans])
+            new_records += self._finish(final)
+        return new_records
 
     def finish(self) -> list[records.Record]:
         """What is final, once no packet comes any more."""
@@ -209,11 +209,11 @@ class Session:
         spans = self._tracker.finish(self._now_s)
         if not spans:
             return []
-        made = self._report(spans)
+        new_records = self._report(spans)
         known = list(self._known)
-        made += self._finish(spans)
+        new_records += self._finish(spans)
         self._known = known  # it goes on, if there are packets later
-        return made
+        return new_records
 
     def _drop(self, count):
         self._counts.drop(count)
@@ -253,14 +253,14 @@ class Session:
         """Records of what differs from the last report."""
         spans = identify.mark_doubt(spans, self.traffic.calibrated)
         known, steps = compare_reports(self._known, spans, self._name_stretch)
-        made = [self._change(known, spans[s.place], s) for s in steps]
+        changes = [self._change(known, spans[s.place], s) for s in steps]
         self._known, self.condition = known, spans[-1].condition
-        self.last = made[-1] if made else self.last
-        return made
+        self.last = changes[-1] if changes else self.last
+        return changes
 
     def _finish(self, final):
         """Records of final spans, the first of those that were reported."""
-        made = [
+        stretches = [
             records.Stretch(
                 **self._common(known.stretch),
                 stretch=known.stretch,
@@ -278,7 +278,7 @@ class Session:
             )
         ]
         del self._known[: len(final)]
-        return made
+        return stretches
 
     def _name_stretch(self, start_s):
         return f"{self.name}@{self._format(start_s)}"

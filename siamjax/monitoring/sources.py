@@ -179,10 +179,10 @@ class Inbox:
                     self._bytes -= _size_of(taken[-1][0])
                 ended = self._ended and not self._waiting
                 self._changed.notify_all()
-            some = [packet for part, _, _ in taken for packet in part]
+            batch = [packet for part, _, _ in taken for packet in part]
             now_s = time.monotonic()
             arrived_s, position = taken[0][1:] if taken else (now_s, None)
-            yield Batch(some, arrived_s, notices, position, is_live)
+            yield Batch(batch, arrived_s, notices, position, is_live)
             if ended:
                 if self._error is not None:
                     raise self._error
@@ -277,7 +277,7 @@ def put_packets(
             yield data
             put()
 
-    some = packets.read_chunks(asked(), tally.counts, name)
-    for packet in itertools.islice(some, number, None):
+    arrived = packets.read_chunks(asked(), tally.counts, name)
+    for packet in itertools.islice(arrived, number, None):
         waiting.append(packet)
     put()

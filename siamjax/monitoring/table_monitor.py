@@ -53,14 +53,14 @@ class TableMonitor(Monitor):
         return RowBinner(run.config.data.bin_s, run.columns)
 
     def _read(self, batch):
-        made = []
+        notices = []
         if self._is_silent:
-            made += self._notice(records.BACK, "there are rows again")
+            notices += self._notice(records.BACK, "there are rows again")
         self._is_silent = self._is_lost = False
         for line in batch.packets:
             self._binner.add(*line)
         self._came_s = batch.arrived_s
-        return made
+        return notices
 
     def _ready(self):
         ready = super()._ready()

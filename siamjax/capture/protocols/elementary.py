@@ -43,14 +43,14 @@ def read_procedures(
         for i, (what, code) in enumerate(zip(kinds, codes)):
             procedure = procedures.get(table.number(code), table.OTHER)
             if len(kinds) == 1 or len(set(terminals)) == 1:
-                of = terminals[:1]
+                subject = terminals[:1]
             else:
-                of = terminals[i : i + 1] if len(terminals) == len(kinds) else []
+                subject = terminals[i : i + 1] if len(terminals) == len(kinds) else []
             if what == _INITIATING:
                 outcome = (cause or table.OTHER) if procedure in notices else ""
             else:
                 outcome = SUCCESS if what == _SUCCESSFUL else cause or table.OTHER
-            yield Message(procedure, outcome, (procedure, *of))
+            yield Message(procedure, outcome, (procedure, *subject))
 
     return read
 
