@@ -18,9 +18,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # the garbage collector.
 jax.config.update("jax_traceback_in_locations_limit", 0)
 gc.set_threshold(100_000, 50, 100)
-# And the quick tests compile with less effort. `--slow` compiles as users do.
+# And the quick tests compile with the least effort, each program in one piece. `--slow`
+# compiles as users do.
 QUICK_COMPILATION = (
-    "--xla_backend_optimization_level=2 --xla_cpu_use_fusion_emitters=false"
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
 )
 
 
