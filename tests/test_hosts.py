@@ -1,26 +1,83 @@
-"""Several processes that train one run: the same end, one line where one is lost."""
+"""Several processes that train or evaluate one run: the same end, one line where one
+fails or is lost."""
 
 import dataclasses
+import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 from scripts.experiments import same_on
+from siamjax.assessment import evaluate
 from siamjax.training import checkpoints, connection, hosts, loop
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
+from tests.conftest import QUICK_COMPILATION
 
 TWO = same_on.Layout(2, 1)
+# What an evaluation writes, besides the projector's files.
+WRITTEN = (
+    *("results.json", "rule.json", "space.npz", "examples.npz", "examples.csv"),
+    *("results.csv", "intervals.csv", "differences.csv", "confusion.csv"),
+)
+CONFIG = """
+import ml_collections
+import pathlib
+from scripts.experiments import same_on
+from siamjax.config import to_plain
+
+def get_config():
+    config = same_on.run_config(pathlib.Path({folder!r}))
+    return ml_collections.ConfigDict(to_plain(config))
+"""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("hosts")
     same_on.make_data(path)
-    return path
+    with pytest.MonkeyPatch.context() as patch:
+        # All but the first process compile anew, so they do it with little effort.
+        flags = os.environ["XLA_FLAGS"]
+        least = QUICK_COMPILATION.replace("level=2", "level=0")
+        patch.setenv("XLA_FLAGS", flags.replace(QUICK_COMPILATION, least))
+        yield path
+
+
+def run_command(folder, *flags):
+    """`siamjax` in two processes; each has a current folder of its own.
+
+    Args:
+      folder: of the processes' folders 0 and 1.
+      flags: of each process, after `siamjax`.
+    Returns:
+      The exit code and the lines of each process.
+    """
+    port, processes = same_on.free_port(), []
+    for i, of_process in enumerate(flags):
+        (folder / str(i)).mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "siamjax", *of_process]
+        command += [f"--coordinator_address=localhost:{port}"]
+        command += ["--num_processes=2", f"--process_id={i}"]
+        environment = os.environ | dict(JAX_NUM_CPU_DEVICES="1", JAX_PLATFORMS="cpu")
+        processes.append(
+            subprocess.Popen(
+                command,
+                cwd=folder / str(i),
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    lines = [process.communicate()[0].splitlines() for process in processes]
+    return [(process.returncode, said) for process, said in zip(processes, lines)]
 
 
 def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder):
@@ -36,15 +93,41 @@ def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder)
     assert f"step {same_on.KILLED - 1}: loss" in first[-2] + first[-3] and not second
     with checkpoints.open_checkpoints(folder / "run") as saved:
         assert saved.restore(checkpoints.LAST).step == 4
-    same_on.finish(same_on.start(folder, TWO, "training", "run"))
-    assert not (folder / "run.1.txt").read_text()
+    # The other one has no such folder, and the data elsewhere.
+    (folder / "config.py").write_text(CONFIG.format(folder=str(folder)))
+    shutil.copytree(folder / "data", folder / "1" / "copy")
+    train = "train", f"--config={folder / 'config.py'}"
+    (code, said), other = run_command(
+        folder,
+        [*train, f"--workdir={folder / 'run'}"],
+        [*train, "--workdir=absent", "--config.data.dir=copy"],
+    )
+    assert code == 0 and "normal: " in said[-1] + said[-2], said
+    assert other == (0, []) and not (folder / "1" / "absent").exists()
+    shutil.copytree(folder / "run", folder / "judged_alone")
     with small_data.one_device():
         loop.train(same_on.run_config(folder), folder / "alone")
+        evaluate.evaluate_run(folder / "judged_alone", say=lambda line: None)
+    for name in WRITTEN:
+        both = [(folder / run / name).read_bytes() for run in ("run", "judged_alone")]
+        assert both[0] == both[1], name
     got, want = (same_on.arrays_of(folder / name) for name in ("run", "alone"))
     assert same_on.difference(got, want, "state") <= same_on.RUN_LIMIT
     # Each step was logged once, by the first process.
     rows = (folder / "run" / "scalars.csv").read_text().splitlines()
     assert sum(",loss," in row for row in rows) == same_on.STEPS
+
+
+def test_an_error_of_one_process_is_one_line_of_the_first(folder):
+    (folder / "1" / "empty").mkdir(parents=True, exist_ok=True)
+    evaluated = "evaluate", f"--workdir={folder / 'run'}"
+    (code, said), other = run_command(
+        folder,
+        [*evaluated, f"--data={folder / 'data'}"],
+        [*evaluated, "--data=empty"],
+    )
+    assert code == 2 and other == (2, [])
+    assert said[-1].startswith("siamjax evaluate: process 1 of 2: empty"), said
 
 
 @pytest.mark.slow

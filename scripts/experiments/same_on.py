@@ -218,10 +218,7 @@ def start(
       name: see --name.
       options: process -> further flags.
     """
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    processes = []
+    port, processes = free_port(), []
     for i in range(layout.processes):
         command = [sys.executable, "-m", "scripts.experiments.same_on"]
         command += [f"--folder={folder}", f"--work={work}", f"--name={name}"]
@@ -236,6 +233,13 @@ def start(
             )
         processes.append(process)
     return processes
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
 
 
 def finish(processes: Sequence[subprocess.Popen]) -> None:
