@@ -80,37 +80,40 @@ def run_command(folder, *flags):
     return [(process.returncode, said) for process, said in zip(processes, lines)]
 
 
-def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder):
+@pytest.fixture(scope="module")
+def restarted(folder):
+    """What two processes say: of which one is killed, and of the same command again.
+
+    The second one has no folder of the run, and the data elsewhere.
+    """
     killed = same_on.start(
         folder, TWO, "training", "run", {1: [f"--kill={same_on.KILLED}"]}
     )
     assert [process.wait() for process in killed] == [1, -signal.SIGKILL]
-    first, second = (
-        (folder / f"run.{i}.txt").read_text().splitlines() for i in range(2)
-    )
-    assert "process 0 of 2 ends, since another one failed" in first[-1]
-    assert "training goes on from its last checkpoint" in first[-1]
-    assert f"step {same_on.KILLED - 1}: loss" in first[-2] + first[-3] and not second
+    before = [(folder / f"run.{i}.txt").read_text().splitlines() for i in range(2)]
     with checkpoints.open_checkpoints(folder / "run") as saved:
         assert saved.restore(checkpoints.LAST).step == 4
-    # The other one has no such folder, and the data elsewhere.
     (folder / "config.py").write_text(CONFIG.format(folder=str(folder)))
     shutil.copytree(folder / "data", folder / "1" / "copy")
     train = "train", f"--config={folder / 'config.py'}"
-    (code, said), other = run_command(
+    after = run_command(
         folder,
         [*train, f"--workdir={folder / 'run'}"],
         [*train, "--workdir=absent", "--config.data.dir=copy"],
     )
-    assert code == 0 and "normal: " in said[-1] + said[-2], said
-    assert other == (0, []) and not (folder / "1" / "absent").exists()
-    shutil.copytree(folder / "run", folder / "judged_alone")
+    return before, after
+
+
+def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(
+    folder, restarted
+):
+    (first, second), ended = restarted
+    assert "process 0 of 2 ends, since another one failed" in first[-1]
+    assert "training goes on from its last checkpoint" in first[-1]
+    assert f"step {same_on.KILLED - 1}: loss" in first[-2] + first[-3] and not second
+    assert [code for code, _ in ended] == [0, 0]
     with small_data.one_device():
         loop.train(same_on.run_config(folder), folder / "alone")
-        evaluate.evaluate_run(folder / "judged_alone", say=lambda line: None)
-    for name in WRITTEN:
-        both = [(folder / run / name).read_bytes() for run in ("run", "judged_alone")]
-        assert both[0] == both[1], name
     got, want = (same_on.arrays_of(folder / name) for name in ("run", "alone"))
     assert same_on.difference(got, want, "state") <= same_on.RUN_LIMIT
     # Each step was logged once, by the first process.
@@ -118,8 +121,21 @@ def test_two_processes_of_which_one_is_killed_end_where_one_process_ends(folder)
     assert sum(",loss," in row for row in rows) == same_on.STEPS
 
 
-def test_an_error_of_one_process_is_one_line_of_the_first(folder):
-    (folder / "1" / "empty").mkdir(parents=True, exist_ok=True)
+def test_two_processes_write_and_say_what_one_process_does(folder, restarted):
+    (_, said), (_, other) = restarted[1]
+    assert not other and not (folder / "1" / "absent").exists()
+    shutil.copytree(folder / "run", folder / "judged")
+    lines = []
+    with small_data.one_device():
+        evaluate.evaluate_run(folder / "judged", say=lines.append)
+    for name in WRITTEN:
+        both = [(folder / run / name).read_bytes() for run in ("run", "judged")]
+        assert both[0] == both[1], name
+    assert said[-3:] == lines[-3:]
+
+
+def test_an_error_of_one_process_is_one_line_of_the_first(folder, restarted):
+    (folder / "1" / "empty").mkdir()
     evaluated = "evaluate", f"--workdir={folder / 'run'}"
     (code, said), other = run_command(
         folder,
