@@ -115,7 +115,7 @@ def check_same(facts: Mapping[str, Any]) -> None:
     Args:
       facts: name -> value that JSON can hold.
     Raises:
-      UsageError: in each process that differs.
+      UsageError: a process differs; all end as with `everywhere`.
     """
     first = from_first(lambda: {name: _hash(fact) for name, fact in facts.items()})
     everywhere(lambda: _refuse_other(facts, first))
