@@ -4,12 +4,14 @@ import dataclasses
 import json
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
 from siamjax.auditing import from_run, probes, statistics
 from siamjax.config import from_dict
-from siamjax.data import windows
+from siamjax.data import counts_on_disk, windows
+from siamjax.data.counts_on_disk import StoredCounts
 from siamjax.data.splits import open_splits
 from siamjax.inference import runs
 from siamjax.models import embedder
@@ -139,12 +141,24 @@ def test_a_point_is_the_same_after_reload_and_alone(trained):
     np.testing.assert_array_equal(read(counts[2:3], third)["match"], kept[2:3])
 
 
-def test_batches_are_those_of_the_training(run):
+def test_batches_are_those_of_the_training_also_with_counts_on_disk(
+    run, tmp_path, monkeypatch
+):
     opened, splits = from_run.open_with_data(run, "last")
     batches = from_run.last_batches(opened, splits, count=2)
     assert batches.windows.shape[:2] == (2, 16)
     assert (batches.labels < 0).sum() == 16  # half of them made up
     assert set(splits.sessions.role[np.unique(batches.session)]) == {"train"}
+    data = dataclasses.replace(opened.config.data, counts_dir=str(tmp_path))
+    stored = open_splits(data)
+    monkeypatch.setattr(StoredCounts, "__array__", None)  # they are never read whole
+    monkeypatch.setattr(counts_on_disk, "CHUNK_STEPS", 29)  # the last batch is apart
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        from_run.last_batches(opened, stored, count=2)._replace(keys=()),
+        batches._replace(keys=()),
+    )
+    assert probes.input_path(opened, stored) == probes.input_path(opened, splits)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from siamjax import files, streams
 from siamjax.auditing import probes, report, statistics, verdict
@@ -19,6 +20,7 @@ from siamjax.auditing.statistics import Candidate
 from siamjax.auditing.subject import Batches, Subject
 from siamjax.config import to_plain
 from siamjax.data import sampler
+from siamjax.data.counts_on_disk import StoredCounts
 from siamjax.data.splits import Splits
 from siamjax.inference import runs
 from siamjax.inference.runs import Checkpoint
@@ -129,9 +131,12 @@ def last_batches(
 ) -> Batches:
     """The last batches that the run's sampler drew before the checkpoint."""
     parts, config = checkpoint.parts, checkpoint.config
-    data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
+    streamed = isinstance(splits.counts, StoredCounts)
+    data = loop.place_data(
+        splits, config.batch.batch_from, parts, config.seed, streamed=streamed
+    )
     last = max(checkpoint.step, 1)
-    steps = jnp.arange(max(0, last - count), last)
+    steps = np.arange(max(0, last - count), last)
 
     def make_one(data, number):
         rows, _ = sampler.batch_rows(
@@ -146,7 +151,14 @@ def last_batches(
     def make_all(data, steps):
         return jax.lax.map(partial(make_one, data), steps)
 
-    return jax.device_get(make_all(data, steps))
+    if not streamed:
+        return jax.device_get(make_all(data, steps))
+    reader, blocks = loop.make_chunk_reader(splits, data, parts), []
+    for number in np.unique(steps // reader.steps).tolist():
+        of_chunk = data._replace(counts=reader.read(number))
+        inside = steps[steps // reader.steps == number]
+        blocks.append(make_all(of_chunk, inside))
+    return jax.device_get(jax.tree.map(lambda *x: jnp.concatenate(x), *blocks))
 
 
 def write_cure(

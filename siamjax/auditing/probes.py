@@ -16,6 +16,7 @@ from siamjax.auditing.subject import (
     real_bins,
 )
 from siamjax.data import features, sampler
+from siamjax.data.counts_on_disk import StoredCounts
 from siamjax.data.splits import Splits
 from siamjax.evaluation import pairwise
 from siamjax.inference.runs import Checkpoint
@@ -198,12 +199,8 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
         Baseline(*(np.asarray(x)[windows.session] for x in baseline))
         for baseline in (splits.baseline, measured)
     )
-    all_counts, all_windows = jax.device_put(
-        (np.asarray(splits.counts), splits.windows)
-    )
-    gathered = sampler.gather_windows(all_counts, all_windows, rows, config.bins)
+    gathered, cut = _cut_both_ways(splits, windows, rows)
     trained = features.to_features(gathered, trained_baseline, splits.scaler)
-    cut = splits.inputs(windows).counts
     identified = features.to_features(cut, new_baseline, scaler)
     encoder, state = checkpoint.parts.encoder, checkpoint.state
     params, final = state.params["encoder"], encoder.finalise(state.batch_stats)
@@ -224,6 +221,17 @@ def input_path(checkpoint: Checkpoint, splits: Splits) -> dict[str, float]:
         features=_difference(trained, identified),
         points=_difference(points[head], embedded[head]),
     )
+
+
+def _cut_both_ways(splits, windows, rows):
+    """Counts `[N, T, F]` of windows as training and as identification cut them."""
+    cut = splits.inputs(windows).counts
+    if isinstance(splits.counts, StoredCounts):  # training reads these
+        sessions = [splits.counts.session(index) for index in windows.session]
+        places = zip(sessions, windows.start)
+        return cut, np.stack([x[start : start + splits.length] for x, start in places])
+    on_device = jax.device_put((splits.counts, splits.windows))
+    return sampler.gather_windows(*on_device, rows, splits.length), cut
 
 
 def _identification_baselines(checkpoint, splits):
