@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from siamjax import cli
+from siamjax.commands import shared_flags
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax adapt", __doc__, arguments="CAPTURE...")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "An evaluated run.", COMMAND.flags, required=True
-)
+_WORKDIR = shared_flags.define_run(COMMAND)
 _NETWORK = flags.DEFINE_string(
     "network",
     None,
@@ -25,12 +24,7 @@ _NETWORK = flags.DEFINE_string(
     COMMAND.flags,
     required=True,
 )
-_LIBRARY = flags.DEFINE_string(
-    "library",
-    None,
-    "Folder of the library; by default that of the run.",
-    COMMAND.flags,
-)
+_LIBRARY = shared_flags.define_library(COMMAND)
 _NOTE = flags.DEFINE_string("note", "", "Is kept with the network.", COMMAND.flags)
 _LOG = logging.getLogger(__name__)
 

@@ -8,16 +8,12 @@ Example:
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from siamjax import cli
+from siamjax.commands import shared_flags
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax export", __doc__, arguments="FILE")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A run, for its library.", COMMAND.flags
-)
-_LIBRARY = flags.DEFINE_string("library", None, "Another folder.", COMMAND.flags)
+_WORKDIR, _LIBRARY = shared_flags.define_library_or_run(COMMAND)
 
 
 def main(argv: Sequence[str]) -> None:

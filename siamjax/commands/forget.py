@@ -7,16 +7,12 @@ NAME@SECONDS removes only the examples that begin at this second. Example:
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from siamjax import cli, text
+from siamjax.commands import shared_flags
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax forget", __doc__, arguments="NAME...")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A run, for its library.", COMMAND.flags
-)
-_LIBRARY = flags.DEFINE_string("library", None, "Another folder.", COMMAND.flags)
+_WORKDIR, _LIBRARY = shared_flags.define_library_or_run(COMMAND)
 
 
 def main(argv: Sequence[str]) -> None:

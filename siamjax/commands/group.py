@@ -8,27 +8,14 @@ Each group has the command that would name it. CAPTURE is a file, or a folder. E
 import logging
 from collections.abc import Sequence
 
-from absl import flags
-
 from siamjax import cli
+from siamjax.commands import shared_flags
 from siamjax.types import SiamjaxError, UsageError
 
 COMMAND = cli.Command("siamjax group", __doc__, arguments="CAPTURE...")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "An evaluated run.", COMMAND.flags, required=True
-)
-_LIBRARY = flags.DEFINE_string(
-    "library",
-    None,
-    "Folder of the library; by default that of the run.",
-    COMMAND.flags,
-)
-_NETWORK = flags.DEFINE_string(
-    "network",
-    None,
-    "Network of the captures, learnt with siamjax adapt.",
-    COMMAND.flags,
-)
+_WORKDIR = shared_flags.define_run(COMMAND)
+_LIBRARY = shared_flags.define_library(COMMAND)
+_NETWORK = shared_flags.define_network(COMMAND)
 _LOG = logging.getLogger(__name__)
 
 

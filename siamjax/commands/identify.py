@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from siamjax import cli
+from siamjax.commands import shared_flags
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax identify", __doc__, arguments="CAPTURE...")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "An evaluated run.", COMMAND.flags, required=True
-)
+_WORKDIR = shared_flags.define_run(COMMAND)
 _SESSION = flags.DEFINE_multi_string(
     "session",
     [],
@@ -24,12 +23,7 @@ _SESSION = flags.DEFINE_multi_string(
     "in order of time. May be repeated.",
     COMMAND.flags,
 )
-_LIBRARY = flags.DEFINE_string(
-    "library",
-    None,
-    "Folder of examples and networks that were learnt; by default that of the run.",
-    COMMAND.flags,
-)
+_LIBRARY = shared_flags.define_library(COMMAND)
 _NETWORK = flags.DEFINE_multi_string(
     "network",
     [],

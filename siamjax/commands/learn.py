@@ -12,24 +12,13 @@ from collections.abc import Sequence
 from absl import flags
 
 from siamjax import cli
+from siamjax.commands import shared_flags
 from siamjax.types import UsageError
 
 COMMAND = cli.Command("siamjax learn", __doc__, arguments="NAME=CAPTURE@SECONDS...")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "An evaluated run.", COMMAND.flags, required=True
-)
-_LIBRARY = flags.DEFINE_string(
-    "library",
-    None,
-    "Folder of the library; by default that of the run.",
-    COMMAND.flags,
-)
-_NETWORK = flags.DEFINE_string(
-    "network",
-    None,
-    "Network of the captures, learnt with siamjax adapt.",
-    COMMAND.flags,
-)
+_WORKDIR = shared_flags.define_run(COMMAND)
+_LIBRARY = shared_flags.define_library(COMMAND)
+_NETWORK = shared_flags.define_network(COMMAND)
 _NOTE = flags.DEFINE_string("note", "", "Is kept with the example.", COMMAND.flags)
 _LOG = logging.getLogger(__name__)
 

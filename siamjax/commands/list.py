@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from absl import flags
 
 from siamjax import cli
+from siamjax.commands import shared_flags
 
 COMMAND = cli.Command("siamjax list", __doc__)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A run, for its library.", COMMAND.flags
-)
-_LIBRARY = flags.DEFINE_string("library", None, "Another folder.", COMMAND.flags)
+_WORKDIR, _LIBRARY = shared_flags.define_library_or_run(COMMAND)
 _JSON = flags.DEFINE_bool("json", False, "Print JSON lines.", COMMAND.flags)
 
 

@@ -20,18 +20,12 @@ from collections.abc import Iterable, Sequence
 from absl import flags
 
 from siamjax import cli
+from siamjax.commands import shared_flags
 from siamjax.types import Interrupted, UsageError
 
 COMMAND = cli.Command("siamjax monitor", __doc__, arguments="[SOURCE]")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "An evaluated run.", COMMAND.flags, required=True
-)
-_LIBRARY = flags.DEFINE_string(
-    "library",
-    None,
-    "Folder of examples and networks that were learnt; by default that of the run.",
-    COMMAND.flags,
-)
+_WORKDIR = shared_flags.define_run(COMMAND)
+_LIBRARY = shared_flags.define_library(COMMAND)
 _NETWORK = flags.DEFINE_multi_string(
     "network",
     [],
