@@ -21,7 +21,7 @@ def test_two_views_are_classes_of_two_rows():
     for i in range(10):
         others = [s[i, j] for j in range(10) if j != i]
         wanted += (np.log(np.sum(np.exp(others))) - s[i, (i + 5) % 10]) / 10
-    assert float(losses.ntxent(x, labels)) == pytest.approx(wanted, rel=1e-5)
+    assert float(jax.jit(losses.ntxent)(x, labels)) == pytest.approx(wanted, rel=1e-5)
     with pytest.raises(UsageError, match=r"row i of both of one example"):
         losses.two_views(FIRST, SECOND[:4])
 
