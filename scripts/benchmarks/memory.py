@@ -74,7 +74,7 @@ def make_session(index, name, span_s):
 def watch(command, limit_gb):
     """Runs a command under a limit, and prints its time and memory."""
     limit = int(limit_gb * 1e9)
-    begin_s = time.perf_counter()
+    begin_s, used_s = time.perf_counter(), children_s()
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -89,19 +89,24 @@ def watch(command, limit_gb):
             break
         time.sleep(EVERY_S)
     code = process.wait()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     step = max(len(sizes) // PRINTED, 1)
     highest = [max(sizes[i : i + step]) for i in range(0, len(sizes), step)]
     print(
         f"{' '.join(command[2:4])}: exit code {code}, "
         f"{time.perf_counter() - begin_s:.0f} s by the clock, "
-        f"{used.ru_utime + used.ru_stime:.0f} s of the processor up to here; "
+        f"{children_s() - used_s:.0f} s of the processor; "
         f"address space at most {most / 1e3:.2f} GB of {limit_gb:g}; RssAnon, the most "
         f"in each of {len(highest)} parts of the time: "
         f"{', '.join(f'{x:.0f}' for x in highest)} MB",
         flush=True,
     )
     return code
+
+
+def children_s():
+    """Time of the processor of all commands that ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main():
