@@ -81,6 +81,8 @@ def test_what_is_forgotten_is_gone_and_nothing_else(tmp_path):
     assert library.read_library(tmp_path) == ((), ())
     with pytest.raises(UsageError, match=r"no network 'site', it has none: .*adapt"):
         library.read_library(tmp_path).network("site")
+    with pytest.raises(UsageError, match=r"--network 'n=a_\*': give a name of letters"):
+        library.read_library(tmp_path).network("n=a_*")
     with pytest.raises(UsageError, match="there is no library"):
         library.forget(tmp_path / "none", "slow")
 

@@ -46,6 +46,7 @@ class Library(NamedTuple):
         for network in self.networks:
             if network.name == name:
                 return network
+        check_network_name(name)  # one with another name cannot be learnt
         known = ", ".join(network.name for network in self.networks)
         raise UsageError(
             f"the library has no network {name!r}, it has {known or 'none'}: learn it "
