@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ from tests.live_traffic import calls
 S = 10**9
 # Fields of JSON that depend on rounding.
 NUMBERS = "distance", "margin", "runner_up", "moved", "threshold", "p_value"
-PREFIXES = ["a=10.1.0.0/16,10.3.0.7", "b=10.1.2.0/24", "b=2001:db8::/32"]
+PREFIXES = [
+    "a=10.1.0.0/16,10.3.0.7",
+    "b =10.1.2.0/24",
+    "b=2001:db8::/32, ::ffff:10.4.0.0/112",
+]
 FILES = ["north/a_1.pcap", "south/a_2.pcap", "south/b_1.pcap"]
 
 
@@ -27,6 +32,8 @@ FILES = ["north/a_1.pcap", "south/a_2.pcap", "south/b_1.pcap"]
         ("10.3.0.7", "a"),
         ("10.3.0.8", None),
         ("2001:db8::7", "b"),
+        ("::ffff:10.1.2.1", "b"),  # IPv4 mapped into IPv6
+        ("10.4.0.9", "b"),
         ("all", None),  # a session of all traffic
     ],
 )
@@ -42,11 +49,12 @@ def test_a_file_is_of_the_network_whose_pattern_fits_its_name_or_folder():
     assert assign("n=a_*") == ["n", "n", None]
     assert assign("n=south/*", "others") == ["others", "n", "n"]
     assert assign("n=north/*,b_1.pcap", "m=a_2*") == ["n", "m", "n"]
-    assert assign("n") == ["n"] * 3 and assign() == [None] * 3
+    assert assign("n") == assign("n", " n") == ["n"] * 3 and assign() == [None] * 3
     with pytest.raises(UsageError, match=r"a_2.pcap fits --network n=a_\* and m=south"):
         assign("n=a_*", "m=south/*")
-    with pytest.raises(UsageError, match=r"--network=n=c_\*: no file that is read"):
-        assign("n=*", "n=c_*")
+    for pattern in ("c_*", ".", "north/", "/"):
+        with pytest.raises(UsageError, match=f"=n={re.escape(pattern)}: no file that"):
+            assign("n=*", f"n={pattern}")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,7 @@ def test_a_file_is_of_the_network_whose_pattern_fits_its_name_or_folder():
         (["a=10.0.0.1,,10.0.0.2"], "write NAME, or NAME=WHICH"),
         (["a", "b"], "give one name for all sessions"),
         (["a=10.1.0.7/16"], "has host bits set: give addresses and prefixes"),
+        (["a=::ffff:10.1.0.0/112", "b=10.1.0.0/16"], "to a and to b: give it to one"),
         (["a=core_*"], "give addresses and prefixes of servers"),
         (["a=10.1.0.0/16", "b=10.1.0.0/16"], "to a and to b: give it to one"),
     ],

@@ -15,6 +15,8 @@ from siamjax.types import UsageError
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Value = TypeVar("_Value")
+# Bits of an IPv6 address before the IPv4 address that is mapped into it.
+_MAPPED = 96
 # Said of a session where others have a network.
 UNASSIGNED = "no --network fits it: it is judged without one"
 
@@ -35,6 +37,7 @@ def parse_networks(texts: Sequence[str]) -> Assignment:
     others, parts = None, []
     for text in texts:
         name, equals, which = text.partition("=")
+        name = name.strip()
         items = [item.strip() for item in which.split(",")]
         if not name or (equals and not all(items)):
             raise UsageError(
@@ -43,7 +46,7 @@ def parse_networks(texts: Sequence[str]) -> Assignment:
             )
         if equals:
             parts += [(name, item) for item in items]
-        elif others is not None:
+        elif others not in (None, name):
             raise UsageError(
                 f"--network={others} and --network={text}: give one name for all "
                 "sessions, and NAME=WHICH for some of them"
@@ -62,7 +65,7 @@ def parse_prefixes(assignment: Assignment) -> dict[Prefix, str]:
     networks: dict[Prefix, str] = {}
     for name, item in assignment.parts:
         try:
-            prefix = ipaddress.ip_network(item)
+            prefix = _unmap_prefix(ipaddress.ip_network(item))
         except ValueError as error:
             raise UsageError(
                 f"--network={name}={item}: {error}: give addresses and prefixes of "
@@ -78,15 +81,24 @@ def parse_prefixes(assignment: Assignment) -> dict[Prefix, str]:
 
 def find_prefix(address: str, prefixes: Mapping[Prefix, _Value]) -> _Value | None:
     """What belongs to the longest prefix of an address; None: it has none of them, or
-    is no address."""
+    is no address. An IPv4 address that is mapped into IPv6 counts as IPv4."""
     try:
         host = ipaddress.ip_address(address)
     except ValueError:
         return None
+    host = getattr(host, "ipv4_mapped", None) or host
     fitting = [prefix for prefix in prefixes if host in prefix]
     if not fitting:
         return None
     return prefixes[max(fitting, key=lambda prefix: prefix.prefixlen)]
+
+
+def _unmap_prefix(prefix):
+    """A prefix of mapped IPv4 addresses, ::ffff:10.1.0.0/112, as one of IPv4."""
+    address = getattr(prefix.network_address, "ipv4_mapped", None)
+    if address is None or prefix.prefixlen < _MAPPED:
+        return prefix
+    return ipaddress.IPv4Network((address, prefix.prefixlen - _MAPPED))
 
 
 def assign_files(
@@ -104,7 +116,7 @@ def assign_files(
     for path in paths:
         fitting: dict[str, str] = {}  # {network: pattern}
         for name, pattern in assignment.parts:
-            if pathlib.PurePath(path).match(pattern):
+            if _fits(path, pattern):
                 fitting.setdefault(name, pattern)
                 unused.pop((name, pattern), None)
         if len(fitting) > 1:
@@ -113,6 +125,13 @@ def assign_files(
         networks.append(next(iter(fitting), assignment.others))
     for name, pattern in unused:
         raise UsageError(
-            f"--network={name}={pattern}: no file that is read fits this pattern"
+            f"--network={name}={pattern}: no file that is read fits this pattern: "
+            "give names of files such as 'a_*', with a folder 'north/*'"
         )
     return networks
+
+
+def _fits(path, pattern):
+    """Whether a path ends as a pattern says; the pattern of no name fits none."""
+    pattern = pathlib.PurePath(pattern)
+    return bool(pattern.parts) and pathlib.PurePath(path).match(str(pattern))
