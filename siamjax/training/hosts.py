@@ -25,7 +25,8 @@ from siamjax.types import SiamjaxError, UsageError
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-# How long processes wait for one that works alone, as long as it shows that it lives.
+# How long processes wait for one that works alone, as long as it shows that it lives. A
+# collective operation would give up on a CPU after half an hour.
 ALONE_S = 24 * 3600
 # What processes send each other goes in pieces of at most so many KiB.
 PIECE_KIB = 16 * 1024
