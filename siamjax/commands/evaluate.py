@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from siamjax import cli, joining
+from siamjax import cli
+from siamjax.commands import joining
 
 COMMAND = cli.Command("siamjax evaluate", __doc__)
 _WORKDIR = flags.DEFINE_string(

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from siamjax import cli, files, joining
+from siamjax import cli, files
+from siamjax.commands import joining
 
 COMMAND = cli.Command("siamjax train", __doc__, config="configs/default.py")
 _CONFIG = COMMAND.define_config(
