@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.identification import decide, examples, rules, timeline, weighing
+from siamjax.identification import decide, examples, fitting, rules, timeline, weighing
 from siamjax.types import Baseline, Label
 
 RULE = rules.Rule(unknown=1.0, penalty=1.0, onset_s=2.0, clear_s=3.0)
-KNOWN = decide.Scores(np.linspace(0.1, 0.5, 9), np.linspace(0.1, 0.2, 9))
-NOVEL = decide.Scores(np.array([1.5, 1.6]), np.array([0.4, 0.5]))
+KNOWN = fitting.Scores(np.linspace(0.1, 0.5, 9), np.linspace(0.1, 0.2, 9))
+NOVEL = fitting.Scores(np.array([1.5, 1.6]), np.array([0.4, 0.5]))
 
 
 def cost_of(path, costs, penalty):
@@ -107,7 +107,7 @@ def test_a_fault_ends_where_its_deviation_fell_though_windows_still_have_its_nam
     assert names(spans) == ["normal", "blocked", "recovering"]
     assert spans[2].start_s == 15.0 + 14.0 and np.isnan(spans[2].onset_error_s)
     label = Label("blocked", 9.0, 28.0)
-    rule = decide.fit_rule([(seen, (label,))] * 3, KNOWN, NOVEL)
+    rule = fitting.fit_rule([(seen, (label,))] * 3, KNOWN, NOVEL)
     spans = decide.find_spans(seen, rule)
     assert (spans[2].start_s, spans[2].onset_error_s) == (28.0, 0.0)
     # It must last in windows: windows of 60 s need more than these ten seconds.
@@ -254,7 +254,7 @@ def test_the_rule_learns_threshold_and_offsets():
     rows = [[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 30)
     label = Label("blocked", 14.0, 25.0)
-    rule = decide.fit_rule([(seen, (label,))], KNOWN, NOVEL)
+    rule = fitting.fit_rule([(seen, (label,))], KNOWN, NOVEL)
     assert rule.unknown == pytest.approx(1.0)  # the middle of the gap
     assert rule.penalty == pytest.approx(0.5)
     assert rule.taught == pytest.approx(0.9)
@@ -280,7 +280,7 @@ def test_a_fault_begins_with_the_unknown_windows_before_it():
         (seen, (Label("blocked", 18.0, np.inf),)),
         (new, (Label("new", 18.0, np.inf),)),
     )
-    rule = decide.fit_rule(learnt, KNOWN, NOVEL)
+    rule = fitting.fit_rule(learnt, KNOWN, NOVEL)
     assert rule.onset_s == 8.0
     for session, name in ((seen, "blocked"), (new, "unknown")):
         spans = [(s.start_s, s.condition) for s in decide.find_spans(session, rule)]
@@ -302,7 +302,7 @@ def test_faults_of_one_name_do_not_shift_each_other():
     rows = ([[0.2, 2.0]] * 10 + [[2.0, 0.3]] * 10) * 2 + [[0.2, 2.0]] * 10
     seen = evidence(rows, [0.1] * 50)
     labels = Label("blocked", 14.0, 25.0), Label("blocked", 34.0, 45.0)
-    rule = decide.fit_rule([(seen, labels)], KNOWN, NOVEL)
+    rule = fitting.fit_rule([(seen, labels)], KNOWN, NOVEL)
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
 
 

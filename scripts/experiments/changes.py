@@ -34,7 +34,7 @@ from absl import flags
 from siamjax import cli
 from siamjax.assessment import out_of_fold
 from siamjax.evaluation.spaces import Space
-from siamjax.identification import confidence, decide, enrol, rules, weighing
+from siamjax.identification import confidence, decide, enrol, fitting, rules, weighing
 from siamjax.identification.timeline import RECOVERING, UNKNOWN, Decoder, Span
 from siamjax.inference import runs
 from siamjax.types import NORMAL, VALID, Label
@@ -113,7 +113,7 @@ def judge_folds(workdir: str, space: Space | None = None) -> list[Judged]:
         known, novel, stretches = out_of_fold.join_scores([folds[j] for j in rest])
         others = [capture for j in rest for capture in captures[j]]
         labelled = [(c.evidence, (c.label,) if c.label else ()) for c in others]
-        rule = decide.fit_rule(labelled, known, novel, stretches)
+        rule = fitting.fit_rule(labelled, known, novel, stretches)
         judged.append(Judged(rule, captures[i], others, folds[i]))
     return judged
 

@@ -18,7 +18,7 @@ from siamjax.data.splits import Splits
 from siamjax.data.windows import join, take
 from siamjax.evaluation import spaces, unknowns
 from siamjax.evaluation.spaces import Space
-from siamjax.identification import decide, enrol, examples, rules
+from siamjax.identification import enrol, examples, fitting, rules
 from siamjax.inference import runs
 from siamjax.inference.deciding import Deciding
 from siamjax.training import folds, hosts, whitening
@@ -36,9 +36,9 @@ class Fold(NamedTuple):
     run: runs.Run
     splits: Splits
     examples: examples.Examples  # training windows of the conditions it knows
-    known: decide.Scores  # of unseen windows of known conditions
-    novel: decide.Scores  # of windows of faults held out
-    stretches: decide.Scores  # of unseen stretches, see `enrol.measure_stretches`
+    known: fitting.Scores  # of unseen windows of known conditions
+    novel: fitting.Scores  # of windows of faults held out
+    stretches: fitting.Scores  # of unseen stretches, see `enrol.measure_stretches`
 
     @property
     def unknown(self) -> float | None:
@@ -129,7 +129,7 @@ def _measure(run, splits, unseen=True):
 def fit_common_rule(opened: list[Fold]) -> rules.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
     known, novel, stretches_of = join_scores(opened)
-    rule = hosts.from_first(lambda: decide.fit_thresholds(known, novel))
+    rule = hosts.from_first(lambda: fitting.fit_thresholds(known, novel))
     unseen = [
         (fold, i)
         for fold in opened
@@ -141,14 +141,14 @@ def fit_common_rule(opened: list[Fold]) -> rules.Rule:
         return enrol.session_changes(fold.run, fold.splits, i, fold.examples, rule)
 
     changes = hosts.divided(measure, unseen)
-    return decide.calibrate(rule, changes, stretches_of)
+    return fitting.calibrate(rule, changes, stretches_of)
 
 
-def join_scores(opened: list[Fold]) -> tuple[decide.Scores, ...]:
+def join_scores(opened: list[Fold]) -> tuple[fitting.Scores, ...]:
     """The scores of known and of held-out conditions and of stretches, of all folds
     together."""
     return tuple(
-        decide.Scores(*map(np.concatenate, zip(*scores)))
+        fitting.Scores(*map(np.concatenate, zip(*scores)))
         for scores in zip(
             *((fold.known, fold.novel, fold.stretches) for fold in opened)
         )

@@ -16,8 +16,8 @@ from siamjax.data.splits import Splits
 from siamjax.data.windows import take
 from siamjax.evaluation import pairwise, unknowns
 from siamjax.identification import comparing
-from siamjax.identification.decide import Scores
 from siamjax.identification.examples import Examples
+from siamjax.identification.fitting import Scores
 from siamjax.inference.runs import Run
 from siamjax.types import TEST
 

@@ -1,19 +1,12 @@
-"""The rule that turns the distances of a session's windows into a timeline.
+"""The rule that turns the distances of a session's windows into a timeline."""
 
-All numbers of the rule are learnt from validation captures: the distance beyond which a
-window is unknown, the cost of a change of condition, and how much later than the start
-of its first window a condition begins.
-"""
-
-import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from siamjax.evaluation import unknowns
 from siamjax.identification import confidence, weighing
-from siamjax.identification.confidence import Calibration, Onset
+from siamjax.identification.confidence import Onset
 from siamjax.identification.rules import Rule
 from siamjax.identification.timeline import (
     RECOVERING,
@@ -23,7 +16,7 @@ from siamjax.identification.timeline import (
     stretches,
 )
 from siamjax.identification.weighing import Evidence
-from siamjax.types import NORMAL, Label
+from siamjax.types import NORMAL
 
 # From one window of a timeline to the next: finer than in training, for the onset.
 HOP_S = 1.0
@@ -34,13 +27,6 @@ FADING = 0.6
 # lengths of a window, and its p-value leaves no doubt. Chosen out of fold on four
 # networks.
 LASTING = 0.5
-# The cost of a change of condition, in thresholds of unknown. Chosen out of fold on
-# five networks: from 0.25 to 1 the names are alike, and the first alarm comes after 4.1
-# to 6.1 s (docs/identification.md).
-CHANGE = 0.5
-# The threshold of a fault that was taught, in thresholds of unknown. Chosen with
-# `weighing.CONTRAST`.
-TAUGHT = 0.9
 # In an adapted network a fault begins where the oddness rises above this share of the
 # way from that of the normal traffic before it to the limit.
 RISE = 0.5
@@ -53,7 +39,7 @@ FADED, FADES, LEVEL = 0.65, 0.375, 0.75
 ANY = ""
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Windows in a row that are in one condition."""
 
     first: int  # index of its first window
@@ -61,15 +47,6 @@ class _Part(NamedTuple):
     decoded: str  # its condition on the path
     name: str  # and after all
     fades: bool = False  # it begins where the deviation of a fault fell
-
-
-class Scores(NamedTuple):
-    """How far N windows are from what is known."""
-
-    distance: np.ndarray  # [N] to the nearest of one example of each known condition
-    # [N] relative distance to the nearest training window or example, see
-    # `evaluation.novelty`
-    novelty: np.ndarray
 
 
 def find_spans(
@@ -106,7 +83,7 @@ def spans_of_path(
       path: of `timeline.decode`.
       rule, origins, taught: see `find_spans`.
     """
-    parts = _find_parts(evidence, path, rule, taught)
+    parts = find_parts(evidence, path, rule, taught)
     return _joined(
         [
             _with_confidence(
@@ -121,147 +98,24 @@ def spans_of_path(
     )
 
 
-def _find_parts(evidence, path, rule, taught):
-    """The `_Part`s of a path `[N]`."""
+def find_parts(
+    evidence: Evidence, path: np.ndarray, rule: Rule, taught: Collection[str]
+) -> list[Part]:
+    """The stretches of the cheapest path `[N]`, under their names after all.
+
+    Args:
+      evidence: of `weighing.weigh_windows`.
+      path: of `timeline.decode`.
+      rule, taught: see `find_spans`.
+    """
     blind = weighing.find_blind(evidence)
     names = *evidence.names, UNKNOWN
     path = _with_taught(path, evidence, rule, taught)
     path = np.where(blind, len(evidence.names), path)
     parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
     parts = _with_beginnings(parts, evidence, blind)
-    parts = _with_fading([_Part(*part, part[-1]) for part in parts], evidence)
+    parts = _with_fading([Part(*part, part[-1]) for part in parts], evidence)
     return _with_recovering(parts, evidence, rule, taught)
-
-
-class Changes(NamedTuple):
-    """What a labelled session shows of changes of condition, and of normal traffic."""
-
-    onsets: dict[str, list[float]]  # {name: seconds from a window's start to the label}
-    ends: dict[str, list[float]]  # the same, of ends; by NORMAL and RECOVERING
-    peaks: list[float]  # the highest of `confidence.find_peaks`
-    normal_s: float  # how much normal traffic they are from
-
-
-def fit_rule(
-    sessions: Iterable[tuple[Evidence, Sequence[Label]]],
-    known: Scores,
-    novel: Scores,
-    stretches_of: Scores | None = None,
-) -> Rule:
-    """The `Rule` from validation captures.
-
-    Args:
-      sessions: the `Evidence` and the true labels of each.
-      known: of windows of known conditions.
-      novel: of windows of novel conditions.
-      stretches_of: of stretches of known conditions, see `Calibration`.
-    """
-    rule = fit_thresholds(known, novel)
-    changes = [measure_changes(*session, rule) for session in sessions]
-    return calibrate(rule, changes, stretches_of)
-
-
-def fit_thresholds(known: Scores, novel: Scores) -> Rule:
-    """The `Rule` without what `calibrate` adds; arguments are those of `fit_rule`."""
-    unknown = unknowns.fit_threshold(known.distance, novel.distance)
-    novelty = unknowns.fit_limit(known.novelty, novel.novelty)
-    return Rule(unknown, CHANGE * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
-
-
-def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> Changes:
-    """What one session shows, so that its evidence need not be kept.
-
-    Args:
-      evidence: of a session.
-      labels: the true ones.
-      rule: of `fit_thresholds`.
-    """
-    onsets: dict[str, list[float]] = {}
-    ends: dict[str, list[float]] = {NORMAL: [], RECOVERING: []}
-    evidence, costs = weighing.weigh_windows(evidence, rule)
-    path = decode(costs, rule.penalty)
-    spans = spans_of_path(evidence, costs, path, rule)
-    parts = _find_parts(evidence, path, rule, ())
-    for label in labels:
-        if label.condition == NORMAL:
-            continue
-        name = label.condition if label.condition in evidence.names else UNKNOWN
-        matching = [
-            span
-            for span in spans
-            if span.condition == name
-            and span.start_s < label.clear_s
-            and label.onset_s < span.end_s
-        ]
-        if matching and matching[0].start_s > spans[0].start_s:
-            shift_s = label.onset_s - matching[0].start_s
-            onsets.setdefault(name, []).append(shift_s)
-        if end := _find_end(parts, evidence, name, label):
-            shift_s = label.clear_s - evidence.start_s[end.first]
-            ends[RECOVERING if end.fades else NORMAL].append(float(shift_s))
-    against = _against_normal(evidence, costs, labels)
-    peaks = heapq.nlargest(confidence.PEAKS, confidence.find_peaks(against))
-    return Changes(onsets, ends, peaks, len(against) * HOP_S)
-
-
-def calibrate(
-    rule: Rule, changes: Iterable[Changes], stretches_of: Scores | None = None
-) -> Rule:
-    """The rule with onsets, ends and `Calibration`.
-
-    Args:
-      rule: of `fit_thresholds`.
-      changes: of each session, see `measure_changes`.
-      stretches_of: see `fit_rule`.
-    """
-    onsets: dict[str, list[float]] = {}
-    ends: dict[str, list[float]] = {NORMAL: [], RECOVERING: []}
-    peaks: list[float] = []
-    normal_s = 0.0
-    for session in changes:
-        for name, values in session.onsets.items():
-            onsets.setdefault(name, []).extend(values)
-        for name, values in session.ends.items():
-            ends[name] += values
-        peaks = heapq.nlargest(confidence.PEAKS, [*peaks, *session.peaks])
-        normal_s += session.normal_s
-    shifts_s = [shift_s for values in onsets.values() for shift_s in values]
-    calibration = Calibration(
-        known=tuple(stretches_of.novelty.tolist()) if stretches_of else (),
-        alone=tuple(stretches_of.distance.tolist()) if stretches_of else (),
-        peaks=tuple(peaks),
-        normal_s=normal_s,
-        onsets=confidence.fit_onsets(onsets | ends | {ANY: shifts_s}),
-    )
-    return rule._replace(
-        onset_s=_median(shifts_s),
-        clear_s=_median(ends[NORMAL]),
-        calibration=calibration,
-    )
-
-
-def _find_end(parts, evidence, name, label):
-    """The stretch after the last one of a label under its name; None: there is none."""
-    last = [
-        i
-        for i, part in enumerate(parts[:-1])
-        if part.name == name
-        and evidence.start_s[part.first] < label.clear_s
-        and label.onset_s < evidence.start_s[part.end]
-    ]
-    return parts[last[-1] + 1] if last and np.isfinite(label.clear_s) else None
-
-
-def _against_normal(evidence, costs, labels):
-    """`[N]` of the windows before the first fault: by how much another condition is
-    cheaper than normal."""
-    if NORMAL not in evidence.names:
-        return np.zeros(0)
-    onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
-    calm = evidence.start_s + evidence.window_s <= min(onsets_s, default=np.inf)
-    column = evidence.names.index(NORMAL)
-    costs = costs[calm & ~weighing.find_blind(evidence)]
-    return costs[:, column] - np.delete(costs, column, 1).min(1)
 
 
 def _with_taught(path, evidence, rule, taught):
@@ -497,7 +351,3 @@ def _joined(spans):
             joined[-1] = joined[-1]._replace(end_s=span.start_s)
         joined.append(span)
     return joined
-
-
-def _median(values):
-    return float(np.median(values)) if values else 0.0

@@ -17,8 +17,8 @@ from siamjax.data.windows import take
 from siamjax.evaluation import novelty, one_shot, pairwise, wccn
 from siamjax.identification import (
     comparing,
-    decide,
     examples,
+    fitting,
     rules,
     sessions,
     weighing,
@@ -61,7 +61,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
 
     def fit_thresholds():
         scores = measure_scores(run, splits, windows, is_library)
-        return decide.fit_thresholds(*scores)
+        return fitting.fit_thresholds(*scores)
 
     rule = hosts.from_first(fit_thresholds)
     changes = hosts.divided(
@@ -71,7 +71,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
     stretches_of = hosts.from_first(
         lambda: measure_stretches(run, splits, windows, is_library)
     )
-    rule = decide.calibrate(rule, changes, stretches_of)
+    rule = fitting.calibrate(rule, changes, stretches_of)
     hosts.from_first(lambda: write_enrolment(run, library, rule))
     return library, rule
 
@@ -179,7 +179,7 @@ def mean_distance(
 
 def measure_scores(
     run: Run, splits: Splits, windows: Windows, library: np.ndarray, draws: int = DRAWS
-) -> tuple[decide.Scores, decide.Scores]:
+) -> tuple[fitting.Scores, fitting.Scores]:
     """How far windows are from one example of each known condition, and from training.
 
     Examples are drawn again and again, because the default examples are validation
@@ -234,14 +234,14 @@ def measure_scores(
         if joined[name].size
     ]
     return (
-        decide.Scores(*np.concatenate(quantiles or [nothing], 1)),
-        decide.Scores(*np.concatenate([nothing, *(joined[n] for n in novel)], 1)),
+        fitting.Scores(*np.concatenate(quantiles or [nothing], 1)),
+        fitting.Scores(*np.concatenate([nothing, *(joined[n] for n in novel)], 1)),
     )
 
 
 def measure_stretches(
     run: Run, splits: Splits, windows: Windows, library: np.ndarray, draws: int = DRAWS
-) -> decide.Scores:
+) -> fitting.Scores:
     """Medians of the windows of each capture and known condition, see
     `confidence.Calibration`; one that has no other capture to compare with is left out.
 
@@ -266,7 +266,7 @@ def measure_stretches(
             drawn = others if len(others) <= draws else rng.choice(others, draws, False)
             alone = pairwise.distances(points[judged], points[drawn])
             rows.append([np.median(np.median(alone, 0)), np.median(near)])
-    return decide.Scores(*np.array(rows).reshape(-1, 2).T)
+    return fitting.Scores(*np.array(rows).reshape(-1, 2).T)
 
 
 def _to_training(run, splits, windows, moments):
@@ -328,7 +328,7 @@ def session_changes(
     index: int,
     library: examples.Examples,
     rule: rules.Rule,
-) -> decide.Changes:
-    """`decide.measure_changes` of a session; its evidence is dropped."""
+) -> fitting.Changes:
+    """`fitting.measure_changes` of a session; its evidence is dropped."""
     evidence = session_evidence(run, splits, index, library)
-    return decide.measure_changes(evidence, splits.sessions.labels[index], rule)
+    return fitting.measure_changes(evidence, splits.sessions.labels[index], rule)

@@ -10,7 +10,7 @@ from siamjax.identification.rules import Rule
 from siamjax.types import NORMAL
 
 # A fault that was taught: this share of its lead over the nearest other fault is taken
-# from the distance to its example. Chosen with `decide.TAUGHT` on runs moved to other
+# from the distance to its example. Chosen with `fitting.TAUGHT` on runs moved to other
 # networks (docs/identification.md).
 CONTRAST = 0.5
 # So many windows are weighed at once: a session of months has millions.
