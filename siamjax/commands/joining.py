@@ -56,6 +56,7 @@ class Joining:
             self._coordinator.value, self._processes.value, self._process.value
         )
         if self._distributed.value or any(value is not None for value in address):
-            name, debug = self._command.name, self._command.flags["debug"].value
+            name = self._command.name
+            debug = bool(self._command.flags["debug"].value)
             return connection.connected(address, command=name, debug=debug)
         return contextlib.nullcontext()

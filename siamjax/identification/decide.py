@@ -112,9 +112,12 @@ def find_parts(
     names = *evidence.names, UNKNOWN
     path = _with_taught(path, evidence, rule, taught)
     path = np.where(blind, len(evidence.names), path)
-    parts = [(first, end, names[path[first]]) for first, end in stretches(path)]
-    parts = _with_beginnings(parts, evidence, blind)
-    parts = _with_fading([Part(*part, part[-1]) for part in parts], evidence)
+    named = [(first, end, names[path[first]]) for first, end in stretches(path)]
+    parts = [
+        Part(first, end, decoded=name, name=name)
+        for first, end, name in _with_beginnings(named, evidence, blind)
+    ]
+    parts = _with_fading(parts, evidence)
     return _with_recovering(parts, evidence, rule, taught)
 
 
