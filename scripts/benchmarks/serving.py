@@ -79,7 +79,7 @@ def read_sessions(run, folder):
 
 def time_identify(reference, traffics, counts, pairs):
     """Prints how many windows are embedded and decided on, together and one by one."""
-    print("\n| sessions | windows | together, a second | one by one | ratio |")
+    print("\n| sessions | windows | windows a second, together | one by one | ratio |")
     print("|--:|--:|--:|--:|--:|")
     for count in counts:
         chosen = list(itertools.islice(itertools.cycle(traffics), count))
@@ -120,8 +120,8 @@ def time_monitor(reference, traffics, counts, pairs):
     """Prints what a second of traffic takes, and the memory of a session."""
     reference = call_normal(reference)
     print(
-        "\n| sessions | packets a second | ms for a second, median | longest | "
-        "windows together, ms | one by one, ms | ratio | MB a session |"
+        "\n| sessions | packets a second | ms for a second of traffic, median | longest "
+        "| ms of windows, together | one by one | ratio | MB a session |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
     state = watch_one(reference)
@@ -176,8 +176,10 @@ def time_seconds(state, reference, count, by_prefix=None):
 def time_networks(reference, traffics, count, sizes):
     """Prints what so many sessions in several networks take; 0: without one."""
     reference = call_normal(reference)
-    head = "networks | identify, windows a second | ms for a second, median | longest"
-    print(f"\n| {head} |")
+    print(
+        "\n| networks | identify: windows a second "
+        "| monitor: ms for a second of traffic, median | longest |"
+    )
     print("|--:|--:|--:|--:|")
     known = [learn_network(reference, i) for i in range(max(sizes))]
     for size in sizes:
