@@ -120,8 +120,8 @@ def time_monitor(reference, traffics, counts, pairs):
     """Prints what a second of traffic takes, and the memory of a session."""
     reference = call_normal(reference)
     print(
-        "\n| sessions | packets a second | ms for a second of traffic, median | longest "
-        "| ms of windows, together | one by one | ratio | MB a session |"
+        "\n| sessions | packets a second | ms for a second of traffic, median "
+        "| longest | ms of windows, together | one by one | ratio | MB a session |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
     state = watch_one(reference)
