@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
 
 def print_steps() -> None:
     """The table of a step."""
-    print("| devices | Gflop | MB | gathered | summed | other |")
+    print("| devices | Gflop | memory, MB | gathered | summed | other |")
     print("|--:|--:|--:|--:|--:|--:|")
     for number in DEVICES:
         config = make_config()
@@ -89,7 +89,9 @@ def print_steps() -> None:
 
 def print_losses(specs: Sequence[str]) -> None:
     """The table of losses."""
-    heads = "|".join(f"{number} devices" for number in LOSS_DEVICES)
+    heads = "|".join(
+        f"memory, {number} device{'s' * (number > 1)}" for number in LOSS_DEVICES
+    )
     print(f"| loss |{heads}| largest sent |\n|---|{'--:|' * (len(LOSS_DEVICES) + 1)}")
     for spec in specs:
         programs = [compile_loss(spec, number) for number in LOSS_DEVICES]

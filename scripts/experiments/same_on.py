@@ -107,7 +107,7 @@ def print_numbers(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
       folder: with the data of `make_data`; gets a file of numbers for each layout.
       layouts: the first one is what the others are compared with.
     """
-    print(f"| |{'|'.join(LIMITS)}|\n|---|{'--:|' * len(LIMITS)}")
+    print(f"| layout |{'|'.join(LIMITS)}|\n|---|{'--:|' * len(LIMITS)}")
     good, first = True, None
     for layout in layouts:
         name = str(layout).replace(" ", "_")
