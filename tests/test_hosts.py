@@ -15,10 +15,10 @@ import pytest
 
 from scripts.experiments import same_on
 from siamjax.assessment import evaluate
+from siamjax.config import to_plain
 from siamjax.training import checkpoints, connection, hosts, loop
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
-from tests.conftest import QUICK_COMPILATION
 
 TWO = same_on.Layout(2, 1)
 # What an evaluation writes, besides the projector's files.
@@ -28,13 +28,9 @@ WRITTEN = (
 )
 CONFIG = """
 import ml_collections
-import pathlib
-from scripts.experiments import same_on
-from siamjax.config import to_plain
 
 def get_config():
-    config = same_on.run_config(pathlib.Path({folder!r}))
-    return ml_collections.ConfigDict(to_plain(config))
+    return ml_collections.ConfigDict({fields})
 """
 
 
@@ -42,12 +38,7 @@ def get_config():
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("hosts")
     same_on.make_data(path)
-    with pytest.MonkeyPatch.context() as patch:
-        # All but the first process compile anew, so they do it with little effort.
-        flags = os.environ["XLA_FLAGS"]
-        least = QUICK_COMPILATION.replace("level=2", "level=0")
-        patch.setenv("XLA_FLAGS", flags.replace(QUICK_COMPILATION, least))
-        yield path
+    return path
 
 
 def run_command(folder, *flags):
@@ -93,7 +84,8 @@ def restarted(folder):
     before = [(folder / f"run.{i}.txt").read_text().splitlines() for i in range(2)]
     with checkpoints.open_checkpoints(folder / "run") as saved:
         assert saved.restore(checkpoints.LAST).step == 4
-    (folder / "config.py").write_text(CONFIG.format(folder=str(folder)))
+    fields = to_plain(same_on.run_config(folder))
+    (folder / "config.py").write_text(CONFIG.format(fields=fields))
     shutil.copytree(folder / "data", folder / "1" / "copy")
     train = "train", f"--config={folder / 'config.py'}"
     after = run_command(
