@@ -171,7 +171,10 @@ def test_tables_of_other_forms_are_judged_as_the_whole_ones(reference, tmp_path,
     assert len(assert_as_identified(made, path, reference)) >= 3
 
 
-def test_a_bin_of_several_rows_and_other_columns_later(reference, tmp_path, caplog):
+@pytest.mark.parametrize("at_once", [3, 1000])
+def test_a_bin_of_several_rows_and_other_columns_later(
+    reference, tmp_path, caplog, at_once
+):
     """The table is rotated: the next file has another order of columns."""
     run = reference.run
     run.config.data.update(bin_s=20.0, bins=4, baseline_s=200.0)
@@ -180,8 +183,9 @@ def test_a_bin_of_several_rows_and_other_columns_later(reference, tmp_path, capl
     path.write_text("\n".join([header, *rows]))
     turned = [",".join(row.split(",")[::-1]) for row in (header, *rows[101:])]
     lines = [header, *rows[:101], *turned]
-    made = watch(reference, in_batches(lines, np.full(1000, 3)))
+    made = watch(reference, in_batches(lines, np.full(1000, at_once)))
     assert_as_identified(made, path, reference)
+    assert not live_traffic.of_kind(made, records.Heartbeat)[-1].not_read
     assert "a new table begins: " in caplog.text
 
 

@@ -147,13 +147,12 @@ class LineReader:
             )
         try:
             layout = _find_layout(lines)
-            rows = counters.read_rows(tables.read_lines(lines, layout), [])
-            times = len(np.unique(rows.time_ns))
-            if not ended and times < FIRST_TIMES:
+            begin = 0 if layout is None else layout.skipped + layout.has_header
+            rows, lines, rest = _read_first(lines, layout, begin)
+            if not ended and _count_times(rows) < FIRST_TIMES:
                 return []
             if self.step_ns is None:
                 self.step_ns = counters.find_step(rows)
-            begin = 0 if layout is None else layout.skipped + layout.has_header
             header, sample = lines[:begin], lines[begin : begin + _SAMPLE]
             form = _make_form(layout, header, sample, rows.choices)
         except (tables.Unusable, ValueError) as error:
@@ -168,7 +167,8 @@ class LineReader:
         self._form, self._waiting = form, []
         self.counts.update({cause: rows.counted[cause] for cause in _COUNTED})
         self._keep_anchor(lines[len(form.header) :], rows, 0, rows.time_ns)
-        return [self._to_columns(rows, np.arange(len(rows.time_ns)), rows.time_ns)]
+        first = self._to_columns(rows, np.arange(len(rows.time_ns)), rows.time_ns)
+        return [first, *self.read(rest, ended=ended)]
 
     def _read(self, lines):
         """The rows of lines behind those of the sample."""
@@ -221,6 +221,25 @@ class LineReader:
                         rest[mine, place] = rows.rests[name][chosen[mine]]
         names = [rows.key_names[k] for k in key.tolist()]
         return Measured(time_ns[chosen], names, values, rest)
+
+
+def _read_first(lines, layout, begin):
+    """The rows of the first lines, these lines, and those that follow another header.
+
+    Many lines may come at once. Where too few rows lie before another header, all lines
+    are read as one table.
+    """
+    if layout is not None:
+        for end in range(begin + FIRST_TIMES, len(lines)):
+            if tables.is_header(lines[end], layout):
+                rows = counters.read_rows(tables.read_lines(lines[:end], layout), [])
+                if _count_times(rows) >= FIRST_TIMES:
+                    return rows, lines[:end], lines[end:]
+    return counters.read_rows(tables.read_lines(lines, layout), []), lines, []
+
+
+def _count_times(rows):
+    return len(np.unique(rows.time_ns))
 
 
 def _find_layout(lines):
