@@ -262,7 +262,11 @@ def about_flag(flag: flags.Flag) -> str:
 
 
 def _wrapped(text):
-    """Lines of filled paragraphs; an indented line is not joined with others."""
+    """Lines of filled paragraphs; an indented line is a command for the shell.
+
+    A command is not joined with others. Where it is longer than the terminal is wide,
+    a backslash goes on, so that what is copied still runs.
+    """
     lines, width = [], terminal_width()
     for paragraph in textwrap.dedent(text).strip().split("\n\n"):
         filled = []
@@ -273,14 +277,15 @@ def _wrapped(text):
                 filled[-1] += f" {line}"
         for line in filled:
             indent = " " * (len(line) - len(line.lstrip()))
-            more = indent + "    " * bool(indent)
-            lines += textwrap.wrap(
-                line.strip(),
-                width,
+            goes_on = " \\" if indent else ""
+            parts = textwrap.wrap(
+                " ".join(line.split()),
+                width - len(goes_on),
                 initial_indent=indent,
-                subsequent_indent=more,
+                subsequent_indent=indent + "    " * bool(indent),
                 break_on_hyphens=False,
             ) or [""]
+            lines += [*(f"{part}{goes_on}" for part in parts[:-1]), parts[-1]]
         lines.append("")
     return lines[:-1]
 

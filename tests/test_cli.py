@@ -138,14 +138,29 @@ def test_help_shows_the_flags_of_the_command_alone(name, columns, monkeypatch):
     assert "--verbosity" in run(name, "--helpfull").stdout
 
 
+def test_examples_of_a_help_run_as_they_are_copied(monkeypatch):
+    """A command that is wider than the terminal goes on behind a backslash."""
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = run("ingest", "--help").stdout.replace("\\\n", " ").splitlines()
+    commands = [line.split() for line in lines if line.startswith("  siamjax ")]
+    flags = "--format counters --captures DIR --labels labels.csv --out runs/mine"
+    assert ["siamjax", "ingest", *flags.split()] in commands
+
+
 def test_help_of_train_shows_the_fields_of_the_config_it_is_given(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     shown = run("train", "--help").stdout
-    assert "--config.log_every=20\n" in shown
-    assert "--config.data.bins=32         of a window: 16 s\n" in shown
+    assert "--config.log_every=20         steps\n" in shown
+    assert (
+        "--config.data.bins=32         of a window, which lasts bins * bin_s seconds\n"
+        in shown
+    )
     assert "--config.optimizer.warmup=20  steps\n" in shown
     shown = run("train", "--help", "--config", "configs/kddi.py").stdout
-    assert "--config.data.bins=5          of a window: 16 s\n" in shown
+    assert (
+        "--config.data.bins=5          of a window, which lasts bins * bin_s seconds\n"
+        in shown
+    )
 
 
 @pytest.mark.parametrize("name", ["compare", "board"])
