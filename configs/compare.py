@@ -86,13 +86,13 @@ DATA_SETS = dict(
 
 def get_config(data_sets="testbed"):
     config = ConfigDict()
-    config.seed = 0
-    config.losses = LOSSES
+    config.seed = 0  # of settings, weights, batches and draws
+    config.losses = LOSSES  # what is compared, see siamjax.losses
     config.trials = 8  # settings tried of each loss
-    config.random_trials = 4  # of them in a round, which learns from earlier rounds
-    config.repeats = 5  # of the best setting, with fresh seeds
-    config.folds = 2  # of the conditions that are not the test's
-    # Beside them, judged alike; with aeon also dtw, minirocket, catch22.
+    config.random_trials = 4  # settings of a round, which learns from earlier rounds
+    config.repeats = 5  # trainings of the best setting, with fresh seeds
+    config.folds = 2  # of the conditions that the test does not have
+    # With aeon also dtw, minirocket, catch22.
     config.baselines = (
         "untrained encoder",
         "WCCN",
@@ -100,10 +100,10 @@ def get_config(data_sets="testbed"):
         "QUANT, cosine",
         "mean and deviation",
         "whole windows",
-    )
+    )  # simple methods, judged like the losses
     config.draws = 50  # of the examples, in the final readout
     config.workers = 0  # processes of one thread; 0: one a core, 1 on an accelerator
-    config.vmapped = "auto"  # the cells of a slot in one program; auto: not on a CPU
+    config.vmapped = "auto"  # trains cells in one program; auto: not on a CPU
 
     config.train = default.get_config()  # the same for all losses, but for these:
     config.train.steps = 200

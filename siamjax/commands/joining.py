@@ -26,20 +26,20 @@ class Joining:
         self._coordinator = flags.DEFINE_string(
             "coordinator_address",
             None,
-            "HOST:PORT of the first process, where no cluster says it.",
+            "HOST:PORT at which the first process listens, without --distributed.",
             values,
         )
         self._processes = flags.DEFINE_integer(
             "num_processes",
             None,
-            "How many processes work.",
+            "How many processes work together, without --distributed.",
             flag_values=values,
             lower_bound=1,
         )
         self._process = flags.DEFINE_integer(
             "process_id",
             None,
-            "Which of them this is, from 0.",
+            "Number of this process, from 0, without --distributed.",
             flag_values=values,
             lower_bound=0,
         )
