@@ -1,7 +1,6 @@
 """Which unknown stretches of captures are the same fault."""
 
 import os
-import pathlib
 import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -97,13 +96,13 @@ def describe_groups(
     lines = []
     for number, group in enumerate(groups, 1):
         captures = len({stretch.capture for stretch in group})
-        lines.append(
-            f"group {number}: {len(group)} unknown stretches in {captures} captures"
-        )
+        stretches = f"{len(group)} unknown stretch{'es' * (len(group) > 1)}"
+        places = f"{captures} capture{'s' * (captures > 1)}"
+        lines.append(f"group {number}: {stretches} in {places}")
         for stretch in sorted(group, key=lambda s: (s.capture, s.span.start_s)):
-            name = pathlib.Path(stretch.capture).name
-            span = stretch.span
-            lines.append(f"  {name} from {span.start_s:.1f} to {span.end_s:.1f} s")
+            # The whole path: captures of two folders may have one name.
+            start_s, end_s = stretch.span.start_s, stretch.span.end_s
+            lines.append(f"  {stretch.capture} from {start_s:.1f} to {end_s:.1f} s")
         place = f"NAME={group[0].capture}@{group[0].start_s:g}"
         lines.append(f"  siamjax learn {shlex.join([*options, place])}")
     return [printable(line) for line in lines]
