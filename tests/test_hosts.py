@@ -1,6 +1,7 @@
 """Several processes that train or evaluate one run: the same end, one line where one
 fails or is lost."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -8,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
 import pytest
 
+import siamjax
 from scripts.experiments import same_on
 from siamjax.assessment import evaluate
 from siamjax.config import to_plain
@@ -199,6 +202,61 @@ def test_a_port_that_is_taken_is_named():
             connection._initialize(connection.Address(wrong, 2, 1))
 
 
+def test_a_signal_ends_a_process_that_waits_for_the_others(monkeypatch):
+    """JAX waits in C++, where the main thread would see no signal."""
+
+    def wait(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            ended.wait(10)
+
+    ended, at_exit = threading.Event(), []
+    monkeypatch.setattr(connection, "_initialize", wait)
+    monkeypatch.setattr(connection, "_replace_abort", lambda farewell: None)
+    monkeypatch.setattr(connection.atexit, "register", lambda *x: at_exit.append(x))
+    with pytest.raises(KeyboardInterrupt):
+        with connection.connected(connection.Address(), command="x", debug=True):
+            pass
+    ended.set()
+    assert at_exit == [(connection._leave, 130)]
+
+
+def test_a_process_of_another_version_is_refused_before_it_works(monkeypatch):
+    asked, begun = [], []
+
+    def refuse(facts):
+        asked.append(facts)
+        raise UsageError("process 1 differs")
+
+    monkeypatch.setattr(connection, "_initialize", lambda address: None)
+    monkeypatch.setattr(connection, "_replace_abort", lambda farewell: None)
+    monkeypatch.setattr(connection.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(hosts, "check_same", refuse)
+    with pytest.raises(UsageError, match="process 1 differs"):
+        with connection.connected(connection.Address(), command="x", debug=True):
+            begun.append(True)
+    assert asked == [dict(versions=[siamjax.__version__, jax.__version__])]
+    assert not begun
+
+
+@pytest.mark.parametrize(
+    "error, lost",
+    [
+        (jax.errors.JaxRuntimeError("UNAVAILABLE: Gloo: connection closed"), True),
+        (ValueError("INTERNAL: Gloo: connection closed"), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), False),
+        (ValueError("a loss is not finite"), False),
+    ],
+)
+def test_memory_that_runs_out_is_not_taken_for_a_lost_process(error, lost):
+    assert connection._is_of_collective(error) == lost
+
+
+def test_the_number_of_a_process_is_less_than_how_many_there_are():
+    with pytest.raises(UsageError, match=r"process_id=2 must be .*num_processes=2"):
+        connection._initialize(connection.Address("host0:1", 2, 2))
+
+
 def test_facts_are_all_but_where_data_are_and_the_platform(folder):
     config = same_on.run_config(folder)
     splits = loop.open_splits(config.data)
@@ -208,3 +266,11 @@ def test_facts_are_all_but_where_data_are_and_the_platform(folder):
     assert loop._facts(config, splits) == loop._facts(other, splits)
     other = dataclasses.replace(config, seed=1)
     assert loop._facts(config, splits) != loop._facts(other, splits)
+    here, there, in_memory = (
+        dataclasses.replace(
+            config, data=dataclasses.replace(config.data, counts_dir=folder)
+        )
+        for folder in ("here", "there", "")
+    )
+    assert loop._facts(here, splits) == loop._facts(there, splits)
+    assert loop._facts(here, splits) != loop._facts(in_memory, splits)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 
+import siamjax
 from siamjax.training import hosts
 from siamjax.types import Interrupted, SiamjaxError, UsageError
 
@@ -62,18 +63,26 @@ def connected(address: Address, *, command: str, debug: bool = False) -> Iterato
       command: its name, for the line with which it ends if another process is lost.
       debug: show what JAX's libraries print.
     Raises:
-      UsageError: no cluster was detected and the address is not complete.
+      UsageError: no cluster was detected and the address is not complete, or the
+        processes are of several versions.
       SiamjaxError: the others cannot be reached, or one of them failed.
       SystemExit: another process failed, and the first one says why.
     """
     with contextlib.nullcontext() if debug else _quiet_libraries():
         farewell = _Farewell(f"{command}: {_unreachable(address)}\n")
         handler = _replace_abort(farewell)
-        _initialize(address)
+        try:
+            hosts.interruptible(lambda: _initialize(address))
+        except KeyboardInterrupt as error:
+            # The thread that waits for the others would abort this process at its end.
+            atexit.register(_leave, hosts.exit_code(error))
+            raise
         farewell.line = f"{command}: {_lost()}\n"
         if not hosts.is_first():
             _LOG.setLevel(logging.ERROR)
         try:
+            # Before anything else is sent: another version may not be able to read it.
+            hosts.check_same(dict(versions=[siamjax.__version__, jax.__version__]))
             yield
             hosts.wait_for_all()
             _disconnect()
@@ -97,6 +106,11 @@ def _initialize(address):
     jax.config.update("jax_enable_preemption_service", False)
     if address.coordinator is not None:
         _check_port(address.coordinator, listens=address.process == 0)
+    if None not in address[1:] and address.process >= address.processes:
+        raise UsageError(
+            f"--process_id={address.process} must be less than "
+            f"--num_processes={address.processes}"
+        )
     # An address that is complete leaves nothing to detect. JAX would ask a pod for the
     # package of Kubernetes.
     detection = None if None in address else "deactivate"
@@ -163,9 +177,8 @@ def _lost():
 
 def _is_of_collective(error):
     """Whether an error is of XLA's: another process ended in the midst of a step."""
-    if isinstance(error, jax.errors.JaxRuntimeError):
-        return True
-    return type(error) is ValueError and str(error).startswith(_STATUSES)
+    kinds = jax.errors.JaxRuntimeError, ValueError
+    return type(error) in kinds and str(error).startswith(_STATUSES)
 
 
 def _replace_abort(farewell):

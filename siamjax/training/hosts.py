@@ -126,8 +126,8 @@ def _refuse_other(facts, first):
     other = [name for name, fact in facts.items() if _hash(fact) != first[name]]
     if other:
         raise UsageError(
-            f"process {jax.process_index()} differs from the first one in its "
-            f"{' and '.join(other)}: give all processes the same"
+            f"it differs from the first one in its {' and '.join(other)}: give all "
+            "processes the same"
         )
 
 
@@ -138,7 +138,7 @@ def wait_for_all() -> None:
 
         everyone = set(range(jax.process_count()))
         name = f"siamjax_{next(_meetings)}"
-        _interruptible(
+        interruptible(
             lambda: multihost.sync_global_processes(
                 name, timeout=ALONE_S, processes=everyone
             )
@@ -148,9 +148,10 @@ def wait_for_all() -> None:
 _meetings = itertools.count()
 
 
-def _interruptible(wait):
+def interruptible(wait: Callable[[], None]) -> None:
     """Calls `wait` in a thread, since a signal does not end it."""
-    errors, done = [], threading.Event()
+    errors: list[BaseException] = []
+    done = threading.Event()
 
     def run():
         try:

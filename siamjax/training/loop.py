@@ -194,9 +194,9 @@ def _profiled(folder):
 
 def _facts(config, splits):
     """What all processes must have alike."""
-    data = dataclasses.replace(config.data, dir="any")
+    on_disk = "any" if config.data.counts_dir else ""
+    data = dataclasses.replace(config.data, dir="any", counts_dir=on_disk)
     return dict(
-        versions=[siamjax.__version__, jax.__version__],
         config=to_plain(dataclasses.replace(config, data=data, platform="")),
         data=splits.provenance.sha256,
     )
