@@ -3,6 +3,7 @@ fails or is lost."""
 
 import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -175,6 +176,17 @@ def test_a_process_with_other_facts_is_refused(monkeypatch):
     hosts.check_same(dict(config=1, data="a"))
     with pytest.raises(UsageError, match="differs from the first one in its data:"):
         hosts.check_same(dict(config=1, data="b"))
+
+
+def test_a_full_disk_of_another_process_keeps_its_kind(monkeypatch):
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/00000.f32")
+    said = 1, str(full), hosts._of_system(full)
+    monkeypatch.setattr(hosts, "_gather", lambda value: [value, said])
+    with pytest.raises(OSError, match="No space left") as raised:
+        hosts._fail_together(None)
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.filename.startswith("process 1 of ")
+    assert raised.value.filename.endswith(": /data/00000.f32")
 
 
 def test_a_cluster_is_asked_only_for_what_the_address_leaves_open(monkeypatch):

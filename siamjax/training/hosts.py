@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import json
+import os
 import pickle
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -168,17 +169,29 @@ def interruptible(wait: Callable[[], None]) -> None:
 
 def _fail_together(failure):
     """Raises in all processes where one failed, see `everywhere`."""
-    said = failure and (exit_code(failure), str(failure))
-    process, (code, text) = next(
+    said = failure and (exit_code(failure), str(failure), _of_system(failure))
+    process, (code, text, of_system) = next(
         (i, other) for i, other in enumerate(_gather(said)) if other
     )
     if not is_first():
         raise FailedElsewhere(process, code) from failure
     if failure is None:
+        place = f"process {process} of {jax.process_count()}"
         kind = UsageError if code == 2 else SiamjaxError
-        failure = kind(f"process {process} of {jax.process_count()}: {text}")
+        failure = kind(f"{place}: {text}")
+        if of_system is not None:
+            number, reason, path = of_system
+            failure = OSError(number, reason, f"{place}: {path}")
     setattr(failure, _KNOWN, True)
     raise failure
+
+
+def _of_system(error):
+    """Number, reason and path of an error of the system, for which `siamjax.cli` has a
+    remedy; else None."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return error.errno, error.strerror, os.fspath(error.filename)
+    return None
 
 
 def is_known_to_all(error: BaseException) -> bool:
