@@ -7,7 +7,7 @@ import numpy as np
 
 from siamjax.data import features
 from siamjax.data.splits import Splits
-from siamjax.evaluation import pairwise
+from siamjax.evaluation import pairwise, wccn
 from siamjax.identification import comparing, weighing
 from siamjax.identification.examples import Examples
 from siamjax.identification.rules import Rule
@@ -81,7 +81,9 @@ def gather_pictures(
             sums = pairwise.distances(points[rows], points[rows]).sum(1)
             shown.append(window(rows[sums.argmin()]))
     to_names = comparing.relative_to_names(run, library)
-    relative = to_names(z, library.names) if to_names else None
+    relative = None
+    if to_names is not None:
+        relative = to_names(wccn.signed_log_moments(z), library.names)
     weighed = weighing.weigh_distances(distances, relative, rule)
     mistakes = find_mistakes(weighed, names, library.names, rule.unknown)
     return dict(

@@ -14,7 +14,7 @@ import numpy as np
 
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
-from siamjax.evaluation import pairwise, unknowns
+from siamjax.evaluation import pairwise, unknowns, wccn
 from siamjax.identification import comparing
 from siamjax.identification.examples import Examples
 from siamjax.identification.fitting import Scores
@@ -38,7 +38,8 @@ def judge_windows(run: Run, splits: Splits, library: Examples) -> dict[str, Any]
     examples = run.compared(*library.inputs)
     to_names = comparing.relative_to_names(run, library)
     assert to_names is not None  # the run was evaluated by this version
-    relative = to_names(splits.features(windows), library.names)
+    moments = wccn.signed_log_moments(splits.features(windows))
+    relative = to_names(moments, library.names)
     distance = pairwise.distances(points, examples).min(1)
     novelty = relative.min(1)
     codes = [splits.conditions.names.index(name) for name in set(library.names)]

@@ -42,7 +42,7 @@ def signed_log_moments(windows: np.ndarray) -> np.ndarray:
       `[N, 2 * F]` float64.
     """
     x = np.asarray(windows, np.float64)
-    x = np.sign(x) * np.log1p(np.abs(x))
+    x = np.copysign(np.log1p(np.abs(x)), x)
     return np.concatenate([x.mean(1), x.std(1)], -1)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from siamjax.data import features
 from siamjax.evaluation import novelty, wccn
-from siamjax.identification import examples, sessions, weighing
+from siamjax.identification import examples, normality, sessions, weighing
 from siamjax.inference import runs
 from siamjax.models import embedder
 from siamjax.types import Baseline
@@ -260,12 +260,14 @@ class _Space:
             window_s=counts.shape[1] * run.config.data.bin_s,
             deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
         )
+        moments = wccn.signed_log_moments(z)
         if self._to_names is not None:
-            relative = self._to_names(z, evidence.names)
+            relative = self._to_names(moments, evidence.names)
             evidence = evidence._replace(relative=relative)
         if self._normal is None:
             return evidence
-        odd = sessions.oddness_of_features(run, self._normal, counts, baseline, z)
+        loads = normality.load_ratios(counts, baseline, run.columns)
+        odd = normality.oddness(moments, loads, self._normal)
         return evidence._replace(oddness=np.where(unmeasured, np.nan, odd))
 
 
@@ -277,7 +279,9 @@ def _pad_rows(x, size):
 def relative_to_names(
     run: runs.Run, library: examples.Examples
 ) -> Callable[[np.ndarray, Sequence[str]], np.ndarray] | None:
-    """A function of features `[N, T, F]` and K names that gives `Evidence.relative`.
+    """A function of moments `[N, 2 * F]` and K names that gives `Evidence.relative`.
+
+    The moments are `wccn.signed_log_moments` of the windows.
 
     Args:
       run: that was evaluated.
@@ -289,12 +293,12 @@ def relative_to_names(
     if training is None or whitening is None:
         return None
     shown = np.asarray(features.to_features(*library.inputs[:2], run.scaler))
-    moments = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
-    others = novelty.whiten_others(moments, training, whitening)
+    known = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
+    others = novelty.whiten_others(known, training, whitening)
     columns = (*training.names, *library.names)
 
-    def to_names(z, names):
-        distances = novelty.distances_to(wccn.signed_log_moments(z), others)
+    def to_names(moments, names):
+        distances = novelty.distances_to(moments, others)
         return novelty.nearest_of_names(distances, columns, names)
 
     return to_names

@@ -316,17 +316,6 @@ def window_oddness(
 ) -> np.ndarray:
     """`[N]` oddness of windows `[N, T, F]` with baselines `[N, F]`."""
     z = np.asarray(features.to_features(counts, baseline, run.scaler))
-    return oddness_of_features(run, normal, counts, baseline, z)
-
-
-def oddness_of_features(
-    run: runs.Run,
-    normal: Normality,
-    counts: np.ndarray,
-    baseline: Baseline,
-    z: np.ndarray,
-) -> np.ndarray:
-    """`window_oddness` with the features `[N, T, F]` of the windows."""
     loads = normality.load_ratios(counts, baseline, run.columns)
     return normality.oddness(wccn.signed_log_moments(z), loads, normal)
 
