@@ -78,6 +78,22 @@ def test_the_examples_learn_and_the_page_shows_them(path, capsys, monkeypatch):
     assert capsys.readouterr().out
 
 
+def test_the_stateful_example_has_no_gradient_of_rows_that_do_not_count(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs/examples")
+    loss = losses.resolve("stateful_loss.learnt_centers")
+    state = loss.init(jax.random.key(0), classes=2, dim=2)
+    rows = jnp.array([[1.0, 2.0], [3.0, 4.0], [jnp.nan, jnp.inf]])
+    labels, where = np.array([0, 1, 9]), np.array([True, True, False])
+    params, slope = jax.grad(
+        lambda params, x: loss.apply(
+            dict(state, params=params), x, labels, where=where
+        )[0],
+        (0, 1),
+    )(state["params"], rows)
+    assert np.isfinite(params["centers"]).all() and np.any(slope[:2] != 0)
+    np.testing.assert_array_equal(slope[2], 0)
+
+
 @pytest.mark.parametrize(
     "name",
     [

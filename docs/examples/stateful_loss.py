@@ -20,6 +20,9 @@ def learnt_centers(*, margin: float = 1.0, decay: float = 0.9) -> Stateful:
     def apply(state, embeddings, labels, *, where=None):
         centers, seen = state["params"]["centers"], state["memory"]["seen"]
         counted = jnp.ones(labels.shape, bool) if where is None else where
+        # What the other rows hold may be anything: it must not reach the gradient.
+        embeddings = jnp.where(counted[:, None], embeddings, 0)
+        labels = jnp.where(counted, labels, 0)
         member = (labels[:, None] == jnp.arange(len(centers))[None]) & counted[:, None]
         gap = jnp.sum((embeddings - centers[labels]) ** 2, 1)
         cost = jnp.where(counted, jnp.maximum(gap - margin, 0) / seen[labels], 0)
