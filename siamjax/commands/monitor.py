@@ -150,12 +150,13 @@ def main(argv: Sequence[str]) -> int:
     from siamjax.monitoring import monitor, sources, states, table_monitor, watching
 
     run = runs.open_run(_WORKDIR.value)
-    names = list(dict.fromkeys([assignment.others, *prefixes.values()]))
     opened = references.open_references(
-        run, names, folder=_LIBRARY.value, false_alarms=_FALSE_ALARMS.value
+        run,
+        [assignment.others, *prefixes.values()],
+        folder=_LIBRARY.value,
+        false_alarms=_FALSE_ALARMS.value,
     )
-    by_name = dict(zip(names, opened))
-    reference = by_name[assignment.others]
+    reference = opened[assignment.others]
     conditions = references.list_conditions(reference)
     of_table = run.columns[0].role == columns.COUNTER
     if of_table and (_INTERFACE.value or _HEP.value):
@@ -176,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
     watched = kind(
         reference,
         sources.Tally(),
-        by_prefix={prefix: by_name[name] for prefix, name in prefixes.items()},
+        by_prefix={prefix: opened[name] for prefix, name in prefixes.items()},
         by_server=_SESSION_BY.value == "server",
         silent_s=_SILENT.value,
     )

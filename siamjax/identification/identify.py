@@ -213,12 +213,10 @@ def identify_captures(
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
     assignment = assigning.parse_networks(networks)
     names = assigning.assign_files(paths, assignment)
-    listed = list(dict.fromkeys(names))
     opened = references.open_references(
-        run, listed, folder=folder, false_alarms=false_alarms
+        run, names, folder=folder, false_alarms=false_alarms
     )
-    by_name = dict(zip(listed, opened))
-    compared_with = [by_name[name] for name in names]
+    compared_with = [opened[name] for name in names]
     failures, doubtful, rows = 0, 0, []
     explained: list[dict[str, Any]] = []
     named = compare_captures(paths, compared_with, baseline_s=baseline_s)

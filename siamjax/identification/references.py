@@ -3,7 +3,7 @@
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +43,13 @@ class Reference(NamedTuple):
 
 def open_references(
     run: runs.Run,
-    networks: Sequence[str | None],
+    networks: Iterable[str | None],
     *,
     folder: str | os.PathLike | None = None,
     places: Sequence[Place] = (),
     false_alarms: float | None = None,
-) -> list[Reference]:
-    """What captures of each network are compared with; the files of `places` are read.
+) -> dict[str | None, Reference]:
+    """{network: what its captures are compared with}; the files of `places` are read.
 
     Args:
       run: that was evaluated. Its own examples are always compared with.
@@ -69,8 +69,8 @@ def open_references(
         library.locate(run.workdir, folder), library.layout_of(run)
     )
     beginnings = sessions.fit_beginnings(run)
-    opened = []
-    for name in networks:
+    opened: dict[str | None, Reference] = {}
+    for name in dict.fromkeys(networks):
         adapted, rule_there = None, rule
         if name is not None:
             adapted = adapting.adapt(run, kept.network(name), false_alarms)
@@ -87,7 +87,7 @@ def open_references(
         given = [part for part in parts if part is not None]
         joined = join_examples(*given)
         taught = frozenset(name for part in given[1:] for name in part.names)
-        opened.append(Reference(run, joined, rule_there, taught, adapted, beginnings))
+        opened[name] = Reference(run, joined, rule_there, taught, adapted, beginnings)
     return opened
 
 
@@ -100,10 +100,10 @@ def open_reference(
     false_alarms: float | None = None,
 ) -> Reference:
     """`open_references` of one network, or of none."""
-    (opened,) = open_references(
+    opened = open_references(
         run, [network], folder=folder, places=places, false_alarms=false_alarms
     )
-    return opened
+    return opened[network]
 
 
 def list_origins(reference: Reference) -> list[str]:
