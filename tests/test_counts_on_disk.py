@@ -126,7 +126,7 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
             devices.make_mesh(jax.local_devices()[:number])
         ),
     )
-    with counts_on_disk.reading_ahead(reader) as chunk_of:
+    with counts_on_disk.reading_ahead(reader, 41) as chunk_of:
         for step in (0, 1, 15, 16, 40, 5):
             rows, _ = sampler.batch_rows(3, step, table, shape)
             batch_of_step = windows.take(splits.windows, np.asarray(rows))
@@ -135,6 +135,16 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
             np.testing.assert_array_equal(chunk.windows[step - chunk.first], expected)
     # Each device's windows are read by themselves: a process reads only those it needs.
     assert set(sizes) == {16 * shape.size // number}
+
+
+@pytest.mark.parametrize("end, chunks", [(10, 1), (16, 1), (17, 2), (100, 7)])
+def test_no_chunk_behind_the_last_step_is_read(end, chunks):
+    numbers = []
+    reader = counts_on_disk.ChunkReader(16, draw=None, read=numbers.append)
+    with counts_on_disk.reading_ahead(reader, end) as chunk_of:
+        for number in range(end):
+            chunk_of(number)
+    assert sorted(numbers) == list(range(chunks))
 
 
 @pytest.mark.parametrize("batches, steps", [(0.5, 1), (3.5, 3), (1000, 128)])

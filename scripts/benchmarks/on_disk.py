@@ -131,13 +131,13 @@ def make_config(folder, counts_dir, given):
 
 
 @contextlib.contextmanager
-def read_by_grain(reader):
+def read_by_grain(reader, end):
     """`counts_on_disk.reading_ahead` with the threads and the buffer of grain."""
     import grain
 
     class Chunks:
         def __len__(self):
-            return 10**6
+            return -(-end // reader.steps)
 
         def __getitem__(self, number):
             return reader.read(int(number))
@@ -220,8 +220,9 @@ def main():
         if given.split:
             kept = step.read_ahead(run, always_first(reader))
             trainings["one chunk"] = (kept, data, parts)
+        end = given.steps * (1 + given.rounds)  # the first round compiles
         ahead = read_by_grain if given.grain else counts_on_disk.reading_ahead
-        run = step.read_ahead(run, stack.enter_context(ahead(reader)))
+        run = step.read_ahead(run, stack.enter_context(ahead(reader, end)))
         trainings["disk"] = (run, data, parts)
         shards = list((folder / "counts").glob("*/*.f32")) if given.cold else []
         time_turns(trainings, given.rounds, given.steps, shards)

@@ -308,10 +308,10 @@ def make_chunk_reader(
 
 
 @contextlib.contextmanager
-def reading_ahead(reader: ChunkReader) -> Iterator[Callable[[int], Chunk]]:
+def reading_ahead(reader: ChunkReader, end: int) -> Iterator[Callable[[int], Chunk]]:
     """Gives a function of a step that returns the `Chunk` with its windows.
 
-    Threads read the chunks behind it meanwhile.
+    Threads read the chunks behind it meanwhile, up to that of the last step, `end` - 1.
     """
     with concurrent.futures.ThreadPoolExecutor(AHEAD) as pool:
         waiting: dict[int, concurrent.futures.Future] = {}
@@ -320,7 +320,8 @@ def reading_ahead(reader: ChunkReader) -> Iterator[Callable[[int], Chunk]]:
             number = step // reader.steps
             for other in [n for n in waiting if n < number]:
                 del waiting[other]
-            for n in range(number, number + 1 + AHEAD):
+            last = max(number, min(number + AHEAD, (end - 1) // reader.steps))
+            for n in range(number, last + 1):
                 if n not in waiting:
                     waiting[n] = pool.submit(reader.read, n)
             return waiting[number].result()

@@ -117,7 +117,7 @@ def _train(config, workdir, end, profile):
     ):
         if streamed:
             reader = make_chunk_reader(splits, data, parts)
-            chunk_of = stack.enter_context(counts_on_disk.reading_ahead(reader))
+            chunk_of = stack.enter_context(counts_on_disk.reading_ahead(reader, end))
             run_steps = step.read_ahead(run_steps, chunk_of)
         state = create_state(config.seed, parts)
         best = kept_step = None
