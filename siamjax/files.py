@@ -93,16 +93,21 @@ def check_writable(path: str | os.PathLike) -> None:
     It leaves nothing: folders that it makes to try are removed again.
     """
     path = Path(os.path.realpath(path))
-    missing = _missing_folders(path.parent)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = _beside(path, _NEW)
-        beside.mkdir()
-        beside.rmdir()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        _remove_empty(missing)
+    for tries_left in reversed(range(10)):
+        missing = _missing_folders(path.parent)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = _beside(path, _NEW)
+            beside.mkdir()
+            beside.rmdir()
+            return
+        except OSError as error:
+            # Another process that tries the same may have removed a folder.
+            if isinstance(error, FileNotFoundError) and tries_left:
+                continue
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        finally:
+            _remove_empty(missing)
 
 
 def recover_folder(path: str | os.PathLike) -> None:
@@ -346,7 +351,12 @@ def _open_locked(path, wait):
     """A file, made if need be, open and locked; `BlockingIOError`: another has it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b")
+        try:
+            file = open(path, "a+b")
+        except FileNotFoundError:
+            if path.is_symlink():  # to nowhere
+                raise
+            continue  # another process removed the folder just now
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # Another process can have removed the file before this one had the lock.

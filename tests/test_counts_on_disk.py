@@ -1,7 +1,9 @@
 """Counts on disk: the same counts, the same batches and the same training."""
 
+import concurrent.futures
 import dataclasses
 import json
+import threading
 
 import jax
 import numpy as np
@@ -135,6 +137,20 @@ def test_windows_that_are_read_ahead_are_those_of_the_batches(
             np.testing.assert_array_equal(chunk.windows[step - chunk.first], expected)
     # Each device's windows are read by themselves: a process reads only those it needs.
     assert set(sizes) == {16 * shape.size // number}
+
+
+def test_several_open_counts_at_once_in_a_folder_that_is_not_there(tmp_path):
+    start = threading.Barrier(6)
+
+    def open_one(number):
+        start.wait()
+        folder, count = tmp_path / str(number) / "counts", [np.ones((4, 2))]
+        return counts_on_disk.open_counts(folder, {}, [4], 2, lambda i: count)[0, :]
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for number in range(20):
+            for values in pool.map(open_one, [number] * 6):
+                np.testing.assert_array_equal(values, np.ones((4, 2)))
 
 
 @pytest.mark.parametrize("end, chunks", [(10, 1), (16, 1), (17, 2), (100, 7)])

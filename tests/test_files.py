@@ -62,6 +62,19 @@ def test_a_lock_on_nothing_that_fails_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_another_process_may_remove_a_folder_that_both_try(tmp_path, monkeypatch):
+    beside, removed = files._beside, []
+
+    def remove_first(path, mark):
+        if not removed:
+            removed.append(path.parent.rmdir())
+        return beside(path, mark)
+
+    monkeypatch.setattr(files, "_beside", remove_first)
+    files.check_writable(tmp_path / "new" / "config.json")
+    assert removed and list(tmp_path.iterdir()) == []
+
+
 def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path):
     code = (
         "import sys; from siamjax import files\n"

@@ -202,12 +202,15 @@ def open_counts(
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
     path = pathlib.Path(folder) / f"{digest[:32]}.counts"
     if not path.exists():
-        try:
-            files.check_writable(path)
-        except UsageError as error:
-            raise UsageError(f"config.data.counts_dir={folder}: {error}") from None
-        # Of several processes on a machine, one writes and the others wait for it.
-        with files.locked(folder, wait=True):
+        # Of several processes on a machine, one writes and the others wait for it. The
+        # lock comes first: a check of one removes folders that another one needs.
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(files.locked(folder, wait=True))
+                files.check_writable(path)
+            except (OSError, UsageError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise UsageError(f"config.data.counts_dir={folder}: {reason}") from None
             if not path.exists():
                 with files.replacing_folder(path) as beside:
                     _write(beside, bins, columns, count)
