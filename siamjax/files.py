@@ -23,6 +23,8 @@ from siamjax.types import SiamjaxError, UsageError
 # First letters that make a spreadsheet compute a cell (OWASP, CSV injection).
 _FORMULA = tuple("=+-@\t\r")
 _LOCK = ".lock"
+# How often a folder is made where other processes may remove it.
+_TRIES = 10
 # Marks of temporary names beside a file: the new content, and the old one it replaces.
 _NEW, _OLD = ".new", ".old"
 # Arguments of Linux's renameat2: relative to the working folder; swap two names.
@@ -93,21 +95,27 @@ def check_writable(path: str | os.PathLike) -> None:
     It leaves nothing: folders that it makes to try are removed again.
     """
     path = Path(os.path.realpath(path))
-    for tries_left in reversed(range(10)):
-        missing = _missing_folders(path.parent)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = _beside(path, _NEW)
-            beside.mkdir()
-            beside.rmdir()
+    for _ in range(_TRIES - 1):
+        # Another process that tries the same may remove a folder that this one needs.
+        with contextlib.suppress(FileNotFoundError):
+            _try_to_write(path)
             return
-        except OSError as error:
-            # Another process that tries the same may have removed a folder.
-            if isinstance(error, FileNotFoundError) and tries_left:
-                continue
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-        finally:
-            _remove_empty(missing)
+    try:
+        _try_to_write(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _try_to_write(path):
+    """Makes a folder beside a path, and removes it and the folders above it again."""
+    missing = _missing_folders(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = _beside(path, _NEW)
+        beside.mkdir()
+        beside.rmdir()
+    finally:
+        _remove_empty(missing)
 
 
 def recover_folder(path: str | os.PathLike) -> None:

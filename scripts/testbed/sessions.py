@@ -8,6 +8,7 @@ standard input, one a line:
     NAME VALUE                  a setting of the protocol's own program
 """
 
+import abc
 import argparse
 import asyncio
 import random
@@ -93,7 +94,7 @@ class Node(asyncio.DatagramProtocol):
             del self._waiting[number]
 
 
-class Client:
+class Client(abc.ABC):
     """Begins sessions as it is told. A protocol defines how one of them goes."""
 
     def __init__(self, options):
@@ -107,24 +108,25 @@ class Client:
         )
         self._tasks = set()
 
+    @abc.abstractmethod
     async def open(self):
         """Open the sockets of the access nodes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def session(self, user):
         """One session of a subscriber."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def short_session(self, user):
         """One session of a storm."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def keep_alive(self):
-        raise NotImplementedError
+        """One keep-alive of an access node, where the protocol has it."""
 
+    @abc.abstractmethod
     def change_setting(self, name, value):
         """Change a setting of the protocol's own."""
-        raise NotImplementedError
 
     # -- helpers -----------------------------------------------------------
 

@@ -114,13 +114,13 @@ def compare_captures(
     tasks = [reading.Task(read, path, str(path)) for path in captures]
     asked = iter(zip(captures, compared_with, strict=True))
     for results in reading.read_in_order(tasks):
-        made = []
+        pairs = []
         for result, (path, reference) in zip(results, asked):
             traffic = _traffic_or_error(path, result, reference, baseline_s)
-            made.append((traffic, reference))
-        traffics = [x for x, _ in made if isinstance(x, sessions.Traffic)]
+            pairs.append((traffic, reference))
+        traffics = [x for x, _ in pairs if isinstance(x, sessions.Traffic)]
         compared = iter(comparisons.compare_sessions(traffics))
-        for x, reference in made:
+        for x, reference in pairs:
             is_error = isinstance(x, Exception)
             yield x if is_error else _decide(x, next(compared), reference)
 

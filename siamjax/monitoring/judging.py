@@ -71,9 +71,9 @@ class Judge:
             if piece is not None:
                 waiting.append(session)
                 pieces.append(piece)
-        made: list[records.Record] = []
+        new_records: list[records.Record] = []
         if not pieces:
-            return made
+            return new_records
         for members, evidence in self._comparisons.compare(pieces):
             self.windows += len(evidence.start_s)
             rule = waiting[members[0]].reference.rule
@@ -81,9 +81,9 @@ class Judge:
             first = 0
             for k in members:
                 end = first + len(pieces[k].start_s)
-                made += waiting[k].judge(take_rows(weighed, slice(first, end)))
+                new_records += waiting[k].judge(take_rows(weighed, slice(first, end)))
                 first = end
-        return made
+        return new_records
 
     def skip(self, bins: int) -> None:
         """All sessions go on at a bin; the traffic before it was not seen whole."""
@@ -92,12 +92,12 @@ class Judge:
 
     def finish(self) -> list[records.Record]:
         """What is new, once no packet comes any more."""
-        made: list[records.Record] = []
+        new_records: list[records.Record] = []
         compared = -1
         while compared < self.windows:  # those that waited
             compared = self.windows
-            made += self.judge()
-        return made
+            new_records += self.judge()
+        return new_records
 
     def last_changes(self) -> list[records.Record]:
         """The last change of each session, as it was told."""
@@ -127,11 +127,11 @@ class Judge:
         for state in states:
             name, network = state["name"], state["network"]
             session = Session(name, self._choose_reference(name), zero_ns)
-            here = session.reference.network_name
-            if here != network:
+            current = session.reference.network_name
+            if current != network:
                 raise UsageError(
                     f"its session {name} is of {_describe_network(network)}, by "
-                    f"--network it is of {_describe_network(here)} now"
+                    f"--network it is of {_describe_network(current)} now"
                 )
             session.restore(state)
             if compared[network] != self.compared[network]:

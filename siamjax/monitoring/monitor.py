@@ -117,32 +117,32 @@ class Monitor:
 
     def add(self, batch: Batch) -> list[records.Record]:
         """Takes packets; what is new by them."""
-        made: list[records.Record] = []
+        new_records: list[records.Record] = []
         for what, detail in batch.notices:
-            made += self._notice(what, detail)
+            new_records += self._notice(what, detail)
             self._is_lost |= what == records.LOST
             if what in (records.LOST, records.BACK):
                 self._is_away = what == records.LOST
                 self._came_s = batch.arrived_s
         if not batch.packets:
-            made += self._wait(batch)
+            new_records += self._wait(batch)
         elif self._must_shed(batch):
-            made += self._leave_out(batch)
+            new_records += self._leave_out(batch)
         else:
-            made += self._read(batch)
+            new_records += self._read(batch)
         ready = self._ready() // self._hop * self._hop
         if ready > self._binner.bins:
-            made += self._close(ready)
+            new_records += self._close(ready)
             self._lag_s = max(self._lag_s, time.monotonic() - batch.arrived_s)
-        return made + self._tell_notices()
+        return new_records + self._tell_notices()
 
     def finish(self) -> list[records.Record]:
         """What is new, once no packet comes any more."""
-        made = self._close(self._binner.finish()) + self._judge.finish()
-        made += self._tell_notices()
+        new_records = self._close(self._binner.finish()) + self._judge.finish()
+        new_records += self._tell_notices()
         for session in self._judge.sessions.values():
-            made += session.finish()
-        return made
+            new_records += session.finish()
+        return new_records
 
     def end(self) -> None:
         """Ends the processes that read packets."""
@@ -291,9 +291,9 @@ class Monitor:
 
     def _read(self, batch):
         """Takes the packets of a batch, and tells what happened to the source."""
-        made, timeline = [], self._binner.timeline
+        new_records, timeline = [], self._binner.timeline
         if self._is_silent or self._is_shedding:
-            made += self._notice(records.BACK, "there are packets again")
+            new_records += self._notice(records.BACK, "there are packets again")
             self._is_silent = self._is_shedding = False
         self._mark(batch)
         jumps, add = timeline.clock.jumps, self._binner.add
@@ -303,29 +303,29 @@ class Monitor:
             last_ns = timeline.last_ns
             add(*packet)
             if self._is_lost or timeline.last_ns - last_ns > longest_ns:
-                made += self._pass_gap(last_ns)
+                new_records += self._pass_gap(last_ns)
             longest_ns = step_ns
         if timeline.clock.jumps > jumps:
-            made += self._notice_jump()
+            new_records += self._notice_jump()
         self._came_s = batch.arrived_s
-        return made
+        return new_records
 
     def _pass_gap(self, before_ns):
         """Goes on at the last packet; the one before had the time `before_ns`."""
-        made, time_ns = [], self._binner.timeline.last_ns
+        new_records, time_ns = [], self._binner.timeline.last_ns
         is_step = bool(before_ns) and not self._is_lost
         if is_step:
             ahead_s = (time_ns - before_ns) / 1e9
             detail = f"the clock of the packets went ahead by {ahead_s:.0f} s"
-            made += self._notice(records.CLOCK_STEP, detail)
+            new_records += self._notice(records.CLOCK_STEP, detail)
             self._is_lost = True
             self._binner.begin()  # the gap may lie before the first bin
         if self._is_lost and self._binner.zero_ns is not None:
-            made += self._skip(time_ns)
+            new_records += self._skip(time_ns)
         if is_step:
             self._binner.forget_transactions()
         self._is_lost = False
-        return made
+        return new_records
 
     def _skip(self, time_ns):
         """Goes on at a packet; between it and the last one, packets were lost."""
@@ -363,14 +363,14 @@ class Monitor:
         return abs(time.time_ns() - batch.packets[-1][0]) < _FAR_NS
 
     def _leave_out(self, batch):
-        made = []
+        new_records = []
         if not self._is_shedding:
             detail = f"packets waited for {_MOST_WAIT_S:g} s: they are left out"
-            made = self._notice(records.SHED, detail)
+            new_records = self._notice(records.SHED, detail)
         self._is_shedding = self._is_lost = True
         self._shed += len(batch.packets)
         self._came_s = batch.arrived_s
-        return made
+        return new_records
 
     def _wait(self, batch):
         """Time passes without a packet."""
@@ -380,17 +380,17 @@ class Monitor:
         silent_s = time.monotonic() - self._came_s
         if silent_s < self._silent_s:
             return []
-        made = []
+        new_records = []
         if not self._is_silent:
             self._is_silent = True
             detail = f"there was no packet for {self._silent_s:g} s"
-            made = self._notice(records.SILENT, detail)
+            new_records = self._notice(records.SILENT, detail)
             self._silent_ns = timeline.last_ns - round(silent_s * 1e9)
         if timeline.packets and not self._is_lost:
             timeline.advance(
                 self._silent_ns + round((time.monotonic() - self._came_s) * 1e9)
             )
-        return made
+        return new_records
 
     def _mark(self, batch):
         """Remembers a position from time to time, and forgets those that are old."""

@@ -39,13 +39,13 @@ def watch(
     started = saved = False
     next_s = time.monotonic() + heartbeat_s
     for batch in batches:
-        made = monitor.add(batch)
+        new_records = monitor.add(batch)
         is_due = time.monotonic() >= next_s
         if not started and (batch.packets or is_due):
             started = True
             yield monitor.start(source, monitor.first_time(batch))
             yield from last
-        yield from made
+        yield from new_records
         if is_due:
             next_s = time.monotonic() + heartbeat_s
             yield monitor.heartbeat()
