@@ -95,12 +95,12 @@ def check_writable(path: str | os.PathLike) -> None:
     It leaves nothing: folders that it makes to try are removed again.
     """
     path = Path(os.path.realpath(path))
-    for _ in range(_TRIES - 1):
-        # Another process that tries the same may remove a folder that this one needs.
-        with contextlib.suppress(FileNotFoundError):
-            _try_to_write(path)
-            return
     try:
+        for _ in range(_TRIES - 1):
+            # Another process that tries the same may remove a folder of these.
+            with contextlib.suppress(FileNotFoundError):
+                _try_to_write(path)
+                return
         _try_to_write(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None

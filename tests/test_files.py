@@ -75,6 +75,13 @@ def test_another_process_may_remove_a_folder_that_both_try(tmp_path, monkeypatch
     assert removed and list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_below_a_file_is_one_clear_error(tmp_path):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UsageError, match=r"a\.txt/new/b cannot be written: Not a dir"):
+        files.check_writable(tmp_path / "a.txt" / "new" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path):
     code = (
         "import sys; from siamjax import files\n"
