@@ -313,6 +313,46 @@ def test_lines_with_zero_bytes_are_left_out_and_counted(reference, tmp_path):
     assert beat.not_read == {"time_unread": 2} and beat.messages == 148
 
 
+@pytest.mark.parametrize(("form", "piece"), [("csv", 50), ("json", 10**6)])
+def test_a_line_that_is_too_long_is_left_out_and_counted(
+    reference, tmp_path, caplog, monkeypatch, form, piece
+):
+    monkeypatch.setattr(table_sources, "_LONGEST_LINE", 500)
+    lines = make_lines(make_values(150))
+    if form == "json":
+        names, *rows = (line.split(",") for line in lines)
+        lines = [json.dumps(dict(zip(names, map(float, row)))) for row in rows]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(lines))
+    long = [*lines[:40], lines[40] * 20, *lines[40:], "7" * 501]
+    text = "\n".join(long).encode()
+
+    def put(inbox):
+        chunks = (text[i : i + piece] for i in range(0, len(text), piece))
+        table_sources.put_lines(chunks, "long.csv", None, inbox)
+
+    made = watch(reference, sources.read_in_thread(put))
+    assert_as_identified(made, path, reference)
+    beat = live_traffic.of_kind(made, records.Heartbeat)[-1]
+    assert beat.not_read == {"time_unread": 2} and beat.packets == len(long)
+    said = "long.csv: a line of {} bytes is left out, the longest allowed is 500 bytes"
+    assert [record.getMessage() for record in caplog.records] == [
+        said.format(size) for size in (len(long[40]), 501)
+    ]
+
+
+def test_the_position_behind_a_line_that_is_too_long(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(table_sources, "_LONGEST_LINE", 500)
+    text = "\n".join(["time,load", "7" * 2000, "1,2", "8" * 900])
+    pieces = (text[i : i + 99].encode() for i in range(0, len(text), 99))
+    parts = table_sources.split_lines(pieces, "x", is_whole=False)
+    lines = [line for part in parts for line in part]
+    assert [line.text for line in lines] == ["time,load", "\0", "1,2"]
+    assert [text[: line.end][-1] for line in lines] == ["\n"] * 3
+    # The last one has no end, since another file follows.
+    assert "x: a line of 900 bytes is left out" in caplog.messages[-1]
+
+
 def test_what_is_no_table_is_refused(reference, tmp_path):
     for text, said in (
         ('[{"time": 1}]\n', "a JSON list cannot grow"),

@@ -1,5 +1,6 @@
 """Where lines of a table of counters come from: a file, a stream, a replay."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,13 +12,18 @@ from siamjax.capture import decompress, tables
 from siamjax.monitoring import sources
 from siamjax.monitoring.sources import Batch, Inbox, Line, Position, Tally
 from siamjax.monitoring.table_lines import LineReader
+from siamjax.text import printable
 from siamjax.types import SiamjaxError
 
+_LOG = logging.getLogger(__name__)
 # A file with a zero byte in its first line, or among so many bytes, is no text. A later
 # one is damage, such as a block that was never written.
 _HEAD_BYTES = 64
-# No line of a table is longer.
+# A line of more bytes is left out: without a limit, one without an end would fill the
+# memory.
 _LONGEST_LINE = 1 << 24
+# In its place: `LineReader` leaves out a line with a zero byte, and counts it.
+_LEFT_OUT = "\0"
 # Lines that are read at once where a replay is as fast as possible.
 _MOST_AT_ONCE = 4096
 # A replay looks for due lines at most ten times in this time.
@@ -36,27 +42,41 @@ def split_lines(
     Raises:
       SiamjaxError: it is no such text.
     """
-    end, rest = 0, b""
+    begun = bytearray()  # a line, as far as it is there
+    end = left_out = 0  # bytes of whole lines, and of a line that is too long
     for data in chunks:
-        text = rest + data
-        *ended, rest = text.split(b"\n")
-        if not end and b"\0" in text[:_HEAD_BYTES] + [*ended, rest][0]:
+        begun += data
+        head = begun[:_HEAD_BYTES]
+        *ended, begun = begun.split(b"\n") if b"\n" in data else [begun]
+        if not end and b"\0" in head + [*ended, begun][0]:
             raise SiamjaxError(
                 f"{name}: not a table that grows: it must be CSV or lines of JSON, in "
                 "UTF-8, not compressed"
             )
-        if len(rest) > _LONGEST_LINE:
-            raise SiamjaxError(f"{name}: a line of more than {_LONGEST_LINE} bytes")
         lines = []
         for line in ended:
-            end += len(line) + 1
-            lines.append(Line(name, end, _decode(line)))
+            size, left_out = left_out + len(line), 0
+            end += size + 1
+            lines.append(Line(name, end, _to_text(line, size, name)))
+        if left_out + len(begun) > _LONGEST_LINE:
+            left_out, begun = left_out + len(begun), bytearray()
         yield lines
-    if rest and is_whole:
-        yield [Line(name, end + len(rest), _decode(rest))]
+    size = left_out + len(begun)
+    if size and (is_whole or left_out):
+        last = Line(name, end + size, _to_text(begun, size, name))
+        yield [last] if is_whole else []
 
 
-def _decode(line):
+def _to_text(line, size, name):
+    """A line of `size` bytes as text; `_LEFT_OUT` if it is too long, with a warning."""
+    if size > _LONGEST_LINE:
+        _LOG.warning(
+            "%s: a line of %d bytes is left out, the longest allowed is %d bytes",
+            printable(name),
+            size,
+            _LONGEST_LINE,
+        )
+        return _LEFT_OUT
     try:
         return line.decode()
     except UnicodeDecodeError:
