@@ -1,4 +1,4 @@
-"""The records that pass between the rooms of the package, with shapes and units.
+"""The records that pass between the parts of the package, with shapes and units.
 
 Shape letters are the same everywhere: B windows in a batch, T bins in a window, F
 features of a bin, H hidden, E embedding, C conditions, S sessions, N anything counted.

@@ -107,13 +107,13 @@ def encode_batches(
     return jax.device_get(outputs)
 
 
-def measure_gap(train: Outputs, predict: Outputs, seed: int = 0) -> Gap:
+def measure_gap(train: Outputs, predict: Outputs) -> Gap:
     """The gap of two `Outputs` of the same batches.
 
     The share is (predict - train) / (chance - train) of the mean losses: it means the
     same for every loss. The interval is a bootstrap over batches.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = rng.integers(len(train.loss), size=(REPLICATES, len(train.loss)))
     low, high = np.quantile(
         _share(train.loss[drawn], predict.loss[drawn], train.chance[drawn]),

@@ -188,7 +188,7 @@ def _of_datetimes(column):
         offsets = tuple(sorted(seconds * 10**9 for seconds in hours))
     dates = require_pandas().to_datetime(column, utc=True)
     ns, read = _to_ns(dates)
-    return Times(ns, read, Clock(DATE, offsets_ns=offsets), _say_zone("dates", offsets))
+    return Times(ns, read, Clock(DATE, offsets_ns=offsets), _say_zone(offsets))
 
 
 def _of_numbers(numbers, finite, name):
@@ -245,7 +245,7 @@ def _of_texts(column):
     ns, read, day_first = _read_dates(column, sample, None)
     offsets = _offsets(sample)
     order = {True: ", day before month", False: ", month before day", None: ""}
-    note = _say_zone("dates", offsets) + order[day_first]
+    note = _say_zone(offsets) + order[day_first]
     return Times(ns, read, Clock(DATE, day_first=day_first, offsets_ns=offsets), note)
 
 
@@ -253,11 +253,11 @@ def _mostly(sample, pattern):
     return len(sample) > 0 and 2 * sample.str.match(pattern).sum() > len(sample)
 
 
-def _say_zone(what, offsets_ns):
+def _say_zone(offsets_ns):
     if not offsets_ns:
-        return f"{what} without a time zone"
+        return "dates without a time zone"
     hours = (f"{ns / _HOUR_NS:+g}" for ns in offsets_ns)
-    return f"{what} at UTC{' and '.join(hours)} h"
+    return f"dates at UTC{' and '.join(hours)} h"
 
 
 def _offsets(sample):

@@ -15,7 +15,7 @@ import numpy as np
 from siamjax.comparison.readouts import Units
 from siamjax.evaluation import statistics
 
-LEVEL = 0.05
+SIGNIFICANCE = 0.05
 
 
 class Scores(NamedTuple):
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
     @property
     def verdict(self) -> int:
         """1: the first is better, -1: the second is, 0: no difference is shown."""
-        real = self.p_holm < LEVEL
+        real = self.p_holm < SIGNIFICANCE
         return int(np.sign(self.difference.value)) if real else 0
 
 
@@ -139,7 +139,7 @@ def least_differences(pairs: Sequence[Pair]) -> tuple[float, float]:
             typical.deviation, typical.freedom, level=1 - alpha
         )
 
-    return least(LEVEL), least(LEVEL / len(pairs))
+    return least(SIGNIFICANCE), least(SIGNIFICANCE / len(pairs))
 
 
 def mean_ranks(by_method: Mapping[str, Scores]) -> dict[str, float]:

@@ -84,7 +84,6 @@ def train_cells(
     members: Sequence[protocol.Member],
     *,
     vmapped: bool,
-    blind: bool = True,
 ) -> list[Outcome]:
     """Trains members of one loss; returns the `Outcome` of each.
 
@@ -93,10 +92,9 @@ def train_cells(
       data_set: its name.
       members: `protocol.Member`s.
       vmapped: trains members that share a program together.
-      blind: see `protocol.cell_splits`; only its own test sets it to False.
     """
     trainings = [protocol.training_config(config, data_set, m.fold) for m in members]
-    splits = [protocol.cell_splits(train, blind=blind) for train in trainings]
+    splits = [protocol.cell_splits(train, blind=True) for train in trainings]
     judges = [make_validator(s) for s in splits]
     ready = [prepare_training(t, s, m) for t, s, m in zip(trainings, splits, members)]
     outcomes: dict[int, Outcome] = {}

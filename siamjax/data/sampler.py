@@ -16,6 +16,8 @@ from siamjax.types import Windows
 # Probability that a made-up group starts from normal windows. The others start from
 # windows of a random condition.
 FROM_NORMAL = 0.7
+# The number of the normal condition, which is the first one.
+_NORMAL = 0
 
 
 class SamplingTable(NamedTuple):
@@ -49,7 +51,6 @@ def sampling_table(
     chosen: np.ndarray,
     *,
     conditions: int,
-    normal: int = 0,
     batch_from: str = "all",
 ) -> SamplingTable:
     """The `SamplingTable` of a split's windows.
@@ -62,7 +63,6 @@ def sampling_table(
       chosen: `[N]` bool, the windows of the split. TRANSITIONAL and RECOVERING windows
         are left out.
       conditions: how many conditions the data set has.
-      normal: the number of the normal condition.
       batch_from: `all`, or `one_session`: each batch comes from a single session.
     """
     checks.require(
@@ -95,7 +95,7 @@ def sampling_table(
         first[p, g, captures[p, g]] = first_row
         counts[p, g, captures[p, g]] = number
         captures[p, g] += 1
-    is_normal = np.pad(classes == normal, ((0, 0), (0, 1)))
+    is_normal = np.pad(classes == _NORMAL, ((0, 0), (0, 1)))
     normal_group = np.where(is_normal.any(1), is_normal.argmax(1), -1)
     arrays = (sorted_rows, first, counts, captures, classes, normal_group)
     return SamplingTable(*(jnp.asarray(array, jnp.int32) for array in arrays))
@@ -168,9 +168,7 @@ def batch_rows(
     return table.rows[place], jnp.repeat(labels, k)
 
 
-def draw_pairs(
-    key: jax.Array, labels: Any, count: int, *, similar: Any = 0.5
-) -> jax.Array:
+def draw_pairs(key: jax.Array, labels: Any, count: int, *, similar: Any) -> jax.Array:
     """Draws pairs `[count, 2]` of rows of a batch, as a classical pair generator does.
 
     A pair has one condition with probability `similar`, else two. A row without such a

@@ -15,6 +15,8 @@ from siamjax.types import DataSet, Label, Series, Session
 RATE, SPREAD = 20.0, 4.0
 # Limits of the strength with which a window shows its condition.
 SEVERITY = (0.6, 1.4)
+# Deviations of the logs of a session's level, and of its columns.
+LEVEL, GAIN = 1.0, 0.5
 
 
 class Windows(NamedTuple):
@@ -33,8 +35,8 @@ def make_windows(
     repeats=8,
     bins=24,
     columns=8,
-    level=1.0,
-    gain=0.5,
+    level=LEVEL,
+    gain=GAIN,
     strength=0.8,
 ):
     """Counts of all sessions in all conditions.
@@ -73,8 +75,6 @@ def make_data_set(
     bins=120,
     onset=48,
     columns=8,
-    level=1.0,
-    gain=0.5,
     strength=0.8,
 ):
     """A `types.DataSet` of counters a second, as `prepared.write_data_set` takes it.
@@ -87,10 +87,10 @@ def make_data_set(
       sessions, conditions, columns: how many.
       bins: of a session.
       onset: the first bin of the condition.
-      level, gain, strength: see `make_windows`.
+      strength: see `make_windows`.
     """
     rng = np.random.default_rng(seed)
-    levels, change = _network(rng, sessions, conditions, columns, level, gain, strength)
+    levels, change = _network(rng, sessions, conditions, columns, LEVEL, GAIN, strength)
     made_up = []
     for i in range(sessions):
         condition = i % conditions

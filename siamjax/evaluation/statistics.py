@@ -13,6 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 REPLICATES = 2000
+# Of all intervals.
+LEVEL = 0.95
+# With which `least_difference` is found.
+POWER = 0.8
 # Two clusters leave one degree of freedom. In simulations with two repeats an interval
 # of 95 % held the truth in 0.90 to 0.91 of the cases and its width varied by a factor
 # of 20; with three it held in 0.94 to 0.96 (docs/compare.md).
@@ -70,7 +74,7 @@ def mean_recall(table: Table) -> float:
     return float(_means(table.right.sum(0)[None], table.judged.sum(0)[None])[0])
 
 
-def recall_interval(table: Table, *, seed: int = 0, level: float = 0.95) -> Interval:
+def recall_interval(table: Table) -> Interval:
     """The mean recall over conditions with its interval over captures.
 
     Whole captures are drawn again, within strata of captures that hold the same
@@ -88,39 +92,31 @@ def recall_interval(table: Table, *, seed: int = 0, level: float = 0.95) -> Inte
 
     The captures of the examples are fixed: the interval is about new captures to
     recognise.
-
-    Args:
-      table: of the hits.
-      seed: of the bootstrap.
-      level: of confidence.
     """
     value, captures = mean_recall(table), len(table.right)
     if captures < 2 or not np.isfinite(value):
         return Interval(value, 0.0, 1.0, captures)
-    half = _half_width([table], seed, level)
+    half = _half_width([table])
     shares = _shares(table.right, table.judged)
     rare = min(np.nansum(shares), np.nansum(1 - shares))
-    half, widened = _widened(half, rare, captures, level)
+    half, widened = _widened(half, rare, captures)
     low, high = max(0.0, value - half), min(1.0, value + half)
     return Interval(value, low, high, captures, widened)
 
 
-def recall_difference(
-    first: Table, second: Table, *, seed: int = 0, level: float = 0.95
-) -> Interval:
+def recall_difference(first: Table, second: Table) -> Interval:
     """Recall of `first` minus that of `second`; both use the same bootstrap draws.
 
     Args:
       first: of one method.
       second: of another method on the same windows and draws.
-      seed, level: see `recall_interval`.
     """
     value, captures = mean_recall(first) - mean_recall(second), len(first.right)
     if captures < 2 or not np.isfinite(value):
         return Interval(value, -1.0, 1.0, captures)
-    half = _half_width([first, second], seed, level)
+    half = _half_width([first, second])
     apart = _shares(first.right - second.right, first.judged)
-    half, widened = _widened(half, np.nansum(np.abs(apart)), captures, level)
+    half, widened = _widened(half, np.nansum(np.abs(apart)), captures)
     low, high = max(-1.0, value - half), min(1.0, value + half)
     return Interval(value, low, high, captures, widened)
 
@@ -130,31 +126,30 @@ def _shares(right, judged):
     return np.divide(right, judged, out=np.full(right.shape, np.nan), where=judged > 0)
 
 
-def _widened(half, rare, captures, level):
+def _widened(half, rare, captures):
     """The half width, and whether it was widened because failures are rare.
 
     Args:
       half: the half width of the bootstrap.
       rare: in how many captures in all the rarer outcome happens.
       captures: how many there are.
-      level: of confidence.
     """
     # The largest share of failing captures with which none of so many may fail.
-    limit = 1 - ((1 - level) / 2) ** (1 / captures)
+    limit = 1 - ((1 - LEVEL) / 2) ** (1 / captures)
     widened = bool(rare < _RARE and limit > half)
     return (limit if widened else half), widened
 
 
-def _half_width(tables, seed, level):
+def _half_width(tables):
     """Half the interval of a table's recall, or of the difference of two tables'."""
     from scipy import special  # slow to import, and training starts without it
 
     stratum = _strata(tables[0].judged > 0)
-    weights = _weights(stratum, np.random.default_rng(seed))  # [R, K]
+    weights = _weights(stratum, np.random.default_rng(0))  # [R, K]
     drawn = [_means(weights @ table.right, weights @ table.judged) for table in tables]
     replicates = drawn[0] - drawn[1] if len(drawn) == 2 else drawn[0]
     freedom = max(1, len(stratum) - len(np.unique(stratum)))
-    return float(special.stdtrit(freedom, 0.5 + level / 2) * np.nanstd(replicates))
+    return float(special.stdtrit(freedom, 0.5 + LEVEL / 2) * np.nanstd(replicates))
 
 
 def _weights(stratum, rng):
@@ -198,8 +193,6 @@ def clustered_mean(
     values: np.ndarray,
     weights: np.ndarray,
     ways: Sequence[np.ndarray],
-    *,
-    level: float = 0.95,
 ) -> Clustered:
     """A weighted mean with its interval over several crossed ways of clustering.
 
@@ -219,7 +212,6 @@ def clustered_mean(
       values: `[N]`, paired differences or scores.
       weights: `[N]`, their sum is 1.
       ways: list of `[N]` int, the cluster of each value in each way.
-      level: of confidence.
     Returns:
       `Clustered`. If a way has fewer than `LEAST_CLUSTERS` clusters, the interval is
       infinite and p is 1. If all values are 0, p is 1.
@@ -243,7 +235,7 @@ def clustered_mean(
             single += [variance] * (size == 1)
     deviation = float(np.sqrt(max(total, *single)))
     freedom = count[int(np.argmax(single))] - 1
-    half = float(special.stdtrit(freedom, 0.5 + level / 2)) * deviation
+    half = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * deviation
     if abs(value) <= _ROUNDING * max(float(np.abs(values).max()), 1.0):
         t = 0.0
     else:
@@ -262,20 +254,17 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return corrected
 
 
-def least_difference(
-    deviation: float, freedom: int, *, level: float = 0.95, power: float = 0.8
-) -> float:
-    """The true difference that a test finds with probability `power`.
+def least_difference(deviation: float, freedom: int, *, level: float = LEVEL) -> float:
+    """The true difference that a test finds with probability `POWER`.
 
     Args:
       deviation: of the estimate, see `Clustered`.
       freedom: its degrees of freedom.
       level: of confidence of the test.
-      power: that probability.
     """
     from scipy import special
 
-    t = special.stdtrit(freedom, 0.5 + level / 2) + special.stdtrit(freedom, power)
+    t = special.stdtrit(freedom, 0.5 + level / 2) + special.stdtrit(freedom, POWER)
     return float(t * deviation)
 
 

@@ -7,6 +7,8 @@ from siamjax.checks import require
 # If there are no unknown windows to learn from, this share of known windows is below
 # the threshold.
 QUANTILE = 0.99
+# The share of unknown windows at or above the threshold of `false_positives`.
+FOUND = 0.95
 
 
 def fit_threshold(known: np.ndarray, unknown: np.ndarray) -> float:
@@ -58,20 +60,16 @@ def fit_limit(known: np.ndarray, unknown: np.ndarray) -> float:
 
 
 def false_positives(
-    known: np.ndarray,
-    unknown: np.ndarray,
-    weights: np.ndarray | None = None,
-    share: float = 0.95,
+    known: np.ndarray, unknown: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
-    """The share of known windows that are called unknown where a share of the unknown
-    ones is: the FPR at 95 %.
+    """The share of known windows that are called unknown where `FOUND` of the unknown
+    ones are: the FPR at 95 %.
 
     Args:
       known, unknown, weights: see `chance_farther`; at least one unknown window.
-      share: of the unknown windows, above the threshold or at it.
     """
     weights = np.ones(len(known)) if weights is None else np.asarray(weights)
-    threshold = np.sort(unknown)[int(len(unknown) * (1 - share) + 1e-9)]
+    threshold = np.sort(unknown)[int(len(unknown) * (1 - FOUND) + 1e-9)]
     return float(weights[np.asarray(known) >= threshold].sum() / weights.sum())
 
 

@@ -1,8 +1,6 @@
 """What a run keeps of its training windows besides its weights: WCCN, and a few of them
 to compare with."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from siamjax.data.splits import Splits
@@ -29,19 +27,13 @@ def learn_whitening(splits: Splits) -> Whitening:
     return baselines.learn_wccn(training)
 
 
-def keep_windows(
-    splits: Splits, names: Sequence[str] | None = None, role: str = TRAIN
-) -> TrainingWindows:
-    """At most `KEPT` windows of each condition, drawn from its captures in turn.
-
-    Args:
-      splits: of the data.
-      names: of conditions; by default all known ones.
-      role: of the captures.
+def keep_windows(splits: Splits) -> TrainingWindows:
+    """At most `KEPT` training windows of each known condition, drawn from its captures
+    in turn.
     """
     rng, chosen = np.random.default_rng(0), [np.zeros(0, int)]
-    for name in splits.conditions.known if names is None else names:
-        rows = rng.permutation(np.flatnonzero(splits.window_mask(role, [name])))
+    for name in splits.conditions.known:
+        rows = rng.permutation(np.flatnonzero(splits.window_mask(TRAIN, [name])))
         turns = _count_before(splits.windows.session[rows])
         chosen.append(rows[np.argsort(turns, kind="stable")][:KEPT])
     windows = take(splits.windows, np.concatenate(chosen))

@@ -131,7 +131,6 @@ def read_types(
     marker: str,
     name: str,
     cause: str = "",
-    mark: str = "",
     answer: str = "",
 ) -> Read:
     """A reader of messages whose type says whether they ask or answer.
@@ -142,7 +141,6 @@ def read_types(
       marker: field of the type.
       name: field of the transaction.
       cause: field of the cause.
-      mark: field that is equal in repeated requests.
       answer: the outcome of an answer without a cause.
     """
 
@@ -151,23 +149,16 @@ def read_types(
             types.get(number(value), (OTHER, "")) for value in frame.values(marker)
         ]
         names = frame.values(name)
-        causes = frame.values(cause) if cause else []
-        causes = share(
-            causes, sum(kind is not None and kind[1] == "*" for kind in kinds)
-        )
-        marks = frame.values(mark) if mark else []
+        answers = sum(kind is not None and kind[1] == "*" for kind in kinds)
+        causes = share(frame.values(cause) if cause else [], answers)
         for i, kind in enumerate(kinds):
             if kind is None:
                 continue
             procedure, outcome = kind
             if outcome == "*":
                 outcome = causes.pop(0) if causes else answer
-            yield Message(
-                procedure,
-                outcome,
-                (names[i],) if i < len(names) else (),
-                marks[i] if i < len(marks) and not outcome else "",
-            )
+            transaction = (names[i],) if i < len(names) else ()
+            yield Message(procedure, outcome, transaction)
 
     return read
 
