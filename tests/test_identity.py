@@ -8,7 +8,7 @@ from siamjax.data import columns, identity, prepared
 from siamjax.data.identity import Capture, Trained
 from siamjax.data.splits import open_splits
 from siamjax.inference import runs
-from siamjax.training import loop
+from siamjax.training import provenance
 from siamjax.types import (
     NORMAL,
     TEST,
@@ -155,7 +155,7 @@ def test_a_run_knows_the_ports_at_which_its_data_was_read(tmp_path, sessions):
     prepared.write_data_set(tmp_path / "p", data_set, {})
     config = from_dict(small_data.config(tmp_path / "p"))
     splits = open_splits(config.data)
-    saved = loop.checkpoint_meta(config, splits, None, tmp_path / "run")
+    saved = provenance.checkpoint_meta(config, splits, None, tmp_path / "run")
     assert runs._trained("p", saved, splits.columns).ports == ports
     del saved["data"]["decode_as"]  # of an older version
     assert runs._trained("p", saved, splits.columns).ports == {}

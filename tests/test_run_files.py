@@ -22,7 +22,7 @@ from siamjax.evaluation import results
 from siamjax.identification import enrol, examples, rules
 from siamjax.inference import runs
 from siamjax.reports import page, scalars, trace
-from siamjax.training import loop, run_config
+from siamjax.training import provenance, run_config
 from siamjax.types import Baseline, SiamjaxError, UsageError
 from tests import small_data
 
@@ -43,7 +43,7 @@ FILES = [*JSON, "trace.bin", "scalars.csv", "examples.npz"]
 def made(tmp_path_factory):
     """A folder with the files of a run, and what reads each of them."""
     folder, config = tmp_path_factory.mktemp("run"), small_data.config("data")
-    loop.check_config(folder, from_dict(config))
+    provenance.check_config(folder, from_dict(config))
     with scalars.open_writer(folder, 0) as write, traced(folder, 0) as add:
         for step in range(1, STEPS + 1):
             write.add(step, {"loss": 1 / step, "valid/known": float("nan")})
@@ -134,7 +134,7 @@ def use(run, name):
         data = dict(config=run_config.read_config(folder), curves={})
         assert visualize.make_subtitle(data) and visualize.list_facts(data, folder)
         assert visualize.make_title("x", data["config"]).startswith("x: ")
-        loop.check_config(folder, from_dict(small_data.config("data")))
+        provenance.check_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
         result = visualize.read_results(folder)
         if result["shots"]:
@@ -336,13 +336,13 @@ def test_a_config_that_is_not_of_the_checkpoint_is_named(run):
 def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
     folder, config = run[0], small_data.config("data")
     saved = run_config.read_config(folder)
-    monkeypatch.setattr(loop, "_read_meta", lambda workdir: {"config": saved})
+    monkeypatch.setattr(provenance, "_read_meta", lambda workdir: {"config": saved})
     (folder / "config.json").unlink()
     other = small_data.config("data", steps=99)
     with pytest.raises(UsageError, match=r"config\.steps was 8 and is 99"):
-        loop.check_config(folder, from_dict(other))
+        provenance.check_config(folder, from_dict(other))
     assert not (folder / "config.json").exists()
-    loop.check_config(folder, from_dict(config))
+    provenance.check_config(folder, from_dict(config))
     assert run_config.read_config(folder) == saved
 
 

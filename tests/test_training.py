@@ -17,7 +17,15 @@ from siamjax import files
 from siamjax.config import from_dict
 from siamjax.data import sampler
 from siamjax.data.splits import open_splits
-from siamjax.training import checkpoints, devices, loop, state, step, validation
+from siamjax.training import (
+    checkpoints,
+    devices,
+    loop,
+    provenance,
+    state,
+    step,
+    validation,
+)
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
@@ -270,13 +278,13 @@ def test_two_trainings_never_share_a_workdir(folder, tmp_path):
 
 def test_a_workdir_of_another_config_is_refused(folder, tmp_path):
     config = small_data.config(folder)
-    loop.check_config(tmp_path, from_dict(config))
-    loop.check_config(tmp_path, from_dict(config))
+    provenance.check_config(tmp_path, from_dict(config))
+    provenance.check_config(tmp_path, from_dict(config))
     config.optimizer.learning_rate = 1.0
     with pytest.raises(
         UsageError, match=r"config\.optimizer\.learning_rate was 0\.002"
     ):
-        loop.check_config(tmp_path, from_dict(config))
+        provenance.check_config(tmp_path, from_dict(config))
 
 
 def test_a_platform_that_is_not_there_is_refused():

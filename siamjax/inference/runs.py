@@ -40,7 +40,7 @@ from siamjax.types import (
 # (counts [N, T, F], baseline [N, F], session [N] or None) -> {head: [N, E]}
 Embed = Callable[..., dict[str, np.ndarray]]
 _LOG = logging.getLogger(__name__)
-# The fields that the JSON of every checkpoint has, see `loop.checkpoint_meta`.
+# The fields that the JSON of every checkpoint has, see `provenance.checkpoint_meta`.
 _FORM = {
     "version": str,
     "columns": [{"name": str, "role": str}],
@@ -55,7 +55,7 @@ class Checkpoint(NamedTuple):
 
     workdir: pathlib.Path
     config: Config
-    meta: dict[str, Any]  # see `loop.checkpoint_meta`
+    meta: dict[str, Any]  # see `provenance.checkpoint_meta`
     parts: step.Parts
     state: state.TrainState
     trained: identity.Trained  # data, columns, conditions and scaler

@@ -19,7 +19,7 @@ from siamjax.config import Config
 from siamjax.data.roles import NONE
 from siamjax.data.splits import open_splits
 from siamjax.reports import scalars
-from siamjax.training import hosts, loop
+from siamjax.training import hosts, loop, provenance
 from siamjax.training.state import TrainState
 from siamjax.types import NORMAL
 
@@ -61,7 +61,7 @@ def train_run(
         return loop.train(config, workdir, profile=profile)
     asked = config
     config, runs = hosts.everywhere(lambda: plan_folds(asked, workdir))
-    hosts.from_first(lambda: loop.compare_config(workdir, config))
+    hosts.from_first(lambda: provenance.compare_config(workdir, config))
     stages = len(runs) + 1
     for stage, run in enumerate(runs, 1):
         data = run.config.data
@@ -74,7 +74,7 @@ def train_run(
         )
         loop.train(run.config, run.workdir)
         # Not before: a config that cannot be trained must leave nothing.
-        hosts.from_first(lambda: loop.check_config(workdir, config))
+        hosts.from_first(lambda: provenance.check_config(workdir, config))
     steps = hosts.from_first(lambda: best_steps(runs, config.steps))
     _LOG.info(
         "stage %d of %d: training on all captures for %d steps, the best of the folds",

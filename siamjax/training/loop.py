@@ -2,23 +2,20 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
-import os
 import pathlib
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-import siamjax
 from siamjax import files, processes
 from siamjax.config import Config, to_plain
-from siamjax.data import counts_on_disk, identity, sampler
+from siamjax.data import counts_on_disk, sampler
 from siamjax.data.splits import Splits, open_splits
 from siamjax.models import embedder, norm
 from siamjax.reports import scalars, trace
@@ -27,13 +24,13 @@ from siamjax.training import (
     devices,
     finite,
     hosts,
-    run_config,
+    provenance,
     step,
     tracer,
     validation,
 )
 from siamjax.training.state import TrainState, create_state
-from siamjax.types import TRAIN, Interrupted, UsageError
+from siamjax.types import Interrupted
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,92 +83,41 @@ def train(
 
 
 def _train(config, workdir, end, profile):
-    mesh = devices.make_mesh(devices.prepare_devices(config.platform))
-    splits = hosts.everywhere(lambda: open_splits(config.data))
-    for line in splits.provenance.left_out:
-        _LOG.warning("left out: %s", line)
-    hosts.check_same(_facts(config, splits))
-    hosts.from_first(lambda: check_data(workdir, config.data.dir, splits))
-    parts = step.build_parts(
-        config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
-    )
-    streamed = bool(config.data.counts_dir)
-    data = place_data(
-        splits, config.batch.batch_from, parts, config.seed, streamed=streamed
-    )
-    hosts.from_first(lambda: check_config(workdir, config))
-    _log_setup(splits, parts)
-    run_steps = step.compile_run(parts, streamed=streamed)
-    embed = embedder.make_embedder(parts.encoder, devices.batch_sharding(mesh))
-    plan = validation.plan_validation(splits, config.draws)
-    judges = bool(plan.known or plan.novel)
-    for line in plan.lines:
-        _LOG.log(logging.INFO if judges else logging.WARNING, line)
-    validate = validation.make_validator(splits, parts, config, embed, plan)
+    setup = _set_up(config, workdir)
     with (
         hosts.on_first(
             lambda: checkpoints.open_checkpoints(workdir, write=True)
         ) as saved,
         processes.catch_signals() as caught,
-        contextlib.ExitStack() as stack,
+        _step_runner(setup, end) as run_steps,
     ):
-        if streamed:
-            reader = make_chunk_reader(splits, data, parts)
-            chunk_of = stack.enter_context(counts_on_disk.reading_ahead(reader, end))
-            run_steps = step.read_ahead(run_steps, chunk_of)
-        state = create_state(config.seed, parts)
-        best = kept_step = None
-        last = hosts.from_first(lambda: _restore(saved, state))
-        if last is not None:
-            state = devices.place(last.state, devices.replicated(mesh))
-            best, kept_step = last.meta["best"], last.step
-            _LOG.info("going on from step %d", last.step)
+        state, best, kept_step = _first_state(setup, saved)
         done = int(state.step)
         tracing = tracer.open_tracer(
-            workdir, done, splits=splits, parts=parts, config=config, embed=embed
+            workdir,
+            done,
+            splits=setup.splits,
+            parts=setup.parts,
+            config=config,
+            embed=setup.embed,
         )
         with (
-            hosts.on_first(lambda: scalars.open_writer(workdir, done)) as write,
+            hosts.on_first(lambda: scalars.open_writer(workdir, done)) as writer,
             tracing as (record_trace, flush_trace),
             _progress(end, done) as bar,
         ):
             if done == 0 and config.trace_frames:
                 record_trace(state, done)
+            outputs = _Outputs(saved, writer, record_trace, flush_trace, bar)
+            recorder = _Recorder(setup, outputs, best, kept_step)
             for number, pause in enumerate(pauses(config, done, end)):
                 with _profiled(profile if number == 1 else None):
-                    state, metrics = run_steps(state, pause.step - done, data)
+                    state, metrics = run_steps(state, pause.step - done, setup.data)
                     jax.block_until_ready(metrics)
-                done, logged, score = pause.step, {}, None
+                done = pause.step
                 # A later signal waits for the next pause.
                 stop = hosts.most_of(sum(caught[:1])) > 0
-                with finite.with_remedy(_remedy(config, workdir, done, kept_step)):
-                    if pause.log:
-                        logged = _to_floats(jax.device_get(metrics), done)
-                        finite.check_metrics(logged, parts)
-                        norm.assert_moved(state.batch_stats, done)
-                    if pause.evaluate or stop:
-                        finite.check_state(state)
-                    scores = _validate(validate, state) if pause.evaluate else {}
-                if pause.evaluate:
-                    logged |= {f"valid/{name}": value for name, value in scores.items()}
-                    score = scores.get("score")
-                    # Where nothing can be judged, the latest is the best.
-                    if score is None or best is None or score > best["score"]:
-                        best = dict(
-                            step=done, score=math.nan if score is None else score
-                        )
-                if pause.trace:
-                    record_trace(state, done)
-                if write is not None:
-                    write.add(done, logged)
-                bar.show(done, logged)
-                if pause.evaluate or stop:
-                    if write is not None and saved is not None:
-                        write.flush()
-                        flush_trace()
-                        meta = checkpoint_meta(config, splits, best, workdir)
-                        saved.save(state, meta, score)
-                    kept_step = done
+                recorder.record(pause, state, metrics, stop)
                 if stop:
                     break
             if signal_number := hosts.most_of(sum(caught[:1])):
@@ -180,6 +126,139 @@ def _train(config, workdir, end, profile):
                     128 + signal_number,
                 )
     return state
+
+
+class _Setup(NamedTuple):
+    """What a training is made of. Nothing of it changes from step to step."""
+
+    config: Config
+    workdir: str | pathlib.Path
+    splits: Splits
+    parts: step.Parts
+    data: step.Data
+    embed: Callable[..., dict[str, np.ndarray]]
+    validate: Callable[[TrainState], dict[str, float]]
+
+
+def _set_up(config, workdir):
+    """Opens the data, checks that the run may go on with it, and builds the parts."""
+    mesh = devices.make_mesh(devices.prepare_devices(config.platform))
+    splits = hosts.everywhere(lambda: open_splits(config.data))
+    for line in splits.provenance.left_out:
+        _LOG.warning("left out: %s", line)
+    hosts.check_same(_facts(config, splits))
+    hosts.from_first(lambda: provenance.check_data(workdir, config.data.dir, splits))
+    parts = step.build_parts(
+        config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
+    )
+    data = place_data(
+        splits,
+        config.batch.batch_from,
+        parts,
+        config.seed,
+        streamed=bool(config.data.counts_dir),
+    )
+    hosts.from_first(lambda: provenance.check_config(workdir, config))
+    _log_setup(splits, parts)
+    embed = embedder.make_embedder(parts.encoder, devices.batch_sharding(mesh))
+    plan = validation.plan_validation(splits, config.draws)
+    judges = bool(plan.known or plan.novel)
+    for line in plan.lines:
+        _LOG.log(logging.INFO if judges else logging.WARNING, line)
+    validate = validation.make_validator(splits, parts, config, embed, plan)
+    return _Setup(config, workdir, splits, parts, data, embed, validate)
+
+
+@contextlib.contextmanager
+def _step_runner(setup, end):
+    """The compiled steps; where the counts are on disk, they are read ahead."""
+    streamed = bool(setup.config.data.counts_dir)
+    run_steps = step.compile_run(setup.parts, streamed=streamed)
+    if not streamed:
+        yield run_steps
+        return
+    reader = make_chunk_reader(setup.splits, setup.data, setup.parts)
+    with counts_on_disk.reading_ahead(reader, end) as chunk_of:
+        yield step.read_ahead(run_steps, chunk_of)
+
+
+def _first_state(setup, saved):
+    """The state to go on from, the best checkpoint so far, and the step that is saved;
+    these two are None for a new run."""
+    state = create_state(setup.config.seed, setup.parts)
+    last = hosts.from_first(lambda: _restore(saved, state))
+    if last is None:
+        return state, None, None
+    _LOG.info("going on from step %d", last.step)
+    sharding = devices.replicated(setup.parts.mesh)
+    return devices.place(last.state, sharding), last.meta["best"], last.step
+
+
+class _Outputs(NamedTuple):
+    """Where a training writes; of several processes, only the first has the files."""
+
+    saved: checkpoints.Checkpoints | None
+    writer: scalars.Writer | None
+    record_trace: Callable[[TrainState, int], None]
+    flush_trace: Callable[[], None]
+    bar: "_Bar"
+
+
+class _Recorder:
+    """What is done at the pauses: numbers are checked, shown and saved."""
+
+    def __init__(self, setup, outputs, best, kept_step):
+        self._setup, self._outputs = setup, outputs
+        self._best = best  # step and score of the best checkpoint; None: none yet
+        self._kept_step = kept_step  # of the last checkpoint; None: none yet
+
+    def record(self, pause, state, metrics, stop):
+        """Does what a pause asks for. Where the run stops, the state is saved."""
+        logged, scores = self._check(pause, state, metrics, stop)
+        score = scores.get("score")
+        if pause.evaluate:
+            logged |= {f"valid/{name}": value for name, value in scores.items()}
+            self._keep_best(pause.step, score)
+        if pause.trace:
+            self._outputs.record_trace(state, pause.step)
+        if self._outputs.writer is not None:
+            self._outputs.writer.add(pause.step, logged)
+        self._outputs.bar.show(pause.step, logged)
+        if pause.evaluate or stop:
+            self._save(state, score)
+            self._kept_step = pause.step
+
+    def _check(self, pause, state, metrics, stop):
+        """Metrics to log and scores of validation, once all numbers are finite."""
+        setup, logged, scores = self._setup, {}, {}
+        remedy = _remedy(setup.config, setup.workdir, pause.step, self._kept_step)
+        with finite.with_remedy(remedy):
+            if pause.log:
+                logged = _to_floats(jax.device_get(metrics), pause.step)
+                finite.check_metrics(logged, setup.parts)
+                norm.assert_moved(state.batch_stats, pause.step)
+            if pause.evaluate or stop:
+                finite.check_state(state)
+            if pause.evaluate:
+                scores = _validate(setup.validate, state)
+        return logged, scores
+
+    def _keep_best(self, step_number, score):
+        # Where nothing can be judged, the latest is the best.
+        if score is None or self._best is None or score > self._best["score"]:
+            score = math.nan if score is None else score
+            self._best = dict(step=step_number, score=score)
+
+    def _save(self, state, score):
+        setup, outputs = self._setup, self._outputs
+        if outputs.writer is None or outputs.saved is None:
+            return
+        outputs.writer.flush()
+        outputs.flush_trace()
+        meta = provenance.checkpoint_meta(
+            setup.config, setup.splits, self._best, setup.workdir
+        )
+        outputs.saved.save(state, meta, score)
 
 
 @contextlib.contextmanager
@@ -267,99 +346,6 @@ def make_chunk_reader(
         length=parts.sampling.length,
         sharding=devices.chunk_sharding(parts.mesh),
     )
-
-
-def check_config(workdir: str | pathlib.Path, config: Config) -> None:
-    """Writes config.json, or refuses a workdir that was made with another config."""
-    compare_config(workdir, config)
-    if not (pathlib.Path(workdir) / run_config.FILE).exists():
-        run_config.write_config(workdir, config)
-
-
-def compare_config(workdir: str | pathlib.Path, config: Config) -> None:
-    """Refuses a workdir that was made with another config; writes nothing.
-
-    If config.json is lost, the copy in the last checkpoint is compared.
-    """
-    before = None
-    if (pathlib.Path(workdir) / run_config.FILE).exists():
-        before = run_config.read_config(workdir)
-    elif (saved := (_read_meta(workdir) or {}).get("config")) is not None:
-        before = run_config.upgrade_config(saved)
-    if before is not None:
-        differences = run_config.list_differences(before, to_plain(config))
-        if differences:
-            raise UsageError(
-                f"{workdir} belongs to another config: {'; '.join(differences[:3])}; "
-                "give another --workdir or the same config"
-            )
-
-
-def check_data(workdir: str | pathlib.Path, folder: str, splits: Splits) -> None:
-    """Refuses to go on with other data than the run was trained on so far."""
-    meta = _read_meta(workdir)
-    if meta is None:
-        return
-    if "data" not in meta:
-        _LOG.warning(
-            "%s is of an older version, which did not keep what it was trained on: "
-            "whether %s is still the same is not checked",
-            workdir,
-            folder,
-        )
-        return
-    before = {n: identity.Capture(**c) for n, c in meta["data"]["captures"].items()}
-    changes = identity.describe_changes(before, splits.provenance.captures)
-    if not changes and meta["data"]["sha256"] != splits.provenance.sha256:
-        changes = ["its columns are others"]
-    if changes:
-        raise UsageError(
-            f"{folder} is not what {workdir} was trained on: {'; '.join(changes)}; "
-            "give another --workdir or the data as it was"
-        )
-
-
-def checkpoint_meta(
-    config: Config,
-    splits: Splits,
-    best: dict[str, Any] | None,
-    workdir: str | pathlib.Path,
-) -> dict[str, Any]:
-    """The JSON of a checkpoint: with it the state can be used without the data.
-
-    Args:
-      config: of the run.
-      splits: of its data.
-      best: step and score of the best checkpoint so far.
-      workdir: of the run. The path of the data is kept relative to it, so it is right
-        from any current folder, and if both are moved together.
-    """
-    folder = os.path.realpath(config.data.dir)
-    place = os.path.relpath(folder, os.path.realpath(workdir))
-    train, known = splits.sessions.role == TRAIN, splits.provenance
-    meta = dict(
-        version=siamjax.__version__,
-        config=to_plain(config),
-        losses=step.hyper_parameters(config),
-        columns=[column._asdict() for column in splits.columns],
-        scaler={k: np.asarray(v).tolist() for k, v in splits.scaler._asdict().items()},
-        conditions=splits.conditions.names,
-        known=len(splits.conditions.known),
-        data=identity.to_json(known.sha256, known.captures, known.ports)
-        | dict(dir=place),
-        normal={
-            k: np.asarray(v)[train].tolist()
-            for k, v in splits.baseline._asdict().items()
-        },
-        best=best,
-    )
-    return json.loads(json.dumps(meta, default=list))
-
-
-def _read_meta(workdir):
-    """The JSON of the last checkpoint; None without a checkpoint."""
-    with checkpoints.open_checkpoints(workdir) as saved:
-        return saved.meta(checkpoints.LAST)
 
 
 def _log_setup(splits, parts):

@@ -101,7 +101,7 @@ def locate_data(
     Args:
       workdir: of the run.
       config: of `parse_config`.
-      meta: of the checkpoint, see `loop.checkpoint_meta`; older ones have no place.
+      meta: see `provenance.checkpoint_meta`; older ones have no place.
     """
     folder, stored = config.data.dir, meta.get("data", {}).get("dir")
     if not stored or os.path.isabs(folder) or folder != meta["config"]["data"]["dir"]:
