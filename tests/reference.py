@@ -471,16 +471,20 @@ def proxy_nca_pp(x, labels, state):
     return proxy_nca(x, labels, state, scale=9.0, own=True)
 
 
-def proxy_anchor(x, labels, state, scale=32.0, margin=0.1):
-    w = state["proxies"]
-    pull = push = 0.0
-    for k, proxy in enumerate(w):
+def proxy_anchor_sides(x, labels, state, scale=32.0, margin=0.1):
+    pull, push = [], []
+    for k, proxy in enumerate(state["proxies"]):
         s = [cosine(row, proxy) for row in x]
         own = [v for v, label in zip(s, labels) if label == k]
         other = [v for v, label in zip(s, labels) if label != k]
-        pull += math.log(1 + sum(math.exp(-scale * (v - margin)) for v in own))
-        push += math.log(1 + sum(math.exp(scale * (v + margin)) for v in other))
-    return pull / len(set(labels)) + push / len(w)
+        pull.append(math.log(1 + sum(math.exp(-scale * (v - margin)) for v in own)))
+        push.append(math.log(1 + sum(math.exp(scale * (v + margin)) for v in other)))
+    return pull, push
+
+
+def proxy_anchor(x, labels, state):
+    pull, push = proxy_anchor_sides(x, labels, state)
+    return sum(pull) / len(set(labels)) + mean(push)
 
 
 def soft_triple(
@@ -552,12 +556,16 @@ def covariance(x, labels, state=None):
     return sum(apart) / size
 
 
-def koleo(x, labels, state=None, epsilon=1e-8):
+def koleo_rows(x, labels, state=None, epsilon=1e-8):
     u = unit(x)
-    return mean(
+    return [
         -math.log(min(euclidean(u[i], u[j]) for j in range(len(u)) if j != i) + epsilon)
         for i in range(len(u))
-    )
+    ]
+
+
+def koleo(*batch):
+    return mean(koleo_rows(*batch))
 
 
 def uniformity(x, labels, state=None, scale=2.0):

@@ -94,7 +94,7 @@ def pnp(x, labels, state=None, form="Dq", temperature=0.01, alpha=1.0, b=2.0):
     return mean(terms)
 
 
-def contextual(x, labels, state=None, neighbours=4, epsilon=0.05):
+def contextual_rows(x, labels, state=None, neighbours=4, epsilon=0.05):
     u = unit(x)
     size = len(u)
     d = [[squared(a, b) for b in u] for a in u]
@@ -117,12 +117,13 @@ def contextual(x, labels, state=None, neighbours=4, epsilon=0.05):
         mutual = [j for j in close[i] if i in close[j]]
         w[i] = np.mean([v[j] for j in mutual], 0)
     c = (w + w.T) / 2
-    return sum(
-        (1 - c[i, j]) ** 2 if labels[i] == labels[j] else c[i, j] ** 2
-        for i in range(size)
-        for j in range(size)
-        if i != j
-    ) / (size * size)
+    cost = np.where(np.equal.outer(labels, labels), 1 - c, c) ** 2
+    np.fill_diagonal(cost, 0)
+    return cost.sum(1) / size
+
+
+def contextual(*batch, **settings):
+    return mean(contextual_rows(*batch, **settings))
 
 
 LOSSES = dict(

@@ -77,19 +77,23 @@ def ring(x, labels, state):
     return mean((norm(row) - float(state["radius"])) ** 2 for row in x) / 2
 
 
-def potential_field(x, labels, state, centers=2, power=3.0, delta=0.1):
+def potential_field_points(x, labels, state, centers=2, power=3.0, delta=0.1):
     points = unit([*x, *state["proxies"]])
     classes = [*labels, *(k // centers for k in range(len(state["proxies"])))]
-    total = 0.0
+    potentials = np.zeros(len(points))
     for i, (p, c) in enumerate(zip(points, classes)):
         for j, (q, other) in enumerate(zip(points, classes)):
             if i != j:
                 strength = max(euclidean(p, q), delta) ** -power
-                total += strength if c != other else -strength
-    return total / len(points)
+                potentials[i] += strength if c != other else -strength
+    return potentials
 
 
-def manifold(x, labels, state, passing=0.8, margin=5e-4, context=1.0):
+def potential_field(*batch, **settings):
+    return mean(potential_field_points(*batch, **settings))
+
+
+def manifold_rows(x, labels, state, passing=0.8, margin=5e-4, context=1.0):
     proxies = state["proxies"]
     points, rows, number = unit([*x, *proxies]), len(x), len(proxies)
     s = np.exp([[2 * max(0, dot(a, b)) for b in points] for a in points])
@@ -102,12 +106,16 @@ def manifold(x, labels, state, passing=0.8, margin=5e-4, context=1.0):
         kept = [g for k, g in enumerate(gaps) if k != own and g > 0]
         return math.log(1 + sum(map(math.exp, kept)))
 
-    total = 0.0
+    terms = []
     for i, label in enumerate(labels):
         own = label % number
         alike = [cosine(f[i], f[rows + k]) for k in range(number)]
-        total += term(list(f[i, rows:]), own) + context * term(alike, own)
-    return total / rows
+        terms.append(term(list(f[i, rows:]), own) + context * term(alike, own))
+    return terms
+
+
+def manifold(*batch, **settings):
+    return mean(manifold_rows(*batch, **settings))
 
 
 def dynamic_soft_margin(x, labels, state=None, bins=512):

@@ -20,7 +20,15 @@ import jax
 import numpy as np
 
 from siamjax import losses
-from siamjax.losses import LOSSES, check, edge_cases, measurements, registry, search
+from siamjax.losses import (
+    LOSSES,
+    check,
+    edge_cases,
+    guard,
+    measurements,
+    registry,
+    search,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -384,6 +392,9 @@ def section(name, function):
         ]
         rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         parts.append(table(["setting", "default", "", "searched"], rows) + "\n")
+    why = guard.why_no_reduction(function)
+    if why:
+        parts.append(f"*No `reduce`*: {why}.\n")
     parts.append(f"*Value*: {one_line(value)}\n")
     if raised:
         parts.append(f"*Errors*: {one_line(raised)}\n")

@@ -206,6 +206,7 @@ def sub_center_outliers(
 def center(
     *,
     rate: Share = 0.5,
+    reduce: Reduction = "all",
 ) -> Stateful:
     """Draws rows to the center of their class; the center follows them.
 
@@ -217,6 +218,7 @@ def center(
 
     Args:
       rate: learning rate of the centers, in [0, 1].
+      reduce: see `reductions`.
     Returns:
       `Stateful`, with memory `centers` `[C, E]`, 0 at the start. The loss is 0 without
       a row that counts.
@@ -231,7 +233,8 @@ def center(
         x, valid = checked_rows(embeddings, labels, where)
         row = jnp.clip(labels, 0, len(centers) - 1)
         gap = x - centers.astype(x.dtype)[row]
-        loss = reductions.masked_mean(jnp.sum(gap * gap, 1) / 2, valid)
+        cost = jnp.sum(gap * gap, 1) / 2
+        loss = reductions.reduce_costs(cost, valid, reduce, labels)
         own_class = labels[:, None] == jnp.arange(len(centers))[None]
         member = (own_class & valid[:, None]).astype(x.dtype)
         pull = jnp.matmul(member.T, jax.lax.stop_gradient(gap), precision="highest")

@@ -14,7 +14,7 @@ from jax import lax
 
 from siamjax.losses import distances, reductions, tuples
 from siamjax.losses.annotations import Array, Distance, NotNegative, Positive, Reduction
-from siamjax.losses.guard import guarded
+from siamjax.losses.guard import guarded, without_reduction
 from siamjax.losses.logsumexp import lowest_number, masked_logsumexp
 from siamjax.losses.softmax import scored_pairs
 from siamjax.losses.tuples import References
@@ -117,6 +117,7 @@ def cosine_regression(
     return reductions.reduce_costs((score - wanted) ** 2, valid, reduce, anchor_labels)
 
 
+@without_reduction("its one logarithm is of all pairs of pairs in the batch")
 @guarded
 def cosent(
     embeddings: Array,
@@ -152,6 +153,7 @@ def cosent(
     return _order_loss(given, measure.matrix, measure.rows, scale)
 
 
+@without_reduction("its one logarithm is of all pairs of pairs in the batch")
 @guarded
 def angle(
     embeddings: Array,

@@ -21,6 +21,7 @@ from siamjax.losses.tuples import check_references, check_similarity, finite_row
 from siamjax.types import UsageError
 
 _MARK = "makes_stateful"
+_NO_REDUCTION = "why_no_reduction"
 
 
 class Stateful(NamedTuple):
@@ -88,6 +89,33 @@ def stateful(factory: AnyFunction) -> AnyFunction:
 
     setattr(make_guarded, _MARK, True)
     return cast(AnyFunction, make_guarded)
+
+
+def without_reduction(why: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Marks a loss that has no term for each row: `reduce` is a `UsageError` that says
+    why."""
+
+    def mark(loss):
+        @functools.wraps(loss)
+        def refuse_reduction(*args, **settings):
+            if "reduce" in settings:
+                raise UsageError(no_reduction(loss.__name__, why))
+            return loss(*args, **settings)
+
+        setattr(refuse_reduction, _NO_REDUCTION, why)
+        return cast(AnyFunction, refuse_reduction)
+
+    return mark
+
+
+def no_reduction(loss: str, why: str) -> str:
+    """What an error says of a loss that takes no reduction."""
+    return f"loss {loss} takes no reduce: {why}"
+
+
+def why_no_reduction(function: Callable) -> str | None:
+    """The reason that `without_reduction` gave; None for another loss."""
+    return getattr(function, _NO_REDUCTION, None)
 
 
 def is_stateful(function: Callable) -> bool:

@@ -11,6 +11,7 @@ from siamjax.losses.annotations import (
     MarginMining,
     NotNegative,
     Positive,
+    Reduction,
     check_choice,
 )
 from siamjax.losses.guard import Stateful, stateful
@@ -26,13 +27,14 @@ def margin_loss(
     per_class: bool = False,
     mining: MarginMining = "all",
     distance: Distance = "euclidean",
+    reduce: Reduction = "active",
 ) -> Stateful:
     """Positives nearer, negatives farther than a boundary that is learnt.
 
     Over triplets (a, p, n), with b the boundary (with per_class that of a's class):
 
-      loss = sum of (max(0, D(a, p) - b + margin) + max(0, b - D(a, n) + margin))
-             / number of the terms that are not 0, + nu * mean b
+      two terms: max(0, D(a, p) - b + margin) and max(0, b - D(a, n) + margin)
+      loss = mean of the terms that are not 0, + nu * mean b
 
     Args:
       margin: a distance.
@@ -42,6 +44,7 @@ def margin_loss(
       mining: `all` takes every triplet; `distance_weighted` draws for each (a, p) one
         n, evenly over distance, as the paper does (for unit rows; it needs a key).
       distance: see `distances`.
+      reduce: see `reductions`.
     Returns:
       `Stateful`, with params `boundary` `[1]` or `[C]`. The loss is nu * mean b without
       a triplet.
@@ -68,20 +71,23 @@ def margin_loss(
             column, pos_weight = miners.distance_weighted_negatives(batch, key)
             push = miners.take_columns(push, column)
             neg_weight = pos_weight = pos_weight & pos
-        pull_sum, pull_active = _weighted_sum(pull, pos_weight)
-        push_sum, push_active = _weighted_sum(push, neg_weight)
-        mean = reductions.safe_ratio(pull_sum + push_sum, pull_active + push_active)
-        return mean + nu * b.mean(), state
+        pulls = _weighted_terms(pull, pos_weight, reduce)
+        pushes = _weighted_terms(push, neg_weight, reduce)
+        terms = jax.tree.map(jnp.add, pulls, pushes)
+        loss = reductions.reduce_terms(terms, reduce, labels)
+        has_terms = terms.valid > 0
+        return reductions.add_penalty(loss, nu * b.mean(), has_terms, reduce), state
 
     return Stateful(init, apply, per_class)
 
 
-def _weighted_sum(cost, weight):
-    """Sum of cost times weight, and the sum of weight where cost is not 0."""
-    weight = weight.astype(cost.dtype)
-    used = weight > 0
+def _weighted_terms(cost, weight, reduce):
+    """`Terms` of costs `[A, R]`, each of which stands for `weight` equal ones."""
+    used = reductions.within(reduce, cost, weight > 0)
+    weight = jnp.where(used, weight, 0).astype(cost.dtype)
     cost = jnp.where(used, cost, 0)
-    return jnp.sum(weight * cost), jnp.sum(jnp.where(cost > 0, weight, 0))
+    active = jnp.where(cost > 0, weight, 0)
+    return reductions.Terms((weight * cost).sum(1), active.sum(1), weight.sum(1))
 
 
 @stateful
@@ -89,18 +95,20 @@ def sigmoid_pairs(
     *,
     scale: Positive = 10.0,
     bias: float = -10.0,
+    reduce: Reduction = "all",
 ) -> Stateful:
     """Classifies each pair as of one class or of two, by its cosine; SigLIP's loss.
 
-    Over all pairs of a row i and another j, with t and b learnt and s the cosine:
+    Over rows i, with t and b learnt and s the cosine to another row j:
 
-      loss = mean over i of sum over j of log(1 + exp(-z_ij * (t * s_ij + b)))
+      term = sum over j of log(1 + exp(-z_ij * (t * s_ij + b)))
 
     z is 1 for a pair of one class, else -1. t = exp(log_scale).
 
     Args:
       scale: t at the start.
       bias: b at the start.
+      reduce: see `reductions`, over rows that have a pair.
     Returns:
       `Stateful`, with params `log_scale`, `bias`, both `[]`. The loss is 0 without a
       pair.
@@ -123,13 +131,13 @@ def sigmoid_pairs(
         cost = jax.nn.softplus(jnp.where(batch.pos, -logits, logits))
         pairs = batch.pos | batch.neg
         cost = jnp.sum(jnp.where(pairs, cost, 0), 1)
-        return reductions.masked_mean(cost, pairs.any(1)), state
+        return reductions.reduce_costs(cost, pairs.any(1), reduce, labels), state
 
     return Stateful(init, apply, False)
 
 
 @stateful
-def weighted_l1() -> Stateful:
+def weighted_l1(*, reduce: Reduction = "all") -> Stateful:
     """Classifies each pair as of one class or of two, by weighted differences.
 
     The head of the first deep Siamese network. Over all pairs, with w and b learnt:
@@ -138,6 +146,8 @@ def weighted_l1() -> Stateful:
 
     against 1 for a pair of one class, and 0 for a pair of two classes.
 
+    Args:
+      reduce: see `reductions`.
     Returns:
       `Stateful`, with params `weights` `[E]` and `bias` `[]`. The loss is 0 without a
       pair.
@@ -155,13 +165,14 @@ def weighted_l1() -> Stateful:
                 embeddings, labels, where, pairs, "pairs"
             )
             logits, same = jnp.abs(x - y) @ w.astype(x.dtype), x_labels == y_labels
+            labels = x_labels
         else:
             batch = tuples.all_pairs(embeddings, labels, where, references)
             logits = _sum_of_differences(batch.x, batch.y, w.astype(batch.x.dtype))
             same, valid = batch.pos, batch.pos | batch.neg
         logits = logits + b.astype(logits.dtype)
         cost = jax.nn.softplus(jnp.where(same, -logits, logits))
-        return reductions.masked_mean(cost, valid), state
+        return reductions.reduce_costs(cost, valid, reduce, labels), state
 
     return Stateful(init, apply, False)
 

@@ -54,13 +54,14 @@ def softmax_classifier(*, reduce: Reduction = "all") -> Stateful:
 
 
 @stateful
-def ring(*, radius: Positive = 1.0) -> Stateful:
+def ring(*, radius: Positive = 1.0, reduce: Reduction = "all") -> Stateful:
     """Draws the norms of all rows to one that is learnt; add it to a softmax.
 
       loss = 1/2 * mean of (|x| - R)²
 
     Args:
       radius: R at the start, in the unit of the embeddings.
+      reduce: see `reductions`.
     Returns:
       `Stateful`, with params `radius` `[]`. The loss is 0 without a row that counts.
     Reference: Zheng, Pal, Savvides (ring loss), CVPR 2018.
@@ -73,7 +74,7 @@ def ring(*, radius: Positive = 1.0) -> Stateful:
         x, valid = checked_rows(embeddings, labels, where)
         norm = distances.by_name("euclidean").rows(x, jnp.zeros_like(x))
         gap = norm - state["params"]["radius"].astype(x.dtype)
-        return reductions.masked_mean(gap**2, valid) / 2, state
+        return reductions.reduce_costs(gap**2 / 2, valid, reduce, labels), state
 
     return Stateful(init, apply, False)
 
@@ -85,6 +86,7 @@ def potential_field(
     power: Positive = 3.0,
     delta: Positive = 0.1,
     scale: Positive = 1.0,
+    reduce: Reduction = "all",
 ) -> Stateful:
     """Rows attract their class and repel others, the less the farther they are apart.
 
@@ -104,6 +106,8 @@ def potential_field(
       power: how fast the field decays (alpha).
       delta: a distance of unit points.
       scale: of the potential; the paper has none.
+      reduce: see `reductions`; the anchors are all points, so `none` gives
+        `[B + C * centers]`, the rows first.
     Returns:
       `Stateful`, with params `proxies` `[C * centers, E]`, class by class. Without a
       row that counts only the potential of the proxies is left.
@@ -130,8 +134,8 @@ def potential_field(
         strength = scale / d**power
         sign = jnp.where(classes[:, None] == classes[None], -1, 1)
         apart = ~jnp.eye(len(points), dtype=bool) & counted[:, None] & counted[None]
-        total = jnp.where(apart, sign * strength, 0).sum()
-        return total / counted.sum(), state
+        cost = jnp.where(apart, sign * strength, 0).sum(1)
+        return reductions.reduce_costs(cost, counted, reduce, classes), state
 
     return Stateful(functools.partial(init_proxies, centers), apply)
 
@@ -143,6 +147,7 @@ def manifold(
     passing: ShareBelowAll = 0.8,
     margin: NotNegative = 5e-4,
     context: NotNegative = 1.0,
+    reduce: Reduction = "all",
 ) -> Stateful:
     """Compares rows by how a random walk over the whole batch reaches the proxies.
 
@@ -150,9 +155,9 @@ def manifold(
 
       S = exp(2 * max(0, s)), 0 on the diagonal; S' = D^-1/2 S D^-1/2, D its row sums
       F = (1 - passing) * (I - passing * S')^-1
-      term(v) = log(1 + sum over other proxies p with gap > 0 of exp(gap)),
+      cost(v) = log(1 + sum over other proxies p with gap > 0 of exp(gap)),
                 gap = v_p - v_own + margin
-      loss = mean over rows i of term(F_ip) + context * term(cos(F_i, F_p))
+      term_i = cost(F_ip) + context * cost(cos(F_i, F_p))
 
     The paper deals classes out to proxies at random, anew for each member of an
     ensemble. O((B + K)³) time.
@@ -161,8 +166,9 @@ def manifold(
       proxies: K.
       passing: how much of its similarity a node passes on, in [0, 1) (alpha of the
         paper).
-      margin: of both terms.
-      context: weight of the second term (lambda_C).
+      margin: of both costs.
+      context: weight of the second cost (lambda_C).
+      reduce: see `reductions`.
     Returns:
       `Stateful`, with params `proxies` `[K, E]`. The loss is 0 without a row that
       counts.
@@ -189,12 +195,12 @@ def manifold(
         alike = distances.dot(profiles[: len(rows)], profiles[len(rows) :])
         is_own = (labels % proxies)[:, None] == jnp.arange(proxies)[None]
 
-        def term(v):
+        def cost(v):
             target = jnp.sum(jnp.where(is_own, v, 0), 1)
             gap = v - target[:, None] + margin
             return log1p_sum_exp(gap, ~is_own & (gap > 0))
 
-        cost = term(reached) + context * term(alike)
-        return reductions.masked_mean(cost, valid), state
+        terms = cost(reached) + context * cost(alike)
+        return reductions.reduce_costs(terms, valid, reduce, labels), state
 
     return Stateful(init, apply, False)

@@ -1,5 +1,7 @@
 """Pair losses: two rows of one class close, two rows of different classes apart."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -50,6 +52,43 @@ def contrastive(
     Reference: Hadsell, Chopra, LeCun, CVPR 2006, eq. 4 (with one mean over all pairs,
       and a factor 1/2).
     """
+    costs = pair_costs(
+        embeddings,
+        labels,
+        where=where,
+        references=references,
+        pairs=pairs,
+        pos_margin=pos_margin,
+        neg_margin=neg_margin,
+        power=power,
+        distance=distance,
+    )
+    return reductions.reduce_sides(*costs[:4], reduce, costs.labels)
+
+
+class PairCosts(NamedTuple):
+    """What pairs cost, `[A, R]`, or `[N]` for explicit pairs."""
+
+    pull: jax.Array
+    pos: jax.Array  # bool, the pairs of one class
+    push: jax.Array
+    neg: jax.Array  # bool, the pairs of two classes
+    labels: jax.Array  # of the anchors
+
+
+def pair_costs(
+    embeddings: Array,
+    labels: Array,
+    *,
+    where: Array | None,
+    references: References | None,
+    pairs: Array | None,
+    pos_margin: float,
+    neg_margin: float,
+    power: float,
+    distance: Distance,
+) -> PairCosts:
+    """The terms of `contrastive`, with its arguments."""
     measure = distances.by_name(distance)
     distances.check_sides(measure, pos_margin=pos_margin, neg_margin=neg_margin)
     near, far = (measure.cost(jnp.asarray(m)) for m in (pos_margin, neg_margin))
@@ -68,12 +107,7 @@ def contrastive(
     near, far = near.astype(cost.dtype), far.astype(cost.dtype)
     pull = distances.safe_power(jnp.maximum(jnp.where(pos, cost - near, 0), 0), power)
     push = distances.safe_power(jnp.maximum(jnp.where(neg, far - cost, 0), 0), power)
-    return _two_means(pull, pos, push, neg, reduce=reduce, labels=anchor_labels)
-
-
-def _two_means(pull, pos, push, neg, *, reduce, labels):
-    pull = reductions.reduce_costs(pull, pos, reduce, labels)
-    return pull + reductions.reduce_costs(push, neg, reduce, labels)
+    return PairCosts(pull, pos, push, neg, anchor_labels)
 
 
 @guarded
@@ -111,7 +145,7 @@ def snr(
       to all rows.
     Reference: Yuan et al. (signal-to-noise ratio), CVPR 2019.
     """
-    loss = contrastive(
+    costs = pair_costs(
         embeddings,
         labels,
         where=where,
@@ -121,11 +155,12 @@ def snr(
         neg_margin=neg_margin,
         power=1,
         distance="snr",
-        reduce=reduce,
     )
+    loss = reductions.reduce_sides(*costs[:4], reduce, costs.labels)
     # A weight of 0 times an overflow must be 0.
     sums = distances.bounded(zero_mean(embeddings, labels, where=where))
-    return loss + regulariser * sums
+    has_terms = jnp.any((costs.pos | costs.neg).reshape(len(costs.labels), -1), 1)
+    return reductions.add_penalty(loss, regulariser * sums, has_terms, reduce)
 
 
 @guarded
@@ -164,7 +199,7 @@ def intra_pair_variance(
     low = (1 - pos_epsilon) * reductions.masked_mean(s, batch.pos) - s
     high = s - (1 + neg_epsilon) * reductions.masked_mean(s, batch.neg)
     pull, push = jnp.maximum(low, 0) ** 2, jnp.maximum(high, 0) ** 2
-    return _two_means(pull, batch.pos, push, batch.neg, reduce=reduce, labels=labels)
+    return reductions.reduce_sides(pull, batch.pos, push, batch.neg, reduce, labels)
 
 
 @guarded

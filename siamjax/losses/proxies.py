@@ -82,6 +82,7 @@ def proxy_anchor(
     *,
     scale: Positive = 32.0,
     margin: float = 0.1,
+    reduce: Reduction = "all",
 ) -> Stateful:
     """Proxies as anchors: each attracts its rows and repels the others, hardest first.
 
@@ -95,6 +96,8 @@ def proxy_anchor(
     Args:
       scale: one over a cosine (alpha of the paper).
       margin: a cosine (delta).
+      reduce: see `reductions`; the anchors are the proxies, so `none` gives `[C]`. Each
+        of the two means is taken by it.
     Returns:
       `Stateful`, with params `proxies` `[C, E]`. The loss is 0 without a row that
       counts.
@@ -107,8 +110,9 @@ def proxy_anchor(
         pos, neg = own_class & valid[:, None], ~own_class & valid[:, None]
         pull = log1p_sum_exp(-scale * (s - margin), pos, axis=0)
         push = log1p_sum_exp(scale * (s + margin), neg, axis=0)
-        present = pos.any(0).sum().astype(s.dtype)
-        loss = reductions.safe_ratio(pull.sum(), present) + push.sum() / s.shape[1]
+        classes = jnp.arange(s.shape[1])
+        has_rows, every = pos.any(0), jnp.ones(len(classes), bool)
+        loss = reductions.reduce_sides(pull, has_rows, push, every, reduce, classes)
         return loss, state
 
     return Stateful(functools.partial(init_proxies, 1), apply)
@@ -122,6 +126,7 @@ def soft_triple(
     gamma: Positive = 10.0,
     margin: float = 0.01,
     tau: NotNegative = 0.2,
+    reduce: Reduction = "all",
 ) -> Stateful:
     """A softmax over classes that have several centers each; similar centers merge.
 
@@ -138,6 +143,7 @@ def soft_triple(
       gamma: one over a cosine; some implementations call its inverse gamma.
       margin: a cosine.
       tau: weight of the distances between the centers of a class.
+      reduce: see `reductions`.
     Returns:
       `Stateful`, with params `proxies` `[C * K, E]`, class by class. Without a row
       that counts only the term of the centers is left.
@@ -156,11 +162,12 @@ def soft_triple(
         cost = jax.nn.softplus(
             masked_logsumexp(logits, ~own_class) - _of_own_class(logits, own_class)
         )
-        loss = reductions.masked_mean(cost, valid)
+        loss = reductions.reduce_costs(cost, valid, reduce, labels)
         if centers > 1:
             w = w.reshape(classes, centers, -1)
             apart = jax.vmap(distances.euclidean)(w, w).sum()
-            loss = loss + tau * apart / (2 * classes * centers * (centers - 1))
+            penalty = tau * apart / (2 * classes * centers * (centers - 1))
+            loss = reductions.add_penalty(loss, penalty, valid, reduce)
         return loss, state
 
     return Stateful(functools.partial(init_proxies, centers), apply)

@@ -16,7 +16,7 @@ from siamjax.losses.annotations import (
     check_choice,
 )
 from siamjax.losses.guard import guarded
-from siamjax.losses.pairs import contrastive
+from siamjax.losses.pairs import pair_costs
 from siamjax.losses.positives_loop import sum_over_positives, value_at
 from siamjax.losses.tuples import References
 from siamjax.types import UsageError
@@ -150,15 +150,16 @@ def roadmap(
     temperature: Positive = 0.01,
     slope: NotNegative = 100.0,
     delta: Positive = 0.05,
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """`sup_ap`, and a calibration that gives all anchors one scale of similarity.
 
       loss = (1 - balance) * sup_ap + balance * calibration
 
     The calibration is `contrastive` with the cosine and power 1: positives above
-    pos_margin, negatives below neg_margin. It takes the mean over anchors of the mean
-    over their pairs; the authors' code the mean over pairs that cost something, and the
-    sum of both losses.
+    pos_margin, negatives below neg_margin. Its terms are the means over the positives
+    and over the negatives of an anchor; the authors' code takes the mean over pairs
+    that cost something, and the sum of both losses.
 
     Args:
       embeddings: `[B, E]` float.
@@ -168,6 +169,8 @@ def roadmap(
       balance: the share of the calibration, in [0, 1] (lambda of the paper).
       pos_margin, neg_margin: similarities (alpha, beta).
       temperature, slope, delta: of `sup_ap`.
+      reduce: see `reductions`, over anchors with a positive, or with a negative; each
+        of the three means is taken by it.
     Returns:
       The scalar loss; 0 without a pair.
     Reference: Ramzi et al. (ROADMAP), NeurIPS 2021.
@@ -180,17 +183,28 @@ def roadmap(
         temperature=temperature,
         slope=slope,
         delta=delta,
+        reduce=reduce,
     )
-    calibration = contrastive(
+    costs = pair_costs(
         embeddings,
         labels,
         where=where,
         references=references,
+        pairs=None,
         pos_margin=pos_margin,
         neg_margin=neg_margin,
         power=1,
         distance="cosine",
-        reduce="anchor",
+    )
+    pulls = reductions.sum_terms(costs.pull, costs.pos)
+    pushes = reductions.sum_terms(costs.push, costs.neg)
+    calibration = reductions.reduce_sides(
+        reductions.reduce_terms(pulls, "none"),
+        pulls.valid > 0,
+        reductions.reduce_terms(pushes, "none"),
+        pushes.valid > 0,
+        reduce,
+        labels,
     )
     return (1 - balance) * ranking + balance * calibration
 
@@ -264,6 +278,7 @@ def contextual(
     where: Array | None = None,
     neighbours: Size = 4,
     epsilon: NotNegative = 0.05,
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """Two rows of one class shall have the same nearest neighbours.
 
@@ -274,7 +289,7 @@ def contextual(
       v_ij = 1/2 * (share of N_i that is in N_j + share of the rest that is in neither)
              for j in N_i, else 0
       w_ij = mean over r in R_i of v_rj, and c = (w + w^T) / 2
-      loss = 1/B² * sum over i != j of (1 - c_ij)² for one class, c_ij² for two
+      term_i = 1/B * sum over j != i of (1 - c_ij)² for one class, c_ij² for two
 
     Being in N or M is a step; its gradient is that of 10 times the squared distance.
     The paper adds it to a contrastive loss: `0.2*contextual+0.8*contrastive:distance=
@@ -286,6 +301,7 @@ def contextual(
       where: `[B]` bool, the rows that count; all by default.
       neighbours: k, the rows of each class in a batch.
       epsilon: a squared distance of unit rows.
+      reduce: see `reductions`, over rows.
     Returns:
       The scalar loss; 0 for fewer than two rows.
     Reference: Liao, Tsiligkaridis, Kulis, ICML 2023.
@@ -317,4 +333,5 @@ def contextual(
     w = reductions.safe_ratio(over_devices.multiply(mutual, v), mutual.sum(1)[:, None])
     c = (w + w.T) / 2
     cost = jnp.where(batch.pos, (1 - c) ** 2, jnp.where(batch.neg, c**2, 0))
-    return reductions.safe_ratio(cost.sum(), counted.sum().astype(d.dtype) ** 2)
+    cost = reductions.safe_ratio(cost.sum(1), counted.sum().astype(d.dtype))
+    return reductions.reduce_costs(cost, counted, reduce, labels)

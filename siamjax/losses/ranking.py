@@ -15,7 +15,7 @@ from siamjax.losses.annotations import (
     Share,
     Size,
 )
-from siamjax.losses.guard import guarded
+from siamjax.losses.guard import guarded, without_reduction
 from siamjax.losses.positives_loop import sum_over_positives, value_at
 from siamjax.losses.tuples import References
 from siamjax.losses.varying import zeros
@@ -131,6 +131,7 @@ def fastap(
     return reductions.reduce_costs(cost, valid, reduce, labels)
 
 
+@without_reduction("its histograms are of the pairs of the whole batch")
 @guarded
 def histogram(
     embeddings: Array,

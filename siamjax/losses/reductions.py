@@ -15,6 +15,8 @@
 Without a term the loss is 0, with gradient 0. `active` does not fall while the share
 of active terms falls: `losses.health` gives both. An anchor is a row of the batch, or
 one of the explicit pairs or triplets. A class that has no weight makes the loss NaN.
+A penalty beside the terms, such as one on proxies, is added once; with `none` to each
+anchor that has a term.
 """
 
 import math
@@ -161,6 +163,30 @@ def reduce_terms(
     class_size = jnp.maximum(same_class.sum(1), 1).astype(dtype)
     weight = jnp.where(has_terms, 1 / class_size, 0)
     return safe_ratio(jnp.sum(weight * safe_ratio(sums, valid)), weight.sum())
+
+
+def reduce_sides(
+    pull: jax.Array,
+    pos: jax.Array,
+    push: jax.Array,
+    neg: jax.Array,
+    how: Reduction,
+    labels: Array | None,
+) -> jax.Array:
+    """The loss of the costs of positive pairs plus that of the costs of negative pairs,
+    each reduced by itself; arguments as in `reduce_costs`."""
+    loss = reduce_costs(pull, pos, how, labels)
+    return loss + reduce_costs(push, neg, how, labels)
+
+
+def add_penalty(
+    loss: jax.Array, penalty: jax.Array, has_terms: jax.Array, how: Reduction
+) -> jax.Array:
+    """The loss, and a penalty `[]` that is no term of an anchor: once, or with `none`
+    for each anchor that has terms (`[A]` bool)."""
+    if _parse(how)[0] == "none":
+        return loss + jnp.where(has_terms, penalty, 0)
+    return loss + penalty
 
 
 def safe_ratio(numerator: jax.Array, denominator: jax.Array) -> jax.Array:

@@ -9,9 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from siamjax import checks
-from siamjax.losses.guard import check_takes_rows, guarded, is_stateful
+from siamjax.losses.guard import (
+    check_takes_rows,
+    guarded,
+    is_stateful,
+    no_reduction,
+    why_no_reduction,
+)
 from siamjax.losses.settings import check_value, nearest_name, signature
 from siamjax.types import UsageError
 
@@ -217,11 +224,14 @@ def _sum(spec, weights, losses):
         keys = (
             [None] * len(losses) if key is None else jax.random.split(key, len(losses))
         )
-        total, memory = 0.0, []
-        for i, (weight, loss) in enumerate(zip(weights, losses)):
+        values, memory = [], []
+        for i, loss in enumerate(losses):
             before = {name: state[name][i] for name in state}
             value, after = loss.apply(before, embeddings, labels, key=keys[i], **data)
-            total, memory = total + weight * value, [*memory, after.get("memory", {})]
+            values.append(value)
+            memory.append(after.get("memory", {}))
+        _check_shapes(losses, values)
+        total = sum(weight * value for weight, value in zip(weights, values))
         return total, state and {**state, "memory": memory}
 
     hyper = {
@@ -232,6 +242,16 @@ def _sum(spec, weights, losses):
     uses = frozenset().union(*(loss.uses for loss in losses))
     per_class = any(loss.per_class for loss in losses)
     return Loss("sum", spec, hyper, init, apply, per_class, uses)
+
+
+def _check_shapes(losses, values):
+    for loss, value in zip(losses, values):
+        if jnp.shape(value) != jnp.shape(values[0]):
+            raise UsageError(
+                f"loss {losses[0].spec} has the shape {list(jnp.shape(values[0]))}, "
+                f"loss {loss.spec} {list(jnp.shape(value))}: in a sum give all of them "
+                "reduce=none, or none of them"
+            )
 
 
 def find_loss(name: str) -> Callable:
@@ -280,6 +300,9 @@ def _hyper_parameters(name, function, given):
     rows = [] if is_stateful(function) else list(parameters)[:2]
     known = {k: p for k, p in parameters.items() if k not in (*DATA, *rows)}
     for key, value in given.items():
+        why = why_no_reduction(function)
+        if key == "reduce" and why:
+            raise UsageError(no_reduction(name, why))
         if key not in known:
             raise UsageError(f"loss {name} has no {key}{_hint(key, known)}")
         check_value(name, known[key], value)

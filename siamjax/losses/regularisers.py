@@ -15,13 +15,15 @@ from siamjax.losses.annotations import (
     NotNegative,
     Positive,
     Power,
+    Reduction,
     ShareBelowAll,
 )
-from siamjax.losses.guard import guarded
+from siamjax.losses.guard import guarded, without_reduction
 from siamjax.losses.logsumexp import masked_logsumexp
 from siamjax.losses.tuples import all_pairs, checked_rows, zero_uncounted
 
 
+@without_reduction("a deviation is of all rows together")
 @guarded
 def variance(
     embeddings: Array,
@@ -49,6 +51,7 @@ def variance(
     return low_variance(x, counted, target, epsilon)
 
 
+@without_reduction("a covariance is of all rows together")
 @guarded
 def covariance(
     embeddings: Array,
@@ -78,16 +81,18 @@ def koleo(
     *,
     where: Array | None = None,
     epsilon: Positive = 1e-8,
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """Spreads unit rows: each moves away from its nearest neighbour.
 
-      loss = -mean over rows of log(distance to the nearest other + epsilon)
+      term = -log(distance of a row to the nearest other + epsilon)
 
     Args:
       embeddings: `[B, E]` float.
-      labels: `[B]` int, not read.
+      labels: `[B]` int, read only to reduce by class.
       where: `[B]` bool, the rows that count; all by default.
       epsilon: a distance.
+      reduce: see `reductions`.
     Returns:
       The scalar loss; 0 for fewer than two rows. Equal rows cost -log(epsilon), with
       gradient 0.
@@ -97,9 +102,11 @@ def koleo(
     x, others = distances.unit(batch.x), batch.pos | batch.neg
     d = jnp.where(others, distances.euclidean(x, x), 4.0)
     nearest = jnp.min(d, 1, initial=4.0)
-    return reductions.masked_mean(-jnp.log(nearest + epsilon), others.any(1))
+    cost = -jnp.log(nearest + epsilon)
+    return reductions.reduce_costs(cost, others.any(1), reduce, labels)
 
 
+@without_reduction("the logarithm is of a mean over all pairs")
 @guarded
 def uniformity(
     embeddings: Array,
@@ -135,23 +142,24 @@ def zero_mean(
     labels: Array,
     *,
     where: Array | None = None,
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """Keeps the sum of a row's coordinates near 0.
 
-      loss = mean over rows of |sum over coordinates of x|
+      term = |sum over coordinates of x|
 
     Args:
       embeddings: `[B, E]` float.
-      labels: `[B]` int, not read.
+      labels: `[B]` int, read only to reduce by class.
       where: `[B]` bool, the rows that count; all by default.
+      reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a row.
     Reference: Yuan et al. (signal-to-noise ratio), CVPR 2019.
     """
     counted = checks.check_batch(embeddings, labels, where)
-    return reductions.masked_mean(
-        jnp.abs(zero_uncounted(embeddings, counted).sum(1)), counted
-    )
+    cost = jnp.abs(zero_uncounted(embeddings, counted).sum(1))
+    return reductions.reduce_costs(cost, counted, reduce, labels)
 
 
 @guarded
@@ -161,14 +169,16 @@ def embedding_norm(
     *,
     where: Array | None = None,
     power: Power = 1,
+    reduce: Reduction = "all",
 ) -> jax.Array:
-    """Keeps rows short: the loss is the mean of |x|^power.
+    """Keeps rows short: the term of a row is |x|^power.
 
     Args:
       embeddings: `[B, E]` float.
-      labels: `[B]` int, not read.
+      labels: `[B]` int, read only to reduce by class.
       where: `[B]` bool, the rows that count; all by default.
       power: 1, or 2 as in the N-pair loss.
+      reduce: see `reductions`.
     Returns:
       The scalar loss; 0 without a row.
     Reference: Sohn, NeurIPS 2016.
@@ -176,7 +186,8 @@ def embedding_norm(
     counted = checks.check_batch(embeddings, labels, where)
     x = zero_uncounted(embeddings, counted)
     norm = distances.by_name("euclidean").rows(x, jnp.zeros_like(x))
-    return reductions.masked_mean(distances.safe_power(norm, power), counted)
+    cost = distances.safe_power(norm, power)
+    return reductions.reduce_costs(cost, counted, reduce, labels)
 
 
 @guarded
@@ -186,23 +197,26 @@ def saturation(
     *,
     where: Array | None = None,
     limit: ShareBelowAll = 0.9,
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """Keeps the outputs of a sigmoid away from its flat ends.
 
-      loss = mean over coordinates of max(0, |2 x - 1| - limit)² / (1 - limit)²
+      term = mean over coordinates of max(0, |2 x - 1| - limit)² / (1 - limit)²
 
     Args:
       embeddings: `[B, E]` float in [0, 1].
-      labels: `[B]` int, not read.
+      labels: `[B]` int, read only to reduce by class.
       where: `[B]` bool, the rows that count; all by default.
       limit: in [0, 1): the distance from the middle (1 at the ends) that costs nothing.
+      reduce: see `reductions`.
     Returns:
       The scalar loss; 1 where all coordinates are 0 or 1, 0 without a row.
     Reference: this project.
     """
     counted = checks.check_batch(embeddings, labels, where)
     over = jnp.maximum(jnp.abs(2 * zero_uncounted(embeddings, counted) - 1) - limit, 0)
-    return reductions.masked_mean(((over / (1 - limit)) ** 2).mean(1), counted)
+    cost = ((over / (1 - limit)) ** 2).mean(1)
+    return reductions.reduce_costs(cost, counted, reduce, labels)
 
 
 def low_variance(

@@ -11,7 +11,7 @@ from siamjax.losses.annotations import (
     Reduction,
     ShareBelowAll,
 )
-from siamjax.losses.guard import guarded
+from siamjax.losses.guard import guarded, without_reduction
 from siamjax.losses.logsumexp import log1p_sum_exp, masked_logsumexp
 from siamjax.losses.tuples import References
 
@@ -123,6 +123,7 @@ def threshold_consistent(
     neg_margin: float = 0.5,
     pos_weight: NotNegative = 1.0,
     neg_weight: NotNegative = 1.0,
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """Makes one threshold right for all classes; add it to another loss.
 
@@ -138,6 +139,8 @@ def threshold_consistent(
       references: `References`, rows to compare with; the batch by default.
       pos_margin, neg_margin: cosines.
       pos_weight, neg_weight: of the two means (lambda+ and lambda- of the paper).
+      reduce: see `reductions`, over the pairs beyond their margin; each of the two
+        means is taken by it.
     Returns:
       The scalar loss; 0 without a pair beyond its margin.
     Reference: Zhang et al. (threshold-consistent margin), ICLR 2024.
@@ -147,11 +150,14 @@ def threshold_consistent(
     )
     batch = tuples.all_pairs(embeddings, labels, where, references)
     s = distances.cosine(batch.x, batch.y)
-    pull = reductions.masked_mean(pos_margin - s, batch.pos & (s <= pos_margin))
-    push = reductions.masked_mean(s - neg_margin, batch.neg & (s >= neg_margin))
-    return pos_weight * pull + neg_weight * push
+    pull, push = pos_margin - s, s - neg_margin
+    pos, neg = batch.pos & (pull >= 0), batch.neg & (push >= 0)
+    pull_loss = reductions.reduce_costs(pull, pos, reduce, labels)
+    push_loss = reductions.reduce_costs(push, neg, reduce, labels)
+    return pos_weight * pull_loss + neg_weight * push_loss
 
 
+@without_reduction("the absolute value is of a mean over all negative pairs")
 @guarded
 def orthogonal_projection(
     embeddings: Array,
@@ -187,6 +193,7 @@ def orthogonal_projection(
     return pull + balance * distances.absolute(push)
 
 
+@without_reduction("the square is of a mean over all negative pairs")
 @guarded
 def global_orthogonal(
     embeddings: Array,
@@ -217,6 +224,7 @@ def global_orthogonal(
     return first**2 + jnp.maximum(second - 1 / embeddings.shape[1], 0)
 
 
+@without_reduction("the coding rate is of all rows together")
 @guarded
 def anti_collapse(
     embeddings: Array,

@@ -6,10 +6,11 @@ from jax import lax
 
 from siamjax.losses import distances, reductions, regularisers, tuples
 from siamjax.losses.annotations import Array, Distance, NotNegative, Positive, Reduction
-from siamjax.losses.guard import guarded
+from siamjax.losses.guard import guarded, without_reduction
 from siamjax.losses.tuples import References
 
 
+@without_reduction("variances and covariances are of all rows together")
 @guarded
 def vicreg(
     embeddings: Array,
@@ -54,6 +55,7 @@ def vicreg(
     return invariance * gap + variance * low / 2 + covariance * cov
 
 
+@without_reduction("a correlation is of all rows together")
 @guarded
 def barlow_twins(
     embeddings: Array,
@@ -170,6 +172,7 @@ def spectral_contrastive(
     where: Array | None = None,
     references: References | None = None,
     distance: Distance = "cosine",
+    reduce: Reduction = "all",
 ) -> jax.Array:
     """Factorises the graph of which rows are views of one example.
 
@@ -184,6 +187,7 @@ def spectral_contrastive(
       references: `References`, rows to compare with; the batch by default.
       distance: see `distances`; the paper has `dot`, with rows cut to a norm of at most
         a constant, which `cosine` stands for here.
+      reduce: see `reductions`; each of the two means is taken by it.
     Returns:
       The scalar loss; 0 without a pair.
     Reference: HaoChen, Wei, Gaidon, Ma, NeurIPS 2021, eq. 6.
@@ -192,5 +196,4 @@ def spectral_contrastive(
     measure = distances.by_name(distance)
     s = measure.score(measure.matrix(batch.x, batch.y))
     s = jnp.clip(s, -1e15, 1e15)  # the sum of their squares does not overflow
-    pull = reductions.masked_mean(s, batch.pos)
-    return reductions.masked_mean(s * s, batch.neg) - 2 * pull
+    return reductions.reduce_sides(-2 * s, batch.pos, s * s, batch.neg, reduce, labels)

@@ -16,12 +16,15 @@ from siamjax.losses.annotations import (
     WeightRegulariser,
     check_choice,
 )
-from siamjax.losses.guard import Stateful, stateful
+from siamjax.losses.guard import Stateful, stateful, without_reduction
 from siamjax.losses.registry import resolve
 from siamjax.losses.tuples import References
 from siamjax.types import UsageError
 
 
+@without_reduction(
+    "give it to the loss inside, as in memory:loss=(contrastive:reduce=none)"
+)
 @stateful
 def memory(
     *,
@@ -99,6 +102,9 @@ def memory(
     return Stateful(init, apply, inner.per_class)
 
 
+@without_reduction(
+    "give it to the loss inside, as in mined:loss=(contrastive:reduce=none)"
+)
 @stateful
 def mined(
     *,
@@ -157,6 +163,9 @@ def mined(
     return Stateful(inner.init, apply, inner.per_class)
 
 
+@without_reduction(
+    "give it to the loss inside, as in matryoshka:loss=(supcon:reduce=none)"
+)
 @stateful
 def matryoshka(
     *,
@@ -214,6 +223,9 @@ def matryoshka(
     return Stateful(init, _with_data(apply, inner.uses), inner.per_class)
 
 
+@without_reduction(
+    "give it to the loss inside, as in regular_weights:loss=(cosface:reduce=class)"
+)
 @stateful
 def regular_weights(
     *,
@@ -235,7 +247,7 @@ def regular_weights(
     Returns:
       `Stateful`, with the loss's params and memory.
     Raises:
-      UsageError: the loss has no weights `[C, E]`.
+      UsageError: the loss has no weights `[C, E]`, or has `reduce=none`.
     Reference: Wu et al. (center invariant), ACM MM workshops 2017; Zhao et al.
       (RegularFace), CVPR 2019.
     """
@@ -246,6 +258,12 @@ def regular_weights(
         raise UsageError(
             f"regular_weights: loss {loss} has no class weights or proxies; give one "
             "such as cosface or proxy_anchor"
+        )
+
+    if "none" in {v for k, v in inner.hyper.items() if k.endswith("reduce")}:
+        raise UsageError(
+            f"regular_weights: loss {loss} has reduce=none, but the penalty is of the "
+            "weights and of no row: leave reduce=none out"
         )
 
     def apply(state, embeddings, labels, **data):
