@@ -18,7 +18,10 @@ import pytest
 
 import siamjax
 from scripts.experiments import same_on
+from siamjax import cli
 from siamjax.assessment import evaluate
+from siamjax.commands import evaluate as evaluate_command
+from siamjax.commands import joining
 from siamjax.config import to_plain
 from siamjax.training import checkpoints, connection, hosts, loop
 from siamjax.types import SiamjaxError, UsageError
@@ -227,7 +230,9 @@ def test_a_signal_ends_a_process_that_waits_for_the_others(monkeypatch):
     monkeypatch.setattr(connection, "_replace_abort", lambda farewell: None)
     monkeypatch.setattr(connection.atexit, "register", lambda *x: at_exit.append(x))
     with pytest.raises(KeyboardInterrupt):
-        with connection.connected(connection.Address(), command="x", debug=True):
+        with connection.connected(
+            connection.Address(), command="x", restarted="", debug=True
+        ):
             pass
     ended.set()
     assert at_exit == [(connection._leave, 130)]
@@ -245,10 +250,31 @@ def test_a_process_of_another_version_is_refused_before_it_works(monkeypatch):
     monkeypatch.setattr(connection.atexit, "register", lambda *_: None)
     monkeypatch.setattr(hosts, "check_same", refuse)
     with pytest.raises(UsageError, match="process 1 differs"):
-        with connection.connected(connection.Address(), command="x", debug=True):
+        with connection.connected(
+            connection.Address(), command="x", restarted="", debug=True
+        ):
             begun.append(True)
     assert asked == [dict(versions=[siamjax.__version__, jax.__version__])]
     assert not begun
+
+
+def test_the_line_of_a_lost_process_says_what_its_command_does_next(monkeypatch):
+    """An evaluation has no checkpoint from which it could go on."""
+
+    def lose(facts):
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE: connection closed")
+
+    monkeypatch.setattr(connection, "_initialize", lambda address: None)
+    monkeypatch.setattr(connection, "_replace_abort", lambda farewell: None)
+    monkeypatch.setattr(connection.atexit, "register", lambda *_: None)
+    monkeypatch.setattr(hosts, "check_same", lose)
+    command = cli.Command("siamjax x", "")
+    of_command = joining.Joining(command, evaluate_command.RESTARTED)
+    command.flags(["x", "--distributed", "--debug"])
+    line = "again on all hosts; the evaluation begins again, and no file is half-w"
+    with pytest.raises(SiamjaxError, match=line):
+        with of_command.connected():
+            pass
 
 
 @pytest.mark.parametrize(

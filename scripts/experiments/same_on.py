@@ -31,6 +31,7 @@ from absl import flags
 
 from configs import default
 from siamjax import cli
+from siamjax.commands import train as train_command
 from siamjax.config import Config, from_dict
 from siamjax.data import prepared, sampler, synthetic
 from siamjax.data.splits import open_splits
@@ -257,7 +258,9 @@ def work(folder: pathlib.Path) -> int:
         connection.LOST_S = _LOST.value
         coordinator, processes, process = _ADDRESS.value
         address = connection.Address(coordinator, int(processes), int(process))
-        joined = connection.connected(address, command="same_on")
+        joined = connection.connected(
+            address, command="same_on", restarted=train_command.RESTARTED
+        )
     with joined:
         if _WORK.value == "training":
             train(folder)

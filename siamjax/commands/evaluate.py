@@ -26,7 +26,9 @@ _DATA = flags.DEFINE_string(
     "that the run was trained on.",
     COMMAND.flags,
 )
-_JOINING = joining.Joining(COMMAND)
+# What becomes of the work when the command is started again.
+RESTARTED = "the evaluation begins again, and no file is half-written"
+_JOINING = joining.Joining(COMMAND, RESTARTED)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -10,13 +10,16 @@ from siamjax import cli
 class Joining:
     """The flags of a command, and the connection that they ask for."""
 
-    def __init__(self, command: cli.Command) -> None:
+    def __init__(self, command: cli.Command, restarted: str) -> None:
         """Defines the flags.
 
         Args:
           command: that several processes may run.
+          restarted: what the command does if it is started again after a process was
+            lost, for the line with which the others end.
         """
-        self._command, values = command, command.flags
+        self._command, self._restarted = command, restarted
+        values = command.flags
         self._distributed = flags.DEFINE_bool(
             "distributed",
             False,
@@ -58,5 +61,7 @@ class Joining:
         if self._distributed.value or any(value is not None for value in address):
             name = self._command.name
             debug = bool(self._command.flags["debug"].value)
-            return connection.connected(address, command=name, debug=debug)
+            return connection.connected(
+                address, command=name, restarted=self._restarted, debug=debug
+            )
         return contextlib.nullcontext()

@@ -23,7 +23,9 @@ _CONFIG = COMMAND.define_config(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder that the run writes.", COMMAND.flags, required=True
 )
-_JOINING = joining.Joining(COMMAND)
+# What becomes of the work when the command is started again.
+RESTARTED = "the training goes on from its last checkpoint"
+_JOINING = joining.Joining(COMMAND, RESTARTED)
 _PROFILE = flags.DEFINE_string(
     "profile",
     None,

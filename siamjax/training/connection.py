@@ -2,7 +2,7 @@
 
 If a process fails or is lost, the others cannot go on. An error that all know is one
 line of the first process, see `hosts.everywhere`. Otherwise each of them ends with one
-line. The same command, started again on all hosts, goes on from the last checkpoint.
+line, which says what becomes of the work when the command is started again.
 """
 
 import atexit
@@ -52,7 +52,9 @@ class _Farewell:
 
 
 @contextlib.contextmanager
-def connected(address: Address, *, command: str, debug: bool = False) -> Iterator[None]:
+def connected(
+    address: Address, *, command: str, restarted: str, debug: bool = False
+) -> Iterator[None]:
     """Connects this process with the others; at the end waits until all are done.
 
     What JAX's libraries print is hidden, since they print pages when a process is lost.
@@ -61,6 +63,7 @@ def connected(address: Address, *, command: str, debug: bool = False) -> Iterato
     Args:
       address: of this process.
       command: its name, for the line with which it ends if another process is lost.
+      restarted: what it does if it is started again, for the same line.
       debug: show what JAX's libraries print.
     Raises:
       UsageError: no cluster was detected and the address is not complete, or the
@@ -77,7 +80,7 @@ def connected(address: Address, *, command: str, debug: bool = False) -> Iterato
             # The thread that waits for the others would abort this process at its end.
             atexit.register(_leave, hosts.exit_code(error))
             raise
-        farewell.line = f"{command}: {_lost()}\n"
+        farewell.line = f"{command}: {_lost(restarted)}\n"
         if not hosts.is_first():
             _LOG.setLevel(logging.ERROR)
         try:
@@ -96,7 +99,7 @@ def connected(address: Address, *, command: str, debug: bool = False) -> Iterato
             farewell.line, farewell.code = "", hosts.exit_code(error)
             atexit.register(_leave, farewell.code)
             if _is_of_collective(error):
-                raise SiamjaxError(_lost()) from error
+                raise SiamjaxError(_lost(restarted)) from error
             raise
         del handler  # it must live until here
 
@@ -167,11 +170,11 @@ def _unreachable(address):
     )
 
 
-def _lost():
+def _lost(restarted):
     return (
         f"process {jax.process_index()} of {jax.process_count()} ends, since another "
-        "one failed or cannot be reached: start the same command again on all hosts; a "
-        "training goes on from its last checkpoint"
+        "one failed or cannot be reached: start the same command again on all hosts; "
+        f"{restarted}"
     )
 
 
