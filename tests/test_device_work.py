@@ -34,10 +34,12 @@ def test_eight_devices_hold_an_eighth_of_all_pairs_and_send_only_points(
     assert largest <= 8 * 512 * device_work.DIM  # in float64 on a CPU
 
 
-@pytest.mark.parametrize("spec, largest", [("infonce", 0.5), ("contextual", 1)])
+@pytest.mark.parametrize(
+    "spec, largest", [("infonce", 0.5), ("contextual", 1), ("manifold:proxies=8", 1.1)]
+)
 def test_what_xla_does_not_divide_is_divided(spec, largest, monkeypatch):
-    """Rows that an index picked; products of B x B matrices, of which B / 8 rows are
-    sent at a time."""
+    """Rows that an index picked; products and inverses of B x B matrices, of which
+    B / 8 rows are sent at a time."""
     monkeypatch.setattr(device_work, "ROWS", 512)
     one, eight = (device_work.compile_loss(spec, number) for number in (1, 8))
     held = [p.memory_analysis().temp_size_in_bytes for p in (one, eight)]

@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from siamjax.losses import distances, reductions
+from siamjax.losses import distances, over_devices, reductions
 from siamjax.losses.annotations import (
     NotNegative,
     Positive,
@@ -181,8 +181,10 @@ def manifold(
     def apply(state, embeddings, labels, *, where=None):
         rows, valid = checked_rows(embeddings, labels, where)
         points = [rows, state["params"]["proxies"].astype(rows.dtype)]
-        points = distances.unit(jnp.concatenate(points))
+        points = over_devices.pad_rows(distances.unit(jnp.concatenate(points)))
+        points = over_devices.divide_rows(points)
         counted = jnp.concatenate([valid, jnp.ones(proxies, bool)])
+        counted = over_devices.pad_rows(counted)
         apart = ~jnp.eye(len(points), dtype=bool) & counted[:, None] & counted[None]
         s = jnp.maximum(distances.dot(points, points), 0)
         s = jnp.where(apart, jnp.exp(2 * s), 0)
@@ -190,9 +192,10 @@ def manifold(
         inverse = jnp.where(s.sum(1) > 0, 1 / root, 0)
         s = inverse[:, None] * s * inverse[None]
         itself = jnp.eye(len(points), dtype=s.dtype)
-        f = (1 - passing) * jnp.linalg.solve(itself - passing * s, itself)
-        reached, profiles = f[: len(rows), len(rows) :], distances.unit(f)
-        alike = distances.dot(profiles[: len(rows)], profiles[len(rows) :])
+        f = (1 - passing) * over_devices.invert(itself - passing * s)
+        of_proxies = slice(len(rows), len(rows) + proxies)
+        reached, profiles = f[: len(rows), of_proxies], distances.unit(f)
+        alike = distances.dot(profiles[: len(rows)], profiles[of_proxies])
         is_own = (labels % proxies)[:, None] == jnp.arange(proxies)[None]
 
         def cost(v):

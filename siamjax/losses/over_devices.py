@@ -2,9 +2,10 @@
 
 A loss whose rows are divided over devices has its B x B matrices divided as well. But
 XLA copies to every device the rows that an index picks, and what follows from them, and
-for `top_k` and a product of two B x B matrices the whole matrix. The functions here
-divide them over the mesh that is set by `jax.set_mesh`, or by `training.step`. Without
-a mesh, or where its size does not divide the number of rows, they do not divide.
+for `top_k`, a product of two B x B matrices and an inverse the whole matrix. The
+functions here divide them over the mesh that is set by `jax.set_mesh`, or by
+`training.step`. Without a mesh, or where its size does not divide the number of rows,
+they do not divide.
 """
 
 import functools
@@ -25,6 +26,13 @@ def divide_rows(x: jax.Array) -> jax.Array:
     if mesh is None:
         return x
     return lax.with_sharding_constraint(x, PartitionSpec(mesh.axis_names))
+
+
+def pad_rows(x: jax.Array) -> jax.Array:
+    """The array with rows of zeros, so that the devices divide their number."""
+    mesh = _usable_mesh()
+    missing = 0 if mesh is None else -len(x) % mesh.size
+    return jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
 
 
 def largest(x: jax.Array, number: int) -> jax.Array:
@@ -58,12 +66,43 @@ def multiply_transposed(a: jax.Array, b: jax.Array) -> jax.Array:
     return _on_devices(mesh, _rows_of_product_transposed, a, b)
 
 
+@jax.custom_jvp
+def invert(a: jax.Array) -> jax.Array:
+    """The inverse of `[B, B]`, in full precision; each device has rows of both.
+
+    On D devices, the B / D rows of one device after the other are sent to all of them
+    (Gauss and Jordan, in blocks). So no device holds more than a few times B² / D
+    numbers.
+
+    Args:
+      a: symmetric and positive definite, so no rows need to be exchanged.
+    """
+    mesh = _mesh_for(len(a))
+    if mesh is None:
+        return jnp.linalg.inv(a)
+    rows = PartitionSpec(mesh.axis_names)
+    invert_rows = functools.partial(_rows_of_inverse, mesh.axis_names)
+    return jax.shard_map(invert_rows, mesh=mesh, in_specs=rows, out_specs=rows)(a)
+
+
+@invert.defjvp
+def _invert_jvp(primals, tangents):
+    inverse = invert(*primals)
+    return inverse, -multiply(multiply(inverse, *tangents), inverse)
+
+
 def _mesh_for(rows):
     """The mesh that is set, if it can divide so many rows."""
+    mesh = _usable_mesh()
+    return None if mesh is None or not rows or rows % mesh.size else mesh
+
+
+def _usable_mesh():
+    """The mesh that is set, if it has several devices over which XLA divides."""
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or not rows or rows % mesh.size:
+    if mesh.empty or mesh.size == 1 or set(mesh.axis_types) != {AxisType.Auto}:
         return None
-    return mesh if set(mesh.axis_types) == {AxisType.Auto} else None
+    return mesh
 
 
 def _matmul(a, b):
@@ -101,6 +140,36 @@ def _rows_of_product_transposed(gather, a, b):
 
     columns = _cut_columns(a), _cut_columns(b)
     return _scan(add, zeros(a.shape, a.dtype, a, b), columns)[0]
+
+
+def _rows_of_inverse(axes, a):
+    """The rows of an inverse `[R, B]` that this device has, from its rows.
+
+    Step k solves the equations of block k for its unknowns and puts them into all
+    others; those of block k are then the right-hand sides.
+    """
+    size = len(a)
+    place = lax.axis_index(axes)
+
+    def eliminate(a, k):
+        is_own = place == k
+        pivot = lax.psum(jnp.where(is_own, a, 0), axes)  # [R, B], the rows of block k
+        solved = jnp.linalg.inv(_column_block(pivot, k))
+        pivot = _with_column_block(pivot, k, jnp.eye(size, dtype=a.dtype))
+        factor = jnp.where(is_own, solved, -_matmul(_column_block(a, k), solved))
+        rest = _with_column_block(a, k, jnp.zeros((size, size), a.dtype))
+        return jnp.where(is_own, 0, rest) + _matmul(factor, pivot), None
+
+    return lax.scan(eliminate, a, jnp.arange(a.shape[1] // size))[0]
+
+
+def _column_block(x, k):
+    """`[R, B] -> [R, R]`"""
+    return lax.dynamic_slice_in_dim(x, k * len(x), len(x), 1)
+
+
+def _with_column_block(x, k, block):
+    return lax.dynamic_update_slice_in_dim(x, block, k * len(x), 1)
 
 
 def _scan(body, start, columns):
