@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from siamjax.config import DataConfig
@@ -24,10 +23,12 @@ from siamjax.data import (
     identity,
     prepared,
     roles,
+    scaling,
     windows,
 )
 from siamjax.types import (
     TRAIN,
+    AnySession,
     Baseline,
     Column,
     Inputs,
@@ -39,9 +40,6 @@ from siamjax.types import (
 
 # Counts of so many windows of a role are in memory at once, where all are on disk.
 JUDGED_BYTES = 1 << 24
-# So many sessions are read against their baselines at once. With 1, XLA adds the bins
-# in another order, and the last bit differs.
-_BLOCK = 16
 # So many bins of a session become features at once.
 _BINS = 4096
 
@@ -189,76 +187,36 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
     if trained is not None:
         identity.check_columns(dataset, trained, config.dir)
     captures = identity.hash_captures(dataset)
-    sessions, left_out = roles.usable_sessions(dataset.sessions, config)
-    if not sessions:
-        raise SiamjaxError(
-            f"{config.dir} has no usable capture: {'; '.join(left_out[:3])}"
-        )
-    if trained is None:
-        conditions, known = roles.order_conditions(sessions, config)
-        dealt = dict(
-            zip((s.name for s in sessions), roles.deal_roles(sessions, config))
-        )
-        assigned = identity.Roles(
-            identity.share_among_copies(dealt, captures), (), (), ()
-        )
-    else:
-        conditions, known = identity.conditions_of_run(sessions, trained), trained.known
-        assigned = identity.roles_of_run(captures, trained, config.dir)
-        sessions = [session for session in sessions if session.name in assigned.role]
-        if not sessions:
-            raise SiamjaxError(f"{config.dir}: {'; '.join(assigned.left_out[:3])}")
-    role = np.array([assigned.role[session.name] for session in sessions])
-    first = round(config.baseline_s / config.bin_s)
+    used = _choose_sessions(dataset, captures, config, trained)
+    role = np.array([used.roles.role[session.name] for session in used.sessions])
     protocols = columns.protocols_of_data(dataset.meta)
-    if trained is not None and sessions[0].has_events:
+    if trained is not None and used.sessions[0].has_events:
         protocols = columns.protocols_of(trained.columns)
-    stacked, bins = _bin_sessions(dataset, sessions, protocols, config)
-    normal = _NormalBins(sessions, stacked, bins, role, config.bin_s)
+    stacked, bins = _bin_sessions(dataset, used.sessions, protocols, config)
+    normal = scaling.NormalBins(used.sessions, stacked, bins, role, config.bin_s)
     if trained is not None and trained.scaler is not None:
         table, clip = trained.columns, np.float32(config.clip)
         scaler = trained.scaler._replace(own=np.bool_(True), clip=clip)
+    elif used.sessions[0].has_events:
+        table, scaler = scaling.scale_events(protocols, config)
     else:
-        table, scaler = _scaling(dataset, sessions[0], protocols, normal, config)
-    if first:
-        baseline = _baselines(stacked, first, scaler)
-    elif trained is not None and trained.baseline is not None:
-        baseline = _repeat(Baseline(*(x[0] for x in trained.baseline)), len(sessions))
-    else:
-        joined = np.concatenate(list(normal))
-        shared = jax.device_get(features.session_baseline(joined, scaler))
-        baseline = _repeat(shared, len(sessions))
-    parts = [
-        _windows(
-            i,
-            session,
-            int(bins[i]),
-            conditions,
-            config,
-            partial(_deviations, stacked, i, int(bins[i]), baseline, scaler),
-        )
-        for i, session in enumerate(sessions)
-    ]
-    all_windows = windows.join(parts)
+        table, scaler = scaling.scale_counters(dataset, normal, config)
+    baseline = scaling.find_baselines(
+        stacked, normal, scaler, config, None if trained is None else trained.baseline
+    )
+    all_windows = _cut_windows(used, stacked, bins, baseline, scaler, config)
     judged = np.ones(len(all_windows.start), bool)
     if config.counts_dir:
         most = JUDGED_BYTES // (4 * config.bins * stacked.shape[2])
         judged = windows.choose_evenly(all_windows, role[all_windows.session], most)
-    names = tuple(session.name for session in sessions)
-    novel = (n for n in conditions[known:] if n not in config.novel_valid)
     return Splits(
         sessions=Sessions(
-            names=names,
+            names=tuple(session.name for session in used.sessions),
             role=role,
-            labels=tuple(session.labels for session in sessions),
+            labels=tuple(session.labels for session in used.sessions),
             bins=bins,
         ),
-        conditions=Conditions(
-            names=conditions,
-            known=conditions[:known],
-            novel_valid=tuple(config.novel_valid),
-            novel=tuple(novel),
-        ),
+        conditions=used.conditions,
         columns=table,
         counts=stacked,
         baseline=baseline,
@@ -268,19 +226,61 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
         judged=judged,
         length=config.bins,
         examples_from_training=bool(config.test_captures) and TRAIN in role,
-        provenance=Provenance(
-            sha256=prepared.data_hash(dataset),
-            captures={
-                name: capture._replace(
-                    role=str(assigned.role[name]) if name in names else ""
-                )
-                for name, capture in captures.items()
-            },
-            new=tuple(name for name in assigned.new if name in names),
-            gone=assigned.gone,
-            left_out=left_out + assigned.left_out,
-            ports=dataset.meta.get("options", {}).get("decode_as", {}),
-        ),
+        provenance=_provenance(dataset, captures, used),
+    )
+
+
+class _Used(NamedTuple):
+    """The sessions of a data set that are used, and what for."""
+
+    sessions: list[AnySession]
+    roles: identity.Roles
+    conditions: Conditions
+    left_out: tuple[str, ...]  # a line for each capture that cannot be used
+
+
+def _choose_sessions(dataset, captures, config, trained):
+    """`_Used` of a data set: for a training, or with the roles of a run."""
+    sessions, left_out = roles.usable_sessions(dataset.sessions, config)
+    if not sessions:
+        raise SiamjaxError(
+            f"{config.dir} has no usable capture: {'; '.join(left_out[:3])}"
+        )
+    if trained is None:
+        names, known = roles.order_conditions(sessions, config)
+        dealt = roles.deal_roles(sessions, config)
+        role_of = dict(zip((session.name for session in sessions), dealt))
+        assigned = identity.Roles(
+            identity.share_among_copies(role_of, captures), (), (), ()
+        )
+    else:
+        names, known = identity.conditions_of_run(sessions, trained), trained.known
+        assigned = identity.roles_of_run(captures, trained, config.dir)
+        sessions = [session for session in sessions if session.name in assigned.role]
+        if not sessions:
+            raise SiamjaxError(f"{config.dir}: {'; '.join(assigned.left_out[:3])}")
+    conditions = Conditions(
+        names=names,
+        known=names[:known],
+        novel_valid=tuple(config.novel_valid),
+        novel=tuple(n for n in names[known:] if n not in config.novel_valid),
+    )
+    return _Used(sessions, assigned, conditions, left_out)
+
+
+def _provenance(dataset, captures, used):
+    names = {session.name for session in used.sessions}
+    role = used.roles.role
+    return Provenance(
+        sha256=prepared.data_hash(dataset),
+        captures={
+            name: capture._replace(role=str(role[name]) if name in names else "")
+            for name, capture in captures.items()
+        },
+        new=tuple(name for name in used.roles.new if name in names),
+        gone=used.roles.gone,
+        left_out=used.left_out + used.roles.left_out,
+        ports=dataset.meta.get("options", {}).get("decode_as", {}),
     )
 
 
@@ -305,76 +305,6 @@ def _bin_sessions(dataset, sessions, protocols, config):
     return stored, bins
 
 
-class _NormalBins:
-    """Normal bins of the training captures in blocks `[n, F]`; all of theirs if none is
-    normal.
-
-    They give the baseline of all sessions where `config.baseline_s` is 0, and the units
-    of counters. One block is in memory at a time.
-    """
-
-    def __init__(self, sessions, stacked, bins, role, bin_s):
-        self._stacked, self._bins, self._bin_s = stacked, bins, bin_s
-        self._labels = {
-            i: session.labels for i, session in enumerate(sessions) if role[i] == TRAIN
-        }
-
-    def __iter__(self):
-        are_normal = {
-            i: windows.normal_bins(labels, self._bins[i], self._bin_s)
-            for i, labels in self._labels.items()
-        }
-        has_normal = any(mask.any() for mask in are_normal.values())
-        yield self._stacked[0, :0]
-        for i, mask in are_normal.items():
-            for first in range(0, len(mask), counts.BLOCK):
-                rows = slice(first, min(first + counts.BLOCK, len(mask)))
-                block = self._stacked[i, rows]
-                yield block[mask[rows]] if has_normal else block
-
-
-def _scaling(dataset, session, protocols, normal, config):
-    """Columns and `Scaler`; those of events do not depend on the data."""
-    if session.has_events:
-        table = columns.event_columns(protocols)
-        return table, features.make_scaler(table, floor=config.floor, clip=config.clip)
-    heavy = features.find_heavy_tailed(normal)
-    floor = config.floor * features.column_units(normal, heavy)
-    growing = dataset.meta.get("growing", ())  # an older set does not say
-    table = columns.counter_columns(dataset.kinds, heavy, growing)
-    return table, features.make_scaler(table, floor=floor, clip=config.clip)
-
-
-def _baselines(stacked, first, scaler):
-    """The `Baseline` `[S, F]` of sessions by their own beginnings.
-
-    Args:
-      stacked: counts of all sessions.
-      first: bins at the beginning of each session.
-      scaler: of the data.
-    """
-    sessions, parts = len(stacked), []
-    for begin in range(0, sessions, _BLOCK):  # all may not fit in memory
-        chosen = range(begin, min(begin + _BLOCK, sessions))
-        block = np.zeros((_BLOCK, first, stacked.shape[2]), np.float32)
-        for i in chosen:
-            block[i - begin] = stacked[i, :first]
-        of_block = jax.device_get(_baselines_of_block(block, scaler))
-        parts.append(Baseline(*(x[: len(chosen)] for x in of_block)))
-    return Baseline(*map(np.concatenate, zip(*parts)))
-
-
-def _repeat(baseline, sessions):
-    """The `Baseline` `[S, F]` of sessions that share one `[F]`."""
-    return Baseline(*(np.tile(x, (sessions, 1)) for x in baseline))
-
-
-@jax.jit
-def _baselines_of_block(normal, scaler):
-    """Baselines `[S, F]` of the normal bins `[S, bins, F]` of each session."""
-    return jax.vmap(features.session_baseline, (0, None))(normal, scaler)
-
-
 def _deviations(stacked, index, bins, baseline, scaler):
     """The mean absolute feature `[bins]` of each bin of a session."""
     of_session = Baseline(*(x[index : index + 1] for x in baseline))
@@ -387,22 +317,27 @@ def _deviations(stacked, index, bins, baseline, scaler):
     return np.concatenate(parts)
 
 
-def _windows(index, session, bins, conditions, config, deviations):
-    """`types.Windows` of one session."""
+def _cut_windows(used, stacked, bins, baseline, scaler, config):
+    """`types.Windows` of all sessions."""
     first = round(config.baseline_s / config.bin_s)
     sizes = dict(length=config.bins, first=first, bin_s=config.bin_s)
-    if not config.hop_s:
-        return windows.cut_at_ends(index, bins, session.labels, conditions, **sizes)
-    hop = round(config.hop_s / config.bin_s)
-    return windows.cut_every_hop(
-        index,
-        bins,
-        session.labels,
-        conditions,
-        deviations=deviations,
-        hop=hop,
-        **sizes,
-    )
+    conditions, parts = used.conditions.names, []
+    for i, session in enumerate(used.sessions):
+        count, labels = int(bins[i]), session.labels
+        if not config.hop_s:
+            cut = windows.cut_at_ends(i, count, labels, conditions, **sizes)
+        else:
+            cut = windows.cut_every_hop(
+                i,
+                count,
+                labels,
+                conditions,
+                deviations=partial(_deviations, stacked, i, count, baseline, scaler),
+                hop=round(config.hop_s / config.bin_s),
+                **sizes,
+            )
+        parts.append(cut)
+    return windows.join(parts)
 
 
 def _stack(arrays):
