@@ -7,7 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from siamjax.identification import adapting, assigning, identify, library
+from siamjax.identification import (
+    adapting,
+    assigning,
+    examples,
+    identify,
+    learning,
+    library,
+)
 from siamjax.monitoring import lines, monitor, records, session, sources, states
 from siamjax.types import UsageError
 from tests import live_traffic
@@ -205,6 +212,36 @@ def test_the_state_keeps_the_network_of_each_session(
             UsageError, match=f"192.0.2.99 is of network steady, .* of {network} now"
         ):
             states.restore_state(tmp_path, make_monitor(none, prefixes))
+
+
+def test_each_example_is_learnt_in_the_network_of_its_capture(compared_with, tmp_path):
+    frames, names = burst("192.0.2.99"), ("core_1", "edge_1", "lab_1")
+    paths = [live_traffic.capture(tmp_path / f"{x}.pcap", frames) for x in names]
+    places = [
+        examples.Place(f"fault{i}", str(path), 64.0) for i, path in enumerate(paths)
+    ]
+    run, networks = compared_with[""].run, ["steady=core_*", "bursty=edge_*"]
+
+    def learn(folder, places, networks):
+        doubts = learning.learn_examples(run, places, folder=folder, networks=networks)
+        kept = library.read_library(folder).examples
+        return doubts, [(x.place, *x.baseline) for x in kept]
+
+    folder = tmp_path / "learnt"
+    library.export(library.locate(run.workdir), tmp_path / "networks.zip")
+    for place in folder, tmp_path / "one", tmp_path / "two":
+        library.import_file(place, tmp_path / "networks.zip")
+    doubts, kept = learn(folder, places, networks)
+    assert f"{paths[2]}: {assigning.UNASSIGNED}" in doubts
+    # The burst is normal where bursts are, and nowhere else.
+    assert [x.split()[0] for x in doubts if "normal time" in x] == [
+        "fault1=edge_1.pcap@64"
+    ]
+    for name, i in (("one", 0), ("two", 1)):
+        alone = learn(tmp_path / name, places[i : i + 1], [("steady", "bursty")[i]])
+        np.testing.assert_equal(alone[1], kept[i : i + 1])
+    with pytest.raises(UsageError, match="=steady=x_: no file that is read fits"):
+        learn(tmp_path / "one", places, ["steady=x_"])
 
 
 def test_identify_of_files_of_several_networks_is_as_of_each(

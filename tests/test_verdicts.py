@@ -481,10 +481,21 @@ def test_unknown_stretches_are_grouped(run, tmp_path):
     ]
     reference = references.open_reference(run)
     reference = reference._replace(rule=RULE._replace(unknown=0.02, penalty=0.02))
-    found = [grouping.find_unknown(path, reference) for path in paths]
+    found = [
+        grouping.find_unknown(run, path, identify.compare_capture(path, reference))
+        for path in paths
+    ]
     assert [len(stretches) for stretches in found] == [1, 1, 0]
     assert found[0][0].start_s >= found[0][0].span.start_s > 10
-    assert len(grouping.group_stretches(found[0] + found[1], 0.5)) == 1
+    both = found[0] + found[1]
+    distances = grouping.measure_distances(run, both)
+    points = [run.compared(x.counts[None], _rows(x.baseline))[0] for x in both]
+    assert distances[0, 1] == pytest.approx(np.linalg.norm(points[0] - points[1]))
+    assert len(grouping.group_stretches(both, distances, 0.5)) == 1
+
+
+def _rows(baseline):
+    return Baseline(*(x[None] for x in baseline))
 
 
 def test_a_folder_is_read_in_order_of_name(run, tmp_path, capsys, caplog):

@@ -24,13 +24,7 @@ _SESSION = flags.DEFINE_multi_string(
     COMMAND.flags,
 )
 _LIBRARY = shared_flags.define_library(COMMAND)
-_NETWORK = flags.DEFINE_multi_string(
-    "network",
-    [],
-    "NAME: network of the captures, learnt with siamjax adapt. NAME=PATTERN,...: "
-    "network of the files with such a name. May be repeated.",
-    COMMAND.flags,
-)
+_NETWORK = shared_flags.define_networks(COMMAND)
 _BASELINE = flags.DEFINE_float(
     "baseline",
     None,

@@ -18,7 +18,7 @@ from siamjax.types import UsageError
 COMMAND = cli.Command("siamjax learn", __doc__, arguments="NAME=CAPTURE@SECONDS...")
 _WORKDIR = shared_flags.define_run(COMMAND)
 _LIBRARY = shared_flags.define_library(COMMAND)
-_NETWORK = shared_flags.define_network(COMMAND)
+_NETWORK = shared_flags.define_networks(COMMAND)
 _NOTE = flags.DEFINE_string("note", "", "Is kept with the example.", COMMAND.flags)
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         run,
         places,
         folder=_LIBRARY.value,
-        network=_NETWORK.value,
+        networks=_NETWORK.value,
         note=_NOTE.value,
     )
     for doubt in doubts:

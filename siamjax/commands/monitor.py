@@ -26,14 +26,7 @@ from siamjax.types import Interrupted, UsageError
 COMMAND = cli.Command("siamjax monitor", __doc__, arguments="[SOURCE]")
 _WORKDIR = shared_flags.define_run(COMMAND)
 _LIBRARY = shared_flags.define_library(COMMAND)
-_NETWORK = flags.DEFINE_multi_string(
-    "network",
-    [],
-    "NAME: network of the traffic, learnt with siamjax adapt. NAME=ADDRESS,...: that "
-    "of servers with these addresses or prefixes, such as core=10.1.0.0/16, with "
-    "--session_by server. May be repeated.",
-    COMMAND.flags,
-)
+_NETWORK = shared_flags.define_networks(COMMAND, "servers")
 _FALSE_ALARMS = flags.DEFINE_float(
     "false_alarms",
     None,

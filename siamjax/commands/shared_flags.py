@@ -1,4 +1,6 @@
-"""Flags that several commands have: the run, its library, a network."""
+"""Flags that several commands have: the run, its library, networks."""
+
+from typing import Literal
 
 from absl import flags
 
@@ -22,12 +24,25 @@ def define_library(command: cli.Command) -> flags.FlagHolder[str | None]:
     )
 
 
-def define_network(command: cli.Command) -> flags.FlagHolder[str | None]:
-    """Defines --network: the one network that all captures come from."""
-    return flags.DEFINE_string(
+def define_networks(
+    command: cli.Command, sessions: Literal["files", "servers"] = "files"
+) -> flags.FlagHolder[list[str]]:
+    """Defines --network: which network each session is of.
+
+    Args:
+      command: that has the flag.
+      sessions: captures, or servers in live traffic.
+    """
+    some = {
+        "files": "NAME=PATTERN,...: network of the files with such a name",
+        "servers": "NAME=ADDRESS,...: network of the servers with such an address or "
+        "prefix, as in core=10.1.0.0/16, with --session_by server",
+    }
+    return flags.DEFINE_multi_string(
         "network",
-        None,
-        "Network of the captures, learnt with siamjax adapt.",
+        [],
+        "NAME: network of all traffic, or of all other traffic, learnt with siamjax "
+        f"adapt. {some[sessions]}. May be repeated.",
         command.flags,
     )
 

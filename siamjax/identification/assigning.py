@@ -17,7 +17,7 @@ Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Value = TypeVar("_Value")
 # Bits of an IPv6 address before the IPv4 address that is mapped into it.
 _MAPPED = 96
-# Said of a session where others have a network.
+# Said of a session without a network, where others have one.
 UNASSIGNED = "no --network fits it: it is judged without one"
 
 

@@ -11,7 +11,6 @@ from siamjax import files
 from siamjax.capture import parts
 from siamjax.data import columns, reading
 from siamjax.identification import (
-    assigning,
     comparing,
     decide,
     explaining,
@@ -52,7 +51,7 @@ def identify_capture(
 ) -> Identification:
     """Says which condition held when in a capture.
 
-    For many captures call `references.open_references` once and `compare_captures`.
+    For many captures call `references.open_for_captures` once and `compare_captures`.
 
     Args:
       run: that was evaluated.
@@ -194,8 +193,7 @@ def identify_captures(
       workdir: of a run that was evaluated.
       captures: paths of captures, and of folders whose captures are all read; or
         `parts.Parts`.
-      folder, false_alarms: see `references.open_references`.
-      networks: texts NAME and NAME=PATTERN, see `assigning.parse_networks`.
+      folder, networks, false_alarms: see `references.open_for_captures`.
       baseline_s: see `sessions.read_traffic`.
       as_json: prints JSON lines instead of text.
       plot: path of a picture of the timelines; ends in .html, .png or .svg. Beside a
@@ -211,12 +209,9 @@ def identify_captures(
     if baseline_s is not None:
         sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")
     paths = list_captures(captures, is_table=run.columns[0].role == columns.COUNTER)
-    assignment = assigning.parse_networks(networks)
-    names = assigning.assign_files(paths, assignment)
-    opened = references.open_references(
-        run, names, folder=folder, false_alarms=false_alarms
+    compared_with = references.open_for_captures(
+        run, paths, networks, folder=folder, false_alarms=false_alarms
     )
-    compared_with = [opened[name] for name in names]
     failures, doubtful, rows = 0, 0, []
     explained: list[dict[str, Any]] = []
     named = compare_captures(paths, compared_with, baseline_s=baseline_s)
@@ -226,9 +221,8 @@ def identify_captures(
             rows.append(span_lines.report_failure(path, result, as_json))
             continue
         spans, traffic = result
-        if assignment.parts and traffic.network is None:
-            warnings = (assigning.UNASSIGNED, *traffic.warnings)
-            traffic = traffic._replace(warnings=warnings)
+        notes = references.network_notes(reference, compared_with)
+        traffic = traffic._replace(warnings=(*notes, *traffic.warnings))
         moved = [reasons.find_moved(run, traffic, span) for span in spans]
         if as_json:
             span_lines.print_as_json(path, traffic, spans, moved)

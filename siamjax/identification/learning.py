@@ -28,7 +28,7 @@ def learn_examples(
     places: Sequence[Place],
     *,
     folder: str | os.PathLike | None = None,
-    network: str | None = None,
+    networks: Sequence[str] = (),
     note: str = "",
 ) -> list[str]:
     """Adds examples to a library.
@@ -36,13 +36,15 @@ def learn_examples(
     Args:
       run: that was evaluated.
       places: of the examples.
-      folder, network: see `references.open_reference`.
+      folder, networks: see `references.open_for_captures`, of the captures of the
+        examples.
       note: is kept with them.
     Returns:
       Sentences about what may be wrong with an example; they are kept all the same.
     Raises:
       SiamjaxError: a capture cannot be read; nothing was kept.
-      UsageError: there is no window at a place; nothing was kept.
+      UsageError: an argument does not fit, or there is no window at a place; nothing
+        was kept.
     """
     for place in places:
         if place.condition.lower() == NORMAL:
@@ -50,11 +52,18 @@ def learn_examples(
                 "normal traffic is learnt without examples: siamjax adapt --network "
                 f"NAME {place.capture}"
             )
-    reference = references.open_reference(run, folder=folder, network=network)
+    captures = list(dict.fromkeys(place.capture for place in places))
+    opened = references.open_for_captures(run, captures, networks, folder=folder)
+    compared_with = dict(zip(captures, opened))
+    doubts = [
+        f"{capture}: {doubt}"
+        for capture, reference in compared_with.items()
+        for doubt in references.network_notes(reference, opened)
+    ]
     known: dict[str, sessions.Traffic] = {}
-    kept, doubts = [], []
-    origin = library.origin_of(run, note)
+    kept, origin = [], library.origin_of(run, note)
     for place in places:
+        reference = compared_with[place.capture]
         counts, baseline = _window(place, reference, known)
         kept.append(library_files.Example(place, counts, baseline, origin))
         doubts += [

@@ -10,6 +10,7 @@ import numpy as np
 
 from siamjax.identification import (
     adapting,
+    assigning,
     enrol,
     library,
     normality,
@@ -104,6 +105,39 @@ def open_reference(
         run, [network], folder=folder, places=places, false_alarms=false_alarms
     )
     return opened[network]
+
+
+def open_for_captures(
+    run: runs.Run,
+    captures: Sequence[str | os.PathLike],
+    networks: Sequence[str],
+    *,
+    folder: str | os.PathLike | None = None,
+    false_alarms: float | None = None,
+) -> list[Reference]:
+    """`open_references` for captures: what each of them is compared with.
+
+    Args:
+      captures: their paths; none is read here.
+      networks: texts NAME and NAME=PATTERN, see `assigning.assign_files`.
+    """
+    assignment = assigning.parse_networks(networks)
+    names = assigning.assign_files(captures, assignment)
+    opened = open_references(run, names, folder=folder, false_alarms=false_alarms)
+    return [opened[name] for name in names]
+
+
+def network_notes(
+    reference: Reference, references: Iterable[Reference]
+) -> tuple[str, ...]:
+    """A note if a capture has no network where others have one, else none.
+
+    Args:
+      reference: what the capture is compared with.
+      references: the same of all captures.
+    """
+    is_alone = reference.network is None and any(x.network for x in references)
+    return (assigning.UNASSIGNED,) if is_alone else ()
 
 
 def list_origins(reference: Reference) -> list[str]:
