@@ -33,7 +33,7 @@ def define_networks(
       command: that has the flag.
       sessions: captures, or servers in live traffic.
     """
-    some = {
+    meaning = {
         "files": "NAME=PATTERN,...: network of the files with such a name",
         "servers": "NAME=ADDRESS,...: network of the servers with such an address or "
         "prefix, as in core=10.1.0.0/16, with --session_by server",
@@ -42,7 +42,7 @@ def define_networks(
         "network",
         [],
         "NAME: network of all traffic, or of all other traffic, learnt with siamjax "
-        f"adapt. {some[sessions]}. May be repeated.",
+        f"adapt. {meaning[sessions]}. May be repeated.",
         command.flags,
     )
 
