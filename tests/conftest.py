@@ -63,3 +63,22 @@ def chromium():
     """One headless browser for all tests of a process: its start takes seconds."""
     with browsers.chromium() as driver:
         yield driver
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """tshark as it was recorded: what it prints is in tests/signalling.py."""
+    from siamjax.capture import tshark
+    from tests import signalling
+
+    monkeypatch.setattr(tshark, "Run", signalling.RecordedRun)
+    monkeypatch.setattr(tshark, "find_tshark", lambda: "tshark")
+    monkeypatch.setattr(tshark, "tshark_version", lambda program: "4.0.17")
+
+
+@pytest.fixture
+def reference(monkeypatch, tmp_path):
+    """What a monitor compares live traffic with."""
+    from tests import live_traffic
+
+    return live_traffic.make_reference(monkeypatch, tmp_path)

@@ -5,6 +5,7 @@ import pathlib
 from siamjax.capture import messages
 from siamjax.identification import enrol, references, rules
 from siamjax.inference import runs
+from siamjax.monitoring import records, sources
 from tests import fake_run
 from tests import packet_builder as build
 
@@ -51,3 +52,20 @@ def read(packets):
         reader.add(*packet)
     reader.finish()
     return reader
+
+
+def batches(frames, size=100, first=0, *, in_file=True, is_live=False):
+    """Batches of frames `(time_ns, frame)`, as of a file."""
+    for start in range(first, len(frames), size):
+        some = [(t, 1, frame, len(frame)) for t, frame in frames[start : start + size]]
+        position = sources.Position("x.pcap", start) if in_file else None
+        yield sources.Batch(some, 0.0, (), position, is_live)
+
+
+def watch(watched, source):
+    made = [record for batch in source for record in watched.add(batch)]
+    return made + watched.finish()
+
+
+def conditions(made):
+    return [r.condition for r in made if isinstance(r, records.Change)]

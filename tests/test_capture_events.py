@@ -1,34 +1,15 @@
 """Captures to events: repetition, latency, direction, dirt, the packaged captures."""
 
-import lzma
-import pathlib
 import struct
-from collections import Counter
 
-import dpkt
 import numpy as np
 import pytest
 
-from siamjax.capture import cleaning, duplicates, events
+from siamjax.capture import cleaning, events
 from siamjax.capture.others import Others
 from siamjax.types import FROM_SERVER, TO_SERVER, UNCLEAR, Events, SiamjaxError
 from tests import packet_builder as build
-
-CAPTURES = pathlib.Path(__file__).parent.parent / "data/testbed/captures"
-MS = 1_000_000
-
-
-def read(path, records, *, make=build.pcap, server=None, **options):
-    path.write_bytes(make(records, **options))
-    got, kinds, report = events.read_events(path, server)
-    build.check_account(report)
-    return got, [kinds[kind].removeprefix("sip:") for kind in got.kind], report
-
-
-def at(ms, message, *, up=True, **options):
-    """A record ms after the start, from client to server or back."""
-    ends = (build.CLIENT, build.SERVER) if up else (build.SERVER, build.CLIENT)
-    return build.START_NS + ms * MS, build.sip_frame(message, *ends, **options)
+from tests.sip_captures import MS, at, many_calls, read
 
 
 def test_a_call_by_hand(tmp_path):
@@ -186,84 +167,6 @@ def test_an_answers_request_is_found_again_by_its_time(tmp_path):
     assert set((got.time_ns - got.latency_ns)[answered].tolist()) <= asked
 
 
-def test_a_packet_captured_twice_is_one_and_a_repeated_message_is_two(tmp_path):
-    ask = build.request()
-    # At a mirror port, with a VLAN tag.
-    mirrored = build.ethernet(build.ipv4(build.udp(ask), ident=7), tags=(0x8100,))
-    copies = [
-        at(0, ask, ident=7),
-        at(1, ask, ident=7, ttl=63),  # at the next hop
-        (build.START_NS + 2 * MS, mirrored),
-        at(3, ask, ident=8),  # sent again at once
-        at(500, ask, ident=7),
-    ]
-    got, _, report = read(tmp_path / "a", copies)
-    assert report.causes == {"duplicated": 2}
-    assert (got.time_ns // MS).tolist() == [0, 3, 500]
-    assert got.retransmitted.tolist() == [False, True, True]
-    assert report.messages == 3 and report.packets == 5
-
-
-@pytest.mark.parametrize(
-    "ident, later_ms, duplicates",
-    [(7, 5, 1), (7, 20, 1), (7, 499, 1), (7, 500, 0), (0, 5, 1), (0, 6, 0)],
-)
-def test_an_equal_packet_is_a_copy_until_sip_itself_would_repeat(
-    tmp_path, ident, later_ms, duplicates
-):
-    """Without an identification of IP only for 5 ms."""
-    ask = build.request()
-    records = [at(0, ask, ident=ident), at(later_ms, ask, ident=ident)]
-    got, _, report = read(tmp_path / "a", records)
-    assert report.causes.get("duplicated", 0) == duplicates
-    assert len(got.time_ns) == 2 - duplicates
-
-
-def test_what_is_remembered_is_bounded_where_all_packets_have_one_time(
-    tmp_path, monkeypatch
-):
-    others = [at(0, build.request(call=f"call-{i}"), ident=100 + i) for i in range(60)]
-    near, far = at(0, build.request(), ident=7), at(0, build.request(), ident=8)
-    records = [far, *others, near, near, far]
-    _, _, report = read(tmp_path / "a", records)
-    assert report.causes == {"duplicated": 2}
-    monkeypatch.setattr(duplicates, "MOST_REMEMBERED", 20)
-    _, _, report = read(tmp_path / "b", records)
-    assert report.causes == {"duplicated": 1}
-
-
-def test_a_whole_capture_captured_twice_gives_the_same_events(tmp_path):
-    records = [record for i in range(50) for record in build.call(str(i), i * 37 * MS)]
-    late = [(time + 2 * MS, frame) for time, frame in records]
-    want, kinds, _ = read(tmp_path / "a", sorted(records))
-    got, same, report = read(tmp_path / "b", sorted(records + late))
-    assert kinds == same
-    for expected, actual in zip(want, got):
-        np.testing.assert_array_equal(expected, actual)
-    assert report.causes == {"duplicated": len(records)}
-
-
-def test_packets_out_of_order_are_counted_and_sorted(tmp_path):
-    want, kinds, _ = read(tmp_path / "a", build.call())
-    shuffled = [build.call()[i] for i in (1, 0, 2, 4, 3, 6, 5)]
-    got, same, report = read(tmp_path / "b", shuffled)
-    assert kinds == same
-    for expected, actual in zip(want, got):
-        np.testing.assert_array_equal(expected, actual)
-    assert report.causes == {"reordered": 3}
-
-
-def test_a_packet_from_a_wrong_clock_does_not_stretch_the_capture(tmp_path):
-    ask = build.sip_frame(build.request("OPTIONS", "x"))
-    records = [*build.call()[:3], (0, ask), *build.call()[3:]]
-    records.append((build.START_NS + 10**17, ask))
-    got, kinds, report = read(tmp_path / "a", records)
-    assert report.span_s == 2.0
-    assert (got.time_ns // MS).tolist() == [0, 5, 250, 250, 700, 710, 1990, 2000, 2000]
-    assert [i for i, kind in enumerate(kinds) if kind == "OPTIONS"] == [3, 8]
-    assert report.causes == {"clock_step": 2}
-
-
 def test_other_traffic_is_counted_by_cause(tmp_path):
     frames = [
         build.ethernet(b"\0" * 28, kind=0x0806),
@@ -284,69 +187,6 @@ def test_other_traffic_is_counted_by_cause(tmp_path):
         "not_ip fragment tcp udp icmp_other".split(), 1
     ) | {"malformed": 2}
     assert report.server == cleaning.UNCLEAR and report.messages == 0
-
-
-def in_fragments(message, ident, sizes, **options):
-    """Frames of the fragments of a message: of bytes, a multiple of 8 but the last."""
-    whole, frames, start = build.udp(message), [], 0
-    for size in [*sizes, len(whole)]:
-        part = whole[start : start + size]
-        more = 0x2000 if start + size < len(whole) else 0
-        place = more | start // 8
-        frames.append(build.sip_part(part, ident=ident, fragment=place, **options))
-        start += size
-        if not more:
-            return frames
-
-
-def test_fragments_are_put_together_in_any_order_and_where_copies_mix_in(tmp_path):
-    first, second, third = in_fragments(build.request(), 7, [104, 64])
-    frames = [third, first, first, second, third, second]
-    records = [(build.START_NS + i * MS, frame) for i, frame in enumerate(frames)]
-    got, kinds, report = read(tmp_path / "a", records)
-    assert kinds == ["INVITE"] and report.causes == {"duplicated": 3, "assembled": 2}
-    assert got.time_ns.tolist() == [3 * MS]  # when the receiver has all of it
-
-
-def test_the_beginning_is_read_where_the_rest_is_lost_and_nothing_else(tmp_path):
-    first, second, third = in_fragments(build.request(), 7, [168, 48])
-    records = [(0, first), (MS, third), (2 * MS, first[:20] + b"\0" * 22)]
-    got, kinds, report = read(tmp_path / "a", records)
-    assert kinds == ["INVITE"] and got.time_ns.tolist() == [0]
-    assert report.causes == {"fragment": 1, "malformed": 1}
-    _, kinds, report = read(tmp_path / "a", [(0, second), (MS, third)])
-    assert kinds == [] and report.causes == {"fragment": 2}
-
-
-def test_a_repeated_request_in_fragments_is_repeated(tmp_path):
-    """The transaction is named behind the first fragment."""
-    padded = build.request().replace(b"CSeq", b"Subject: %s\r\nCSeq" % (b"x" * 900))
-    records = [
-        (build.START_NS + later_ms * MS + i, frame)
-        for later_ms, ident in ((0, 7), (500, 8))
-        for i, frame in enumerate(in_fragments(padded, ident, [480, 480]))
-    ]
-    records.append(at(600, build.answer(200), up=False, ident=9))
-    got, _, report = read(tmp_path / "a", records, nano=True)
-    assert got.retransmitted.tolist() == [False, True, False]
-    assert got.latency_ns.tolist() == [-1, -1, 600 * MS - 2]
-    assert report.causes == {"assembled": 4}
-
-
-def test_a_snap_length_costs_only_what_it_cuts(tmp_path):
-    want, kinds, _ = read(tmp_path / "a", build.call())
-    enough = max(len(f) for _, f in build.call()) - 60  # within From and To
-    got, same, report = read(tmp_path / "b", build.call(), snap=enough)
-    assert kinds == same
-    for expected, actual in zip(want, got):
-        np.testing.assert_array_equal(expected, actual)
-    assert report.causes == {"snapped": 7}
-    # Down to the first line: requests keep their kind, nothing else is known.
-    got, kinds, report = read(tmp_path / "c", build.call(), snap=42 + 45)
-    assert Counter(kinds) == {"INVITE": 1, "ACK": 1, "BYE": 1, "other": 4}
-    assert report.causes == {"snapped": 7, "unnamed": 7}
-    assert cleaning.not_read(report) == {"unnamed": 7}
-    assert report.messages == 7 and report.server == cleaning.UNCLEAR
 
 
 def test_compact_headers_and_ipv6(tmp_path):
@@ -377,20 +217,6 @@ def test_calls_made_again_with_the_same_names_repeat_nothing(tmp_path, pause_s, 
         assert got.latency_ns.max() == 700 * MS
 
 
-def test_joined_captures_of_two_clocks_are_suspected(tmp_path):
-    """The same call, captured at two places whose clocks differ by 3 s."""
-    other = build.call(start_ns=build.START_NS + 3000 * MS)
-    both = tmp_path / "both"
-    both.write_bytes(build.pcap(build.call()) + build.pcap(other[2:]))
-    _, _, report = events.read_events(both)
-    assert cleaning.list_suspicions(report) == [
-        "5 of 12 messages repeat another, and the file is joined of 2 captures: if "
-        "they show the same calls, give each a file of its own"
-    ]
-    assert not cleaning.list_suspicions(report._replace(retransmitted=3))
-    assert not cleaning.list_suspicions(report._replace(causes={}))
-
-
 def test_names_used_again_of_one_call_among_others(tmp_path):
     """Also where a request is repeated, and where the answer to one is lost."""
     start, minute = build.START_NS, 60_000 * MS
@@ -410,171 +236,6 @@ def test_names_used_again_of_one_call_among_others(tmp_path):
     waits_ms = [-1, 10, -1, -1, 530, -1]
     assert [max(w, -1) // MS for w in got.latency_ns[of_pings].tolist()] == waits_ms
     assert not got.retransmitted[np.logical_not(of_pings)].any()
-
-
-def many_calls(count, client, server, start=0):
-    return [
-        record
-        for i in range(start, start + count)
-        for record in build.call(
-            f"{client}-{i}", build.START_NS + i * 7 * MS, client, server
-        )
-    ]
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [],
-        many_calls(3, build.OTHER, build.SERVER),  # a second client
-        many_calls(1, build.CLIENT, build.OTHER),  # the client's stray call elsewhere
-    ],
-)
-def test_the_server_is_who_is_asked_by_most(tmp_path, others):
-    records = sorted(many_calls(30, build.CLIENT, build.SERVER) + others)
-    _, _, report = read(tmp_path / "a", records)
-    got, _, same = read(tmp_path / "b", records, server=b"\xc0\0\2\2")
-    assert (report.server, same.server) == (cleaning.FOUND, cleaning.GIVEN)
-    detected, _, _ = read(tmp_path / "a", records)
-    np.testing.assert_array_equal(detected.direction, got.direction)
-
-
-def test_a_server_that_hangs_up_and_pings_is_still_the_server(tmp_path):
-    records = many_calls(5, build.CLIENT, build.SERVER)
-    for i in range(20):
-        ping = build.request("OPTIONS", f"ping-{i}", 1, f"z9hG4bK-{i}")
-        records.append(at(i, ping, up=False, ident=99 + i))
-    got, kinds, _ = read(tmp_path / "a", sorted(records))
-    pings = [d for d, kind in zip(got.direction, kinds) if kind == "OPTIONS"]
-    assert set(pings) == {FROM_SERVER}
-
-
-def test_between_peers_no_server_is_clear(tmp_path):
-    forth = many_calls(10, build.CLIENT, build.SERVER)
-    back = many_calls(9, build.SERVER, build.CLIENT, start=50)
-    got, _, report = read(tmp_path / "a", forth + back)
-    assert report.server == cleaning.UNCLEAR
-    assert set(got.direction) == {UNCLEAR}
-
-
-def test_a_given_server_that_is_not_there_is_said(tmp_path):
-    got, _, report = read(tmp_path / "a", build.call(), server=b"\1\2\3\4")
-    assert report.server == cleaning.ABSENT
-    assert set(got.direction) == {UNCLEAR}
-
-
-@pytest.mark.parametrize("name", ["invite_flood_001", "blocked_005"])
-def test_renumbering_all_addresses_changes_no_event(tmp_path, name):
-    """Not even where it turns their order around."""
-    with lzma.open(CAPTURES / f"{name}.pcap.xz") as file:
-        data = file.read()
-    head, frames = data[:24], []
-    place = 24
-    while place < len(data):
-        size = int.from_bytes(data[place + 8 : place + 12], "little")
-        frame = bytearray(data[place : place + 16 + size])
-        if frame[16 + 12 : 16 + 14] == b"\x08\0":
-            flipped = bytes(255 - byte for byte in frame[16 + 26 : 16 + 34])
-            frame[16 + 26 : 16 + 34] = flipped
-        frames.append(bytes(frame))
-        place += 16 + size
-    (tmp_path / "a").write_bytes(data)
-    (tmp_path / "b").write_bytes(head + b"".join(frames))
-    want, kinds, report = events.read_events(tmp_path / "a")
-    got, same, renumbered = events.read_events(tmp_path / "b")
-    assert kinds == same and report.server == cleaning.FOUND
-    for expected, actual in zip(want, got):
-        np.testing.assert_array_equal(expected, actual)
-    assert report._replace(name="b") == renumbered
-
-
-# xz -dc NAME.pcap.xz | tshark -n -r - -Y "sip && !icmp" -T fields -e sip.Method
-#   -e sip.Status-Code | sort | uniq -c
-# of tshark 4.0.17, which reads no header of a message that the snap length cut.
-TSHARK = {
-    "normal_013": {
-        "ACK": 687,
-        "BYE": 681,
-        "INVITE": 691,
-        "REGISTER": 470,
-        100: 691,
-        180: 690,
-        200: 1603,
-        401: 235,
-    },
-    "blocked_005": {
-        "ACK": 486,
-        "BYE": 541,
-        "INVITE": 1579,
-        "REGISTER": 1154,
-        100: 485,
-        180: 485,
-        200: 1229,
-        401: 257,
-    },
-    "invite_flood_001": {
-        "ACK": 1511,
-        "BYE": 1479,
-        "INVITE": 3340,
-        "REGISTER": 366,
-        100: 1506,
-        180: 1507,
-        200: 3172,
-        401: 183,
-        404: 7152,
-    },
-}
-
-
-@pytest.mark.parametrize("name", TSHARK)
-def test_packaged_captures_hold_the_messages_that_tshark_finds(name):
-    got, kinds, report = events.read_events(CAPTURES / f"{name}.pcap.xz")
-    counts = Counter()
-    for kind, count in zip(kinds, np.bincount(got.kind)):
-        method, _, status = kind.removeprefix("sip:").partition("/")
-        counts[int(status) if status else method] += int(count)
-    counts.pop("icmp", None)
-    assert counts == TSHARK[name]
-    assert report.messages == sum(TSHARK[name].values())
-    assert report.server == cleaning.FOUND and report.gaps == []
-
-
-@pytest.mark.parametrize("name", ["delay_003", "packet_loss_003"])
-def test_packaged_captures_against_a_slow_reading(name):
-    """dpkt decodes the layers and plain dictionaries match the messages."""
-    path = CAPTURES / f"{name}.pcap.xz"
-    got, kinds, _ = events.read_events(path)
-    first_ns, rows, asked, seen = None, [], {}, set()
-    with lzma.open(path) as file:
-        for time, frame in dpkt.pcap.Reader(file):
-            time_ns = round(time * 1e6) * 1000
-            first_ns = time_ns if first_ns is None else first_ns
-            ip = dpkt.ethernet.Ethernet(frame).data
-            if not isinstance(ip, dpkt.ip.IP) or not isinstance(ip.data, dpkt.udp.UDP):
-                continue
-            first, *lines = bytes(ip.data.data).decode().split("\r\n")
-            headers = dict(line.split(": ", 1) for line in lines[:-1] if ": " in line)
-            number, method = headers["CSeq"].split()
-            branch = headers["Via"].split("branch=")[1]
-            transaction = headers["Call-ID"], number, method, branch
-            if method == "ACK":
-                transaction = transaction[:3]
-            word = first.split(" ")
-            answer = word[0] == "SIP/2.0"
-            kind = f"sip:{method}/{word[1]}" if answer else f"sip:{word[0]}"
-            again = (transaction, kind, ip.src) in seen
-            seen.add((transaction, kind, ip.src))
-            latency = -1
-            if not answer:
-                asked.setdefault(transaction, time_ns)
-            elif not again and transaction in asked:
-                latency = time_ns - asked[transaction]
-            down = ip.src == b"\x0a\1\0\1"
-            rows.append((time_ns - first_ns, int(down), kind, again, latency))
-    assert len(rows) == len(got.time_ns) > 4000
-    for row, *columns in zip(sorted(rows, key=lambda row: row[0]), *got[:5]):
-        columns[2] = kinds[columns[2]]
-        assert row == tuple(columns)
 
 
 def test_a_capture_without_a_packet_is_refused(tmp_path):

@@ -1,66 +1,31 @@
 """A capture gives the same events in whatever its messages travel."""
 
-import pathlib
 import random
 import struct
-import tempfile
 
-import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siamjax.capture import events, framing, layers, messages, tcp
+from siamjax.capture import layers, messages
 from tests import packet_builder as build
+from tests.transport_packets import (
+    ASK,
+    BYE,
+    MS,
+    ONCE,
+    PING,
+    STEPS,
+    TUNNELS,
+    ends,
+    hep3,
+    in_frames,
+    packets_of,
+    read,
+    read_stream,
+    segments_of,
+    tcp_frame,
+)
 
-MS = 1_000_000
-SIP = ("sip",)
-
-
-def read(records, *, make=build.pcap, pack="plain", **options):
-    """Events without `other`, their kinds by name, and the report."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "a"
-        path.write_bytes(build.PACK[pack](make(records, **options)))
-        got, names, report = events.read_events(path, protocols=SIP)
-    build.check_account(report)
-    kinds = [names[kind].removeprefix("sip:") for kind in got.kind]
-    signalling = np.array([kind != "other" for kind in kinds], bool)
-    kept = [column.tolist() for column in got.take(signalling)[:5]]
-    kept[2] = [kind for kind in kinds if kind != "other"]
-    return kept, report
-
-
-def conversation(seed=0, calls=3):
-    """`(time_ns, message, to the server)` of calls, some of it repeated."""
-    draw, steps = random.Random(seed), []
-    for call in range(calls):
-        start_ns = build.START_NS + call * 700 * MS
-        for time_ns, frame in build.call(f"call-{call}", start_ns):
-            up = frame[26:30] == bytes((192, 0, 2, 1))
-            steps.append((time_ns + call * MS, frame[42:], up))
-            if draw.random() < 0.3:
-                steps.append((time_ns + 500 * MS + call * MS, frame[42:], up))
-    return sorted(steps)
-
-
-def ends(up):
-    return (build.CLIENT, build.SERVER) if up else (build.SERVER, build.CLIENT)
-
-
-def packets_of(steps):
-    """`(time_ns, packet of IP)`."""
-    return [
-        (time_ns, build.ipv4(build.udp(message), *ends(up), ident=1 + number))
-        for number, (time_ns, message, up) in enumerate(steps)
-    ]
-
-
-def in_frames(packets):
-    return [(time_ns, build.ethernet(packet)) for time_ns, packet in packets]
-
-
-STEPS = conversation()
 PLAIN = in_frames(packets_of(STEPS))
 
 
@@ -79,51 +44,6 @@ def split(packet, draw):
     return parts
 
 
-def hep3(packet):
-    """A packet of UDP as an agent of Homer sends it."""
-    chunks = [
-        *((1, b"\2"), (2, b"\x11"), (3, packet[12:16]), (4, packet[16:20])),
-        *((7, packet[20:22]), (8, packet[22:24]), (11, b"\1"), (15, packet[28:])),
-    ]
-    body = b"".join(
-        struct.pack("!HHH", 0, kind, 6 + len(data)) + data for kind, data in chunks
-    )
-    return b"HEP3" + struct.pack("!H", 6 + len(body)) + body
-
-
-def hep2(packet, version=2):
-    head = bytes((version, 16, 2, 17)) + packet[20:24] + packet[12:20]
-    return head + bytes(12 if version == 2 else 0) + packet[28:]
-
-
-def over_udp(payload, port, ident=0):
-    udp = build.udp(payload, 40000, port)
-    return build.ipv4(udp, "192.0.2.8", "192.0.2.9", ident=ident)
-
-
-# Each gives a frame, of the packet and its number.
-TUNNELS = {
-    "none": lambda packet, _: build.ethernet(packet),
-    "tags": lambda packet, _: build.ethernet(packet, tags=(0x88A8, 0x8100)),
-    "pppoe": lambda packet, _: build.ethernet(
-        struct.pack("!BBHHH", 0x11, 0, 1, len(packet) + 2, 0x21) + packet, 0x8864
-    ),
-    "mpls": lambda packet, _: build.ethernet(b"\0\0\1\x40" + packet, 0x8847),
-    "ip in ip": lambda packet, number: build.ethernet(
-        build.ipv4(packet, "192.0.2.8", "192.0.2.9", protocol=4, ident=number + 1)
-    ),
-    "gtp": lambda packet, number: build.ethernet(
-        over_udp(
-            b"\x30\xff" + struct.pack("!HI", len(packet), 7) + packet, 2152, number
-        )
-    ),
-    "vxlan": lambda packet, _: build.ethernet(
-        over_udp(b"\x08" + bytes(7) + build.ethernet(packet), 4789)
-    ),
-    "hep 1": lambda packet, _: build.ethernet(over_udp(hep2(packet, 1), 9060)),
-    "hep 2": lambda packet, _: build.ethernet(over_udp(hep2(packet), 9060)),
-    "hep 3": lambda packet, _: build.ethernet(over_udp(hep3(packet), 9060)),
-}
 HOMER = {"hep 1", "hep 2", "hep 3"}
 
 
@@ -224,262 +144,6 @@ def test_a_copy_is_one_where_only_the_first_was_in_fragments_of_its_tunnel():
     assert report.causes == {"duplicated": len(parts)}
 
 
-# TCP.
-
-
-def segments_of(steps, draw, *, most=400, begin=True, first=2**32 - 1500):
-    """Frames of a connection: each message in segments of its time."""
-    place = {True: first, False: 7000}
-    records = []
-    if begin:
-        for up in (True, False):
-            syn = build.tcp(b"", (place[up] - 1) % 2**32, flags=2)
-            records.append((steps[0][0], up, syn))
-    for time_ns, message, up in steps:
-        while message:
-            size = draw.randint(1, most)
-            data, message = message[:size], message[size:]
-            records.append((time_ns, up, build.tcp(data, place[up] % 2**32)))
-            place[up] += len(data)
-        back = build.tcp(b"", place[not up] % 2**32)
-        records.append((time_ns, not up, back))
-    return [
-        (time_ns, up, build.ipv4(body, *ends(up), protocol=6, ident=number + 1))
-        for number, (time_ns, up, body) in enumerate(records)
-    ]
-
-
-def without_repeats(steps):
-    """No message is sent again over TCP."""
-    known, kept = set(), []
-    for time_ns, message, up in steps:
-        if message not in known:
-            known.add(message)
-            kept.append((time_ns, message, up))
-    return kept
-
-
-ONCE = without_repeats(STEPS)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from(["none", "gtp", "vxlan", "tags"]),
-    st.sampled_from([20, 200, 2000]),
-    *(st.booleans() for _ in range(4)),
-    st.integers(0, 2**32),
-)
-def test_segments_in_any_size_and_order_give_the_same_events(
-    tunnel, most, begin, again, twice, shuffled, seed
-):
-    draw = random.Random(seed)
-    packets = segments_of(ONCE, draw, most=most, begin=begin)
-    if again:  # sent again by TCP
-        packets += [
-            (t + 90 * MS, up, packet[:4] + struct.pack("!H", 9000 + i) + packet[6:])
-            for i, (t, up, packet) in enumerate(draw.sample(packets, 5))
-        ]
-    if twice:  # captured again
-        packets += draw.sample(packets, len(packets) // 2)
-    packets.sort(key=lambda record: record[0] + draw.randint(0, 50 * MS * shuffled))
-    frames = [
-        (time_ns, TUNNELS[tunnel](packet, number))
-        for number, (time_ns, _, packet) in enumerate(packets)
-    ]
-    want, _ = read(in_frames(packets_of(ONCE)))
-    got, report = read(frames)
-    assert got == want
-    expected = {"reordered", "duplicated", "signalling", "tcp_repeated"}
-    if shuffled:  # an acknowledgement may come before all data
-        expected.add("tcp")
-    assert set(report.causes) <= expected and report.account["hold messages"] > 0
-
-
-def tcp_frame(data, sequence, up=True, *, ident=0, **options):
-    packet = build.tcp(data, sequence, **options)
-    return build.sip_part(packet, *ends(up), protocol=6, ident=ident)
-
-
-def read_stream(parts, **options):
-    """Kinds and report of `(data, sequence)` that go to the server, 1 ms apart."""
-    frames = [
-        (build.START_NS + i * MS, tcp_frame(data, sequence, **options))
-        for i, (data, sequence) in enumerate(parts)
-    ]
-    got, report = read(frames)
-    return got[2], report
-
-
-ASK, BYE, PING = (build.request(method) for method in ("INVITE", "BYE", "OPTIONS"))
-BODY = b"v=0\r\ns=INVITE sip:x SIP/2.0\r\n"
-WITH_BODY = ASK.replace(b"Content-Length: 0", b"l : \r\n %d" % len(BODY)) + BODY
-
-
-def test_several_messages_share_a_segment_and_a_body_is_no_message():
-    stream = b"\r\n\r\n" + ASK + WITH_BODY + b"\r\n" + BYE + PING
-    got, report = read_stream([(stream, 5)])
-    assert got == ["INVITE", "INVITE", "BYE", "OPTIONS"]
-    # At once, so that they are of one time; the second INVITE repeats the first.
-    assert report.retransmitted == 1 and report.causes == {}
-
-
-@pytest.mark.parametrize("lines", [b"\r\n", b"\n"])
-def test_a_connection_joined_in_the_middle_goes_on_at_the_next_message(lines):
-    rest = (ASK[40:] + BYE + PING).replace(b"\r\n", lines)
-    got, report = read_stream([(rest[:9], 5), (rest[9:400], 14), (rest[400:], 405)])
-    assert got == ["BYE", "OPTIONS"] and "tcp" not in report.causes
-
-
-def test_the_bytes_that_came_first_count_where_a_longer_segment_repeats_them():
-    stream, half = ASK + BYE, len(ASK) // 2
-    longer = b"Z" * half + ASK[half : half + 30]
-    parts = [(stream[:half], 5), (longer, 5), (stream[half:], 5 + half)]
-    got, _ = read_stream(parts)
-    assert got == ["INVITE", "BYE"]
-
-
-@pytest.mark.parametrize("lost", [1, 2, 3, 4])
-def test_a_lost_segment_costs_its_messages_and_no_others(lost):
-    messages_sent = [ASK, BYE, PING, build.request("INFO"), build.request("UPDATE")]
-    stream = b"".join(messages_sent)
-    sizes = [len(ASK) + 30, 50, 300, 200, len(stream)]
-    parts, start = [], 0
-    for size in sizes:
-        if data := stream[start : start + size]:
-            parts.append((data, start))
-        start += size
-    kept = [part for i, part in enumerate(parts) if i != lost]
-    whole, _ = read_stream(parts)
-    got, report = read_stream(kept)
-    assert whole == ["INVITE", "BYE", "OPTIONS", "INFO", "UPDATE"]
-    end = lost == len(parts) - 1  # then it is not known that one is missing
-    assert report.causes.get("tcp_lost", 0) == (not end)
-    assert set(got) <= set(whole) and len(got) >= len(whole) - 2
-    assert got[0] == "INVITE"
-
-
-def test_a_hole_that_is_filled_gives_its_messages_when_it_is_filled():
-    half = len(ASK) // 2
-    frames = [
-        (0, tcp_frame(b"", 2**32 - 1, flags=2)),
-        (0, tcp_frame(BYE, 0)),
-        (MS, tcp_frame(ASK[half:], len(BYE) + half)),
-        (2 * MS, tcp_frame(PING, len(BYE + ASK))),
-        (900 * MS, tcp_frame(ASK[:half], len(BYE))),
-    ]
-    got, _ = read(frames)
-    assert got[2] == ["BYE", "INVITE", "OPTIONS"]
-    assert [round(t / MS) for t in got[0]] == [0, 900, 900]
-
-
-def test_a_port_that_is_used_again_is_another_connection():
-    syn = dict(flags=2)
-    frames = [
-        (0, tcp_frame(b"", 99, **syn)),
-        (MS, tcp_frame(ASK, 100)),
-        (2 * MS, tcp_frame(BYE[:50], 100 + len(ASK))),
-        (3 * MS, tcp_frame(b"", 5000, **syn)),
-        (4 * MS, tcp_frame(PING, 5001)),
-    ]
-    got, report = read(frames)
-    # What the first one left behind names no transaction.
-    assert got[2] == ["INVITE", "BYE", "OPTIONS"]
-    assert report.causes == {"unnamed": 1, "signalling": 2}
-
-
-def test_segments_cut_by_the_snap_length_give_what_is_left_of_each():
-    frames = [
-        (i * MS, tcp_frame(message, sum(map(len, (ASK, BYE, PING)[:i]))))
-        for i, message in enumerate((ASK, BYE, PING))
-    ]
-    for snap, causes in ((200, {"snapped": 3}), (120, {"snapped": 3, "unnamed": 3})):
-        got, report = read(frames, snap=54 + snap)
-        assert got[2] == ["INVITE", "BYE", "OPTIONS"] and report.causes == causes
-
-
-def test_what_is_no_sip_over_tcp_has_its_cause():
-    def causes(*parts):
-        got, report = read_stream(parts)
-        assert got == []
-        return report.causes
-
-    hello = b"\x16\3\1\2\0\1" + bytes(600)
-    assert causes((hello[:2], 0), (hello[2:], 2), (b"\x17\3\3\0", 606)) == {"tls": 3}
-    assert causes((b"GET / HTTP/1.1\r\n\r\n", 0), (b"SIP/2.0 x", 18)) == {"tcp": 2}
-    bulk = [(b"\1" * 1400, 1400 * i) for i in range(50)]
-    assert causes(*bulk, (ASK, 70_000)) == {"tcp": 51}
-    assert causes((b"\n", 0)) == {"tcp": 1}
-
-
-def test_what_is_kept_of_connections_is_bounded(monkeypatch):
-    monkeypatch.setattr(tcp, "MOST_STREAMS", 10)
-    frames = [
-        (i * MS, tcp_frame(ASK[:300], 5, ports=(1000 + i, 5060))) for i in range(30)
-    ]
-    frames += [
-        (i * MS, tcp_frame(ASK[300:], 305, ports=(970 + i, 5060)))
-        for i in range(50, 60)
-    ]
-    assert read(frames)[0][2] == ["INVITE"] * 30
-    # Messages whose bodies do not come.
-    begun = PING.replace(b"Content-Length: 0", b"Content-Length: 900")
-    monkeypatch.setattr(tcp, "MOST_BYTES", 3000)
-    numbering = messages.MessageReader()
-    for i in range(90):
-        frame = tcp_frame(begun, 1, ports=(1000 + i, 5060))
-        syn = tcp_frame(b"", 0, ports=(1000 + i, 5060), flags=2)
-        for packet in (syn, frame):
-            numbering.add(i * MS, 1, packet, len(packet))
-        assert numbering._streams._held <= 3000
-    early = len(numbering.take()[0].kind)
-    assert early > 70
-    numbering.finish()
-    assert early + len(numbering.take()[0].kind) == 90
-    assert numbering._streams._held == 0
-    # Segments behind a hole.
-    monkeypatch.setattr(tcp, "MOST_BYTES", 10_000)
-    frames = [
-        (i * MS, tcp_frame(PING, 10_000 * i, ports=(1000 + i % 3, 5060)))
-        for i in range(3, 90)
-    ]
-    assert read(frames)[0][2] == ["OPTIONS"] * 87
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.sampled_from([ASK, BYE, WITH_BODY, b"\r\n", b"\r\n\r\n"]), max_size=6),
-    st.lists(
-        st.integers(1, 400) | st.sampled_from([len(ASK), len(BYE), len(WITH_BODY)]),
-        min_size=1,
-        max_size=8,
-    ),
-)
-def test_a_parser_finds_the_same_messages_in_any_pieces(parts, sizes):
-    stream, start, found, turn = b"".join(parts), 0, [], 0
-    parser = framing.Parser()
-    while start < len(stream):
-        size = sizes[turn % len(sizes)]
-        piece = stream[start : start + size]
-        found += [piece] if parser.is_whole(piece) else parser.feed(piece)
-        start, turn = start + size, turn + 1
-    assert found == [part for part in parts if part.strip()]
-    assert parser.lose() == b""
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.binary(max_size=30), max_size=6), st.booleans())
-def test_no_bytes_of_a_connection_are_fatal(pieces, begun):
-    parser = framing.Parser()
-    heads = [b"", ASK, b"HEP3", b"\x81\xfe", b"GET / HTTP/1.1\r\nUpgrade: websocket"]
-    for head, piece in zip([*heads, *heads], pieces):
-        parser.feed(head + piece if begun else piece)
-        if begun and piece[:1] < b"\x40":
-            parser.lose()
-
-
-# WebSocket.
-
-
 def frame_of(data, *, opcode=1, final=True, key=b""):
     """A frame of RFC 6455."""
     size = len(data)
@@ -539,9 +203,6 @@ def test_homer_over_tcp():
     assert report.server == "found" and set(report.causes) <= {"signalling"}
 
 
-# SCTP.
-
-
 def sctp_frame(body, up=True):
     return build.sip_part(body, *ends(up), protocol=132, ident=0)
 
@@ -564,9 +225,6 @@ def test_messages_in_sctp():
     damaged = first[:12] + b"\0\3\0\2" + bytes(30)
     _, report = read([(0, sctp_frame(damaged)), (MS, sctp_frame(b"\0\1"))])
     assert report.messages == 0 and report.packets == 2
-
-
-# What is said of packets that are not taken apart.
 
 
 def test_rtp_beside_sip_takes_few_rows(monkeypatch):

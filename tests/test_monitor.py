@@ -19,11 +19,6 @@ CAPTURES = pathlib.Path(__file__).parent.parent / "data" / "testbed" / "captures
 S = 10**9
 
 
-@pytest.fixture
-def reference(monkeypatch, tmp_path):
-    return live_traffic.make_reference(monkeypatch, tmp_path)
-
-
 def watch(reference, path, speed=0.0):
     tally = sources.Tally()
     return list(

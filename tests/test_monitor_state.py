@@ -1,20 +1,16 @@
 """The monitor goes on after a restart, a gap, a silence; and memory is bounded."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
 
 from siamjax import files
-from siamjax.capture import messages
 from siamjax.identification import examples, references, sessions
 from siamjax.monitoring import (
-    judging,
     monitor,
     packing,
     records,
-    servers,
     sources,
     states,
     watching,
@@ -22,32 +18,14 @@ from siamjax.monitoring import (
 from siamjax.types import UsageError
 from tests import commands, live_traffic
 from tests import packet_builder as build
+from tests.live_traffic import S, batches, watch
 
-S = 10**9
 FAULT = live_traffic.FAULT
-
-
-@pytest.fixture
-def reference(monkeypatch, tmp_path):
-    return live_traffic.make_reference(monkeypatch, tmp_path)
-
-
-def batches(frames, size=100, first=0, *, in_file=True, is_live=False):
-    """Batches of frames `(time_ns, frame)`, as of a file."""
-    for start in range(first, len(frames), size):
-        some = [(t, 1, frame, len(frame)) for t, frame in frames[start : start + size]]
-        position = sources.Position("x.pcap", start) if in_file else None
-        yield sources.Batch(some, 0.0, (), position, is_live)
 
 
 def verdicts(made):
     kinds = records.Change, records.Stretch
     return [record for record in made if isinstance(record, kinds)]
-
-
-def watch(watched, source):
-    made = [record for batch in source for record in watched.add(batch)]
-    return made + watched.finish()
 
 
 @pytest.fixture
@@ -236,263 +214,6 @@ def test_what_was_learnt_since_names_the_fault_that_lasts(reference, tmp_path):
     assert changes[2].stretch == changes[1].stretch
     assert told[-1] == ("cleared", "normal")
     assert changes[1].stretch in [change.ends for change in changes]
-
-
-class FakeTime:
-    """Time passes only when a test says so."""
-
-    def __init__(self, monkeypatch):
-        self.now_s = 1000.0
-        monkeypatch.setattr(monitor.time, "monotonic", lambda: self.now_s)
-        monkeypatch.setattr(
-            monitor.time,
-            "time_ns",
-            lambda: build.START_NS + round((self.now_s - 1000.0) * S),
-        )
-
-    def feed(self, watched, frames, *, late_s=0.0):
-        """Gives frames to a monitor when they are due."""
-        made = []
-        for t, frame in sorted(frames):
-            self.now_s = 1000.0 + (t - build.START_NS) / S
-            packet = (t, 1, frame, len(frame))
-            made += watched.add(
-                sources.Batch([packet], self.now_s - late_s, is_live=True)
-            )
-        return made
-
-    def wait(self, watched, seconds):
-        made = []
-        for _ in range(round(seconds)):
-            self.now_s += 1.0
-            made += watched.add(sources.Batch([], self.now_s, is_live=True))
-        return made
-
-
-def said(made):
-    return [r.what for r in made if isinstance(r, records.Source)]
-
-
-def conditions(made):
-    return [r.condition for r in made if isinstance(r, records.Change)]
-
-
-def test_a_silent_source_is_an_event_and_time_goes_on(reference, monkeypatch):
-    clock = FakeTime(monkeypatch)
-    watched = monitor.Monitor(reference, sources.Tally(), silent_s=10.0)
-    made = clock.feed(watched, live_traffic.calls(0, 40))
-    assert said(made) == [] and conditions(made) == ["normal"]
-    made = clock.wait(watched, 60)
-    assert said(made) == ["silent"]
-    assert conditions(made) == ["unknown"]  # nobody calls any more
-    made = clock.feed(watched, live_traffic.calls(100, 140))
-    assert said(made) == ["back"]
-    assert conditions(made)[-1] == "normal"
-    windows = watched.windows
-    assert [r.what for r in clock.wait(watched, 5)] == []
-    made = clock.wait(watched, 600)
-    assert said(made) == ["silent"] and watched.windows > windows + 550
-
-
-def test_a_source_that_never_sends_is_silent(reference, monkeypatch, tmp_path):
-    """Also after a restart; without a packet no time is judged."""
-    clock = FakeTime(monkeypatch)
-    watched = monitor.Monitor(reference, sources.Tally(), silent_s=10.0)
-    assert said(clock.wait(watched, 60)) == ["silent"] and watched.windows == 0
-    clock.feed(watched, live_traffic.calls(60, 120))
-    states.save_state(tmp_path, watched)
-    again = monitor.Monitor(reference, sources.Tally(), silent_s=10.0)
-    states.restore_state(tmp_path, again)
-    assert said(clock.wait(again, 60)) == ["silent"]
-    assert again.windows == watched.windows
-    assert said(clock.feed(again, live_traffic.calls(200, 201))) == ["back"]
-
-
-def test_what_was_lost_is_not_judged(reference, monkeypatch):
-    clock = FakeTime(monkeypatch)
-    watched = monitor.Monitor(reference, sources.Tally())
-    clock.feed(watched, live_traffic.calls(0, 40))
-    notices = [sources.Notice("lost", "eth0 is down")]
-    made = watched.add(sources.Batch([], clock.now_s, notices, None, True))
-    made += clock.wait(watched, 60)
-    assert said(made) == ["lost"]
-    notices = [sources.Notice("back", "eth0 is up")]
-    made = watched.add(sources.Batch([], clock.now_s, notices, None, True))
-    made += clock.feed(watched, live_traffic.calls(110, 150))
-    assert said(made) == ["back"] and conditions(made) == []
-    assert watched.heartbeat().conditions == {"all": "normal"}
-
-
-def test_a_clock_that_is_set_is_an_event_and_no_fault(reference, monkeypatch):
-    clock = FakeTime(monkeypatch)
-    watched = monitor.Monitor(reference, sources.Tally())
-    clock.feed(watched, live_traffic.calls(0, 40))
-    for first_s, shift_s in ((40, 3600), (80, 0), (120, -900)):
-        made = []
-        for t, frame in live_traffic.calls(first_s, first_s + 40):
-            clock.now_s += 1 / 7
-            packet = (t + shift_s * S, 1, frame, len(frame))
-            made += watched.add(sources.Batch([packet], clock.now_s, is_live=True))
-        assert said(made)[:1] == ["clock_step"], shift_s
-        assert conditions(made) == [], shift_s
-
-
-def test_a_packet_with_a_wrong_time_is_no_silent_hour(reference):
-    """Inside a batch, too; in a file that is read later an hour is a pause."""
-    frames = live_traffic.calls(0, 80)
-    wrong_ns, begin = 7000 * S, sources.Position("x.pcap", 0)
-    for position, packet in ((None, 400), (None, 1), (begin, 400), (begin, 1)):
-        watched = monitor.Monitor(reference, sources.Tally())
-        some = [(t, 1, frame, len(frame)) for t, frame in frames]
-        t, _, frame, length = some[packet]
-        some.insert(packet, (t + wrong_ns, 1, frame, length))
-        made = []
-        for start in range(0, len(some), 90):
-            place = position and position._replace(offset=start)
-            batch = sources.Batch(some[start : start + 90], 0.0, (), place, True)
-            made += watched.add(batch)
-        assert said(made) == ["clock_step", "clock_step"] and watched.windows < 100
-        assert conditions(made) == ["normal"] or packet == 1
-
-
-def test_several_wrong_times_are_no_silent_hours(reference):
-    """Each of them is ahead of the one before, and none is ahead of the right time."""
-    watched = monitor.Monitor(reference, sources.Tally())
-    some = [(t, 1, frame, len(frame)) for t, frame in live_traffic.calls(0, 80)]
-    for packet, wrong_s in ((400, 70_000), (401, 40_000), (402, 10_000)):
-        t, *rest = some[packet]
-        some[packet] = (t - wrong_s * S, *rest)
-    made = []
-    for start in range(0, len(some), 90):
-        batch = sources.Batch(some[start : start + 90], 0.0, is_live=True)
-        made += watched.add(batch)
-    assert watched.windows < 100 and said(made) == ["clock_step"] * 4
-
-
-def test_no_answer_behind_a_step_of_the_clock_is_late(reference):
-    """It is not compared with the time of its request, which lies before the step."""
-    watched = monitor.Monitor(reference, sources.Tally())
-    invite, *_, final, _, _, _ = build.call("x", build.START_NS + 39 * S)
-    frames = [*live_traffic.calls(0, 50), invite, (final[0] + 3 * S, final[1])]
-    for t, frame in sorted(frames):
-        t += 3600 * S * (t > build.START_NS + 40 * S)
-        some = [(t, 1, frame, len(frame))]
-        watched.add(sources.Batch(some, 0.0, is_live=True))
-    names = [column.name for column in reference.run.columns]
-    counted = watched._judge.sessions["all"]._counts.values
-    assert np.nanmax(counted[:, names.index("INVITE to final ms")]) < 1000
-
-
-def test_a_pause_in_a_file_is_silence_and_no_step_of_the_clock(reference):
-    """Wherever batches end."""
-    calls = live_traffic.calls
-    frames = [*calls(0, 40), *calls(60, 90)]
-    for size in (280, 300):
-        watched = monitor.Monitor(reference, sources.Tally())
-        made = watch(watched, batches(frames, size, is_live=True))
-        assert said(made) == [] and conditions(made) == ["normal", "unknown", "normal"]
-
-
-def test_packets_that_wait_too_long_are_left_out_and_counted(reference, monkeypatch):
-    clock = FakeTime(monkeypatch)
-    watched = monitor.Monitor(reference, sources.Tally())
-    clock.feed(watched, live_traffic.calls(0, 40))
-    made = clock.feed(watched, live_traffic.calls(40, 60), late_s=6.0)
-    assert said(made) == ["shed"] and watched.heartbeat().shed == 140
-    made = clock.feed(watched, live_traffic.calls(60, 90))
-    assert said(made) == ["back"] and conditions(made) == []
-
-
-def test_each_server_is_a_session(reference):
-    """One of two is overloaded; the other is not."""
-    calls, other = live_traffic.calls, "192.0.2.99"
-    first = [*calls(0, 70), *calls(70, 100, 12), *calls(100, 150)]
-    both = sorted([*first, *calls(0, 150, server=other)])
-    watched = monitor.Monitor(reference, sources.Tally(), by_server=True)
-    made = watch(watched, batches(both))
-    by_session = {}
-    for record in made:
-        if isinstance(record, records.Change):
-            by_session.setdefault(record.session, []).append(record.condition)
-    assert len(by_session) == 2
-    assert sorted(map(len, by_session.values())) == [1, 4]
-    assert by_session[other] == ["normal"]
-
-
-def test_servers_watched_together_are_judged_as_each_alone(reference, monkeypatch):
-    """Their windows are compared in one call, their events counted in another; the
-    windows of their baselines wait for their turn."""
-    loads = ((1, 6), (2, 1))
-    servers_calls = {
-        f"192.0.2.{100 + i}": [
-            *live_traffic.calls(0, 70, before, server=f"192.0.2.{100 + i}"),
-            *live_traffic.calls(70, 90, after, server=f"192.0.2.{100 + i}"),
-            *live_traffic.calls(90, 115, before, server=f"192.0.2.{100 + i}"),
-        ]
-        for i, (before, after) in enumerate(loads)
-    }
-
-    def stretches(frames):
-        watched = monitor.Monitor(reference, sources.Tally(), by_server=True)
-        seconds = itertools.groupby(sorted(frames), lambda frame: frame[0] // S)
-        made = watch(watched, (b for _, x in seconds for b in batches(list(x), 10**6)))
-        return [r for r in made if isinstance(r, records.Stretch)]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(judging, "_AT_ONCE", 4)
-        together = stretches(itertools.chain(*servers_calls.values()))
-    assert len(together) > len(loads)
-    for name, frames in servers_calls.items():
-        mine = [r for r in together if r.session == name]
-        alone = stretches(frames)
-        assert [r.condition for r in mine] == [r.condition for r in alone]
-        numbers = [(r.start_s, r.end_s, r.distance) for r in alone]
-        np.testing.assert_allclose(
-            [(r.start_s, r.end_s, r.distance) for r in mine], numbers, atol=1e-5
-        )
-
-
-def test_an_address_that_is_asked_seldom_is_no_server():
-    known = servers.Servers()
-    rows = live_traffic.read(
-        (t, 1, frame, len(frame)) for t, frame in live_traffic.calls(0, 70)
-    )
-    taken = rows.take()[0]
-    known.learn(taken, rows.addresses)
-    assert known.names == [build.SERVER]
-    # Numbers of addresses grow for ever; memory does not.
-    later = {packed: number + 10**15 for packed, number in rows.addresses.items()}
-    moved = taken._replace(source=taken.source + 10**15, target=taken.target + 10**15)
-    assert (known.assign(moved, later) == known.assign(taken, rows.addresses)).all()
-
-
-def test_many_servers_with_the_same_load_are_all_recognised():
-    """And no address that is asked far less than they are."""
-    known = servers.Servers()
-    count, asked = 200, 500
-    target = np.concatenate([np.arange(count).repeat(asked), np.full(24, count)])
-    none = np.zeros(len(target), np.int64)
-    rows = messages.Messages(*(none for _ in messages.Messages._fields))._replace(
-        source=np.full(len(target), count),
-        target=target,
-        says=np.full(len(target), messages.CREATES),
-        time_ns=np.linspace(0, 31 * S, len(target)).astype(np.int64),
-    )
-    addresses = {bytes([10, 0, i // 256, i % 256]): i for i in range(count + 1)}
-    known.learn(rows, addresses)
-    assert len(known.names) == count and "10.0.0.200" not in known.names
-    place = known.assign(rows, addresses)
-    np.testing.assert_array_equal(place, np.where(target < count, target, servers.NONE))
-
-
-def test_servers_beyond_the_limit_are_said_once(monkeypatch, caplog):
-    monkeypatch.setattr(servers, "MOST_SERVERS", 2)
-    known = servers.Servers()
-    for i in range(5):
-        known.add(bytes([10, 0, 0, i]))
-    assert known.names == ["10.0.0.0", "10.0.0.1"]
-    (record,) = caplog.records
-    assert "10.0.0.2 and those after it are not watched" in record.getMessage()
 
 
 def test_the_command_goes_on_where_it_was_stopped(reference, tmp_path):
