@@ -493,7 +493,8 @@ def test_the_page_shows_sessions_and_alarms_in_a_browser(tmp_path):
         driver.get(page.as_uri())
         text = driver.find_element("tag name", "main").text
         assert browser.logged_errors(driver) == []
-    assert "site: blocked since 2023-11-14T22:20:00Z: INVITE/503 0 -> 14.2/s" in text
+    said = "site (trunk): blocked since 2023-11-14T22:20:00Z: INVITE/503 0 -> 14.2/s"
+    assert said in text and text.count("network: trunk\n") == 2
     assert "lost before the monitor 3" in text and "not calibrated" in text
 
 

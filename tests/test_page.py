@@ -103,7 +103,13 @@ def data(tmp_path_factory):
         results_text=results.format_results(judged),
         timelines=[
             page.timeline(
-                name, spans, [Label("delay", 31.0, 80.0)], end_s=95.0, right=right
+                name,
+                spans,
+                [Label("delay", 31.0, 80.0)],
+                end_s=95.0,
+                right=right,
+                network=HOSTILE[0],
+                warning="a warning",
             )
             for name, right in zip(HOSTILE, [True, False, None, None, True, True])
         ],
@@ -174,6 +180,9 @@ def test_hostile_names_are_text(opened):
     assert opened.execute_script("return document.images.length") == 0
     shown = opened.execute_script("return document.body.textContent")
     assert all(name in shown for name in HOSTILE)
+    notes = "return document.querySelector('#timelines .name').innerText"
+    lines = opened.execute_script(notes).splitlines()
+    assert lines[-2:] == [f"network: {HOSTILE[0]}", "a warning"]
     assert opened.title.startswith(HOSTILE[1])
 
 

@@ -48,6 +48,19 @@ def test_the_columns_that_moved_most_come_first_as_people_read_them():
     assert record["moved"][0]["column"] == "INVITE"
 
 
+def test_numbers_are_written_without_an_exponent_up_to_a_million():
+    values = (0.0, 0.0366, 999.4, 1443.7), (2e9, -25_000.4, 999.5, 123456.7)
+    texts = reasons.describe_moved(
+        reasons.Moved("x", normal, now, "", 3.0) for normal, now in zip(*values)
+    )
+    assert texts == [
+        "x 0 -> 2e+09",
+        "x 0.0366 -> -25000",
+        "x 999 -> 1000",
+        "x 1444 -> 123457",
+    ]
+
+
 def test_what_is_normal_needs_no_reason_and_small_moves_are_none():
     for condition in ("normal", "normal?"):
         span, none = moved(condition)

@@ -137,12 +137,18 @@ def test_any_number_of_captures_makes_a_picture(tmp_path, monkeypatch):
         assert 500 < max(picture.size) < 1200
 
 
-def test_a_warning_stands_beside_its_timeline(tmp_path):
-    def drawn(warning):
-        row = page.timeline("calm", [], None, end_s=9.0, warning=warning)
+def test_the_network_and_a_warning_stand_beside_a_timeline(tmp_path):
+    def drawn(warning, network=""):
+        spans = [Span(0.0, 9.0, "normal", 0.1, 0.2, "")]
+        row = page.timeline(
+            "calm", spans, None, end_s=9.0, network=network, warning=warning
+        )
         plots.draw_timelines(tmp_path / "x.svg", [row])
         return (tmp_path / "x.svg").read_text()
 
     assert drawn("") != drawn("1 truncated") == drawn("1 truncated")
     plain, noted = drawn(""), drawn("14 pppoe (frames of PPPoE, not read)")
     assert "14 pppoe" in noted and "14 pppoe" not in plain
+    both = drawn("14 pppoe", network="core_1")
+    assert "network: core_1" in both and "14 pppoe" in both
+    assert "network" not in noted

@@ -46,8 +46,11 @@ def explain_spans(
 def list_panels(explained: dict[str, Any]) -> list[tuple[str, Any, Sequence[int]]]:
     """The panels of `plots.draw_traffic`: the window and the nearest example."""
     window, example = explained["window"], explained["example"]
-    condition, capture = short(explained["condition"], 30), explained["capture"]
-    title = f"{condition}: {short(capture, 30)} at {window['start_s']:g} s"
+    condition, capture, network = (
+        short(explained[name], 30) for name in ("condition", "capture", "network")
+    )
+    of_network = f" ({network})" if network else ""
+    title = f"{condition}: {capture}{of_network} at {window['start_s']:g} s"
     why = "\n".join(textwrap.wrap(printable(explained["why"]), _WIDTH))
     near = f"nearest example, {explained['distance']:.2f} away: "
     near += f"{short(example['condition'], 30)}\n{short(example['capture'], 30)}"
@@ -68,6 +71,7 @@ def _explain(run, traffic, span, why, library):
     return dict(
         condition=span.condition,
         capture=traffic.name,
+        network=traffic.network.name if traffic.network else "",
         start_s=span.start_s,
         end_s=span.end_s,
         distance=span.distance,

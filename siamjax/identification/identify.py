@@ -234,7 +234,13 @@ def identify_captures(
         whys = [reasons.describe(*pair) for pair in zip(spans, moved)]
         rows.append(
             page.timeline(
-                traffic.name, spans, None, warning=warning, end_s=end_s, whys=whys
+                traffic.name,
+                spans,
+                None,
+                end_s=end_s,
+                network=reference.network_name,
+                warning=warning,
+                whys=whys,
             )
         )
         if plot:

@@ -86,8 +86,13 @@ def describe_moved(moved: Iterable[Moved]) -> list[str]:
     for column, normal, now, unit, _ in moved:
         name = short(column.removesuffix(" ms"), 30)
         end = " ms" if unit == "ms" else unit
-        parts.append(f"{name} {normal:.3g} -> {now:.3g}{end}")
+        parts.append(f"{name} {_number(normal)} -> {_number(now)}{end}")
     return parts
+
+
+def _number(x: float) -> str:
+    """Three digits; up to a million without an exponent."""
+    return f"{x:.0f}" if 999.5 <= abs(x) < 1e6 else f"{x:.3g}"
 
 
 def as_record(span: Span, moved: Sequence[Moved]) -> dict[str, Any]:

@@ -180,6 +180,7 @@ def timeline(
     *,
     end_s: float,
     right: bool | None = None,
+    network: str = "",
     warning: str = "",
     whys: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -191,6 +192,7 @@ def timeline(
       labels: its true labels in order; empty: normal; None: not known.
       end_s: end of the capture.
       right: whether the identification is right; None: not judged.
+      network: to which the run is adapted for the capture; empty: to none.
       warning: what is unusual about the capture.
       whys: why each span got its name; empty: not known.
     """
@@ -204,6 +206,7 @@ def timeline(
         capture=capture,
         end_s=end_s,
         right=right,
+        network=network,
         warning=warning,
         truth=[
             dict(condition=name, start_s=start, end_s=end)

@@ -17,10 +17,10 @@ from siamjax.reports import colours, drawing
 from siamjax.reports.drawing import INK
 from siamjax.text import printable, short
 
-# In a picture of timelines: the most characters of a line of a warning below a name,
+# In a picture of timelines: the most characters of a line of a note below a name,
 # and of the reason why a capture has no timeline.
 NOTE, REASON = 56, 110
-# Its inches for a timeline, for each line of a warning, and for a reason.
+# Its inches for a timeline, for each line of a note, and for a reason.
 _BARS, _NOTE_LINE, _REASON_LINE = 0.36, 0.12, 0.2
 # The most characters of a column's name in a picture of traffic.
 _COLUMN = 24
@@ -236,7 +236,7 @@ def draw_timelines(
     texts, heights = [], []
     for row in rows:
         shown = bool(row["found"] or row["truth"])
-        notes = textwrap.wrap(printable(row["warning"]), NOTE) if shown else []
+        notes = _list_notes(row) if shown else []
         name = marks[row["right"]] + captures[row["capture"]]
         texts.append("\n".join([name, *notes]))
         heights.append(_BARS + _NOTE_LINE * len(notes) if shown else _REASON_LINE)
@@ -283,6 +283,13 @@ def draw_timelines(
         labelcolor=INK,
     )
     drawing.save_figure(drawn, path, bbox_inches="tight")
+
+
+def _list_notes(row):
+    """The lines below the name of a capture: its network, and its warning."""
+    network = row["network"]
+    notes = [f"network: {short(network, NOTE - len('network: '))}"] if network else []
+    return notes + textwrap.wrap(printable(row["warning"]), NOTE)
 
 
 def draw_recall(path: str | os.PathLike, results: Mapping[str, Any]) -> None:

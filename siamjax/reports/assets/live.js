@@ -8,7 +8,7 @@ state.append(el("p", {}, data.live.source_is_up
   ? `Packets come from ${data.live.source}. The last one was at ${clock(data.live.now)} UTC.`
   : `No packets come from ${data.live.source} since ${clock(data.live.now)} UTC.`));
 for (const row of alarms) {
-  state.append(el("p", {}, el("b", {}, row.session || "all traffic"), `: ${row.summary}`,
+  state.append(el("p", {}, el("b", {}, row.session || "all traffic"), row.network ? ` (${row.network})` : "", `: ${row.summary}`,
     row.last.action ? `. Action: ${row.last.action}` : ""));
 }
 if (!alarms.length) state.append(el("p", {}, sessions.length
@@ -21,7 +21,7 @@ if (sessions.length) {
   section("timelines", "The last hour", "Each session over time. Point at a stretch for its distance and nearest example.")
     .append(el("p", { class: "keys" }, ...[...shown].map(key)),
       el("div", {}, hours(), ...sessions.map((row) => timeline(
-        { capture: row.session, right: null, truth: [], found: row.spans,
+        { capture: row.session, network: row.network, right: null, truth: [], found: row.spans,
           warning: row.last.calibrated ? "" : "not calibrated: no alarm is raised (see siamjax adapt)" },
         name(row.session) || "all traffic", whole_s))));
 }

@@ -5,9 +5,9 @@ function reasons() {
     "columns. The threshold is the distance beyond which the stretch would be unknown; p says how " +
     "often known traffic is as far from that of the training.");
   root.append(scale());
-  for (const { condition, capture, start_s, end_s, distance, why, window, example, rows } of data.reasons)
+  for (const { condition, capture, network, start_s, end_s, distance, why, window, example, rows } of data.reasons)
     root.append(el("div", { class: "pair" },
-      el("p", {}, key(condition), ` in ${capture} from ${number(start_s, 1)} to ${number(end_s, 1)} s: `,
+      el("p", {}, key(condition), ` in ${capture}${network ? ` (${network})` : ""} from ${number(start_s, 1)} to ${number(end_s, 1)} s: `,
         `the nearest example, of `, key(example.condition), `, is ${number(distance)} away. ${why}.`),
       heat(window, rows), heat(example, rows)));
 }

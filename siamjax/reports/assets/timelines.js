@@ -45,7 +45,9 @@ function axis(end_s) {
 function timeline(row, label, end_s) {
   const mark = row.right === null ? "" : row.right ? "✓ " : "✗ ";
   const name = el("div", { class: row.right === false ? "name wrong" : "name" },
-    tipped(el("div", {}, mark + label), row.capture), row.warning ? el("small", {}, row.warning) : null);
+    tipped(el("div", {}, mark + label), row.capture),
+    row.network ? el("small", {}, `network: ${row.network}`) : null,
+    row.warning ? el("small", {}, row.warning) : null);
   const lanes = [["recorded", row.truth], ["identified", row.found]].filter(([, spans]) => spans.length);
   return el("div", { class: "lane" }, name, el("div", { class: "spans" },
     ...lanes.map(([who, spans]) => el("div", {}, ...spans.map((span) => stretch(who, span, end_s))))));
