@@ -1,5 +1,7 @@
 """Folders of captures with a table of labels, and their ingest."""
 
+import hashlib
+
 from siamjax.data import prepare
 from siamjax.data.local_reading import LocalReader
 from tests import packet_builder as build
@@ -27,3 +29,11 @@ def run(folder, out, **options):
 
 def good(index=0):
     return build.pcap(build.call(f"call-{index}", build.START_NS + index))
+
+
+def digests(folder):
+    return {
+        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

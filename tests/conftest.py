@@ -82,3 +82,12 @@ def reference(monkeypatch, tmp_path):
     from tests import live_traffic
 
     return live_traffic.make_reference(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def one_device():
+    """One device, not eight."""
+    from tests import small_data
+
+    with small_data.one_device():
+        yield

@@ -2,8 +2,10 @@
 
 import pathlib
 
+import numpy as np
+
 from siamjax.capture import messages
-from siamjax.identification import enrol, references, rules
+from siamjax.identification import enrol, identify, references, rules
 from siamjax.inference import runs
 from siamjax.monitoring import records, sources
 from tests import fake_run
@@ -69,3 +71,20 @@ def watch(watched, source):
 
 def conditions(made):
     return [r.condition for r in made if isinstance(r, records.Change)]
+
+
+def assert_as_identified(made, path, reference):
+    """Stretches, and the last change, are what `identify` says of the capture."""
+    spans = identify.compare_capture(path, reference).spans
+    stretches = of_kind(made, records.Stretch)
+    assert [s.condition for s in stretches] == [span.condition for span in spans]
+    for stretch, span in zip(stretches, spans):
+        got = stretch.start_s, stretch.end_s, stretch.distance
+        want = span.start_s, span.end_s, span.distance
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+        assert stretch.example == span.example
+    last = of_kind(made, records.Change)[-1]
+    assert (last.condition, last.stretch) == (
+        spans[-1].condition,
+        stretches[-1].stretch,
+    )

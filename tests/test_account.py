@@ -10,7 +10,7 @@ from siamjax.capture import cleaning, events, layers, tshark
 from siamjax.types import SiamjaxError
 from tests import packet_builder as build
 from tests import signalling
-from tests.test_capture_transports import split
+from tests.transport_packets import split
 
 MS = 1_000_000
 SHARED = pathlib.Path(__file__).parent.parent.parent / "shared"

@@ -16,7 +16,7 @@ from siamjax.data.kept_readings import FolderBeside, KeptReadings
 from siamjax.data.local_reading import LocalReader
 from siamjax.types import SiamjaxError, UsageError
 from tests import packet_builder as build
-from tests.test_ingest import digests, good, lay_out
+from tests.capture_folders import digests, good, lay_out
 
 FILES = {
     "day1/a.pcap": good(),

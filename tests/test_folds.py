@@ -13,7 +13,8 @@ from siamjax.inference import runs
 from siamjax.training import checkpoints, folds, loop
 from siamjax.types import TRAIN, VALID, SiamjaxError, UsageError
 from tests import small_data
-from tests.test_training import one_device  # noqa: F401, a fixture
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 CAPTURE = "data/testbed/captures/blocked_005.pcap.xz"
 

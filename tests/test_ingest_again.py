@@ -1,6 +1,5 @@
 """An ingest that is repeated: what was read is kept, what changed is read again."""
 
-import hashlib
 import itertools
 import shutil
 import signal
@@ -12,15 +11,7 @@ import pytest
 from siamjax.data import prepare, prepared
 from siamjax.data.local_reading import LocalReader
 from tests import packet_builder as build
-from tests.capture_folders import HEAD, good, lay_out, run
-
-
-def digests(folder):
-    return {
-        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+from tests.capture_folders import HEAD, digests, good, lay_out, run
 
 
 def test_the_same_input_gives_the_same_bytes_with_one_worker_or_two(tmp_path):

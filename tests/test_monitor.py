@@ -5,10 +5,8 @@ import pathlib
 import threading
 import time
 
-import numpy as np
 import pytest
 
-from siamjax.identification import identify
 from siamjax.identification.timeline import Span
 from siamjax.monitoring import monitor, records, session, sources, watching
 from siamjax.types import UsageError
@@ -31,30 +29,13 @@ def watch(reference, path, speed=0.0):
     )
 
 
-def assert_as_identified(made, path, reference):
-    """Stretches, and the last change, are what `identify` says of the capture."""
-    spans = identify.compare_capture(path, reference).spans
-    stretches = live_traffic.of_kind(made, records.Stretch)
-    assert [s.condition for s in stretches] == [span.condition for span in spans]
-    for stretch, span in zip(stretches, spans):
-        got = stretch.start_s, stretch.end_s, stretch.distance
-        want = span.start_s, span.end_s, span.distance
-        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
-        assert stretch.example == span.example
-    last = live_traffic.of_kind(made, records.Change)[-1]
-    assert (last.condition, last.stretch) == (
-        spans[-1].condition,
-        stretches[-1].stretch,
-    )
-
-
 FAULT = live_traffic.FAULT
 
 
 def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
     path = live_traffic.capture(tmp_path / "x.pcap", FAULT)
     made = watch(reference, path)
-    assert_as_identified(made, path, reference)
+    live_traffic.assert_as_identified(made, path, reference)
     changes = live_traffic.of_kind(made, records.Change)
     assert [c.state for c in changes][:2] == ["cleared", "raised"]
     conditions = ["normal", "unknown", "recovering", "normal"]
@@ -80,7 +61,7 @@ def test_a_packaged_capture_replayed_gives_what_identify_says(reference, name, u
     rule = live_traffic.RULE._replace(unknown=unknown, penalty=1.0)
     reference = reference._replace(rule=rule)
     made = watch(reference, path)
-    assert_as_identified(made, path, reference)
+    live_traffic.assert_as_identified(made, path, reference)
     assert len(live_traffic.of_kind(made, records.Stretch)) > 1
 
 
@@ -89,7 +70,7 @@ def test_a_replay_takes_as_long_as_it_should(reference, tmp_path):
     start_s = time.monotonic()
     made = watch(reference, path, speed=30)
     assert 0.9 < time.monotonic() - start_s < 5
-    assert_as_identified(made, path, reference)
+    live_traffic.assert_as_identified(made, path, reference)
 
 
 def test_a_stream_gives_what_its_file_gives(reference, tmp_path):

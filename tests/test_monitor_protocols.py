@@ -23,7 +23,7 @@ from siamjax.monitoring import (
 from siamjax.types import SiamjaxError, UsageError
 from tests import live_traffic, signalling
 from tests import packet_builder as build
-from tests.test_monitor import assert_as_identified
+from tests.live_traffic import assert_as_identified
 
 S = 10**9
 NEEDS_TSHARK = pytest.mark.skipif(

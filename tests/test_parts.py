@@ -16,7 +16,7 @@ from siamjax.data import prepared, sources
 from siamjax.types import SiamjaxError, UsageError
 from tests import commands
 from tests import packet_builder as build
-from tests import test_capture_transports as transports
+from tests import transport_packets as transports
 
 MS = 1_000_000
 

@@ -1,6 +1,5 @@
 """The prepared data set as a folder: back as it was, whole or not at all."""
 
-import hashlib
 import json
 import math
 
@@ -19,6 +18,7 @@ from siamjax.types import (
     UsageError,
 )
 from tests import packet_builder as build
+from tests.capture_folders import digests
 
 # Every byte takes 5 s: each test run tries some.
 STRIDE = 17
@@ -45,14 +45,6 @@ def data_set():
     return DataSet(
         sessions, ("sip:INVITE", "sip:INVITE/200"), {"version": "1", "options": {}}
     )
-
-
-def digests(folder):
-    return {
-        path.relative_to(folder): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def assert_same(one, two):

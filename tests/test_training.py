@@ -29,19 +29,14 @@ from siamjax.training import (
 from siamjax.types import SiamjaxError, UsageError
 from tests import small_data
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "prepared"
     small_data.write(path)
     return path
-
-
-@pytest.fixture(autouse=True)
-def one_device():
-    """One device unless a test asks for eight."""
-    with small_data.one_device():
-        yield
 
 
 def make(config, count=1):

@@ -14,7 +14,8 @@ from siamjax.identification import identify
 from siamjax.training import checkpoints, devices, loop, step, validation
 from siamjax.types import NORMAL, TRAIN, VALID, DataSet
 from tests import small_data
-from tests.test_training import one_device  # noqa: F401, a fixture
+
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def opened(config):

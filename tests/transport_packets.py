@@ -158,3 +158,18 @@ def read_stream(parts, **options):
 
 
 ASK, BYE, PING = (build.request(method) for method in ("INVITE", "BYE", "OPTIONS"))
+
+
+def split(packet, draw):
+    """The fragments of a packet of IP."""
+    body, start, parts = packet[20:], 0, []
+    while start < len(body):
+        size = 8 * draw.randint(4, 40)
+        more = 0x2000 if start + size < len(body) else 0
+        head = bytearray(packet[:20])
+        part = body[start : start + size]
+        head[2:4] = struct.pack("!H", 20 + len(part))
+        head[6:8] = struct.pack("!H", more | start // 8)
+        parts.append(bytes(head) + part)
+        start += size
+    return parts
