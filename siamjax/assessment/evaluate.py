@@ -84,7 +84,7 @@ def _check_judgeable(workdir, data, splits):
     if not splits.window_mask(TEST).any():
         raise SiamjaxError(
             f"{data} has no capture to judge {workdir} by: give captures that it was "
-            "not trained on"
+            "neither trained nor validated with"
         )
 
 

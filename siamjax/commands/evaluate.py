@@ -23,7 +23,7 @@ _DATA = flags.DEFINE_string(
     "data",
     None,
     "Another prepared data set to judge the run by: all its captures except those "
-    "that the run was trained on.",
+    "that the run was trained or validated with.",
     COMMAND.flags,
 )
 # What becomes of the work when the command is started again.

@@ -318,9 +318,10 @@ def _data_notes(splits, folder):
         captures = splits.provenance.captures
         used = [n for n, c in captures.items() if c.role in (TRAIN, VALID)]
         if used:
+            them = "it" if len(used) == 1 else "them"
             yield (
-                f"{identity.count_captures(used)} of the run's training: not judged: "
-                f"{identity.list_names(used)}"
+                f"{identity.count_captures(used)} not judged, because the run was "
+                f"trained or validated with {them}: {identity.list_names(used)}"
             )
         return
     if splits.provenance.new:
