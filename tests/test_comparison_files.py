@@ -10,6 +10,7 @@ import sqlalchemy
 from configs import compare
 from siamjax.comparison import (
     analysis,
+    final_readout,
     page,
     protocol,
     report,
@@ -17,7 +18,6 @@ from siamjax.comparison import (
     shares,
     studies,
     tables,
-    test_readout,
     workers,
 )
 from siamjax.comparison import config as configs
@@ -48,13 +48,13 @@ def write_data(tmp_path, seed, conditions=("blocked", "busy")):
 
 
 def read_mark(config, folder):
-    test_readout.read_test(config, workers.Place(folder, None), [])
+    final_readout.read_test(config, workers.Place(folder, None), [])
 
 
 def read_rows(config, folder):
     config = dataclasses.replace(config, folds=1, workers=1)
-    cell = test_readout.Cell("small", "whole windows", 0, 0, {}, None)
-    test_readout.read_test(config, workers.Place(folder, None), [cell])
+    cell = final_readout.Cell("small", "whole windows", 0, 0, {}, None)
+    final_readout.read_test(config, workers.Place(folder, None), [cell])
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ from scripts.experiments import compare_on_hosts
 from siamjax.comparison import (
     analysis,
     figures,
+    final_readout,
     protocol,
     reproduce,
     run,
     shares,
     studies,
     tables,
-    test_readout,
     workers,
 )
 from siamjax.comparison import config as configs
@@ -202,10 +202,10 @@ def test_a_row_is_trained_again_to_the_bit(config, folder):
 
 def test_the_test_is_not_read_twice_in_silence(config, folder):
     place = workers.open_place(folder, f"sqlite:///{folder}/studies.db")
-    found = test_readout.list_cells(config, place)
+    found = final_readout.list_cells(config, place)
     new = found[0]._replace(method="a later loss")
     with pytest.raises(UsageError, match="--read_test_again"):
-        test_readout.read_test(config, place, [*found, new])
+        final_readout.read_test(config, place, [*found, new])
 
 
 def test_a_mistake_is_one_line():

@@ -53,7 +53,7 @@ def gather_scores(
     """`Scores` of one method; None if a cell of it is missing.
 
     Args:
-      cells: its `test_readout.Cell`s on one data set.
+      cells: its `final_readout.Cell`s on one data set.
       readouts: {cell name: {key: `readouts.Units`}}.
       key: (head, metric, group); the head of a baseline is the empty string.
       repeats: those that count; a method without a seed is the same in all of them.

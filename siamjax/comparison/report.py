@@ -27,9 +27,9 @@ import numpy as np
 
 from siamjax.comparison import analysis, protocol, shares, studies, workers
 from siamjax.comparison.config import CompareConfig
+from siamjax.comparison.final_readout import Cell, Readouts
 from siamjax.comparison.protocol import REPEAT, TUNE
 from siamjax.comparison.readouts import KNOWN, METRICS, NOVEL, condition_mean
-from siamjax.comparison.test_readout import Cell, Readouts
 from siamjax.losses import search
 
 # What losses are compared by in pairs; the first orders the tables.

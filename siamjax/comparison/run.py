@@ -11,12 +11,12 @@ from typing import Any
 from siamjax import files
 from siamjax.comparison import (
     figures,
+    final_readout,
     page,
     protocol,
     report,
     studies,
     tables,
-    test_readout,
     trainer,
     workers,
 )
@@ -78,8 +78,8 @@ def compare(
         run_workers(config, workdir, url)
     place = workers.open_place(workdir, url)
     with files.locked(workdir, wait=True):
-        cells = test_readout.list_cells(config, place)
-        readouts, mark = test_readout.read_test(config, place, cells, again=read_again)
+        cells = final_readout.list_cells(config, place)
+        readouts, mark = final_readout.read_test(config, place, cells, again=read_again)
         opened = workers.open_studies(config, place, {})
         compared = report.build_report(config, opened, cells, readouts, mark)
         write_report(workdir, config, compared, make_films(config, workdir, cells))
@@ -118,7 +118,7 @@ def write_report(
 
 
 def make_films(
-    config: CompareConfig, workdir: pathlib.Path, cells: Iterable[test_readout.Cell]
+    config: CompareConfig, workdir: pathlib.Path, cells: Iterable[final_readout.Cell]
 ) -> dict[tuple[str, str], trace.Trace]:
     """{(data set, loss): trace}: how each loss moves the same windows.
 
