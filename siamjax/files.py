@@ -183,7 +183,7 @@ def list_files(folder: str | os.PathLike) -> Iterator[Path]:
     A folder that several links lead to is listed once.
     """
     seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(os.fspath(folder), followlinks=True):
         about = os.stat(parent)
         if (about.st_dev, about.st_ino) in seen:
             folders.clear()

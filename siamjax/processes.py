@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 
 def end_with_parent() -> None:
@@ -27,14 +28,14 @@ def end_with_parent() -> None:
 def catch_signals() -> Iterator[list[int]]:
     """A list that SIGTERM and the first Ctrl-C append to; the second interrupts."""
     caught: list[int] = []
-    before = {}
+    before: dict[int, Any] = {}
 
     def remember(number, _):
         caught.append(number)
         signal.signal(number, before[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, remember)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        before[stop] = signal.signal(stop, remember)
     try:
         yield caught
     finally:

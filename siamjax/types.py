@@ -59,7 +59,8 @@ class Events(NamedTuple):
 
     def take(self, chosen: np.ndarray | slice) -> "Events":
         """The rows that are chosen by a mask, indices or a slice."""
-        return Events(*(c if c is None else c[chosen] for c in self))
+        columns = self._asdict().items()
+        return self._replace(**{k: x[chosen] for k, x in columns if x is not None})
 
 
 class Series(NamedTuple):

@@ -173,7 +173,8 @@ def test_another_data_set_judges_a_run_in_a_folder_of_its_own(
     assert found["identification"]["unseen"]["captures"] == 5
     assert (folder / "results.csv").exists() and (folder / "projector/match").exists()
     assert said.messages == [
-        "1 capture is not judged, because the run was trained or validated with it: copy"
+        "1 capture is not judged, because the run was trained or validated with it: "
+        "copy"
     ]
     assert f"written to {folder}" in capsys.readouterr().out
 

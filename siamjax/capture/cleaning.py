@@ -205,7 +205,7 @@ def _list_messages(report):
 def list_unread(report: Report) -> str:
     """What could not be read without tshark: `sctp 22: 13 NGAP, 9 S1AP`."""
     causes: dict[str, list[str]] = {}
-    total = Counter()
+    total: Counter[str] = Counter()
     for cause, name, count in report.unread:
         causes.setdefault(cause, []).append(f"{count} {PROTOCOLS[name].short}")
         total[cause] += count
@@ -253,7 +253,10 @@ def list_causes(causes: Mapping[str, int], meanings: Mapping[str, str] = CAUSES)
 def total_report(reports: Sequence[Report]) -> Report:
     """One `Report` of all captures; the gaps are only in the reports of captures."""
     counts = {c: sum(report.causes.get(c, 0) for report in reports) for c in CAUSES}
-    by_protocol, unread, also, account = Counter(), Counter(), Counter(), Counter()
+    by_protocol: Counter[str] = Counter()
+    also: Counter[str] = Counter()
+    account: Counter[str] = Counter()
+    unread: Counter[tuple[str, str]] = Counter()
     for report in reports:
         by_protocol.update(report.by_protocol)
         also.update(report.also)

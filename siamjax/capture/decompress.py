@@ -85,14 +85,19 @@ def read_pieces(file: BinaryIO, *, limited: bool = True) -> Iterator[bytes]:
     raw = file.read(_CHUNK)
     is_zip = raw.startswith(b"PK\x03\x04")
     kind = next((kind for magic, kind in _KINDS.items() if raw.startswith(magic)), None)
-    if kind is None and not is_zip:
+    if is_zip:
+        pieces = _unzip(opened)
+    elif kind is not None:
+        new, feed = kind
+        pieces = _streams(file, raw, new, feed, limited)
+    else:
         while raw:
             yield raw
             raw = file.read(_CHUNK)
         return
     size, total = os.fstat(file.fileno()).st_size, 0
     most = allowed_bytes(size) if limited else math.inf
-    for piece in _unzip(opened) if is_zip else _streams(file, raw, *kind, limited):
+    for piece in pieces:
         total += len(piece)
         if total > most:
             raise too_large(file.name, size)

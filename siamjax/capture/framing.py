@@ -52,7 +52,7 @@ class Parser:
         """Bytes of messages that are not complete."""
         return len(self._buffer) + len(self._message)
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | bytearray) -> list[bytes]:
         """The messages that these bytes complete."""
         if not data:
             return []
@@ -71,7 +71,7 @@ class Parser:
             messages.append(message)
         if self.carries in (TLS, OTHER):
             position = len(data)
-        if data is self._buffer:
+        if isinstance(self._buffer, bytearray) and data is self._buffer:
             del self._buffer[:position]
         elif position < len(data):
             self._buffer = bytearray(data[position:])  # which can grow

@@ -89,7 +89,10 @@ def decode_whole(fragment: Datagram, body: bytes) -> Datagram:
         step = _above(body, 0, len(body), part_of(fragment).protocol, ends)
     except (IndexError, struct.error):
         return Datagram(DAMAGED, *ends)
-    return step if isinstance(step, Datagram) else _decode(*step[:1], body, step[1])
+    if isinstance(step, Datagram):
+        return step
+    layer, start = step
+    return _decode(layer, body, start)
 
 
 def write_packet(fragment: Datagram, body: bytes) -> tuple[int, bytes]:

@@ -84,7 +84,8 @@ class Collector:
         self._program = tshark.find_tshark()
         self._run: tshark.Run | None = None
         self._rows = printed.Rows(self._protocols)
-        self._unread, self._also = Counter(), Counter()
+        self._unread: Counter[tuple[str, str]] = Counter()
+        self._also: Counter[str] = Counter()
         self._hangs: list[str] = []  # sentences on them
         self._given, self._failed = array("q"), array("q")  # numbers of packets
 

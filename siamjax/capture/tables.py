@@ -127,9 +127,8 @@ def read_lines(lines: Sequence[str], layout: Layout | None) -> Content:
     pandas = require_pandas()
     try:
         if layout is None:
-            return _content_of_objects(
-                pandas, *_parse_objects(lines), note="lines of JSON"
-            )
+            rows, damaged = _parse_objects(lines)
+            return _content_of_objects(pandas, rows, damaged, "lines of JSON")
         stream = io.BytesIO("\n".join(lines).encode())
         return _read_stream(pandas, stream, layout._replace(encoding="utf-8"))
     except Exception as error:  # of pandas

@@ -4,6 +4,7 @@ It gets them as pcapng on its standard input and prints a line for each frame th
 a message of a protocol, or that shows a fault of the transport.
 """
 
+import contextlib
 import functools
 import os
 import shutil
@@ -118,11 +119,13 @@ class Run:
           own_session: Ctrl-C does not reach it.
         """
         self.failed, self.decode_as = False, tuple(decode_as)
-        self.sent, self.lately = 0, deque(maxlen=OVERLAP)
+        self.sent = 0
+        self.lately: deque[tuple] = deque(maxlen=OVERLAP)
         self.hung, self.answered = False, 0
         self._overlap, self._take_line = overlap, take_line
         self._patience_s = PATIENCE_S if patience_s is None else patience_s
-        self._packets, self._links = array("q"), {}
+        self._packets = array("q")
+        self._links: dict[int, int] = {}
         self._error: Exception | None = None
         # An empty folder, not the settings of a user: a capture gives the same
         # everywhere.
@@ -140,6 +143,8 @@ class Run:
                 "LC_ALL": "C",
             },
         )
+        assert self._process.stdin and self._process.stdout  # they are pipes
+        self._input, self._output = self._process.stdin, self._process.stdout
         self._thread = threading.Thread(target=self._take_lines, daemon=True)
         self._thread.start()
         self._waits, self._moved_s = False, time.monotonic()
@@ -165,10 +170,8 @@ class Run:
         """
         self._write_packet((_MARK, time_ns), time_ns, _RAW_IP, _ICMP, len(_ICMP))
         last = len(self._packets) // 2
-        try:
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
+        with contextlib.suppress(BrokenPipeError):
+            self._input.flush()
         self._waits = True
         while self.answered < last and self._thread.is_alive():
             if time.monotonic() - self._moved_s > self._patience_s:
@@ -203,14 +206,12 @@ class Run:
     def finish(self) -> None:
         """Waits until it has printed all. Raises what `take_line` raised."""
         self._waits, self._moved_s = True, time.monotonic()
-        try:
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass
+        with contextlib.suppress(BrokenPipeError):
+            self._input.close()
         self._thread.join()
         self._done.set()
         self.failed = self._process.wait() != 0
-        self._process.stdout.close()
+        self._output.close()
         self._settings.cleanup()
         if self._error:
             raise self._error
@@ -224,10 +225,8 @@ class Run:
 
     def _write(self, data):
         self._waits, self._moved_s = True, time.monotonic()
-        try:
-            self._process.stdin.write(data)
-        except BrokenPipeError:  # it failed: `finish` says so
-            pass
+        with contextlib.suppress(BrokenPipeError):  # it failed: `finish` says so
+            self._input.write(data)
         self._waits = False
 
     def _watch(self):
@@ -238,7 +237,7 @@ class Run:
                 return
 
     def _take_lines(self):
-        for line in self._process.stdout:
+        for line in self._output:
             if self._error:
                 continue  # tshark must not wait until its lines are read
             try:

@@ -170,7 +170,7 @@ class BeamReader:
             self._run(items, work)
         hashes = {}
         for item in items:
-            name = capture_step.result_name(token, item.index)
+            name = capture_step.result_name(token, item.number)
             try:
                 result = json.loads(kept.storage.read(name))
             except (OSError, ValueError):

@@ -22,7 +22,7 @@ Copy = Callable[[str, Path], None]  # a file of any file system to this disk
 class Item(NamedTuple):
     """A capture to read."""
 
-    index: int
+    number: int
     source: sources.Source
     urls: Mapping[str, str]  # of its files, by their path below the captures
 
@@ -66,7 +66,7 @@ def read_capture(item: Item, work: Work, storage: Storage, copy: Copy) -> None:
         if isinstance(result, reading.Failure):
             failure = list(result)
     content = json.dumps({"sha256": sha256, "failure": failure})
-    storage.write(result_name(work.token, item.index), content.encode())
+    storage.write(result_name(work.token, item.number), content.encode())
 
 
 def result_name(token: str, index: int) -> str:

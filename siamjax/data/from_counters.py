@@ -77,7 +77,9 @@ def prepare_counters(
     copies = prepare.list_copies([source for source, *_ in usable], meta)
     labelling = _label_columns(usable)
     columns, selected = _columns([table for _, _, table, _ in usable], labelling)
-    grown = [growth.growth_of_columns(*rows, columns.growing) for rows in selected]
+    grown = [
+        growth.growth_of_columns(rows, rest, columns.growing) for rows, rest in selected
+    ]
     values, *falls = zip(*grown)
     reports = [report._replace(name=source.file) for source, _, _, report in usable]
     steps_ns = [table.step_ns for _, _, table, _ in usable]

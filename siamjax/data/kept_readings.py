@@ -123,7 +123,7 @@ class KeptReadings:
         """Keeps what was read of the file with this hash; an empty hash: of none."""
         if not sha256:
             return
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}  # NumPy's
         text = json.dumps(_pack(reading, arrays)).encode()
         arrays["text"] = np.frombuffer(text, np.uint8)
         content = io.BytesIO()

@@ -46,7 +46,7 @@ class LocalReader(NamedTuple):
         """See `sources.Reader`; each reading is kept as soon as it is there."""
         results: list[Any] = []
         for file in files:  # one of them is in memory at a time
-            before = kept and kept.load(hashes[file.file])
+            before = kept.load(hashes[file.file]) if kept else None
             if kept and before is not None:
                 before = kept.deferred(hashes[file.file], before)
             results.append(before)

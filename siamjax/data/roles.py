@@ -35,8 +35,8 @@ def usable_sessions(
                 f"{session.name}: {session.span_s:.1f} s is too short for a baseline "
                 f"and one window ({needed_s:g} s)"
             )
-        elif not session.has_events and (
-            coarse := counts.why_too_coarse(session.series, config.bin_s)
+        elif (series := session.series) is not None and (
+            coarse := counts.why_too_coarse(series, config.bin_s)
         ):
             left_out.append(f"{session.name}: {coarse}")
         elif early:

@@ -160,7 +160,7 @@ def find_sources(
 def list_paths(paths: Paths) -> list[str]:
     """One path, or several, as a list."""
     several = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    return list(map(os.fspath, several))
+    return [os.fspath(path) for path in several]
 
 
 def list_inputs(captures: Paths, labels_path: Paths) -> list[Input]:
