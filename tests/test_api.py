@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import siamjax
-from siamjax.assessment import visualize
+from siamjax.assessment import page_data
 from siamjax.config import from_dict
 from siamjax.inference import runs
 from siamjax.training import loop
@@ -138,7 +138,7 @@ def test_a_run_finds_its_data_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opened = runs.open_run("made/runs/one")
     assert runs.read_data(opened).provenance.sha256 == first.trained.sha256
-    facts = visualize.gather_data("made/runs/one")["facts"]
+    facts = page_data.gather_data("made/runs/one")["facts"]
     assert facts["data"] == "data" and "data prepared by" in facts
     # Of the whole tree moved as well, and where other data has that name by chance.
     (tmp_path / "made").rename(tmp_path / "moved")

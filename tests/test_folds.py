@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from siamjax.assessment import evaluate, out_of_fold, visualize
+from siamjax.assessment import evaluate, out_of_fold, page_data
 from siamjax.config import from_dict
 from siamjax.data.splits import open_splits
 from siamjax.identification import identify
@@ -120,7 +120,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     printed = capsys.readouterr().out
     assert "identification of captures out of fold" in printed
     counts = results["out_of_fold"]["identification"]
-    assert visualize.gather_data(tmp_path)["out_of_fold"] == counts
+    assert page_data.gather_data(tmp_path)["out_of_fold"] == counts
     # Each fault is new in one fold, with all its captures, and known in the other.
     assert counts["unseen"]["captures"] == 16 and counts["known"]["captures"] == 8
     assert counts["normal"]["captures"] == 4

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from siamjax.assessment import evaluate, pictures, visualize
+from siamjax.assessment import evaluate, page_data, pictures, visualize
 from siamjax.config import from_dict
 from siamjax.reports import heatmaps, page, trace
 from siamjax.training import loop
@@ -59,7 +59,7 @@ def embedded(page):
 
 def what_the_page_says(run):
     """The page has the numbers of the run's files."""
-    data = visualize.gather_data(run)
+    data = page_data.gather_data(run)
     results = json.loads((run / "results.json").read_text())
     assert data["results"] == results
     right = {
@@ -88,15 +88,15 @@ def results_are_known_by_content(run):
     later = (run / "results.json").stat().st_mtime + 100
     for name in (trace.FILE, "scalars.csv"):
         os.utime(run / name, (later, later))
-    results = visualize.find_results(run)
+    results = page_data.find_results(run)
     assert results == json.loads((run / "results.json").read_text())
     rows = (run / "scalars.csv").read_text()
     (run / "scalars.csv").write_text(rows + "9,loss,1.0\n")
-    assert visualize.find_results(run) is None
+    assert page_data.find_results(run) is None
     del results["scalars_sha256"]  # of an older version
     written = (run / "results.json").read_bytes()
     (run / "results.json").write_text(json.dumps(results))
-    assert visualize.find_results(run) == results
+    assert page_data.find_results(run) == results
     (run / "results.json").write_bytes(written)
     (run / "scalars.csv").write_text(rows)
 
@@ -172,10 +172,10 @@ def damaged_files_are_a_line(run, tmp_path):
                 (folder / other).write_bytes(data)
             if name == "scalars.csv" and content in (b"{", b"[]"):
                 # Rows that a kill cut are not used: the results are of other ones.
-                assert "results" not in visualize.gather_data(folder)
+                assert "results" not in page_data.gather_data(folder)
                 continue
             with pytest.raises(SiamjaxError) as raised:
-                visualize.gather_data(folder)
+                page_data.gather_data(folder)
             # A record that a kill cut is not used; then the run itself is opened.
             cut = name == trace.FILE and len(content) < 100
             message = str(raised.value)
@@ -186,4 +186,4 @@ def damaged_files_are_a_line(run, tmp_path):
 
 def test_no_run_is_a_clear_line(tmp_path):
     with pytest.raises(SiamjaxError, match="holds no run"):
-        visualize.gather_data(tmp_path)
+        page_data.gather_data(tmp_path)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from siamjax import files
-from siamjax.assessment import tally, visualize
+from siamjax.assessment import page_data, tally
 from siamjax.config import from_dict
 from siamjax.evaluation import results
 from siamjax.identification import enrol, examples, rules
@@ -43,7 +43,7 @@ FILES = [*JSON, "trace.bin", "scalars.csv", "examples.npz"]
 def made(tmp_path_factory):
     """A folder with the files of a run, and what reads each of them."""
     folder, config = tmp_path_factory.mktemp("run"), small_data.config("data")
-    provenance.check_config(folder, from_dict(config))
+    provenance.claim_config(folder, from_dict(config))
     with scalars.open_writer(folder, 0) as write, traced(folder, 0) as add:
         for step in range(1, STEPS + 1):
             write.add(step, {"loss": 1 / step, "valid/known": float("nan")})
@@ -121,9 +121,9 @@ def test_a_title_says_what_the_run_is():
         return dict(heads=dict(heads, off=None), data=dict(dir="runs/testbed"))
 
     same = config(match="triplet:mining=hard", view="triplet")
-    assert visualize.make_title("first", same) == "first: triplet on testbed"
+    assert page_data.make_title("first", same) == "first: triplet on testbed"
     other = config(match="triplet:mining=hard", view="nca")
-    title = visualize.make_title("first", other)
+    title = page_data.make_title("first", other)
     assert title == "first: match triplet, view nca on testbed"
 
 
@@ -132,14 +132,14 @@ def use(run, name):
     folder, opened = run
     if name == "config.json":
         data = dict(config=run_config.read_config(folder), curves={})
-        assert visualize.make_subtitle(data) and visualize.list_facts(data, folder)
-        assert visualize.make_title("x", data["config"]).startswith("x: ")
-        provenance.check_config(folder, from_dict(small_data.config("data")))
+        assert page_data.make_subtitle(data) and page_data.list_facts(data, folder)
+        assert page_data.make_title("x", data["config"]).startswith("x: ")
+        provenance.claim_config(folder, from_dict(small_data.config("data")))
     elif name == "results.json":
-        result = visualize.read_results(folder)
+        result = page_data.read_results(folder)
         if result["shots"]:
             results.format_results(result)
-            visualize.make_subtitle(
+            page_data.make_subtitle(
                 dict(results=result, config={"steps": 3}, curves={})
             )
             page.novel_conditions(dict(results=result))
@@ -147,7 +147,7 @@ def use(run, name):
         scalars.read_scalars(folder)
         scalars.drop_after(folder / name, 2)
     elif name in (trace.ABOUT, trace.FILE):
-        if (seen := visualize.read_trace(folder)) is not None:
+        if (seen := page_data.read_finite_trace(folder)) is not None:
             page.trace_data(seen)
         with traced(folder, 2):
             pass
@@ -340,9 +340,9 @@ def test_a_lost_config_is_written_anew_but_not_another_one(run, monkeypatch):
     (folder / "config.json").unlink()
     other = small_data.config("data", steps=99)
     with pytest.raises(UsageError, match=r"config\.steps was 8 and is 99"):
-        provenance.check_config(folder, from_dict(other))
+        provenance.claim_config(folder, from_dict(other))
     assert not (folder / "config.json").exists()
-    provenance.check_config(folder, from_dict(config))
+    provenance.claim_config(folder, from_dict(config))
     assert run_config.read_config(folder) == saved
 
 

@@ -273,13 +273,13 @@ def test_two_trainings_never_share_a_workdir(folder, tmp_path):
 
 def test_a_workdir_of_another_config_is_refused(folder, tmp_path):
     config = small_data.config(folder)
-    provenance.check_config(tmp_path, from_dict(config))
-    provenance.check_config(tmp_path, from_dict(config))
+    provenance.claim_config(tmp_path, from_dict(config))
+    provenance.claim_config(tmp_path, from_dict(config))
     config.optimizer.learning_rate = 1.0
     with pytest.raises(
         UsageError, match=r"config\.optimizer\.learning_rate was 0\.002"
     ):
-        provenance.check_config(tmp_path, from_dict(config))
+        provenance.claim_config(tmp_path, from_dict(config))
 
 
 def test_a_platform_that_is_not_there_is_refused():

@@ -202,7 +202,7 @@ def prepared_sets(folder):
 
 def run_files(folder):
     """The files of a finished run beside its checkpoints, read as commands do."""
-    from siamjax.assessment import visualize
+    from siamjax.assessment import page_data
     from siamjax.identification import enrol
     from siamjax.inference import deciding, runs
     from siamjax.reports import page, scalars, trace
@@ -219,16 +219,16 @@ def run_files(folder):
         elif path.name == deciding.FILE:
             deciding.read_deciding(run, ready.config, len(ready.columns))
         elif path.name == "results.json":
-            if (results := visualize.read_results(run))["shots"]:
+            if (results := page_data.read_results(run))["shots"]:
                 config = run_config.read_config(run)
                 data = dict(title="", results=results, config=config, curves={})
-                visualize.make_subtitle(data)
+                page_data.make_subtitle(data)
                 page.write_page(run.parent / "report.html", data)
         elif path.name == run_config.FILE:
             run_config.parse_config(run, run_config.read_config(run), saved)
         else:  # newer than the results, which are then not read
             os.utime(run / trace.FILE)
-            page.write_page(run.parent / "report.html", visualize.gather_data(run))
+            page.write_page(run.parent / "report.html", page_data.gather_data(run))
             scalars.drop_after(run / scalars.FILE, 10**6)
 
     names += [trace.FILE, run_config.FILE]

@@ -159,8 +159,8 @@ def _of_table(recording: Recording, given):
     except ValueError as error:
         raise UsageError(str(error)) from None
     written = times.write_labels([0.0, 1.0], recording.clock, recording.first_ns)
-    zero, one = map(float, written)
-    form = dict(unit_s=1 / (one - zero), zero=zero, step_s=recording.step_s)
+    zero, after_1_s = map(float, written)
+    form = dict(unit_s=1 / (after_1_s - zero), zero=zero, step_s=recording.step_s)
     return label_page.lines_of_series(series, table.names), given, form
 
 

@@ -48,7 +48,7 @@ def parse(text: str) -> Score:
     Raises:
       UsageError: there is no such score, or it has no such cut.
     """
-    name, at, cut = text.partition("@")
+    name, mark, cut = text.partition("@")
     require(
         name != "recall",
         f"{text!r} means two things: hit_rate@k is 1 where a relevant row is among the "
@@ -60,7 +60,7 @@ def parse(text: str) -> Score:
     allowed += ["@r"] if name in _WITH_R else []
     allowed += ["nothing after it"] if name in _WITHOUT_CUT else []
     words = f"{text!r}: {name} allows {' or '.join(allowed)}"
-    if not at:
+    if not mark:
         require(name in _WITHOUT_CUT, words)
         return Score(name, None)
     if cut == "r":

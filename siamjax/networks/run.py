@@ -39,7 +39,7 @@ def run_board(
         folder = config.train_on(name, config.settings[0]).data.dir
         where = f"config.networks.{name}.source"
         sources.make_if_missing(network.source, folder, where)
-    check_data(config)
+    check_data_sets(config)
     workdir = pathlib.Path(workdir)
     listed = cells.list_cells(config, valid=valid)
     path = workdir / (VALID_CELLS if valid else CELLS)
@@ -59,7 +59,7 @@ def run_board(
     return built
 
 
-def check_data(config: BoardConfig) -> None:
+def check_data_sets(config: BoardConfig) -> None:
     """Raises `UsageError` if the data set of a network cannot be used.
 
     The line names the network, and the command that prepares its data set.

@@ -61,7 +61,7 @@ def train_run(
         return loop.train(config, workdir, profile=profile)
     asked = config
     config, runs = hosts.everywhere(lambda: plan_folds(asked, workdir))
-    hosts.from_first(lambda: provenance.compare_config(workdir, config))
+    hosts.from_first(lambda: provenance.check_config(workdir, config))
     stages = len(runs) + 1
     for stage, run in enumerate(runs, 1):
         data = run.config.data
@@ -74,7 +74,7 @@ def train_run(
         )
         loop.train(run.config, run.workdir)
         # Not before: a config that cannot be trained must leave nothing.
-        hosts.from_first(lambda: provenance.check_config(workdir, config))
+        hosts.from_first(lambda: provenance.claim_config(workdir, config))
     steps = hosts.from_first(lambda: best_steps(runs, config.steps))
     _LOG.info(
         "stage %d of %d: training on all captures for %d steps, the best of the folds",

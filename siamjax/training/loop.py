@@ -158,7 +158,7 @@ def _set_up(config, workdir):
         config.seed,
         streamed=bool(config.data.counts_dir),
     )
-    hosts.from_first(lambda: provenance.check_config(workdir, config))
+    hosts.from_first(lambda: provenance.claim_config(workdir, config))
     _log_setup(splits, parts)
     embed = embedder.make_embedder(parts.encoder, devices.batch_sharding(mesh))
     plan = validation.plan_validation(splits, config.draws)

@@ -19,14 +19,14 @@ from siamjax.types import TRAIN, UsageError
 _LOG = logging.getLogger(__name__)
 
 
-def check_config(workdir: str | pathlib.Path, config: Config) -> None:
+def claim_config(workdir: str | pathlib.Path, config: Config) -> None:
     """Writes config.json, or refuses a workdir that was made with another config."""
-    compare_config(workdir, config)
+    check_config(workdir, config)
     if not (pathlib.Path(workdir) / run_config.FILE).exists():
         run_config.write_config(workdir, config)
 
 
-def compare_config(workdir: str | pathlib.Path, config: Config) -> None:
+def check_config(workdir: str | pathlib.Path, config: Config) -> None:
     """Refuses a workdir that was made with another config; writes nothing.
 
     If config.json is lost, the copy in the last checkpoint is compared.
