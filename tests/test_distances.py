@@ -138,6 +138,17 @@ def test_sizes_from_tiny_to_huge(size):
     np.testing.assert_allclose(got, cdist(np.float64(x), np.float64(x)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["l1.5", "linf"])
+def test_a_steep_loss_of_huge_distances_has_a_gradient(name):
+    """The value is inf; its slope is not, but that times the size of the rows is."""
+    kind, x = distances.by_name(name), np.float32(1e20 * X)
+
+    def loss(x):
+        return jnp.sum(kind.matrix(x, x[:3]) ** 2)
+
+    assert np.isfinite(jax.jit(jax.grad(loss))(x)).all()
+
+
 def test_directly_taken_differences_agree():
     """What other platforms than the CPU use, value and slope."""
     x, y = np.float32(X), np.float32(Y)

@@ -373,11 +373,31 @@ def _minkowski_rows(p):
     return rows
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _minkowski(p, x, y):
-    size = lax.stop_gradient(_or_one(jnp.maximum(_largest(x), _largest(y))))
+    size = _common_size(x, y)
+    return size * _scaled_minkowski(p, x / size, y / size)
+
+
+@_minkowski.defjvp
+def _minkowski_jvp(p, rows, directions):
+    """The slope at rows is that at the scaled rows: what would be multiplied by the
+    size and divided by it again could overflow between."""
+    size = _common_size(*rows)
+    scaled = tuple(row / size for row in rows)
+    distance = functools.partial(_scaled_minkowski, p)
+    d, slope = jax.jvp(distance, scaled, directions)
+    return size * d, slope
+
+
+def _common_size(x, y):
+    return lax.stop_gradient(_or_one(jnp.maximum(_largest(x), _largest(y))))
+
+
+def _scaled_minkowski(p, x, y):
     start = zeros((len(x), len(y)), x.dtype, x, y)
     if p == jnp.inf:
-        return size * _largest_gaps(x / size, y / size, start)
+        return _largest_gaps(x, y, start)
 
     # Forgets what it computed, and computes it again for the gradient: else that of
     # all coordinates is in memory at once.
@@ -387,8 +407,8 @@ def _minkowski(p, x, y):
         gap = absolute(a[:, None] - b[None])
         return total + (gap if p == 1 else safe_power(gap, p)), None
 
-    total, _ = lax.scan(add, start, (x.T / size, y.T / size))
-    return size * (total if p == 1 else safe_power(total, 1 / p))
+    total, _ = lax.scan(add, start, (x.T, y.T))
+    return total if p == 1 else safe_power(total, 1 / p)
 
 
 def _largest_gaps(x, y, start):
