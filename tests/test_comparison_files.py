@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import types
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from siamjax.comparison import config as configs
 from siamjax.comparison.readouts import NOVEL
 from siamjax.data import prepared
 from siamjax.experiments import sources
+from siamjax.reports import trace
 from siamjax.types import DataSet, SiamjaxError, UsageError
 from tests import small_data
 
@@ -292,3 +294,18 @@ def test_a_loss_that_is_not_tuned_is_told_everywhere(tmp_path):
     for shown in texts(made(3, one), tmp_path):
         assert "own.mine (not tuned)" in shown and "is NOT TUNED" in shown
     assert "host-7" in (tmp_path / "page.html").read_text()
+
+
+def test_a_training_that_diverged_has_no_film(config, tmp_path, monkeypatch):
+    def retrace(config, workdir, cell):
+        points = np.full((1, 4, 2), np.nan if cell.method == "bad" else 1.0)
+        return trace.Trace({}, np.zeros(1, int), points)
+
+    monkeypatch.setattr(run, "_retrace", retrace)
+    cells = [
+        types.SimpleNamespace(
+            data_set="small", method=method, about=about, repeat=0, fold=0
+        )
+        for method, about in (("bad", "x"), ("good", "x"), ("baseline", None))
+    ]
+    assert set(run.make_films(config, tmp_path, cells)) == {("small", "good")}

@@ -130,6 +130,11 @@ def test_unit_has_a_finite_gradient_everywhere(row):
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
+def test_unit_hides_no_nan():
+    x = jnp.array([[jnp.nan, 1.0], [3.0, 4.0]])
+    np.testing.assert_allclose(encoder.to_unit_length(x), [[np.nan] * 2, [0.6, 0.8]])
+
+
 @pytest.mark.parametrize("features", ["stopped", "match"])
 def test_a_stopped_head_moves_nothing_but_itself(features):
     model = build(HEADS | dict(view=dict(HEADS["view"], features=features)))

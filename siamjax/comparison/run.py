@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from siamjax import files
 from siamjax.comparison import (
     figures,
@@ -122,16 +124,17 @@ def make_films(
 ) -> dict[tuple[str, str], trace.Trace]:
     """{(data set, loss): trace}: how each loss moves the same windows.
 
-    The trace is that of repeat 0 on fold 0.
+    The trace is that of repeat 0 on fold 0. A training that diverged has none.
 
     The training is run again and gives the same bits. Its trace shows windows of the
     test, so it is made after the final readout.
     """
-    return {
+    traces = {
         (cell.data_set, cell.method): _retrace(config, workdir, cell)
         for cell in cells
         if cell.about and cell.repeat == 0 and cell.fold == 0
     }
+    return {k: kept for k, kept in traces.items() if np.isfinite(kept.points).all()}
 
 
 def _retrace(config, workdir, cell):

@@ -176,9 +176,10 @@ class Network(nn.Module):
 
 
 def to_unit_length(x: jax.Array) -> jax.Array:
-    """Rows of length 1; a row shorter than 1e-12 becomes 0, with gradient 0."""
+    """Rows of length 1; a row shorter than 1e-12 becomes 0, with gradient 0. A row with
+    a NaN stays NaN, so that checks see it."""
     square = (x * x).sum(-1, keepdims=True)
-    is_long = square > 1e-24
+    is_long = ~(square <= 1e-24)
     return jnp.where(is_long, x * jax.lax.rsqrt(jnp.where(is_long, square, 1)), 0)
 
 

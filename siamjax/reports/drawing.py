@@ -85,10 +85,9 @@ def to_main_axes(
     """
     points = np.asarray(points, np.float64)
     like = points if like is None else np.asarray(like, np.float64)
-    require(
-        points.ndim >= 2 and np.isfinite(points).all(),
-        f"points must be finite and [N, E], not {list(points.shape)}",
-    )
+    require(points.ndim >= 2, f"points must be [N, E], not {list(points.shape)}")
+    bad = int(np.sum(~np.isfinite(points)))
+    require(not bad, f"points must be finite: {bad} of {points.size} numbers are not")
     if points.shape[-1] > count:
         middle = like.mean(0)
         _, _, axes = np.linalg.svd(like - middle, full_matrices=False)

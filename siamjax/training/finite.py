@@ -37,11 +37,12 @@ def check_metrics(metrics: Mapping[str, float], parts: Parts) -> None:
         if rows:
             total = parts.sampling.shape.size
             reasons.append(
-                f"{rows} of {total} batch rows of head {name} are not finite"
+                f"{rows} of {total} batch rows of head {name} are not finite (its loss "
+                f"is {head.loss.spec})"
             )
         elif not np.isfinite(value):
             reasons.append(
-                f"the loss {head.loss.name} of head {name} is {value}, its batch rows "
+                f"the loss {head.loss.spec} of head {name} is {value}, its batch rows "
                 "are finite"
             )
     if not reasons and not np.isfinite(metrics["loss"]):
