@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
     failed = []
     for spec in argv[1:]:
         loss = registry.resolve(spec)
-        print(f"{spec}\n  {', '.join(f'{k}={v}' for k, v in loss.hyper.items())}")
+        settings = ", ".join(f"{k}={v}" for k, v in loss.hyper.items())
+        print(f"{spec}\n  {settings or 'no settings'}")
         measured = measurements.measure(spec, _CUBE.value)
         for name, test in (check.GRID | check.LONG).items():
             verdict, detail = test(measured)

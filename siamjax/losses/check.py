@@ -103,6 +103,8 @@ def finite(m: Measured) -> tuple[str, str]:
     problems += [f"NaN on {n}" for n in sorted(beyond) if np.isnan(value[n])]
     problems += [f"NaN gradient on {n}" for n in beyond if np.isnan(slope[n]).any()]
     steepest = max(inside, key=lambda n: np.abs(slope[n]).max())
+    if not slope[steepest].any():
+        problems.append("the gradient is 0 on every batch")
     largest = f"largest gradient {np.abs(slope[steepest]).max():.3g} on {steepest}"
     return _verdict(problems, f"{len(inside) + len(beyond)} batches, {largest}")
 
@@ -174,6 +176,8 @@ def finite_differences(m: Measured) -> tuple[str, str]:
     if m.loss.name in HELD:
         return "says", f"a part is held constant: off by {error:.1e}"
     problem = _differ("gradient", m.directional_slopes, m.central_differences, 1e-5)
+    if problem and relative_error(-m.directional_slopes, m.central_differences) <= 1e-5:
+        problem = "the gradient has the wrong sign"
     return _verdict([problem], f"within {error:.1e}")
 
 
@@ -257,6 +261,8 @@ def second_derivatives(m: Measured) -> tuple[str, str]:
     agrees with differences of the gradient in float64, and is finite where rows are
     equal or 0. Where a part is held constant the differences see that part move, so the
     four agree with one another."""
+    if measurements.has_custom_vjp(m):
+        return "says", "it has a jax.custom_vjp, so no jax.jvp: jax.custom_jvp has both"
     direction, products = measurements.second_order(m)
     differences, problems, worst = products.pop("differences"), [], 0.0
     held = m.loss.name in HELD

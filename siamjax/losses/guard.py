@@ -16,7 +16,7 @@ import numpy as np
 from siamjax import checks
 from siamjax.losses.annotations import AnyFunction
 from siamjax.losses.settings import check_numbers
-from siamjax.losses.states import StateForms
+from siamjax.losses.states import StateForms, form_change
 from siamjax.losses.tuples import check_references, check_similarity, finite_rows
 from siamjax.types import UsageError
 
@@ -61,7 +61,7 @@ def guarded(loss: AnyFunction) -> AnyFunction:
         value = loss(embeddings, labels, *args, **data)
         if isinstance(value, Stateful):
             raise UsageError(_unmarked(loss))
-        return _nan_if(bad, value)
+        return _nan_if(bad, _as_array(loss.__name__, value))
 
     return cast(AnyFunction, guarded_loss)
 
@@ -166,14 +166,39 @@ def _guard_apply(name, loss):
             bad = bad | checks.check_classes(given_labels, given_where, classes, name)
         for weights in jax.tree.leaves(state.get("params", {})):
             bad = bad | ~jnp.isfinite(weights).all()
-        value, new_state = loss.apply(state, embeddings, labels, **data)
+        returned = loss.apply(state, embeddings, labels, **data)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            kind = type(returned).__name__
+            got = "one array" if isinstance(returned, jax.Array) else f"a {kind}"
+            raise UsageError(
+                f"apply of loss {name} must return the value and the state, got {got}"
+            )
+        value, new_state = returned
         if jax.tree.leaves(new_state.get("memory")):
+            _check_memory(name, state["memory"], new_state["memory"])
             keep_old = functools.partial(jnp.where, bad)
             memory = jax.tree.map(keep_old, state["memory"], new_state["memory"])
             new_state = {**new_state, "memory": memory}
-        return _nan_if(bad, value), new_state
+        return _nan_if(bad, _as_array(name, value)), new_state
 
     return guarded_apply
+
+
+def _check_memory(name, before, after):
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        change = form_change(dict(memory=before), dict(memory=after))
+        raise UsageError(
+            f"apply of loss {name}: {change}; return a memory like the one that init "
+            "gives"
+        )
+
+
+def _as_array(name, value):
+    if not isinstance(value, jax.Array | np.ndarray | np.generic | int | float):
+        raise UsageError(
+            f"loss {name} must return a number, got {type(value).__name__}"
+        )
+    return jnp.asarray(value)
 
 
 def _nan_if(bad, value):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from siamjax.losses import edge_cases, registry
+from siamjax.losses import edge_cases, registry, states
 from siamjax.losses.edge_cases import Batch
 
 # Losses whose embeddings are in the unit cube.
@@ -142,29 +142,7 @@ def _state_change(loss, state, batch):
     """How the form of the next state differs; a text, empty if it does not."""
     batch = batch._replace(x=np.float32(batch.x))
     after = jax.eval_shape(lambda: _apply(loss, state, batch, jax.random.key(1))[1])
-    old, new = _forms(state), _forms(after)
-    for name in old:
-        if name not in new:
-            return f"the returned state has no {name}"
-        if old[name] != new[name]:
-            return f"{name} becomes {new[name]}, it was {old[name]}"
-    added = [name for name in new if name not in old]
-    return f"the returned state has {added[0]}, init gives none" if added else ""
-
-
-def _forms(state):
-    return {
-        name: f"{leaf.dtype}{list(leaf.shape)}"
-        for name, leaf in _named_leaves(jax.eval_shape(lambda: state)).items()
-    }
-
-
-def _named_leaves(tree):
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in leaves
-    }
+    return states.form_change(state, after)
 
 
 def _apply(loss, state, batch, key):
@@ -189,7 +167,9 @@ def _take_steps(loss, state, batches):
 
         (loss_value, state), slope = jax.value_and_grad(value, has_aux=True)(batch.x)
         finite = jnp.isfinite(loss_value) & jnp.isfinite(slope).all()
-        finite_state = {k: _all_finite(v) for k, v in _named_leaves(state).items()}
+        finite_state = {
+            k: _all_finite(v) for k, v in states.named_leaves(state).items()
+        }
         return state, (finite, finite_state)
 
     run = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(count))[1])
@@ -267,7 +247,9 @@ def evaluate(
 
     def value(x, params):
         full_state = {**state, "params": params} if state else state
-        return _apply(loss, full_state, batch._replace(x=x), key)[0]
+        number = _apply(loss, full_state, batch._replace(x=x), key)[0]
+        registry.check_number(loss, number)
+        return number
 
     x = jnp.asarray(batch.x, dtype)
     return jax.value_and_grad(value, (0, 1))(x, state.get("params", {}))
@@ -314,6 +296,13 @@ def _directions(batch, number):
 
 # Where second derivatives are taken.
 CURVED = ("base", "random 0", "a duplicate", "all equal", "a zero row", "one class")
+
+
+def has_custom_vjp(m: Measured) -> bool:
+    """Whether the loss has a `jax.custom_vjp`, which has no forward mode."""
+    batch = m.batches["base"]._replace(x=m.batches["base"].x.astype(np.float32))
+    program = jax.make_jaxpr(lambda: _apply(m.loss, m.state, batch, jax.random.key(1)))
+    return "custom_vjp_call" in str(program())
 
 
 def second_order(m: Measured) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -25,6 +25,8 @@ from siamjax.types import UsageError
 # Every loss that has a name of its own; `siamjax.losses` fills it.
 LOSSES: dict[str, Callable] = {}
 
+NEEDS_WHERE = ". Give it where=None: rows where it is False do not count"
+
 # The arguments of a loss that are data; all others are hyper-parameters.
 DATA = (
     "where",
@@ -48,6 +50,16 @@ class Loss(NamedTuple):
     apply: Callable  # (state, embeddings, labels, *, where, ...) -> (loss, state)
     per_class: bool  # has weights for each class: mask rows of other labels by `where`
     uses: frozenset[str]  # which of DATA it takes
+
+
+def check_number(loss: Loss, value: jax.Array) -> None:
+    """Raises `UsageError` unless the value of a loss is one number, as a gradient needs
+    it."""
+    if value.ndim or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise UsageError(
+            f"loss {loss.spec} gives {value.dtype}{list(value.shape)}: it must give "
+            "one float, such as a mean (with reduce=none it gives one for each row)"
+        )
 
 
 def resolve(spec: str, values: Mapping[str, Any] | None = None) -> Loss:
@@ -194,7 +206,10 @@ def _refuse_unread_data(loss):
             checks.check_key(data["key"])
         for name in sorted(given - loss.uses - {"key"}):
             takes = ", ".join(sorted(loss.uses)) or "embeddings and labels only"
-            raise UsageError(f"loss {loss.spec} takes no {name}; it takes {takes}")
+            hint = NEEDS_WHERE if name == "where" else ""
+            raise UsageError(
+                f"loss {loss.spec} takes no {name}; it takes {takes}{hint}"
+            )
         return loss.apply(state, embeddings, labels, **data)
 
     return loss._replace(apply=apply)

@@ -79,7 +79,33 @@ class StateForms:
         return _shapes_by_name(state)
 
 
-def _shapes_by_name(state):
+def form_change(before: Any, after: Any) -> str:
+    """How a state differs in form from the one before it: in names, shapes or types.
+
+    Returns:
+      A text, such as "the returned state has no memory.step"; empty if it does not.
+    """
+    old, new = _forms(before), _forms(after)
+    for name in old:
+        if name not in new:
+            return f"the returned state has no {name}"
+        if old[name] != new[name]:
+            return f"{name} becomes {new[name]}, it was {old[name]}"
+    added = [name for name in new if name not in old]
+    return f"the returned state has {added[0]}, init gives none" if added else ""
+
+
+def _forms(state):
+    leaves = named_leaves(jax.eval_shape(lambda: state))
+    return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in leaves.items()}
+
+
+def named_leaves(state: Any) -> dict[str, Any]:
+    """Name, such as memory.step, -> the array."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
-    return {name(path): jax.numpy.shape(leaf) for path, leaf in leaves}
+    return {name(path): leaf for path, leaf in leaves}
+
+
+def _shapes_by_name(state):
+    return {k: jax.numpy.shape(leaf) for k, leaf in named_leaves(state).items()}

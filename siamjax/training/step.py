@@ -14,10 +14,11 @@ from siamjax import checks, losses, streams
 from siamjax.config import BEST, BatchConfig, Config, OptimizerConfig
 from siamjax.data import features, made_up, sampler
 from siamjax.data.counts_on_disk import Chunk
+from siamjax.losses import registry, states
 from siamjax.models import encoder as encoders
 from siamjax.training import devices
 from siamjax.training.state import TrainState
-from siamjax.types import Baseline, Column, Scaler, Windows
+from siamjax.types import Baseline, Column, Scaler, UsageError, Windows
 
 
 class Data(NamedTuple):
@@ -220,6 +221,13 @@ def total_loss(
             before, embeddings[name], labels, where=where, key=key, **tuples
         )
         memory[name] = {k: v for k, v in after.items() if k != "params"}
+        registry.check_number(head.loss, terms[name])
+        change = states.form_change(loss_state[name], memory[name])
+        if change:
+            raise UsageError(
+                f"loss {head.loss.spec} of head {name}: {change}; its apply must "
+                "return a state like the one that init gives"
+            )
     total = sum(parts.heads[name].weight * term for name, term in terms.items())
     return total, terms, memory
 
