@@ -233,10 +233,9 @@ def _reload(checkpoint):
 
 
 def _draw(folder, audited):
-    folder.mkdir(exist_ok=True)
     try:
         report.draw_gaps(folder / "audit_gaps.png", audited)
         if "lag" in audited.probes:
             report.draw_drift(folder / "audit_drift.png", audited)
-    except ImportError:
-        _LOG.info("no picture: it needs matplotlib: pip install matplotlib")
+    except SiamjaxError as error:  # matplotlib is not installed
+        _LOG.info("no picture: %s", error)
