@@ -134,19 +134,7 @@ NETWORKS = dict(
     without_core=three_networks("core"),
     kddi=dict(
         template="counters",
-        changes=dict(
-            steps=600,
-            data=dict(
-                dir="runs/kddi",
-                bin_s=60.0,
-                bins=5,
-                hop_s=0.0,
-                baseline_s=0.0,
-                test_captures=("2020-07-0[7-9]", "2020-07-1*"),
-                valid_captures=("2020-07-0[56]",),
-            ),
-            batch=dict(conditions=16, made_up=8, per_condition=4),
-        ),
+        changes=dict(steps=kddi.STEPS, data=kddi.DATA, batch=kddi.BATCH),
         novel=(kddi.NOVEL,),
         novel_valid=(kddi.NOVEL_VALID,),
         folds=1,

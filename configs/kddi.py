@@ -40,22 +40,24 @@ NOVEL_VALID = (
     "packet_loss@IntGW-02.GigabitEthernet3",
     "packet_loss@TR-01.GigabitEthernet5",
 )
+STEPS = 600
+# A capture is a day: days decide the roles.
+DATA = dict(
+    dir="runs/kddi",
+    bin_s=60.0,
+    bins=5,
+    hop_s=0.0,
+    baseline_s=0.0,
+    test_captures=("2020-07-0[7-9]", "2020-07-1*"),
+    valid_captures=("2020-07-0[56]",),
+)
+BATCH = dict(conditions=16, made_up=8, per_condition=4)
 
 
 def get_config():
     config = counters.get_config()
-    config.steps = 600
-    config.data.update(
-        dir="runs/kddi",
-        bin_s=60.0,
-        bins=5,
-        hop_s=0.0,
-        baseline_s=0.0,
-        test_captures=("2020-07-0[7-9]", "2020-07-1*"),
-        valid_captures=("2020-07-0[56]",),
-        novel=NOVEL,
-        novel_valid=NOVEL_VALID,
-    )
+    config.steps = STEPS
+    config.data.update(DATA, novel=NOVEL, novel_valid=NOVEL_VALID)
     config.heads.match.statistics_weight = 0.5
-    config.batch.update(conditions=16, made_up=8, per_condition=4)
+    config.batch.update(BATCH)
     return config

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import sys
 import pathlib
+import sys
 
 import jax
 import numpy as np

@@ -172,14 +172,13 @@ def learn_enrolment(
       The run, which decides in the space; `Examples`; `Rule`; and more fields of
       results.json: `spaces`, and for a run on all captures `out_of_fold`.
     """
+    kept = whitening.keep_windows(splits)
     if not folds.trains_on_all(run.config):
         learnt, curve = hosts.from_first(lambda: runs.judge_spaces(run, splits))
-        kept = whitening.keep_windows(splits)
         run = _decide_in(run, Deciding(spaces.choose([curve]), learnt, kept))
         return run, *enrol.enrol(run, splits), dict(spaces=[curve])
     fold_runs, space, curves = out_of_fold.open_runs(run)
     learnt = hosts.from_first(lambda: whitening.learn_whitening(splits))
-    kept = whitening.keep_windows(splits)
     run = _decide_in(run, Deciding(space, learnt, kept))
     opened = out_of_fold.measure_folds(fold_runs)
     rule = out_of_fold.fit_common_rule(opened)

@@ -87,62 +87,71 @@ def _read(path, server_address, protocols, ports, limit_expansion):
         raise SiamjaxError(
             ": ".join(filter(None, [f"{path}: a capture without a packet", why]))
         )
-    counts = contents.counts
-    counts["reordered"] = times.reordered
-    gaps = cleaning.list_gaps(times.pauses_ns, times.packets)
-    longest_s = min((length_s for _, length_s in gaps), default=clock.AHEAD_NS / 1e9)
-    read, faults = _settle(contents, other, SIP.name in protocols)
-    rows, kinds = _merge(contents, other, SIP.name in protocols)
+    with_sip = SIP.name in protocols
+    contents.counts["reordered"] = times.reordered
+    read, faults = _settle(contents, other, with_sip)
+    rows, kinds = _merge(contents, other, with_sip)
     group, names = _groups(rows, kinds)
-    by_protocol = {
-        name: count
-        for i, name in enumerate(names)
-        if (count := int((rows.says[group == i] != messages.SILENT).sum()))
-    }
+    by_protocol = _count_messages(rows, group, names)
     if not by_protocol and len(protocols) < len(PROTOCOLS):
         by_protocol = dict.fromkeys(protocols, 0)  # what was looked for
     direction, servers = _directions(
         rows, group, names, contents.addresses, server_address
     )
-    also = other.also
-    if SIP.name not in protocols:
-        also[SIP.name] = contents.counts[messages.CARRIES_SIP]
+    if not with_sip:
+        other.also[SIP.name] = contents.counts[messages.CARRIES_SIP]
     states = {
         name: state
         for name, (_, state) in servers.items()
         if by_protocol.get(name) or not any(by_protocol.values())
     }
     events, kinds = _events(rows, times.first_ns, direction, kinds)
-    if SIP.name in protocols:
+    if with_sip:
         others = contents.others.take(
             ~np.isin(contents.others.packet, other.rows.packet)
         )
         others = _by_direction(others, times.first_ns, servers[SIP.name][0])
         events, kinds = _mix(events, kinds, rows.packet, others, times.first_ns)
-    return (
-        events,
-        kinds,
-        cleaning.Report(
-            name=Path(path).name,
-            packets=times.packets,
-            messages=sum(by_protocol.values()),
-            retransmitted=int(events.retransmitted.sum()),
-            span_s=(times.last_ns - times.first_ns) / 1e9,
-            server=cleaning.worst_state(states.values()),
-            causes={c: counts[c] for c in cleaning.CAUSES if counts[c]},
-            gaps=gaps,
-            by_protocol=by_protocol,
-            unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
-            tshark=other.version,
-            notes=(
-                *parts.describe_seams(contents.seams, longest_s),
-                *_describe_steps(contents.step_ns),
-                *other.notes,
-            ),
-            servers=states,
-            also={name: n for name in PROTOCOLS if (n := also[name])},
-            account=cleaning.account_for(counts, read, faults),
+    report = cleaning.Report(
+        name=Path(path).name,
+        messages=sum(by_protocol.values()),
+        retransmitted=int(events.retransmitted.sum()),
+        server=cleaning.worst_state(states.values()),
+        by_protocol=by_protocol,
+        servers=states,
+        account=cleaning.account_for(contents.counts, read, faults),
+        **_describe_contents(contents, other),
+    )
+    return events, kinds, report
+
+
+def _count_messages(rows, group, names):
+    """{protocol: how many messages}, of the protocols that have any."""
+    return {
+        name: count
+        for i, name in enumerate(names)
+        if (count := int((rows.says[group == i] != messages.SILENT).sum()))
+    }
+
+
+def _describe_contents(contents, other):
+    """The fields of a `cleaning.Report` about the file as a whole."""
+    times, counts = contents.times, contents.counts
+    gaps = cleaning.list_gaps(times.pauses_ns, times.packets)
+    longest_s = min((length_s for _, length_s in gaps), default=clock.AHEAD_NS / 1e9)
+    return dict(
+        packets=times.packets,
+        span_s=(times.last_ns - times.first_ns) / 1e9,
+        causes={c: counts[c] for c in cleaning.CAUSES if counts[c]},
+        gaps=gaps,
+        unread=[[what, name, n] for (what, name), n in other.unread.most_common()],
+        tshark=other.version,
+        notes=(
+            *parts.describe_seams(contents.seams, longest_s),
+            *_describe_steps(contents.step_ns),
+            *other.notes,
         ),
+        also={name: n for name in PROTOCOLS if (n := other.also[name])},
     )
 
 
