@@ -150,7 +150,7 @@ def test_a_table_without_a_value_is_no_example_unless_silence_is_the_fault(tmp_p
     assert "2 sessions: 1 dead, 1 normal" in ingest(allow_empty=True)
     (tables / "one.csv").unlink()
     for allow_empty in (False, True):
-        with pytest.raises(SiamjaxError, match="none of 1 files"):
+        with pytest.raises(SiamjaxError, match="the only file of"):
             ingest(allow_empty)
 
 
@@ -197,7 +197,7 @@ def test_the_command(tmp_path):
     ]
     done = commands.run(*command)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("out: 1 sessions: 1 normal\n")
+    assert done.stdout.endswith("out: 1 session: 1 normal\n")
     wrong = commands.run(*command, "--server=10.0.0.1")
     assert wrong.returncode == 2 and "--server is for packets" in wrong.stderr
     assert "Traceback" not in wrong.stderr

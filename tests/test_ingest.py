@@ -63,8 +63,8 @@ DIRT = [
         "truncated: files whose last packet is cut",
         True,
     ),
-    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: has a label, but there", False),
-    ("x.pcap", good(), None, "x.pcap: has no label, left out", False),
+    ("x.pcap", None, "x.pcap,delay,1,", "x.pcap: labelled, but there", False),
+    ("x.pcap", good(), None, "x.pcap: no label, left out", False),
     ("x.pcap", good(), "x.pcap,delay,2,", "onset of delay at 2 s is after", False),
     ("x.pcap", good(), "x.pcap,delay,soon,", "row 4: onset_s 'soon' is not", False),
     ("x.pcap", good(), "x.pcap,delay,1,0.5", "row 4: clear_s 0.5 is not after", False),
@@ -100,7 +100,7 @@ def test_dirt_has_a_clear_line_and_harms_nothing_else(
 
 def test_where_nothing_is_left_one_line_says_so(tmp_path):
     folder = lay_out(tmp_path / "in", {"x.pcap": b""}, ["x.pcap,normal,,"])
-    with pytest.raises(SiamjaxError, match=r"none of 1 files of .* can be used"):
+    with pytest.raises(SiamjaxError, match=r"the only file of .* cannot be used"):
         run(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     folder = lay_out(tmp_path / "none", {}, [])
@@ -216,7 +216,7 @@ def test_the_command(tmp_path):
     assert code == 2 and "--server=somewhere is not an IP address" in errors
     (folder / "a.pcap").write_bytes(b"")
     code, _, errors = command(*inputs, f"--out={tmp_path}/o")
-    assert code == 1 and errors.count("\n") == 1 and "can be used" in errors
+    assert code == 1 and errors.count("\n") == 1 and "cannot be used" in errors
 
 
 def test_the_packaged_captures_have_their_labels():
@@ -247,7 +247,7 @@ def test_a_capture_without_a_message_is_no_example_unless_silence_is_the_fault(
     assert "2 sessions: 1 dead, 1 normal" in printed
     (folder / "labels.csv").write_text(HEAD + "x.pcap,dead,1,\n")
     for allow_empty in (False, True):
-        with pytest.raises(SiamjaxError, match="none of 1 files"):
+        with pytest.raises(SiamjaxError, match="the only file of"):
             run(folder, tmp_path / "new", allow_empty=allow_empty)
 
 
@@ -343,7 +343,7 @@ def test_several_folders_are_joined_with_their_labels(tmp_path):
         "ingest", *flags, *more, f"--out={tmp_path / 'out'}", "--workers=1"
     )
     assert done.returncode == 0, done.stderr
-    assert "x/two/z.pcap: has a label, but there is no such file" in done.stdout
+    assert "x/two/z.pcap: labelled, but there is no such file" in done.stdout
     sessions = prepared.read_data_set(tmp_path / "out").sessions
     assert {s.name: [x.onset_s for x in s.labels] for s in sessions} == {
         "one__a.pcap": [],
@@ -377,5 +377,5 @@ def test_a_named_pipe_is_read_as_it_comes(tmp_path):
         say=said.append,
     )
     closing.join()
-    assert "out: 1 sessions: 1 normal" in "\n".join(said)
+    assert "out: 1 session: 1 normal" in "\n".join(said)
     assert not (tmp_path / ".out.read").exists()

@@ -63,6 +63,7 @@ def test_empty_lines_are_no_rows_but_count_in_their_numbers(tmp_path):
         ('bad,"de\nlay",4,5', "condition de\\nlay has a character that"),
         ("bad,d\udce9,4,5", "condition d\\udce9 has a character that"),
         (f"bad,delay,{'9' * 400}x,", "onset_s '9999"),
+        ("bad,Normal,,", "condition Normal: write normal in small letters"),
         ("bad,unknown,40,50", "condition unknown: identification uses this"),
         ("bad,Recovering,40,50", "condition Recovering: identification uses this"),
     ],
@@ -109,7 +110,7 @@ def test_a_duplicate_row_and_an_unknown_column_are_said_and_harmless(tmp_path):
     "text, reason",
     [
         ("", "has no column file, condition, onset_s, clear_s; it has none"),
-        ("file;condition;onset_s;clear_s\n", "has no column file, condition"),
+        ("file|condition|onset_s|clear_s\n", "has no column file, condition"),
         ("file,condition,onset_s\na,normal,\n", "has no column clear_s; it has file"),
     ],
 )
@@ -146,6 +147,35 @@ def test_tables_of_strangers_are_refused_in_one_short_line(tmp_path, data, reaso
 def test_bytes_that_are_no_utf_8_name_the_file_that_has_them(tmp_path):
     table = read(tmp_path, HEAD + "caf\udce9.pcap,normal,,\na\0b,normal,,\n")
     assert table.labels == {"caf\udce9.pcap": (), "a\0b": ()}
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_with_decimal_commas_is_read(tmp_path, mark):
+    rows = (
+        ["\ufeff\nfile", *HEAD.strip().split(",")[1:]],
+        ["a,1", "delay", "12,5", "60"],
+    )
+    table = read(tmp_path, "\n".join(map(mark.join, rows)))
+    assert table == ({"a,1": (Label("delay", 12.5, 60.0),)}, {}, [])
+
+
+def test_a_comma_in_a_number_is_not_guessed_where_commas_separate(tmp_path):
+    table = read(tmp_path, HEAD + 'a,delay,"1,234",\n')  # perhaps a thousand
+    assert "onset_s '1,234' is not a number" in table.wrong["a"]
+
+
+def test_names_that_may_be_spelling_mistakes_are_asked_about():
+    networks = "busy_reject capacity_limit packet_loss downlink_loss delay server_down"
+    assert not labels.find_alike(
+        [*networks.split(), "server_stall", "link_1", "link_2"]
+    )
+    for pair in (
+        ("delay", "dealy"),
+        ("Blocked", "blocked"),
+        ("link loss", "link_loss"),
+    ):
+        (line,) = labels.find_alike([*pair, "normal", pair[0]])
+        assert all(name in line for name in pair)
 
 
 def test_an_onset_must_lie_in_the_capture():

@@ -155,7 +155,7 @@ def test_ingest_names_a_session_in_the_labels(tmp_path):
     flags += [f"--out={tmp_path / 'out'}", "--session=trunk=ring/trunk.pcap*"]
     done = commands.run("ingest", *flags)
     assert done.returncode == 0, done.stderr
-    assert "ring/trunk.pcap: belongs to a session, which has the label" in done.stdout
+    assert "ring/trunk.pcap: part of a session, which has the label" in done.stdout
     one, other = prepared.read_data_set(tmp_path / "out").sessions
     assert (one.name, other.name) == ("a", "trunk") and one.labels == other.labels
     np.testing.assert_array_equal(one.events.time_ns, other.events.time_ns)

@@ -107,7 +107,7 @@ def prepare_counters(
     data_set = DataSet(tuple(sessions), columns.names, meta | {"growing": growing})
     prepared.write_data_set(folder, data_set, report)
     say(counters.format_reports(reports))  # long: `| head` may close the output
-    sources.tell([prepare.summary(folder, (s.labels for s in sessions))], say)
+    sources.tell(prepare.summarise(folder, (s.labels for s in sessions)), say)
     lines = prepare.partly_read(reports, counters.not_read, counters.CAUSES)
     sources.tell(copies + lines, say)
 

@@ -1,11 +1,13 @@
 """labels.csv: the condition of each capture, and when it began and ended."""
 
 import csv
+import difflib
 import io
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,9 @@ TOO_MANY = "more fields than columns"
 RESERVED = ("unknown", "recovering")
 # The longest name of a condition, in characters.
 LONGEST = 100
+# The least `difflib.SequenceMatcher.ratio` of two names that may be one, with a letter
+# that is missing, doubled or exchanged: that of dealy and delay.
+ALIKE = 0.8
 # The most characters of the list of column names that are shown.
 SHOWN = 200
 
@@ -70,6 +75,21 @@ def read_labels(path: str | os.PathLike) -> LabelTable:
         wrong,
         problems,
     )
+
+
+def find_alike(conditions: Iterable[str]) -> list[str]:
+    """A line for each two names of conditions that may be one name, spelt in two ways.
+
+    Names that differ in digits alone, such as `link_1` and `link_2`, are meant so.
+    """
+    spelt = {c: re.sub(r"[\W_]", "", c.lower()) for c in sorted(set(conditions))}
+    return [
+        f"conditions {first} and {second} have nearly the same name: if they are one "
+        "fault, give them one name in the labels"
+        for first, second in itertools.combinations(spelt, 2)
+        if re.sub(r"\d", "", first) != re.sub(r"\d", "", second)
+        and difflib.SequenceMatcher(None, spelt[first], spelt[second]).ratio() >= ALIKE
+    ]
 
 
 def find_outside(labels: tuple[Label, ...], span_s: float) -> str:
@@ -187,6 +207,8 @@ def check_condition(condition: str) -> None:
     """
     if not condition:
         raise ValueError("no condition")
+    if condition != NORMAL and condition.lower() == NORMAL:
+        raise ValueError(f"condition {condition}: write {NORMAL} in small letters")
     if condition.lower() in RESERVED:
         raise ValueError(
             f"condition {condition}: identification uses this name for traffic without "
@@ -208,7 +230,8 @@ def _rows(path):
     """Names of the columns, and `(number in the file, row)`, the row as a dict.
 
     Rows without text, such as empty lines, are left out. Bytes that are not UTF-8
-    become surrogates, as in the names of files.
+    become surrogates, as in the names of files. Cells are separated by a comma, or by
+    the semicolon or tab of the header; then a comma may be the decimal mark.
     """
     if Path(path).exists() and not Path(path).is_file():
         raise UsageError(f"{path} is not a file: give a table of labels")
@@ -216,9 +239,12 @@ def _rows(path):
         with open(
             path, newline="", encoding="utf-8-sig", errors="surrogateescape"
         ) as file:
+            separator = _separator(next(filter(str.strip, file), ""))
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator)
             numbered = [
                 (number, cells)
-                for number, cells in enumerate(csv.reader(file), start=1)
+                for number, cells in enumerate(reader, start=1)
                 if any(cell.strip() for cell in cells)
             ]
     except FileNotFoundError:
@@ -228,7 +254,21 @@ def _rows(path):
     columns = tuple(numbered[0][1]) if numbered else ()
     if "\0" in "".join(columns):
         raise UsageError(f"{path} is not a table of text: save it as CSV in UTF-8")
-    return columns, [(number, _row(columns, cells)) for number, cells in numbered[1:]]
+    rows = numbered[1:]
+    if separator != ",":
+        rows = [(number, [*map(_with_point, cells)]) for number, cells in rows]
+    return columns, [(number, _row(columns, cells)) for number, cells in rows]
+
+
+def _separator(header):
+    """What separates the cells of a table, by its first line."""
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def _with_point(cell):
+    """A number with a decimal comma, with a point; another cell as it is."""
+    is_number = re.fullmatch(r"\s*\d+,\d+\s*", cell)
+    return cell.replace(",", ".") if is_number else cell
 
 
 def _row(columns, cells):

@@ -120,7 +120,7 @@ def prepare_packets(
     meta["protocols"] = list(protocols or _with_messages(reports))
     prepared.write_data_set(folder, _data_set(usable, meta), report)
     say(cleaning.format_reports(reports))  # long: `| head` may close the output
-    tell([summary(folder, (source.labels for source, *_ in usable))], say)
+    tell(summarise(folder, (source.labels for source, *_ in usable)), say)
     tell(partly_read(reports, cleaning.not_read, cleaning.CAUSES), say)
     tell(copies, say)
     tell(decode_as.describe_ports(ports or {}), say)
@@ -133,7 +133,11 @@ def nothing_usable(sources: list[Source], captures: Paths, labels_path: Paths) -
     """The error message where no file can be used."""
     folders = ", ".join(list_paths(captures))
     if sources:
-        return f"none of {len(sources)} files of {folders} can be used"
+        count = (
+            "the only file" if len(sources) == 1 else f"none of {len(sources)} files"
+        )
+        can = "cannot" if len(sources) == 1 else "can"
+        return f"{count} of {folders} {can} be used"
     tables = ", ".join(list_paths(labels_path))
     return (
         f"no file in {folders} has a usable label in {tables}: name each file by its "
@@ -274,10 +278,11 @@ def partly_read(
     ]
 
 
-def summary(
+def summarise(
     folder: str | os.PathLike, labels_of_sessions: Iterable[tuple[Label, ...]]
-) -> str:
-    """A line that says how many sessions have each condition."""
+) -> list[str]:
+    """A line that says how many sessions have each condition, and lines that ask about
+    names that are nearly the same."""
     conditions = [
         {x.condition for x in faults} or {NORMAL} for faults in labels_of_sessions
     ]
@@ -285,4 +290,6 @@ def summary(
     shown = [f"{counts[condition]} {condition}" for condition in sorted(counts)]
     if len(shown) > SHOWN:
         shown = [f"{len(shown)} conditions", *shown[:SHOWN], "..."]
-    return f"{folder}: {len(conditions)} sessions: {', '.join(shown)}"
+    sessions = "session" if len(conditions) == 1 else "sessions"
+    line = f"{folder}: {len(conditions)} {sessions}: {', '.join(shown)}"
+    return [line, *labels.find_alike(counts)]

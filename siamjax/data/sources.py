@@ -135,13 +135,13 @@ def find_sources(
     files = group_files(single, sessions or {})
     inside = [file for file in by_file if file in single and file not in files]
     if inside:
-        problems.append(f"{shown(inside)}: belongs to a session, which has the label")
+        problems.append(f"{shown(inside)}: part of a session, which has the label")
     missing = [file for file in by_file if file not in files and file not in inside]
     if missing:
-        problems.append(f"{shown(missing)}: has a label, but there is no such file")
+        problems.append(f"{shown(missing)}: labelled, but there is no such file")
     unlabelled = [file for file in files if file not in by_file and file not in wrong]
     if unlabelled:
-        problems.append(f"{shown(unlabelled)}: has no label, left out")
+        problems.append(f"{shown(unlabelled)}: no label, left out")
     chosen = [file for file in files if file in by_file]
     names = naming.session_names(chosen)
     sources = [
