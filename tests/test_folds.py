@@ -107,7 +107,11 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     fitted, fold_runs = folds.plan_folds(from_dict(config), tmp_path)
     steps = folds.best_steps(fold_runs, config.steps)
     assert logs[:5] == [2, 4, 2, 2, 4]  # a fold that is done is not trained again
-    assert f"stage 3 of 3: training on all captures for {steps} steps" in caplog.text
+    last = f"stage 3 of 3: training on all captures for {steps} steps"
+    assert last in caplog.text
+    # Its folds have judged it: no word of a validation that judges nothing.
+    assert "validation judges" in caplog.text
+    assert "judge" not in caplog.text.rpartition(last)[2]
 
     run, splits = runs.open_run(tmp_path), open_splits(fitted.data)
     assert run.step == steps
@@ -119,6 +123,7 @@ def test_a_run_on_all_captures_goes_on_where_it_was_cut_and_identifies(
     assert results == json.loads((tmp_path / "results.json").read_text())
     printed = capsys.readouterr().out
     assert "identification of captures out of fold" in printed
+    assert "nothing is judged" not in printed
     counts = results["out_of_fold"]["identification"]
     assert page_data.gather_data(tmp_path)["out_of_fold"] == counts
     # Each fault is new in one fold, with all its captures, and known in the other.

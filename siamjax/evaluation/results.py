@@ -181,7 +181,7 @@ def format_results(results: dict[str, Any], width: int = 100) -> str:
     A baseline that is significantly better than `main` is marked, see `is_better`.
     """
     if not results["shots"]:
-        return "no capture is set aside for the test: nothing is judged\n"
+        return "no capture is set aside for the test: no table of recalls\n"
     lines: list[str] = []
     main, count = printable(results["main"]), len(results["conditions"])
     for shots, part in results["shots"].items():

@@ -1,5 +1,6 @@
 """Devices: the platform asked for, the mesh, and JAX's compilation cache on disk."""
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -39,8 +40,14 @@ def prepare_devices(platform: str = "") -> list[jax.Device]:
             f"(it has {jax.default_backend()!r}): pip install 'jax[cuda12]' "
             "or 'jax[tpu]', or set config.platform=''"
         ) from error
-    _LOG.info("%s: %d x %s", devices[0].platform, len(devices), devices[0].device_kind)
+    _say_once(f"{devices[0].platform}: {len(devices)} x {devices[0].device_kind}")
     return devices
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    """Logs a text the first time: a command on all folds opens several runs."""
+    _LOG.info("%s", text)
 
 
 def first_local(devices: Sequence[jax.Device]) -> list[jax.Device]:

@@ -69,7 +69,9 @@ def train(
     Args:
       config: see configs/default.py.
       workdir: gets config.json, checkpoints, scalars.csv and TensorBoard's events.
-      until: stop after this step. The learning rate still follows `config.steps`.
+      until: stop after this step. The learning rate still follows `config.steps`. The
+        runs on folds that chose it have said what validation judges, so this one does
+        not.
       profile: a folder that gets a trace of the steps between the first two pauses,
         for TensorBoard and Perfetto.
     Raises:
@@ -79,11 +81,12 @@ def train(
       Interrupted: SIGTERM or Ctrl-C, after saving.
     """
     with hosts.on_first(lambda: files.locked(workdir)):
-        return _train(config, workdir, until or config.steps, profile)
+        return _train(config, workdir, until, profile)
 
 
-def _train(config, workdir, end, profile):
-    setup = _set_up(config, workdir)
+def _train(config, workdir, until, profile):
+    setup = _set_up(config, workdir, say_validation=until is None)
+    end = until or config.steps
     with (
         hosts.on_first(
             lambda: checkpoints.open_checkpoints(workdir, write=True)
@@ -140,7 +143,7 @@ class _Setup(NamedTuple):
     validate: Callable[[TrainState], dict[str, float]]
 
 
-def _set_up(config, workdir):
+def _set_up(config, workdir, *, say_validation):
     """Opens the data, checks that the run may go on with it, and builds the parts."""
     mesh = devices.make_mesh(devices.prepare_devices(config.platform))
     splits = hosts.everywhere(lambda: open_splits(config.data))
@@ -163,7 +166,7 @@ def _set_up(config, workdir):
     embed = embedder.make_embedder(parts.encoder, devices.batch_sharding(mesh))
     plan = validation.plan_validation(splits, config.draws)
     judges = bool(plan.known or plan.novel)
-    for line in plan.lines:
+    for line in plan.lines if say_validation else ():
         _LOG.log(logging.INFO if judges else logging.WARNING, line)
     validate = validation.make_validator(splits, parts, config, embed, plan)
     return _Setup(config, workdir, splits, parts, data, embed, validate)
