@@ -43,6 +43,8 @@ def test_the_columns_that_moved_most_come_first_as_people_read_them():
         "INVITE 18 -> 0/s, INVITE to final 50 -> 500 ms; next is blocked, "
         "threshold 1.50"
     )
+    unknown = reasons.describe(span._replace(condition="unknown"), [])
+    assert "nearest is blocked" in unknown  # its nearest example, not the next
     record = reasons.as_record(span, [first])
     assert record["runner_up"] == "blocked"
     assert record["moved"][0]["column"] == "INVITE"

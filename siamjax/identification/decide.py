@@ -248,7 +248,7 @@ def _span(evidence, parts, i, rule, origins, taught):
     margin = float(others[runner_up] - distance)
     margin = margin if np.isfinite(margin) else np.nan
     other = evidence.names[runner_up] if np.isfinite(margin) else ""
-    if decoded not in evidence.names:
+    if name == UNKNOWN:
         other = evidence.names[column]
     part = weighing.take_windows(evidence, slice(first, end))
     limits = weighing.limit_distances(part, rule, taught, column)

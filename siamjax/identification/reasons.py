@@ -8,7 +8,7 @@ import numpy as np
 
 from siamjax.data import columns
 from siamjax.identification.sessions import Traffic
-from siamjax.identification.timeline import IN_DOUBT, Span
+from siamjax.identification.timeline import IN_DOUBT, UNKNOWN, Span
 from siamjax.inference.runs import Run
 from siamjax.text import short
 from siamjax.types import NORMAL, Column
@@ -67,7 +67,8 @@ def describe(span: Span, moved: Sequence[Moved]) -> str:
     if span.condition in (NORMAL, IN_DOUBT):
         return ""
     parts = describe_moved(moved)
-    other = f"next is {short(span.other, 30)}, " if span.other else ""
+    other = describe_other(span.condition, span.other)
+    other = f"{other}, " if other else ""
     what = ", ".join(parts) or "nothing moved much"
     line = f"{what}; {other}threshold {span.threshold:.2f}"
     if math.isfinite(span.p_value):
@@ -78,6 +79,15 @@ def describe(span: Span, moved: Sequence[Moved]) -> str:
         names = " or ".join(short(name, 30) for name in span.candidates[1:])
         line += f"; it may be {names}"
     return line
+
+
+def describe_other(condition: str, other: str) -> str:
+    """`next is blocked`; of `unknown`, which has no example, `nearest is blocked`.
+
+    Empty if there is no other condition.
+    """
+    rank = "nearest" if condition == UNKNOWN else "next"
+    return f"{rank} is {short(other, 30)}" if other else ""
 
 
 def describe_moved(moved: Iterable[Moved]) -> list[str]:

@@ -42,7 +42,7 @@ def _change(change):
         what += f" from {change.example}"
     parts = reasons.describe_moved(reasons.Moved(**column) for column in change.moved)
     if change.runner_up and change.severity != records.NORMAL:
-        parts.append(f"next is {change.runner_up[0]}")
+        parts.append(reasons.describe_other(change.condition, change.runner_up[0]))
     lines = [_line(change, what)]
     if parts:
         lines += textwrap.wrap(
