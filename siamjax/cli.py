@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -136,7 +137,10 @@ class Command:
         except UsageError as error:
             sys.exit(self._fail(error, 2))
         except (AttributeError, KeyError) as error:
-            line = f"the config has no field {_line(error)}; see {self.name} --help"
+            # ml_collections: 'stpes' Did you mean "steps" instead of "stpes"?
+            found = r'Did you mean "(.*?)" instead of ".*"\?'
+            what = re.sub(found, r"(did you mean \1?)", _line(error))
+            line = f"the config has no field {what}; see {self.name} --help"
             sys.exit(self._fail(UsageError(line), 2))
         except (flags.Error, TypeError, ValueError) as error:
             line = usage.explain_flag_error(self, error)

@@ -106,7 +106,7 @@ def load_config(spec: str) -> ConfigDict:
     path, *parameter = spec.split(":", 1)
     if not os.path.isfile(path):
         what = f"there is no file {path}" if path else "the value is empty"
-        raise UsageError(f"--config={spec}: {what}: {_CONFIG_FILE}")
+        raise UsageError(f"{what}: {_CONFIG_FILE}")
     try:
         get_config = runpy.run_path(path).get("get_config")
         if not callable(get_config):

@@ -24,7 +24,10 @@ def in_a_clone(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", "--workdir=x", "--config.stpes=3"], "no field 'stpes' Did"),
+        (
+            ["train", "--workdir=x", "--config.stpes=3"],
+            "no field 'stpes' (did you mean steps?); see",
+        ),
         (["train", "--workdir=x", "--config.steps=many"], "steps"),
         (["train", "--workdir=x", "--config.steps=-5"], "config.steps is -5: it must"),
         (["train", "--workdir=x", "stray"], "unexpected argument 'stray'"),

@@ -153,6 +153,7 @@ def test_the_command_refuses_what_it_cannot_watch():
         (["--read=x.pcap", "--hep=:1"], "say where packets come from, once"),
         (["x.pcap"], "say where packets come from"),
         (["-", "--filter=udp"], "--filter goes with --interface"),
+        (["--read=tests"], "--read=tests is a folder: give a file"),
         (["--read=x.pcap", "--speed=inf"], "--speed inf is not from"),
         (["--read=x.pcap", "--speed=1e308"], "--speed 1e+308 is not from"),
         (["--read=x.pcap", "--speed=1e-12"], "--speed 1e-12 is not from"),

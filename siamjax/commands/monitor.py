@@ -297,6 +297,10 @@ def _check_flags(arguments):
             f"say where packets come from, once: - for standard input, or one of "
             f"{', '.join(given)}"
         )
+    if pathlib.Path(_READ.value or "-").is_dir():
+        raise UsageError(
+            f"--read={_READ.value} is a folder: give a file, or the folder to --follow"
+        )
     speed = _SPEED.value
     if speed and not _SLOWEST <= speed <= _FASTEST:
         raise UsageError(
