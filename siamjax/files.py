@@ -297,7 +297,8 @@ def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
       folder: created if it does not exist.
       wait: wait for another process to finish, instead of raising an error.
     Raises:
-      UsageError: another process has the lock; the message names its host and id.
+      UsageError: another process has the lock, and the message names its host and id;
+        or the folder is one that cannot be written.
     """
     folder = Path(folder)
     missing = _missing_folders(folder)
@@ -307,6 +308,12 @@ def locked(folder: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
         raise UsageError(
             f"{folder} is in use by {_lock_holder(folder)}: wait for it, or give "
             "another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise UsageError(
+            f"{folder} cannot be written: {error.strerror}: give another folder"
         ) from None
     with file:
         file.truncate(0)

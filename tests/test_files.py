@@ -1,5 +1,6 @@
 """Files are old or new as a whole; locks; what strangers wrote is safe to show."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -102,6 +103,20 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(tmp_path):
     with pytest.raises(UsageError, match="in use"), files.locked(tmp_path / "a"):
         pass
     waiting.communicate("\n")
+
+
+def test_a_folder_that_cannot_be_written_is_said_to_be_so_where_it_is_locked(
+    tmp_path, monkeypatch
+):
+    def refuse(*args, **options):
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / ".lock"))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with (
+        pytest.raises(UsageError, match="cannot be written: Read-only .* give another"),
+        files.locked(tmp_path),
+    ):
+        pass
 
 
 def test_a_damaged_file_is_one_line_with_its_name_and_a_remedy(tmp_path):
