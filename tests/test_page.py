@@ -62,8 +62,8 @@ def data(tmp_path_factory):
     noise = 0.4 * rng.normal(size=(len(condition), len(NAMES)))
     points = np.eye(len(NAMES))[condition] + noise
     judged = results.build_results(
-        {HOSTILE[0]: points},
-        {"whole windows": points + 0.1, "zero": 0 * points},
+        {HOSTILE[0]: lambda: points},
+        {"whole windows": lambda: points + 0.1, "zero": lambda: 0 * points},
         condition,
         np.arange(len(condition)) // 3,
         names=NAMES,

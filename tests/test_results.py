@@ -27,8 +27,8 @@ def bed():
 def built(bed):
     condition, capture, good, poor = bed
     return results.build_results(
-        {"match": good, "view": poor},
-        {"whole": poor, "zero": 0 * good},
+        {"match": lambda: good, "view": lambda: poor},
+        {"whole": lambda: poor, "zero": lambda: 0 * good},
         condition,
         capture,
         names=NAMES,
@@ -91,8 +91,8 @@ def test_table_marks_a_better_baseline(bed, built):
     condition, capture, good, poor = bed
     assert "better" not in results.format_results(built)
     swapped = results.build_results(
-        {"match": poor},
-        {"whole": good},
+        {"match": lambda: poor},
+        {"whole": lambda: good},
         condition,
         capture,
         names=NAMES,
@@ -110,8 +110,8 @@ def test_a_baseline_that_is_better_by_chance_is_not_marked(bed):
     condition, capture, good, _ = bed
     worse = good + 0.1 * np.random.default_rng(1).normal(size=good.shape)
     built = results.build_results(
-        {"match": worse},
-        {"whole": good},
+        {"match": lambda: worse},
+        {"whole": lambda: good},
         condition,
         capture,
         names=NAMES,
@@ -127,8 +127,8 @@ def test_a_wide_interval_because_nothing_failed_is_explained(bed):
     condition, capture, _, poor = bed
     right = np.eye(4)[condition]
     built = results.build_results(
-        {"match": right},
-        {"whole": poor},
+        {"match": lambda: right},
+        {"whole": lambda: poor},
         condition,
         capture,
         names=NAMES,
@@ -150,8 +150,8 @@ def test_the_table_is_narrow_and_shows_no_escapes(bed):
     names[3] = hostile
     only = (condition != 3) | (capture == 2)
     built = results.build_results(
-        {"match head": good[only]},
-        {"mean and deviation, cosine": poor[only]},
+        {"match head": lambda: good[only]},
+        {"mean and deviation, cosine": lambda: poor[only]},
         condition[only],
         capture[only],
         names=names,
@@ -171,7 +171,7 @@ def test_what_cannot_be_judged_is_said(bed):
     condition, capture, good, _ = bed
     only = (condition != 3) | (capture == 2)
     got = results.build_results(
-        {"match": good[only]},
+        {"match": lambda: good[only]},
         {},
         condition[only],
         capture[only],
@@ -229,7 +229,7 @@ def test_csv_leaves_empty_what_is_not_judged(bed, tmp_path):
     condition, capture, good, _ = bed
     only = (condition != 3) | (capture == 2)
     got = results.build_results(
-        {"match": good[only]},
+        {"match": lambda: good[only]},
         {},
         condition[only],
         capture[only],

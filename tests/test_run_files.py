@@ -84,8 +84,8 @@ def judged(rule):
     conditions, captures = np.repeat([0, 1, 2], 8), np.repeat(np.arange(6), 4)
     points = {name: rng.normal(size=(24, 3)) for name in ("match head", "raw")}
     result = results.build_results(
-        {"match head": points["match head"]},
-        {"raw": points["raw"]},
+        {"match head": lambda: points["match head"]},
+        {"raw": lambda: points["raw"]},
         conditions,
         captures,
         names=["normal", "blocked", "delay"],

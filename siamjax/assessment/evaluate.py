@@ -1,8 +1,9 @@
 """Evaluates a run: results, the rule for identification, projector files, a picture."""
 
+import functools
 import logging
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,8 @@ def evaluate_run(
     fold runs instead: by what they say of captures that they did not see.
 
     With several processes all must call it, and get the same results. They divide the
-    sessions. The first one alone reads and writes in workdir, and calls `say`.
+    sessions and the methods that are compared. The first one alone reads and writes in
+    workdir, and calls `say`.
 
     Args:
       workdir: of siamjax train.
@@ -76,7 +78,9 @@ def evaluate_run(
     else:
         run, chosen, rule, unseen = learn_enrolment(run, splits)
     verdicts = judge_captures(run, splits, chosen, rule)
-    judged = _Judged(run, splits, chosen, rule, verdicts, unseen, data)
+    shown = hosts.everywhere(lambda: embed_windows(run, splits))
+    recall = judge_recall(run, splits, shown) if shown else results.empty_results()
+    judged = _Judged(run, splits, chosen, rule, verdicts, shown, recall, unseen, data)
     return hosts.from_first(lambda: _conclude(judged, say))
 
 
@@ -88,14 +92,26 @@ def _check_judgeable(workdir, data, splits):
         )
 
 
+class Shown(NamedTuple):
+    """The N windows of the test, as the heads of a run show them."""
+
+    windows: Windows
+    library: np.ndarray | None  # `[N]` bool, see `one_shot.recognise`
+    features: np.ndarray  # `[N, T, F]`
+    # {head or DECISION: `[N, E]`}, the one that decides is the first.
+    points: dict[str, np.ndarray]
+
+
 class _Judged(NamedTuple):
-    """A run, and what is known of it before its windows are judged."""
+    """A run, and what an evaluation knows of it."""
 
     run: Run
     splits: Splits
     examples: examples.Examples
     rule: rules.Rule
     verdicts: list[tally.Row]
+    shown: Shown | None  # None: there is no window of the test
+    recall: dict[str, Any]  # see `judge_recall`
     unseen: dict[str, Any]  # see `learn_enrolment`
     data: str | None  # another data set
 
@@ -109,14 +125,14 @@ class _Judged(NamedTuple):
 
 
 def _conclude(judged, say):
-    """Judges the windows, writes all files and says the results, which it returns."""
+    """Writes all files and says the results, which it returns."""
     run, splits, folder = judged.run, judged.splits, judged.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not judged.data:
         examples.write_places(folder / "examples.csv", judged.examples)
-    judgeable = splits.window_mask(TEST).any()
-    report = judge_recall(run, splits, folder) if judgeable else results.empty_results()
-    report |= dict(
+    if judged.shown:
+        write_pictures(folder, run, splits, judged.shown)
+    report = judged.recall | dict(
         step=run.step,
         version=run.version,
         scalars_sha256=scalars.hash_scalars(run.workdir),
@@ -145,7 +161,7 @@ def _conclude(judged, say):
 def _describe(judged, report):
     """Yields the lines about a report, of `evaluate_run`."""
     yield results.format_results(report, terminal_width())
-    if judged.splits.window_mask(TEST).any():
+    if judged.shown:
         space = spaces.describe_space(judged.run.deciding.space)
         yield f"compared by {space}{_why(judged.unseen)}\n"
     if "rejection" in report:
@@ -212,34 +228,53 @@ def _why(unseen):
     return f", chosen among {len(curves[0])} spaces on validation"
 
 
-def judge_recall(run: Run, splits: Splits, folder: pathlib.Path) -> dict[str, Any]:
-    """One-shot results of a run on its test captures; also writes their pictures."""
+def embed_windows(run: Run, splits: Splits) -> Shown | None:
+    """The windows of the test; None if there is none."""
+    if not splits.window_mask(TEST).any():
+        return None
     windows, library = splits.windows_to_judge(TEST)
-    inputs = splits.inputs(windows)
+    heads = run.embed(*splits.inputs(windows))
     x = splits.features(windows)
-    points = run.embed(*inputs)
-    compared = deciding.to_points(run.deciding, run.config, points, x)
+    compared = deciding.to_points(run.deciding, run.config, heads, x)
     decided = DECISION if run.config.decide_with == BEST else run.config.decide_with
-    spaces_of = {decided: compared} | {
-        head: points[head] for head in sorted(points) if head != decided
+    others = {head: heads[head] for head in sorted(heads) if head != decided}
+    return Shown(windows, library, x, {decided: compared} | others)
+
+
+def judge_recall(run: Run, splits: Splits, shown: Shown) -> dict[str, Any]:
+    """One-shot results of a run on its test captures, see `evaluation.results`.
+
+    With several processes all must call it; they divide the methods.
+    """
+    windows, x = shown.windows, shown.features
+    learnt = {
+        _method_name(name): functools.partial(shown.points.__getitem__, name)
+        for name in shown.points
     }
-    simple = {name: point(x) for name, point in baselines.BASELINES.items()}
-    learnt = run.deciding.whitening
-    if learnt is not None:  # an older evaluation of this run did not learn it
-        simple = {spaces.WCCN: baselines.wccn_points(x, learnt)} | simple
-    simple["untrained encoder"] = deciding.to_points(
-        run.deciding, run.config, run.untrained(*inputs), x
-    )
-    write_pictures(folder, run, splits, windows, spaces_of, library)
+    simple: dict[str, Callable[[], np.ndarray]] = {
+        name: functools.partial(to_points, x)
+        for name, to_points in baselines.BASELINES.items()
+    }
+    whitening = run.deciding.whitening
+    if whitening is not None:  # an older evaluation of this run did not learn it
+        of_wccn = functools.partial(baselines.wccn_points, x, whitening)
+        simple = {spaces.WCCN: of_wccn} | simple
+
+    def embed_untrained():
+        heads = run.untrained(*splits.inputs(windows))
+        return deciding.to_points(run.deciding, run.config, heads, x)
+
+    simple["untrained encoder"] = embed_untrained
     return results.build_results(
-        {_method_name(name): x for name, x in spaces_of.items()},
+        learnt,
         simple,
         windows.condition,
         windows.session,
         names=splits.conditions.names,
         groups=group_conditions(splits),
         draws=run.config.draws,
-        library=library,
+        library=shown.library,
+        compute=hosts.divided,
     )
 
 
@@ -306,19 +341,16 @@ def write_pictures(
     folder: pathlib.Path,
     run: Run,
     splits: Splits,
-    windows: Windows,
-    points: Mapping[str, np.ndarray],
-    library: np.ndarray | None,
+    shown: Shown,
 ) -> None:
     """Writes the projector's files of each head, and embedding.png.
 
     Args:
       folder: of the results.
       run, splits: the run and its data.
-      windows: N windows.
-      points: {head or `decision`: `[N, E]`}, first the one that decides.
-      library: `[N]` bool, see `one_shot.recognise`.
+      shown: the windows.
     """
+    windows, library, _, points = shown
     conditions = [splits.conditions.names[c] for c in windows.condition]
     novel = splits.conditions.novel_valid + splits.conditions.novel
     dims = {name: head.dim for name, head in run.config.active_heads.items()}

@@ -66,13 +66,14 @@ interval is then the one for no failure in so many captures. UNITS is {"window":
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from siamjax.checks import require
 from siamjax.evaluation import one_shot, statistics
+from siamjax.evaluation.statistics import Table
 from siamjax.text import printable
 
 FILE = "results.json"
@@ -85,9 +86,24 @@ _NARROWEST_NAME = 12
 _NUMBERS = ("value", "low", "high")
 
 
+class _Summary(NamedTuple):
+    """What the results need of a `one_shot.OneShot`, which holds every hit."""
+
+    classes: np.ndarray
+    recall: np.ndarray
+    capture_recall: np.ndarray
+    confusion: np.ndarray
+    examples: np.ndarray
+    tables: dict[str, dict[str, Table]]  # by group and unit
+
+
+def _in_turn(function: Callable, items: Sequence) -> list:
+    return [function(item) for item in items]
+
+
 def build_results(
-    learnt: Mapping[str, np.ndarray],
-    baselines: Mapping[str, np.ndarray],
+    learnt: Mapping[str, Callable[[], np.ndarray]],
+    baselines: Mapping[str, Callable[[], np.ndarray]],
     conditions: np.ndarray,
     captures: np.ndarray,
     *,
@@ -96,12 +112,16 @@ def build_results(
     draws: int = 100,
     seed: int = 0,
     library: np.ndarray | None = None,
+    compute: Callable[[Callable, Sequence], list] = _in_turn,
 ) -> dict[str, Any]:
     """Judges all methods on the same windows and draws of examples.
 
+    The points of one method are in memory at a time.
+
     Args:
-      learnt: {method: points `[N, E]`} of trained methods; the first one is `main`.
-      baselines: {method: points `[N, E]`} of what `main` is compared with.
+      learnt: {method: gives its points `[N, E]`} of trained methods; the first one is
+        `main`.
+      baselines: the same of what `main` is compared with.
       conditions: `[N]` int, index into names.
       captures: `[N]` int.
       names: `[C]` names of conditions.
@@ -109,6 +129,8 @@ def build_results(
       draws: how often the examples are drawn.
       seed: of the draws.
       library: `[N]` bool, see `one_shot.recognise`.
+      compute: gives the results of a function of each method, in the order of the
+        methods; `training.hosts.divided` divides them over processes.
     Returns:
       The dict of this module's docstring, as far as `build_results` fills it.
     Raises:
@@ -130,10 +152,12 @@ def build_results(
     judged = queries & np.isin(conditions, classes)
     group_of = {names[c]: group for group, codes in members.items() for c in codes}
     rows = {names[c]: queries & (conditions == c) for c in classes}
-    shots = {}
-    for count in SHOTS:
-        by_method = {
-            name: one_shot.recognise(
+
+    def judge(name):
+        points = methods[name]()
+        by_shots = {}
+        for count in SHOTS:
+            result = one_shot.recognise(
                 points,
                 conditions,
                 captures,
@@ -143,10 +167,15 @@ def build_results(
                 classes=classes,
                 library=library,
             )
-            for name, points in methods.items()
-        }
-        part = _shots(by_method, conditions, captures, names, members, set(baselines))
-        part["notes"] = _notes(by_method[main], names, count)
+            by_shots[count] = _summarise(result, conditions, captures, members)
+        return by_shots
+
+    by_method = dict(zip(methods, compute(judge, list(methods))))
+    shots = {}
+    for count in SHOTS:
+        summaries = {name: by_shots[count] for name, by_shots in by_method.items()}
+        part = _shots(summaries, names, set(baselines))
+        part["notes"] = _notes(summaries[main], names, count)
         part["notes"] += _library_notes(conditions, library, classes, names)
         shots[str(count)] = part
     return dict(
@@ -288,16 +317,21 @@ def csv_tables(results: dict[str, Any]) -> dict[str, Iterable[list[Any]]]:
     }
 
 
-def _shots(by_method, conditions, captures, names, members, baselines):
-    """An entry of `shots`, without its notes, of {method: OneShot}."""
-    main = next(iter(by_method))
+def _summarise(result, conditions, captures, members):
+    """`_Summary` of a `OneShot`."""
     tables = {
-        method: {
-            group: _tables(result, conditions, captures, codes)
-            for group, codes in members.items()
-        }
-        for method, result in by_method.items()
+        group: _tables(result, conditions, captures, codes)
+        for group, codes in members.items()
     }
+    fields = set(_Summary._fields) - {"tables"}
+    kept = {name: getattr(result, name) for name in fields}
+    return _Summary(**kept, tables=tables)
+
+
+def _shots(by_method, names, baselines):
+    """An entry of `shots`, without its notes, of {method: `_Summary`}."""
+    main = next(iter(by_method))
+    tables = {method: result.tables for method, result in by_method.items()}
     recall = {
         method: {
             group: {

@@ -67,7 +67,7 @@ def compare_windows(
     distances = pairwise.distances(points, examples)  # [N, X]
     distances = np.where(np.isfinite(distances), distances, np.inf)
     members = [np.flatnonzero(np.array(names) == name) for name in order]
-    best = [rows[distances[:, rows].argmin(1)] for rows in members]
+    best = [rows[distances[:, rows].argmin(1)].astype(np.int32) for rows in members]
     windows = np.arange(len(distances))
     return Evidence(
         names=order,
@@ -200,7 +200,7 @@ def _with_normality(evidence, rule):
         return evidence
     distance = (rule.unknown * evidence.oddness)[:, None]
     if NORMAL not in evidence.names:
-        none, relative = np.full((len(distance), 1), -1), evidence.relative
+        none, relative = np.full((len(distance), 1), -1, np.int32), evidence.relative
         if relative is not None:
             relative = np.concatenate([relative, np.full(none.shape, np.inf)], 1)
         return evidence._replace(
