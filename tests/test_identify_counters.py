@@ -84,7 +84,7 @@ def opened(config):
         ports={},
         scaler=read.scaler,
         normal=read.baseline,
-        deciding=types.SimpleNamespace(whitening=None, training=None),
+        deciding=types.SimpleNamespace(whitening=None, training=None, normal_bins=None),
     )
     return run, read
 

@@ -17,6 +17,7 @@ import numpy as np
 from siamjax.data.splits import Splits
 from siamjax.data.windows import join, take
 from siamjax.evaluation import spaces, unknowns
+from siamjax.evaluation.normal_bins import NormalBins
 from siamjax.evaluation.spaces import Space
 from siamjax.identification import enrol, examples, fitting, rules
 from siamjax.inference import runs
@@ -76,16 +77,36 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
         fold = runs.open_run(workdir, data=run.config.data)
         opened.append(Opened(fold, runs.read_data(fold)))
     learnt = hosts.divided(
-        lambda fold: (*runs.judge_spaces(*fold), whitening.keep_windows(fold.splits)),
+        lambda fold: (
+            *runs.judge_spaces(*fold),
+            whitening.keep_windows(fold.splits),
+            whitening.learn_normal_bins(fold.splits, fold.run.config.data),
+        ),
         opened,
     )
-    curves = [curve for _, curve, _ in learnt]
+    curves = [curve for _, curve, *_ in learnt]
     space = spaces.choose(curves)
     decided = [
-        Opened(fold._replace(deciding=Deciding(space, whitened, kept)), splits)
-        for (fold, splits), (whitened, _, kept) in zip(opened, learnt)
+        Opened(
+            fold._replace(deciding=Deciding(space, whitened, kept, normal_bins=bins)),
+            splits,
+        )
+        for (fold, splits), (whitened, _, kept, bins) in zip(opened, learnt)
     ]
     return decided, space, curves
+
+
+def join_normal_bins(
+    run: runs.Run, splits: Splits, opened: Sequence[Opened]
+) -> NormalBins | None:
+    """The `NormalBins` of a run on all captures, which leave none for the limit: it is
+    the median of those of its fold runs."""
+    bins = whitening.learn_normal_bins(splits, run.config.data)
+    of_folds = [fold.run.deciding.normal_bins for fold in opened]
+    limits = [x.limit for x in of_folds if x is not None]
+    if bins is None or not limits:
+        return bins
+    return bins._replace(limit=float(np.median(limits)))
 
 
 def measure_folds(runs_of_folds: Sequence[Opened]) -> list[Fold]:
@@ -129,7 +150,8 @@ def _measure(run, splits, unseen=True):
 def fit_common_rule(opened: list[Fold]) -> rules.Rule:
     """The rule, learnt from the unseen captures of all folds together."""
     known, novel, stretches_of = join_scores(opened)
-    rule = hosts.from_first(lambda: fitting.fit_thresholds(known, novel))
+    change = enrol.cost_of_change(opened[0].run)
+    rule = hosts.from_first(lambda: fitting.fit_thresholds(known, novel, change))
     unseen = [
         (fold, i)
         for fold in opened

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from siamjax.data import prepared
-from siamjax.evaluation import wccn
+from siamjax.data import features, prepared
+from siamjax.evaluation import normal_bins, wccn
 from siamjax.identification import library, library_files, normality, sessions
 from siamjax.identification.timeline import stretches as equal_stretches
 from siamjax.inference.runs import Run
@@ -118,7 +118,20 @@ def adapt(
         across=normality.fit_normality(moments, whitening, between, limit),
         learnt=_fit_learnt(run, network.counts),
         typical=tuple(x / limit for x in held_out.typical) if held_out else (),
+        bins=_adapt_bins(run, network.counts),
     )
+
+
+def _adapt_bins(run, counts):
+    """The `NormalBins` of normal captures; None where windows decide as a whole."""
+    if run.deciding.normal_bins is None:
+        return None
+    captures = []
+    for capture in counts:
+        baseline = sessions.repeat_baseline(sessions.own_baseline(capture, run), 1)
+        x = features.to_features(np.asarray(capture)[None], baseline, run.scaler)
+        captures.append(np.asarray(x)[0])
+    return normal_bins.adapt_normal_bins(run.deciding.normal_bins, captures)
 
 
 def _hold_out(run, counts, moments):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from siamjax.data import features
-from siamjax.evaluation import novelty, wccn
+from siamjax.evaluation import normal_bins, novelty, wccn
 from siamjax.identification import examples, normality, sessions, weighing
 from siamjax.inference import runs
 from siamjax.models import embedder
@@ -246,7 +246,7 @@ class _Space:
           counts, baseline: `[N, T, F]` and `[N, F]`, from which the features are.
           start_s: `[N]`, see `weighing.Evidence`.
         """
-        run = self._run
+        run, bin_s = self._run, self._run.config.data.bin_s
         points = run.to_points(heads, z)
         # A window in which nothing was measured has no distance to any example.
         unmeasured = ~np.isfinite(counts).any((1, 2))
@@ -257,13 +257,19 @@ class _Space:
             self._names,
             start_s=start_s,
             end_s=0.0,
-            window_s=counts.shape[1] * run.config.data.bin_s,
+            window_s=counts.shape[1] * bin_s,
             deviation=np.abs(z[:, -(counts.shape[1] // 4) :]).mean((1, 2)),
         )
         moments = wccn.signed_log_moments(z)
         if self._to_names is not None:
             relative = self._to_names(moments, evidence.names)
             evidence = evidence._replace(relative=relative)
+        evidence = evidence._replace(hop_s=sessions.hop_bins(run) * bin_s)
+        if run.deciding.normal_bins is not None:
+            odd = normal_bins.newest_oddness(z, counts, run.deciding.normal_bins)
+            lead_s = (counts.shape[1] - 1) * bin_s
+            odd = np.where(unmeasured, np.nan, odd)
+            return evidence._replace(oddness=odd, lead_s=lead_s)
         if self._normal is None:
             return evidence
         loads = normality.load_ratios(counts, baseline, run.columns)

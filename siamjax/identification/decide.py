@@ -201,7 +201,8 @@ def _with_fading(parts, evidence):
 def _length_s(part, evidence):
     if part.first == part.end:
         return 0.0
-    return evidence.start_s[part.end - 1] - evidence.start_s[part.first] + HOP_S
+    start_s = evidence.start_s
+    return start_s[part.end - 1] - start_s[part.first] + evidence.hop_s
 
 
 def _with_recovering(parts, evidence, rule, taught):
@@ -229,11 +230,12 @@ def _with_recovering(parts, evidence, rule, taught):
 def _span(evidence, parts, i, rule, origins, taught):
     """The `Span` of the i-th stretch."""
     first, end, decoded, name, _ = parts[i]
-    start_s, end_s = evidence.start_s[_rise(evidence, parts, i)], evidence.end_s
+    times_s = evidence.start_s + evidence.lead_s
+    start_s, end_s = times_s[_rise(evidence, parts, i)], evidence.end_s
     onset = _onset(parts[i], evidence, rule)
     start_s = start_s + onset.shift_s if first else 0.0
     if i + 1 < len(parts):
-        end_s = evidence.start_s[end]
+        end_s = times_s[end]
     distances = evidence.distances[first:end]
     if decoded in evidence.names:
         column = evidence.names.index(decoded)
@@ -279,7 +281,7 @@ def _rise(evidence, parts, i):
     first = parts[i].first
     if not i or evidence.oddness is None or parts[i - 1].name != NORMAL:
         return first
-    window = round(evidence.window_s / HOP_S)
+    window = max(round(evidence.window_s / evidence.hop_s), 1)
     begins = parts[i - 1].first
     usual = evidence.oddness[max(first - 2 * window, begins) : first]
     usual = usual[: max(len(usual) - window, 1)]
@@ -294,7 +296,8 @@ def _onset(part, evidence, rule):
     onsets = rule.calibration.onsets
     if part.fades:
         # The newest quarter of a window is half behind the end when it is calm.
-        return onsets.get(RECOVERING, Onset(7 / 8 * evidence.window_s, np.nan))
+        behind_s = 7 / 8 * evidence.window_s - evidence.lead_s
+        return onsets.get(RECOVERING, Onset(behind_s, np.nan))
     if part.name in (NORMAL, RECOVERING):
         return onsets.get(NORMAL, Onset(rule.clear_s, np.nan))
     return onsets.get(part.name, onsets.get(ANY, Onset(rule.onset_s, np.nan)))

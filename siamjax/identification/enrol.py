@@ -61,7 +61,7 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
 
     def fit_thresholds():
         scores = measure_scores(run, splits, windows, is_library)
-        return fitting.fit_thresholds(*scores)
+        return fitting.fit_thresholds(*scores, cost_of_change(run))
 
     rule = hosts.from_first(fit_thresholds)
     changes = hosts.divided(
@@ -74,6 +74,15 @@ def enrol(run: Run, splits: Splits) -> tuple[examples.Examples, rules.Rule]:
     rule = fitting.calibrate(rule, changes, stretches_of)
     hosts.from_first(lambda: write_enrolment(run, library, rule))
     return library, rule
+
+
+def cost_of_change(run: Run) -> float:
+    """The cost of a change, in thresholds of unknown: 0 where the newest bin decides.
+
+    Windows overlap, but their newest bins do not: the limit of what is normal alone
+    says how many of them are odd by chance.
+    """
+    return fitting.CHANGE if run.deciding.normal_bins is None else 0.0
 
 
 def write_enrolment(run: Run, library: examples.Examples, rule: rules.Rule) -> None:

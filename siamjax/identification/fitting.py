@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from siamjax.data.windows import normal_bins
 from siamjax.evaluation import unknowns
 from siamjax.identification import confidence, decide, weighing
 from siamjax.identification.confidence import Calibration
@@ -65,11 +66,16 @@ def fit_rule(
     return calibrate(rule, changes, stretches_of)
 
 
-def fit_thresholds(known: Scores, novel: Scores) -> Rule:
-    """The `Rule` without what `calibrate` adds; arguments are those of `fit_rule`."""
+def fit_thresholds(known: Scores, novel: Scores, change: float = CHANGE) -> Rule:
+    """The `Rule` without what `calibrate` adds.
+
+    Args:
+      known, novel: see `fit_rule`.
+      change: the cost of a change of condition, in thresholds of unknown.
+    """
     unknown = unknowns.fit_threshold(known.distance, novel.distance)
     novelty = unknowns.fit_limit(known.novelty, novel.novelty)
-    return Rule(unknown, CHANGE * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
+    return Rule(unknown, change * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
 
 
 def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> Changes:
@@ -101,11 +107,11 @@ def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> 
             shift_s = label.onset_s - matching[0].start_s
             onsets.setdefault(name, []).append(shift_s)
         if end := _find_end(parts, evidence, name, label):
-            shift_s = label.clear_s - evidence.start_s[end.first]
+            shift_s = label.clear_s - evidence.start_s[end.first] - evidence.lead_s
             ends[RECOVERING if end.fades else NORMAL].append(float(shift_s))
     against = _against_normal(evidence, costs, labels)
     peaks = heapq.nlargest(confidence.PEAKS, confidence.find_peaks(against))
-    return Changes(onsets, ends, peaks, len(against) * decide.HOP_S)
+    return Changes(onsets, ends, peaks, len(against) * evidence.hop_s)
 
 
 def calibrate(
@@ -146,23 +152,30 @@ def calibrate(
 
 def _find_end(parts, evidence, name, label):
     """The stretch after the last one of a label under its name; None: there is none."""
+    times_s = evidence.start_s + evidence.lead_s
     last = [
         i
         for i, part in enumerate(parts[:-1])
         if part.name == name
-        and evidence.start_s[part.first] < label.clear_s
-        and label.onset_s < evidence.start_s[part.end]
+        and times_s[part.first] < label.clear_s
+        and label.onset_s < times_s[part.end]
     ]
     return parts[last[-1] + 1] if last and np.isfinite(label.clear_s) else None
 
 
 def _against_normal(evidence, costs, labels):
-    """`[N]` of the windows before the first fault: by how much another condition is
-    cheaper than normal."""
+    """`[N]` of normal windows: by how much another condition is cheaper than normal.
+
+    They are those before the first fault; where their newest bin decides, those in
+    which it is normal.
+    """
     if NORMAL not in evidence.names:
         return np.zeros(0)
     onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
     calm = evidence.start_s + evidence.window_s <= min(onsets_s, default=np.inf)
+    if evidence.lead_s:
+        bins = round(evidence.end_s / evidence.hop_s)
+        calm = normal_bins(labels, bins, evidence.hop_s)[-len(evidence.start_s) :]
     column = evidence.names.index(NORMAL)
     costs = costs[calm & ~weighing.find_blind(evidence)]
     return costs[:, column] - np.delete(costs, column, 1).min(1)

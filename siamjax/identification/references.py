@@ -73,12 +73,15 @@ def open_references(
     opened: dict[str | None, Reference] = {}
     for name in dict.fromkeys(networks):
         adapted, rule_there = None, rule
+        by_bins = run.deciding.normal_bins is not None
         if name is not None:
             adapted = adapting.adapt(run, kept.network(name), false_alarms)
-            calibration = rule.calibration._replace(normal=adapted.typical)
+            typical = () if by_bins else adapted.typical
+            calibration = rule.calibration._replace(normal=typical)
             rule_there = rule._replace(calibration=calibration)
-        elif false_alarms is not None:
-            rule_there = rules.ask_rate(rule, false_alarms)
+        # In a network the limit follows from the rate, but that of normal bins does not.
+        if false_alarms is not None and (name is None or by_bins):
+            rule_there = rules.ask_rate(rule_there, false_alarms)
         known: dict[str, sessions.Traffic] = {}
         parts = [
             stored,

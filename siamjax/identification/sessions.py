@@ -10,6 +10,7 @@ import numpy as np
 
 from siamjax.data import features, prepared
 from siamjax.evaluation import wccn
+from siamjax.evaluation.normal_bins import NormalBins
 from siamjax.evaluation.wccn import Whitening
 from siamjax.identification import decide, normality, readings
 from siamjax.identification.normality import Beginnings, Normality
@@ -34,6 +35,8 @@ class Adapted(NamedTuple):
     learnt: Whitening | None  # of the learnt points of normal windows; None: unused
     # Oddness of blocks of its normal traffic, each beside the others; none: too little
     typical: tuple[float, ...] = ()
+    # Its normal bins, where the newest bin decides; None: windows decide as a whole
+    bins: NormalBins | None = None
 
     def adapt(self, run: runs.Run, *, across: bool) -> runs.Run:
         """The run, where windows are compared in a space adapted to the network.
@@ -43,7 +46,9 @@ class Adapted(NamedTuple):
           across: the windows are compared with the baseline of the network.
         """
         normal = self.across if across else self.own
-        deciding = run.deciding._replace(whitening=normal.whitening, learnt=self.learnt)
+        deciding = run.deciding._replace(
+            whitening=normal.whitening, learnt=self.learnt, normal_bins=self.bins
+        )
         return run._replace(deciding=deciding)
 
 

@@ -32,6 +32,9 @@ class Evidence(NamedTuple):
     # [N, K] relative distance to the nearest training window or example of each name,
     # see `evaluation.novelty`; None: the distances are taken for it
     relative: np.ndarray | None = None
+    hop_s: float = 1.0  # from the start of a window to that of the next
+    # From the start of a window to the bin that its verdict is of: 0, or its newest bin
+    lead_s: float = 0.0
 
 
 def take_windows(evidence: Evidence, rows: np.ndarray | slice) -> Evidence:

@@ -12,6 +12,7 @@ from siamjax import files
 from siamjax.config import BEST, Config
 from siamjax.data.splits import Splits
 from siamjax.evaluation import spaces, wccn
+from siamjax.evaluation.normal_bins import NormalBins
 from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.spaces import Space
 from siamjax.evaluation.wccn import Whitening
@@ -30,6 +31,14 @@ _ARRAYS = dict(
 )
 # The arrays of the training windows, which files of older versions do not have.
 _TRAINING = dict(training_names="U", training_captures="U", training_moments="f")
+# The arrays of the normal bins, which runs have whose faults are shorter than a window.
+_BINS = dict(
+    bins_mean="f",
+    bins_matrix="f",
+    bins_covariance="f",
+    bins_shrinkage="f",
+    bins_limit="f",
+)
 
 
 class Deciding(NamedTuple):
@@ -40,6 +49,9 @@ class Deciding(NamedTuple):
     training: TrainingWindows | None = None  # None: not kept yet
     # Of the learnt points, by normal traffic of a network; None: not adapted to one.
     learnt: Whitening | None = None
+    # By which the newest bin of a window decides whether it is normal; None: faults are
+    # as long as a window, which decides as a whole.
+    normal_bins: NormalBins | None = None
 
 
 def allowed_spaces(config: Config) -> tuple[Space, ...]:
@@ -122,6 +134,11 @@ def fingerprint(deciding: Deciding) -> str:
     arrays = (np.array(deciding.space[1:]), *(deciding.whitening or ()))
     if deciding.training is not None:
         arrays += (deciding.training.moments,)
+    if deciding.normal_bins is not None:
+        arrays += (
+            *deciding.normal_bins.whitening,
+            np.array(deciding.normal_bins.limit),
+        )
     digest = hashlib.sha256(deciding.space.head.encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -136,12 +153,17 @@ def write_deciding(workdir: pathlib.Path, deciding: Deciding) -> None:
         names, captures, moments = deciding.training
         arrays = np.array(names, "U"), np.array(captures, "U"), moments
         training = dict(zip(_TRAINING, arrays))
+    bins: dict[str, Any] = {}
+    if deciding.normal_bins is not None:
+        whitening, limit = deciding.normal_bins
+        bins = dict(zip(_BINS, (*whitening, limit)))
     with files.replacing(workdir / FILE) as beside:
         np.savez_compressed(
             beside,
             **deciding.space._asdict(),
             **deciding.whitening._asdict(),
             **training,
+            **bins,
         )
 
 
@@ -164,20 +186,38 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
             arrays = {name: archive[name] for name in _ARRAYS}
             is_new = "training_moments" in archive
             kept = {name: archive[name] for name in _TRAINING if is_new}
+            has_bins = "bins_limit" in archive
+            of_bins = {name: archive[name] for name in _BINS if has_bins}
         size = 2 * columns
         shape = dict(mean=(size,), matrix=(size, size), covariance=(size, size))
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite")
-            if array.dtype.kind != _ARRAYS[name] or array.shape != shape.get(name, ()):
-                raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+        _check_arrays(arrays, _ARRAYS, shape)
+        square = (columns, columns)
+        shape = dict(bins_mean=(columns,), bins_matrix=square, bins_covariance=square)
+        _check_arrays(of_bins, _BINS, shape)
         training = _training_windows(kept, size) if is_new else None
         stored = tuple(arrays[name].item() for name in Space._fields)
         allowed = {tuple(space): space for space in allowed_spaces(config)}
         if stored not in allowed:
             raise ValueError(f"{stored} is no space of this run")
     whitening = Whitening(*(arrays[name] for name in Whitening._fields))
-    return Deciding(allowed[stored], whitening, training)
+    normal_bins = _normal_bins(of_bins) if has_bins else None
+    return Deciding(allowed[stored], whitening, training, normal_bins=normal_bins)
+
+
+def _check_arrays(arrays, kinds, shape):
+    """Raises ValueError unless arrays have their kinds and shapes, () by default."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+        if array.dtype.kind != kinds[name] or array.shape != shape.get(name, ()):
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
+
+
+def _normal_bins(arrays):
+    *whitening, limit = (arrays[name] for name in _BINS)
+    if not limit > 0:
+        raise ValueError("bins_limit is not above 0")
+    return NormalBins(Whitening(*whitening), float(limit))
 
 
 def _training_windows(arrays, size):

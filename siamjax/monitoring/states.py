@@ -15,7 +15,7 @@ from siamjax.monitoring.monitor import Monitor
 from siamjax.types import UsageError
 
 FILE = "state.npz"
-_FORMAT = 4
+_FORMAT = 5
 # In place of an array: its name in the file.
 _ARRAY = "array"
 

@@ -124,6 +124,8 @@ class Tracker:
             names=list(evidence.names),
             end_s=evidence.end_s,
             window_s=evidence.window_s,
+            hop_s=evidence.hop_s,
+            lead_s=evidence.lead_s,
             evidence=weighing.columns_of(evidence),
             decoder=self._decoder.state(),
             path=path[: len(path) - len(self._decoder.back)],
@@ -140,7 +142,8 @@ class Tracker:
         """
         if not state:
             return
-        fields = {name: state[name] for name in ("end_s", "window_s")}
+        numbers = "end_s", "window_s", "hop_s", "lead_s"
+        fields = {name: state[name] for name in numbers}
         evidence = weighing.Evidence(
             names=tuple(state["names"]), **fields, **state["evidence"]
         )

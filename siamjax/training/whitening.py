@@ -1,17 +1,25 @@
-"""What a run keeps of its training windows besides its weights: WCCN, and a few of them
-to compare with."""
+"""What a run keeps of its training windows besides its weights: WCCN, a few of them to
+compare with, and what normal bins look like."""
+
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
+from siamjax.config import DataConfig
+from siamjax.data import features
 from siamjax.data.splits import Splits
-from siamjax.data.windows import take
+from siamjax.data.windows import normal_bins, take
 from siamjax.evaluation import baselines, wccn
+from siamjax.evaluation.normal_bins import NormalBins, fit_normal_bins
 from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.wccn import Whitening
-from siamjax.types import TRAIN
+from siamjax.types import NORMAL, TRAIN, VALID, Baseline
 
 # The most windows of a condition that are kept.
 KEPT = 24
+# So many bins of a session become features at once.
+_BINS = 4096
 
 
 def learn_whitening(splits: Splits) -> Whitening:
@@ -42,6 +50,46 @@ def keep_windows(splits: Splits) -> TrainingWindows:
         tuple(splits.sessions.names[s] for s in windows.session),
         wccn.signed_log_moments(splits.features(windows)).astype(np.float32),
     )
+
+
+def learn_normal_bins(splits: Splits, data: DataConfig) -> NormalBins | None:
+    """The `NormalBins` of data whose faults are shorter than a window.
+
+    That is so where windows are those of labelled stretches (`hop_s` is 0), and half of
+    the faults of the training have fewer bins than a window.
+
+    Args:
+      splits: of the data.
+      data: the config of these splits.
+    Returns:
+      None: faults are longer, or the training has no normal bin.
+    """
+    lengths = [
+        min(label.clear_s, bins * data.bin_s) - label.onset_s
+        for role, labels, bins in zip(
+            splits.sessions.role, splits.sessions.labels, splits.sessions.bins
+        )
+        for label in labels
+        if role == TRAIN and label.condition != NORMAL
+    ]
+    if data.hop_s or not lengths or np.median(lengths) >= data.bins * data.bin_s:
+        return None
+    training = partial(_normal_blocks, splits, TRAIN, data.bin_s)
+    return fit_normal_bins(training, _normal_blocks(splits, VALID, data.bin_s))
+
+
+def _normal_blocks(splits: Splits, role: str, bin_s: float) -> Iterator[np.ndarray]:
+    """Features `[n, F]` of the normal bins of sessions of a role, in blocks."""
+    for i in np.flatnonzero(splits.sessions.role == role).tolist():
+        bins = int(splits.sessions.bins[i])
+        is_normal = normal_bins(splits.sessions.labels[i], bins, bin_s)
+        baseline = Baseline(*(np.asarray(x)[i : i + 1] for x in splits.baseline))
+        for first in range(0, bins, _BINS):
+            counts = splits.counts[i, first : min(first + _BINS, bins)]
+            # All blocks are of one size: a program is compiled for each.
+            padded = np.pad(counts, ((0, _BINS - len(counts)), (0, 0)))[None]
+            x = np.asarray(features.to_features(padded, baseline, splits.scaler))[0]
+            yield x[: len(counts)][is_normal[first : first + _BINS]]
 
 
 def _count_before(values):
