@@ -92,7 +92,7 @@ def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> 
     path = decode(costs, rule.penalty)
     spans = decide.spans_of_path(evidence, costs, path, rule)
     parts = decide.find_parts(evidence, path, rule, ())
-    for label in labels:
+    for label, earliest_s, latest_s in _find_gaps(labels):
         if label.condition == NORMAL:
             continue
         name = label.condition if label.condition in evidence.names else UNKNOWN
@@ -104,10 +104,12 @@ def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> 
             and label.onset_s < span.end_s
         ]
         if matching and matching[0].start_s > spans[0].start_s:
-            shift_s = label.onset_s - matching[0].start_s
+            start_s = matching[0].start_s
+            shift_s = float(np.clip(start_s, earliest_s, label.onset_s)) - start_s
             onsets.setdefault(name, []).append(shift_s)
         if end := _find_end(parts, evidence, name, label):
-            shift_s = label.clear_s - evidence.start_s[end.first] - evidence.lead_s
+            start_s = evidence.start_s[end.first] + evidence.lead_s
+            shift_s = np.clip(start_s, label.clear_s, latest_s) - start_s
             ends[RECOVERING if end.fades else NORMAL].append(float(shift_s))
     against = _against_normal(evidence, costs, labels)
     peaks = heapq.nlargest(confidence.PEAKS, confidence.find_peaks(against))
@@ -148,6 +150,21 @@ def calibrate(
         clear_s=_median(ends[NORMAL]),
         calibration=calibration,
     )
+
+
+def _find_gaps(labels):
+    """Yields each label, from when it may begin, and until when it may end.
+
+    Where labels say what is normal, the time between two of them has no condition: the
+    change may be at any time in it.
+    """
+    has_gaps = any(label.condition == NORMAL for label in labels)
+    for i, label in enumerate(labels):
+        earliest_s, latest_s = label.onset_s, label.clear_s
+        if has_gaps:
+            earliest_s = labels[i - 1].clear_s if i else 0.0
+            latest_s = labels[i + 1].onset_s if i + 1 < len(labels) else np.inf
+        yield label, earliest_s, latest_s
 
 
 def _find_end(parts, evidence, name, label):

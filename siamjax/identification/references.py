@@ -79,7 +79,7 @@ def open_references(
             typical = () if by_bins else adapted.typical
             calibration = rule.calibration._replace(normal=typical)
             rule_there = rule._replace(calibration=calibration)
-        # In a network the limit follows from the rate, but that of normal bins does not.
+        # In a network the limit follows from the rate; that of normal bins does not.
         if false_alarms is not None and (name is None or by_bins):
             rule_there = rules.ask_rate(rule_there, false_alarms)
         known: dict[str, sessions.Traffic] = {}
