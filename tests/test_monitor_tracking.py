@@ -27,6 +27,7 @@ def evidence_of(states, seed=0, blind=()):
         distances=distances,
         nearest=np.tile(np.arange(3), (n, 1)),
         deviation=rng.random(n),
+        lead_s=15.0,
     )
 
 

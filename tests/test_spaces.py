@@ -3,6 +3,7 @@ import pytest
 
 from siamjax.config import from_dict
 from siamjax.evaluation import baselines, spaces, wccn
+from siamjax.evaluation.normal_bins import NormalBins
 from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.spaces import Space
 from siamjax.evaluation.statistics import Table
@@ -134,6 +135,24 @@ def test_what_decides_is_read_as_it_was_written(tmp_path):
     assert deciding.fingerprint(read) != deciding.fingerprint(
         written._replace(training=training._replace(moments=moments + 1))
     )
+
+
+def test_normal_bins_are_read_as_they_were_written(tmp_path):
+    bins = NormalBins(wccn.fit_whitening(np.eye(F), np.zeros(F, int)), 2.5)
+    written = Deciding(Space("match", "whitened", 0.5), whitening())
+    before = deciding.fingerprint(written)
+    written = written._replace(normal_bins=bins)
+    assert deciding.fingerprint(written) != before
+    deciding.write_deciding(tmp_path, written)
+    read = deciding.read_deciding(tmp_path, config(), F)
+    assert read.normal_bins.limit == 2.5
+    for array, wanted in zip(read.normal_bins.whitening, bins.whitening, strict=True):
+        np.testing.assert_array_equal(array, wanted)
+    deciding.write_deciding(
+        tmp_path, written._replace(normal_bins=bins._replace(limit=0.0))
+    )
+    with pytest.raises(Damaged, match="bins_limit is not above 0"):
+        deciding.read_deciding(tmp_path, config(), F)
 
 
 def test_a_run_that_an_older_version_evaluated_keeps_no_training_windows(tmp_path):

@@ -107,10 +107,14 @@ def _cost_of(evidence, rule):
     too_far = np.full((len(costs), 1), rule.unknown)
     costs = np.concatenate([costs, too_far], 1)
     if evidence.oddness is not None:
-        # No example makes an alarm of a window that is normal for the network.
-        calm = evidence.oddness < 1
-        normal = costs[:, [evidence.names.index(NORMAL)]]
-        costs[calm] = np.maximum(costs, normal)[calm]
+        # No example makes an alarm of a window that is normal for the network. Where
+        # the newest bin decides, none keeps one up: the window still holds the fault.
+        calm, column = evidence.oddness < 1, evidence.names.index(NORMAL)
+        normal = costs[:, [column]]
+        least = np.full_like(normal, rule.unknown) if evidence.lead_s else normal
+        raised = np.maximum(costs, least)
+        raised[:, [column]] = normal
+        costs[calm] = raised[calm]
     # A window without a finite distance costs the same in every state, so that the
     # windows around it decide.
     costs[find_blind(evidence)] = 0.0

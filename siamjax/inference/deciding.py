@@ -195,12 +195,12 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
         shape = dict(bins_mean=(columns,), bins_matrix=square, bins_covariance=square)
         _check_arrays(of_bins, _BINS, shape)
         training = _training_windows(kept, size) if is_new else None
+        normal_bins = _normal_bins(of_bins) if has_bins else None
         stored = tuple(arrays[name].item() for name in Space._fields)
         allowed = {tuple(space): space for space in allowed_spaces(config)}
         if stored not in allowed:
             raise ValueError(f"{stored} is no space of this run")
     whitening = Whitening(*(arrays[name] for name in Whitening._fields))
-    normal_bins = _normal_bins(of_bins) if has_bins else None
     return Deciding(allowed[stored], whitening, training, normal_bins=normal_bins)
 
 
