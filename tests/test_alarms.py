@@ -523,6 +523,23 @@ def test_a_revised_stretch_takes_the_place_of_the_old_one():
     assert fault.change.condition == "blocked"
 
 
+def test_a_fault_that_turned_out_to_be_none_leaves_no_second_stretch():
+    state = live.Live()
+    state.follow(change(0, "normal"))
+    state.follow(change(40, "unknown"))
+    state.follow(change(60, "normal"))
+    state.follow(change(90, "unknown", onset=85))
+    state.follow(change(95, "normal", onset=60, stretch="site@60"))
+    (stretches,) = state.snapshot().sessions.values()
+    assert [(s.change.condition, s.start_ns, s.end_ns) for s in stretches] == [
+        ("normal", records.parse_time(at(0)), records.parse_time(at(40))),
+        ("unknown", records.parse_time(at(40)), records.parse_time(at(60))),
+        ("normal", records.parse_time(at(60)), None),
+    ]
+    changes = state.snapshot().changes
+    assert changes == {("site", "normal"): 2, ("site", "unknown"): 2}
+
+
 def test_an_address_in_use_or_misspelt_is_said(tmp_path):
     with server.serving(("127.0.0.1", 0), lambda: "", EmptyCollector()) as port:
         with pytest.raises(

@@ -72,17 +72,21 @@ def follow(state: Snapshot, record: records.Record) -> Snapshot:
 def _with_change(state, change, now_ns):
     start_ns = records.parse_time(change.onset)
     stretches = list(state.sessions.get(change.session, ()))
-    counts = collections.Counter(state.changes)
-    is_same = bool(stretches) and stretches[-1].name == change.stretch
-    if not is_same or stretches[-1].change.condition != change.condition:
-        counts[change.session, change.condition] += 1
-    if is_same:
-        stretches.pop()
+    # The change takes the place of its own stretch, as it was told before, and of those
+    # that began later: they turned out to be none.
+    told = set()
+    while stretches and (
+        stretches[-1].name == change.stretch or stretches[-1].start_ns >= start_ns
+    ):
+        replaced = stretches.pop()
+        told.add((replaced.name, replaced.change.condition))
     if stretches:
-        last = stretches.pop()
-        stretches.append(last._replace(end_ns=max(start_ns, last.start_ns)))
+        stretches[-1] = stretches[-1]._replace(end_ns=start_ns)
     stretches.append(Stretch(change.stretch, change, start_ns, None))
     kept = [s for s in stretches if s.end_ns is None or s.end_ns > now_ns - HOUR_NS]
+    counts = collections.Counter(state.changes)
+    if (change.stretch, change.condition) not in told:
+        counts[change.session, change.condition] += 1
     return state._replace(
         sessions=state.sessions | {change.session: tuple(kept)}, changes=dict(counts)
     )

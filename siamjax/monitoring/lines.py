@@ -40,11 +40,12 @@ def _change(change):
             what = f"{change.condition} since {change.onset[11:19]} already, {distance}"
     if change.example:
         what += f" from {change.example}"
-    parts = reasons.describe_moved(reasons.Moved(**column) for column in change.moved)
-    if change.runner_up and change.severity != records.NORMAL:
-        parts.append(reasons.describe_other(change.condition, change.runner_up[0]))
     lines = [_line(change, what)]
-    if parts:
+    if change.severity != records.NORMAL:
+        moved = (reasons.Moved(**column) for column in change.moved)
+        parts = reasons.describe_moved(moved) or ["nothing moved much"]
+        if change.runner_up:
+            parts.append(reasons.describe_other(change.condition, change.runner_up[0]))
         lines += textwrap.wrap(
             printable(f"why: {', '.join(parts)}"),
             terminal_width(),
