@@ -449,15 +449,16 @@ def test_metrics_and_page_show_the_present_state(tmp_path):
         for family in parser.text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert samples["siamjax_condition", "blocked", "site"] == 1
-    assert samples["siamjax_condition", "normal", "site"] == 0
-    assert samples["siamjax_alarm", "site"] == 1
-    assert samples["siamjax_changes_total", "blocked", "site"] == 1
+    assert samples["siamjax_condition", "blocked", "site", "trunk"] == 1
+    assert samples["siamjax_condition", "normal", "site", "trunk"] == 0
+    assert samples["siamjax_alarm", "site", "trunk"] == 1
+    assert samples["siamjax_changes_total", "blocked", "site", "trunk"] == 1
     assert samples["siamjax_packets_total",] == 1000
     assert samples["siamjax_packets_dropped_total",] == 3
     assert samples["siamjax_packets_not_read_total", "encrypted"] == 7
     assert samples["siamjax_calls_waiting", receiver] == 1
-    assert samples["siamjax_condition_since_timestamp_seconds", "site"] == 1.70000004e9
+    onset = samples["siamjax_condition_since_timestamp_seconds", "site", "trunk"]
+    assert onset == 1.70000004e9
     assert samples["siamjax_source_up",] == 1
     assert "blocked since" in page
 

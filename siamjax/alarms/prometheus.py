@@ -58,42 +58,44 @@ def _of_sessions(state, gauge, counter):
     condition = gauge(
         "siamjax_condition",
         "1 for the condition of a session, 0 for those that it had.",
-        labels=["session", "condition"],
+        labels=["session", "network", "condition"],
     )
     alarms = gauge(
-        "siamjax_alarm", "1 while a session is in alarm.", labels=["session"]
+        "siamjax_alarm", "1 while a session is in alarm.", labels=["session", "network"]
     )
     since = gauge(
         "siamjax_condition_since_timestamp_seconds",
         "Onset of the condition of a session.",
-        labels=["session"],
+        labels=["session", "network"],
     )
     distance = gauge(
         "siamjax_distance",
         "Distance to the nearest example at the last change.",
-        labels=["session"],
+        labels=["session", "network"],
     )
     threshold = gauge(
         "siamjax_threshold",
         "Distance beyond which a window is unknown.",
-        labels=["session"],
+        labels=["session", "network"],
     )
     changes = counter(
         "siamjax_changes",
         "Stretches in a condition that began.",
-        labels=["session", "condition"],
+        labels=["session", "network", "condition"],
     )
+    labels = {}
     for name, stretches in state.sessions.items():
         change = stretches[-1].change
-        alarms.add_metric([name], float(alarm.is_alarm(change)))
-        since.add_metric([name], stretches[-1].start_ns / 1e9)
-        threshold.add_metric([name], change.threshold)
+        labels[name] = [name, change.network or ""]
+        alarms.add_metric(labels[name], float(alarm.is_alarm(change)))
+        since.add_metric(labels[name], stretches[-1].start_ns / 1e9)
+        threshold.add_metric(labels[name], change.threshold)
         if change.distance is not None:
-            distance.add_metric([name], change.distance)
+            distance.add_metric(labels[name], change.distance)
     for (name, label), count in state.changes.items():
         present = state.sessions[name][-1].change.condition == label
-        condition.add_metric([name, label], float(present))
-        changes.add_metric([name, label], count)
+        condition.add_metric([*labels[name], label], float(present))
+        changes.add_metric([*labels[name], label], count)
     yield from (condition, alarms, since, distance, threshold, changes)
 
 
