@@ -32,6 +32,20 @@ def watch(reference, path, speed=0.0):
 FAULT = live_traffic.FAULT
 
 
+def test_the_start_is_told_before_what_happens_to_the_source(reference):
+    watched, saved = monitor.Monitor(reference, sources.Tally()), []
+    packets = [(t, 1, frame, len(frame)) for t, frame in FAULT[:10]]
+    batches = [
+        sources.Batch([], 0.0, [sources.Notice(records.LOST, "eth9 is down")]),
+        sources.Batch(packets, 0.0),
+    ]
+    made = watching.watch(
+        watched, batches, source="eth9", heartbeat_s=1e6, save=lambda _: saved.append(0)
+    )
+    assert [record.kind for record in made] == ["start", "source", "heartbeat", "stop"]
+    assert len(saved) == 2  # with the first packets, and at the end
+
+
 def test_a_replayed_capture_gives_what_identify_says(reference, tmp_path):
     path = live_traffic.capture(tmp_path / "x.pcap", FAULT)
     made = watch(reference, path)

@@ -202,6 +202,21 @@ def test_a_program_that_captures_is_started_again(tmp_path):
     assert "That device is not up" in said[0].detail
 
 
+def test_an_interface_that_was_never_captured_is_refused(tmp_path):
+    program = tmp_path / "tcpdump"
+    program.write_text(
+        "#!/bin/sh\necho 'tcpdump: eth9: No such device exists' >&2\n"
+        "echo '(No such device exists)' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    batches = listening.capture_interface("eth9", "", sources.Tally(), str(program))
+    with contextlib.closing(batches):
+        with pytest.raises(
+            UsageError, match="--interface=eth9: tcpdump: eth9: No such device exists:"
+        ):
+            take(batches, 1)
+
+
 def test_an_interface_that_is_down_is_said_although_its_program_goes_on(
     tmp_path, monkeypatch
 ):

@@ -166,8 +166,8 @@ def capture_interface(
 ) -> Iterator[Batch]:
     """Yields the packets of an interface, which tcpdump or dumpcap captures.
 
-    If the program ends, it is started again. That the interface went down is said also
-    where the program goes on.
+    If the program ends, it is started again, unless it never captured anything. That
+    the interface went down is said also where the program goes on.
 
     Args:
       interface: such as `eth0` or `any`.
@@ -175,7 +175,7 @@ def capture_interface(
       tally: receives what was lost.
       program: path of tcpdump or dumpcap; by default the one that is installed.
     Raises:
-      UsageError: neither is installed.
+      UsageError: neither is installed, or it cannot capture the interface.
     """
     program = program or shutil.which("tcpdump") or shutil.which("dumpcap")
     if program is None:
@@ -206,7 +206,7 @@ def _end_with_batches(command, interface, tally, is_dumpcap):
 
 
 def _capture(command, interface, tally, inbox, is_dumpcap, running):
-    wait_s, dropped = _FIRST_WAIT_S, 0
+    wait_s, dropped, is_captured = _FIRST_WAIT_S, 0, False
     link = _Link(inbox)
     while not inbox.closed:
         process = subprocess.Popen(
@@ -231,7 +231,9 @@ def _capture(command, interface, tally, inbox, is_dumpcap, running):
         watcher.start()
 
         def chunks(process=process):
+            nonlocal is_captured
             while data := process.stdout.read1(1 << 16):
+                is_captured = True  # it writes a header before the first packet
                 link.is_back(_ENDED, f"{interface} is captured again")
                 yield data
 
@@ -243,6 +245,11 @@ def _capture(command, interface, tally, inbox, is_dumpcap, running):
         if inbox.closed:
             return
         reason = b" ".join(lines[-1:]).decode(errors="replace").strip()
+        if not is_captured:
+            raise UsageError(
+                f"--interface={interface}: {reason}: give an interface that may be "
+                "captured, and a --filter of pcap"
+            )
         link.is_lost(_ENDED, f"the capture of {interface} ended: {reason}")
         if time.monotonic() - began_s > _LONGEST_WAIT_S:
             wait_s = _FIRST_WAIT_S
@@ -286,7 +293,8 @@ def _is_up(interface):
 def _listen(stderr, lines, tally, before):
     """Reads what the program says: its last line, and how many packets were lost."""
     for line in stderr:
-        lines[:] = [line]
+        if not line.startswith(b"("):  # the reason of the system, again
+            lines[:] = [line]
         if match := _DROPPED.search(line):
             tally.dropped = before + int(match[1])
 

@@ -41,7 +41,7 @@ def watch(
     for batch in batches:
         new_records = monitor.add(batch)
         is_due = time.monotonic() >= next_s
-        if not started and (batch.packets or is_due):
+        if not started and (batch.packets or new_records or is_due):
             started = True
             yield monitor.start(source, monitor.first_time(batch))
             yield from last
@@ -49,8 +49,9 @@ def watch(
         if is_due:
             next_s = time.monotonic() + heartbeat_s
             yield monitor.heartbeat()
-        if is_due or (started and not saved):  # a restart goes on from the first packet
-            saved = True
+        # With the first packets, too: a restart goes on from them.
+        if is_due or (batch.packets and not saved):
+            saved = saved or bool(batch.packets)
             _try_to_save(save, monitor)
         if stopped():
             break
