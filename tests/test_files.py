@@ -113,7 +113,9 @@ def test_a_folder_that_cannot_be_written_is_said_to_be_so_where_it_is_locked(
 
     monkeypatch.setattr("builtins.open", refuse)
     with (
-        pytest.raises(UsageError, match="cannot be written: Read-only .* give another"),
+        pytest.raises(
+            UsageError, match=r"cannot be written: Read-only .* give another"
+        ),
         files.locked(tmp_path),
     ):
         pass
