@@ -23,16 +23,33 @@ def bed():
     return condition, capture, good, poor
 
 
+def build(bed, learnt, baselines, rows=slice(None), **options):
+    """`build_results` of points on some rows of the bed."""
+    condition, capture, *_ = bed
+    return results.build_results(
+        *(
+            {name: lambda points=points: points[rows] for name, points in given.items()}
+            for given in (learnt, baselines)
+        ),
+        condition[rows],
+        capture[rows],
+        **dict(names=NAMES, groups=GROUPS) | options,
+    )
+
+
+def with_one_flood(bed):
+    """The rows of a bed on which condition 3 has one capture, so is not judged."""
+    condition, capture, *_ = bed
+    return (condition != 3) | (capture == 2)
+
+
 @pytest.fixture(scope="module")
 def built(bed):
-    condition, capture, good, poor = bed
-    return results.build_results(
-        {"match": lambda: good, "view": lambda: poor},
-        {"whole": lambda: poor, "zero": lambda: 0 * good},
-        condition,
-        capture,
-        names=NAMES,
-        groups=GROUPS,
+    _, _, good, poor = bed
+    return build(
+        bed,
+        {"match": good, "view": poor},
+        {"whole": poor, "zero": 0 * good},
         draws=30,
         seed=2,
     )
@@ -88,17 +105,9 @@ def test_it_is_json_without_nan(built):
 
 
 def test_table_marks_a_better_baseline(bed, built):
-    condition, capture, good, poor = bed
+    _, _, good, poor = bed
     assert "better" not in results.format_results(built)
-    swapped = results.build_results(
-        {"match": lambda: poor},
-        {"whole": lambda: good},
-        condition,
-        capture,
-        names=NAMES,
-        groups=GROUPS,
-        draws=10,
-    )
+    swapped = build(bed, {"match": poor}, {"whole": good}, draws=10)
     lines = results.format_results(swapped).splitlines()
     assert sum("* better than match, in pairs" in line for line in lines) == 2
     value = swapped["shots"]["1"]["recall"]["whole"]["known"]["window"]["value"]
@@ -107,34 +116,18 @@ def test_table_marks_a_better_baseline(bed, built):
 
 
 def test_a_baseline_that_is_better_by_chance_is_not_marked(bed):
-    condition, capture, good, _ = bed
+    _, _, good, _ = bed
     worse = good + 0.1 * np.random.default_rng(1).normal(size=good.shape)
-    built = results.build_results(
-        {"match": lambda: worse},
-        {"whole": lambda: good},
-        condition,
-        capture,
-        names=NAMES,
-        groups=GROUPS,
-        draws=10,
-    )
+    built = build(bed, {"match": worse}, {"whole": good}, draws=10)
     ahead = built["shots"]["1"]["difference"]["novel"]["whole"]["window"]
     assert ahead["value"] < 0 < ahead["high"]
     assert "*" not in results.format_results(built)
 
 
 def test_a_wide_interval_because_nothing_failed_is_explained(bed):
-    condition, capture, _, poor = bed
+    condition, _, _, poor = bed
     right = np.eye(4)[condition]
-    built = results.build_results(
-        {"match": lambda: right},
-        {"whole": lambda: poor},
-        condition,
-        capture,
-        names=NAMES,
-        groups=GROUPS,
-        draws=10,
-    )
+    built = build(bed, {"match": right}, {"whole": poor}, draws=10)
     part = built["shots"]["1"]
     assert part["recall"]["match"]["known"]["window"]["widened"]
     assert not part["recall"]["whole"]["known"]["window"]["widened"]
@@ -145,15 +138,15 @@ def test_a_wide_interval_because_nothing_failed_is_explained(bed):
 
 
 def test_the_table_is_narrow_and_shows_no_escapes(bed):
-    condition, capture, good, poor = bed
+    _, _, good, poor = bed
     names, hostile = list(NAMES), "\x1b[2J\nnormal"
     names[3] = hostile
-    only = (condition != 3) | (capture == 2)
-    built = results.build_results(
-        {"match head": lambda: good[only]},
-        {"mean and deviation, cosine": lambda: poor[only]},
-        condition[only],
-        capture[only],
+    only = with_one_flood(bed)
+    built = build(
+        bed,
+        {"match head": good},
+        {"mean and deviation, cosine": poor},
+        only,
         names=names,
         groups=dict(known=names[:2], novel_valid=[], novel=names[2:]),
         draws=5,
@@ -168,16 +161,8 @@ def test_the_table_is_narrow_and_shows_no_escapes(bed):
 
 
 def test_what_cannot_be_judged_is_said(bed):
-    condition, capture, good, _ = bed
-    only = (condition != 3) | (capture == 2)
-    got = results.build_results(
-        {"match": lambda: good[only]},
-        {},
-        condition[only],
-        capture[only],
-        names=NAMES,
-        groups=GROUPS,
-    )
+    _, _, good, _ = bed
+    got = build(bed, {"match": good}, {}, with_one_flood(bed))
     notes = got["shots"]["5"]["notes"]
     assert any("flood is not judged" in line for line in notes)
     assert any("flood has 3 examples, not 5" in line for line in notes)
@@ -226,16 +211,8 @@ def test_csv_has_a_row_for_each_number(built, tmp_path):
 
 
 def test_csv_leaves_empty_what_is_not_judged(bed, tmp_path):
-    condition, capture, good, _ = bed
-    only = (condition != 3) | (capture == 2)
-    got = results.build_results(
-        {"match": lambda: good[only]},
-        {},
-        condition[only],
-        capture[only],
-        names=NAMES,
-        groups=GROUPS,
-    )
+    _, _, good, _ = bed
+    got = build(bed, {"match": good}, {}, with_one_flood(bed))
     files.write_csv(
         tmp_path / "confusion.csv", results.csv_tables(got)["confusion.csv"]
     )
