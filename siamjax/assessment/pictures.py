@@ -1,7 +1,7 @@
 """Pictures of windows of traffic: one of each condition, and the worst mistakes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,10 +14,24 @@ from siamjax.identification.rules import Rule
 from siamjax.identification.timeline import UNKNOWN
 from siamjax.inference.runs import Run
 from siamjax.reports import heatmaps
-from siamjax.types import TEST
+from siamjax.types import TEST, Windows
 
 # How many mistakes are shown, and how many of one condition under one wrong name.
 MISTAKES, ALIKE = 12, 2
+
+
+class _Judged(NamedTuple):
+    """The N test windows of a run, and how far they are from its X examples."""
+
+    run: Run
+    splits: Splits
+    library: Examples
+    windows: Windows
+    names: list[str]  # N conditions
+    features: np.ndarray  # [N, T, F]
+    example_features: np.ndarray  # [X, T, F]
+    points: np.ndarray  # [N, E]
+    distances: np.ndarray  # [N, X]
 
 
 def gather_pictures(
@@ -28,74 +42,110 @@ def gather_pictures(
     Returns:
       The page's `pictures` and `mistakes` and what they share: see `reports.page`.
     """
-    windows = splits.windows_of(TEST)
-    inputs = splits.inputs(windows)
-    points = run.compared(*inputs)
-    z = np.asarray(features.to_features(inputs.counts, inputs.baseline, run.scaler))
-    example_points = run.compared(*library.inputs)
-    z_examples = np.asarray(
-        features.to_features(library.counts, library.baseline, run.scaler)
-    )
-    distances = pairwise.distances(points, example_points)  # [N, X]
-    names = [splits.conditions.names[c] for c in windows.condition]
-
-    def window(i):
-        return dict(
-            condition=names[i],
-            capture=splits.sessions.names[windows.session[i]],
-            start_s=float(windows.start[i] * run.config.data.bin_s),
-            traffic=heatmaps.pack_features(z[i]),
-            rows=heatmaps.deviating_columns(z[i][None]),
-        )
-
+    judged = _judge(run, splits, library)
     examples = [
         dict(
             place._asdict(),
             traffic=heatmaps.pack_features(x),
             rows=heatmaps.deviating_columns(x[None]),
         )
-        for place, x in zip(library.places, z_examples)
+        for place, x in zip(library.places, judged.example_features)
     ]
-
-    def mistake(i, named, alike):
-        same = [j for j, name in enumerate(library.names) if name == names[i]]
-        nearest = int(distances[i].argmin())
-        best = min(same, key=distances[i].item, default=None)
-        compared = [nearest, nearest if best is None else best]
-        return dict(
-            window=window(i),
-            named=named,
-            distance=float(distances[i, nearest]),
-            example=examples[nearest],
-            own=None if best is None or best == nearest else examples[best],
-            own_distance=None if best is None else float(distances[i, best]),
-            rows=heatmaps.deviating_columns(np.stack([z[i], *z_examples[compared]])),
-            windows=len(alike),
-            captures=len(set(windows.session[alike].tolist())),
-        )
-
-    shown = list(examples)
-    for name in dict.fromkeys(names):
-        if name not in library.names:  # novel: its most typical window
-            rows = np.flatnonzero(np.array(names) == name)
-            sums = pairwise.distances(points[rows], points[rows]).sum(1)
-            shown.append(window(rows[sums.argmin()]))
     to_names = comparing.relative_to_names(run, library)
     relative = None
     if to_names is not None:
-        relative = to_names(wccn.signed_log_moments(z), library.names)
-    weighed = weighing.weigh_distances(distances, relative, rule)
-    mistakes = find_mistakes(weighed, names, library.names, rule.unknown)
+        moments = wccn.signed_log_moments(judged.features)
+        relative = to_names(moments, library.names)
+    weighed = weighing.weigh_distances(judged.distances, relative, rule)
+    mistakes = find_mistakes(weighed, judged.names, library.names, rule.unknown)
     return dict(
         columns=[column.name for column in splits.columns],
         clip=heatmaps.FULL_COLOUR,
         bin_s=float(run.config.data.bin_s),
         unknown=float(rule.unknown),
-        pictures=shown,
+        pictures=[*examples, *_typical_novel(judged)],
         mistakes=[
-            mistake(i, named, alike)
-            for i, named, alike in choose_mistakes(mistakes, names, windows.session)
+            _mistake(judged, examples, i, named, alike)
+            for i, named, alike in choose_mistakes(
+                mistakes, judged.names, judged.windows.session
+            )
         ],
+    )
+
+
+def _judge(run, splits, library):
+    windows = splits.windows_of(TEST)
+    inputs = splits.inputs(windows)
+    points, examples = run.compared(*inputs), run.compared(*library.inputs)
+    x, x_examples = (
+        np.asarray(features.to_features(counts, baseline, run.scaler))
+        for counts, baseline in (
+            (inputs.counts, inputs.baseline),
+            (library.counts, library.baseline),
+        )
+    )
+    return _Judged(
+        run=run,
+        splits=splits,
+        library=library,
+        windows=windows,
+        names=[splits.conditions.names[c] for c in windows.condition],
+        features=x,
+        example_features=x_examples,
+        points=points,
+        distances=pairwise.distances(points, examples),
+    )
+
+
+def _window(judged, i):
+    """The picture of window i."""
+    windows, x = judged.windows, judged.features[i]
+    return dict(
+        condition=judged.names[i],
+        capture=judged.splits.sessions.names[windows.session[i]],
+        start_s=float(windows.start[i] * judged.run.config.data.bin_s),
+        traffic=heatmaps.pack_features(x),
+        rows=heatmaps.deviating_columns(x[None]),
+    )
+
+
+def _typical_novel(judged):
+    """Yields the most typical window of each condition without an example."""
+    names = np.array(judged.names)
+    for name in dict.fromkeys(judged.names):
+        if name not in judged.library.names:
+            rows = np.flatnonzero(names == name)
+            points = judged.points[rows]
+            yield _window(
+                judged, rows[pairwise.distances(points, points).sum(1).argmin()]
+            )
+
+
+def _mistake(judged, examples, i, named, alike):
+    """Window i beside the example that it was named after and that of its own name.
+
+    Args:
+      judged: the windows.
+      examples: pictures of the examples.
+      i: of the window.
+      named: what it was named.
+      alike: all windows of its condition with this name.
+    """
+    distances = judged.distances[i]
+    same = [j for j, x in enumerate(judged.library.names) if x == judged.names[i]]
+    nearest = int(distances.argmin())
+    best = min(same, key=distances.item, default=None)
+    beside = judged.example_features[[nearest, nearest if best is None else best]]
+    return dict(
+        window=_window(judged, i),
+        named=named,
+        distance=float(distances[nearest]),
+        example=examples[nearest],
+        own=None if best is None or best == nearest else examples[best],
+        own_distance=None if best is None else float(distances[best]),
+        rows=heatmaps.deviating_columns(np.stack([judged.features[i], *beside])),
+        windows=len(alike),
+        captures=len(set(judged.windows.session[alike].tolist())),
     )
 
 

@@ -66,7 +66,7 @@ def build_report(
         of_set = [cell for cell in cells if cell.data_set == data_set]
         repeats = _repeats(config, of_set)
         data_sets[data_set] = {
-            head: _of_head(config, data_set, head, of_set, readouts, repeats)
+            head: _of_head(config, head, of_set, readouts, repeats)
             | dict(training=_trainings(config, opened, data_set, head))
             for head in config.train.active_heads
         }
@@ -144,7 +144,7 @@ def _value(units):
     return condition_mean(units._replace(condition=condition.reshape(-1)))
 
 
-def _of_head(config, data_set, head, cells, readouts, repeats):
+def _of_head(config, head, cells, readouts, repeats):
     """The part of the report of one head on one data set, without `training`."""
     by_metric, levels = {}, {}
     for method in dict.fromkeys([*config.losses, *(cell.method for cell in cells)]):
