@@ -10,6 +10,7 @@ from configs import compare
 from siamjax.comparison import config as configs
 from siamjax.comparison import protocol, trainer
 from siamjax.data import prepared, synthetic
+from siamjax.types import TEST
 from tests import small_data
 
 SETTING = {
@@ -66,6 +67,13 @@ def same(outcomes, others):
             leaves = (jax.tree.leaves(x.best[head].weights) for x in (one, other))
             for a, b in zip(*leaves):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_the_folds_of_a_data_set_share_its_counts(config):
+    first, second = (splits(config, fold) for fold in (0, 1))
+    assert first.sessions.role.tolist() != second.sessions.role.tolist()
+    assert first.counts is second.counts
+    assert np.isnan(first.counts[first.sessions.role == TEST]).all()
 
 
 def test_the_units_of_the_counters_differ_by_fold(config):

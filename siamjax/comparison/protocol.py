@@ -8,9 +8,11 @@ choose a setting.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 import uuid
+import weakref
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -271,7 +273,28 @@ def _opened(frozen, content):
     )
     tested = np.array([role == TEST for role in shared.values()])
     role = np.where(tested, TEST, seen.sessions.role)
-    return seen._replace(sessions=dataclasses.replace(seen.sessions, role=role))
+    return seen._replace(
+        sessions=dataclasses.replace(seen.sessions, role=role),
+        counts=_share_array(np.asarray(seen.counts)),
+    )
+
+
+@functools.lru_cache(16)
+def _hidden(frozen, content):
+    """`_opened` with NaN in place of the counts of test captures."""
+    seen = _opened(frozen, content)
+    hidden = np.array(seen.counts)
+    hidden[seen.sessions.role == TEST] = np.nan
+    return seen._replace(counts=_share_array(hidden))
+
+
+_ARRAYS: weakref.WeakValueDictionary[str, np.ndarray] = weakref.WeakValueDictionary()
+
+
+def _share_array(array):
+    """An array with this content: the folds of a data set have the same counts."""
+    known = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return _ARRAYS.setdefault(f"{array.dtype} {array.shape} {known}", array)
 
 
 def cell_splits(train: Config, *, blind: bool) -> Splits:
@@ -283,12 +306,8 @@ def cell_splits(train: Config, *, blind: bool) -> Splits:
         final readout can use it, not even by mistake.
     """
     frozen = json.dumps(to_plain(train.data), sort_keys=True)
-    seen = _opened(frozen, _hash(train.data.dir))
-    if not blind:
-        return seen
-    hidden = np.array(seen.counts)
-    hidden[seen.sessions.role == TEST] = np.nan
-    return seen._replace(counts=hidden)
+    opened = _hidden if blind else _opened
+    return opened(frozen, _hash(train.data.dir))
 
 
 def derive_seed(config: CompareConfig, *words: str | int) -> int:
