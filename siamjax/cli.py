@@ -15,6 +15,7 @@ import pathlib
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
@@ -27,6 +28,9 @@ from siamjax.types import Interrupted, SiamjaxError, UsageError
 
 # 128 + SIGPIPE, as if the signal had ended the program.
 _PIPE_CLOSED = 141
+# After this time a signal that could not be raised is sent again: most destructors and
+# callbacks have ended by then.
+_AGAIN_S = 0.1
 _PACKAGE = pathlib.Path(__file__).parent
 # The configs that come with the package; a clone has the same folder at its top.
 CONFIGS = _PACKAGE / "configs"
@@ -84,6 +88,7 @@ class Command:
           main: is called with the program's name and the arguments that are not flags.
         """
         signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _send_signal_again
         if hasattr(sys.stdout, "reconfigure"):  # for names that are not UTF-8
             sys.stdout.reconfigure(errors="backslashreplace")
         _log_to_stderr()
@@ -223,6 +228,22 @@ class _Terminated(KeyboardInterrupt):
 
 def _terminate(number, frame):
     raise _Terminated("terminated")
+
+
+def _send_signal_again(unraisable):
+    """A hook for errors that Python cannot raise: Ctrl-C and SIGTERM must not be lost.
+
+    They come at any moment, also in a destructor or a callback of a C library, where
+    Python prints an error and goes on.
+    """
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    number = signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 class Lines(logging.Handler):

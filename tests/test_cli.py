@@ -335,3 +335,28 @@ def test_sigterm_ends_in_one_line_and_143(when, tmp_path):
         cwd=ROOT,
     )
     assert (done.returncode, done.stderr) == (143, "-c: terminated\n")
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_a_destructor_ends_the_command_in_one_line(name, code):
+    """Python cannot raise there: it prints a traceback and goes on."""
+    program = f"""
+import signal, sys, time
+from siamjax import cli
+
+class Odd:
+    def __del__(self):
+        signal.raise_signal(signal.{name})
+
+def main(argv):
+    Odd()
+    time.sleep(20)
+
+sys.argv = ["odd"]
+cli.Command("odd", "Is interrupted.").run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=15
+    )
+    ended = "interrupted" if name == "SIGINT" else "terminated"
+    assert (done.returncode, done.stderr) == (code, f"odd: {ended}\n")
