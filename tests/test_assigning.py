@@ -71,9 +71,12 @@ def test_a_file_is_of_the_network_whose_pattern_fits_its_name_or_folder():
         (["a="], "write NAME, or NAME=WHICH"),
         (["a=10.0.0.1,,10.0.0.2"], "write NAME, or NAME=WHICH"),
         (["a", "b"], "give one name for all sessions"),
-        (["a=10.1.0.7/16"], "has host bits set: give addresses and prefixes"),
+        (
+            ["a=10.1.0.7/16"],
+            "inside the prefix 10.1.0.0/16: give addresses",
+        ),
         (["a=::ffff:10.1.0.0/112", "b=10.1.0.0/16"], "to a and to b: give it to one"),
-        (["a=core_*"], "give addresses and prefixes of servers"),
+        (["a=core_*"], r"core_\* is no address: give addresses and prefixes of"),
         (["a=10.1.0.0/16", "b=10.1.0.0/16"], "to a and to b: give it to one"),
     ],
 )

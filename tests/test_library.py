@@ -161,6 +161,10 @@ def test_the_folder_is_given_or_that_of_the_run(tmp_path):
     assert library.locate(tmp_path, "other").name == "other"
     with pytest.raises(UsageError, match="give --library DIR, or --workdir DIR"):
         library.locate(None)
+    library.check_given(None)
+    library.check_given(tmp_path)
+    with pytest.raises(UsageError, match=r"--library=.*typo: there is no such folder"):
+        library.check_given(tmp_path / "typo")
 
 
 def test_two_that_learn_at_once_both_keep_what_they_learnt(tmp_path):

@@ -25,9 +25,16 @@ def main(argv: Sequence[str]) -> int:
             "name one capture or more: siamjax group --workdir DIR CAPTURE"
         )
     from siamjax.data import columns
-    from siamjax.identification import grouping, identify, references, span_lines
+    from siamjax.identification import (
+        grouping,
+        identify,
+        library,
+        references,
+        span_lines,
+    )
     from siamjax.inference import runs
 
+    library.check_given(_LIBRARY.value)
     run = runs.open_run(_WORKDIR.value)
     is_table = run.columns[0].role == columns.COUNTER
     paths = identify.list_captures(argv[1:], is_table=is_table)

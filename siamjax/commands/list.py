@@ -22,6 +22,7 @@ def main(argv: Sequence[str]) -> None:
     cli.no_arguments(argv)
     from siamjax.identification import library
 
+    library.check_given(_LIBRARY.value)
     kept = library.read_library(library.locate(_WORKDIR.value, _LIBRARY.value))
     lines = (
         map(json.dumps, library.list_records(kept))

@@ -138,10 +138,11 @@ def main(argv: Sequence[str]) -> int:
     from siamjax import processes
     from siamjax.capture.protocols.sip import SIP
     from siamjax.data import columns
-    from siamjax.identification import references
+    from siamjax.identification import library, references
     from siamjax.inference import runs
     from siamjax.monitoring import monitor, sources, states, table_monitor, watching
 
+    library.check_given(_LIBRARY.value)
     run = runs.open_run(_WORKDIR.value)
     opened = references.open_references(
         run,

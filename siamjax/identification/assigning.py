@@ -66,10 +66,10 @@ def parse_prefixes(assignment: Assignment) -> dict[Prefix, str]:
     for name, item in assignment.parts:
         try:
             prefix = _unmap_prefix(ipaddress.ip_network(item))
-        except ValueError as error:
+        except ValueError:
             raise UsageError(
-                f"--network={name}={item}: {error}: give addresses and prefixes of "
-                "servers, such as 10.3.0.7 and 10.1.0.0/16"
+                f"--network={name}={item}: {_why_no_prefix(item)}: give addresses and "
+                "prefixes of servers, such as 10.3.0.7 and 10.1.0.0/16"
             ) from None
         other = networks.setdefault(prefix, name)
         if other != name:
@@ -77,6 +77,14 @@ def parse_prefixes(assignment: Assignment) -> dict[Prefix, str]:
                 f"--network gives {item} to {other} and to {name}: give it to one"
             )
     return networks
+
+
+def _why_no_prefix(text):
+    try:
+        around = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return f"{text} is no address"
+    return f"{text} is an address inside the prefix {around}"
 
 
 def find_prefix(address: str, prefixes: Mapping[Prefix, _Value]) -> _Value | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from siamjax import files
 from siamjax.data import labels
-from siamjax.types import Baseline, Inputs, UsageError
+from siamjax.types import NORMAL, Baseline, Inputs, UsageError
 
 COLUMNS = ("condition", "capture", "start")
 # What an npz holds, with NumPy's kind of each array: text or floats.
@@ -131,8 +131,11 @@ def make_place(name: str, capture: str, start: Any, where: str, form: str) -> Pl
         raise UsageError(
             f"{where} is not of the form {form}: a name, a file, seconds from 0 on"
         )
+    name = name.strip()
+    if name.lower() == NORMAL:  # so that whoever takes no normal example says why
+        name = NORMAL
     try:
-        labels.check_condition(name.strip())
+        labels.check_condition(name)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
-    return Place(name.strip(), capture, start_s)
+    return Place(name, capture, start_s)

@@ -14,6 +14,7 @@ from siamjax.identification import (
     comparing,
     decide,
     explaining,
+    library,
     reasons,
     references,
     sessions,
@@ -205,6 +206,7 @@ def identify_captures(
       UsageError: an argument does not fit; nothing was read.
     """
     _check_plot(plot)
+    library.check_given(folder)
     run = runs.open_run(workdir)
     if baseline_s is not None:
         sessions.check_baseline_s(baseline_s, run.config.data.bin_s, "--baseline")

@@ -71,6 +71,15 @@ def locate(
     return pathlib.Path(workdir) / FOLDER
 
 
+def check_given(folder: str | os.PathLike | None) -> None:
+    """Raises UsageError if a folder of a library was given and is not there."""
+    if folder and not pathlib.Path(folder).is_dir():
+        raise UsageError(
+            f"--library={folder}: there is no such folder: siamjax learn and siamjax "
+            "adapt make one"
+        )
+
+
 def layout_of(run: Run) -> library_files.Layout:
     """The `Layout` of a run."""
     return library_files.Layout(
