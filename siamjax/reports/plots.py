@@ -231,15 +231,7 @@ def draw_timelines(
             edgecolor=INK if name in novel else "white",
         )
 
-    captures = drawing.shorten_names(row["capture"] for row in rows)
-    marks = {True: "✓ ", False: "✗ ", None: ""}
-    texts, heights = [], []
-    for row in rows:
-        shown = bool(row["found"] or row["truth"])
-        notes = _list_notes(row) if shown else []
-        name = marks[row["right"]] + captures[row["capture"]]
-        texts.append("\n".join([name, *notes]))
-        heights.append(_BARS + _NOTE_LINE * len(notes) if shown else _REASON_LINE)
+    texts, heights = _describe_rows(rows)
     bottoms = np.cumsum(heights)
     middles = bottoms - np.array(heights) / 2  # [rows], inches from the top
     height = float(bottoms[-1]) if rows else 0.0
@@ -247,15 +239,7 @@ def draw_timelines(
     axes = drawn.add_subplot()
     end_s = max([row["end_s"] for row in rows], default=0) or 1
     for middle, row in zip(middles, rows):
-        offset = 0.07 if row["truth"] else 0.0
-        for spans, y in (
-            (row["truth"], middle - offset),
-            (row["found"], middle + offset),
-        ):
-            for span in spans:
-                width = span["end_s"] - span["start_s"]
-                kind = look(span["condition"])
-                axes.barh(y, width, left=span["start_s"], height=0.13, **kind)
+        _draw_row(axes, row, middle, look)
         if not (row["found"] or row["truth"]):
             reason = short(row["warning"], REASON)
             text = axes.text(0.005 * end_s, middle, reason, va="center")
@@ -283,6 +267,30 @@ def draw_timelines(
         labelcolor=INK,
     )
     drawing.save_figure(drawn, path, bbox_inches="tight")
+
+
+def _describe_rows(rows):
+    """The text beside each capture, and its height in inches."""
+    captures = drawing.shorten_names(row["capture"] for row in rows)
+    marks = {True: "✓ ", False: "✗ ", None: ""}
+    texts, heights = [], []
+    for row in rows:
+        shown = bool(row["found"] or row["truth"])
+        notes = _list_notes(row) if shown else []
+        name = marks[row["right"]] + captures[row["capture"]]
+        texts.append("\n".join([name, *notes]))
+        heights.append(_BARS + _NOTE_LINE * len(notes) if shown else _REASON_LINE)
+    return texts, heights
+
+
+def _draw_row(axes, row, middle, look):
+    """The recorded and the identified stretches of a capture."""
+    offset = 0.07 if row["truth"] else 0.0
+    for spans, y in ((row["truth"], middle - offset), (row["found"], middle + offset)):
+        for span in spans:
+            width = span["end_s"] - span["start_s"]
+            kind = look(span["condition"])
+            axes.barh(y, width, left=span["start_s"], height=0.13, **kind)
 
 
 def _list_notes(row):
