@@ -96,6 +96,21 @@ def test_the_fading_echo_of_a_fault_is_recovering():
     ]
 
 
+def test_a_weak_stretch_that_lasts_and_does_not_fall_is_another_fault():
+    """It lasts for one and a half windows of 16 s."""
+    rows = [[0.2, 2.0]] * 5 + [[2.0, 0.3]] * 20 + [[3.0, 3.0]] * 30
+    before = [0.1] * 5 + [1.0] * 20
+    for deviation, lasts, name in (
+        ([0.3] * 30, 24, "unknown"),
+        ([0.3] * 30, 23, "recovering"),
+        ([0.5] * 15 + [0.3] * 15, 30, "recovering"),
+    ):
+        seen = evidence(rows, before + deviation)
+        seen = weighing.take_windows(seen, slice(25 + lasts))
+        named = names(decide.find_spans(seen, RULE))
+        assert named == ["normal", "blocked", name], lasts
+
+
 def test_a_fault_ends_where_its_deviation_fell_though_windows_still_have_its_name():
     """By hand: the fault leaves the newest quarter of a window of 16 s after window 15,
     and the window itself ten windows later. It is half behind the end 14 s after the

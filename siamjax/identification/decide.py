@@ -27,6 +27,10 @@ FADING = 0.6
 # lengths of a window, and its p-value leaves no doubt. Chosen out of fold on four
 # networks.
 LASTING = 0.5
+# One that lasts for this time, in windows, is another fault as well if the deviation of
+# its second half is at least this share of that of the first: what recovers falls.
+# Values from 1 to 2 and from 0.8 to 1 decide alike.
+STEADY_FOR, STEADY = 1.5, 0.9
 # In an adapted network a fault begins where the oddness rises above this share of the
 # way from that of the normal traffic before it to the limit.
 RISE = 0.5
@@ -208,7 +212,8 @@ def _length_s(part, evidence):
 def _with_recovering(parts, evidence, rule, taught):
     """The stretches; a weak one after a fault is `recovering`.
 
-    But one that is certainly a known fault, and lasts, is another fault.
+    But one that is certainly a known fault, and lasts, is another fault; so is one that
+    lasts longer and does not fall.
     """
     named, fault = [], None
     for part in parts:
@@ -219,12 +224,20 @@ def _with_recovering(parts, evidence, rule, taught):
             values = _p_values(evidence, first, end, rule, taught)
             certain = name in values and not values[name][1]
             is_short = _length_s(part, evidence) < LASTING * evidence.window_s
-            if not certain or is_short:
+            if (not certain or is_short) and not _is_steady(part, evidence):
                 part = part._replace(name=RECOVERING)
         named.append(part)
         if part.name != RECOVERING:
             fault = None if name == NORMAL else (name, level)
     return named
+
+
+def _is_steady(part, evidence):
+    """Whether a stretch lasts, and its deviation does not fall."""
+    if _length_s(part, evidence) < STEADY_FOR * evidence.window_s:
+        return False
+    first, second = np.array_split(evidence.deviation[part.first : part.end], 2)
+    return np.median(second) >= STEADY * np.median(first)
 
 
 def _span(evidence, parts, i, rule, origins, taught):
