@@ -163,17 +163,7 @@ def judge_network(
     )
     number_of = [0] * len(stored.names) + [capture.number for capture in faults]
     names = every.names
-    # Each example of the network under a name of its own: a capture is compared with
-    # all of them once. Those of the run keep theirs, with its training windows.
-    own_names = [
-        name if number == 0 else f"{i}: {name}"
-        for i, (name, number) in enumerate(zip(names, number_of))
-    ]
-    places = zip(every.places, own_names)
-    alone = every._replace(
-        places=tuple(place._replace(condition=name) for place, name in places)
-    )
-
+    alone = name_apart(every, len(stored.names))
     beginnings = sessions.fit_beginnings(run)
 
     def compare(capture):
@@ -235,6 +225,19 @@ def judge_network(
                     calm=is_calibrated and spans[0].condition == NORMAL,
                 )
     return score
+
+
+def name_apart(every: examples.Examples, count: int) -> examples.Examples:
+    """Examples, those behind the first `count` each under a name of its own.
+
+    So a capture is compared with all of them once. Those of the run, which are first,
+    keep their names: its training windows belong to these.
+    """
+    places = tuple(
+        place._replace(condition=f"{i}: {place.condition}") if i >= count else place
+        for i, place in enumerate(every.places)
+    )
+    return every._replace(places=places)
 
 
 def _nearest(distances, columns):

@@ -95,12 +95,7 @@ def judge_fold(fold: out_of_fold.Fold, rule: rules.Rule) -> Iterator[Trial]:
         stored, *(adapted.example_of(run, capture, None) for capture in held_out)
     )
     columns = {c.name: len(stored.names) + i for i, c in enumerate(held_out)}
-    alone = every._replace(
-        places=tuple(
-            place._replace(condition=f"{i}: {place.condition}")
-            for i, place in enumerate(every.places)
-        )
-    )
+    alone = adapted.name_apart(every, len(stored.names))
     for capture in held_out:
         evidence = enrol.session_evidence(run, splits, capture.number, alone)
         for mate in range(MATES):
