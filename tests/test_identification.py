@@ -230,18 +230,19 @@ def test_a_fault_that_shows_slowly_begins_where_the_oddness_rises():
 def test_how_new_a_window_is_says_its_distance_to_the_training_windows():
     """By hand: the limit is 0.3. The examples are near or far, but windows of training
     are not."""
-    rule = RULE._replace(novelty=0.3, taught=1.5)
+    rule = RULE._replace(novel=0.3, taught=1.5)
     rows = [[0.2, 2.0]] * 8 + [[2.0, 0.7]] * 8
     relative = [[0.1, 0.9]] * 8 + [[0.8, 0.45]] * 8
     far = evidence(rows, [0.1] * 8 + [1.0] * 8)._replace(relative=np.array(relative))
     span = decide.find_spans(far, rule)[1]
     assert (span.condition, span.other, span.distance) == ("unknown", "blocked", 0.7)
-    assert span.threshold == pytest.approx(0.2)  # 0.7 - (1.5 - 1)
+    assert span.threshold == pytest.approx(0.575)  # 0.7 - (1.125 - 1)
     rows = [[0.2, 2.0]] * 8 + [[2.0, 1.4]] * 8
     relative[8:] = [[0.8, 0.15]] * 8
     near = evidence(rows, [0.1] * 8 + [1.0] * 8)._replace(relative=np.array(relative))
     span = decide.find_spans(near, rule)[1]
-    assert (span.condition, span.threshold) == ("blocked", pytest.approx(1.9))
+    wide = 2.4 - 0.5 * np.sqrt(0.15 / 0.8)
+    assert (span.condition, span.threshold) == ("blocked", pytest.approx(wide))
     # A fault that was taught has no training windows: its example is enough.
     relative[8:] = [[0.8, 0.45]] * 8
     taught = near._replace(relative=np.array(relative))
@@ -255,7 +256,7 @@ def test_normal_traffic_of_training_makes_no_window_known_where_oddness_decides(
     rows = np.array([[0.1, 3.0]] * 9)
     relative = np.array([[0.1, 0.9]] * 9)
     seen = evidence(rows, [1.0] * 9)._replace(oddness=np.full(9, 1.5))
-    rule = RULE._replace(novelty=0.3)
+    rule = RULE._replace(novel=0.3)
     (span,) = decide.find_spans(seen._replace(relative=relative), rule)
     assert span.condition == "unknown"
 
@@ -273,7 +274,7 @@ def test_the_rule_learns_threshold_and_offsets():
     assert rule.unknown == pytest.approx(1.0)  # the middle of the gap
     assert rule.penalty == pytest.approx(0.5)
     assert rule.taught == pytest.approx(0.9)
-    assert rule.novelty == pytest.approx(np.sqrt(0.3 * 0.199))
+    assert rule.novel == pytest.approx(np.sqrt(0.3 * 0.199))
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
     spans = decide.find_spans(seen, rule)
     assert [(s.start_s, s.condition) for s in spans] == [

@@ -3,6 +3,7 @@
 import types
 
 import numpy as np
+import pytest
 
 from siamjax.evaluation import novelty
 from siamjax.evaluation.wccn import Whitening
@@ -32,8 +33,40 @@ def test_distances_are_relative_to_the_sizes_of_both_windows():
 
 def test_the_nearest_window_of_each_name_counts():
     distances = np.array([[0.3, 0.1, 0.2]])
-    got = novelty.nearest_of_names(distances, ("a", "b", "a"), ("b", "a", "c"))
-    np.testing.assert_array_equal(got, [[0.1, 0.2, np.inf]])
+    spreads = {"a": 0.04, "b": 0.25, "d": 1.0}  # c has none: the median
+    names = ("a", "b", "a", "c")
+    distances = np.append(distances, [[0.3]], 1)
+    got = novelty.nearest_of_names(distances, names, ("b", "a", "c", "d"), spreads)
+    np.testing.assert_allclose(got, [[0.1 / 0.5, 0.2 / 0.2, 0.3 / 0.5, np.inf]])
+
+
+def test_a_window_between_two_names_is_newer():
+    distances = np.array([[0.4, 0.9, 0.1], [0.4, 0.2, 0.2], [0.3, np.inf, np.inf]])
+    got = novelty.score_novelty(distances)
+    np.testing.assert_allclose(got, [0.1 * np.sqrt(0.1 / 0.4), 0.2, 0.3])
+    np.testing.assert_allclose(novelty.score_novelty(distances[:, :1]), [0.4, 0.4, 0.3])
+
+
+def test_a_spread_is_the_distance_to_other_captures():
+    """By hand: windows of sizes 0 to 2 in one direction, half of 1 added."""
+    whitening = Whitening(np.zeros(1), np.eye(1), np.eye(1), 0.3)
+    rows = [
+        *(("a", "v", 1.0), ("a", "v", 1.1), ("a", "w", 2.0)),
+        *(("b", "v", 1.0), ("b", "w", 1.0)),
+        ("c", "v", 1.0),
+    ]
+    names, captures, sizes = zip(*rows)
+    training = novelty.TrainingWindows(names, captures, np.array(sizes)[:, None])
+    got = novelty.measure_spreads(training, whitening)
+    to_w = [1.0 / 3.5, 0.9 / 3.6, 0.9 / 3.6]
+    wide = np.quantile(to_w, 0.8)
+    # Windows of b are alike: no less than a quarter of the median, before two captures
+    # of the median are added to its two. c has one capture: the median.
+    median = wide / 2
+    a, b = median * np.sqrt(2), median * np.sqrt(0.25)
+    assert got == pytest.approx(dict(a=a, b=b, c=median))
+    alone = training._replace(captures=("v",) * 6)
+    assert novelty.measure_spreads(alone, whitening) == dict(a=1.0, b=1.0, c=1.0)
 
 
 def test_kept_windows_come_from_as_many_captures_as_there_are(monkeypatch):

@@ -214,7 +214,7 @@ def learn_network(reference, number):
 
 def call_normal(reference):
     """A reference by which all of this made-up traffic is normal."""
-    return reference._replace(rule=reference.rule._replace(novelty=10.0))
+    return reference._replace(rule=reference.rule._replace(novel=10.0))
 
 
 def watch_one(reference, seed=1):

@@ -1,11 +1,10 @@
 """How well unknown windows are told from known ones, by their distances alone.
 
 The schema of `rejection` in results.json: {"known", "unknown": how many windows,
-"training", "examples": {"auroc", "fpr95"}}. `training` is the relative distance to the
-nearest training window or example, by which siamjax decides, and `examples` the
-distance to the nearest example. Each known condition has the same weight. `fpr95` is
-the share of known windows that would be called unknown, where 95 % of the unknown ones
-are.
+"training", "examples": {"auroc", "fpr95"}}. `training` is the novelty, see
+`evaluation.novelty`, by which siamjax decides, and `examples` the distance to the
+nearest example. Each known condition has the same weight. `fpr95` is the share of known
+windows that would be called unknown, where 95 % of the unknown ones are.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from siamjax.data.splits import Splits
 from siamjax.data.windows import take
-from siamjax.evaluation import pairwise, unknowns, wccn
+from siamjax.evaluation import novelty, pairwise, unknowns, wccn
 from siamjax.identification import comparing
 from siamjax.identification.examples import Examples
 from siamjax.identification.fitting import Scores
@@ -41,7 +40,7 @@ def judge_windows(run: Run, splits: Splits, library: Examples) -> dict[str, Any]
     moments = wccn.signed_log_moments(splits.features(windows))
     relative = to_names(moments, library.names)
     distance = pairwise.distances(points, examples).min(1)
-    novelty = relative.min(1)
+    scores = novelty.score_novelty(relative)
     codes = [splits.conditions.names.index(name) for name in set(library.names)]
     known = np.isin(windows.condition, codes)
     if known.all() or not known.any():
@@ -50,8 +49,8 @@ def judge_windows(run: Run, splits: Splits, library: Examples) -> dict[str, Any]
         windows.condition[known], return_inverse=True, return_counts=True
     )
     return compare_scores(
-        Scores(distance[known], novelty[known]),
-        Scores(distance[~known], novelty[~known]),
+        Scores(distance[known], scores[known]),
+        Scores(distance[~known], scores[~known]),
         1 / count[inverse],
     )
 

@@ -301,10 +301,11 @@ def relative_to_names(
     shown = np.asarray(features.to_features(*library.inputs[:2], run.scaler))
     known = np.concatenate([training.moments, wccn.signed_log_moments(shown)])
     others = novelty.whiten_others(known, training, whitening)
+    spreads = novelty.measure_spreads(training, whitening)
     columns = (*training.names, *library.names)
 
     def to_names(moments, names):
         distances = novelty.distances_to(moments, others)
-        return novelty.nearest_of_names(distances, columns, names)
+        return novelty.nearest_of_names(distances, columns, names, spreads)
 
     return to_names

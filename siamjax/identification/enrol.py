@@ -207,7 +207,8 @@ def measure_scores(
     known, novel = splits.conditions.known, splits.conditions.novel_valid
     points = run.compared(*splits.inputs(windows))
     moments = wccn.signed_log_moments(splits.features(windows))
-    from_training = _to_training(run, splits, windows, moments)
+    spreads, names = _spreads(run), np.array(splits.conditions.names)
+    to_training = _to_training(run, splits, windows, moments, spreads)
     classes = np.intersect1d(np.arange(len(known)), windows.condition)
     by_name: dict[str, list[np.ndarray]] = {name: [] for name in known + novel}
     for drawn in one_shot.draw_examples(
@@ -220,11 +221,17 @@ def measure_scores(
         library=library,
     ):
         rows = np.concatenate(drawn)
-        to_examples = _relative(run, moments, moments[rows]).min(1)
+        to_examples = novelty.nearest_of_names(
+            _relative(run, moments, moments[rows]),
+            names[windows.condition[rows]],
+            known,
+            spreads,
+        )
+        nearest = np.minimum(to_examples, to_training)
         scores = np.stack(
             [
                 pairwise.distances(points, points[rows]).min(1),
-                np.minimum(to_examples, from_training),
+                novelty.score_novelty(nearest),
             ]
         )
         is_other_capture = ~np.isin(windows.session, windows.session[rows])
@@ -261,6 +268,7 @@ def measure_stretches(
     moments = wccn.signed_log_moments(splits.features(windows))
     training, rng = run.deciding.training, np.random.default_rng(0)
     assert training is not None  # kept before the rule is learnt
+    spreads = _spreads(run)
     captures = np.array(splits.sessions.names)[windows.session]
     rows = []
     for code, name in enumerate(splits.conditions.known):
@@ -271,20 +279,31 @@ def measure_stretches(
             kept = of_name & (np.array(training.captures) != capture)
             if not len(others) or not kept.any():
                 continue
-            near = _relative(run, moments[judged], training.moments[kept]).min(1)
+            near = novelty.nearest_of_names(
+                _relative(run, moments[judged], training.moments[kept]),
+                [name] * int(kept.sum()),
+                [name],
+                spreads,
+            )
             drawn = others if len(others) <= draws else rng.choice(others, draws, False)
             alone = pairwise.distances(points[judged], points[drawn])
             rows.append([np.median(np.median(alone, 0)), np.median(near)])
     return fitting.Scores(*np.array(rows).reshape(-1, 2).T)
 
 
-def _to_training(run, splits, windows, moments):
-    """`[N]` relative distance to the nearest training window of another capture."""
+def _to_training(run, splits, windows, moments, spreads):
+    """`[N, K]` of `novelty.nearest_of_names`, to training windows of other captures."""
     training = run.deciding.training
     distances = _relative(run, moments, training.moments)
-    names = np.array(splits.sessions.names)[windows.session]
-    distances[names[:, None] == np.array(training.captures)] = np.inf
-    return distances.min(1, initial=np.inf)
+    captures = np.array(splits.sessions.names)[windows.session]
+    distances[captures[:, None] == np.array(training.captures)] = np.inf
+    return novelty.nearest_of_names(
+        distances, training.names, splits.conditions.known, spreads
+    )
+
+
+def _spreads(run):
+    return novelty.measure_spreads(run.deciding.training, run.deciding.whitening)
 
 
 def _relative(run, moments, others):

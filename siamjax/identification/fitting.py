@@ -33,9 +33,7 @@ class Scores(NamedTuple):
     """How far N windows are from what is known."""
 
     distance: np.ndarray  # [N] to the nearest of one example of each known condition
-    # [N] relative distance to the nearest training window or example, see
-    # `evaluation.novelty`
-    novelty: np.ndarray
+    novelty: np.ndarray  # [N] see `evaluation.novelty`
 
 
 class Changes(NamedTuple):
@@ -74,8 +72,8 @@ def fit_thresholds(known: Scores, novel: Scores, change: float = CHANGE) -> Rule
       change: the cost of a change of condition, in thresholds of unknown.
     """
     unknown = unknowns.fit_threshold(known.distance, novel.distance)
-    novelty = unknowns.fit_limit(known.novelty, novel.novelty)
-    return Rule(unknown, change * unknown, 0.0, 0.0, novelty, TAUGHT * unknown)
+    limit = unknowns.fit_limit(known.novelty, novel.novelty)
+    return Rule(unknown, change * unknown, 0.0, 0.0, limit, TAUGHT * unknown)
 
 
 def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> Changes:

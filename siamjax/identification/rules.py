@@ -21,8 +21,8 @@ class Rule(NamedTuple):
     penalty: float  # cost of a change of condition, a distance as well
     onset_s: float  # added to the start of a fault's first window: its onset
     clear_s: float  # added to the start of the first window after it: its end
-    # A window whose relative distance to all that is known is above this is unknown.
-    novelty: float = 1.0
+    # A window whose novelty, see `evaluation.novelty`, is above this is unknown.
+    novel: float = 1.0
     # One whose contrasted distance to the one example of a fault that was taught is
     # above this, see `weighing.contrast_distances`, too.
     taught: float = 1.2
@@ -38,7 +38,7 @@ def from_json(value: Any) -> Rule:
         **{name: float(value[name]) for name in numbers},
         calibration=confidence.from_json(value["calibration"]),
     )
-    if min(rule.unknown, rule.penalty, rule.novelty, rule.taught) < 0:
+    if min(rule.unknown, rule.penalty, rule.novel, rule.taught) < 0:
         raise ValueError("a distance is less than 0")
     return rule
 

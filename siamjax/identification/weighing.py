@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from siamjax.evaluation import pairwise
+from siamjax.evaluation import novelty, pairwise
 from siamjax.identification.rules import Rule
 from siamjax.types import NORMAL
 
@@ -29,8 +29,8 @@ class Evidence(NamedTuple):
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
     # [N] how odd a window is for the network, see `normality`; None: not adapted to it
     oddness: np.ndarray | None = None
-    # [N, K] relative distance to the nearest training window or example of each name,
-    # see `evaluation.novelty`; None: the distances are taken for it
+    # [N, K] how far the nearest training window or example of each name is, see
+    # `novelty.nearest_of_names`; None: the distances are taken for it
     relative: np.ndarray | None = None
     hop_s: float = 1.0  # from the start of a window to that of the next
     # From the start of a window to the bin that its verdict is of: 0, or its newest bin
@@ -132,8 +132,8 @@ def weigh_distances(
 ) -> np.ndarray:
     """`[N, K]` distances as the rule compares them with the threshold of unknown.
 
-    Their differences stay. How large the smallest one is says the relative distance: at
-    the limit of what is known it is the threshold of unknown.
+    Their differences stay. How large the smallest one is says the novelty: at the limit
+    of what is known it is the threshold of unknown.
 
     Args:
       distances: `[N, K]` to examples.
@@ -142,7 +142,7 @@ def weigh_distances(
     """
     if relative is None:
         return distances
-    level = rule.unknown * relative.min(1) / rule.novelty
+    level = rule.unknown * novelty.score_novelty(relative) / rule.novel
     return shift_to(distances, level)
 
 
