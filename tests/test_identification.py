@@ -274,7 +274,7 @@ def test_the_rule_learns_threshold_and_offsets():
     assert rule.unknown == pytest.approx(1.0)  # the middle of the gap
     assert rule.penalty == pytest.approx(0.5)
     assert rule.taught == pytest.approx(0.9)
-    assert rule.novel == pytest.approx(np.sqrt(0.3 * 0.199))
+    assert rule.novel == pytest.approx(0.199**0.75 * 0.3**0.25)
     assert rule.onset_s == pytest.approx(4.0) and rule.clear_s == pytest.approx(5.0)
     spans = decide.find_spans(seen, rule)
     assert [(s.start_s, s.condition) for s in spans] == [

@@ -28,8 +28,11 @@ def test_the_middle_of_the_gap():
 
 
 def test_the_limit_stays_near_the_known_windows():
-    """By hand: the middle of the gap is 4.5, the 0.99 quantile of the known is 1."""
-    assert unknowns.fit_limit([1.0] * 9, [8.0] * 9) == pytest.approx(4.5**0.5)
+    """By hand: the middle of the gap is 4.5, the 0.99 quantile of the known is 1. Where
+    they overlap, the threshold is 1.5, and the quantile 3.73."""
+    assert unknowns.fit_limit([1.0] * 9, [8.0] * 9) == pytest.approx(4.5**0.25)
+    overlap = unknowns.fit_limit([1.0] * 9 + [4.0], [2.0] * 9)
+    assert overlap == pytest.approx((1.5 * 3.73) ** 0.5)
 
 
 def test_false_positives_where_95_of_100_unknown_windows_are_found():
