@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from siamjax.data import columns
-from siamjax.identification import identify
 from siamjax.monitoring import (
     following,
     records,
@@ -23,6 +22,7 @@ from siamjax.monitoring import (
 from siamjax.monitoring.lines import describe
 from siamjax.types import Column, SiamjaxError, UsageError
 from tests import live_traffic
+from tests.live_traffic import assert_as_identified
 
 NAMES = "load", "errors", "bytes"
 COLUMNS = tuple(
@@ -103,18 +103,6 @@ def in_batches(lines, sizes, first=0):
             for i, line in enumerate(lines[start:end])
         ]
         yield sources.Batch(some, time.monotonic())
-
-
-def assert_as_identified(made, path, reference):
-    spans = identify.compare_capture(path, reference).spans
-    stretches = live_traffic.of_kind(made, records.Stretch)
-    assert [s.condition for s in stretches] == [span.condition for span in spans]
-    for stretch, span in zip(stretches, spans):
-        got = stretch.start_s, stretch.end_s, stretch.distance or np.nan
-        np.testing.assert_allclose(
-            got, (span.start_s, span.end_s, span.distance), rtol=0, atol=1e-5
-        )
-    return spans
 
 
 @pytest.mark.parametrize("seed", range(3))
