@@ -124,6 +124,12 @@ def check_mask(
     return jnp.asarray(mask != 0), False
 
 
+def widen_labels(labels: Array) -> jax.Array:
+    """Labels `[B]` as a JAX array of at least 32 bits."""
+    labels = jnp.asarray(labels)
+    return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
+
+
 def check_classes(
     labels: Array, where: Array | None, classes: int, loss: str
 ) -> jax.Array | bool:
@@ -140,10 +146,12 @@ def check_classes(
       UsageError: a concrete label is no class.
     """
     counted = np.ones(labels.shape, bool) if where is None else where
+    counted = counted.astype(bool)
     if any(isinstance(array, jax.core.Tracer) for array in (labels, counted)):
-        return jnp.any(((labels < 0) | (labels >= classes)) & (counted != 0))
+        labels = widen_labels(labels)  # int8 cannot be compared with 200 classes
+        return jnp.any(((labels < 0) | (labels >= classes)) & counted)
     labels, counted = np.asarray(labels), np.asarray(counted)
-    outside = ((labels < 0) | (labels >= classes)) & (counted != 0)
+    outside = ((labels < 0) | (labels >= classes)) & counted
     if outside.any():
         raise UsageError(
             f"labels have {labels[outside][0]}, but the state of loss {loss} is for "

@@ -136,7 +136,7 @@ def adaface(
     def apply(state, embeddings, labels, *, where=None):
         angles = class_angles(state["params"]["weights"], embeddings, labels, where)
         norm = lax.stop_gradient(jnp.clip(angles.norm, 1e-3, 100.0))
-        number = angles.valid.sum()
+        number = angles.valid.sum().astype(norm.dtype)
         average = reductions.masked_mean(norm, angles.valid)
         square = jnp.where(angles.valid, (norm - average) ** 2, 0).sum()
         spread = jnp.sqrt(square / jnp.maximum(number - 1, 1))

@@ -426,7 +426,8 @@ def _largest_gaps(x, y, start):
         a, b = coordinate
         gap = absolute(a[:, None] - b[None])
         is_largest = lax.stop_gradient(gap) >= largest
-        return (totals[0] + jnp.where(is_largest, gap, 0), totals[1] + is_largest), None
+        total = totals[0] + jnp.where(is_largest, gap, 0)
+        return (total, totals[1] + is_largest.astype(gap.dtype)), None
 
     (total, number), _ = lax.scan(add, (start, start), columns)
     return total / jnp.maximum(number, 1)

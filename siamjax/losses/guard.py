@@ -236,7 +236,7 @@ def _inspect(embeddings, labels, data):
         data, bad = {**data, "enqueue": enqueue}, bad | outside
     if data.get("key") is not None:
         checks.check_key(data["key"])
-    return jnp.asarray(labels), data, bad
+    return checks.widen_labels(labels), data, bad
 
 
 def _any_not_finite(embeddings, counted):

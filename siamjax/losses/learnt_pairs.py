@@ -66,7 +66,8 @@ def margin_loss(
         anchor_b = b[jnp.clip(labels, 0, len(b) - 1)] if per_class else b
         pull = jnp.maximum(d - anchor_b[:, None] + margin, 0)
         push = jnp.maximum(anchor_b[:, None] - d + margin, 0)
-        pos_weight, neg_weight = pos * neg.sum(1)[:, None], neg * pos.sum(1)[:, None]
+        pos_weight = jnp.where(pos, neg.sum(1)[:, None], 0)
+        neg_weight = jnp.where(neg, pos.sum(1)[:, None], 0)
         if mining == "distance_weighted":
             column, pos_weight = miners.distance_weighted_negatives(batch, key)
             push = miners.take_columns(push, column)
@@ -83,8 +84,9 @@ def margin_loss(
 
 def _weighted_terms(cost, weight, reduce):
     """`Terms` of costs `[A, R]`, each of which stands for `weight` equal ones."""
+    weight = weight.astype(cost.dtype)
     used = reductions.within(reduce, cost, weight > 0)
-    weight = jnp.where(used, weight, 0).astype(cost.dtype)
+    weight = jnp.where(used, weight, 0)
     cost = jnp.where(used, cost, 0)
     active = jnp.where(cost > 0, weight, 0)
     return reductions.Terms((weight * cost).sum(1), active.sum(1), weight.sum(1))

@@ -12,7 +12,7 @@ from siamjax.losses.annotations import (
     check_choice,
 )
 from siamjax.losses.guard import guarded
-from siamjax.losses.tuples import all_pairs, gather_tuples
+from siamjax.losses.tuples import all_pairs, computed_in, gather_tuples
 
 
 @guarded
@@ -77,7 +77,8 @@ def lossless(
     pulls = jnp.where(batch.pos, pos_cost(jnp.where(batch.pos, d, 0)), 0)
     pushes = jnp.where(batch.neg, neg_cost(jnp.where(batch.neg, d, 1)), 0)
     positives, negatives = batch.pos.sum(1), batch.neg.sum(1)
-    sums = pulls.sum(1) * negatives + pushes.sum(1) * positives
+    sums = pulls.sum(1) * negatives.astype(d.dtype)
+    sums = sums + pushes.sum(1) * positives.astype(d.dtype)
     number = positives * negatives
     return reductions.reduce_terms(
         reductions.Terms(sums, number, number), reduce, labels
@@ -94,7 +95,7 @@ def _costs(form, embeddings, beta, epsilon):
             lambda d: -jnp.log(-d / beta + 1 + e),
             lambda d: -jnp.log(-(size - d) / beta + 1 + e),
         )
-    dtype = jnp.promote_types(embeddings.dtype, jnp.float32)  # of the computation
+    dtype = computed_in(embeddings.dtype)
     e = float(jnp.finfo(dtype).eps) if epsilon is None else epsilon
 
     def cost(r):

@@ -22,13 +22,13 @@ def quantiles(values: jax.Array, mask: jax.Array, shares: Sequence[float]) -> ja
     high = jnp.max(jnp.where(mask, values, -jnp.inf), initial=-jnp.inf)
     low = jnp.min(jnp.where(mask, values, jnp.inf), initial=jnp.inf)
     high, low = (jnp.where(number > 0, v, 0).astype(values.dtype) for v in (high, low))
-    wanted = jnp.ceil(jnp.asarray(shares) * number)
+    wanted = jnp.ceil(jnp.asarray(shares, values.dtype) * number.astype(values.dtype))
 
     def halve(_, bounds):
         low, high = bounds
         middle = low + (high - low) / 2
         below = jnp.stack([jnp.sum(mask & (values <= m)) for m in middle])
-        enough = below >= wanted
+        enough = below.astype(values.dtype) >= wanted
         return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
 
     start = jnp.full(len(shares), low), jnp.full(len(shares), high)

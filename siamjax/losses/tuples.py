@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from siamjax import checks
 from siamjax.losses.annotations import Array
@@ -145,14 +146,19 @@ def check_similarity(
     similarity = jnp.asarray(similarity)
     if jnp.issubdtype(similarity.dtype, jnp.complexfloating):
         raise UsageError(f"similarity must be real numbers, got {similarity.dtype}")
-    similarity = similarity.astype(jnp.promote_types(similarity.dtype, jnp.float32))
+    similarity = similarity.astype(computed_in(similarity.dtype))
     bad = jnp.any(valid & ~jnp.isfinite(similarity))
     return jnp.where(valid, similarity, 0), bad
 
 
+def computed_in(dtype: DTypeLike) -> type:
+    """The type in which a loss of numbers of a type is computed."""
+    return jnp.float64 if dtype == jnp.float64 else jnp.float32
+
+
 def zero_uncounted(embeddings: Array, where: Array) -> jax.Array:
     """Rows that count, in float32 or wider; 0 for other rows, whatever they hold."""
-    x = embeddings.astype(jnp.promote_types(embeddings.dtype, jnp.float32))
+    x = embeddings.astype(computed_in(embeddings.dtype))
     return jnp.where(where[:, None], x, jnp.zeros_like(x))
 
 

@@ -279,8 +279,8 @@ def angular(
     Reference: Wang et al. (angular), ICCV 2017.
     """
     batch = tuples.all_pairs(embeddings, labels, where, references)
-    t2 = jnp.tan(jnp.radians(angle)) ** 2
     x, y = distances.unit(batch.x), distances.unit(batch.y)
+    t2 = (jnp.tan(jnp.radians(angle)) ** 2).astype(x.dtype)
 
     def term(picked, x, y, neg, t2):
         positive = y[first_index(picked)]  # [A, E]
