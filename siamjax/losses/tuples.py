@@ -151,9 +151,9 @@ def check_similarity(
     return jnp.where(valid, similarity, 0), bad
 
 
-def computed_in(dtype: DTypeLike) -> type:
+def computed_in(dtype: DTypeLike) -> jnp.dtype:
     """The type in which a loss of numbers of a type is computed."""
-    return jnp.float64 if dtype == jnp.float64 else jnp.float32
+    return jnp.dtype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
 
 
 def zero_uncounted(embeddings: Array, where: Array) -> jax.Array:
