@@ -62,12 +62,12 @@ def signed_counts(
     With `ties`, equal keys count too.
     """
     column, kind = sort_by_key(key, pos, neg, ties)
-    is_pos = (kind == POSITIVE).astype(jnp.int32)
-    is_neg = (kind == NEGATIVE).astype(jnp.int32)
-    before = lax.associative_scan(jnp.add, is_neg, axis=1)
-    upto = lax.associative_scan(jnp.add, is_pos, axis=1)
-    after = pos.sum(1, dtype=jnp.int32)[:, None] - upto
-    return unsort(is_pos * before - is_neg * after, column)
+    is_pos = kind == POSITIVE
+    # Positives up to each place; the others up to it are negatives.
+    upto = jnp.cumsum(is_pos, 1, dtype=jnp.int32)
+    place = jnp.arange(1, key.shape[1] + 1, dtype=jnp.int32)[None]
+    of_negative = jnp.where(kind == NEGATIVE, upto - pos.sum(1, keepdims=True), 0)
+    return unsort(jnp.where(is_pos, place - upto, of_negative), column)
 
 
 def unsort(values: jax.Array, column: jax.Array) -> jax.Array:
