@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from siamjax.models import lstm
 
@@ -53,6 +55,31 @@ def test_values_and_gradients_are_those_of_flax(steps, batch):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
     for mine, theirs in zip(slopes, want_slopes):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("devices, batch", [(1, 3), (8, 16), (8, 12)])
+def test_the_weight_gradient_is_the_same_on_a_cpu_and_on_an_accelerator(devices, batch):
+    h, saved = lstm._forward(series(6, batch), *weights())
+    slope = np.random.default_rng(2).normal(size=h.shape).astype(np.float32)
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((devices,), "d")):
+        by_bin = lstm._gradients_by_bin(*saved, slope)
+    for mine, theirs in zip(by_bin, lstm._gradients_at_once(*saved, slope)):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_devices_add_up_their_windows_and_send_one_sum():
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    with jax.set_mesh(mesh):
+        windows = jax.ShapeDtypeStruct(
+            (6, 16, F), np.float32, sharding=NamedSharding(mesh, P(None, "data"))
+        )
+        gradient = jax.jit(
+            jax.grad(lambda w, b, x: lstm.run_lstm(x, w, b).sum(), argnums=(0, 1))
+        )
+        text = gradient.lower(*weights(), windows).compile().as_text()
+    assert "all-gather" not in text
+    loops = text.split("ENTRY")[0]
+    assert "all-reduce(" in text and "all-reduce(" not in loops
 
 
 def test_one_step_by_hand():

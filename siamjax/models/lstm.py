@@ -2,13 +2,16 @@
 
 Automatic differentiation of the scan saves all that each step computes, and adds the
 weight gradient up step by step. Here the gradient is written out: the forward pass
-keeps the gates, the backward pass yields the slopes of the gates, and the weight
-gradient of all T steps is one large product after it.
+keeps the gates, and the backward pass computes what is cheap again. The weight
+gradient is added up as is fastest on the platform.
 """
+
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 class LSTM(nn.Module):
@@ -54,12 +57,12 @@ def _forward(x, weights, bias):
         i, f, g, o = jnp.split(xh @ weights + bias[None], 4, -1)
         i, f, g, o = _sigmoid(i), _sigmoid(f), jnp.tanh(g), _sigmoid(o)
         new = f * c + i * g
-        t = jnp.tanh(new)
-        return (o * t, new), (o * t, (xh, c, t, i, f, g, o))
+        h = o * jnp.tanh(new)
+        return (h, new), (h, (xh, (c, i, f, g, o)))
 
     zero = jnp.zeros((x.shape[1], bias.shape[0] // 4), x.dtype)
-    _, (h, kept) = jax.lax.scan(step, (zero, zero), x)
-    return h, (weights, kept)
+    _, (h, kept) = lax.scan(step, (zero, zero), x)
+    return h, (weights, *kept)
 
 
 def _backward(saved, slope):
@@ -67,28 +70,75 @@ def _backward(saved, slope):
 
     dz is the gradient with respect to the inputs of the gates.
     """
-    weights, (xh, *kept) = saved
-    steps, batch, width = slope.shape
-    features = xh.shape[2] - width
-    recurrent = weights[features:].T  # [4H, H]
+    return lax.platform_dependent(
+        *saved, slope, cpu=_gradients_by_bin, default=_gradients_at_once
+    )
+
+
+def _gradients_by_bin(weights, xh, kept, slope):
+    """Adds the weight gradient up bin by bin.
+
+    On a CPU this is faster: dz is in the cache, and is never written to memory.
+    """
+    features = weights.shape[0] - slope.shape[2]
 
     def step(carry, inputs):
-        dh, dc = carry
-        slope, (c, t, i, f, g, o) = inputs
-        dh = dh + slope
-        dc = dc + dh * o * (1 - t * t)
-        di, df, dg, do = dc * g, dc * c, dc * i, dh * t
-        dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
-        dz = jnp.concatenate(dz, -1)
-        return (dz @ recurrent, dc * f), dz
+        state, weight_sum, bias_sum = carry
+        xh, slope, kept = inputs
+        state, dz = _step_back(weights[features:], state, slope, kept)
+        of_device = _by_device(dz)
+        weight_sum += jnp.einsum("dbi,dbj->dij", _by_device(xh), of_device)
+        bias_sum += of_device.sum(1)
+        return (state, weight_sum, bias_sum), dz @ weights[:features].T
+
+    # Each device adds up its own windows, and the devices are added up at the end.
+    devices = len(_by_device(xh[0]))
+    zero, gates = jnp.zeros_like(slope[0]), weights.shape[1]
+    sums = (
+        jnp.zeros((devices, *weights.shape), weights.dtype),
+        jnp.zeros((devices, gates), weights.dtype),
+    )
+    carry = (zero, zero), *sums
+    (_, *sums), dx = lax.scan(step, carry, (xh, slope, kept), reverse=True)
+    return dx, *(total.sum(0) for total in sums)
+
+
+def _gradients_at_once(weights, xh, kept, slope):
+    """The weight gradient is one product over all bins, after the loop.
+
+    On an accelerator this is faster: the loop waits for fewer small products.
+    """
+    steps, batch, width = slope.shape
+    features = weights.shape[0] - width
+
+    def step(state, inputs):
+        return _step_back(weights[features:], state, *inputs)
 
     zero = jnp.zeros_like(slope[0])
-    _, dz = jax.lax.scan(step, (zero, zero), (slope, kept), reverse=True)
+    _, dz = lax.scan(step, (zero, zero), (slope, kept), reverse=True)
     dx = dz @ weights[:features].T
-    # One product over all steps; to contract two dimensions at once is slow on a CPU.
     # Windows come first: they are split over devices, and [T * B] would gather them.
     dz, xh = (a.swapaxes(0, 1).reshape(batch * steps, -1) for a in (dz, xh))
     return dx, xh.T @ dz, dz.sum(0)
+
+
+def _step_back(recurrent, state, slope, kept):
+    """One bin: the gradients with respect to the state before it, and dz `[B, 4H]`."""
+    dh, dc = state
+    c, i, f, g, o = kept
+    t = jnp.tanh(f * c + i * g)
+    dh = dh + slope
+    dc = dc + dh * o * (1 - t * t)
+    di, df, dg, do = dc * g, dc * c, dc * i, dh * t
+    dz = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)]
+    dz = jnp.concatenate(dz, -1)
+    return (dz @ recurrent.T, dc * f), dz
+
+
+def _by_device(x):
+    """`[B, N] -> [D, B / D, N]`, for the D devices of the mesh that is set."""
+    number = math.gcd(len(x), max(1, jax.sharding.get_abstract_mesh().size))
+    return x.reshape(number, -1, x.shape[1])
 
 
 run_lstm.defvjp(_forward, _backward)
