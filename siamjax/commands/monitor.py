@@ -136,7 +136,6 @@ def main(argv: Sequence[str]) -> int:
     _check_flags(argv[1:])
     assignment, prefixes = _parse_networks()
     from siamjax import processes
-    from siamjax.capture.protocols.sip import SIP
     from siamjax.data import columns
     from siamjax.identification import library, references
     from siamjax.inference import runs
@@ -153,20 +152,7 @@ def main(argv: Sequence[str]) -> int:
     reference = opened[assignment.others]
     conditions = references.list_conditions(reference)
     of_table = run.columns[0].role == columns.COUNTER
-    if of_table and (_INTERFACE.value or _HEP.value):
-        raise UsageError(
-            f"{run.workdir} was trained on counters: give it a table, by -, --read or "
-            "--follow"
-        )
-    if (
-        _HEP.value
-        and not of_table
-        and SIP.name not in columns.protocols_of(run.columns)
-    ):
-        raise UsageError(
-            f"{run.workdir} was not trained on SIP, and HEP is read of SIP alone: give "
-            "it packets, such as by --interface"
-        )
+    _check_source(run, of_table)
     kind = table_monitor.TableMonitor if of_table else monitor.Monitor
     watched = kind(
         reference,
@@ -198,6 +184,24 @@ def main(argv: Sequence[str]) -> int:
         kept = f"state saved in {folder}: the same command goes on" if folder else ""
         raise Interrupted(f"stopped; {kept or 'no state was kept'}", 128 + caught[0])
     return 0
+
+
+def _check_source(run, of_table):
+    """Raises UsageError where the run cannot be used with the source of the flags."""
+    from siamjax.capture.protocols.sip import SIP
+    from siamjax.data import columns
+
+    if of_table and (_INTERFACE.value or _HEP.value):
+        raise UsageError(
+            f"{run.workdir} was trained on counters: give it a table, by -, --read or "
+            "--follow"
+        )
+    is_sip = SIP.name in columns.protocols_of(run.columns)
+    if _HEP.value and not of_table and not is_sip:
+        raise UsageError(
+            f"{run.workdir} was not trained on SIP, and HEP is read of SIP alone: give "
+            "it packets, such as by --interface"
+        )
 
 
 def _parse_networks():
@@ -266,15 +270,15 @@ def _delivering(folder, conditions):
         )
         if _LISTEN.value:
             stack.enter_context(outputs.serving(receivers, _LISTEN.value, conditions))
-        yield lambda made: deliver(made, actions, receivers.send)
+        yield lambda new_records: deliver(new_records, actions, receivers.send)
 
 
-def deliver(made: Iterable, actions, send) -> None:
+def deliver(new_records: Iterable, actions, send) -> None:
     """Prints records, with their actions, and hands them to the receivers."""
     from siamjax.monitoring import lines, records
 
     as_json = not sys.stdout.isatty() if _JSON.value is None else _JSON.value
-    for record in made:
+    for record in new_records:
         if isinstance(record, records.Change) and record.condition in actions:
             record = dataclasses.replace(record, action=actions[record.condition])
         if as_json:

@@ -321,7 +321,7 @@ class Monitor:
             self._is_lost = True
             self._binner.begin()  # the gap may lie before the first bin
         if self._is_lost and self._binner.zero_ns is not None:
-            new_records += self._skip(time_ns)
+            self._skip(time_ns)
         if is_step:
             self._binner.forget_transactions()
         self._is_lost = False
@@ -338,7 +338,6 @@ class Monitor:
         if binner.bins > self._done:
             self._done = binner.bins
             self._judge.skip(binner.bins)
-        return []
 
     def _warn_of_other_traffic(self):
         """Says once that there are packets, but no message of the run's protocols."""

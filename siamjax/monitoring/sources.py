@@ -128,13 +128,13 @@ class Inbox:
         self._error: Exception | None = None
         self._ended = self.closed = False
 
-    def put(self, some: list[Any], position: Position | None = None) -> None:
+    def put(self, items: list[Any], position: Position | None = None) -> None:
         """Adds packets or lines; waits while too many are there."""
         with self._changed:
             while self._bytes > MOST_WAITING and not self.closed:
                 self._changed.wait()
-            self._waiting.append((some, time.monotonic(), position))
-            self._bytes += _size_of(some)
+            self._waiting.append((items, time.monotonic(), position))
+            self._bytes += _size_of(items)
             self._changed.notify_all()
 
     def notify(self, what: str, detail: str) -> None:
@@ -189,8 +189,9 @@ class Inbox:
                 return
 
 
-def _size_of(some):
-    return sum(len(content) for _, _, content, *_ in some)
+def _size_of(items):
+    """The bytes of packets, or the characters of lines."""
+    return sum(len(content) for _, _, content, *_ in items)
 
 
 def read_in_thread(
