@@ -26,7 +26,8 @@ from siamjax.data import sampler
 from siamjax.types import UsageError, Windows
 
 # The windows of so many steps are read together, or of fewer that have at most so many
-# bytes. One program computes them. On a GPU the start of a program takes as long as
+# bytes. A program ends with its chunk, and before at each pause of the training, as
+# one that computes from memory does. On a GPU the start of a program takes as long as
 # several steps, so a chunk of a few steps is slow.
 CHUNK_STEPS = 128
 CHUNK_BYTES = 128 << 20
