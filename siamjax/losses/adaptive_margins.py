@@ -121,7 +121,7 @@ def adaface(
       margin: radians, and a cosine (m of the paper).
       scale: one over a cosine.
       concentration: how wide the range of norms is (h).
-      rate: share of a new batch, in [0, 1]; one minus alpha of the paper.
+      rate: share of a new batch, in [0, 1]; as the authors' code has it.
       reduce: see `reductions`.
     Returns:
       `Stateful`, with params `weights` `[C, E]` and memory `mean`, `deviation`, both
@@ -292,7 +292,7 @@ def curricularface(
     Args:
       margin: degrees.
       scale: one over a cosine.
-      rate: share of a new batch, in [0, 1]; one minus alpha of the paper.
+      rate: share of a new batch, in [0, 1]; as the authors' code has it.
       reduce: see `reductions`.
     Returns:
       `Stateful`, with params `weights` `[C, E]` and memory `mean_cosine` `[]`. The loss
