@@ -234,7 +234,8 @@ def parsing(path: str | os.PathLike, remedy: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.filename is not None:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise Damaged(f"{path} is damaged ({reason}): {remedy}") from error
+        text = f"{path} is damaged or of another version ({reason}): {remedy}"
+        raise Damaged(text) from error
 
 
 @contextlib.contextmanager
