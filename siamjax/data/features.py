@@ -5,7 +5,7 @@ bins is subtracted, the result is divided by their deviation, clipped and scaled
 and models are not used.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from siamjax import checks
+from siamjax.data.counts_on_disk import StoredCounts
 from siamjax.types import Baseline, Column, Scaler
 
 # What may be subtracted from the windows of a session: the mean of its normal bins, or
@@ -28,6 +29,8 @@ FEW = 10
 # The least unit of a column, as a share of its mean: a column that never changes has
 # the deviation 0.
 LEAST_UNIT = 0.01
+# So many bins of a session become features at once.
+_BLOCK_BINS = 4096
 
 
 def make_scaler(columns: Sequence[Column], *, floor: Any, clip: float) -> Scaler:
@@ -157,3 +160,27 @@ def to_features(counts: Any, baseline: Baseline, scaler: Scaler) -> jax.Array:
     z = (x - jnp.where(scaler.own, level, 0.0)) / jnp.where(scaler.own, unit, 1.0)
     z = jnp.clip(z, -scaler.clip, scaler.clip)
     return z * jnp.broadcast_to(scaler.scale, z.shape)
+
+
+def session_features(
+    counts: np.ndarray | StoredCounts,
+    session: int,
+    bins: int,
+    baseline: Baseline,
+    scaler: Scaler,
+) -> Iterator[np.ndarray]:
+    """Yields the features `[n, F]` of a session in blocks, one in memory at a time.
+
+    Args:
+      counts: `[S, bins, F]` of all sessions.
+      session: its number.
+      bins: how many it has.
+      baseline: `[S, F]`.
+      scaler: of the data.
+    """
+    own = Baseline(*(np.asarray(x)[session : session + 1] for x in baseline))
+    for first in range(0, bins, _BLOCK_BINS):
+        block = counts[session, first : min(first + _BLOCK_BINS, bins)]
+        # All blocks are of one size: a program is compiled for each.
+        padded = np.pad(block, ((0, _BLOCK_BINS - len(block)), (0, 0)))[None]
+        yield np.asarray(to_features(padded, own, scaler))[0, : len(block)]

@@ -15,9 +15,9 @@ from siamjax.types import TRAIN, AnySession, Baseline, Column, DataSet, Scaler
 _BLOCK = 16
 
 
-class NormalBins:
-    """Normal bins of the training captures in blocks `[n, F]`; all of theirs if none is
-    normal.
+class NormalBlocks:
+    """Normal bins of the training captures in blocks `[n, F]`; all bins of these
+    captures if none is normal.
 
     They give the baseline of all sessions where `config.baseline_s` is 0, and the units
     of counters. One block is in memory at a time.
@@ -30,7 +30,16 @@ class NormalBins:
         bins: np.ndarray,
         role: np.ndarray,
         bin_s: float,
-    ):
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+          sessions: S of them.
+          stacked: counts `[S, bins, F]`.
+          bins: `[S]`, how many each has.
+          role: `[S]`.
+          bin_s: seconds of a bin.
+        """
         self._stacked, self._bins, self._bin_s = stacked, bins, bin_s
         self._labels = {
             i: session.labels for i, session in enumerate(sessions) if role[i] == TRAIN
@@ -59,7 +68,7 @@ def scale_events(
 
 
 def scale_counters(
-    dataset: DataSet, normal: NormalBins, config: DataConfig
+    dataset: DataSet, normal: NormalBlocks, config: DataConfig
 ) -> tuple[tuple[Column, ...], Scaler]:
     """Columns and `Scaler` of counters: their units are those of normal bins."""
     heavy = features.find_heavy_tailed(normal)
@@ -71,7 +80,7 @@ def scale_counters(
 
 def find_baselines(
     stacked: np.ndarray | StoredCounts,
-    normal: NormalBins,
+    normal: NormalBlocks,
     scaler: Scaler,
     config: DataConfig,
     trained: Baseline | None,
@@ -113,8 +122,8 @@ def _own_baselines(stacked, first, scaler):
         block = np.zeros((_BLOCK, first, stacked.shape[2]), np.float32)
         for i in chosen:
             block[i - begin] = stacked[i, :first]
-        of_block = jax.device_get(_baselines_of_block(block, scaler))
-        parts.append(Baseline(*(x[: len(chosen)] for x in of_block)))
+        baselines = jax.device_get(_baselines_of_block(block, scaler))
+        parts.append(Baseline(*(x[: len(chosen)] for x in baselines)))
     return Baseline(*map(np.concatenate, zip(*parts)))
 
 

@@ -40,8 +40,6 @@ from siamjax.types import (
 
 # Counts of so many windows of a role are in memory at once, where all are on disk.
 JUDGED_BYTES = 1 << 24
-# So many bins of a session become features at once.
-_BINS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +191,7 @@ def open_splits(config: DataConfig, trained: identity.Trained | None = None) -> 
     if trained is not None and used.sessions[0].has_events:
         protocols = columns.protocols_of(trained.columns)
     stacked, bins = _bin_sessions(dataset, used.sessions, protocols, config)
-    normal = scaling.NormalBins(used.sessions, stacked, bins, role, config.bin_s)
+    normal = scaling.NormalBlocks(used.sessions, stacked, bins, role, config.bin_s)
     if trained is not None and trained.scaler is not None:
         table, clip = trained.columns, np.float32(config.clip)
         scaler = trained.scaler._replace(own=np.bool_(True), clip=clip)
@@ -307,14 +305,8 @@ def _bin_sessions(dataset, sessions, protocols, config):
 
 def _deviations(stacked, index, bins, baseline, scaler):
     """The mean absolute feature `[bins]` of each bin of a session."""
-    of_session = Baseline(*(x[index : index + 1] for x in baseline))
-    parts = []
-    for begin in range(0, bins, _BINS):
-        block = stacked[index, begin : min(begin + _BINS, bins)]
-        padded = np.pad(block, ((0, _BINS - len(block)), (0, 0)))[None]
-        x = np.asarray(features.to_features(padded, of_session, scaler))[0]
-        parts.append(np.abs(x[: len(block)]).mean(-1))
-    return np.concatenate(parts)
+    blocks = features.session_features(stacked, index, bins, baseline, scaler)
+    return np.concatenate([np.abs(x).mean(-1) for x in blocks])
 
 
 def _cut_windows(used, stacked, bins, baseline, scaler, config):

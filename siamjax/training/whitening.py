@@ -14,12 +14,10 @@ from siamjax.evaluation import baselines, wccn
 from siamjax.evaluation.normal_bins import NormalBins, fit_normal_bins
 from siamjax.evaluation.novelty import TrainingWindows
 from siamjax.evaluation.wccn import Whitening
-from siamjax.types import NORMAL, TRAIN, VALID, Baseline
+from siamjax.types import NORMAL, TRAIN, VALID
 
 # The most windows of a condition that are kept.
 KEPT = 24
-# So many bins of a session become features at once.
-_BINS = 4096
 
 
 def learn_whitening(splits: Splits) -> Whitening:
@@ -83,13 +81,12 @@ def _normal_blocks(splits: Splits, role: str, bin_s: float) -> Iterator[np.ndarr
     for i in np.flatnonzero(splits.sessions.role == role).tolist():
         bins = int(splits.sessions.bins[i])
         is_normal = normal_bins(splits.sessions.labels[i], bins, bin_s)
-        baseline = Baseline(*(np.asarray(x)[i : i + 1] for x in splits.baseline))
-        for first in range(0, bins, _BINS):
-            counts = splits.counts[i, first : min(first + _BINS, bins)]
-            # All blocks are of one size: a program is compiled for each.
-            padded = np.pad(counts, ((0, _BINS - len(counts)), (0, 0)))[None]
-            x = np.asarray(features.to_features(padded, baseline, splits.scaler))[0]
-            yield x[: len(counts)][is_normal[first : first + _BINS]]
+        first = 0
+        for x in features.session_features(
+            splits.counts, i, bins, splits.baseline, splits.scaler
+        ):
+            yield x[is_normal[first : first + len(x)]]
+            first += len(x)
 
 
 def _count_before(values):
