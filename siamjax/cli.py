@@ -143,9 +143,9 @@ class Command:
             sys.exit(self._fail(error, 2))
         except (AttributeError, KeyError) as error:
             # ml_collections: 'stpes' Did you mean "steps" instead of "stpes"?
-            found = r'Did you mean "(.*?)" instead of ".*"\?'
-            what = re.sub(found, r"(did you mean \1?)", _line(error))
-            line = f"the config has no field {what}; see {self.name} --help"
+            hint = r'Did you mean "(.*?)" instead of ".*"\?'
+            field = re.sub(hint, r"(did you mean \1?)", _line(error))
+            line = f"the config has no field {field}; see {self.name} --help"
             sys.exit(self._fail(UsageError(line), 2))
         except (flags.Error, TypeError, ValueError) as error:
             line = usage.explain_flag_error(self, error)

@@ -153,14 +153,14 @@ def loop_flops(config, width, mesh):
     """Products of the LSTM's loops, without those of one bin.
 
     XLA counts the body of a loop once. Forwards the loop multiplies each bin and the
-    state by all weights. Backwards it multiplies the slopes of the gates by the
-    recurrent weights, and by each bin and the state for the weight gradient.
+    state by all weights. Backwards, on a CPU, it multiplies the slopes of the gates by
+    the recurrent weights, and by each bin and the state for the weight gradient.
     """
     (hidden,) = config.encoder.hidden
     batch = config.batch
     windows = (batch.conditions + batch.made_up) * batch.per_condition // mesh.size
-    of_bin = 2 * windows * 4 * hidden * (2 * (width + hidden) + hidden)
-    return of_bin * (config.data.bins - 1)
+    flops_of_bin = 2 * windows * 4 * hidden * (2 * (width + hidden) + hidden)
+    return flops_of_bin * (config.data.bins - 1)
 
 
 def data_shapes(width, table):

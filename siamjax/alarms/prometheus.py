@@ -55,7 +55,7 @@ class Collector:
 
 
 def _of_sessions(state, gauge, counter):
-    condition = gauge(
+    conditions = gauge(
         "siamjax_condition",
         "1 for the condition of a session, 0 for those that it had.",
         labels=["session", "network", "condition"],
@@ -83,20 +83,19 @@ def _of_sessions(state, gauge, counter):
         "Stretches in a condition that began.",
         labels=["session", "network", "condition"],
     )
-    labels = {}
-    for name, stretches in state.sessions.items():
-        change = stretches[-1].change
-        labels[name] = [name, change.network or ""]
+    last = {name: stretches[-1] for name, stretches in state.sessions.items()}
+    labels = {name: [name, last[name].change.network or ""] for name in last}
+    for name, (_, change, start_ns, _) in last.items():
         alarms.add_metric(labels[name], float(alarm.is_alarm(change)))
-        since.add_metric(labels[name], stretches[-1].start_ns / 1e9)
+        since.add_metric(labels[name], start_ns / 1e9)
         threshold.add_metric(labels[name], change.threshold)
         if change.distance is not None:
             distance.add_metric(labels[name], change.distance)
-    for (name, label), count in state.changes.items():
-        present = state.sessions[name][-1].change.condition == label
-        condition.add_metric([*labels[name], label], float(present))
-        changes.add_metric([*labels[name], label], count)
-    yield from (condition, alarms, since, distance, threshold, changes)
+    for (name, condition), count in state.changes.items():
+        is_present = last[name].change.condition == condition
+        conditions.add_metric([*labels[name], condition], float(is_present))
+        changes.add_metric([*labels[name], condition], count)
+    yield from (conditions, alarms, since, distance, threshold, changes)
 
 
 def _of_heartbeat(beat, gauge, counter):

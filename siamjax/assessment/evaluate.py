@@ -78,9 +78,13 @@ def evaluate_run(
     else:
         run, chosen, rule, unseen = learn_enrolment(run, splits)
     verdicts = judge_captures(run, splits, chosen, rule)
-    shown = hosts.everywhere(lambda: embed_windows(run, splits))
-    recall = judge_recall(run, splits, shown) if shown else results.empty_results()
-    judged = _Judged(run, splits, chosen, rule, verdicts, shown, recall, unseen, data)
+    embedded = hosts.everywhere(lambda: embed_windows(run, splits))
+    recall = (
+        judge_recall(run, splits, embedded) if embedded else results.empty_results()
+    )
+    judged = _Judged(
+        run, splits, chosen, rule, verdicts, embedded, recall, unseen, data
+    )
     return hosts.from_first(lambda: _conclude(judged, say))
 
 
@@ -92,8 +96,8 @@ def _check_judgeable(workdir, data, splits):
         )
 
 
-class Shown(NamedTuple):
-    """The N windows of the test, as the heads of a run show them."""
+class Embedded(NamedTuple):
+    """The N windows of the test, and their points by the heads of a run."""
 
     windows: Windows
     library: np.ndarray | None  # `[N]` bool, see `one_shot.recognise`
@@ -110,7 +114,7 @@ class _Judged(NamedTuple):
     examples: examples.Examples
     rule: rules.Rule
     verdicts: list[tally.Row]
-    shown: Shown | None  # None: there is no window of the test
+    embedded: Embedded | None  # None: there is no window of the test
     recall: dict[str, Any]  # see `judge_recall`
     unseen: dict[str, Any]  # see `learn_enrolment`
     data: str | None  # another data set
@@ -130,8 +134,8 @@ def _conclude(judged, say):
     folder.mkdir(parents=True, exist_ok=True)
     if not judged.data:
         examples.write_places(folder / "examples.csv", judged.examples)
-    if judged.shown:
-        write_pictures(folder, run, splits, judged.shown)
+    if judged.embedded:
+        write_pictures(folder, run, splits, judged.embedded)
     report = judged.recall | dict(
         step=run.step,
         version=run.version,
@@ -161,7 +165,7 @@ def _conclude(judged, say):
 def _describe(judged, report):
     """Yields the lines about a report, of `evaluate_run`."""
     yield results.format_results(report, terminal_width())
-    if judged.shown:
+    if judged.embedded:
         space = spaces.describe_space(judged.run.deciding.space)
         yield f"compared by {space}{_why(judged.unseen)}\n"
     if "rejection" in report:
@@ -231,7 +235,7 @@ def _why(unseen):
     return f", chosen among {len(curves[0])} spaces on validation"
 
 
-def embed_windows(run: Run, splits: Splits) -> Shown | None:
+def embed_windows(run: Run, splits: Splits) -> Embedded | None:
     """The windows of the test; None if there is none."""
     if not splits.window_mask(TEST).any():
         return None
@@ -241,27 +245,27 @@ def embed_windows(run: Run, splits: Splits) -> Shown | None:
     compared = deciding.to_points(run.deciding, run.config, heads, x)
     decided = DECISION if run.config.decide_with == BEST else run.config.decide_with
     others = {head: heads[head] for head in sorted(heads) if head != decided}
-    return Shown(windows, library, x, {decided: compared} | others)
+    return Embedded(windows, library, x, {decided: compared} | others)
 
 
-def judge_recall(run: Run, splits: Splits, shown: Shown) -> dict[str, Any]:
+def judge_recall(run: Run, splits: Splits, embedded: Embedded) -> dict[str, Any]:
     """One-shot results of a run on its test captures, see `evaluation.results`.
 
     With several processes all must call it; they divide the methods.
     """
-    windows, x = shown.windows, shown.features
+    windows, x = embedded.windows, embedded.features
     learnt = {
-        _method_name(name): functools.partial(shown.points.__getitem__, name)
-        for name in shown.points
+        _method_name(name): functools.partial(embedded.points.__getitem__, name)
+        for name in embedded.points
     }
     simple: dict[str, Callable[[], np.ndarray]] = {
         name: functools.partial(to_points, x)
         for name, to_points in baselines.BASELINES.items()
     }
-    whitening = run.deciding.whitening
-    if whitening is not None:  # an older evaluation of this run did not learn it
-        of_wccn = functools.partial(baselines.wccn_points, x, whitening)
-        simple = {spaces.WCCN: of_wccn} | simple
+    learnt_wccn = run.deciding.whitening
+    if learnt_wccn is not None:  # an older evaluation of this run did not learn it
+        embed_by_wccn = functools.partial(baselines.wccn_points, x, learnt_wccn)
+        simple = {spaces.WCCN: embed_by_wccn} | simple
 
     def embed_untrained():
         heads = run.untrained(*splits.inputs(windows))
@@ -276,7 +280,7 @@ def judge_recall(run: Run, splits: Splits, shown: Shown) -> dict[str, Any]:
         names=splits.conditions.names,
         groups=group_conditions(splits),
         draws=run.config.draws,
-        library=shown.library,
+        library=embedded.library,
         compute=hosts.divided,
     )
 
@@ -344,16 +348,16 @@ def write_pictures(
     folder: pathlib.Path,
     run: Run,
     splits: Splits,
-    shown: Shown,
+    embedded: Embedded,
 ) -> None:
     """Writes the projector's files of each head, and embedding.png.
 
     Args:
       folder: of the results.
       run, splits: the run and its data.
-      shown: the windows.
+      embedded: the windows.
     """
-    windows, library, _, points = shown
+    windows, library, points = embedded.windows, embedded.library, embedded.points
     conditions = [splits.conditions.names[c] for c in windows.condition]
     novel = splits.conditions.novel_valid + splits.conditions.novel
     dims = {name: head.dim for name, head in run.config.active_heads.items()}

@@ -99,11 +99,16 @@ def open_runs(run: runs.Run) -> tuple[list[Opened], Space, Curves]:
 def join_normal_bins(
     run: runs.Run, splits: Splits, opened: Sequence[Opened]
 ) -> NormalBins | None:
-    """The `NormalBins` of a run on all captures, which leave none for the limit: it is
-    the median of those of its fold runs."""
+    """The `NormalBins` of a run on all captures.
+
+    No capture is left to learn its limit on: it is the median of the fold runs' limits.
+
+    Returns:
+      None: windows decide as a whole, see `whitening.learn_normal_bins`.
+    """
     bins = whitening.learn_normal_bins(splits, run.config.data)
-    of_folds = [fold.run.deciding.normal_bins for fold in opened]
-    limits = [x.limit for x in of_folds if x is not None]
+    fold_bins = [fold.run.deciding.normal_bins for fold in opened]
+    limits = [x.limit for x in fold_bins if x is not None]
     if bins is None or not limits:
         return bins
     return bins._replace(limit=float(np.median(limits)))

@@ -288,13 +288,14 @@ def _hidden(frozen, content):
     return seen._replace(counts=_share_array(hidden))
 
 
+# Arrays that are in use, by their content.
 _ARRAYS: weakref.WeakValueDictionary[str, np.ndarray] = weakref.WeakValueDictionary()
 
 
 def _share_array(array):
-    """An array with this content: the folds of a data set have the same counts."""
-    known = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-    return _ARRAYS.setdefault(f"{array.dtype} {array.shape} {known}", array)
+    """The one array with this content: the folds of a data set share their counts."""
+    digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return _ARRAYS.setdefault(f"{array.dtype} {array.shape} {digest}", array)
 
 
 def cell_splits(train: Config, *, blind: bool) -> Splits:

@@ -98,6 +98,7 @@ class _Summary(NamedTuple):
 
 
 def _in_turn(function: Callable, items: Sequence) -> list:
+    """The results of a function of each item, by this process alone."""
     return [function(item) for item in items]
 
 

@@ -80,6 +80,7 @@ def parse_prefixes(assignment: Assignment) -> dict[Prefix, str]:
 
 
 def _why_no_prefix(text):
+    """Says what is wrong with a text that is no prefix."""
     try:
         around = ipaddress.ip_network(text, strict=False)
     except ValueError:

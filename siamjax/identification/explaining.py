@@ -49,8 +49,8 @@ def list_panels(explained: dict[str, Any]) -> list[tuple[str, Any, Sequence[int]
     condition, capture, network = (
         short(explained[name], 30) for name in ("condition", "capture", "network")
     )
-    of_network = f" ({network})" if network else ""
-    title = f"{condition}: {capture}{of_network} at {window['start_s']:g} s"
+    place = f"{capture} ({network})" if network else capture
+    title = f"{condition}: {place} at {window['start_s']:g} s"
     why = "\n".join(textwrap.wrap(printable(explained["why"]), _WIDTH))
     near = f"nearest example, {explained['distance']:.2f} away: "
     near += f"{short(example['condition'], 30)}\n{short(example['capture'], 30)}"

@@ -183,19 +183,12 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
     with files.parsing(path, f"siamjax evaluate --workdir {workdir} writes it again"):
         # Read from memory: a damaged archive could raise an error of the system.
         with np.load(io.BytesIO(path.read_bytes())) as archive:
-            arrays = {name: archive[name] for name in _ARRAYS}
-            is_new = "training_moments" in archive
-            kept = {name: archive[name] for name in _TRAINING if is_new}
-            has_bins = "bins_limit" in archive
-            of_bins = {name: archive[name] for name in _BINS if has_bins}
+            arrays = {name: archive[name] for name in archive.files}
         size = 2 * columns
-        shape = dict(mean=(size,), matrix=(size, size), covariance=(size, size))
-        _check_arrays(arrays, _ARRAYS, shape)
-        square = (columns, columns)
-        shape = dict(bins_mean=(columns,), bins_matrix=square, bins_covariance=square)
-        _check_arrays(of_bins, _BINS, shape)
-        training = _training_windows(kept, size) if is_new else None
-        normal_bins = _normal_bins(of_bins) if has_bins else None
+        shapes = dict(mean=(size,), matrix=(size, size), covariance=(size, size))
+        _check_arrays(arrays, _ARRAYS, shapes)
+        training = _training_windows(arrays, size)
+        normal_bins = _normal_bins(arrays, columns)
         stored = tuple(arrays[name].item() for name in Space._fields)
         allowed = {tuple(space): space for space in allowed_spaces(config)}
         if stored not in allowed:
@@ -204,16 +197,24 @@ def read_deciding(workdir: pathlib.Path, config: Config, columns: int) -> Decidi
     return Deciding(allowed[stored], whitening, training, normal_bins=normal_bins)
 
 
-def _check_arrays(arrays, kinds, shape):
-    """Raises ValueError unless arrays have their kinds and shapes, () by default."""
-    for name, array in arrays.items():
+def _check_arrays(arrays, kinds, shapes):
+    """Raises KeyError or ValueError unless the arrays of `kinds` are there, with their
+    kinds and shapes, () by default."""
+    for name, kind in kinds.items():
+        array = arrays[name]
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{name} is not finite")
-        if array.dtype.kind != kinds[name] or array.shape != shape.get(name, ()):
+        if array.dtype.kind != kind or array.shape != shapes.get(name, ()):
             raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
 
 
-def _normal_bins(arrays):
+def _normal_bins(arrays, columns):
+    """The `NormalBins` of a file; None: it has none."""
+    if "bins_limit" not in arrays:
+        return None
+    square = (columns, columns)
+    shapes = dict(bins_mean=(columns,), bins_matrix=square, bins_covariance=square)
+    _check_arrays(arrays, _BINS, shapes)
     *whitening, limit = (arrays[name] for name in _BINS)
     if not limit > 0:
         raise ValueError("bins_limit is not above 0")
@@ -221,15 +222,12 @@ def _normal_bins(arrays):
 
 
 def _training_windows(arrays, size):
-    """The training windows of a file; raises ValueError if they are none."""
+    """The training windows of a file; None: it has none."""
+    if "training_moments" not in arrays:
+        return None
     count = len(arrays["training_names"])
-    shape = dict(training_moments=(count, size))
-    for name, kind in _TRAINING.items():
-        array = arrays[name]
-        if array.dtype.kind != kind or array.shape != shape.get(name, (count,)):
-            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}")
-    if not np.isfinite(arrays["training_moments"]).all():
-        raise ValueError("training_moments is not finite")
+    shapes = dict.fromkeys(_TRAINING, (count,)) | {"training_moments": (count, size)}
+    _check_arrays(arrays, _TRAINING, shapes)
     names, captures = (
         tuple(arrays[name].tolist()) for name in ("training_names", "training_captures")
     )
