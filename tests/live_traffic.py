@@ -56,15 +56,21 @@ def read(packets):
     return reader
 
 
+def as_packets(frames):
+    """Packets, as of a capture of Ethernet, of frames `(time_ns, frame)`."""
+    return [(time_ns, 1, frame, len(frame)) for time_ns, frame in frames]
+
+
 def batches(frames, size=100, first=0, *, in_file=True, is_live=False):
     """Batches of frames `(time_ns, frame)`, as of a file."""
     for start in range(first, len(frames), size):
-        some = [(t, 1, frame, len(frame)) for t, frame in frames[start : start + size]]
+        packets = as_packets(frames[start : start + size])
         position = sources.Position("x.pcap", start) if in_file else None
-        yield sources.Batch(some, 0.0, (), position, is_live)
+        yield sources.Batch(packets, 0.0, (), position, is_live)
 
 
 def watch(watched, source):
+    """The records of a monitor that gets all batches of a source."""
     made = [record for batch in source for record in watched.add(batch)]
     return made + watched.finish()
 

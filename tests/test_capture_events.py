@@ -1,4 +1,4 @@
-"""Captures to events: repetition, latency, direction, dirt, the packaged captures."""
+"""Captures to events: repetition, latency, direction, dirt."""
 
 import struct
 

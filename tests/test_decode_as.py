@@ -1,4 +1,4 @@
-"""Protocols at other ports than their usual ones."""
+"""What --protocols and --decode_as take, and protocols at other ports."""
 
 import re
 

@@ -20,9 +20,8 @@ SETTINGS = (
     "mined:by=hardest",
     "0.5*triplet+0.1*koleo+cosface",
 )
-
-
-# Those that failed, each in another place, and one with a memory; all with --slow.
+# Those with an operation of mixed types that no other has, and one with a memory; all
+# with --slow.
 QUICK = (
     "adaface",
     "angular",
@@ -97,7 +96,7 @@ def test_single_precision_stays_single_where_x64_is_on(spec):
 
 @pytest.mark.parametrize("spec", ["proxy_anchor", "arcface", "center"])
 def test_labels_of_8_bits_are_compared_with_more_classes_than_they_can_hold(spec):
-    """They were NaN or an OverflowError."""
+    """200 is no number of 8 bits: the comparison could wrap around or overflow."""
     loss = resolve(spec)
     state = loss.init(jax.random.key(0), 200, E)
     x = np.random.default_rng(0).normal(size=(B, E)).astype(np.float32)

@@ -2,12 +2,7 @@
 
 import numpy as np
 
-from siamjax.monitoring import (
-    monitor,
-    records,
-    sources,
-    states,
-)
+from siamjax.monitoring import monitor, records, sources, states
 from tests import live_traffic
 from tests import packet_builder as build
 from tests.live_traffic import S, batches, conditions, watch
@@ -111,31 +106,31 @@ def test_a_clock_that_is_set_is_an_event_and_no_fault(reference, monkeypatch):
 def test_a_packet_with_a_wrong_time_is_no_silent_hour(reference):
     """Inside a batch, too; in a file that is read later an hour is a pause."""
     frames = live_traffic.calls(0, 80)
-    wrong_ns, begin = 7000 * S, sources.Position("x.pcap", 0)
-    for position, packet in ((None, 400), (None, 1), (begin, 400), (begin, 1)):
+    wrong_ns, first = 7000 * S, sources.Position("x.pcap", 0)
+    for position, place in ((None, 400), (None, 1), (first, 400), (first, 1)):
         watched = monitor.Monitor(reference, sources.Tally())
-        some = [(t, 1, frame, len(frame)) for t, frame in frames]
-        t, _, frame, length = some[packet]
-        some.insert(packet, (t + wrong_ns, 1, frame, length))
+        packets = live_traffic.as_packets(frames)
+        t, *rest = packets[place]
+        packets.insert(place, (t + wrong_ns, *rest))
         made = []
-        for start in range(0, len(some), 90):
-            place = position and position._replace(offset=start)
-            batch = sources.Batch(some[start : start + 90], 0.0, (), place, True)
+        for start in range(0, len(packets), 90):
+            begin = position and position._replace(offset=start)
+            batch = sources.Batch(packets[start : start + 90], 0.0, (), begin, True)
             made += watched.add(batch)
         assert said(made) == ["clock_step", "clock_step"] and watched.windows < 100
-        assert conditions(made) == ["normal"] or packet == 1
+        assert conditions(made) == ["normal"] or place == 1
 
 
 def test_several_wrong_times_are_no_silent_hours(reference):
     """Each of them is ahead of the one before, and none is ahead of the right time."""
     watched = monitor.Monitor(reference, sources.Tally())
-    some = [(t, 1, frame, len(frame)) for t, frame in live_traffic.calls(0, 80)]
-    for packet, wrong_s in ((400, 70_000), (401, 40_000), (402, 10_000)):
-        t, *rest = some[packet]
-        some[packet] = (t - wrong_s * S, *rest)
+    packets = live_traffic.as_packets(live_traffic.calls(0, 80))
+    for place, wrong_s in ((400, 70_000), (401, 40_000), (402, 10_000)):
+        t, *rest = packets[place]
+        packets[place] = (t - wrong_s * S, *rest)
     made = []
-    for start in range(0, len(some), 90):
-        batch = sources.Batch(some[start : start + 90], 0.0, is_live=True)
+    for start in range(0, len(packets), 90):
+        batch = sources.Batch(packets[start : start + 90], 0.0, is_live=True)
         made += watched.add(batch)
     assert watched.windows < 100 and said(made) == ["clock_step"] * 4
 
@@ -147,8 +142,8 @@ def test_no_answer_behind_a_step_of_the_clock_is_late(reference):
     frames = [*live_traffic.calls(0, 50), invite, (final[0] + 3 * S, final[1])]
     for t, frame in sorted(frames):
         t += 3600 * S * (t > build.START_NS + 40 * S)
-        some = [(t, 1, frame, len(frame))]
-        watched.add(sources.Batch(some, 0.0, is_live=True))
+        packets = live_traffic.as_packets([(t, frame)])
+        watched.add(sources.Batch(packets, 0.0, is_live=True))
     names = [column.name for column in reference.run.columns]
     counted = watched._judge.sessions["all"]._counts.values
     assert np.nanmax(counted[:, names.index("INVITE to final ms")]) < 1000

@@ -5,13 +5,7 @@ import itertools
 import numpy as np
 
 from siamjax.capture import messages
-from siamjax.monitoring import (
-    judging,
-    monitor,
-    records,
-    servers,
-    sources,
-)
+from siamjax.monitoring import judging, monitor, records, servers, sources
 from tests import live_traffic
 from tests import packet_builder as build
 from tests.live_traffic import S, batches, watch

@@ -1,4 +1,4 @@
-"""The monitor goes on after a restart, a gap, a silence; and memory is bounded."""
+"""The monitor goes on after a restart, and its memory is bounded."""
 
 import json
 

@@ -1,7 +1,8 @@
 """Signalling other than SIP: packets to events to counts, worked out by hand.
 
 The packets are in tests/signalling.py. tshark is not needed: what it prints of them is
-recorded, and the last tests compare the recording where tshark is installed."""
+recorded, and tests/test_tshark.py compares the recording where tshark is installed.
+"""
 
 import json
 import pathlib

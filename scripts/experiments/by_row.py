@@ -40,8 +40,12 @@ from siamjax.types import NORMAL, TEST, VALID, Baseline, Label
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/kddi_first", "An evaluated run.")
 _ROLE = flags.DEFINE_enum("role", TEST, [VALID, TEST], "Of the days that are judged.")
-REPLICATES, ROWS, COLUMNS = 2000, (1, 2, 3), ("normal", "live", "1", "2", "3")
-COLUMNS += ("found", "named", "unknown")
+REPLICATES = 2000
+# An alarm is asked for by these labelled rows of a fault.
+BY_ROWS = (1, 2, 3)
+# The columns for which a method must give names.
+OF_NAMES = ("named", "unknown")
+COLUMNS = ("normal", "live", *map(str, BY_ROWS), "found", *OF_NAMES)
 
 
 class Rows(NamedTuple):
@@ -69,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
         report(name, {i: name_rows(*method, splits, i) for i in days}, splits, bin_s)
     limit = limit_deviation(run, splits)
     alone = {i: judge_rows(run, splits, i, limit) for i in days}
-    report("row alone", alone, splits, bin_s, names=False)
+    report("row alone", alone, splits, bin_s, gives_names=False)
 
 
 def learn_rule(run: runs.Run, splits: Splits) -> tuple[runs.Run, Examples, rules.Rule]:
@@ -136,7 +140,7 @@ def report(
     splits: Splits,
     bin_s: float,
     *,
-    names: bool = True,
+    gives_names: bool = True,
 ) -> None:
     """Prints a row of the table.
 
@@ -145,49 +149,50 @@ def report(
       days: what it says of the rows of each day.
       splits: of the days.
       bin_s: seconds of a row.
-      names: whether it gives names.
+      gives_names: whether it says which fault a row is of.
     """
     counts = np.stack(
         [
             count_day(rows, splits.sessions.labels[i], bin_s, splits.conditions.known)
             for i, rows in days.items()
         ]
-    )  # [days, columns, right and judged]
-    drawn = np.random.default_rng(0).multinomial(
+    )  # [days, columns, (so, judged)]
+    times_drawn = np.random.default_rng(0).multinomial(
         len(days), np.full(len(days), 1 / len(days)), REPLICATES
     )
-    totals = np.einsum("rd,dcx->rcx", drawn, counts)
+    totals = np.einsum("rd,dcx->rcx", times_drawn, counts)
     shares = totals[..., 0] / np.maximum(totals[..., 1], 1)
     low, high = 100 * np.quantile(shares, [0.025, 0.975], axis=0)
-    right, judged = counts.sum(0).T
-    gives = [names or column not in ("named", "unknown") for column in COLUMNS]
-    cells = [
-        f"{100 * x / n:.1f} [{a:.1f}, {b:.1f}]" if n and given else "-"
-        for x, n, a, b, given in zip(right, judged, low, high, gives)
-    ]
+    cells = []
+    for i, (so, judged) in enumerate(counts.sum(0)):
+        if judged and (gives_names or COLUMNS[i] not in OF_NAMES):
+            cells.append(f"{100 * so / judged:.1f} [{low[i]:.1f}, {high[i]:.1f}]")
+        else:
+            cells.append("-")
     print(f"{method:10}" + "".join(f"{cell:>19}" for cell in cells), flush=True)
 
 
 def count_day(
     rows: Rows, labels: Sequence[Label], bin_s: float, known: Sequence[str]
 ) -> np.ndarray:
-    """`[columns, 2]` how many are so, and how many are judged."""
-    counts = np.zeros((len(COLUMNS), 2))
+    """`[columns, 2]` of how many the column is true, and how many are judged."""
+    counts = {column: np.zeros(2) for column in COLUMNS}
     for label in labels:
         first, end = round(label.onset_s / bin_s), round(label.clear_s / bin_s)
         inside = slice(first, end)
         timeline, live = rows.timeline[inside], rows.live[inside] != NORMAL
         if label.condition == NORMAL:
-            counts[0] += (timeline != NORMAL).sum(), len(timeline)
-            counts[1] += live.sum(), len(live)
+            counts["normal"] += (timeline != NORMAL).sum(), len(timeline)
+            counts["live"] += live.sum(), len(live)
             continue
-        for i, n in enumerate(ROWS, 2):
-            counts[i] += live[:n].any(), 1
-        counts[5] += (timeline != NORMAL).any(), 1
+        for n in BY_ROWS:
+            counts[str(n)] += live[:n].any(), 1
+        counts["found"] += (timeline != NORMAL).any(), 1
         is_known = label.condition in known
         wanted = label.condition if is_known else UNKNOWN
-        counts[6 if is_known else 7] += timeline[len(timeline) // 2] == wanted, 1
-    return counts
+        middle = timeline[len(timeline) // 2]
+        counts["named" if is_known else "unknown"] += middle == wanted, 1
+    return np.stack([counts[column] for column in COLUMNS])
 
 
 if __name__ == "__main__":
