@@ -466,11 +466,14 @@ def test_one_capture_is_identified_as_records(run, tmp_path):
     spans, traffic = identify.identify_capture(run, path)
     assert [(s.condition, s.start_s) for s in spans] == [("normal", 0.0)]
     assert traffic.name == "x" and traffic.warnings == ()
-    places = [("calm", str(path), 20.0)]
+    silent = write(tmp_path / "y.pcap", [*calls(0, 20), others(ARP)[-1]])
+    places = [("silent", str(silent), 30.0)]
     joined = references.open_reference(run, places=places).examples
-    assert joined.names == ("normal", "calm")
+    assert joined.names == ("normal", "silent")
+    *_, span = identify.identify_capture(run, silent, places=places)[0]
+    assert (span.condition, span.example) == ("silent", "y.pcap@30")
     (span,), _ = identify.identify_capture(run, path, places=places)
-    assert (span.condition, span.example) == ("calm", "x.pcap@20")
+    assert span.condition == "normal"
 
 
 def test_unknown_stretches_are_grouped(run, tmp_path):

@@ -95,7 +95,8 @@ def name_rows(
     place = np.minimum(np.searchsorted(ends_s, times_s, "right"), len(spans) - 1)
     timeline = np.array([span.condition for span in spans], object)[place]
     weighed, costs = weighing.weigh_windows(evidence, rule)
-    decoder, names = Decoder(costs.shape[1], rule.penalty), (*weighed.names, UNKNOWN)
+    decoder = Decoder(weighing.start_costs(weighed, rule), rule.penalty)
+    names = *weighed.names, UNKNOWN
     live = [NORMAL] * (bins - len(costs))  # until a window is full
     for row in costs:
         decoder.add(row)

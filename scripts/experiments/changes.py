@@ -138,7 +138,7 @@ def follow_path(fold: Judged) -> Iterator[Verdict]:
 def find_alarms(evidence: weighing.Evidence, rule: rules.Rule) -> np.ndarray:
     """`[N]` bool: whether there is an alarm when each window ends."""
     evidence, costs = weighing.weigh_windows(evidence, rule)
-    decoder = Decoder(costs.shape[1], rule.penalty)
+    decoder = Decoder(weighing.start_costs(evidence, rule), rule.penalty)
     normal = evidence.names.index(NORMAL)
     alarm = []
     for row in costs:

@@ -68,7 +68,7 @@ def find_spans(
       taught: names of conditions that were learnt from an example after the training.
     """
     evidence, costs = weighing.weigh_windows(evidence, rule)
-    path = decode(costs, rule.penalty)
+    path = decode(costs, rule.penalty, weighing.start_costs(evidence, rule))
     return spans_of_path(evidence, costs, path, rule, origins, taught)
 
 

@@ -87,7 +87,7 @@ def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> 
     onsets: dict[str, list[float]] = {}
     ends: dict[str, list[float]] = {NORMAL: [], RECOVERING: []}
     evidence, costs = weighing.weigh_windows(evidence, rule)
-    path = decode(costs, rule.penalty)
+    path = decode(costs, rule.penalty, weighing.start_costs(evidence, rule))
     spans = decide.spans_of_path(evidence, costs, path, rule)
     parts = decide.find_parts(evidence, path, rule, ())
     for label, earliest_s, latest_s in _find_gaps(labels):

@@ -37,11 +37,18 @@ class Span(NamedTuple):
     window_s: float = math.nan  # start of the window that is nearest to it; NaN: none
 
 
-def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
-    """The cheapest states `[N]` for costs `[N, K]`, where a change costs `penalty`.
+def decode(
+    costs: np.ndarray, penalty: float, start: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """The cheapest states `[N]` for costs `[N, K]`.
 
     Of states that cost the same the lower one is taken. Dynamic programming (Viterbi,
     IEEE Trans. Inf. Theory 1967).
+
+    Args:
+      costs: of each window in each state.
+      penalty: what a change costs.
+      start: `[K]`, what it costs to begin in each state.
     """
     count, states = costs.shape
     path = np.zeros(count, int)
@@ -50,7 +57,7 @@ def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
     # Whether the path to each state comes from it, or from the cheapest state.
     stays = np.ones((count, states), bool)
     cheapest = np.zeros(count, np.int32)
-    total = costs[0].astype(float)
+    total = costs[0] + start
     for i in range(1, count):
         cheapest[i] = best = total.argmin()
         change = total[best] + penalty
@@ -70,16 +77,18 @@ def decode(costs: np.ndarray, penalty: float) -> np.ndarray:
 class Decoder:
     """`decode`, window by window: the cheapest path so far is known at any time.
 
+    Args:
+      start, penalty: see `decode`.
     Attributes:
       total: `[K]` cost of the cheapest path that ends in each state.
       back: for each window `[K]`, the state before it on that path; of the first the
         states themselves.
     """
 
-    def __init__(self, states: int, penalty: float) -> None:
-        self.total = np.zeros(states)
+    def __init__(self, start: np.ndarray, penalty: float) -> None:
+        self.total = np.array(start, float)
         self.back: list[np.ndarray] = []
-        self._states, self._penalty = np.arange(states), penalty
+        self._states, self._penalty = np.arange(len(start)), penalty
         self._path: list[int] = []  # the cheapest up to now
 
     def add(self, costs: np.ndarray) -> int:

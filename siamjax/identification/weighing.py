@@ -101,6 +101,22 @@ def weigh_windows(evidence: Evidence, rule: Rule) -> tuple[Evidence, np.ndarray]
     return evidence, costs
 
 
+def start_costs(evidence: Evidence, rule: Rule) -> np.ndarray:
+    """`[K + 1]` what it costs a session to begin in each condition.
+
+    Another one than normal costs as much as a change to it, so that one odd window at
+    the beginning is no more an alarm than later.
+
+    Args:
+      evidence: of `weigh_windows`.
+      rule: the numbers that decide.
+    """
+    if NORMAL not in evidence.names:
+        return np.zeros(len(evidence.names) + 1)
+    is_normal = np.array([*(name == NORMAL for name in evidence.names), False])
+    return np.where(is_normal, 0.0, rule.penalty)
+
+
 def _cost_of(evidence, rule):
     """Costs `[N, K + 1]`, see `weigh_windows`."""
     costs = _weighed(evidence, rule)

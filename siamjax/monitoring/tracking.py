@@ -162,7 +162,8 @@ class Tracker:
 
     def _begin(self, windows):
         """Begins without a window, but with arrays of their form."""
-        self._decoder = Decoder(windows.costs.shape[1], self._rule.penalty)
+        start = weighing.start_costs(windows.evidence, self._rule)
+        self._decoder = Decoder(start, self._rule.penalty)
         self._keep_windows(take_rows(windows, slice(0)), np.zeros(0, int))
 
     def _append(self, windows):
