@@ -123,6 +123,10 @@ def open_for_captures(
     Args:
       captures: their paths; none is read here.
       networks: texts NAME and NAME=PATTERN, see `assigning.assign_files`.
+      folder, false_alarms: see `open_references`.
+    Raises:
+      SiamjaxError, UsageError: see `open_references`; a pattern fits no file, or two
+        fit one.
     """
     assignment = assigning.parse_networks(networks)
     names = assigning.assign_files(captures, assignment)
