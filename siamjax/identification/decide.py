@@ -292,8 +292,8 @@ def _rise(evidence, parts, i):
     risen for seconds before a window is odd.
     """
     first = parts[i].first
-    is_exact = evidence.oddness is None or evidence.lead_s > 0
-    if not i or is_exact or parts[i - 1].name != NORMAL:
+    rises = evidence.oddness is not None and not evidence.by_newest_bin
+    if not i or not rises or parts[i - 1].name != NORMAL:
         return first
     window = max(round(evidence.window_s / evidence.hop_s), 1)
     begins = parts[i - 1].first

@@ -188,7 +188,7 @@ def _against_normal(evidence, costs, labels):
         return np.zeros(0)
     onsets_s = [x.onset_s for x in labels if x.condition != NORMAL]
     calm = evidence.start_s + evidence.window_s <= min(onsets_s, default=np.inf)
-    if evidence.lead_s:
+    if evidence.by_newest_bin:
         bins = round(evidence.end_s / evidence.hop_s)
         calm = normal_bins(labels, bins, evidence.hop_s)[-len(evidence.start_s) :]
     column = evidence.names.index(NORMAL)

@@ -143,8 +143,8 @@ def network_notes(
       reference: what the capture is compared with.
       references: the same of all captures.
     """
-    is_alone = reference.network is None and any(x.network for x in references)
-    return (assigning.UNASSIGNED,) if is_alone else ()
+    is_unassigned = reference.network is None and any(x.network for x in references)
+    return (assigning.UNASSIGNED,) if is_unassigned else ()
 
 
 def list_origins(reference: Reference) -> list[str]:

@@ -27,7 +27,8 @@ class Evidence(NamedTuple):
     distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
     nearest: np.ndarray  # [N, K] index of that example; -1: of none
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
-    # [N] how odd a window is for the network, see `normality`; None: not adapted to it
+    # [N] how odd a window is for the network, see `normality`, or how odd its newest bin
+    # is, see `normal_bins`; None: neither is judged
     oddness: np.ndarray | None = None
     # [N, K] how far the nearest training window or example of each name is, see
     # `novelty.nearest_of_names`; None: the distances are taken for it
@@ -35,6 +36,11 @@ class Evidence(NamedTuple):
     hop_s: float = 1.0  # from the start of a window to that of the next
     # From the start of a window to the bin that its verdict is of: 0, or its newest bin
     lead_s: float = 0.0
+
+    @property
+    def by_newest_bin(self) -> bool:
+        """Whether the newest bin of a window decides whether it is normal."""
+        return self.lead_s > 0
 
 
 def take_windows(evidence: Evidence, rows: np.ndarray | slice) -> Evidence:
@@ -127,7 +133,7 @@ def _cost_of(evidence, rule):
         # the newest bin decides, none keeps one up: the window still holds the fault.
         calm, column = evidence.oddness < 1, evidence.names.index(NORMAL)
         normal = costs[:, [column]]
-        least = np.full_like(normal, rule.unknown) if evidence.lead_s else normal
+        least = np.full_like(normal, rule.unknown) if evidence.by_newest_bin else normal
         raised = np.maximum(costs, least)
         raised[:, [column]] = normal
         costs[calm] = raised[calm]

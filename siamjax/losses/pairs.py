@@ -63,7 +63,7 @@ def contrastive(
         power=power,
         distance=distance,
     )
-    return reductions.reduce_sides(*costs[:4], reduce, costs.labels)
+    return _reduce(costs, reduce)
 
 
 class PairCosts(NamedTuple):
@@ -108,6 +108,12 @@ def pair_costs(
     pull = distances.safe_power(jnp.maximum(jnp.where(pos, cost - near, 0), 0), power)
     push = distances.safe_power(jnp.maximum(jnp.where(neg, far - cost, 0), 0), power)
     return PairCosts(pull, pos, push, neg, anchor_labels)
+
+
+def _reduce(costs, how):
+    """The loss of pairs of one class plus that of pairs of two."""
+    pull, pos, push, neg, labels = costs
+    return reductions.reduce_sides(pull, pos, push, neg, how, labels)
 
 
 @guarded
@@ -156,7 +162,7 @@ def snr(
         power=1,
         distance="snr",
     )
-    loss = reductions.reduce_sides(*costs[:4], reduce, costs.labels)
+    loss = _reduce(costs, reduce)
     # A weight of 0 times an overflow must be 0.
     sums = distances.bounded(zero_mean(embeddings, labels, where=where))
     has_terms = jnp.any((costs.pos | costs.neg).reshape(len(costs.labels), -1), 1)

@@ -25,7 +25,7 @@ from siamjax.types import UsageError
 # Every loss that has a name of its own; `siamjax.losses` fills it.
 LOSSES: dict[str, Callable] = {}
 
-NEEDS_WHERE = ". Give it where=None: rows where it is False do not count"
+_NEEDS_WHERE = ". Give it where=None: rows where it is False do not count"
 
 # The arguments of a loss that are data; all others are hyper-parameters.
 DATA = (
@@ -206,7 +206,7 @@ def _refuse_unread_data(loss):
             checks.check_key(data["key"])
         for name in sorted(given - loss.uses - {"key"}):
             takes = ", ".join(sorted(loss.uses)) or "embeddings and labels only"
-            hint = NEEDS_WHERE if name == "where" else ""
+            hint = _NEEDS_WHERE if name == "where" else ""
             raise UsageError(
                 f"loss {loss.spec} takes no {name}; it takes {takes}{hint}"
             )
@@ -314,10 +314,10 @@ def _hyper_parameters(name, function, given):
     parameters = signature(function).parameters
     rows = [] if is_stateful(function) else list(parameters)[:2]
     known = {k: p for k, p in parameters.items() if k not in (*DATA, *rows)}
+    why = why_no_reduction(function)
+    if "reduce" in given and why:
+        raise UsageError(no_reduction(name, why))
     for key, value in given.items():
-        why = why_no_reduction(function)
-        if key == "reduce" and why:
-            raise UsageError(no_reduction(name, why))
         if key not in known:
             raise UsageError(f"loss {name} has no {key}{_hint(key, known)}")
         check_value(name, known[key], value)
