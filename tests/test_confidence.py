@@ -67,6 +67,8 @@ def test_a_rule_is_read_as_it_was_written():
     rule = rules.Rule(1.0, 1.0, 0.0, 0.0, 0.3, 1.2, calibration)
     stored = rules.as_json(rule)
     assert rules.from_json(stored) == rule
+    with pytest.raises(ValueError, match="a limit is not above 0"):
+        rules.from_json(stored | dict(novel=0.0))
     del stored["calibration"]["peaks"]
     with pytest.raises(ValueError, match="peaks is missing"):
         rules.from_json(stored)

@@ -69,6 +69,15 @@ def test_a_spread_is_the_distance_to_other_captures():
     assert novelty.measure_spreads(alone, whitening) == dict(a=1.0, b=1.0, c=1.0)
 
 
+def test_equal_windows_of_most_conditions_show_no_spread():
+    """Their distances are rounding errors, not exactly 0."""
+    moments = np.random.default_rng(4).normal(size=(4, 4))[[0, 0, 1, 1, 2, 3]]
+    training = novelty.TrainingWindows(tuple("aabbcc"), tuple("uvwxyz"), moments)
+    whitening = Whitening(np.zeros(4), np.eye(4), np.eye(4), 0.3)
+    got = novelty.measure_spreads(training, whitening)
+    assert got == dict(a=1.0, b=1.0, c=1.0)
+
+
 def test_kept_windows_come_from_as_many_captures_as_there_are(monkeypatch):
     monkeypatch.setattr(training_windows, "KEPT", 3)
     condition = np.repeat([0, 1], [9, 2])

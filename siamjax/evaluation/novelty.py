@@ -26,6 +26,8 @@ FLOOR = 0.5
 # to the nearest one of another capture; at least this share of the typical condition.
 # Few captures show it badly: it counts as if so many more were typical.
 SPREAD, LEAST_SPREAD, TYPICAL_CAPTURES = 0.8, 0.25, 2
+# Smaller distances are rounding errors: of equal windows.
+ROUNDING = 1e-6
 
 
 class TrainingWindows(NamedTuple):
@@ -100,7 +102,8 @@ def measure_spreads(
     """{condition: how far its training windows lie from each other}.
 
     Around the median over the conditions, in logarithms; a condition with windows of
-    one capture has the median itself. Where all have one capture, all are 1.
+    one capture has the median itself. Where all have one capture, or most have equal
+    windows, all are 1.
     """
     moments, names = training.moments, np.array(training.names)
     captures = np.array(training.captures)
@@ -114,7 +117,7 @@ def measure_spreads(
         spreads[name] = np.quantile(nearest, SPREAD) if len(nearest) else np.nan
     known = [spread for spread in spreads.values() if np.isfinite(spread)]
     typical = float(np.median(known)) if known else 0.0
-    if not typical:
+    if typical < ROUNDING:
         return dict.fromkeys(spreads, 1.0)
     for name, spread in spreads.items():
         count = len(set(captures[names == name]))

@@ -27,6 +27,9 @@ CHANGE = 0.5
 # The threshold of a fault that was taught, in thresholds of unknown. Chosen with
 # `weighing.CONTRAST`.
 TAUGHT = 0.9
+# The smallest limit, where all windows are equal: smaller distances are rounding
+# errors.
+LEAST = 1e-6
 
 
 class Scores(NamedTuple):
@@ -71,8 +74,8 @@ def fit_thresholds(known: Scores, novel: Scores, change: float = CHANGE) -> Rule
       known, novel: see `fit_rule`.
       change: the cost of a change of condition, in thresholds of unknown.
     """
-    unknown = unknowns.fit_threshold(known.distance, novel.distance)
-    limit = unknowns.fit_limit(known.novelty, novel.novelty)
+    unknown = max(unknowns.fit_threshold(known.distance, novel.distance), LEAST)
+    limit = max(unknowns.fit_limit(known.novelty, novel.novelty), LEAST)
     return Rule(unknown, change * unknown, 0.0, 0.0, limit, TAUGHT * unknown)
 
 

@@ -38,8 +38,8 @@ def from_json(value: Any) -> Rule:
         **{name: float(value[name]) for name in numbers},
         calibration=confidence.from_json(value["calibration"]),
     )
-    if min(rule.unknown, rule.penalty, rule.novel, rule.taught) < 0:
-        raise ValueError("a distance is less than 0")
+    if min(rule.unknown, rule.novel, rule.taught) <= 0 or rule.penalty < 0:
+        raise ValueError("a limit is not above 0, or a cost is less than 0")
     return rule
 
 
