@@ -12,10 +12,12 @@ from siamjax.data.local_reading import LocalReader
 from siamjax.evaluation import normal_bins
 from siamjax.evaluation.spaces import Space
 from siamjax.identification import (
+    adapting,
     comparing,
     decide,
     examples,
     fitting,
+    library_files,
     references,
     rules,
     sessions,
@@ -23,7 +25,7 @@ from siamjax.identification import (
 )
 from siamjax.inference.deciding import Deciding
 from siamjax.training import whitening
-from siamjax.types import NORMAL, Label
+from siamjax.types import NORMAL, Label, UsageError
 
 STEP_S, ROWS, WINDOW = 60.0, 80, 5
 FAULTS = range(10, ROWS, 8)  # first rows of faults of two rows
@@ -116,20 +118,26 @@ def test_only_tables_with_short_faults_are_decided_by_bins(tables):
     assert whitening.learn_normal_bins(read, config.data) is None
 
 
-def test_an_alarm_lasts_as_long_as_a_short_fault(tables):
-    """The mean feature of a window replaces the encoder; no window is normal."""
+def make_run(tables):
+    """A run in which the mean feature of a window replaces the encoder."""
     config, read = open_splits(tables)
     bins = whitening.learn_normal_bins(read, config.data)
-    run = types.SimpleNamespace(
+    learnt = whitening.learn_whitening(read)
+    return types.SimpleNamespace(
         config=config,
         columns=read.columns,
         ports={},
         scaler=read.scaler,
         normal=read.baseline,
-        deciding=Deciding(Space("", "raw", 1.0), None, normal_bins=bins),
+        deciding=Deciding(Space("", "raw", 1.0), learnt, normal_bins=bins),
         embed=lambda counts, baseline, session=None: {},
         to_points=lambda heads, windows: windows.mean(1),
     )
+
+
+def test_an_alarm_lasts_as_long_as_a_short_fault(tables):
+    """No window is normal."""
+    run = make_run(tables)
     places = [
         examples.Place(name, str(tables / "tables" / "0.csv"), STEP_S * first)
         for name, first in ((NORMAL, 3), ("fault 0", 15), ("fault 1", 7))
@@ -207,9 +215,60 @@ def test_only_runs_of_these_tables_change_without_a_cost():
     assert costs[0] == 0.0 < costs[1]
 
 
+def test_equal_windows_of_the_validation_leave_a_limit():
+    equal = fitting.Scores(np.zeros(3), np.zeros(3))
+    for others in (equal, fitting.Scores(np.zeros(0), np.zeros(0))):
+        rule = fitting.fit_thresholds(equal, others)
+        assert min(rule.unknown, rule.novel, rule.taught) > 0
+
+
 def test_roles_without_a_normal_bin_are_no_error():
     nothing = np.zeros((0, 3))
     assert normal_bins.fit_normal_bins(lambda: [nothing], [draw(9)]) is None
     fitted = normal_bins.fit_normal_bins(lambda: [draw(100)], [nothing])
     odd = normal_bins.newest_oddness(*[draw(100)[:, None]] * 2, fitted)
     assert (odd > 1).mean() == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_bins_are_normal_and_others_are_odd(seed):
+    row = np.random.default_rng(seed).normal(size=(1, 40)).astype(np.float32)
+    equal = np.repeat(row, 90, 0)
+    fitted = normal_bins.fit_normal_bins(lambda: [equal[:0], equal], [equal])
+    adapted = normal_bins.adapt_normal_bins(fitted, [equal])
+    windows = np.stack([row, row + 1e-9, row + 0.1])
+    for normal in (fitted, adapted):
+        odd = normal_bins.newest_oddness(windows, windows, normal)
+        assert (odd < 1).tolist() == [True, True, False]
+
+
+def test_a_network_needs_four_measured_rows_in_any_captures():
+    fitted = normal_bins.fit_normal_bins(lambda: [draw(100)], [])
+    for captures in ([draw(9), draw(1), draw(0)], [draw(3), draw(1)], [draw(4)]):
+        assert normal_bins.adapt_normal_bins(fitted, captures).limit > 0
+    with pytest.raises(UsageError, match="has 3 rows with a measured value"):
+        normal_bins.adapt_normal_bins(fitted, [draw(2), draw(1)])
+
+
+def test_missing_rows_show_no_variation(tables):
+    config, read = open_splits(tables)
+    learnt = whitening.learn_normal_bins(read, config.data)
+    counts = read.counts.copy()
+    # Of each six normal rows the last three are missing.
+    for first in FAULTS:
+        counts[:, first - 3 : first] = np.nan
+    fewer = whitening.learn_normal_bins(read._replace(counts=counts), config.data)
+    spread = [np.diag(x.whitening.covariance) for x in (learnt, fewer)]
+    np.testing.assert_allclose(*spread, rtol=0.5)
+    assert fewer.limit > 0.8 * learnt.limit
+
+
+def test_missing_rows_of_a_network_show_no_variation(tables):
+    run, counts = make_run(tables), draw(200)
+    sparse = counts.copy()
+    sparse[::2] = np.nan
+    networks = [
+        library_files.Network("site", ("a",), (x,), ()) for x in (counts[1::2], sparse)
+    ]
+    limits = [adapting.adapt(run, x).bins.limit for x in networks]
+    assert limits[1] == pytest.approx(limits[0])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from siamjax.checks import require
 from siamjax.evaluation import wccn
 from siamjax.evaluation.wccn import Whitening
 
@@ -19,6 +20,8 @@ from siamjax.evaluation.wccn import Whitening
 SHRINKAGE = 0.01
 # The share of the normal bins of other captures that is below the limit.
 QUANTILE = 0.95
+# The smallest limit, for bins that are all equal: features are of 32 bits.
+LEAST = 1e-6
 
 
 class NormalBins(NamedTuple):
@@ -39,16 +42,19 @@ def fit_normal_bins(
       others: such blocks of other captures. If they have no bin, the limit is learnt on
         the training.
     """
-    count, total, products = 0, 0.0, 0.0
+    count, total, products, first = 0, 0.0, 0.0, None
     for block in training():
         x = _signed_logs(block)
+        # Around the first bin: a column that does not vary has a variance of exactly 0.
+        first = x[0] if first is None and len(x) else first
+        x = x if first is None else x - first
         count, total, products = count + len(x), total + x.sum(0), products + x.T @ x
-    if not count:
+    if first is None:
         return None
     mean = np.asarray(total / count)
     covariance = products / count - np.outer(mean, mean)
     matrix = wccn.inverse_root(covariance, SHRINKAGE)
-    whitening = Whitening(mean, matrix, covariance, SHRINKAGE)
+    whitening = Whitening(first + mean, matrix, covariance, SHRINKAGE)
     sizes = [_sizes(block, whitening) for block in others]
     if not sum(map(len, sizes)):
         sizes = [_sizes(block, whitening) for block in training()]
@@ -58,14 +64,23 @@ def fit_normal_bins(
 def adapt_normal_bins(normal: NormalBins, captures: Sequence[np.ndarray]) -> NormalBins:
     """The `NormalBins` of another network.
 
-    Its limit is learnt on each capture beside the others, on each half of one beside
-    the other half.
+    Its limit is learnt on each capture beside the others, on each half of all bins
+    beside the other half where one capture has almost all of them.
 
     Args:
       normal: of the run.
-      captures: features `[n, F]` of its normal traffic, two bins or more in all.
+      captures: features `[n, F]` of its normal traffic.
+    Raises:
+      UsageError: there are fewer than four bins in all.
     """
-    parts = captures if len(captures) > 1 else np.array_split(captures[0], 2)
+    parts, count = [x for x in captures if len(x)], sum(map(len, captures))
+    require(
+        count >= 4,
+        f"the normal traffic of the network has {count} rows with a measured value: "
+        "give four or more",
+    )
+    if any(count - len(part) < 2 for part in parts):
+        parts = np.array_split(np.concatenate(parts), 2)
     sizes = []
     for i, part in enumerate(parts):
         others = [x for k, x in enumerate(parts) if k != i]
@@ -93,8 +108,9 @@ def newest_oddness(
 
 def _adapt_whitening(whitening, captures):
     points = _signed_logs(np.concatenate(captures))
-    adapted = wccn.adapt_whitening(whitening, points)
-    return adapted._replace(mean=points.mean(0))
+    first = points[0]  # the variance of equal bins is exactly 0, as in the run
+    adapted = wccn.adapt_whitening(whitening, points - first)
+    return adapted._replace(mean=first + (points - first).mean(0))
 
 
 def _sizes(bins, whitening):
@@ -104,7 +120,7 @@ def _sizes(bins, whitening):
 
 
 def _limit(sizes):
-    return max(float(np.quantile(np.concatenate(sizes), QUANTILE)), 1e-12)
+    return max(float(np.quantile(np.concatenate(sizes), QUANTILE)), LEAST)
 
 
 def _signed_logs(bins):

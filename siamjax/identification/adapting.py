@@ -130,7 +130,7 @@ def _adapt_bins(run, counts):
     for capture in counts:
         baseline = sessions.repeat_baseline(sessions.own_baseline(capture, run), 1)
         x = features.to_features(np.asarray(capture)[None], baseline, run.scaler)
-        captures.append(np.asarray(x)[0])
+        captures.append(np.asarray(x)[0][np.isfinite(capture).any(1)])
     return normal_bins.adapt_normal_bins(run.deciding.normal_bins, captures)
 
 

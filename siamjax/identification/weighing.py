@@ -27,8 +27,8 @@ class Evidence(NamedTuple):
     distances: np.ndarray  # [N, K] to the nearest example of each name; inf: none
     nearest: np.ndarray  # [N, K] index of that example; -1: of none
     deviation: np.ndarray  # [N] mean absolute feature of the newest quarter of a window
-    # [N] how odd a window is for the network, see `normality`, or how odd its newest bin
-    # is, see `normal_bins`; None: neither is judged
+    # [N] how odd a window is for the network, see `normality`, or its newest bin, see
+    # `normal_bins`; None: neither is judged
     oddness: np.ndarray | None = None
     # [N, K] how far the nearest training window or example of each name is, see
     # `novelty.nearest_of_names`; None: the distances are taken for it

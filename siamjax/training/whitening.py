@@ -77,7 +77,7 @@ def learn_normal_bins(splits: Splits, data: DataConfig) -> NormalBins | None:
 
 
 def _normal_blocks(splits: Splits, role: str, bin_s: float) -> Iterator[np.ndarray]:
-    """Features `[n, F]` of the normal bins of sessions of a role, in blocks."""
+    """Features `[n, F]` of measured normal bins of sessions of a role, in blocks."""
     for i in np.flatnonzero(splits.sessions.role == role).tolist():
         bins = int(splits.sessions.bins[i])
         is_normal = normal_bins(splits.sessions.labels[i], bins, bin_s)
@@ -85,7 +85,9 @@ def _normal_blocks(splits: Splits, role: str, bin_s: float) -> Iterator[np.ndarr
         for x in features.session_features(
             splits.counts, i, bins, splits.baseline, splits.scaler
         ):
-            yield x[is_normal[first : first + len(x)]]
+            rows = slice(first, first + len(x))
+            # A missing row has the features of the mean: it shows no variation.
+            yield x[is_normal[rows] & np.isfinite(splits.counts[i, rows]).any(1)]
             first += len(x)
 
 
