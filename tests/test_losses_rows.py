@@ -15,7 +15,7 @@ from tests.reference import euclidean, mean, sides
 RNG = np.random.default_rng(7)
 B, E, CLASSES = 10, 4, 4
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 3, 0])
-X = RNG.uniform(0.05, 0.95, (B, E)).astype(np.float32)
+X = RNG.uniform(0, 1, (B, E)).astype(np.float32)
 LEFT_OUT = 4
 WHERE = np.arange(B) != LEFT_OUT
 COUNTED = X[WHERE].astype(float), LABELS[WHERE].tolist()
@@ -208,6 +208,12 @@ def test_a_sum_needs_values_of_one_shape():
         jax.eval_shape(
             lambda x: resolve("triplet:reduce=none+2*koleo").apply({}, x, LABELS), X
         )
+
+
+def test_a_sum_of_losses_with_other_anchors_says_so():
+    loss = resolve("triplet:reduce=none+proxy_anchor:reduce=none")
+    with pytest.raises(UsageError, match=r"\[10\], .* \[4\]: their anchors differ"):
+        jax.eval_shape(lambda x: loss.apply(initial_state(loss), x, LABELS), X)
 
 
 def test_a_penalty_on_weights_is_of_no_row():

@@ -261,11 +261,17 @@ def _sum(spec, weights, losses):
 
 def _check_shapes(losses, values):
     for loss, value in zip(losses, values):
-        if jnp.shape(value) != jnp.shape(values[0]):
+        shape, first = jnp.shape(value), jnp.shape(values[0])
+        if shape != first:
+            # Those of proxy_anchor are classes, those of potential_field also proxies.
+            advice = (
+                "their anchors differ, so leave reduce=none out of the sum"
+                if shape and first
+                else "in a sum give all of them reduce=none, or none of them"
+            )
             raise UsageError(
-                f"loss {losses[0].spec} has the shape {list(jnp.shape(values[0]))}, "
-                f"loss {loss.spec} {list(jnp.shape(value))}: in a sum give all of them "
-                "reduce=none, or none of them"
+                f"loss {losses[0].spec} has the shape {list(first)}, "
+                f"loss {loss.spec} {list(shape)}: {advice}"
             )
 
 
