@@ -67,6 +67,18 @@ def test_the_weight_gradient_is_the_same_on_a_cpu_and_on_an_accelerator(devices,
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_a_gradient_in_bfloat16_is_added_up_in_more_bits():
+    halves = (jnp.asarray(x, jnp.bfloat16) for x in (series(128, 8), *weights()))
+    h, saved = lstm._forward(*halves)
+    _, *by_bin = lstm._gradients_by_bin(*saved, h)
+    _, *exact = lstm._gradients_at_once(*jax.tree.map(jnp.float32, (*saved, h)))
+    for mine, wanted in zip(by_bin, exact):
+        assert mine.dtype == jnp.bfloat16
+        wanted = np.asarray(wanted)
+        limit = 0.01 * np.abs(wanted).max()
+        np.testing.assert_allclose(np.float32(mine), wanted, rtol=0, atol=limit)
+
+
 def test_devices_add_up_their_windows_and_send_one_sum():
     mesh = Mesh(np.array(jax.devices()), ("data",))
     with jax.set_mesh(mesh):

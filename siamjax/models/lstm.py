@@ -87,20 +87,24 @@ def _gradients_by_bin(weights, xh, kept, slope):
         xh, slope, kept = inputs
         state, dz = _step_back(weights[features:], state, slope, kept)
         of_device = _by_device(dz)
-        weight_sum += jnp.einsum("dbi,dbj->dij", _by_device(xh), of_device)
-        bias_sum += of_device.sum(1)
+        weight_sum += jnp.einsum(
+            "dbi,dbj->dij", _by_device(xh), of_device, preferred_element_type=precise
+        )
+        bias_sum += of_device.sum(1, dtype=precise)
         return (state, weight_sum, bias_sum), dz @ weights[:features].T
 
+    # A sum of many bins in bfloat16 would lose the small terms.
+    precise = jnp.promote_types(weights.dtype, jnp.float32)
     # Each device adds up its own windows, and the devices are added up at the end.
     devices = len(_by_device(xh[0]))
     zero, gates = jnp.zeros_like(slope[0]), weights.shape[1]
     sums = (
-        jnp.zeros((devices, *weights.shape), weights.dtype),
-        jnp.zeros((devices, gates), weights.dtype),
+        jnp.zeros((devices, *weights.shape), precise),
+        jnp.zeros((devices, gates), precise),
     )
     carry = (zero, zero), *sums
     (_, *sums), dx = lax.scan(step, carry, (xh, slope, kept), reverse=True)
-    return dx, *(total.sum(0) for total in sums)
+    return dx, *(total.sum(0).astype(weights.dtype) for total in sums)
 
 
 def _gradients_at_once(weights, xh, kept, slope):
