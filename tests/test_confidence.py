@@ -43,18 +43,27 @@ def test_the_peaks_of_the_cumulative_sum():
 def test_the_cost_of_a_change_follows_from_the_rate():
     """By hand: in two hours four peaks; with a cost of 3 two are above it or at it."""
     calibration = Calibration(peaks=(8.0, 3.0, 2.0, 1.0), normal_s=7200.0)
-    cost = [confidence.penalty_at(calibration, rate, 0.5) for rate in (0.5, 1, 2, 9)]
+    rates = 0.5, 1, 2, 9
+    cost = [confidence.penalty_at(calibration, rate, 0.5, 0.5) for rate in rates]
     assert cost == [8.0, 3.0, 1.0, 0.5]
-    rare = [confidence.penalty_at(calibration, rate, 0.5) for rate in (0.1, 0.01)]
+    rare = [confidence.penalty_at(calibration, rate, 0.5, 0.5) for rate in (0.1, 0.01)]
     assert rare[1] - rare[0] == pytest.approx(2.5 * math.log(10)) and rare[0] > 8
     silent = Calibration(normal_s=3600.0)
-    assert confidence.penalty_at(silent, 1.0, 0.5) == 0.5
-    assert confidence.penalty_at(silent, 0.1, 0.5) == pytest.approx(
+    assert confidence.penalty_at(silent, 1.0, 0.5, 0.5) == 0.5
+    assert confidence.penalty_at(silent, 0.1, 0.5, 0.5) == pytest.approx(
         0.5 + 0.5 * math.log(10)
     )
     for rate in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(UsageError, match="above 0"):
-            confidence.penalty_at(calibration, rate, 0.5)
+            confidence.penalty_at(calibration, rate, 0.5, 0.5)
+
+
+def test_where_changes_are_free_many_alarms_cost_nothing():
+    calibration = Calibration(peaks=(3.0, 2.0, 0.1), normal_s=3600.0)
+    free = rules.Rule(1.0, 0.0, 0.0, 0.0, calibration=calibration)
+    assert [rules.ask_rate(free, n).penalty for n in (1, 3, 9)] == [3.0, 0.1, 0.0]
+    dear = free._replace(penalty=0.5)
+    assert rules.ask_rate(dear, 9).penalty == rules.LEAST
 
 
 def test_the_error_of_an_onset_is_that_of_captures_it_does_not_rest_on():

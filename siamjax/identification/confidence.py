@@ -93,7 +93,9 @@ def find_peaks(against: np.ndarray) -> list[float]:
     return peaks
 
 
-def penalty_at(calibration: Calibration, per_hour: float, least: float) -> float:
+def penalty_at(
+    calibration: Calibration, per_hour: float, least: float, scale: float
+) -> float:
     """The cost of a change at which normal traffic has so many false alarms an hour.
 
     Peaks above it are false alarms. Where the traffic of the calibration is too short
@@ -103,7 +105,8 @@ def penalty_at(calibration: Calibration, per_hour: float, least: float) -> float
     Args:
       calibration: of the run.
       per_hour: false alarms in an hour of normal traffic, above 0.
-      least: the smallest cost; where there is no peak, the scale of the tail as well.
+      least: the smallest cost.
+      scale: of the tail, where fewer than two peaks show it.
     Raises:
       UsageError: the rate is not a finite number above 0.
     """
@@ -116,8 +119,8 @@ def penalty_at(calibration: Calibration, per_hour: float, least: float) -> float
         return max(least, float(beyond))
     highest = float(peaks.max(initial=0.0))
     tail = peaks[: max(math.ceil(TAIL * len(peaks)), 2)]
-    scale = float((tail - tail[-1]).mean()) if len(tail) > 1 else 0.0
-    return max(least, highest) + (scale or least) * math.log(1 / max(allowed, 1e-9))
+    shown = float((tail - tail[-1]).mean()) if len(tail) > 1 else 0.0
+    return max(least, highest) + (shown or scale) * math.log(1 / max(allowed, 1e-9))
 
 
 def fit_onsets(shifts_s: Mapping[str, list[float]]) -> dict[str, Onset]:

@@ -58,5 +58,8 @@ def ask_rate(rule: Rule, per_hour: float) -> Rule:
     Raises:
       UsageError: the rate is not a finite number above 0.
     """
-    cost = confidence.penalty_at(rule.calibration, per_hour, LEAST * rule.unknown)
+    scale = LEAST * rule.unknown
+    # Where changes are free, no rate makes them dearer than the peaks do.
+    least = min(scale, rule.penalty)
+    cost = confidence.penalty_at(rule.calibration, per_hour, least, scale)
     return rule._replace(penalty=cost)
