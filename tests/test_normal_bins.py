@@ -132,6 +132,8 @@ def make_run(tables):
         deciding=Deciding(Space("", "raw", 1.0), learnt, normal_bins=bins),
         embed=lambda counts, baseline, session=None: {},
         to_points=lambda heads, windows: windows.mean(1),
+        workdir="run",
+        step=1,
     )
 
 
@@ -272,3 +274,15 @@ def test_missing_rows_of_a_network_show_no_variation(tables):
     ]
     limits = [adapting.adapt(run, x).bins.limit for x in networks]
     assert limits[1] == pytest.approx(limits[0])
+
+
+def test_a_network_with_one_window_is_refused_with_how_much_is_needed(tables):
+    run, table = make_run(tables), tables / "short.csv"
+    rows = (tables / "tables" / "0.csv").read_text().splitlines()
+    for count in (WINDOW, WINDOW + 1):
+        table.write_text("\n".join(rows[: 1 + count]))
+        if count == WINDOW:
+            with pytest.raises(UsageError, match=r"short\.csv has one window.* 360 s"):
+                adapting.read_network(run, "site", [table])
+        else:
+            adapting.read_network(run, "site", [table])

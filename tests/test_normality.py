@@ -165,3 +165,12 @@ def test_each_stretch_is_held_out_from_the_normality_of_the_others(learnt):
     assert np.median(normality.sizes(stretches[1][20:30], fitted)) < (
         typical[1].min() * fitted.limit
     )
+
+
+def test_traffic_that_does_not_vary_has_no_odd_window_of_its_own():
+    training = wccn.Whitening(np.zeros(6), np.eye(6), np.eye(6), 0.3)
+    noise = 1e-8 * np.random.default_rng(0).normal(size=(200, 6)) ** 3
+    moments = np.full((200, 6), 0.5) + noise
+    fitted = normality.fit_normality([moments], training)
+    assert normality.oddness(moments, np.ones(200), fitted).max() < 1
+    assert normality.oddness(moments + 0.1, np.ones(200), fitted).min() > 1

@@ -61,7 +61,7 @@ def read_network(
     Raises:
       readings.NoEvidence: nothing was read of a capture.
       SiamjaxError: a capture is too short for a baseline and a window.
-      UsageError: a network cannot have this name.
+      UsageError: a network cannot have this name, or all captures have one window.
     """
     library.check_network_name(name)
     captures, counts = [], []
@@ -70,6 +70,12 @@ def read_network(
         sessions.check_length(path, reading.counts, sessions.baseline_bins(run), run)
         captures.append(prepared.session_name(path))
         counts.append(reading.counts)
+    data, hop = run.config.data, sessions.hop_bins(run)
+    if sum((len(x) - data.bins) // hop + 1 for x in counts) < 2:
+        raise UsageError(
+            f"{paths[0]} has one window of normal traffic: give "
+            f"{(data.bins + hop) * data.bin_s:g} s or more, or another capture"
+        )
     return library_files.Network(
         name, tuple(captures), tuple(counts), library.origin_of(run, note)
     )

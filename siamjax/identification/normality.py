@@ -32,6 +32,8 @@ SHARE = 0.5
 # A window is odd where its size is at least this many times the median of the normal
 # windows.
 LIMIT = 2.75
+# The smallest median, for traffic that does not vary: below it are rounding errors.
+LEAST_SIZE = 1e-3
 # The most parts into which normal traffic is divided, to hold out each in turn.
 PARTS = 10
 # The shrinkage of the covariance between sessions.
@@ -150,7 +152,8 @@ def fit_normality(
     joined = np.concatenate(list(moments))
     whitening = wccn.adapt_whitening(training, joined, SHARE, between)
     fitted = Normality(joined.mean(0), whitening, np.nan)
-    return fitted._replace(limit=limit * float(np.median(sizes(joined, fitted))))
+    typical = max(float(np.median(sizes(joined, fitted))), LEAST_SIZE)
+    return fitted._replace(limit=limit * typical)
 
 
 def hold_out(
