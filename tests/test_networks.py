@@ -13,8 +13,9 @@ from siamjax.config import to_plain
 from siamjax.data import prepared
 from siamjax.evaluation import baselines
 from siamjax.evaluation.cross_fit import Row
+from siamjax.experiments import runner
 from siamjax.networks import cells, config, run, table
-from siamjax.types import NORMAL, TEST, TRAIN, VALID, DataSet, UsageError
+from siamjax.types import NORMAL, TEST, TRAIN, VALID, DataSet, SiamjaxError, UsageError
 from tests import small_data
 
 
@@ -220,6 +221,31 @@ def test_a_board_is_not_run_twice(two_networks, tmp_path, monkeypatch):
     assert calls == ["first", "second"]
     assert json.loads((tmp_path / "board.json").read_text()) == first
     assert (tmp_path / "board.csv").exists() and (tmp_path / "board.md").exists()
+
+
+def test_other_cells_are_run_where_a_training_diverged(
+    two_networks, tmp_path, monkeypatch
+):
+    """The first does; the error names its loss."""
+
+    def run_second(config, cell):
+        if cell["network"] == "first":
+            return run_cell(config, cell)
+        part = dict(network="second", source="second", space="match alone", rows=[])
+        return [part]
+
+    weights = [
+        (step, dict(params=np.full(2, value))) for step, value in enumerate((0, np.nan))
+    ]
+    run_cell = cells.run_cell
+    monkeypatch.setattr(cells, "run_cell", run_second)
+    monkeypatch.setattr(cells.trainings, "train", lambda *_: weights)
+    with pytest.raises(
+        SiamjaxError, match=r"^1 of 2 cells failed, .* triplet.* diverged"
+    ):
+        run.run_board(two_networks, tmp_path)
+    (row,) = runner.read_rows(tmp_path / "cells.jsonl")
+    assert row["cell"]["network"] == "second"
 
 
 def test_a_network_without_data_is_named_and_nothing_is_left(two_networks, tmp_path):

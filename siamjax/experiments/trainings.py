@@ -13,6 +13,7 @@ from siamjax.config import Config, to_plain
 from siamjax.data.splits import Splits
 from siamjax.models import embedder
 from siamjax.training import devices, loop, state, step
+from siamjax.types import SiamjaxError
 
 _PROGRAMS: dict[str, tuple] = {}
 
@@ -82,6 +83,18 @@ def get_weights(trained: state.TrainState) -> dict[str, Any]:
     """The encoder's `params` and `stats` of a state, as NumPy arrays."""
     return jax.device_get(
         dict(params=trained.params["encoder"], stats=trained.batch_stats)
+    )
+
+
+def check_finite(config: Config, weights: Mapping[str, Any]) -> None:
+    """Raises `SiamjaxError` for weights of `train` that are not finite. It is no
+    `UsageError`: other trainings of an experiment go on."""
+    if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(weights)):
+        return
+    trained_with = ", ".join(head.loss for head in config.active_heads.values())
+    raise SiamjaxError(
+        f"the training with {trained_with} diverged: its weights are not finite after "
+        f"{config.steps} steps. Lower optimizer.learning_rate, or leave the setting out"
     )
 
 

@@ -121,6 +121,7 @@ def run_cell(config: BoardConfig, cell: Mapping[str, Any]) -> list[dict[str, Any
       and `rows` are `cross_fit.Row`s.
     Raises:
       UsageError: a data set does not fit the config.
+      SiamjaxError: the training diverged.
     """
     train = configure(config, cell)
     splits = open_cached(train.data)
@@ -199,6 +200,7 @@ def train_methods(config: Config, splits: Splits) -> tuple[Methods, dict[str, Sp
         for space in spaces.list_spaces([config.deciding_head])
     }
     (_, before), (_, after) = trainings.train(config, splits, [config.steps])
+    trainings.check_finite(config, after)
     whitening = learn_whitening(splits)
 
     def learnt_points(splits, inputs, weights):
