@@ -272,7 +272,7 @@ def test_missing_rows_of_a_network_show_no_variation(tables):
     networks = [
         library_files.Network("site", ("a",), (x,), ()) for x in (counts[1::2], sparse)
     ]
-    limits = [adapting.adapt(run, x).bins.limit for x in networks]
+    limits = [adapting.adapt(run, x).normal_bins.limit for x in networks]
     assert limits[1] == pytest.approx(limits[0])
 
 

@@ -124,11 +124,11 @@ def adapt(
         across=normality.fit_normality(moments, whitening, between, limit),
         learnt=_fit_learnt(run, network.counts),
         typical=tuple(x / limit for x in held_out.typical) if held_out else (),
-        bins=_adapt_bins(run, network.counts),
+        normal_bins=_adapt_normal_bins(run, network.counts),
     )
 
 
-def _adapt_bins(run, counts):
+def _adapt_normal_bins(run, counts):
     """The `NormalBins` of normal captures; None where windows decide as a whole."""
     if run.deciding.normal_bins is None:
         return None

@@ -36,7 +36,7 @@ class Adapted(NamedTuple):
     # Oddness of blocks of its normal traffic, each beside the others; none: too little
     typical: tuple[float, ...] = ()
     # Its normal bins, where the newest bin decides; None: windows decide as a whole
-    bins: NormalBins | None = None
+    normal_bins: NormalBins | None = None
 
     def adapt(self, run: runs.Run, *, across: bool) -> runs.Run:
         """The run, where windows are compared in a space adapted to the network.
@@ -47,7 +47,9 @@ class Adapted(NamedTuple):
         """
         normal = self.across if across else self.own
         deciding = run.deciding._replace(
-            whitening=normal.whitening, learnt=self.learnt, normal_bins=self.bins
+            whitening=normal.whitening,
+            learnt=self.learnt,
+            normal_bins=self.normal_bins,
         )
         return run._replace(deciding=deciding)
 

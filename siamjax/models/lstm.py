@@ -81,20 +81,23 @@ def _gradients_by_bin(weights, xh, kept, slope):
     On a CPU this is faster: dz is in the cache, and is never written to memory.
     """
     features = weights.shape[0] - slope.shape[2]
+    # A sum of many bins in bfloat16 would lose the small terms.
+    precise = jnp.promote_types(weights.dtype, jnp.float32)
 
     def step(carry, inputs):
         state, weight_sum, bias_sum = carry
         xh, slope, kept = inputs
         state, dz = _step_back(weights[features:], state, slope, kept)
-        of_device = _by_device(dz)
+        dz_by_device = _by_device(dz)
         weight_sum += jnp.einsum(
-            "dbi,dbj->dij", _by_device(xh), of_device, preferred_element_type=precise
+            "dbi,dbj->dij",
+            _by_device(xh),
+            dz_by_device,
+            preferred_element_type=precise,
         )
-        bias_sum += of_device.sum(1, dtype=precise)
+        bias_sum += dz_by_device.sum(1, dtype=precise)
         return (state, weight_sum, bias_sum), dz @ weights[:features].T
 
-    # A sum of many bins in bfloat16 would lose the small terms.
-    precise = jnp.promote_types(weights.dtype, jnp.float32)
     # Each device adds up its own windows, and the devices are added up at the end.
     devices = len(_by_device(xh[0]))
     zero, gates = jnp.zeros_like(slope[0]), weights.shape[1]
