@@ -128,13 +128,20 @@ def print_numbers(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
 def difference(
     numbers: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], kind: str
 ) -> float:
-    """The largest difference of an array of a kind, as a share of its largest value."""
-    apart = [0.0]
-    for name in first:
-        if name.partition("/")[0] == kind:
-            size = np.abs(first[name]).max(initial=0) or 1
-            apart.append(np.abs(numbers[name] - first[name]).max(initial=0) / size)
-    return float(max(apart))
+    """The largest difference of an array of a kind, as a share of its largest value.
+
+    The gradient is one vector, as a step takes it: its differences are shares of the
+    largest value of all its arrays.
+    """
+    names = [name for name in first if name.partition("/")[0] == kind]
+    sizes = {name: np.abs(first[name]).max(initial=0) for name in names}
+    if kind == "gradient":
+        sizes = dict.fromkeys(names, max(sizes.values(), default=0))
+    apart = [
+        np.abs(numbers[name] - first[name]).max(initial=0) / (sizes[name] or 1)
+        for name in names
+    ]
+    return float(max(apart, default=0))
 
 
 def print_restarts(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
