@@ -313,6 +313,7 @@ def test_the_cache_keeps_what_compiles_as_long_as_jaxs_variable_says(monkeypatch
         (lambda c: c.batch.update(tuples="quads"), "config.batch.tuples"),
         (lambda c: c.update(decide_with="nose"), "config.decide_with"),
         (lambda c: c.data.update(baseline_s=65.0), "too short"),
+        (lambda c: c.heads.match.update(loss="ring:reduce=none"), "ring:reduce=none"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(folder, tmp_path, change, says):
@@ -321,6 +322,7 @@ def test_what_does_not_fit_is_refused_in_one_line(folder, tmp_path, change, says
     with pytest.raises((UsageError, SiamjaxError), match=says) as error:
         loop.train(from_dict(config), tmp_path / "run")
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_head_that_is_switched_off_has_no_settings(folder):

@@ -29,7 +29,7 @@ from siamjax.training import (
     tracer,
     validation,
 )
-from siamjax.training.state import TrainState, create_state
+from siamjax.training.state import TrainState, create_state, state_shapes
 from siamjax.types import Interrupted
 
 _LOG = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ def _set_up(config, workdir, *, say_validation):
     parts = step.build_parts(
         config, columns=splits.columns, classes=len(splits.conditions.known), mesh=mesh
     )
+    step.check_losses(state_shapes(parts), parts)
     data = place_data(
         splits,
         config.batch.batch_from,

@@ -232,6 +232,27 @@ def total_loss(
     return total, terms, memory
 
 
+def check_losses(state: TrainState, parts: Parts) -> None:
+    """Refuses a loss that does not fit, without computing anything.
+
+    Args:
+      state: before the first step; its shapes are enough.
+      parts: of the training.
+    Raises:
+      UsageError: a loss gives no number, or returns a state of another form.
+    """
+    size = parts.sampling.shape.size
+    points = {
+        name: jax.ShapeDtypeStruct((size, head.dim), jnp.float32)
+        for name, head in parts.heads.items()
+    }
+    labels = jax.ShapeDtypeStruct((size,), jnp.int32)
+    key = jax.eval_shape(jax.random.key, 0)
+    evaluate = partial(total_loss, parts=parts)
+    weights = state.params["losses"]
+    jax.eval_shape(evaluate, points, labels, key, weights, state.loss_state)
+
+
 def train_step(
     state: TrainState, data: Data, parts: Parts
 ) -> tuple[TrainState, StepDetails]:
