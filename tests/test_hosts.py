@@ -165,12 +165,6 @@ def test_a_difference_is_a_share_of_the_largest_value():
     assert same_on.difference(numbers, first, "loss") == 0.25
 
 
-def test_a_gradient_is_one_array_also_where_one_of_its_arrays_is_small():
-    first = {"gradient/a": np.array([0.5]), "gradient/b": np.array([4.0])}
-    numbers = {"gradient/a": np.array([1.5]), "gradient/b": np.array([4.0])}
-    assert same_on.difference(numbers, first, "gradient") == 0.25
-
-
 def test_one_process_is_the_first_and_asks_nobody():
     assert hosts.is_first() and hosts.most_of(15) == 15
     assert hosts.from_first(lambda: dict(step=3)) == dict(step=3)

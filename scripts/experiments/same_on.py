@@ -128,20 +128,13 @@ def print_numbers(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
 def difference(
     numbers: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray], kind: str
 ) -> float:
-    """The largest difference of an array of a kind, as a share of its largest value.
-
-    The gradient is one vector, as a step takes it: its differences are shares of the
-    largest value of all its arrays.
-    """
-    names = [name for name in first if name.partition("/")[0] == kind]
-    sizes = {name: np.abs(first[name]).max(initial=0) for name in names}
-    if kind == "gradient":
-        sizes = dict.fromkeys(names, max(sizes.values(), default=0))
-    apart = [
-        np.abs(numbers[name] - first[name]).max(initial=0) / (sizes[name] or 1)
-        for name in names
-    ]
-    return float(max(apart, default=0))
+    """The largest difference of an array of a kind, as a share of its largest value."""
+    apart = [0.0]
+    for name in first:
+        if name.partition("/")[0] == kind:
+            size = np.abs(first[name]).max(initial=0) or 1
+            apart.append(np.abs(numbers[name] - first[name]).max(initial=0) / size)
+    return float(max(apart))
 
 
 def print_restarts(folder: pathlib.Path, layouts: Sequence[Layout]) -> bool:
@@ -328,8 +321,7 @@ def measure(folder: pathlib.Path) -> dict[str, np.ndarray]:
     )
     everywhere = devices.replicated(mesh)
     data = loop.place_data(splits, config.batch.batch_from, parts, config.seed)
-    run = step.compile_run(parts)
-    before = start_state(folder, run, parts, data)
+    before = start_state(folder, parts, data)
 
     def draw_rows(data):
         steps = jnp.arange(BATCHES)
@@ -355,14 +347,21 @@ def measure(folder: pathlib.Path) -> dict[str, np.ndarray]:
         return numbers | named("long", end)
 
 
-def start_state(folder, run, parts, data):
-    """The state of the file, as NumPy arrays; the first layout makes the file."""
+def start_state(folder, parts, data):
+    """The state of the file, as NumPy arrays; the first layout makes the file.
+
+    It is computed in float64, so that it does not follow from the order of the sums.
+    """
     path = folder / "start.npz"
     first = state.create_state(0, parts)
     if not path.exists():
-        made, _ = run(first, BEFORE, data)
-        np.savez(path, *map(np.asarray, jax.tree.leaves(made)))
-        return jax.device_get(made)
+        everywhere = devices.replicated(parts.mesh)
+        with jax.enable_x64(True):
+            wide = devices.place(widen(jax.device_get((first, data))), everywhere)
+            made, _ = step.compile_run(parts)(wide[0], BEFORE, wide[1])
+        made = jax.tree.map(lambda x, like: np.asarray(x, like.dtype), made, first)
+        np.savez(path, *jax.tree.leaves(made))
+        return made
     with np.load(path) as file:
         leaves = [file[name] for name in file.files]
     return jax.tree.unflatten(jax.tree.structure(first), leaves)
