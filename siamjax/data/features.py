@@ -178,9 +178,9 @@ def session_features(
       baseline: `[S, F]`.
       scaler: of the data.
     """
-    own = Baseline(*(np.asarray(x)[session : session + 1] for x in baseline))
+    baseline = Baseline(*(np.asarray(x)[session : session + 1] for x in baseline))
     for first in range(0, bins, _BLOCK_BINS):
         block = counts[session, first : min(first + _BLOCK_BINS, bins)]
         # All blocks are of one size: a program is compiled for each.
         padded = np.pad(block, ((0, _BLOCK_BINS - len(block)), (0, 0)))[None]
-        yield np.asarray(to_features(padded, own, scaler))[0, : len(block)]
+        yield np.asarray(to_features(padded, baseline, scaler))[0, : len(block)]

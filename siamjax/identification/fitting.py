@@ -93,7 +93,7 @@ def measure_changes(evidence: Evidence, labels: Sequence[Label], rule: Rule) -> 
     path = decode(costs, rule.penalty, weighing.start_costs(evidence, rule))
     spans = decide.spans_of_path(evidence, costs, path, rule)
     parts = decide.find_parts(evidence, path, rule, ())
-    for label, earliest_s, latest_s in _find_gaps(labels):
+    for label, earliest_s, latest_s in _with_limits(labels):
         if label.condition == NORMAL:
             continue
         name = label.condition if label.condition in evidence.names else UNKNOWN
@@ -153,7 +153,7 @@ def calibrate(
     )
 
 
-def _find_gaps(labels):
+def _with_limits(labels):
     """Yields each label, from when it may begin, and until when it may end.
 
     Where labels say what is normal, the time between two of them has no condition: the

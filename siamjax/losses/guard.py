@@ -169,9 +169,9 @@ def _guard_apply(name, loss):
         returned = loss.apply(state, embeddings, labels, **data)
         if not isinstance(returned, tuple) or len(returned) != 2:
             kind = type(returned).__name__
-            got = "one array" if isinstance(returned, jax.Array) else f"a {kind}"
+            form = "one array" if isinstance(returned, jax.Array) else f"a {kind}"
             raise UsageError(
-                f"apply of loss {name} must return the value and the state, got {got}"
+                f"apply of loss {name} must return the value and the state, got {form}"
             )
         value, new_state = returned
         if jax.tree.leaves(new_state.get("memory")):
